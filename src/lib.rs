@@ -65,4 +65,8 @@
 pub mod clock;
 pub mod key;
 pub mod outcome;
+pub mod policy;
+pub mod respond;
+pub mod route;
+pub mod stored;
 pub mod units;

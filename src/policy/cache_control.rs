@@ -1,0 +1,512 @@
+//! `Cache-Control` and its kin, parsed once at the edge into types that cannot be wrong (RFC 9111 §5.2, RFC 9213).
+//!
+//! Where a directive is repeated or malformed, the reading that reuses less wins: the shorter lifetime, zero for a
+//! lifetime that is no number, the whole response for a list of fields that is none.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use crate::policy::directive::{self, Argument, Directive, Name};
+
+/// The request directives that Larder knows (RFC 9111 §5.2.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestCacheControl {
+    /// `max-age`.
+    pub max_age: Option<Duration>,
+    /// `max-stale`: `Some(None)` accepts any staleness.
+    pub max_stale: Option<Option<Duration>>,
+    /// `min-fresh`.
+    pub min_fresh: Option<Duration>,
+    /// `no-cache`, or `Pragma: no-cache` where there is no Cache-Control (RFC 9111 §5.4).
+    pub no_cache: bool,
+    /// `no-store`.
+    pub no_store: bool,
+    /// `only-if-cached`.
+    pub only_if_cached: bool,
+}
+
+impl RequestCacheControl {
+    /// Parses the request's fields. Arguments that are no delta-seconds are ignored with their directive.
+    pub fn parse(headers: &HeaderMap) -> Self {
+        let mut cc = Self::default();
+        let mut lines = headers.get_all(header::CACHE_CONTROL).iter().peekable();
+        if lines.peek().is_none() {
+            let mut pragma = headers.get_all(header::PRAGMA).iter();
+            cc.no_cache = pragma.any(|line| directive::directives(line.as_bytes()).any(|it| it.name == Name::NoCache));
+            return cc;
+        }
+        for directive in lines.flat_map(|line| directive::directives(line.as_bytes())) {
+            cc.add(directive);
+        }
+        cc
+    }
+
+    fn add(&mut self, directive: Directive<'_>) {
+        let delta = directive.argument.delta_seconds();
+        match directive.name {
+            Name::NoCache => self.no_cache = true,
+            Name::NoStore => self.no_store = true,
+            Name::OnlyIfCached => self.only_if_cached = true,
+            Name::MaxAge => self.max_age = delta.map_or(self.max_age, |delta| Some(shorter(self.max_age, delta))),
+            Name::MinFresh => self.min_fresh = self.min_fresh.max(delta),
+            Name::MaxStale => {
+                let earlier = self.max_stale.flatten();
+                match (directive.argument, delta) {
+                    (Argument::Absent, _) if directive.is_sound => self.max_stale = Some(earlier),
+                    (_, Some(delta)) => self.max_stale = Some(Some(shorter(earlier, delta))),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a directive that can name fields applies to (`no-cache="…"`, `private="…"`; RFC 9111 §5.2.2.4, §5.2.2.7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// It does not occur.
+    #[default]
+    Absent,
+    /// To these fields only.
+    Fields(Vec<HeaderName>),
+    /// To the whole response.
+    Whole,
+}
+
+impl Scope {
+    /// Tells whether the directive applies to the whole response.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+
+    /// Tells whether the directive keeps the field `name` from being stored.
+    pub fn names(&self, name: &HeaderName) -> bool {
+        matches!(self, Self::Fields(fields) if fields.contains(name))
+    }
+
+    /// Reads an argument; what is not a list of at least one field name applies to the whole response.
+    fn of(argument: Argument<'_>) -> Self {
+        let Argument::Given(list) = argument else { return Self::Whole };
+        let members = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
+        match members.map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>() {
+            Ok(fields) if !fields.is_empty() => Self::Fields(fields),
+            _ => Self::Whole,
+        }
+    }
+
+    fn widen(&mut self, by: Self) {
+        match (&mut *self, by) {
+            (Self::Whole, _) | (_, Self::Absent) => {}
+            (Self::Fields(fields), Self::Fields(more)) => fields.extend(more),
+            (_, by) => *self = by,
+        }
+    }
+}
+
+/// The field that a response's directives came from (RFC 9213 §2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// `Cache-Control`; `Expires` counts beside it.
+    #[default]
+    CacheControl,
+    /// `CDN-Cache-Control`, in place of Cache-Control and Expires.
+    CdnCacheControl,
+    /// `Larder-Cache-Control`, in place of all others.
+    LarderCacheControl,
+}
+
+/// Larder's own targeted field (RFC 9213 §2).
+pub static LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
+
+/// The response directives that Larder knows (RFC 9111 §5.2.2, RFC 5861, RFC 8246).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseCacheControl {
+    /// Where they came from.
+    pub source: Source,
+    /// `max-age`; zero where its argument is no number (RFC 9111 §4.2.1).
+    pub max_age: Option<Duration>,
+    /// `s-maxage`; zero where its argument is no number.
+    pub s_maxage: Option<Duration>,
+    /// `stale-while-revalidate`.
+    pub stale_while_revalidate: Option<Duration>,
+    /// `stale-if-error`.
+    pub stale_if_error: Option<Duration>,
+    /// `no-store`.
+    pub no_store: bool,
+    /// `no-cache`.
+    pub no_cache: Scope,
+    /// `private`.
+    pub private: Scope,
+    /// `public`.
+    pub public: bool,
+    /// `must-revalidate`.
+    pub must_revalidate: bool,
+    /// `proxy-revalidate`.
+    pub proxy_revalidate: bool,
+    /// `must-understand`.
+    pub must_understand: bool,
+    /// `no-transform`, in whichever of the fields: it is addressed to all who handle the message.
+    pub no_transform: bool,
+    /// `immutable`.
+    pub immutable: bool,
+}
+
+impl ResponseCacheControl {
+    /// Parses a response's fields: the first targeted field that is valid and not empty decides, else Cache-Control.
+    pub fn parse(headers: &HeaderMap) -> Self {
+        let mut general = Self::default();
+        for line in headers.get_all(header::CACHE_CONTROL) {
+            directive::directives(line.as_bytes()).for_each(|directive| general.add(directive));
+        }
+        let targeted = Self::parse_targeted(headers, &LARDER_CACHE_CONTROL, Source::LarderCacheControl)
+            .or_else(|| Self::parse_targeted(headers, &header::CDN_CACHE_CONTROL, Source::CdnCacheControl));
+        match targeted {
+            Some(targeted) => Self { no_transform: targeted.no_transform || general.no_transform, ..targeted },
+            None => general,
+        }
+    }
+
+    fn add(&mut self, directive: Directive<'_>) {
+        match directive.name {
+            Name::MaxAge | Name::SMaxage | Name::StaleWhileRevalidate | Name::StaleIfError => {
+                self.set_span(directive.name, directive.argument.delta_seconds());
+            }
+            Name::NoCache | Name::Private => self.set_scope(directive.name, Scope::of(directive.argument)),
+            // These permit something: they have to be written as the grammar has it.
+            Name::Public | Name::MustUnderstand | Name::Immutable if !directive.is_sound => {}
+            name => self.set_flag(name),
+        }
+    }
+
+    /// Adds a member of a targeted field as the directive it stands for. `None` where a number is asked for and the value
+    /// is none: that makes the whole field invalid (RFC 9213 §2.1).
+    fn add_member(&mut self, name: Name, value: &sfv::ListEntry) -> Option<()> {
+        let item = match value {
+            sfv::ListEntry::Item(item) => Some(&item.bare_item),
+            sfv::ListEntry::InnerList(_) => None,
+        };
+        match (name, item) {
+            (Name::MaxAge | Name::SMaxage | Name::StaleWhileRevalidate | Name::StaleIfError, item) => {
+                let secs = u64::try_from(i64::from(item?.as_integer()?)).unwrap_or(0);
+                self.set_span(name, Some(Duration::from_secs(secs.min(directive::DELTA_SECONDS_MAX))));
+            }
+            (_, Some(sfv::BareItem::Boolean(false))) => {}
+            (Name::NoCache | Name::Private, Some(sfv::BareItem::String(list))) => {
+                self.set_scope(name, Scope::of(Argument::Given(list.as_str().as_bytes())));
+            }
+            (Name::NoCache | Name::Private, _) => self.set_scope(name, Scope::Whole),
+            (name, Some(sfv::BareItem::Boolean(true))) => self.set_flag(name),
+            // An argument where none belongs does not weaken what forbids, and does not count for what permits.
+            (Name::Public | Name::MustUnderstand | Name::Immutable, _) => {}
+            (name, _) => self.set_flag(name),
+        }
+        Some(())
+    }
+
+    /// Sets a span of time; `None` where its argument was no number.
+    fn set_span(&mut self, name: Name, span: Option<Duration>) {
+        match name {
+            // A lifetime that cannot be read is stale, and of two the shorter counts (RFC 9111 §4.2.1).
+            Name::MaxAge => self.max_age = Some(shorter(self.max_age, span.unwrap_or_default())),
+            Name::SMaxage => self.s_maxage = Some(shorter(self.s_maxage, span.unwrap_or_default())),
+            // A window that cannot be read is none that the response opened.
+            Name::StaleWhileRevalidate => narrow(&mut self.stale_while_revalidate, span),
+            Name::StaleIfError => narrow(&mut self.stale_if_error, span),
+            _ => {}
+        }
+    }
+
+    fn set_scope(&mut self, name: Name, scope: Scope) {
+        match name {
+            Name::NoCache => self.no_cache.widen(scope),
+            Name::Private => self.private.widen(scope),
+            _ => {}
+        }
+    }
+
+    fn set_flag(&mut self, name: Name) {
+        match name {
+            Name::NoStore => self.no_store = true,
+            Name::MustRevalidate => self.must_revalidate = true,
+            Name::ProxyRevalidate => self.proxy_revalidate = true,
+            Name::NoTransform => self.no_transform = true,
+            Name::Public => self.public = true,
+            Name::MustUnderstand => self.must_understand = true,
+            Name::Immutable => self.immutable = true,
+            _ => {}
+        }
+    }
+
+    /// Parses a targeted field strictly. `None` where there is none, or it is empty or invalid: then the next decides.
+    fn parse_targeted(headers: &HeaderMap, name: &HeaderName, source: Source) -> Option<Self> {
+        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
+        if lines.is_empty() {
+            return None;
+        }
+        let field = lines.join(&b", "[..]);
+        let dictionary = sfv::Parser::new(&field).parse::<sfv::Dictionary>().ok()?;
+        if dictionary.is_empty() {
+            return None;
+        }
+        let mut cc = Self { source, ..Self::default() };
+        for (key, value) in &dictionary {
+            if let Some(name) = Name::of_lower_case(key.as_str().as_bytes()) {
+                cc.add_member(name, value)?;
+            }
+        }
+        Some(cc)
+    }
+}
+
+/// Returns the shorter of what was given earlier and `span`.
+fn shorter(earlier: Option<Duration>, span: Duration) -> Duration {
+    earlier.map_or(span, |earlier| earlier.min(span))
+}
+
+/// Narrows a window to `to`; an argument that is no number opens none and changes nothing.
+fn narrow(window: &mut Option<Duration>, to: Option<Duration>) {
+    if let Some(to) = to {
+        *window = Some(shorter(*window, to));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::fields;
+
+    fn secs(secs: u64) -> Option<Duration> {
+        Some(Duration::from_secs(secs))
+    }
+
+    #[track_caller]
+    fn check(given: &[(&str, &str)], expected: ResponseCacheControl) {
+        assert_eq!(ResponseCacheControl::parse(&fields(given)), expected, "{given:?}");
+    }
+
+    #[track_caller]
+    fn check_general(value: &str, expected: ResponseCacheControl) {
+        check(&[("cache-control", value)], expected);
+    }
+
+    #[track_caller]
+    fn check_max_age(value: &str, expected: Option<u64>) {
+        check_general(value, ResponseCacheControl { max_age: expected.and_then(secs), ..Default::default() });
+    }
+
+    #[track_caller]
+    fn check_request(given: &[(&str, &str)], expected: RequestCacheControl) {
+        assert_eq!(RequestCacheControl::parse(&fields(given)), expected, "{given:?}");
+    }
+
+    #[test]
+    fn s4_2_1_a_lifetime_that_cannot_be_read_is_stale_and_of_two_the_shorter_counts() {
+        for (value, expected) in [
+            ("max-age=3600", Some(3600)),
+            ("MaX-aGe=3600", Some(3600)),
+            ("foobar, max-age=3600", Some(3600)),
+            ("max-age=\"3600\"", Some(3600)),
+            ("max-age=003600", Some(3600)),
+            ("max-age=99999999999", Some(1 << 31)),
+            ("max-age=1800, max-age=1", Some(1)),
+            ("max-age=1, max-age=1800", Some(1)),
+            ("max-age=x, max-age=1800", Some(0)),
+            ("extension=\"max-age=3600\", max-age=1", Some(1)),
+            ("max-age=1, extension=\"max-age=3600\"", Some(1)),
+            ("max-age=-3600", Some(0)),
+            ("max-age='3600'", Some(0)),
+            ("max-age=3600.0", Some(0)),
+            ("max-age=3600.5", Some(0)),
+            ("max-age=a3600", Some(0)),
+            ("max-age=3600a", Some(0)),
+            ("max-age =3600", Some(0)),
+            ("max-age= 3600", Some(0)),
+            ("max-age", Some(0)),
+            ("max-age=\"\"", Some(0)),
+            ("max-age=3600;foo", Some(0)),
+            ("", None),
+            ("foo, bar=1", None),
+        ] {
+            check_max_age(value, expected);
+        }
+        check(
+            &[("cache-control", "max-age=3600"), ("cache-control", "s-maxage=1")],
+            ResponseCacheControl { max_age: secs(3600), s_maxage: secs(1), ..Default::default() },
+        );
+    }
+
+    #[test]
+    fn s5_2_2_flags_in_any_case_and_with_odd_arguments() {
+        check_general(
+            "No-StOrE, must-revalidate, proxy-revalidate=1, no-transform, public, immutable, must-understand",
+            ResponseCacheControl {
+                no_store: true,
+                must_revalidate: true,
+                proxy_revalidate: true,
+                no_transform: true,
+                public: true,
+                immutable: true,
+                must_understand: true,
+                ..Default::default()
+            },
+        );
+        // What forbids counts even where it is written oddly, what permits does not.
+        check_general("no-store; public; immutable", ResponseCacheControl { no_store: true, ..Default::default() });
+    }
+
+    #[test]
+    fn s5_2_2_4_and_7_qualified_forms_name_fields() {
+        let named = |names: &[&'static str]| Scope::Fields(names.iter().map(|n| HeaderName::from_static(n)).collect());
+        for (argument, expected) in [
+            ("", Scope::Whole),
+            ("=\"\"", Scope::Whole),
+            ("=\" , \"", Scope::Whole),
+            ("=\"a\"", named(&["a"])),
+            ("=\"A, b\"", named(&["a", "b"])),
+            ("=set-cookie", named(&["set-cookie"])),
+            ("=\"a b\"", Scope::Whole),
+            ("=\"a", Scope::Whole),
+            ("=\"a\", no-cache", Scope::Whole),
+            (", no-cache=\"a\"", Scope::Whole),
+            ("=\"a\", no-cache=\"b\"", named(&["a", "b"])),
+        ] {
+            check_general(
+                &format!("no-cache{argument}"),
+                ResponseCacheControl { no_cache: expected.clone(), ..Default::default() },
+            );
+            let private = format!("private{argument}").replace("no-cache", "private");
+            check_general(&private, ResponseCacheControl { private: expected, ..Default::default() });
+        }
+        assert!(named(&["a", "b"]).names(&HeaderName::from_static("b")));
+        assert!(!named(&["a"]).names(&HeaderName::from_static("b")));
+    }
+
+    #[test]
+    fn rfc5861_windows_need_a_number() {
+        check_general(
+            "stale-while-revalidate=60, stale-if-error=\"30\"",
+            ResponseCacheControl { stale_while_revalidate: secs(60), stale_if_error: secs(30), ..Default::default() },
+        );
+        check_general("stale-while-revalidate, stale-if-error=x", ResponseCacheControl::default());
+        check_general(
+            "stale-if-error=9, stale-if-error=0, stale-if-error=5",
+            ResponseCacheControl { stale_if_error: secs(0), ..Default::default() },
+        );
+    }
+
+    #[track_caller]
+    fn check_cdn(value: &str, expected: Option<ResponseCacheControl>) {
+        let expected = expected.map(|cc| ResponseCacheControl { source: Source::CdnCacheControl, ..cc });
+        let otherwise = ResponseCacheControl { max_age: secs(1), must_revalidate: true, ..Default::default() };
+        check(
+            &[("cache-control", "max-age=1, must-revalidate"), ("cdn-cache-control", value)],
+            expected.unwrap_or(otherwise),
+        );
+    }
+
+    #[test]
+    fn rfc9213_s2_1_a_targeted_field_replaces_cache_control_when_it_is_valid() {
+        let lives = |lifetime: u64| Some(ResponseCacheControl { max_age: secs(lifetime), ..Default::default() });
+        check_cdn("max-age=3600", lives(3600));
+        check_cdn("foobar, max-age=3600", lives(3600));
+        check_cdn("max-age=99999999999", lives(1 << 31));
+        check_cdn("max-age=-5", lives(0));
+        check_cdn("max-age=0;param", lives(0));
+        check_cdn("no-store", Some(ResponseCacheControl { no_store: true, ..Default::default() }));
+        check_cdn("no-store=1", Some(ResponseCacheControl { no_store: true, ..Default::default() }));
+        check_cdn("public=1, foo", Some(ResponseCacheControl::default()));
+        check_cdn("public, no-store=?0", Some(ResponseCacheControl { public: true, ..Default::default() }));
+        check_cdn("private=()", Some(ResponseCacheControl { private: Scope::Whole, ..Default::default() }));
+        let named = Scope::Fields(vec![header::SET_COOKIE]);
+        check_cdn("private=\"Set-Cookie\"", Some(ResponseCacheControl { private: named, ..Default::default() }));
+        for invalid in [
+            "",
+            " ",
+            "max-age =100",
+            "max-age= 100",
+            "MaX-aGe=3600",
+            "max-age=10000, &&&&&",
+            "max-age=\"10000\"",
+            "max-age=10.5",
+            "max-age",
+            "max-age=(1)",
+            "s-maxage=?1",
+            "max-age=10,",
+        ] {
+            check_cdn(invalid, None);
+        }
+    }
+
+    #[test]
+    fn rfc9213_s2_2_larders_own_field_comes_first() {
+        let given = [
+            ("cache-control", "no-store, no-transform"),
+            ("cdn-cache-control", "max-age=10"),
+            ("larder-cache-control", "max-age=20"),
+        ];
+        let expected = ResponseCacheControl {
+            source: Source::LarderCacheControl,
+            max_age: secs(20),
+            no_transform: true,
+            ..Default::default()
+        };
+        check(&given, expected.clone());
+        let invalid = [given[0], given[1], ("larder-cache-control", "max-age=!")];
+        check(&invalid, ResponseCacheControl { source: Source::CdnCacheControl, max_age: secs(10), ..expected });
+        let two_lines = [("cdn-cache-control", "max-age=5"), ("cdn-cache-control", "must-revalidate")];
+        check(
+            &two_lines,
+            ResponseCacheControl {
+                source: Source::CdnCacheControl,
+                max_age: secs(5),
+                must_revalidate: true,
+                ..Default::default()
+            },
+        );
+    }
+
+    #[test]
+    fn s5_2_1_request_directives() {
+        check_request(&[], RequestCacheControl::default());
+        check_request(&[("cache-control", "nothing-to-see-here"), ("pragma", "foo")], RequestCacheControl::default());
+        check_request(&[("cache-control", "max-age=5, min-fresh=\"7\", no-store, only-if-cached, no-cache")], {
+            RequestCacheControl {
+                max_age: secs(5),
+                min_fresh: secs(7),
+                no_store: true,
+                only_if_cached: true,
+                no_cache: true,
+                max_stale: None,
+            }
+        });
+        check_request(
+            &[("cache-control", "max-age=9, max-age=5, min-fresh=1"), ("cache-control", "min-fresh=7, max-age=x")],
+            RequestCacheControl { max_age: secs(5), min_fresh: secs(7), ..Default::default() },
+        );
+        for (value, expected) in [
+            ("max-stale", Some(None)),
+            ("max-stale=10", Some(secs(10))),
+            ("max-stale, max-stale=10", Some(secs(10))),
+            ("max-stale=10, max-stale", Some(secs(10))),
+            ("max-stale=10, max-stale=5", Some(secs(5))),
+            ("max-stale=x", None),
+            ("max-stale =9", None),
+            ("max-stale;", None),
+        ] {
+            let expected = RequestCacheControl { max_stale: expected, ..Default::default() };
+            check_request(&[("cache-control", value)], expected);
+        }
+    }
+
+    #[test]
+    fn s5_4_pragma_counts_only_without_cache_control() {
+        let reload = RequestCacheControl { no_cache: true, ..Default::default() };
+        check_request(&[("pragma", "No-Cache")], reload.clone());
+        check_request(&[("pragma", "foo"), ("pragma", "bar, no-cache")], reload);
+        check_request(&[("pragma", "no-cache"), ("cache-control", "foo")], RequestCacheControl::default());
+        // In responses it means nothing.
+        check(&[("pragma", "no-cache")], ResponseCacheControl::default());
+    }
+}

@@ -1,0 +1,190 @@
+//! The personalisation guard's decision: may a request with these credentials have a body that was brought in with others?
+//!
+//! RFC 9111 lets a shared cache answer any user with what it stored for another, unless the response forbids it. Apps that
+//! forget to (no `Vary: Cookie`, no `private`) personalise all the same. So a body is *on probation* for requests whose
+//! Cookie or Authorization differ from those that brought it in, until one of them is seen to get the same.
+//!
+//! A body that an anonymous request brought in is nobody's secret, and answers (a cache test of the public suite asks for
+//! just that). Yet a signed-in user should not see the page of a visitor: so its first use by a request with credentials is
+//! checked aside, and where the key has been found to be personalised before, it is on probation as any other.
+
+use std::num::NonZeroU128;
+
+use http::HeaderName;
+use http::header::{self, HeaderMap};
+use smallvec::SmallVec;
+
+use crate::key::KeyHasher;
+use crate::policy::request::RequestFacts;
+use crate::route::{self, Rule};
+use crate::stored::{Credentials, Guard};
+
+/// What a guarded body is to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It answers.
+    Open,
+    /// It answers, and the use may be due to be checked: see [`is_due`].
+    Watched,
+    /// The origin has to be asked whether this request gets the same.
+    Probation,
+}
+
+/// Decides what a guarded body is to a request. `is_suspect` tells whether the key was found to be personalised lately;
+/// `credentials` are the request's. Both are asked only where they matter.
+pub fn admission(
+    guard: &Guard,
+    asked: &RequestFacts,
+    is_suspect: impl FnOnce() -> bool,
+    credentials: impl FnOnce() -> Credentials,
+) -> Admission {
+    let leader = guard.leader();
+    if leader.is_none() && !asked.has_cookie && !asked.has_authorization {
+        return Admission::Open;
+    }
+    if guard.is_shared() || (leader.is_none() && !is_suspect()) {
+        return Admission::Watched;
+    }
+    if credentials() == leader { Admission::Open } else { Admission::Probation }
+}
+
+/// Tells whether this use of a watched body is to be checked with the origin: one in `sample_every`, and of a body that was
+/// not compared yet the first one by a request with other credentials.
+pub fn is_due(guard: &Guard, sample_every: u32, credentials: impl FnOnce() -> Credentials) -> bool {
+    let differs = || credentials() != guard.leader();
+    if !guard.is_shared() {
+        return differs() && guard.is_due(sample_every);
+    }
+    // Once it is shared, requests are counted without reading their credentials.
+    guard.is_due(sample_every) && differs()
+}
+
+/// Reads a request's credentials. Cookies that the rule ignores do not count, nor does what is part of the key anyway.
+pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Credentials {
+    let is_keyed = |name: &HeaderName| rule.key_headers.contains(name);
+    let counts = |pair: &[u8]| {
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
+        // An ignored cookie has a name that is text; what is not text is not one of them.
+        let is_ignored = std::str::from_utf8(name).is_ok_and(|name| {
+            rule.key_cookies.iter().any(|keyed| **keyed == *name)
+                || rule.ignore_cookies.iter().any(|pattern| route::wildcard(pattern, name))
+        });
+        !pair.is_empty() && !is_ignored
+    };
+    let cookie = if is_keyed(&header::COOKIE) {
+        None
+    } else {
+        let lines = headers.get_all(header::COOKIE).iter();
+        let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
+        fingerprint(hasher, b"cookie", pairs.filter(|pair| counts(pair)))
+    };
+    let authorization = if is_keyed(&header::AUTHORIZATION) {
+        None
+    } else {
+        let lines = headers.get_all(header::AUTHORIZATION).iter();
+        fingerprint(hasher, b"authorization", lines.map(|line| line.as_bytes()))
+    };
+    Credentials { cookie, authorization }
+}
+
+/// Makes the keyed fingerprint of `values`, which hold no line feed; `None` where there are none.
+fn fingerprint<'a>(hasher: &KeyHasher, kind: &[u8], values: impl Iterator<Item = &'a [u8]>) -> Option<NonZeroU128> {
+    let mut values = values.peekable();
+    values.peek()?;
+    let mut text = SmallVec::<[u8; 512]>::from_slice(kind);
+    for value in values {
+        text.push(b'\n');
+        text.extend_from_slice(value);
+    }
+    // Zero stands for none; that one value in 2^128 shares its fingerprint with another is no loss.
+    NonZeroU128::new(hasher.fingerprint(&text).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::fields;
+    use http::Method;
+
+    fn rule() -> Rule {
+        Rule { key_cookies: Box::new(["lang".into()]), ..Rule::default() }
+    }
+
+    #[track_caller]
+    fn check(one: &[(&str, &str)], other: &[(&str, &str)], is_same: bool) {
+        let hasher = KeyHasher::new();
+        let read = |given: &[(&str, &str)]| credentials(&hasher, &fields(given), &rule());
+        assert_eq!(read(one) == read(other), is_same, "{one:?} {other:?}");
+    }
+
+    #[test]
+    fn cookies_that_do_not_count_are_left_out() {
+        check(&[], &[("cookie", "_ga=1; _gid=GA1.2; __utma=3; _fbp=fb; lang=de")], true);
+        check(&[], &[("cookie", "")], true);
+        check(&[], &[("cookie", " ; ;")], true);
+        check(&[("cookie", "sid=1")], &[("cookie", "_ga=1; sid=1;lang=en; _hjid=x")], true);
+        check(&[("cookie", "a=1; b=2")], &[("cookie", "a=1"), ("cookie", "b=2")], true);
+    }
+
+    #[test]
+    fn cookies_that_count_do() {
+        check(&[], &[("cookie", "sid=1")], false);
+        check(&[], &[("cookie", "sid")], false);
+        check(&[("cookie", "sid=1")], &[("cookie", "sid=2")], false);
+        check(&[("cookie", "sid=1")], &[("cookie", "Sid=1")], false);
+        check(&[("cookie", "a=1; b=2")], &[("cookie", "a=1")], false);
+        check(&[], &[("cookie", "my_ga=1")], false);
+        check(&[], &[("cookie", "languages=1")], false);
+    }
+
+    #[test]
+    fn authorization_is_a_credential_of_its_own() {
+        check(&[], &[("authorization", "Basic eDp5")], false);
+        check(&[("authorization", "Basic eDp5")], &[("authorization", "Basic eDp6")], false);
+        check(&[("authorization", "x")], &[("cookie", "x")], false);
+        check(&[("authorization", "Basic eDp5")], &[("authorization", "Basic eDp5"), ("cookie", "_ga=1")], true);
+    }
+
+    #[test]
+    fn fields_that_are_keyed_do_not_count() {
+        let rule = Rule { key_headers: Box::new([header::COOKIE, header::AUTHORIZATION]), ..Rule::default() };
+        let given = fields(&[("cookie", "sid=1"), ("authorization", "x")]);
+        assert!(credentials(&KeyHasher::new(), &given, &rule).is_none());
+    }
+
+    /// What becomes of a request and a body that `leader` brought in: on probation, the same of a suspect key, and shared;
+    /// and whether its first use is due to be checked before it is shared, and its second after.
+    #[track_caller]
+    fn check_admission(
+        leader: &[(&str, &str)],
+        asked: &[(&str, &str)],
+        expected: (Admission, Admission, Admission),
+        due: (bool, bool),
+    ) {
+        let hasher = KeyHasher::new();
+        let read = |given: &[(&str, &str)]| credentials(&hasher, &fields(given), &rule());
+        let guard = Guard::new(read(leader), 0);
+        let facts = RequestFacts::of(&Method::GET, &fields(asked));
+        let admission = |is_suspect| admission(&guard, &facts, || is_suspect, || read(asked));
+        let is_due = || is_due(&guard, 2, || read(asked));
+        let (before, suspect, is_due_before) = (admission(false), admission(true), is_due());
+        guard.share();
+        assert_eq!((before, suspect, admission(true)), expected, "{leader:?} {asked:?}");
+        assert_eq!((is_due_before, is_due()), (due.0, false), "{leader:?} {asked:?} is checked at once");
+        assert_eq!(is_due(), due.1, "{leader:?} {asked:?} is checked again");
+    }
+
+    #[test]
+    fn others_are_on_probation_and_then_watched() {
+        use Admission::{Open, Probation, Watched};
+        let (user, other) = ([("cookie", "sid=1")], [("cookie", "sid=2; _ga=1")]);
+        let (analytics, signed) = ([("cookie", "_ga=1")], [("authorization", "x")]);
+        check_admission(&[], &[], (Open, Open, Open), (false, false));
+        check_admission(&user, &user, (Open, Open, Watched), (false, false));
+        check_admission(&[], &analytics, (Watched, Open, Watched), (false, false));
+        check_admission(&user, &other, (Probation, Probation, Watched), (true, true));
+        check_admission(&user, &[], (Probation, Probation, Watched), (true, true));
+        check_admission(&[], &user, (Watched, Probation, Watched), (true, true));
+        check_admission(&[], &signed, (Watched, Probation, Watched), (true, true));
+    }
+}

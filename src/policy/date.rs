@@ -1,0 +1,175 @@
+//! HTTP dates in all three forms of RFC 9110 §5.6.7, read leniently where the meaning is plain.
+
+use crate::clock::Timestamp;
+
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+/// Days before each month of a common year.
+const DAYS_BEFORE: [i64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+
+/// Parses a date: names in any case, whatever the weekday says. `None` where it is no date.
+///
+/// One digit for the day is enough in each form. Everything else is as the RFC's grammar has it: another zone than GMT,
+/// a missing comma, repeated spaces or another separator make it no date. An Expires that is no date is in the past
+/// (RFC 9111 §5.3), which is the safe way to be mistaken.
+pub fn parse(value: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
+    let mut parts = [""; 6];
+    let mut count = 0;
+    for part in text.split(' ') {
+        *parts.get_mut(count)? = part;
+        count += 1;
+    }
+    let is_name = |name: &str| name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_gmt = |zone: &str| zone.eq_ignore_ascii_case("gmt");
+    match parts[..count] {
+        // IMF-fixdate: Sun, 06 Nov 1994 08:49:37 GMT
+        [weekday, day, month, year, time, zone] if is_name(weekday.strip_suffix(',').unwrap_or("")) => {
+            is_gmt(zone).then_some(timestamp(number(year, 4, 4)?, month, day, time)?)
+        }
+        // RFC 850: Sunday, 06-Nov-94 08:49:37 GMT
+        [weekday, date, time, zone] if is_name(weekday.strip_suffix(',').unwrap_or("")) => {
+            let (day, rest) = date.split_once('-')?;
+            let (month, year) = rest.split_once('-')?;
+            // The RFC takes a date that seems more than 50 years ahead for one in the past, which needs a clock. A fixed
+            // turn at 70, where Unix time begins, reads every date of an origin's lifetime the same, and errs to the past.
+            let year = number(year, 2, 2)?;
+            let year = if year < 70 { 2000 + year } else { 1900 + year };
+            is_gmt(zone).then_some(timestamp(year, month, day, time)?)
+        }
+        // asctime: Sun Nov  6 08:49:37 1994
+        [weekday, month, "", day, time, year] | [weekday, month, day, time, year] if is_name(weekday) => {
+            timestamp(number(year, 4, 4)?, month, day, time)
+        }
+        _ => None,
+    }
+}
+
+/// Parses digits only, from `least` to `most` of them.
+fn number(text: &str, least: usize, most: usize) -> Option<i64> {
+    let is_number = (least..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+fn timestamp(year: i64, month: &str, day: &str, time: &str) -> Option<Timestamp> {
+    let month = MONTHS.iter().position(|name| month.eq_ignore_ascii_case(name))?;
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let day = number(day, 1, 2)?;
+    let days_in_month = DAYS_BEFORE[month + 1] - DAYS_BEFORE[month] + i64::from(is_leap && month == 1);
+    let mut clock = time.split(':').map(|part| number(part, 2, 2));
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    // The grammar allows a leap second.
+    if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 60 || clock.next().is_some() {
+        return None;
+    }
+    let leap_days_through = |year: i64| year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let leap_days = leap_days_through(year - 1) - leap_days_through(1969) + i64::from(is_leap && month > 1);
+    let days = 365 * (year - 1970) + leap_days + DAYS_BEFORE[month] + day - 1;
+    Some(Timestamp::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[track_caller]
+    fn check(text: &str, secs: impl Into<Option<i64>>) {
+        assert_eq!(parse(text.as_bytes()).map(Timestamp::as_secs), secs.into(), "{text:?}");
+    }
+
+    #[test]
+    fn s5_6_7_three_forms_of_one_moment() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Sun Nov 6 08:49:37 1994",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sunday, 6-Nov-94 08:49:37 GMT",
+            " Sun, 06 Nov 1994 08:49:37 GMT\t",
+        ] {
+            check(text, 784_111_777);
+        }
+    }
+
+    #[test]
+    fn s5_6_7_names_in_any_case_and_any_weekday() {
+        for text in ["THU, 18 Aug 2050 02:01:18 GMT", "Thu, 18 AUG 2050 02:01:18 GMT", "Mon, 18 aug 2050 02:01:18 gMT"]
+        {
+            check(text, 2_544_400_878);
+        }
+        check("Thursday, 18-Aug-50 02:01:18 GMT", 2_544_400_878);
+        check("Thu Aug 18 02:01:18 2050", 2_544_400_878);
+    }
+
+    #[test]
+    fn s5_6_7_what_is_no_date() {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "784111777",
+            "foo",
+            "Thu, 18 Aug 2050 02:01:18 UTC",
+            "Thu, 18 Aug 2050 02:01:18 AEST",
+            "Thu, 18 Aug 2050 02:01:18 +0000",
+            "Thu, 18 Aug 2050 02:01:18",
+            "Thu, 18 Aug 50 02:01:18 GMT",
+            "Thu 18 Aug 2050 02:01:18 GMT",
+            "Thu, 18  Aug  2050 02:01:18 GMT",
+            "Thu, 18-Aug-2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 02.01.18 GMT",
+            "Thu, 18 Aug 2050 2:01:18 GMT",
+            "Thu, 18 Aug 2050 02:01 GMT",
+            "Thu, 18 Aug 2050 02:01:18:00 GMT",
+            "Thu, 018 Aug 2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 02:01:18 GMT GMT",
+            "Thu, 18 August 2050 02:01:18 GMT",
+            "Thu, +8 Aug 2050 02:01:18 GMT",
+            "18 Aug 2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 02:01:18 GMT\u{e9}",
+        ] {
+            check(text, None);
+        }
+        assert_eq!(parse(b"Thu, 18 Aug 2050 02:01:18 GMT\xff"), None);
+    }
+
+    #[test]
+    fn s5_6_7_ends_of_days_months_and_years() {
+        check("Thu, 01 Jan 1970 00:00:00 GMT", 0);
+        check("Wed, 31 Dec 1969 23:59:59 GMT", -1);
+        check("Tue, 29 Feb 2000 00:00:00 GMT", 951_782_400);
+        check("Wed, 01 Mar 2000 00:00:00 GMT", 951_868_800);
+        check("Mon, 29 Feb 2100 00:00:00 GMT", None);
+        check("Wed, 29 Feb 2023 00:00:00 GMT", None);
+        check("Sat, 31 Apr 2022 00:00:00 GMT", None);
+        check("Sat, 00 Apr 2022 00:00:00 GMT", None);
+        check("Sat, 30 Apr 2022 24:00:00 GMT", None);
+        check("Sat, 30 Apr 2022 23:60:00 GMT", None);
+        check("Sat, 30 Apr 2022 23:59:61 GMT", None);
+        check("Sat, 31 Dec 2016 23:59:60 GMT", 1_483_228_800);
+        check("Tue, 19 Jan 2038 14:14:08 GMT", 2_147_523_248);
+        check("Sun, 21 Nov 2286 04:46:39 GMT", 10_000_039_599);
+        check("Fri, 31 Dec 9999 23:59:59 GMT", 253_402_300_799);
+    }
+
+    #[test]
+    fn s5_6_7_two_digit_years_turn_at_seventy() {
+        check("Thursday, 01-Jan-70 00:00:00 GMT", 0);
+        check("Tuesday, 31-Dec-69 23:59:59 GMT", 3_155_759_999);
+    }
+
+    proptest! {
+        #[test]
+        fn s5_6_7_reads_what_a_formatter_prints(secs in 0_u64..253_402_300_800) {
+            let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs));
+            prop_assert_eq!(parse(text.as_bytes()), Some(Timestamp::from_secs(secs as i64)));
+        }
+
+        #[test]
+        fn s5_6_7_no_bytes_make_it_fail(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            parse(&bytes);
+        }
+    }
+}

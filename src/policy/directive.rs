@@ -1,0 +1,302 @@
+//! The list syntax of Cache-Control (RFC 9111 §5.2): names, arguments, and what to make of text that fits no grammar.
+//!
+//! What cannot be read in one way only is read in the way that reuses less. Each known directive comes out with the word
+//! whether the text around it was sound; a directive that permits something counts only where it was, one that forbids
+//! something counts wherever its name stands. What the directives mean together is decided in
+//! [`cache_control`](super::cache_control).
+
+use std::time::Duration;
+
+/// The directives that Larder knows, of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Immutable,
+    MaxAge,
+    MaxStale,
+    MinFresh,
+    MustRevalidate,
+    MustUnderstand,
+    NoCache,
+    NoStore,
+    NoTransform,
+    OnlyIfCached,
+    Private,
+    ProxyRevalidate,
+    Public,
+    SMaxage,
+    StaleIfError,
+    StaleWhileRevalidate,
+}
+
+impl Name {
+    /// Returns the directive called `name`, in any case.
+    fn of(name: &[u8]) -> Option<Self> {
+        // As long as the longest name; whatever is longer is none of them.
+        let mut lower = [0; b"stale-while-revalidate".len()];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        Self::of_lower_case(lower)
+    }
+
+    /// Returns the directive called `name`, in lower case only (the keys of structured fields, RFC 9213 §2.1).
+    pub(super) fn of_lower_case(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"immutable" => Self::Immutable,
+            b"max-age" => Self::MaxAge,
+            b"max-stale" => Self::MaxStale,
+            b"min-fresh" => Self::MinFresh,
+            b"must-revalidate" => Self::MustRevalidate,
+            b"must-understand" => Self::MustUnderstand,
+            b"no-cache" => Self::NoCache,
+            b"no-store" => Self::NoStore,
+            b"no-transform" => Self::NoTransform,
+            b"only-if-cached" => Self::OnlyIfCached,
+            b"private" => Self::Private,
+            b"proxy-revalidate" => Self::ProxyRevalidate,
+            b"public" => Self::Public,
+            b"s-maxage" => Self::SMaxage,
+            b"stale-if-error" => Self::StaleIfError,
+            b"stale-while-revalidate" => Self::StaleWhileRevalidate,
+            _ => return None,
+        })
+    }
+}
+
+/// What stands behind a directive's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Argument<'a> {
+    /// Nothing.
+    Absent,
+    /// A token, or what stands between the quotes of a quoted string: both forms mean the same (RFC 9111 §5.2).
+    Given(&'a [u8]),
+    /// Something that is neither, or white space around the `=`.
+    Malformed,
+}
+
+impl Argument<'_> {
+    /// Returns the argument as delta-seconds (RFC 9111 §1.2.2).
+    pub(super) fn delta_seconds(self) -> Option<Duration> {
+        match self {
+            Self::Given(text) => delta_seconds(text),
+            Self::Absent | Self::Malformed => None,
+        }
+    }
+}
+
+/// A known directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Directive<'a> {
+    pub(super) name: Name,
+    pub(super) argument: Argument<'a>,
+    /// Whether the member of the list that it stands in is as the grammar has it.
+    pub(super) is_sound: bool,
+}
+
+/// Iterates over the known directives of one field line.
+pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
+    Directives { rest: line, is_sound: true }
+}
+
+/// Larger values of delta-seconds are taken for this one, 2^31 (RFC 9111 §1.2.2).
+pub(super) const DELTA_SECONDS_MAX: u64 = 1 << 31;
+
+/// Parses delta-seconds: digits only; clamps at 2^31.
+pub(super) fn delta_seconds(text: &[u8]) -> Option<Duration> {
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    is_number.then(|| {
+        let add = |secs: u64, digit: &u8| (secs * 10 + u64::from(digit - b'0')).min(DELTA_SECONDS_MAX);
+        Duration::from_secs(text.iter().fold(0, add))
+    })
+}
+
+struct Directives<'a> {
+    rest: &'a [u8],
+    /// Whether nothing odd was seen since the last comma.
+    is_sound: bool,
+}
+
+impl<'a> Iterator for Directives<'a> {
+    type Item = Directive<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.skip_to_name()?;
+            let name = self.take_token();
+            let argument = self.take_argument();
+            self.is_sound &= argument != Argument::Malformed;
+            // What follows a directive up to the comma spoils it: `max-age=60;public` is not `max-age=60`.
+            self.skip_white_space();
+            self.is_sound &= matches!(self.rest.first(), None | Some(b','));
+            let argument = match argument {
+                Argument::Given(_) if !self.is_sound => Argument::Malformed,
+                argument => argument,
+            };
+            if let Some(name) = Name::of(name) {
+                return Some(Directive { name, argument, is_sound: self.is_sound });
+            }
+        }
+    }
+}
+
+impl<'a> Directives<'a> {
+    /// Goes to the next name; `None` where there is none. Whatever else stands in the way makes the member unsound.
+    fn skip_to_name(&mut self) -> Option<()> {
+        while !is_token_byte(*self.rest.first()?) {
+            match self.rest[0] {
+                b',' => self.is_sound = true,
+                b' ' | b'\t' => {}
+                _ => self.is_sound = false,
+            }
+            self.rest = &self.rest[1..];
+        }
+        Some(())
+    }
+
+    fn skip_white_space(&mut self) {
+        while let [b' ' | b'\t', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    fn take_token(&mut self) -> &'a [u8] {
+        let end = self.rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(self.rest.len());
+        let (token, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        token
+    }
+
+    fn take_argument(&mut self) -> Argument<'a> {
+        let has_space = matches!(self.rest, [b' ' | b'\t', ..]);
+        self.skip_white_space();
+        let [b'=', rest @ ..] = self.rest else { return Argument::Absent };
+        self.rest = rest;
+        let argument = match self.rest {
+            [b'"', inside @ ..] => match closing_quote(inside) {
+                Some(end) => {
+                    self.rest = &inside[end + 1..];
+                    Argument::Given(&inside[..end])
+                }
+                // Nothing closes it. Reading goes on behind the quote, so that no no-store gets lost in it.
+                None => {
+                    self.rest = inside;
+                    Argument::Malformed
+                }
+            },
+            _ => match self.take_token() {
+                [] => Argument::Malformed,
+                token => Argument::Given(token),
+            },
+        };
+        if has_space { Argument::Malformed } else { argument }
+    }
+}
+
+/// Returns where the quote stands that closes a quoted string (RFC 9110 §5.6.4).
+fn closing_quote(inside: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match inside.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Tells whether `byte` may stand in a token (RFC 9110 §5.6.2).
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: &[(Name, Argument<'_>, bool)]) {
+        let found: Vec<_> = directives(line.as_bytes()).map(|it| (it.name, it.argument, it.is_sound)).collect();
+        assert_eq!(found, expected, "{line:?}");
+    }
+
+    fn given(text: &str) -> Argument<'_> {
+        Argument::Given(text.as_bytes())
+    }
+
+    #[test]
+    fn s5_2_tokens_and_quoted_strings_mean_the_same() {
+        check("max-age=60", &[(Name::MaxAge, given("60"), true)]);
+        check("max-age=\"60\"", &[(Name::MaxAge, given("60"), true)]);
+        check("MaX-aGe=60 ,,\tNO-store", &[(Name::MaxAge, given("60"), true), (Name::NoStore, Argument::Absent, true)]);
+        check("no-cache=\"a, b\"", &[(Name::NoCache, given("a, b"), true)]);
+        check("ext=\"max-age=60, no-store\", public", &[(Name::Public, Argument::Absent, true)]);
+        check("ext=\"\\\", no-store\"", &[]);
+        check("", &[]);
+        check("a-directive-with-a-name-of-more-than-twenty-two-bytes, no-storey", &[]);
+    }
+
+    #[test]
+    fn s5_2_what_fits_no_grammar_is_unsound() {
+        check("max-age =60", &[(Name::MaxAge, Argument::Malformed, false)]);
+        check("max-age= 60", &[(Name::MaxAge, Argument::Malformed, false)]);
+        check("max-age=", &[(Name::MaxAge, Argument::Malformed, false)]);
+        check(
+            "max-age=60;public",
+            &[(Name::MaxAge, Argument::Malformed, false), (Name::Public, Argument::Absent, false)],
+        );
+        check(
+            "private; max-age=60, public",
+            &[
+                (Name::Private, Argument::Absent, false),
+                (Name::MaxAge, Argument::Malformed, false),
+                (Name::Public, Argument::Absent, true),
+            ],
+        );
+        check(
+            "no-store no-cache",
+            &[(Name::NoStore, Argument::Absent, false), (Name::NoCache, Argument::Absent, false)],
+        );
+        check("ext=\"a, no-store", &[(Name::NoStore, Argument::Absent, true)]);
+        check(
+            "no-cache=\"a, no-store",
+            &[(Name::NoCache, Argument::Malformed, false), (Name::NoStore, Argument::Absent, true)],
+        );
+    }
+
+    #[test]
+    fn s1_2_2_delta_seconds_are_digits_and_clamp() {
+        for (text, secs) in [
+            ("0", Some(0)),
+            ("003600", Some(3600)),
+            ("2147483647", Some(2_147_483_647)),
+            ("2147483648", Some(2_147_483_648)),
+            ("2147483649", Some(2_147_483_648)),
+            ("99999999999999999999999999999999", Some(2_147_483_648)),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.0", None),
+            ("1a", None),
+            ("a1", None),
+            (" 1", None),
+        ] {
+            assert_eq!(delta_seconds(text.as_bytes()), secs.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_forbidding_name_between_commas_is_never_lost(before in "[ -~]{0,20}", after in "[ -~]{0,20}") {
+            // Inside a closed quoted string it is no directive.
+            prop_assume!(!before.contains('"'));
+            let line = format!("{before}, no-store, {after}");
+            prop_assert!(directives(line.as_bytes()).any(|it| it.name == Name::NoStore), "{line}");
+        }
+
+        #[test]
+        fn any_bytes_end(line in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(directives(&line).count() <= line.len());
+        }
+    }
+}

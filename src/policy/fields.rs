@@ -1,0 +1,321 @@
+//! Which header fields are connection-specific, and which are kept from storage (RFC 9110 §7.6.1, RFC 9111 §3.1).
+
+use http::header::{self, HeaderMap, HeaderName};
+use smallvec::SmallVec;
+
+use crate::route::SetCookie;
+
+/// The fields that end at Larder, whether `Connection` lists them or not.
+///
+/// The proxy fields are among them: what they say concerns the next hop only (RFC 9110 §11.7), and Larder neither asks
+/// for credentials nor has any to pass on. `Trailer` is not: trailers pass, and hyper sends only those that it announces.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// The fields that say how a response may be cached (RFC 9111 §5.2, RFC 9213).
+static CACHE_CONTROLS: [HeaderName; 3] =
+    [header::CACHE_CONTROL, header::CDN_CACHE_CONTROL, HeaderName::from_static("larder-cache-control")];
+
+/// Fields that `Connection` cannot remove, sorted. They are meant for every recipient (RFC 9110 §7.6.1 calls listing such
+/// a field wrong), and without them a request would be framed, routed, keyed or authorised as another one.
+static END_TO_END: [&str; 34] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "cache-groups",
+    "cache-status",
+    "cdn-cache-control",
+    "content-digest",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "cookie",
+    "date",
+    "etag",
+    "expires",
+    "forwarded",
+    "host",
+    "larder-cache-control",
+    "last-modified",
+    "location",
+    "origin",
+    "pragma",
+    "range",
+    "repr-digest",
+    "set-cookie",
+    "strict-transport-security",
+    "user-agent",
+    "vary",
+    "via",
+    "www-authenticate",
+];
+
+/// How the names of further such fields start.
+static END_TO_END_FAMILIES: [&str; 5] = ["accept", "access-control-", "if-", "sec-", "x-forwarded-"];
+
+/// Fields that a qualified no-cache or private cannot keep from storage, sorted: a cache decides by them, or frames and
+/// decodes the body by them. What they say stays true, also where they are not to be shown.
+static NEEDED_IN_STORE: [&str; 9] = [
+    "cache-control",
+    "cdn-cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "expires",
+    "larder-cache-control",
+    "vary",
+];
+
+/// A handful of names, as lists in fields have them.
+type Names = SmallVec<[HeaderName; 4]>;
+
+/// Removes the hop-by-hop fields and those that `Connection` lists. `Cache-Control`, `Host` and other fields that a
+/// recipient needs end to end are not removed even when they are listed.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let listed = headers.get_all(header::CONNECTION).iter().flat_map(|line| names(line.as_bytes()));
+    let mut ending: Names = listed.filter(|name| !is_end_to_end(name.as_str())).collect();
+    // Most messages have one or none of these: one look at each name costs less than a search for each of ten.
+    ending.extend(headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned());
+    for name in &ending {
+        headers.remove(name);
+    }
+}
+
+fn is_end_to_end(name: &str) -> bool {
+    END_TO_END.binary_search(&name).is_ok() || END_TO_END_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// Removes from a response what must not be stored or reused, beside its hop-by-hop fields, which are gone already: fields
+/// named by `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4, §5.2.2.7), and `Set-Cookie` where the rule strips it.
+///
+/// `Age` goes too, since it is written anew on each use, and `Trailer`, since trailers are not stored. It is to be called
+/// once the response's facts are known.
+pub fn strip_for_storage(headers: &mut HeaderMap, set_cookie: SetCookie) {
+    let mut qualified = Names::new();
+    for field in &CACHE_CONTROLS {
+        for line in headers.get_all(field) {
+            qualified.extend(qualified_names(line.as_bytes()));
+        }
+    }
+    for name in qualified.iter().filter(|name| NEEDED_IN_STORE.binary_search(&name.as_str()).is_err()) {
+        headers.remove(name);
+    }
+    headers.remove(header::AGE);
+    headers.remove(header::TRAILER);
+    strip_set_cookie(headers, set_cookie);
+}
+
+/// Removes `Set-Cookie` where the rule strips it: from what is stored, and from what the client that led the fill gets.
+pub fn strip_set_cookie(headers: &mut HeaderMap, set_cookie: SetCookie) {
+    if set_cookie == SetCookie::Strip {
+        headers.remove(header::SET_COOKIE);
+        headers.remove("set-cookie2");
+    }
+}
+
+/// Iterates over the field names in a comma-separated list; what is none is left out.
+fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
+    list.split(|&byte| byte == b',').filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
+}
+
+/// Returns the names in the arguments of no-cache and private, quoted or (as some senders write it) not.
+fn qualified_names(line: &[u8]) -> Names {
+    let mut found = Names::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let name_end = rest.iter().position(|byte| matches!(byte, b',' | b'=')).unwrap_or(rest.len());
+        let directive = rest[..name_end].trim_ascii();
+        let argument;
+        (argument, rest) = match rest[name_end..].split_first() {
+            Some((b'=', after)) => split_argument(after.trim_ascii_start()),
+            Some((_, after)) => (&[][..], after),
+            None => (&[][..], &[][..]),
+        };
+        if directive.eq_ignore_ascii_case(b"no-cache") || directive.eq_ignore_ascii_case(b"private") {
+            found.extend(names(argument));
+        }
+    }
+    found
+}
+
+/// Splits an argument, without its quotes, from what follows the next comma. A string that nothing closes goes to the end.
+fn split_argument(text: &[u8]) -> (&[u8], &[u8]) {
+    let (argument, after) = match text.strip_prefix(b"\"") {
+        Some(inside) => {
+            let close = inside.iter().position(|&byte| byte == b'"').unwrap_or(inside.len());
+            (&inside[..close], inside.get(close + 1..).unwrap_or_default())
+        }
+        None => text.split_at(text.iter().position(|&byte| byte == b',').unwrap_or(text.len())),
+    };
+    let next = after.iter().position(|&byte| byte == b',').map_or(after.len(), |comma| comma + 1);
+    (argument, &after[next..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const HOP_BY_HOP: [&str; 10] = [
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    /// Checks which of the fields named in `fields` (each with a value) are left.
+    #[track_caller]
+    fn check(fields: &[(&str, &str)], strip: impl Fn(&mut HeaderMap), left: &[&str]) {
+        let mut headers = map(fields);
+        strip(&mut headers);
+        let mut found: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found, left, "{fields:?}");
+    }
+
+    #[test]
+    fn tables_are_sorted_for_the_search() {
+        assert!(END_TO_END.is_sorted() && NEEDED_IN_STORE.is_sorted());
+    }
+
+    #[test]
+    fn s7_6_1_hop_by_hop_fields_end_here() {
+        let mut all: Vec<_> = HOP_BY_HOP.iter().map(|name| (*name, "x")).collect();
+        all.extend([("trailer", "x-sum"), ("x-own", "1"), ("cache-control", "no-store")]);
+        check(&all, strip_hop_by_hop, &["cache-control", "trailer", "x-own"]);
+    }
+
+    #[test]
+    fn s7_6_1_listed_fields_end_here_too() {
+        check(
+            &[
+                ("connection", "A, close,,\t b"),
+                ("Connection", "D"),
+                ("a", "1"),
+                ("b", "2"),
+                ("c", "3"),
+                ("d", "4"),
+                ("d", "5"),
+            ],
+            strip_hop_by_hop,
+            &["c"],
+        );
+        check(
+            &[("connection", "\"a\", b c, \u{e9}"), ("a", "1"), ("b", "2"), ("c", "3")],
+            strip_hop_by_hop,
+            &["a", "b", "c"],
+        );
+    }
+
+    #[test]
+    fn s7_6_1_fields_for_every_recipient_cannot_be_listed() {
+        let protected = [
+            "accept-encoding",
+            "age",
+            "authorization",
+            "cache-control",
+            "content-length",
+            "content-type",
+            "cookie",
+            "date",
+            "etag",
+            "forwarded",
+            "host",
+            "if-none-match",
+            "set-cookie",
+            "vary",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+        ];
+        let list = protected.join(", ");
+        let mut fields: Vec<_> = protected.iter().map(|name| (*name, "x")).collect();
+        fields.push(("connection", &list));
+        check(&fields, strip_hop_by_hop, &protected);
+    }
+
+    fn obeying(headers: &mut HeaderMap) {
+        strip_hop_by_hop(headers);
+        strip_for_storage(headers, SetCookie::Obey);
+    }
+
+    #[test]
+    fn s3_1_what_concerns_the_hop_is_not_stored() {
+        let mut all: Vec<_> = HOP_BY_HOP.iter().map(|name| (*name, "x")).collect();
+        all.extend([
+            ("trailer", "x-sum"),
+            ("age", "1"),
+            ("content-length", "3"),
+            ("set-cookie", "a=1"),
+            ("x-own", "1"),
+        ]);
+        check(&all, obeying, &["content-length", "set-cookie", "x-own"]);
+    }
+
+    #[test]
+    fn s5_2_2_4_and_s5_2_2_7_qualified_fields_are_not_stored() {
+        let rest = [("a", "1"), ("b", "2"), ("c", "3"), ("set-cookie", "d=4")];
+        for (line, left) in [
+            ("no-cache=\"a\"", &["b", "c", "cache-control", "set-cookie"][..]),
+            ("max-age=1, No-Cache = \"A, b\" , public", &["c", "cache-control", "set-cookie"]),
+            ("private=\"Set-Cookie\", x=\"no-cache=b, private=c\"", &["a", "b", "c", "cache-control"]),
+            ("private=a, no-cache=\"b", &["c", "cache-control", "set-cookie"]),
+            ("private, no-cache, a", &["a", "b", "c", "cache-control", "set-cookie"]),
+            ("no-cache=\"\", private=", &["a", "b", "c", "cache-control", "set-cookie"]),
+            ("no-cache=\"cache-control, content-length, vary, b\"", &["a", "c", "cache-control", "set-cookie"]),
+            ("my-private=\"a\", max-age=\"5, a\"", &["a", "b", "c", "cache-control", "set-cookie"]),
+        ] {
+            let fields: Vec<_> = rest.into_iter().chain([("cache-control", line)]).collect();
+            check(&fields, obeying, left);
+        }
+        check(
+            &[("cache-control", "no-cache=\"a\""), ("cdn-cache-control", "private=\"b\""), ("a", "1"), ("b", "2")],
+            obeying,
+            &["cache-control", "cdn-cache-control"],
+        );
+    }
+
+    #[test]
+    fn a_rule_strips_cookies() {
+        let fields = [("set-cookie", "a=1"), ("set-cookie2", "b=2"), ("x-own", "1")];
+        check(&fields, |headers| strip_for_storage(headers, SetCookie::Strip), &["x-own"]);
+        check(
+            &fields,
+            |headers| strip_set_cookie(headers, SetCookie::NeverStore),
+            &["set-cookie", "set-cookie2", "x-own"],
+        );
+    }
+}

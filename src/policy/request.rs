@@ -1,0 +1,195 @@
+//! What the client asks for, read once from the parsed head: may the store be looked at, or does the request pass, or is
+//! it refused? The bytes' framing was checked before by `server::screen`.
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, StatusCode};
+
+use crate::outcome::Reason;
+use crate::policy::cache_control::RequestCacheControl;
+use crate::route::{CacheMode, Rule};
+
+/// What was parsed from the request once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// Its cache directives.
+    pub cc: RequestCacheControl,
+    /// Whether it is a HEAD.
+    pub is_head: bool,
+    /// Whether it carries Authorization.
+    pub has_authorization: bool,
+    /// Whether it carries Cookie.
+    pub has_cookie: bool,
+    /// Whether it carries Range that means something: only a GET's does (RFC 9110 §14.2).
+    pub has_range: bool,
+    /// Whether it carries If-None-Match, If-Modified-Since, If-Match or If-Unmodified-Since.
+    pub is_conditional: bool,
+}
+
+impl RequestFacts {
+    /// Reads a request's head.
+    pub fn of(method: &Method, headers: &HeaderMap) -> Self {
+        let has = |name: HeaderName| headers.contains_key(name);
+        Self {
+            cc: RequestCacheControl::parse(headers),
+            is_head: *method == Method::HEAD,
+            has_authorization: has(header::AUTHORIZATION),
+            has_cookie: has(header::COOKIE),
+            has_range: *method == Method::GET && has(header::RANGE),
+            is_conditional: has(header::IF_NONE_MATCH)
+                || has(header::IF_MODIFIED_SINCE)
+                || has(header::IF_MATCH)
+                || has(header::IF_UNMODIFIED_SINCE),
+        }
+    }
+}
+
+/// What is to be done with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// The store is looked at first.
+    LookUp(RequestFacts),
+    /// The origin answers, and nothing is looked up. Its response may invalidate, and a POST's may be stored.
+    Pass(Reason, RequestFacts),
+    /// Larder answers with this status and closes nothing but the request.
+    Refuse(StatusCode, Reason),
+}
+
+/// Reads a request: `has_content` tells whether it has a body (a length above zero, or chunks to come).
+pub fn classify(method: &Method, headers: &HeaderMap, has_content: bool, rule: &Rule) -> Intent {
+    // A tunnel has no place at a reverse proxy, and TRACE would show a client what other proxies added to its request.
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
+    }
+    // RFC 9112 §6.1: a transfer coding that is not understood hides where the content ends.
+    if !is_at_most_chunked(headers) {
+        return Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::BadRequest);
+    }
+    let facts = RequestFacts::of(method, headers);
+    // RFC 9111 §4: only GET and HEAD are answered from the store.
+    let is_retrieval = *method == Method::GET || *method == Method::HEAD;
+    let reason = if asks_for_upgrade(headers) {
+        Reason::Upgrade
+    } else if rule.cache == CacheMode::Bypass {
+        Reason::Bypass
+    } else if !is_retrieval {
+        Reason::Method
+    } else if has_content {
+        Reason::RequestBody
+    } else {
+        return Intent::LookUp(facts);
+    };
+    // RFC 9111 §5.2.1.7: who wants nothing but a stored response gets none here, since none is looked up.
+    if is_retrieval && facts.cc.only_if_cached {
+        return Intent::Refuse(StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached);
+    }
+    Intent::Pass(reason, facts)
+}
+
+/// Tells whether the content comes as it is or in chunks, and in no other transfer coding.
+fn is_at_most_chunked(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => true,
+        (Some(line), None) => line.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    }
+}
+
+/// Tells whether a request asks to switch to a protocol that Larder passes through (RFC 9110 §7.8).
+///
+/// h2c is none: RFC 9113 §3.1 has given it up, it may be ignored, and passing it on would open a way past the cache.
+fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let members = |name: HeaderName| {
+        let lines = headers.get_all(name).into_iter();
+        lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    };
+    headers.contains_key(header::UPGRADE)
+        && members(header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+        && members(header::UPGRADE).any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::fields;
+
+    /// Checks what is done with a request: `Ok` for a look-up, the reason for all else.
+    #[track_caller]
+    fn check(method: &str, given: &[(&str, &str)], has_content: bool, expected: Result<(), Reason>) {
+        check_with(&Rule::default(), method, given, has_content, expected);
+    }
+
+    #[track_caller]
+    fn check_with(rule: &Rule, method: &str, given: &[(&str, &str)], has_content: bool, expected: Result<(), Reason>) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let found = match classify(&method, &fields(given), has_content, rule) {
+            Intent::LookUp(_) => Ok(()),
+            Intent::Pass(reason, _) | Intent::Refuse(_, reason) => Err(reason),
+        };
+        assert_eq!(found, expected, "{method} {given:?}");
+    }
+
+    #[test]
+    fn s4_only_get_and_head_without_content_are_looked_up() {
+        check("GET", &[], false, Ok(()));
+        check("HEAD", &[], false, Ok(()));
+        check("GET", &[], true, Err(Reason::RequestBody));
+        check("HEAD", &[], true, Err(Reason::RequestBody));
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "M-SEARCH", "get"] {
+            check(method, &[], false, Err(Reason::Method));
+        }
+        for method in [Method::CONNECT, Method::TRACE] {
+            let expected = Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
+            assert_eq!(classify(&method, &HeaderMap::new(), false, &Rule::default()), expected);
+        }
+    }
+
+    #[test]
+    fn rfc9112_s6_1_no_transfer_coding_but_chunked() {
+        let check = |lines: &[(&str, &str)], is_read: bool| {
+            let found = classify(&Method::POST, &fields(lines), true, &Rule::default());
+            let refused = Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::BadRequest);
+            assert_eq!(found != refused, is_read, "{lines:?}");
+        };
+        let coding = "transfer-encoding";
+        check(&[], true);
+        check(&[(coding, "Chunked")], true);
+        check(&[(coding, "gzip, chunked")], false);
+        check(&[(coding, "gzip"), (coding, "chunked")], false);
+        check(&[(coding, "identity")], false);
+        check(&[(coding, "chunked"), (coding, "chunked")], false);
+    }
+
+    #[test]
+    fn a_bypassed_route_passes() {
+        let rule = Rule { cache: CacheMode::Bypass, ..Rule::default() };
+        check_with(&rule, "GET", &[], false, Err(Reason::Bypass));
+        check_with(&rule, "POST", &[], true, Err(Reason::Bypass));
+        check_with(&rule, "GET", &[("cache-control", "only-if-cached")], false, Err(Reason::OnlyIfCached));
+    }
+
+    #[test]
+    fn rfc9110_s7_8_upgrades_pass_but_for_h2c() {
+        let upgrade = |protocol| [("connection", "keep-alive, Upgrade"), ("upgrade", protocol)];
+        check("GET", &upgrade("websocket"), false, Err(Reason::Upgrade));
+        check("GET", &upgrade("h2c, websocket"), false, Err(Reason::Upgrade));
+        check("GET", &upgrade("H2C"), false, Ok(()));
+        check("GET", &[("upgrade", "websocket")], false, Ok(()));
+        check("GET", &[("connection", "upgrade")], false, Ok(()));
+    }
+
+    #[test]
+    fn what_is_read_from_the_head() {
+        let given = fields(&[("authorization", "x"), ("cookie", "a=b"), ("range", "bytes=0-1"), ("if-match", "*")]);
+        let expected = RequestFacts {
+            has_authorization: true,
+            has_cookie: true,
+            has_range: true,
+            is_conditional: true,
+            ..RequestFacts::default()
+        };
+        assert_eq!(RequestFacts::of(&Method::GET, &given), expected);
+        let head = RequestFacts { is_head: true, has_range: false, ..expected };
+        assert_eq!(RequestFacts::of(&Method::HEAD, &given), head);
+    }
+}

@@ -1,0 +1,310 @@
+//! May a stored response answer this request now (RFC 9111 §4)?
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::outcome::Reason;
+use crate::policy::freshness;
+use crate::policy::request::RequestFacts;
+use crate::route::Rule;
+use crate::stored::{Facts, LifetimeSource, StaleUse};
+
+/// What the purge ledger says of a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// Nothing was purged that it is part of.
+    #[default]
+    Good,
+    /// It must be validated before it is used (RFC 9111 §4.4).
+    Invalid,
+    /// It is to be served stale while one request refreshes it; where it may not be served stale, it is [`Standing::Invalid`].
+    Soft,
+    /// It must never be used, nor its validator.
+    Gone,
+}
+
+/// What is to be done with what was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It answers.
+    Fresh,
+    /// It answers although it is stale; `refresh` says whether one request refreshes it in the background.
+    StaleNow {
+        /// Why it may.
+        reason: Reason,
+        /// Whether to refresh it.
+        refresh: bool,
+    },
+    /// The origin is asked whether it still holds.
+    Revalidate(Reason),
+    /// The origin is asked anew.
+    Miss(Reason),
+    /// The client wants nothing but a stored response, and this one cannot be used: 504 (RFC 9111 §5.2.1.7).
+    OnlyIfCached,
+}
+
+/// Decides about the selected response, in the order of RFC 9111 §4.
+pub fn reuse(asked: &RequestFacts, facts: &Facts, standing: Standing, now: Timestamp, rule: &Rule) -> Reuse {
+    match usable(asked, facts, standing, now, rule) {
+        Ok(answer) => answer,
+        Err(_) if asked.cc.only_if_cached => Reuse::OnlyIfCached,
+        Err(reason) if facts.has_validator && standing != Standing::Gone => Reuse::Revalidate(reason),
+        Err(reason) => Reuse::Miss(reason),
+    }
+}
+
+/// Returns how the response answers without asking the origin, or why it does not.
+fn usable(
+    asked: &RequestFacts,
+    facts: &Facts,
+    standing: Standing,
+    now: Timestamp,
+    rule: &Rule,
+) -> Result<Reuse, Reason> {
+    let while_revalidate = Ok(Reuse::StaleNow { reason: Reason::WhileRevalidate, refresh: true });
+    let is_fresh = freshness::is_fresh(facts, now);
+    match standing {
+        Standing::Gone => return Err(Reason::Purged),
+        // RFC 9111 §4.4: what was invalidated is validated before it is used.
+        Standing::Invalid => return Err(Reason::Invalidated),
+        Standing::Soft if facts.stale == StaleUse::Forbidden => return Err(Reason::Invalidated),
+        Standing::Soft | Standing::Good => {}
+    }
+    // RFC 9111 §4: without no-cache, unless it is successfully validated (§5.2.2.4).
+    if facts.no_cache {
+        return Err(Reason::NoCache);
+    }
+    // What the client asks for (§5.2.1). A reload of what is immutable gets it from the store while it is fresh
+    // (RFC 8246 §2).
+    let is_settled = facts.immutable && is_fresh && standing == Standing::Good;
+    if rule.obey_client_no_cache && !is_settled && wants_fresher(asked, facts, now) {
+        // RFC 9211 §2.2: the request is the reason only where the response would have done without it.
+        return Err(if is_fresh { Reason::RequestNoCache } else { Reason::Expired });
+    }
+    // It is fresh (§4.2), or allowed to be served stale (§4.2.4).
+    if is_fresh {
+        return if standing == Standing::Soft { while_revalidate } else { Ok(Reuse::Fresh) };
+    }
+    let staleness = freshness::staleness(facts, now);
+    match facts.stale {
+        StaleUse::Within { while_revalidate: window, .. } if staleness < window => while_revalidate,
+        StaleUse::Within { .. } if accepts_stale(asked, facts, staleness) => {
+            Ok(Reuse::StaleNow { reason: Reason::MaxStale, refresh: false })
+        }
+        _ => Err(Reason::Expired),
+    }
+}
+
+/// Tells whether the client asks for a response that is fresher than the stored one (RFC 9111 §5.2.1.1, .3, .4).
+fn wants_fresher(asked: &RequestFacts, facts: &Facts, now: Timestamp) -> bool {
+    let age = freshness::current_age(facts, now);
+    let remaining = facts.lifetime.saturating_sub(age);
+    asked.cc.no_cache
+        || asked.cc.max_age.is_some_and(|max_age| age > max_age)
+        || asked.cc.min_fresh.is_some_and(|min_fresh| !remaining.is_zero() && remaining < min_fresh)
+}
+
+/// Tells whether the client accepts this staleness (RFC 9111 §5.2.1.2). Where s-maxage set the lifetime, stale use ends
+/// with the windows that the response itself opened, whatever the client accepts (§5.2.2.10).
+fn accepts_stale(asked: &RequestFacts, facts: &Facts, staleness: Duration) -> bool {
+    let is_within = |limit: Option<Duration>| limit.is_none_or(|limit| staleness <= limit);
+    facts.lifetime_source != LifetimeSource::SMaxage && asked.cc.max_stale.is_some_and(is_within)
+}
+
+/// Decides when there is no response to select: `reason` is [`Reason::UriMiss`] or [`Reason::VaryMiss`].
+pub fn nothing_stored(asked: &RequestFacts, reason: Reason) -> Reuse {
+    if asked.cc.only_if_cached { Reuse::OnlyIfCached } else { Reuse::Miss(reason) }
+}
+
+/// How the origin failed, as far as stale responses are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It could not be reached, or was silent or gone before its response's head.
+    Unreachable,
+    /// It answered with a 5xx.
+    ServerError,
+}
+
+/// Tells whether a stored response may stand in for a failed origin now (RFC 9111 §4.2.4, RFC 5861 §4).
+///
+/// One that is still fresh (the client had asked for a fresher one) stands in for an origin that cannot be reached, even
+/// where stale use is forbidden; for a 5xx only where a window was opened for these.
+pub fn stands_in(facts: &Facts, standing: Standing, failure: Failure, now: Timestamp) -> bool {
+    let is_barred = match standing {
+        Standing::Gone | Standing::Invalid => true,
+        Standing::Soft => facts.stale == StaleUse::Forbidden,
+        Standing::Good => false,
+    };
+    if is_barred || facts.no_cache {
+        return false;
+    }
+    let window = match (facts.stale, failure) {
+        (StaleUse::Forbidden, _) => Duration::ZERO,
+        (StaleUse::Within { if_unreachable, .. }, Failure::Unreachable) => if_unreachable,
+        (StaleUse::Within { if_error_status, .. }, Failure::ServerError) => if_error_status,
+    };
+    let is_fresh = failure == Failure::Unreachable && freshness::is_fresh(facts, now);
+    is_fresh || freshness::staleness(facts, now) < window
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::cache_control::RequestCacheControl;
+    use crate::policy::testing::{RECEIVED, stored, within};
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn asked(cc: RequestCacheControl) -> RequestFacts {
+        RequestFacts { cc, ..RequestFacts::default() }
+    }
+
+    fn plain() -> RequestFacts {
+        RequestFacts::default()
+    }
+
+    const WHILE_REVALIDATE: Reuse = Reuse::StaleNow { reason: Reason::WhileRevalidate, refresh: true };
+    const MAX_STALE: Reuse = Reuse::StaleNow { reason: Reason::MaxStale, refresh: false };
+
+    #[track_caller]
+    fn check(asked: &RequestFacts, facts: &Facts, standing: Standing, at_ms: u64, expected: Reuse) {
+        let found = reuse(asked, facts, standing, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
+        assert_eq!(found, expected, "at {at_ms} ms");
+        // only-if-cached changes nothing but what asks the origin (RFC 9111 §5.2.1.7).
+        let only = asked_only(asked);
+        let found = reuse(&only, facts, standing, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
+        let is_answer = matches!(expected, Reuse::Fresh | Reuse::StaleNow { .. });
+        assert_eq!(found, if is_answer { expected } else { Reuse::OnlyIfCached }, "only-if-cached at {at_ms} ms");
+    }
+
+    fn asked_only(asked: &RequestFacts) -> RequestFacts {
+        let mut only = asked.clone();
+        only.cc.only_if_cached = true;
+        only
+    }
+
+    #[test]
+    fn s4_2_fresh_answers_expired_is_validated() {
+        check(&plain(), &stored(), Standing::Good, 0, Reuse::Fresh);
+        check(&plain(), &stored(), Standing::Good, 9_999, Reuse::Fresh);
+        check(&plain(), &stored(), Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        let bare = Facts { has_validator: false, ..stored() };
+        check(&plain(), &bare, Standing::Good, 10_000, Reuse::Miss(Reason::Expired));
+        let aged = Facts { initial_age: secs(7), ..stored() };
+        check(&plain(), &aged, Standing::Good, 2_999, Reuse::Fresh);
+        check(&plain(), &aged, Standing::Good, 3_000, Reuse::Revalidate(Reason::Expired));
+    }
+
+    #[test]
+    fn s5_2_2_4_no_cache_is_validated_even_when_fresh() {
+        let facts = Facts { no_cache: true, stale: StaleUse::Forbidden, ..stored() };
+        check(&plain(), &facts, Standing::Good, 0, Reuse::Revalidate(Reason::NoCache));
+        let bare = Facts { has_validator: false, ..facts };
+        check(&plain(), &bare, Standing::Good, 0, Reuse::Miss(Reason::NoCache));
+    }
+
+    #[test]
+    fn s4_4_purged_and_invalidated() {
+        check(&plain(), &stored(), Standing::Gone, 0, Reuse::Miss(Reason::Purged));
+        check(&plain(), &stored(), Standing::Invalid, 0, Reuse::Revalidate(Reason::Invalidated));
+        let bare = Facts { has_validator: false, ..stored() };
+        check(&plain(), &bare, Standing::Invalid, 0, Reuse::Miss(Reason::Invalidated));
+        check(&plain(), &stored(), Standing::Soft, 0, WHILE_REVALIDATE);
+        // A soft purge does not make stale what was not to be served stale anyway.
+        check(&plain(), &stored(), Standing::Soft, 10_000, Reuse::Revalidate(Reason::Expired));
+        let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
+        check(&plain(), &strict, Standing::Soft, 0, Reuse::Revalidate(Reason::Invalidated));
+    }
+
+    #[test]
+    fn rfc5861_s3_within_the_window() {
+        let facts = Facts { stale: within(4, 3600, 0), ..stored() };
+        check(&plain(), &facts, Standing::Good, 9_999, Reuse::Fresh);
+        check(&plain(), &facts, Standing::Good, 10_000, WHILE_REVALIDATE);
+        check(&plain(), &facts, Standing::Good, 13_999, WHILE_REVALIDATE);
+        check(&plain(), &facts, Standing::Good, 14_000, Reuse::Revalidate(Reason::Expired));
+    }
+
+    #[test]
+    fn s5_2_1_what_the_client_asks_for() {
+        let fresher = Reuse::Revalidate(Reason::RequestNoCache);
+        let no_cache = asked(RequestCacheControl { no_cache: true, ..Default::default() });
+        check(&no_cache, &stored(), Standing::Good, 0, fresher);
+        check(&no_cache, &stored(), Standing::Soft, 0, fresher);
+        // A reload is no occasion to serve stale.
+        let lenient = Facts { stale: within(60, 0, 0), ..stored() };
+        check(&no_cache, &lenient, Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        let max_age = asked(RequestCacheControl { max_age: Some(secs(5)), ..Default::default() });
+        check(&max_age, &stored(), Standing::Good, 5_000, Reuse::Fresh);
+        check(&max_age, &stored(), Standing::Good, 5_001, fresher);
+        let min_fresh = asked(RequestCacheControl { min_fresh: Some(secs(4)), ..Default::default() });
+        check(&min_fresh, &stored(), Standing::Good, 6_000, Reuse::Fresh);
+        check(&min_fresh, &stored(), Standing::Good, 6_001, fresher);
+        check(&min_fresh, &stored(), Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        // Neither obeyed where the configuration says so.
+        let rule = Rule { obey_client_no_cache: false, ..Rule::default() };
+        for asked in [no_cache, max_age, min_fresh] {
+            let now = RECEIVED + secs(9);
+            assert_eq!(reuse(&asked, &stored(), Standing::Good, now, &rule), Reuse::Fresh);
+        }
+    }
+
+    #[test]
+    fn s5_2_1_2_max_stale_within_its_limit_and_never_where_stale_is_forbidden() {
+        let any = asked(RequestCacheControl { max_stale: Some(None), ..Default::default() });
+        let some = asked(RequestCacheControl { max_stale: Some(Some(secs(5))), ..Default::default() });
+        check(&any, &stored(), Standing::Good, 100_000_000, MAX_STALE);
+        check(&some, &stored(), Standing::Good, 15_000, MAX_STALE);
+        check(&some, &stored(), Standing::Good, 15_001, Reuse::Revalidate(Reason::Expired));
+        let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
+        check(&any, &strict, Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        let shared = Facts { stale: within(2, 0, 0), lifetime_source: LifetimeSource::SMaxage, ..stored() };
+        check(&any, &shared, Standing::Good, 11_000, WHILE_REVALIDATE);
+        check(&any, &shared, Standing::Good, 12_000, Reuse::Revalidate(Reason::Expired));
+    }
+
+    #[test]
+    fn rfc8246_s2_a_reload_of_what_is_immutable_is_answered_while_it_is_fresh() {
+        let facts = Facts { immutable: true, ..stored() };
+        let reload = asked(RequestCacheControl { max_age: Some(Duration::ZERO), ..Default::default() });
+        check(&reload, &facts, Standing::Good, 9_999, Reuse::Fresh);
+        check(&reload, &facts, Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        check(&reload, &facts, Standing::Soft, 1, Reuse::Revalidate(Reason::RequestNoCache));
+        check(&reload, &facts, Standing::Invalid, 1, Reuse::Revalidate(Reason::Invalidated));
+    }
+
+    #[test]
+    fn s5_2_1_7_nothing_stored() {
+        assert_eq!(nothing_stored(&plain(), Reason::UriMiss), Reuse::Miss(Reason::UriMiss));
+        assert_eq!(nothing_stored(&asked_only(&plain()), Reason::UriMiss), Reuse::OnlyIfCached);
+    }
+
+    #[track_caller]
+    fn check_stand_in(facts: &Facts, standing: Standing, failure: Failure, at_ms: u64, expected: bool) {
+        let found = stands_in(facts, standing, failure, RECEIVED + Duration::from_millis(at_ms));
+        assert_eq!(found, expected, "{standing:?} {failure:?} at {at_ms} ms");
+    }
+
+    #[test]
+    fn s4_2_4_a_stale_response_stands_in_within_its_window() {
+        use Failure::{ServerError, Unreachable};
+        let facts = Facts { stale: within(0, 5, 3), ..stored() };
+        check_stand_in(&facts, Standing::Good, Unreachable, 14_999, true);
+        check_stand_in(&facts, Standing::Good, Unreachable, 15_000, false);
+        check_stand_in(&facts, Standing::Good, ServerError, 12_999, true);
+        check_stand_in(&facts, Standing::Good, ServerError, 13_000, false);
+        check_stand_in(&facts, Standing::Soft, Unreachable, 12_000, true);
+        check_stand_in(&facts, Standing::Invalid, Unreachable, 0, false);
+        check_stand_in(&facts, Standing::Gone, Unreachable, 0, false);
+        check_stand_in(&stored(), Standing::Good, ServerError, 10_000, false);
+        check_stand_in(&stored(), Standing::Good, ServerError, 0, false);
+        let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
+        check_stand_in(&strict, Standing::Good, Unreachable, 9_999, true);
+        check_stand_in(&strict, Standing::Good, Unreachable, 10_000, false);
+        check_stand_in(&strict, Standing::Soft, Unreachable, 0, false);
+        let no_cache = Facts { no_cache: true, ..strict };
+        check_stand_in(&no_cache, Standing::Good, Unreachable, 0, false);
+    }
+}

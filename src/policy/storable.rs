@@ -1,0 +1,566 @@
+//! May a response be stored (RFC 9111 §3)? The answer carries the facts, or the reason why not.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderMap};
+use http::{Method, StatusCode};
+
+use crate::clock::Timestamp;
+use crate::key::{CanonicalUrl, Scheme};
+use crate::outcome::Reason;
+use crate::policy::cache_control::ResponseCacheControl;
+use crate::policy::etag::ETag;
+use crate::policy::request::RequestFacts;
+use crate::policy::vary::Vary;
+use crate::policy::{date, freshness};
+use crate::route::{CacheMode, Rule, SetCookie};
+use crate::stored::{Facts, LifetimeSource, StaleUse};
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Storable {
+    /// It may be stored, with these facts.
+    Yes(Facts),
+    /// It may not.
+    No(Reason),
+}
+
+/// The exchange that brought a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The client's method; a HEAD that was sent on as a GET counts as GET.
+    pub method: &'a Method,
+    /// What was parsed from the client's request.
+    pub asked: &'a RequestFacts,
+    /// When the request went to the origin.
+    pub requested_at: Timestamp,
+    /// When the response's head had arrived.
+    pub received_at: Timestamp,
+    /// The rule that applies.
+    pub rule: &'a Rule,
+}
+
+/// Judges a response by its status and fields, as they came from the origin. How its body ends and what the budget says
+/// is judged later, by others; a body ended only by the closing connection is judged here (`is_unsized`).
+///
+/// A 206 that carries the whole representation is judged as the 200 that it amounts to: the caller says 200.
+pub fn storable(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap, is_unsized: bool) -> Storable {
+    // RFC 9111 §3: the request method is understood. A HEAD's response has no content to store.
+    if *exchange.method != Method::GET {
+        return Storable::No(Reason::Method);
+    }
+    answer(exchange, status, headers, is_unsized)
+}
+
+/// Judges the response to a POST: it may be stored as what a GET of the same URL gets, where it names its lifetime and its
+/// Content-Location is that URL (RFC 9110 §9.3.3).
+pub fn storable_post(
+    exchange: &Exchange<'_>,
+    url: &CanonicalUrl,
+    status: StatusCode,
+    headers: &HeaderMap,
+    is_unsized: bool,
+) -> Storable {
+    let is_retrievable = *exchange.method == Method::POST && status == StatusCode::OK && is_located_at(headers, url);
+    if !is_retrievable {
+        return Storable::No(Reason::Method);
+    }
+    match answer(exchange, status, headers, is_unsized) {
+        Storable::Yes(facts) if !facts.lifetime_source.is_explicit() => Storable::No(Reason::NoLifetime),
+        answer => answer,
+    }
+}
+
+fn answer(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap, is_unsized: bool) -> Storable {
+    let (facts, refusal) = judge(exchange, status, headers);
+    match refusal {
+        None if is_unsized && !exchange.rule.store_unsized => Storable::No(Reason::Unsized),
+        None => Storable::Yes(facts),
+        Some(reason) => Storable::No(reason),
+    }
+}
+
+/// Reads the facts of a response, and why it may not be stored.
+pub fn judge(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> (Facts, Option<Reason>) {
+    let received = Received::new(exchange, status, headers);
+    let facts = received.facts();
+    let refusal = received.refusal(&facts);
+    (facts, refusal)
+}
+
+/// A response with what its judgement is made of.
+struct Received<'a> {
+    exchange: &'a Exchange<'a>,
+    status: StatusCode,
+    headers: &'a HeaderMap,
+    cc: ResponseCacheControl,
+    /// Whether storing it would store a cookie.
+    sets_cookie: bool,
+    /// Whether the route's `cache = "force"` applies to it.
+    is_forced: bool,
+}
+
+impl<'a> Received<'a> {
+    fn new(exchange: &'a Exchange<'a>, status: StatusCode, headers: &'a HeaderMap) -> Self {
+        let cc = ResponseCacheControl::parse(headers);
+        let Exchange { asked, rule, .. } = exchange;
+        let has_cookie = headers.contains_key(header::SET_COOKIE);
+        let sets_cookie = match rule.set_cookie {
+            // A field that no-cache="…" or private="…" names is kept from storage, so it is not what is judged.
+            SetCookie::Obey => {
+                has_cookie && !cc.no_cache.names(&header::SET_COOKIE) && !cc.private.names(&header::SET_COOKIE)
+            }
+            SetCookie::NeverStore => has_cookie,
+            SetCookie::Strip => false,
+        };
+        // What force must not override falls back to what the response says. `private` and Vary: * are refused below.
+        let is_forced = rule.cache == CacheMode::Force
+            && *exchange.method == Method::GET
+            && !asked.has_authorization
+            && !asked.has_cookie
+            && !sets_cookie
+            && status.as_u16() < 400;
+        Self { exchange, status, headers, cc, sets_cookie, is_forced }
+    }
+
+    fn facts(&self) -> Facts {
+        let &Exchange { rule, requested_at, received_at, .. } = self.exchange;
+        let (cc, headers) = (&self.cc, self.headers);
+        let forced = rule.ttl.filter(|_| self.is_forced).map(|ttl| (ttl, LifetimeSource::RouteForce));
+        let (lifetime, lifetime_source) = forced
+            .or_else(|| freshness::lifetime(cc, self.status, headers, received_at, rule))
+            .unwrap_or((Duration::ZERO, LifetimeSource::None));
+        let last_modified = headers.get(header::LAST_MODIFIED).and_then(|line| date::parse(line.as_bytes()));
+        let is_encoded = |line: &http::HeaderValue| !line.as_bytes().eq_ignore_ascii_case(b"identity");
+        Facts {
+            status: self.status,
+            received_at,
+            initial_age: freshness::initial_age(headers, requested_at, received_at),
+            lifetime,
+            lifetime_source,
+            no_cache: self.no_cache(),
+            stale: self.stale_use(),
+            has_validator: ETag::of(headers).is_some() || last_modified.is_some(),
+            no_transform: cc.no_transform || headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded),
+            immutable: cc.immutable,
+            permits_sharing: cc.must_revalidate || cc.public || cc.s_maxage.is_some(),
+        }
+    }
+
+    fn no_cache(&self) -> bool {
+        self.cc.no_cache.is_whole() && !self.is_forced
+    }
+
+    /// Returns when the response may be used stale (RFC 9111 §4.2.4, RFC 5861). What the response says replaces what the
+    /// rule says: `stale-if-error=0` closes the window.
+    fn stale_use(&self) -> StaleUse {
+        let (cc, rule) = (&self.cc, self.exchange.rule);
+        if cc.must_revalidate || cc.proxy_revalidate || self.no_cache() {
+            return StaleUse::Forbidden;
+        }
+        // RFC 9111 §5.2.2.10: s-maxage forbids stale use as proxy-revalidate does. Frameworks send it together with
+        // stale-while-revalidate all the same and mean the latter: then what they named is allowed, and no more.
+        if cc.s_maxage.is_some() {
+            let opens_none = cc.stale_while_revalidate.is_none() && cc.stale_if_error.is_none();
+            if rule.strict_s_maxage || opens_none {
+                return StaleUse::Forbidden;
+            }
+            let on_error = cc.stale_if_error.unwrap_or_default();
+            return StaleUse::Within {
+                while_revalidate: cc.stale_while_revalidate.unwrap_or_default(),
+                if_unreachable: on_error,
+                if_error_status: on_error,
+            };
+        }
+        let on_status = if rule.stale_if_error_covers_status { rule.stale_if_error } else { Duration::ZERO };
+        StaleUse::Within {
+            while_revalidate: cc.stale_while_revalidate.unwrap_or(rule.stale_while_revalidate),
+            if_unreachable: cc.stale_if_error.unwrap_or(rule.stale_if_error),
+            if_error_status: cc.stale_if_error.unwrap_or(on_status),
+        }
+    }
+
+    /// Returns why the response may not be stored, in the order of RFC 9111 §3, and after that what Larder adds.
+    fn refusal(&self, facts: &Facts) -> Option<Reason> {
+        let (cc, exchange) = (&self.cc, self.exchange);
+        if exchange.rule.cache == CacheMode::Bypass {
+            return Some(Reason::Bypass);
+        }
+        // The status is final; where the response says must-understand (§5.2.2.3), it is understood. A 206 is not stored as
+        // what it is (§3.3): whatever is fetched for the store is asked for whole.
+        if self.status == StatusCode::PARTIAL_CONTENT
+            || !is_storable_status(self.status)
+            || (cc.must_understand && !is_understood(self.status))
+        {
+            return Some(Reason::StatusNotUnderstood);
+        }
+        // No no-store (§5.2.2.5), which must-understand lifts once the status is understood; none of the request's either.
+        if cc.no_store && !cc.must_understand && !self.is_forced {
+            return Some(Reason::NoStore);
+        }
+        if exchange.asked.cc.no_store {
+            return Some(Reason::RequestNoStore);
+        }
+        // A shared cache: no private (§5.2.2.7).
+        if cc.private.is_whole() {
+            return Some(Reason::Private);
+        }
+        // Authorization only where the response permits sharing (§3.5).
+        if exchange.asked.has_authorization && !facts.permits_sharing {
+            return Some(Reason::Authorization);
+        }
+        // A cookie needs a lifetime that the response itself names (§7.3), and one that is longer than nothing: what is
+        // stored without it could only be somebody's session, handed out while the origin is down.
+        let is_explicit = facts.lifetime_source.is_explicit() && !facts.lifetime.is_zero();
+        if self.sets_cookie && (exchange.rule.set_cookie == SetCookie::NeverStore || !is_explicit) {
+            return Some(Reason::SetCookie);
+        }
+        // It names its lifetime, or one may be made up. Where there is none, it is worth storing with a validator only.
+        let is_worth_validating = facts.has_validator && freshness::may_be_guessed(cc, self.status);
+        if facts.lifetime_source == LifetimeSource::None && !is_worth_validating {
+            return Some(Reason::NoLifetime);
+        }
+        // What can never be selected (§4.1) or used is not stored.
+        if Vary::parse(self.headers) == Vary::Star {
+            return Some(Reason::VaryStar);
+        }
+        let is_useful = facts.has_validator || facts.stale != StaleUse::Forbidden;
+        match (is_useful, facts.no_cache, facts.lifetime <= facts.initial_age) {
+            (false, true, _) => Some(Reason::NoCache),
+            (false, false, true) => Some(Reason::AlreadyStale),
+            _ => None,
+        }
+    }
+}
+
+/// Tells whether responses with this status may be stored at all.
+fn is_storable_status(status: StatusCode) -> bool {
+    match status.as_u16() {
+        // Not final (RFC 9110 §15.2), and none of HTTP's (RFC 9110 §15).
+        ..200 | 600.. => false,
+        // It has no content of its own; it updates what is stored (RFC 9111 §4.3.3).
+        304 => false,
+        // These answer a field of the request, or the connection it came by, and no key holds that: whoever stores them
+        // hands one client's mistake to all others.
+        407 | 412 | 416 | 417 | 421 | 425 => false,
+        // MUST NOT be stored (RFC 6585).
+        428 | 429 | 431 | 511 => false,
+        _ => true,
+    }
+}
+
+/// Tells whether Larder knows what caching requires of a status, for must-understand (RFC 9111 §5.2.2.3). These are the
+/// ones of RFC 9110 §15 that require nothing beyond what is done for every response.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 307 | 308 | 400..=406 | 408..=411 | 413..=415 | 422 | 426 | 500..=505
+    )
+}
+
+/// Tells whether a response's Content-Location is `url` (RFC 9110 §8.7).
+fn is_located_at(headers: &HeaderMap, url: &CanonicalUrl) -> bool {
+    let mut lines = headers.get_all(header::CONTENT_LOCATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    line.to_str().ok().and_then(|reference| absolute(reference, url)).is_some_and(|located| located == *url)
+}
+
+/// Makes the canonical form of a reference that starts with a scheme, `//` or `/`. References relative to a path have none
+/// here: a response that names its own URL has no use for them.
+fn absolute(reference: &str, base: &CanonicalUrl) -> Option<CanonicalUrl> {
+    let without_scheme = |scheme: Scheme| {
+        let (name, rest) = reference.split_once(':')?;
+        name.eq_ignore_ascii_case(scheme.as_str()).then_some((scheme, rest))
+    };
+    let (scheme, rest) =
+        [Scheme::Http, Scheme::Https].into_iter().find_map(without_scheme).unwrap_or((base.scheme(), reference));
+    let (authority, target) = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+        None if reference.starts_with('/') => (base.authority(), reference),
+        None => return None,
+    };
+    CanonicalUrl::new(scheme, authority, target).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::cache_control::RequestCacheControl;
+    use crate::policy::testing::{RECEIVED, exchange, fields, within};
+
+    /// A request, a rule and a status that a table varies.
+    #[derive(Clone)]
+    struct Case {
+        rule: Rule,
+        asked: RequestFacts,
+        status: u16,
+    }
+
+    fn plain() -> Case {
+        Case { rule: Rule::default(), asked: RequestFacts::default(), status: 200 }
+    }
+
+    fn status(status: u16) -> Case {
+        Case { status, ..plain() }
+    }
+
+    fn rule(rule: Rule) -> Case {
+        Case { rule, ..plain() }
+    }
+
+    impl Case {
+        #[track_caller]
+        fn facts(&self, given: &[(&str, &str)]) -> Facts {
+            match self.judge(given) {
+                Storable::Yes(facts) => facts,
+                Storable::No(reason) => panic!("{reason}: {given:?}"),
+            }
+        }
+
+        fn judge(&self, given: &[(&str, &str)]) -> Storable {
+            let status = StatusCode::from_u16(self.status).unwrap();
+            storable(&exchange(&self.asked, &self.rule), status, &fields(given), false)
+        }
+
+        /// Checks whether a response is stored: `Ok` with where its lifetime comes from, or why not.
+        #[track_caller]
+        fn check(&self, given: &[(&str, &str)], expected: Result<LifetimeSource, Reason>) {
+            let found = match self.judge(given) {
+                Storable::Yes(facts) => Ok(facts.lifetime_source),
+                Storable::No(reason) => Err(reason),
+            };
+            assert_eq!(found, expected, "{} {given:?}", self.status);
+        }
+
+        #[track_caller]
+        fn check_cc(&self, cc: &str, expected: Result<LifetimeSource, Reason>) {
+            self.check(&[("cache-control", cc)], expected);
+        }
+    }
+
+    #[test]
+    fn s3_only_get_is_stored_as_it_is() {
+        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
+            let exchange = Exchange { method: &method, ..exchange(&asked, &rule) };
+            let headers = fields(&[("cache-control", "max-age=60")]);
+            assert_eq!(storable(&exchange, StatusCode::OK, &headers, false), Storable::No(Reason::Method));
+        }
+    }
+
+    #[test]
+    fn s3_status_is_final_and_understood() {
+        for code in [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410, 499, 500, 502, 503, 504, 599] {
+            status(code).check_cc("max-age=60", Ok(LifetimeSource::MaxAge));
+        }
+        for code in [101, 103, 206, 304, 412, 416, 431, 600, 999] {
+            status(code).check_cc("max-age=60", Err(Reason::StatusNotUnderstood));
+        }
+    }
+
+    #[test]
+    fn s5_2_2_3_must_understand_lifts_no_store_where_the_status_is_understood() {
+        plain().check_cc("max-age=60, no-store, must-understand", Ok(LifetimeSource::MaxAge));
+        status(599).check_cc("max-age=60, no-store, must-understand", Err(Reason::StatusNotUnderstood));
+        status(599).check_cc("max-age=60, must-understand", Err(Reason::StatusNotUnderstood));
+        status(299).check_cc("max-age=60, must-understand", Err(Reason::StatusNotUnderstood));
+        plain().check_cc("max-age=60, no-store; must-understand", Err(Reason::NoStore));
+    }
+
+    #[test]
+    fn s3_no_store_and_private() {
+        plain().check_cc("No-Store", Err(Reason::NoStore));
+        plain().check_cc("max-age=60, no-store", Err(Reason::NoStore));
+        plain().check_cc("private, max-age=60", Err(Reason::Private));
+        plain().check_cc("private=\"x-user\", max-age=60", Ok(LifetimeSource::MaxAge));
+        let asked = RequestFacts {
+            cc: RequestCacheControl { no_store: true, ..Default::default() },
+            ..RequestFacts::default()
+        };
+        Case { asked, ..plain() }.check_cc("max-age=60", Err(Reason::RequestNoStore));
+    }
+
+    #[test]
+    fn s3_5_authorization_needs_a_response_that_permits_sharing() {
+        let case = Case { asked: RequestFacts { has_authorization: true, ..Default::default() }, ..plain() };
+        case.check_cc("max-age=60", Err(Reason::Authorization));
+        case.check_cc("max-age=60, proxy-revalidate", Err(Reason::Authorization));
+        case.check_cc("max-age=60, public", Ok(LifetimeSource::MaxAge));
+        case.check_cc("max-age=60, must-revalidate", Ok(LifetimeSource::MaxAge));
+        case.check_cc("s-maxage=60", Ok(LifetimeSource::SMaxage));
+        // What a targeted field replaces permits nothing.
+        let replaced = [("cache-control", "public"), ("cdn-cache-control", "max-age=60")];
+        case.check(&replaced, Err(Reason::Authorization));
+    }
+
+    #[test]
+    fn s3_a_lifetime_or_a_validator_for_a_status_that_is_cacheable_by_default() {
+        plain().check(&[], Err(Reason::NoLifetime));
+        plain().check_cc("public", Err(Reason::NoLifetime));
+        plain().check(&[("etag", "\"1\"")], Ok(LifetimeSource::None));
+        plain().check(&[("etag", "1")], Err(Reason::NoLifetime));
+        plain().check(&[("last-modified", "@0"), ("date", "@0")], Ok(LifetimeSource::None));
+        status(302).check(&[("etag", "\"1\"")], Err(Reason::NoLifetime));
+        status(302).check(&[("etag", "\"1\""), ("cache-control", "public")], Ok(LifetimeSource::None));
+        let modified = [("last-modified", "@-100"), ("date", "@0")];
+        plain().check(&modified, Ok(LifetimeSource::Heuristic));
+        status(502).check(&modified, Err(Reason::NoLifetime));
+        // What came already stale is kept: it can be validated, or stand in for a dead origin.
+        plain()
+            .check(&[("expires", "@-5000"), ("last-modified", "@-100"), ("date", "@0")], Ok(LifetimeSource::Expires));
+        plain().check_cc("max-age=0", Ok(LifetimeSource::MaxAge));
+        plain().check_cc("max-age=0, must-revalidate", Err(Reason::AlreadyStale));
+        plain().check(&[("cache-control", "max-age=5, must-revalidate"), ("age", "5")], Err(Reason::AlreadyStale));
+        plain().check(&[("cache-control", "max-age=5, must-revalidate"), ("age", "4")], Ok(LifetimeSource::MaxAge));
+        plain().check_cc("max-age=60, no-cache", Err(Reason::NoCache));
+        plain().check(&[("cache-control", "no-cache"), ("etag", "\"1\"")], Ok(LifetimeSource::None));
+    }
+
+    #[test]
+    fn s4_1_vary_star_is_not_stored() {
+        for vary in ["*", "foo, *", ", *"] {
+            plain().check(&[("cache-control", "max-age=60"), ("vary", vary)], Err(Reason::VaryStar));
+        }
+        plain().check(&[("cache-control", "max-age=60"), ("vary", "foo")], Ok(LifetimeSource::MaxAge));
+    }
+
+    #[test]
+    fn s7_3_a_cookie_needs_a_lifetime_that_the_response_names() {
+        let cookie = ("set-cookie", "a=b");
+        let silent = [cookie, ("last-modified", "@-100"), ("etag", "\"1\"")];
+        plain().check(&[cookie, ("cache-control", "max-age=60")], Ok(LifetimeSource::MaxAge));
+        plain().check(&[cookie, ("expires", "@60")], Ok(LifetimeSource::Expires));
+        plain().check(&[cookie, ("cdn-cache-control", "max-age=60")], Ok(LifetimeSource::CdnCacheControl));
+        plain().check(&[cookie, ("cache-control", "max-age=0")], Err(Reason::SetCookie));
+        plain().check(&silent, Err(Reason::SetCookie));
+        let ttl = Some(Duration::from_secs(9));
+        rule(Rule { ttl, ..Rule::default() }).check(&silent, Err(Reason::SetCookie));
+        // A qualified directive keeps the cookie from storage, so the rest is judged without it.
+        let named = [silent[0], silent[1], ("cache-control", "no-cache=\"set-cookie\"")];
+        plain().check(&named, Ok(LifetimeSource::Heuristic));
+        let strip = rule(Rule { set_cookie: SetCookie::Strip, ..Rule::default() });
+        strip.check(&silent, Ok(LifetimeSource::Heuristic));
+        let never = rule(Rule { set_cookie: SetCookie::NeverStore, ..Rule::default() });
+        never.check(&[cookie, ("cache-control", "max-age=60")], Err(Reason::SetCookie));
+        never.check_cc("max-age=60", Ok(LifetimeSource::MaxAge));
+    }
+
+    #[test]
+    fn a_route_may_bypass_and_refuse_what_is_unsized() {
+        let bypass = rule(Rule { cache: CacheMode::Bypass, ..Rule::default() });
+        bypass.check_cc("max-age=60", Err(Reason::Bypass));
+        let headers = fields(&[("cache-control", "max-age=60")]);
+        for (store_unsized, is_stored) in [(false, false), (true, true)] {
+            let case = rule(Rule { store_unsized, ..Rule::default() });
+            let found = storable(&exchange(&case.asked, &case.rule), StatusCode::OK, &headers, true);
+            assert_eq!(matches!(found, Storable::Yes(_)), is_stored);
+            assert!(is_stored || found == Storable::No(Reason::Unsized));
+        }
+    }
+
+    #[test]
+    fn force_overrides_lifetime_no_cache_and_no_store_and_nothing_else() {
+        let force = Rule { cache: CacheMode::Force, ttl: Some(Duration::from_secs(9)), ..Rule::default() };
+        let case = rule(force);
+        for cc in ["", "max-age=60", "no-store", "no-cache", "max-age=0, no-store, no-cache", "foo"] {
+            case.check_cc(cc, Ok(LifetimeSource::RouteForce));
+        }
+        let facts = case.facts(&[("cache-control", "no-cache")]);
+        assert!(!facts.no_cache && facts.lifetime == Duration::from_secs(9) && facts.stale == within(0, 3600, 0));
+        case.check_cc("private", Err(Reason::Private));
+        case.check(&[("vary", "*")], Err(Reason::VaryStar));
+        case.check(&[("set-cookie", "a=b")], Err(Reason::SetCookie));
+        case.check(&[("set-cookie", "a=b"), ("cache-control", "no-store")], Err(Reason::NoStore));
+        Case { status: 302, ..case.clone() }.check(&[], Ok(LifetimeSource::RouteForce));
+        Case { status: 404, ..case.clone() }.check(&[], Err(Reason::NoLifetime));
+        Case { status: 500, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
+        let signed_in = RequestFacts { has_cookie: true, ..RequestFacts::default() };
+        Case { asked: signed_in, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
+        let authorized = RequestFacts { has_authorization: true, ..RequestFacts::default() };
+        Case { asked: authorized, ..case }.check_cc("max-age=60", Err(Reason::Authorization));
+    }
+
+    #[test]
+    fn s4_2_4_when_a_response_may_be_used_stale() {
+        let configured = Rule {
+            stale_while_revalidate: Duration::from_secs(7),
+            stale_if_error: Duration::from_secs(8),
+            stale_if_error_covers_status: true,
+            ..Rule::default()
+        };
+        let strict = Rule { strict_s_maxage: true, ..Rule::default() };
+        for (rule, cc, expected) in [
+            (&Rule::default(), "max-age=60", within(0, 3600, 0)),
+            (&Rule::default(), "max-age=60, stale-while-revalidate=5", within(5, 3600, 0)),
+            (&Rule::default(), "max-age=60, stale-if-error=5", within(0, 5, 5)),
+            (&Rule::default(), "max-age=60, stale-if-error=0", within(0, 0, 0)),
+            (&Rule::default(), "max-age=60, must-revalidate, stale-if-error=5", StaleUse::Forbidden),
+            (&Rule::default(), "max-age=60, proxy-revalidate", StaleUse::Forbidden),
+            (&Rule::default(), "s-maxage=60", StaleUse::Forbidden),
+            (&Rule::default(), "s-maxage=60, stale-while-revalidate=5", within(5, 0, 0)),
+            (&Rule::default(), "s-maxage=60, stale-if-error=5", within(0, 5, 5)),
+            (&strict, "s-maxage=60, stale-while-revalidate=5", StaleUse::Forbidden),
+            (&configured, "max-age=60", within(7, 8, 8)),
+            (&configured, "max-age=60, stale-while-revalidate=1, stale-if-error=2", within(1, 2, 2)),
+            (&configured, "s-maxage=60", StaleUse::Forbidden),
+        ] {
+            let facts = rule_facts(rule, &[("cache-control", cc)]);
+            assert_eq!(facts.stale, expected, "{cc}");
+        }
+        let facts = plain().facts(&[("cache-control", "no-cache"), ("etag", "\"1\"")]);
+        assert_eq!((facts.no_cache, facts.stale), (true, StaleUse::Forbidden));
+        // A targeted field replaces what Cache-Control forbids.
+        let facts = plain().facts(&[("cache-control", "must-revalidate"), ("cdn-cache-control", "max-age=1")]);
+        assert_eq!(facts.stale, within(0, 3600, 0));
+    }
+
+    fn rule_facts(of: &Rule, given: &[(&str, &str)]) -> Facts {
+        rule(of.clone()).facts(given)
+    }
+
+    #[test]
+    fn what_else_is_read_from_the_head() {
+        let given = [("cache-control", "max-age=60, immutable"), ("etag", "W/\"1\""), ("age", "7")];
+        let facts = plain().facts(&given);
+        assert_eq!(facts.received_at, RECEIVED);
+        assert_eq!((facts.initial_age, facts.lifetime), (Duration::from_secs(7), Duration::from_secs(60)));
+        assert!(facts.immutable && facts.has_validator && !facts.no_transform);
+        for (name, value, expected) in [
+            ("content-encoding", "gzip", true),
+            ("content-encoding", "identity", false),
+            ("cache-control", "no-transform", true),
+        ] {
+            assert_eq!(plain().facts(&[given[0], (name, value)]).no_transform, expected, "{name}: {value}");
+        }
+        assert!(!plain().facts(&[given[0], ("last-modified", "yesterday")]).has_validator);
+    }
+
+    #[test]
+    fn rfc9110_s9_3_3_a_post_is_stored_where_its_response_is_what_a_get_would_get() {
+        let url = CanonicalUrl::new(Scheme::Http, "example.org", "/a?b=1").unwrap();
+        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        let post = Exchange { method: &Method::POST, ..exchange(&asked, &rule) };
+        let lives = ("cache-control", "max-age=60");
+        let judge = |exchange: &Exchange<'_>, code: u16, given: &[(&str, &str)]| {
+            let status = StatusCode::from_u16(code).unwrap();
+            match storable_post(exchange, &url, status, &fields(given), false) {
+                Storable::Yes(_) => Ok(()),
+                Storable::No(reason) => Err(reason),
+            }
+        };
+        for here in ["/a?b=1", "http://example.org/a?b=1", "HTTP://EXAMPLE.org:80/a?b=1", "//example.org/a?b=1"] {
+            assert_eq!(judge(&post, 200, &[lives, ("content-location", here)]), Ok(()), "{here}");
+        }
+        for elsewhere in ["/a", "/a?b=2", "//example.com/a?b=1", "https://example.org/a?b=1", "a?b=1", ""] {
+            let given = [lives, ("content-location", elsewhere)];
+            assert_eq!(judge(&post, 200, &given), Err(Reason::Method), "{elsewhere}");
+        }
+        let here = ("content-location", "/a?b=1");
+        assert_eq!(judge(&post, 200, &[lives]), Err(Reason::Method));
+        assert_eq!(judge(&post, 200, &[lives, here, here]), Err(Reason::Method));
+        assert_eq!(judge(&post, 201, &[lives, here]), Err(Reason::Method));
+        assert_eq!(judge(&exchange(&asked, &rule), 200, &[lives, here]), Err(Reason::Method));
+        assert_eq!(judge(&post, 200, &[here, ("last-modified", "@-100")]), Err(Reason::NoLifetime));
+        assert_eq!(judge(&post, 200, &[here, ("cache-control", "private, max-age=60")]), Err(Reason::Private));
+    }
+}

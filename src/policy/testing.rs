@@ -1,0 +1,66 @@
+//! What the tests of this module share: heads written as tables, and a stored response to start from.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::clock::Timestamp;
+use crate::policy::request::RequestFacts;
+use crate::policy::storable::Exchange;
+use crate::route::Rule;
+use crate::stored::{Facts, LifetimeSource, StaleUse};
+
+/// When responses are received: Sun, 06 Nov 1994 08:49:37 GMT, and a bit, since Date has no milliseconds.
+pub(crate) const RECEIVED: Timestamp = Timestamp::from_millis(784_111_777_400);
+
+/// Makes a head. A value `@n` stands for the date n seconds after [`RECEIVED`].
+pub(crate) fn fields(given: &[(&str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in given {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let text = match value.strip_prefix('@') {
+            Some(secs) => date(secs.parse().unwrap()),
+            None => (*value).to_owned(),
+        };
+        map.append(name, HeaderValue::from_str(&text).unwrap());
+    }
+    map
+}
+
+/// Prints the date `secs` after [`RECEIVED`].
+pub(crate) fn date(secs: i64) -> String {
+    let since = u64::try_from(RECEIVED.as_secs() + secs).unwrap();
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(since))
+}
+
+/// The exchange of a GET that was answered without delay at [`RECEIVED`].
+pub(crate) fn exchange<'a>(asked: &'a RequestFacts, rule: &'a Rule) -> Exchange<'a> {
+    Exchange { method: &Method::GET, asked, requested_at: RECEIVED, received_at: RECEIVED, rule }
+}
+
+/// A response with a lifetime of 10 s, a validator, and the default rule's windows.
+pub(crate) fn stored() -> Facts {
+    Facts {
+        status: StatusCode::OK,
+        received_at: RECEIVED,
+        initial_age: Duration::ZERO,
+        lifetime: Duration::from_secs(10),
+        lifetime_source: LifetimeSource::MaxAge,
+        no_cache: false,
+        stale: within(0, 3600, 0),
+        has_validator: true,
+        no_transform: false,
+        immutable: false,
+        permits_sharing: false,
+    }
+}
+
+/// Windows in seconds.
+pub(crate) const fn within(while_revalidate: u64, if_unreachable: u64, if_error_status: u64) -> StaleUse {
+    StaleUse::Within {
+        while_revalidate: Duration::from_secs(while_revalidate),
+        if_unreachable: Duration::from_secs(if_unreachable),
+        if_error_status: Duration::from_secs(if_error_status),
+    }
+}

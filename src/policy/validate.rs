@@ -1,0 +1,522 @@
+//! Validation: the conditional request that is sent, and what its 304 changes (RFC 9111 §4.3).
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
+
+use crate::clock::Timestamp;
+use crate::outcome::Reason;
+use crate::policy::etag::ETag;
+use crate::policy::storable::{self, Exchange};
+use crate::policy::{date, fields, freshness};
+use crate::route::SetCookie;
+use crate::stored::{Entry, Facts, FlatHead, StaleUse};
+
+/// The most bytes of entity-tags in one request: origins commonly refuse heads above 8 KiB.
+const TAGS_BYTES_MAX: usize = 4 << 10;
+
+/// Replaces the client's preconditions in `headers` with the validators of `entries` (RFC 9111 §4.3.1): every entity-tag
+/// in one If-None-Match, and the selected (first) entry's Last-Modified. Entries without validator add nothing, and where
+/// there is no validator at all the request stays as the client sent it.
+/// Returns whether the request is now conditional.
+pub fn make_conditional(headers: &mut HeaderMap, entries: &[Arc<Entry>]) -> bool {
+    let last_modified = entries.first().and_then(|selected| last_modified(selected));
+    set_preconditions(headers, entity_tags(entries), last_modified)
+}
+
+/// Replaces the client's preconditions with the entity-tags of responses whose Vary excludes this request, so that the
+/// origin can name the one that suits it after all (RFC 9111 §4.1). Their dates would prove nothing.
+/// Returns whether the request is now conditional.
+pub fn offer_variants(headers: &mut HeaderMap, entries: &[Arc<Entry>]) -> bool {
+    set_preconditions(headers, entity_tags(entries), None)
+}
+
+fn set_preconditions(
+    headers: &mut HeaderMap,
+    entity_tags: Option<HeaderValue>,
+    last_modified: Option<HeaderValue>,
+) -> bool {
+    if entity_tags.is_none() && last_modified.is_none() {
+        return false;
+    }
+    // What comes back is to be the whole representation or a 304 to Larder's own validators. The client's own
+    // preconditions and range are applied to the outcome.
+    for name in [
+        header::IF_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_NONE_MATCH,
+        header::IF_RANGE,
+        header::IF_UNMODIFIED_SINCE,
+        header::RANGE,
+    ] {
+        headers.remove(name);
+    }
+    entity_tags.map(|tags| headers.insert(header::IF_NONE_MATCH, tags));
+    last_modified.map(|date| headers.insert(header::IF_MODIFIED_SINCE, date));
+    true
+}
+
+/// Joins the distinct entity-tags of `entries`; `None` where there is none.
+fn entity_tags(entries: &[Arc<Entry>]) -> Option<HeaderValue> {
+    let mut tags: Vec<&[u8]> = Vec::new();
+    let mut bytes = 0;
+    for tag in entries.iter().filter_map(|entry| entity_tag(&entry.head)) {
+        bytes += tag.text.len() + 2;
+        if bytes <= TAGS_BYTES_MAX && !tags.contains(&tag.text) {
+            tags.push(tag.text);
+        }
+    }
+    HeaderValue::from_bytes(&tags.join(&b", "[..])).ok().filter(|value| !value.is_empty())
+}
+
+fn entity_tag(head: &FlatHead) -> Option<ETag<'_>> {
+    let mut lines = head.get_all(&header::ETAG);
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => ETag::parse(line),
+        _ => None,
+    }
+}
+
+/// Returns an entry's Last-Modified as it was written, where it is a date.
+fn last_modified(entry: &Entry) -> Option<HeaderValue> {
+    let line = entry.head.get(&header::LAST_MODIFIED)?;
+    date::parse(line)?;
+    HeaderValue::from_bytes(line).ok()
+}
+
+/// What a 304 or the response to a HEAD means for one stored entry.
+#[derive(Debug)]
+pub enum Update {
+    /// It is confirmed: its new head and facts.
+    Confirmed(FlatHead, Facts),
+    /// It is confirmed for this request alone and answers with this head; what is stored stays as it was. The reason says
+    /// why the update is not for others: the request carried Authorization or no-store, or the response sets a cookie.
+    Once(FlatHead, Facts, Reason),
+    /// It is confirmed and answers this request with this head, but may no longer be stored, for this reason.
+    Withdrawn(FlatHead, Facts, Reason),
+    /// It is another representation: left as it is.
+    Other,
+    /// The response contradicts the stored bytes: the entry is invalid and the whole is to be fetched.
+    Contradicted,
+}
+
+/// Applies a 304 to the entries whose validators were sent, the selected one first (RFC 9111 §4.3.4). The answers come in
+/// the same order. Where the 304 confirms none of them, it contradicts the selected one.
+pub fn updates(entries: &[Arc<Entry>], exchange: &Exchange<'_>, headers: &HeaderMap) -> Vec<Update> {
+    let agreements: Vec<_> = entries.iter().map(|entry| agreement(&entry.head, headers)).collect();
+    let is_strong = agreements.contains(&Agreement::Strong);
+    // The first that agrees weakly stands for "the most recent" of the RFC: the selected one is the most recent of those
+    // that suit this request.
+    let weak = agreements.iter().position(|found| *found == Agreement::Weak);
+    let confirms = |at: usize| match agreements[at] {
+        Agreement::Strong => true,
+        Agreement::Weak => !is_strong && weak == Some(at),
+        // A 304 that names nothing can only mean the one that was asked about.
+        Agreement::Unstated => entries.len() == 1,
+        Agreement::None => false,
+    };
+    let mut updates: Vec<_> = (0..entries.len())
+        .map(|at| if confirms(at) { confirm(&entries[at], exchange, headers) } else { Update::Other })
+        .collect();
+    if updates.iter().all(|update| matches!(update, Update::Other))
+        && let Some(selected) = updates.first_mut()
+    {
+        *selected = Update::Contradicted;
+    }
+    updates
+}
+
+/// Applies a 304 to one entry (RFC 9111 §3.2, §4.3.4), on its own: one that it does not name is [`Update::Other`].
+/// [`updates`] judges all that were asked about together.
+pub fn update(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
+    match agreement(&entry.head, headers) {
+        Agreement::Strong | Agreement::Weak | Agreement::Unstated => confirm(entry, exchange, headers),
+        Agreement::None => Update::Other,
+    }
+}
+
+/// Applies the response to a HEAD to one entry (RFC 9111 §4.3.5): a 200 that agrees updates it, one that does not
+/// contradicts it, another status leaves it.
+pub fn update_by_head(entry: &Entry, exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> Update {
+    if status != StatusCode::OK {
+        return Update::Other;
+    }
+    let is_same = |name: &header::HeaderName| {
+        headers.get(name).is_none_or(|received| entry.head.get(name) == Some(received.as_bytes()))
+    };
+    let length = headers.get(header::CONTENT_LENGTH).map(|line| std::str::from_utf8(line.as_bytes()));
+    let has_same_length = length.is_none_or(|text| {
+        text.is_ok_and(|text| text.trim().parse::<u64>().is_ok_and(|bytes| bytes == entry.body.identity_bytes))
+    });
+    let agrees = entry.facts.status == StatusCode::OK
+        && is_same(&header::ETAG)
+        && is_same(&header::LAST_MODIFIED)
+        && has_same_length;
+    if agrees { confirm(entry, exchange, headers) } else { Update::Contradicted }
+}
+
+/// How the validators of a 304 agree with those of a stored response (RFC 9111 §4.3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agreement {
+    /// The same strong entity-tag.
+    Strong,
+    /// The same weak entity-tag, or the same date.
+    Weak,
+    /// They have no validator in common that could be compared. The RFC lets that confirm a stored response without
+    /// validator only. Origins that leave the entity-tag out of a 304 to that very entity-tag are common enough, and there is
+    /// nothing else that they can mean.
+    Unstated,
+    /// The 304 names another representation.
+    None,
+}
+
+fn agreement(stored: &FlatHead, headers: &HeaderMap) -> Agreement {
+    let received = ETag::of(headers);
+    match (received, entity_tag(stored)) {
+        // A strong entity-tag is compared strongly: against a weak one it proves nothing.
+        (Some(received), Some(own)) if !received.is_weak => {
+            return if received == own { Agreement::Strong } else { Agreement::None };
+        }
+        (Some(received), Some(own)) => {
+            return if received.is_like(own) { Agreement::Weak } else { Agreement::None };
+        }
+        _ => {}
+    }
+    let moment = |line: &[u8]| date::parse(line);
+    let received_date = headers.get(header::LAST_MODIFIED).and_then(|line| moment(line.as_bytes()));
+    let own_date = stored.get(&header::LAST_MODIFIED).and_then(moment);
+    match (received_date, own_date) {
+        (Some(received), Some(own)) if received == own => Agreement::Weak,
+        (Some(_), Some(_)) => Agreement::None,
+        // An entity-tag that the stored response does not have is of another.
+        _ if received.is_some() => Agreement::None,
+        _ => Agreement::Unstated,
+    }
+}
+
+/// Merges the fields of a response that confirms `entry` into its head, and judges the whole as if it had come at once.
+fn confirm(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
+    let mut merged = merge(entry, exchange, headers);
+    let as_get = Exchange { method: &http::Method::GET, ..*exchange };
+    let (facts, refusal) = storable::judge(&as_get, entry.facts.status, &merged);
+    merged.remove(header::AGE);
+    match refusal {
+        Some(reason @ (Reason::Authorization | Reason::RequestNoStore | Reason::SetCookie)) => {
+            Update::Once(FlatHead::from_map(&merged), facts, reason)
+        }
+        Some(reason) => Update::Withdrawn(FlatHead::from_map(&merged), facts, reason),
+        None => {
+            fields::strip_for_storage(&mut merged, exchange.rule.set_cookie);
+            Update::Confirmed(FlatHead::from_map(&merged), facts)
+        }
+    }
+}
+
+/// Replaces stored fields by received ones of the same name (RFC 9111 §3.2).
+///
+/// All but Content-Length, which describes the content of a message that has none. Content-Encoding, Content-Type and
+/// Content-Range, which the RFC lets a cache leave alone, are replaced too: the origin says what its bytes are.
+/// Age stays in the outcome as received, for the facts to be read from.
+fn merge(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> HeaderMap {
+    let mut received = headers.clone();
+    fields::strip_hop_by_hop(&mut received);
+    received.remove(header::CONTENT_LENGTH);
+    if exchange.rule.set_cookie == SetCookie::Strip {
+        received.remove(header::SET_COOKIE);
+    }
+    // RFC 9110 §6.6.1: a response without Date is dated when it is received. The stored one's Date would age it.
+    if freshness::date_value(&received).is_none() {
+        received.insert(header::DATE, http_date(exchange.received_at));
+    }
+    let mut merged = entry.head.to_map();
+    merged.remove(header::AGE);
+    for name in received.keys() {
+        merged.remove(name);
+    }
+    for (name, value) in &received {
+        merged.append(name, value.clone());
+    }
+    merged
+}
+
+/// The last second that an HTTP date can write (four digits for the year).
+const YEAR_9999_ENDS: i64 = 253_402_300_799;
+
+/// Prints a time as an HTTP date; times before 1970 as 1970.
+fn http_date(at: Timestamp) -> HeaderValue {
+    let since = Duration::from_secs(at.as_secs().clamp(0, YEAR_9999_ENDS).unsigned_abs());
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + since);
+    HeaderValue::try_from(text).expect("a date is made of visible ASCII characters")
+}
+
+/// Tells whether `now` is within the time that an entry is kept past its freshness to be validated or stand in.
+///
+/// Stale windows count from the end of freshness. `keep`, how long a validator is worth keeping, counts from there or from
+/// when the response was received, whichever is later: what came already stale can be validated all the same.
+pub fn is_kept(facts: &Facts, keep: Duration, now: Timestamp) -> bool {
+    let window = match facts.stale {
+        StaleUse::Forbidden => Duration::ZERO,
+        StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
+            while_revalidate.max(if_unreachable).max(if_error_status)
+        }
+    };
+    let may_be_served = freshness::is_fresh(facts, now) || freshness::staleness(facts, now) < window;
+    let remaining = facts.lifetime.saturating_sub(facts.initial_age);
+    let since = now.saturating_since(facts.received_at);
+    may_be_served || (facts.has_validator && since < remaining.saturating_add(keep))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::request::RequestFacts;
+    use crate::policy::testing::{RECEIVED, date, exchange, fields, stored, within};
+    use crate::route::Rule;
+    use crate::stored::{LifetimeSource, StoredBody};
+    use http::header::HeaderName;
+
+    const DAY: Timestamp = Timestamp::from_millis(RECEIVED.as_millis() - 86_400_000);
+
+    /// An entry that was received a day before [`RECEIVED`], with a body of three bytes.
+    fn entry(given: &[(&str, &str)]) -> Arc<Entry> {
+        Arc::new(Entry {
+            head: FlatHead::from_map(&fields(given)),
+            facts: Facts { received_at: DAY, ..stored() },
+            body: StoredBody::identity("abc".into()),
+            selecting: Box::default(),
+            tags: Box::default(),
+            sequence: 0,
+            checked: 0.into(),
+            used: false.into(),
+            guard: None,
+            held: Default::default(),
+        })
+    }
+
+    #[track_caller]
+    fn check_conditional(entries: &[Arc<Entry>], tags: Option<&str>, since: Option<&str>) {
+        let client = [("if-none-match", "\"own\""), ("if-match", "*"), ("range", "bytes=0-1"), ("if-range", "\"own\"")];
+        let mut headers = fields(&client);
+        let is_conditional = make_conditional(&mut headers, entries);
+        let value = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(is_conditional, tags.or(since).is_some());
+        if is_conditional {
+            assert_eq!(value(header::IF_NONE_MATCH).as_deref(), tags);
+            assert_eq!(value(header::IF_MODIFIED_SINCE).as_deref(), since);
+            assert_eq!(headers.len(), usize::from(tags.is_some()) + usize::from(since.is_some()));
+        } else {
+            assert_eq!(headers, fields(&client));
+        }
+    }
+
+    #[test]
+    fn s4_3_1_every_entity_tag_and_the_selected_date() {
+        let (old, new) = (date(-500), date(-100));
+        let first = entry(&[("etag", "W/\"1\""), ("last-modified", &old)]);
+        let second = entry(&[("etag", "\"2\""), ("last-modified", &new)]);
+        let dated = entry(&[("last-modified", &new)]);
+        check_conditional(&[], None, None);
+        check_conditional(&[entry(&[])], None, None);
+        check_conditional(&[entry(&[("etag", "unquoted"), ("last-modified", "never")])], None, None);
+        check_conditional(std::slice::from_ref(&first), Some("W/\"1\""), Some(&old));
+        check_conditional(std::slice::from_ref(&dated), None, Some(&new));
+        check_conditional(&[first.clone(), second.clone(), first.clone()], Some("W/\"1\", \"2\""), Some(&old));
+        check_conditional(&[entry(&[]), second.clone()], Some("\"2\""), None);
+        let mut headers = fields(&[("if-modified-since", "@0")]);
+        assert!(offer_variants(&mut headers, &[second, dated.clone()]));
+        assert_eq!(headers, fields(&[("if-none-match", "\"2\"")]));
+        assert!(!offer_variants(&mut headers, &[dated]));
+        let long = format!("\"{}\"", "x".repeat(TAGS_BYTES_MAX));
+        check_conditional(&[first, entry(&[("etag", &long)])], Some("W/\"1\""), Some(&old));
+    }
+
+    /// Applies `headers` of a 304 to the entries and prints what becomes of each.
+    fn apply(entries: &[Arc<Entry>], given: &[(&str, &str)]) -> Vec<&'static str> {
+        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        let name = |update: &Update| match update {
+            Update::Confirmed(..) => "confirmed",
+            Update::Once(..) => "once",
+            Update::Withdrawn(..) => "withdrawn",
+            Update::Other => "other",
+            Update::Contradicted => "contradicted",
+        };
+        updates(entries, &exchange(&asked, &rule), &fields(given)).iter().map(name).collect()
+    }
+
+    #[test]
+    fn s4_3_4_which_entries_a_304_is_about() {
+        let cc = ("cache-control", "max-age=60");
+        let strong = |tag: &str| entry(&[cc, ("etag", tag), ("last-modified", "@-500")]);
+        let one = [strong("\"1\"")];
+        for (given, expected) in [
+            (&[("etag", "\"1\"")][..], "confirmed"),
+            (&[("etag", "W/\"1\"")], "confirmed"),
+            (&[("etag", "\"2\"")], "contradicted"),
+            (&[("etag", "W/\"2\"")], "contradicted"),
+            (&[("etag", "\"2\""), ("last-modified", "@-500")], "contradicted"),
+            (&[("last-modified", "@-500")], "confirmed"),
+            (&[("last-modified", "@-499")], "contradicted"),
+            (&[], "confirmed"),
+        ] {
+            assert_eq!(apply(&one, given), [expected], "{given:?}");
+        }
+        let weak = [entry(&[cc, ("etag", "W/\"1\"")])];
+        assert_eq!(apply(&weak, &[("etag", "W/\"1\"")]), ["confirmed"]);
+        assert_eq!(apply(&weak, &[("etag", "\"1\"")]), ["contradicted"]);
+        let dated = [entry(&[cc, ("last-modified", "@-500")])];
+        assert_eq!(apply(&dated, &[("last-modified", "@-500"), ("etag", "\"new\"")]), ["confirmed"]);
+        assert_eq!(apply(&dated, &[("etag", "\"new\"")]), ["contradicted"]);
+        assert_eq!(apply(&[entry(&[cc])], &[]), ["confirmed"]);
+        // Among several: all with the strong entity-tag, one that agrees weakly, none where nothing is named.
+        let three = [strong("\"1\""), strong("\"2\""), strong("\"1\"")];
+        assert_eq!(apply(&three, &[("etag", "\"1\"")]), ["confirmed", "other", "confirmed"]);
+        assert_eq!(apply(&three, &[("etag", "\"2\"")]), ["other", "confirmed", "other"]);
+        assert_eq!(apply(&three, &[("etag", "W/\"1\"")]), ["confirmed", "other", "other"]);
+        assert_eq!(apply(&three, &[("etag", "\"3\"")]), ["contradicted", "other", "other"]);
+        assert_eq!(apply(&three, &[]), ["contradicted", "other", "other"]);
+        assert!(apply(&[], &[]).is_empty());
+    }
+
+    #[track_caller]
+    fn confirmed(update: Update) -> (HeaderMap, Facts) {
+        match update {
+            Update::Confirmed(head, facts) => (head.to_map(), facts),
+            update => panic!("{update:?}"),
+        }
+    }
+
+    #[test]
+    fn s3_2_received_fields_replace_stored_ones_but_for_content_length() {
+        let stored = entry(&[
+            ("cache-control", "max-age=2"),
+            ("content-length", "3"),
+            ("content-type", "text/plain"),
+            ("date", "@-86400"),
+            ("etag", "\"1\""),
+            ("x-kept", "a"),
+            ("x-many", "1"),
+            ("x-many", "2"),
+        ]);
+        let received = fields(&[
+            ("age", "4"),
+            ("cache-control", "max-age=60"),
+            ("connection", "x-hop"),
+            ("content-encoding", "foo"),
+            ("content-length", "10"),
+            ("content-type", "text/html"),
+            ("etag", "\"1\""),
+            ("transfer-encoding", "chunked"),
+            ("x-hop", "1"),
+            ("x-many", "3"),
+            ("x-new", "b"),
+        ]);
+        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        let (head, facts) = confirmed(update(&stored, &exchange(&asked, &rule), &received));
+        let mut expected = fields(&[
+            ("cache-control", "max-age=60"),
+            ("content-encoding", "foo"),
+            ("content-length", "3"),
+            ("content-type", "text/html"),
+            ("etag", "\"1\""),
+            ("x-kept", "a"),
+            ("x-many", "3"),
+            ("x-new", "b"),
+        ]);
+        // The 304 had no Date, so it is dated when it was received.
+        expected.insert(header::DATE, date(0).parse().unwrap());
+        assert_eq!(head, expected);
+        assert_eq!((facts.received_at, facts.initial_age.as_secs(), facts.lifetime.as_secs()), (RECEIVED, 4, 60));
+        assert!(facts.no_transform && facts.has_validator);
+    }
+
+    #[test]
+    fn s4_3_4_freshness_comes_from_the_304s_date_and_what_is_stored() {
+        let stored = entry(&[("expires", "@50"), ("date", "@-86400"), ("last-modified", "@-90000")]);
+        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        let (head, facts) = confirmed(update(&stored, &exchange(&asked, &rule), &fields(&[("date", "@-10")])));
+        assert_eq!(head[header::DATE].to_str().unwrap(), date(-10));
+        assert_eq!((facts.lifetime.as_secs(), facts.lifetime_source), (60, LifetimeSource::Expires));
+        assert_eq!(facts.initial_age.as_secs(), 10);
+    }
+
+    #[test]
+    fn s3_a_304_that_may_not_be_stored_serves_one_request() {
+        let page = entry(&[("cache-control", "max-age=2"), ("etag", "\"1\"")]);
+        let silent = entry(&[("etag", "\"1\"")]);
+        let (plain, rule) = (RequestFacts::default(), Rule::default());
+        let apply = |entry: &Entry, asked: &RequestFacts, given: &[(&str, &str)]| {
+            let received = fields(given);
+            match update(entry, &exchange(asked, &rule), &received) {
+                Update::Once(_, _, reason) => ("once", Some(reason)),
+                Update::Withdrawn(_, _, reason) => ("withdrawn", Some(reason)),
+                Update::Confirmed(..) => ("confirmed", None),
+                update => panic!("{update:?}"),
+            }
+        };
+        let authorized = RequestFacts { has_authorization: true, ..RequestFacts::default() };
+        assert_eq!(apply(&page, &authorized, &[]), ("once", Some(Reason::Authorization)));
+        assert_eq!(apply(&page, &authorized, &[("cache-control", "public, max-age=2")]), ("confirmed", None));
+        assert_eq!(apply(&silent, &plain, &[("set-cookie", "a=b")]), ("once", Some(Reason::SetCookie)));
+        assert_eq!(apply(&page, &plain, &[("set-cookie", "a=b")]), ("confirmed", None));
+        assert_eq!(apply(&page, &plain, &[("cache-control", "no-store")]), ("withdrawn", Some(Reason::NoStore)));
+        assert_eq!(apply(&page, &plain, &[("cache-control", "private")]), ("withdrawn", Some(Reason::Private)));
+        assert_eq!(apply(&page, &plain, &[("vary", "*")]), ("withdrawn", Some(Reason::VaryStar)));
+        let strip = Rule { set_cookie: SetCookie::Strip, ..Rule::default() };
+        let received = fields(&[("set-cookie", "a=b")]);
+        let (head, _) = confirmed(update(&silent, &exchange(&plain, &strip), &received));
+        assert!(!head.contains_key(header::SET_COOKIE));
+    }
+
+    #[track_caller]
+    fn check_head(status: u16, given: &[(&str, &str)], expected: &str) {
+        let stored = entry(&[("cache-control", "max-age=2"), ("etag", "\"1\""), ("x-kept", "a")]);
+        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        let exchange = Exchange { method: &http::Method::HEAD, ..exchange(&asked, &rule) };
+        let status = StatusCode::from_u16(status).unwrap();
+        let found = match update_by_head(&stored, &exchange, status, &fields(given)) {
+            Update::Confirmed(head, facts) => {
+                assert!(head.get(&HeaderName::from_static("x-kept")).is_some());
+                assert_eq!(facts.received_at, RECEIVED);
+                "confirmed"
+            }
+            Update::Contradicted => "contradicted",
+            Update::Other => "other",
+            update => panic!("{update:?}"),
+        };
+        assert_eq!(found, expected, "{status} {given:?}");
+    }
+
+    #[test]
+    fn s4_3_5_a_head_that_agrees_updates_and_one_that_does_not_contradicts() {
+        check_head(200, &[("cache-control", "max-age=1000")], "confirmed");
+        check_head(200, &[("etag", "\"1\""), ("content-length", "3")], "confirmed");
+        check_head(200, &[("content-length", "4")], "contradicted");
+        check_head(200, &[("content-length", "x")], "contradicted");
+        check_head(200, &[("etag", "\"2\"")], "contradicted");
+        check_head(200, &[("last-modified", "@0")], "contradicted");
+        check_head(410, &[("etag", "\"2\"")], "other");
+        check_head(304, &[], "other");
+    }
+
+    #[test]
+    fn how_long_an_entry_is_kept() {
+        let at = |secs: u64| RECEIVED + Duration::from_secs(secs);
+        let keep = Duration::from_secs(100);
+        let bare = Facts { has_validator: false, stale: within(3, 5, 0), ..stored() };
+        for (facts, secs, expected) in [
+            (&bare, 14, true),
+            (&bare, 15, false),
+            (&Facts { stale: StaleUse::Forbidden, ..bare.clone() }, 9, true),
+            (&Facts { stale: StaleUse::Forbidden, ..bare.clone() }, 10, false),
+            (&Facts { stale: StaleUse::Forbidden, ..stored() }, 109, true),
+            (&Facts { stale: StaleUse::Forbidden, ..stored() }, 110, false),
+            // It came already stale by hours.
+            (&Facts { stale: StaleUse::Forbidden, initial_age: Duration::from_secs(7200), ..stored() }, 99, true),
+            (&Facts { stale: StaleUse::Forbidden, initial_age: Duration::from_secs(7200), ..stored() }, 100, false),
+        ] {
+            assert_eq!(is_kept(facts, keep, at(secs)), expected, "{facts:?} {secs}");
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! What Larder itself writes into a response's head: Age, Date, Via, Cache-Status (RFC 9211), Vary and ETag of
+//! transformed bodies.
+//!
+//! [`stored_head`] makes the whole head of a response that is answered from the store, in one map. The smaller functions
+//! serve responses that come straight from the origin. The status line and the body are left to the caller.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+
+pub use super::status::{cache_status, proxy_status};
+use super::{conditional, range};
+use crate::clock::Timestamp;
+use crate::stored::{Coding, FlatHead};
+
+/// In which form a stored response goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The whole body in this coding, with the stored status.
+    Whole(Coding),
+    /// One range of the identity form, with its Content-Range: 206.
+    Part(HeaderValue),
+    /// Several ranges, with the Content-Type of their multipart body: 206.
+    Parts(HeaderValue),
+    /// 304 in place of the whole body in this coding.
+    NotModified(Coding),
+    /// 416 in place of a range of this many bytes.
+    Unsatisfiable(u64),
+    /// 412.
+    PreconditionFailed,
+}
+
+impl Form {
+    /// Returns the status to answer with, where `stored` is the stored one.
+    pub fn status(&self, stored: StatusCode) -> StatusCode {
+        match self {
+            Self::Whole(_) => stored,
+            Self::Part(_) | Self::Parts(_) => StatusCode::PARTIAL_CONTENT,
+            Self::NotModified(_) => StatusCode::NOT_MODIFIED,
+            Self::Unsatisfiable(_) => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        }
+    }
+
+    /// Tells whether a stored field goes out with this form. Age and Content-Length are always written anew.
+    fn keeps(&self, name: &HeaderName, has_etag: bool) -> bool {
+        let is_rewritten = name == header::AGE || name == header::CONTENT_LENGTH;
+        match self {
+            Self::Whole(Coding::Identity) => !is_rewritten,
+            // What described the other form: digests of its bytes (RFC 9530 §2, §3; RFC 3230), ranges cut from it.
+            Self::Whole(_) => !(is_rewritten || name == header::ACCEPT_RANGES || is_digest(name)),
+            // Content-Digest is one of this message's content; Repr-Digest and Digest still hold for the whole.
+            Self::Part(_) => !(is_rewritten || name == header::CONTENT_RANGE || is_content_digest(name)),
+            Self::Parts(_) => {
+                !(is_rewritten
+                    || name == header::CONTENT_RANGE
+                    || name == header::CONTENT_TYPE
+                    || is_content_digest(name))
+            }
+            Self::NotModified(_) => goes_with_not_modified(name, has_etag) || is_cross_origin(name),
+            // Larder's own answer about the request, not the stored one. What lets a script read it stays.
+            Self::Unsatisfiable(_) | Self::PreconditionFailed => name == header::VARY || is_cross_origin(name),
+        }
+    }
+
+    /// The coding that this form has, or would have had (RFC 9110 §15.4.5).
+    fn coding(&self) -> Coding {
+        match self {
+            Self::Whole(coding) | Self::NotModified(coding) => *coding,
+            _ => Coding::Identity,
+        }
+    }
+}
+
+/// Whether the form that a client gets depends on its Accept-Encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Negotiation {
+    /// The entry is compressible: every response of it says `Vary: Accept-Encoding`.
+    AcceptEncoding,
+    /// Every client gets the stored form.
+    None,
+}
+
+/// What Larder adds to a stored head.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// current_age (RFC 9111 §4.2.3); sent in whole seconds.
+    pub age: Duration,
+    /// Larder's member of Cache-Status.
+    pub cache_status: HeaderValue,
+    /// Whether Accept-Encoding selects.
+    pub negotiation: Negotiation,
+    /// The length in bytes of the content that a GET gets; `None` where it is not known yet.
+    pub content_length: Option<u64>,
+}
+
+/// Makes the head of a response that is answered from the store.
+///
+/// The stored head has a Date: the origin's, or the time of receipt (RFC 9110 §6.6.1). The stored Via stays and gets our
+/// member. 412 and 416 are Larder's own, made now: they have no Age, and Date is left to whoever sends them.
+pub fn stored_head(stored: &FlatHead, form: &Form, own: Own) -> HeaderMap {
+    let has_etag = matches!(form, Form::NotModified(_)) && stored.get(&header::ETAG).is_some();
+    let mut head = HeaderMap::with_capacity(24);
+    stored.append_to(&mut head, |name| form.keeps(name, has_etag));
+
+    let coding = form.coding();
+    if coding != Coding::Identity {
+        weaken_etag(&mut head);
+    }
+    match form {
+        Form::Whole(Coding::Identity) | Form::NotModified(_) | Form::PreconditionFailed => {}
+        Form::Whole(coding) => {
+            head.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+        }
+        Form::Part(content_range) => {
+            head.insert(header::CONTENT_RANGE, content_range.clone());
+        }
+        Form::Parts(content_type) => {
+            head.insert(header::CONTENT_TYPE, content_type.clone());
+        }
+        Form::Unsatisfiable(length) => {
+            head.insert(header::CONTENT_RANGE, range::unsatisfied(*length));
+        }
+    }
+    match form {
+        Form::Whole(_) | Form::Part(_) | Form::Parts(_) => {
+            if let Some(length) = own.content_length {
+                head.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+        }
+        Form::NotModified(_) | Form::Unsatisfiable(_) | Form::PreconditionFailed => {}
+    }
+    if !matches!(form, Form::Unsatisfiable(_) | Form::PreconditionFailed) {
+        set_age(&mut head, own.age);
+        append_via(&mut head, Version::HTTP_11);
+    }
+    if own.negotiation == Negotiation::AcceptEncoding {
+        vary_on_accept_encoding(&mut head);
+    }
+    append_cache_status(&mut head, own.cache_status);
+    head
+}
+
+/// Fields that a 304 repeats from the 200 it stands for (RFC 9110 §15.4.5), and the other ones that guide the caches on
+/// the way back. Last-Modified is among those only where there is no ETag. Set-Cookie and representation metadata are
+/// not: whoever gets the 304 has them.
+fn goes_with_not_modified(name: &HeaderName, has_etag: bool) -> bool {
+    name == header::CACHE_CONTROL
+        || name == header::CACHE_STATUS
+        || name == header::CDN_CACHE_CONTROL
+        || name == header::CONTENT_LOCATION
+        || name == header::DATE
+        || name == header::ETAG
+        || name == header::EXPIRES
+        || name == header::VARY
+        || name == header::VIA
+        || name == header::LAST_MODIFIED && !has_etag
+}
+
+/// What a browser asks of every response before it lets a script see it, a 304 included: it says nothing about the
+/// representation, so RFC 9110 §15.4.5 does not mind it.
+fn is_cross_origin(name: &HeaderName) -> bool {
+    name == header::ACCESS_CONTROL_ALLOW_ORIGIN
+        || name == header::ACCESS_CONTROL_ALLOW_CREDENTIALS
+        || name == header::ACCESS_CONTROL_EXPOSE_HEADERS
+}
+
+static CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+static CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+static DIGEST: HeaderName = HeaderName::from_static("digest");
+static REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+fn is_digest(name: &HeaderName) -> bool {
+    is_content_digest(name) || *name == DIGEST || *name == REPR_DIGEST
+}
+
+fn is_content_digest(name: &HeaderName) -> bool {
+    *name == CONTENT_DIGEST || *name == CONTENT_MD5
+}
+
+/// Makes the head's ETag weak: the bytes that it names are no longer the origin's (RFC 9110 §8.8.1).
+fn weaken_etag(head: &mut HeaderMap) {
+    if let Some(weak) = head.get(header::ETAG).map(conditional::weaken) {
+        head.insert(header::ETAG, weak);
+    }
+}
+
+/// Sets Age in whole seconds, in place of what is there (RFC 9111 §5.1).
+pub fn set_age(headers: &mut HeaderMap, age: Duration) {
+    headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+}
+
+/// Appends Larder's member to Cache-Status. What caches nearer to the origin wrote stays in front of it (RFC 9211 §2).
+pub fn append_cache_status(headers: &mut HeaderMap, value: HeaderValue) {
+    headers.append(header::CACHE_STATUS, value);
+}
+
+/// Returns Larder's member of Via for a message that was received with `version` (RFC 9110 §7.6.3).
+pub fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_09 | Version::HTTP_10 => "1.0 larder",
+        // §2.5: a major version without minor ones is named with a zero.
+        Version::HTTP_2 => "2.0 larder",
+        Version::HTTP_3 => "3.0 larder",
+        _ => "1.1 larder",
+    })
+}
+
+/// Appends Larder's member to Via.
+pub fn append_via(headers: &mut HeaderMap, version: Version) {
+    headers.append(header::VIA, via(version));
+}
+
+/// The seconds between which a Date can be written: the Unix epoch, and the end of the year 9999.
+const DATE_SECS_MAX: u64 = 253_402_300_799;
+
+/// Returns the Date field's value; formatted at most once a second per thread.
+pub fn date(now: Timestamp) -> HeaderValue {
+    thread_local! {
+        /// The second that was last asked for, and its text.
+        static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    let secs = u64::try_from(now.as_secs()).unwrap_or(0).min(DATE_SECS_MAX);
+    LAST.with_borrow_mut(|last| match last {
+        Some((at, text)) if *at == secs => text.clone(),
+        _ => {
+            let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(secs));
+            let text = HeaderValue::try_from(text).expect("an HTTP date is printable ASCII");
+            *last = Some((secs, text.clone()));
+            text
+        }
+    })
+}
+
+/// Adds `Accept-Encoding` to Vary unless it is there or Vary is `*`.
+pub fn vary_on_accept_encoding(headers: &mut HeaderMap) {
+    let is_covered = headers.get_all(header::VARY).iter().any(|line| {
+        line.as_bytes()
+            .split(|&byte| byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
+    });
+    if !is_covered {
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        map
+    }
+
+    const PAGE: &[(&str, &str)] = &[
+        ("accept-ranges", "bytes"),
+        ("access-control-allow-origin", "*"),
+        ("age", "99"),
+        ("cache-control", "max-age=60"),
+        ("cache-status", "Upstream; hit"),
+        ("content-digest", "sha-256=:AA==:"),
+        ("content-length", "5000"),
+        ("content-md5", "AA=="),
+        ("content-type", "text/html"),
+        ("date", "Mon, 02 Nov 2026 10:00:00 GMT"),
+        ("digest", "sha-256=AA=="),
+        ("etag", "\"a\u{fc}\""),
+        ("last-modified", "Sun, 01 Nov 2026 10:00:00 GMT"),
+        ("repr-digest", "sha-256=:AA==:"),
+        ("set-cookie", "a=1"),
+        ("vary", "Accept"),
+        ("via", "1.1 upstream"),
+        ("x-own", "1"),
+    ];
+
+    fn own(negotiation: Negotiation) -> Own {
+        Own {
+            age: Duration::from_millis(7999),
+            cache_status: HeaderValue::from_static("Larder; hit; ttl=53"),
+            negotiation,
+            content_length: Some(1234),
+        }
+    }
+
+    /// Compares the head as lines, sorted by name; lines of one name stay in order.
+    #[track_caller]
+    fn check(fields: &[(&'static str, &str)], form: Form, negotiation: Negotiation, want: &[&str]) {
+        let head = stored_head(&FlatHead::from_map(&map(fields)), &form, own(negotiation));
+        let mut got: Vec<String> =
+            head.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect();
+        got.sort_by_key(|line| line.split(':').next().unwrap_or_default().to_owned());
+        assert_eq!(got, want, "{form:?}");
+    }
+
+    #[test]
+    fn a_whole_identity_answer_keeps_what_the_origin_sent() {
+        check(
+            PAGE,
+            Form::Whole(Coding::Identity),
+            Negotiation::None,
+            &[
+                "accept-ranges: bytes",
+                "access-control-allow-origin: *",
+                "age: 7",
+                "cache-control: max-age=60",
+                "cache-status: Upstream; hit",
+                "cache-status: Larder; hit; ttl=53",
+                "content-digest: sha-256=:AA==:",
+                "content-length: 1234",
+                "content-md5: AA==",
+                "content-type: text/html",
+                "date: Mon, 02 Nov 2026 10:00:00 GMT",
+                "digest: sha-256=AA==",
+                "etag: \"a\u{fc}\"",
+                "last-modified: Sun, 01 Nov 2026 10:00:00 GMT",
+                "repr-digest: sha-256=:AA==:",
+                "set-cookie: a=1",
+                "vary: Accept",
+                "via: 1.1 upstream",
+                "via: 1.1 larder",
+                "x-own: 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn s8_8_1_a_coded_answer_is_another_form() {
+        check(
+            PAGE,
+            Form::Whole(Coding::Zstd),
+            Negotiation::AcceptEncoding,
+            &[
+                "access-control-allow-origin: *",
+                "age: 7",
+                "cache-control: max-age=60",
+                "cache-status: Upstream; hit",
+                "cache-status: Larder; hit; ttl=53",
+                "content-encoding: zstd",
+                "content-length: 1234",
+                "content-type: text/html",
+                "date: Mon, 02 Nov 2026 10:00:00 GMT",
+                "etag: W/\"a\u{fc}\"",
+                "last-modified: Sun, 01 Nov 2026 10:00:00 GMT",
+                "set-cookie: a=1",
+                "vary: Accept",
+                "vary: Accept-Encoding",
+                "via: 1.1 upstream",
+                "via: 1.1 larder",
+                "x-own: 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn s15_4_5_a_304_carries_what_caches_need() {
+        let common = |etag: &'static str| {
+            [
+                "access-control-allow-origin: *",
+                "age: 7",
+                "cache-control: max-age=60",
+                "cache-status: Upstream; hit",
+                "cache-status: Larder; hit; ttl=53",
+                "date: Mon, 02 Nov 2026 10:00:00 GMT",
+                etag,
+                "vary: Accept",
+                "vary: Accept-Encoding",
+                "via: 1.1 upstream",
+                "via: 1.1 larder",
+            ]
+        };
+        let identity = common("etag: \"a\u{fc}\"");
+        check(PAGE, Form::NotModified(Coding::Identity), Negotiation::AcceptEncoding, &identity);
+        check(PAGE, Form::NotModified(Coding::Gzip), Negotiation::AcceptEncoding, &common("etag: W/\"a\u{fc}\""));
+        let without_etag: Vec<_> = PAGE.iter().copied().filter(|(name, _)| *name != "etag").collect();
+        check(
+            &without_etag,
+            Form::NotModified(Coding::Identity),
+            Negotiation::AcceptEncoding,
+            &common("last-modified: Sun, 01 Nov 2026 10:00:00 GMT"),
+        );
+    }
+
+    #[test]
+    fn s15_3_7_a_part_says_which_and_drops_the_digest_of_the_whole_content() {
+        let fields = [("content-type", "text/html"), ("content-md5", "AA=="), ("etag", "\"a\""), ("repr-digest", "x")];
+        check(
+            &fields,
+            Form::Part(HeaderValue::from_static("bytes 0-1/10")),
+            Negotiation::None,
+            &[
+                "age: 7",
+                "cache-status: Larder; hit; ttl=53",
+                "content-length: 1234",
+                "content-range: bytes 0-1/10",
+                "content-type: text/html",
+                "etag: \"a\"",
+                "repr-digest: x",
+                "via: 1.1 larder",
+            ],
+        );
+        check(
+            &fields,
+            Form::Parts(HeaderValue::from_static("multipart/byteranges; boundary=B")),
+            Negotiation::None,
+            &[
+                "age: 7",
+                "cache-status: Larder; hit; ttl=53",
+                "content-length: 1234",
+                "content-type: multipart/byteranges; boundary=B",
+                "etag: \"a\"",
+                "repr-digest: x",
+                "via: 1.1 larder",
+            ],
+        );
+    }
+
+    #[test]
+    fn s15_5_what_larder_answers_itself_is_not_the_stored_response() {
+        let cors = "access-control-allow-origin: *";
+        let status = "cache-status: Larder; hit; ttl=53";
+        check(
+            PAGE,
+            Form::Unsatisfiable(10),
+            Negotiation::None,
+            &[cors, status, "content-range: bytes */10", "vary: Accept"],
+        );
+        check(PAGE, Form::PreconditionFailed, Negotiation::None, &[cors, status, "vary: Accept"]);
+    }
+
+    #[test]
+    fn a_form_has_its_status() {
+        for (form, want) in [
+            (Form::Whole(Coding::Gzip), 404),
+            (Form::Part(range::content_range(&(0..1), 2)), 206),
+            (Form::Parts(HeaderValue::from_static("x")), 206),
+            (Form::NotModified(Coding::Zstd), 304),
+            (Form::Unsatisfiable(1), 416),
+            (Form::PreconditionFailed, 412),
+        ] {
+            assert_eq!(form.status(StatusCode::NOT_FOUND).as_u16(), want, "{form:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_not_known_yet_is_left_out() {
+        let own = Own { content_length: None, ..own(Negotiation::None) };
+        let stored = FlatHead::from_map(&map(&[("content-length", "10")]));
+        assert!(!stored_head(&stored, &Form::Whole(Coding::Identity), own).contains_key(header::CONTENT_LENGTH));
+    }
+
+    #[test]
+    fn s12_5_5_vary_names_accept_encoding_once() {
+        for (before, want) in [
+            (vec![], vec!["Accept-Encoding"]),
+            (vec!["Accept"], vec!["Accept", "Accept-Encoding"]),
+            (vec!["Accept, accept-ENCODING"], vec!["Accept, accept-ENCODING"]),
+            (vec!["Accept", "Accept-Encoding"], vec!["Accept", "Accept-Encoding"]),
+            (vec!["X-Accept-Encoding"], vec!["X-Accept-Encoding", "Accept-Encoding"]),
+            (vec!["*"], vec!["*"]),
+            (vec!["Accept, *"], vec!["Accept, *"]),
+        ] {
+            let fields: Vec<_> = before.iter().map(|value| ("vary", *value)).collect();
+            let mut headers = map(&fields);
+            vary_on_accept_encoding(&mut headers);
+            let got: Vec<_> = headers.get_all("vary").iter().map(|value| value.to_str().unwrap()).collect();
+            assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn s5_6_7_dates_are_fixed_length_and_change_with_the_second() {
+        let at = |millis| date(Timestamp::from_millis(millis));
+        assert_eq!(at(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(at(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(at(784_111_777_999), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(at(784_111_778_000), "Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(at(-1), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(at(i64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn s7_6_3_via_names_the_version_received() {
+        let mut headers = map(&[("via", "1.0 fred")]);
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            append_via(&mut headers, version);
+        }
+        let got: Vec<_> = headers.get_all("via").iter().collect();
+        assert_eq!(got, ["1.0 fred", "1.0 larder", "1.1 larder", "2.0 larder"]);
+    }
+}

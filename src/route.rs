@@ -1,0 +1,471 @@
+//! Routes: which rule of the configuration applies to a request.
+//!
+//! A [`Rule`] is complete: what a `[[route]]` leaves out is filled in from `[cache]`, `[memory]` and `[compression]` when
+//! the configuration is checked, so that the way of a request takes one value and asks no further. First match wins, on
+//! the canonical path. Nothing here looks at a response.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::GlobBuilder;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+
+use crate::key::{CanonicalUrl, Extra, ExtraSource, Key, KeyHasher, Scheme};
+
+/// What a route does with the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// The response's fields decide.
+    #[default]
+    Obey,
+    /// The route's `ttl` overrides lifetime, no-cache and no-store of GETs without credentials; never private,
+    /// Set-Cookie, `Vary: *` or errors.
+    Force,
+    /// Neither looked up nor stored.
+    Bypass,
+}
+
+/// What happens to responses that set a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SetCookie {
+    /// Stored where the response has an explicit lifetime (RFC 9111 §7.3).
+    #[default]
+    Obey,
+    /// The field is removed from the response, which is then stored as if it had none.
+    Strip,
+    /// Never stored.
+    NeverStore,
+}
+
+/// Which query parameters a key keeps. Those it drops are dropped from the origin's request too.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum QueryRule {
+    /// All, in the order they came.
+    #[default]
+    All,
+    /// None.
+    None,
+    /// Those whose name matches one of these patterns (`*` stands for any run of characters).
+    Keep(Box<[Box<str>]>),
+    /// Those whose name matches none of these patterns.
+    Drop(Box<[Box<str>]>),
+}
+
+impl QueryRule {
+    /// Returns `url` with the parameters that count. Names are compared percent-decoded, with their case.
+    pub fn apply(&self, url: CanonicalUrl) -> CanonicalUrl {
+        let any = |patterns: &[Box<str>], name: &str| patterns.iter().any(|pattern| wildcard(pattern, name));
+        match self {
+            Self::All => url,
+            Self::None => url.without_query(),
+            Self::Keep(patterns) => url.retain_query(|name| any(patterns, name)),
+            Self::Drop(patterns) => url.retain_query(|name| !any(patterns, name)),
+        }
+    }
+}
+
+/// Tells whether `name` is `pattern`, in which each `*` stands for any run of characters.
+pub fn wildcard(pattern: &str, name: &str) -> bool {
+    let Some((head, mut pattern)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(head) else { return false };
+    // Each inner piece is taken where it first occurs: that leaves the most for the rest.
+    while let Some((piece, rest)) = pattern.split_once('*') {
+        let Some(at) = name.find(piece) else { return false };
+        name = &name[at + piece.len()..];
+        pattern = rest;
+    }
+    name.ends_with(pattern)
+}
+
+/// Everything that the configuration says about a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// The index of the `[[route]]` in the file; `None` where no route matched.
+    pub index: Option<u16>,
+    /// What is done with the cache.
+    pub cache: CacheMode,
+    /// The lifetime where the response has none of its own.
+    pub ttl: Option<Duration>,
+    /// Lifetimes by status, where neither the response nor the route has one.
+    pub ttl_by_status: Arc<[(StatusCode, Duration)]>,
+    /// The share of the time since Last-Modified that a response without a lifetime is fresh for (0.0 to 1.0).
+    pub heuristic_fraction: f64,
+    /// The longest heuristic lifetime.
+    pub heuristic_max: Duration,
+    /// How long past freshness a stale response stands in for an origin that cannot be reached.
+    pub stale_if_error: Duration,
+    /// Whether the route itself set `stale_if_error`: only then it also covers 5xx answers.
+    pub stale_if_error_covers_status: bool,
+    /// The stale-while-revalidate window where the response names none.
+    pub stale_while_revalidate: Duration,
+    /// Whether s-maxage forbids stale even with an explicit stale-while-revalidate.
+    pub strict_s_maxage: bool,
+    /// Whether a client's no-cache, max-age, min-fresh and Pragma are obeyed.
+    pub obey_client_no_cache: bool,
+    /// Whether bodies that only the closing connection ends are stored.
+    pub store_unsized: bool,
+    /// What happens to responses that set a cookie.
+    pub set_cookie: SetCookie,
+    /// The largest body that is stored, in bytes.
+    pub object_bytes_max: u64,
+    /// Which query parameters count.
+    pub query: QueryRule,
+    /// Request fields whose values are part of the key.
+    pub key_headers: Box<[HeaderName]>,
+    /// Cookies whose values are part of the key.
+    pub key_cookies: Box<[Box<str>]>,
+    /// Whether bodies are watched for being one user's.
+    pub personalisation_guard: bool,
+    /// Cookies that say nothing about what a user gets, as patterns (`*` stands for any run of characters).
+    pub ignore_cookies: Arc<[Box<str>]>,
+}
+
+/// Cookies of analytics and advertisement scripts, which no app reads: Google (`_ga*` covers `_gat` and `_gac_`), Meta,
+/// Hotjar, Matomo, Microsoft, HubSpot, TikTok.
+pub const IGNORED_COOKIES: [&str; 14] = [
+    "_ga*",
+    "_gid",
+    "_gcl_*",
+    "__utm*",
+    "_fbp",
+    "_fbc",
+    "_hj*",
+    "_pk_*",
+    "_clck",
+    "_clsk",
+    "_uet*",
+    "__hs*",
+    "hubspotutk",
+    "_ttp",
+];
+
+impl Default for Rule {
+    /// The built-in defaults, as `config.toml` documents them.
+    fn default() -> Self {
+        Self {
+            index: None,
+            cache: CacheMode::Obey,
+            ttl: None,
+            ttl_by_status: Arc::from([]),
+            heuristic_fraction: 0.1,
+            heuristic_max: Duration::from_secs(24 * 3600),
+            stale_if_error: Duration::from_secs(3600),
+            stale_if_error_covers_status: false,
+            stale_while_revalidate: Duration::ZERO,
+            strict_s_maxage: false,
+            obey_client_no_cache: true,
+            store_unsized: false,
+            set_cookie: SetCookie::Obey,
+            object_bytes_max: 10 << 20,
+            query: QueryRule::All,
+            key_headers: Box::default(),
+            key_cookies: Box::default(),
+            personalisation_guard: true,
+            ignore_cookies: IGNORED_COOKIES.iter().map(|&pattern| pattern.into()).collect(),
+        }
+    }
+}
+
+impl Rule {
+    /// Makes the key of a request: what the rule keeps of `url`, and the values of its fields and cookies. Its path and
+    /// query are what the origin is to be asked for.
+    pub fn key_of(&self, hasher: &KeyHasher, url: CanonicalUrl, headers: &HeaderMap) -> Key {
+        let fields = self.key_headers.iter().map(|name| Extra {
+            source: ExtraSource::Header,
+            name: name.as_str(),
+            value: joined(headers.get_all(name).iter().map(|line| line.as_bytes()), b", "),
+        });
+        // Origins differ in which of several cookies of one name they take; so all of them are part of the key.
+        let cookies = self.key_cookies.iter().map(|name| Extra {
+            source: ExtraSource::Cookie,
+            name,
+            value: joined(cookie_values(headers, name), b";"),
+        });
+        hasher.key(self.query.apply(url), fields.chain(cookies))
+    }
+}
+
+/// Joins `values`; `None` where there is none. One value is borrowed.
+fn joined<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> Option<Cow<'a, [u8]>> {
+    let first = values.next().map(Cow::Borrowed)?;
+    Some(values.fold(first, |mut all, value| {
+        all.to_mut().extend_from_slice(separator);
+        all.to_mut().extend_from_slice(value);
+        all
+    }))
+}
+
+/// Iterates over the values of the request's cookies of that name, as they are written (RFC 6265 §4.2.1).
+fn cookie_values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).filter_map(move |pair| {
+        let equals = pair.iter().position(|&byte| byte == b'=')?;
+        (pair[..equals].trim_ascii() == name.as_bytes()).then(|| pair[equals + 1..].trim_ascii())
+    })
+}
+
+/// What a request must look like for a route to match.
+#[derive(Clone, Debug, Default)]
+pub struct Matcher {
+    /// A path prefix (`/shop/`, matched at a `/`) or a glob (`/img/**/*.png`); `None` matches every path.
+    pub path: Option<PathPattern>,
+    /// A host in lower case, as [`host_matches`] takes it; `None` matches every host.
+    pub host: Option<Box<str>>,
+    /// The methods; empty matches every method. GET stands for HEAD too, which is answered from what GET stored.
+    pub methods: Box<[Method]>,
+}
+
+impl Matcher {
+    /// Tells whether a request is this route's.
+    pub fn matches(&self, method: &Method, url: &CanonicalUrl) -> bool {
+        let is_method = |own: &Method| own == method || (own == Method::GET && method == Method::HEAD);
+        (self.methods.is_empty() || self.methods.iter().any(is_method))
+            && self.host.as_ref().is_none_or(|host| host_matches(host, url))
+            && self.path.as_ref().is_none_or(|path| path.matches(url.path()))
+    }
+}
+
+/// Tells whether the URL's host is `pattern`: exact, or `*.example.org` for every host below it but not itself. The port
+/// is compared only where the pattern has one.
+pub fn host_matches(pattern: &str, url: &CanonicalUrl) -> bool {
+    // The colons inside an IPv6 address's brackets start no port.
+    let brackets_end = pattern.rfind(']').unwrap_or(0);
+    let host = if pattern[brackets_end..].contains(':') { url.authority() } else { url.host() };
+    match pattern.strip_prefix('*') {
+        Some(domain) if domain.starts_with('.') => host.len() > domain.len() && host.ends_with(domain),
+        _ => host == pattern,
+    }
+}
+
+/// How a route matches paths.
+#[derive(Clone, Debug)]
+pub enum PathPattern {
+    /// Every path that starts with this, up to a `/`: `/shop` is `/shop` and `/shop/x`, not `/shopping`; `/shop/` is
+    /// `/shop/` and what lies below it.
+    Prefix(Box<str>),
+    /// Every path that the glob matches; `*` stays within a segment, `**` does not.
+    Glob(Box<globset::GlobMatcher>),
+}
+
+impl PathPattern {
+    /// Parses the text of the configuration: a glob where it has one of `*?[{`, else a prefix, which is put in the
+    /// canonical form that requests have.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the reader of the configuration.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if !text.starts_with('/') {
+            return Err(format!("`{text}` does not start with `/`"));
+        }
+        if !text.contains(['*', '?', '[', '{']) {
+            let url = CanonicalUrl::new(Scheme::Http, "host", text).map_err(|error| format!("`{text}`: {error}"))?;
+            return Ok(Self::Prefix(url.path().into()));
+        }
+        // What no canonical path has would never match, and nobody would be told.
+        let is_lower_hex = |triple: &[u8]| triple[0] == b'%' && triple[1..].iter().any(|b| matches!(b, b'a'..=b'f'));
+        if !text.is_ascii() || text.contains([' ', '#']) || text.as_bytes().windows(3).any(is_lower_hex) {
+            return Err(format!("`{text}`: write other characters of a glob as paths have them, such as `%C3%A9`"));
+        }
+        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        glob.map(|glob| Self::Glob(Box::new(glob.compile_matcher()))).map_err(|error| error.to_string())
+    }
+
+    /// Tells whether a canonical path matches.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Prefix(prefix) => path
+                .strip_prefix(&**prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')),
+            Self::Glob(glob) => glob.is_match(path),
+        }
+    }
+}
+
+/// The routes of the configuration, in order, and the rule for what none of them matches.
+#[derive(Clone, Debug)]
+pub struct Table {
+    routes: Vec<(Matcher, Arc<Rule>)>,
+    fallback: Arc<Rule>,
+}
+
+impl Table {
+    /// Makes a table; `routes` in the order of the file.
+    pub fn new(routes: Vec<(Matcher, Arc<Rule>)>, fallback: Arc<Rule>) -> Self {
+        Self { routes, fallback }
+    }
+
+    /// Returns the rule of the first route that matches.
+    pub fn choose(&self, method: &Method, url: &CanonicalUrl) -> &Arc<Rule> {
+        let found = self.routes.iter().find(|(matcher, _)| matcher.matches(method, url));
+        found.map_or(&self.fallback, |(_, rule)| rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn url(text: &str) -> CanonicalUrl {
+        CanonicalUrl::parse_absolute(text).unwrap()
+    }
+
+    #[track_caller]
+    fn check_path(pattern: &str, yes: &[&str], no: &[&str]) {
+        let parsed = PathPattern::parse(pattern).unwrap();
+        for path in yes {
+            assert!(parsed.matches(path), "{pattern} should match {path}");
+        }
+        for path in no {
+            assert!(!parsed.matches(path), "{pattern} should not match {path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_slash() {
+        check_path("/", &["/", "/a", "//"], &[]);
+        check_path("/shop/", &["/shop/", "/shop/x", "/shop//"], &["/shop", "/shopping", "/SHOP/x"]);
+        check_path("/shop", &["/shop", "/shop/", "/shop/x/y"], &["/shopping", "/sho", "/shop%2Fx"]);
+        check_path("/a/../caf\u{e9}%2f", &["/caf%C3%A9%2F", "/caf%C3%A9%2F/x"], &["/caf%C3%A9"]);
+    }
+
+    #[test]
+    fn a_glob_stays_within_its_segments() {
+        check_path("/img/*.png", &["/img/a.png", "/img/.png"], &["/img/a/b.png", "/img/a.pngx", "/x/img/a.png"]);
+        check_path("/img/**/*.png", &["/img/a.png", "/img/a/b/c.png"], &["/img.png", "/a/img/c.png"]);
+        check_path("/api/**", &["/api/", "/api/a/b"], &["/api", "/apix"]);
+        check_path("/a/*/c", &["/a/b/c", "/a/%2F/c"], &["/a/b/b/c", "/a/c"]);
+        check_path("/*.{css,js}", &["/a.css", "/a.js"], &["/a.jsx", "/a/b.css"]);
+        check_path("/v[0-9]/?", &["/v1/a"], &["/vx/a", "/v1/ab"]);
+    }
+
+    #[test]
+    fn what_is_no_path_pattern_is_said_to_be_none() {
+        for text in ["", "shop", "*", "/a#b", "/caf\u{e9}*", "/%c3%a9*", "/a b*", "/{a", "/[a"] {
+            assert!(PathPattern::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_match_exactly_or_below_a_domain() {
+        for (pattern, text, expected) in [
+            ("example.org", "http://EXAMPLE.org:8080/", true),
+            ("example.org", "http://www.example.org/", false),
+            ("example.org:8080", "http://example.org:8080/", true),
+            ("example.org:8080", "http://example.org/", false),
+            ("*.example.org", "http://www.example.org:81/", true),
+            ("*.example.org", "http://a.b.example.org/", true),
+            ("*.example.org", "http://example.org/", false),
+            ("*.example.org", "http://badexample.org/", false),
+            ("*.example.org:81", "http://www.example.org:81/", true),
+            ("[::1]", "http://[0::1]:81/", true),
+            ("[::1]:81", "http://[::1]:81/", true),
+            ("[::1]:81", "http://[::1]/", false),
+        ] {
+            assert_eq!(host_matches(pattern, &url(text)), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn the_first_route_that_matches_wins() {
+        let route = |index, path: &str, host: Option<&str>, methods: &[Method]| {
+            let matcher = Matcher {
+                path: (!path.is_empty()).then(|| PathPattern::parse(path).unwrap()),
+                host: host.map(Into::into),
+                methods: methods.into(),
+            };
+            (matcher, Arc::new(Rule { index: Some(index), ..Rule::default() }))
+        };
+        let routes = vec![
+            route(0, "/a/", None, &[Method::POST]),
+            route(1, "/a/", Some("one.org"), &[]),
+            route(2, "/a/", None, &[Method::GET]),
+            route(3, "/a/b", None, &[]),
+            route(4, "", Some("*.two.org"), &[]),
+        ];
+        let table = Table::new(routes, Arc::default());
+        for (method, text, expected) in [
+            (Method::POST, "http://one.org/a/b", Some(0)),
+            (Method::GET, "http://one.org/a/b", Some(1)),
+            (Method::HEAD, "http://x.org/a/b", Some(2)),
+            (Method::PUT, "http://x.org/a/b", Some(3)),
+            (Method::PUT, "http://x.two.org/c", Some(4)),
+            (Method::GET, "http://x.org/c/..%2fa/", None),
+            (Method::GET, "http://x.org/c/%2e%2e/a/", Some(2)),
+        ] {
+            assert_eq!(table.choose(&method, &url(text)).index, expected, "{method} {text}");
+        }
+    }
+
+    #[test]
+    fn wildcards_stand_for_any_run() {
+        for (pattern, yes, no) in [
+            ("a", &["a"][..], &["", "ab", "A"][..]),
+            ("*", &["", "a", "utm_x"], &[]),
+            ("utm_*", &["utm_", "utm_source"], &["utm", "xutm_a"]),
+            ("*_id", &["_id", "a_id_id"], &["_idx", "id"]),
+            ("a*b*c", &["abc", "a1b2c", "abbcc", "abcbc"], &["ac", "acb", "abcd"]),
+            ("ab*ba", &["abba", "ab1ba"], &["aba"]),
+        ] {
+            assert!(yes.iter().all(|name| wildcard(pattern, name)), "{pattern}");
+            assert!(!no.iter().any(|name| wildcard(pattern, name)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_query_rule_keeps_order_and_spelling() {
+        let names = |list: &[&str]| list.iter().map(|&name| name.into()).collect();
+        for (rule, query, expected) in [
+            (QueryRule::All, "?b=2&a=1&&", "?b=2&a=1&&"),
+            (QueryRule::None, "?b=2", ""),
+            (QueryRule::None, "?", ""),
+            (QueryRule::None, "", ""),
+            (QueryRule::Keep(names(&["a", "c"])), "?c=%2f&b=2&a=1&a", "?c=%2F&a=1&a"),
+            (QueryRule::Keep(names(&["a[*"])), "?a%5B%5D=1&a[]=2&A[=3", "?a%5B%5D=1&a[]=2"),
+            (QueryRule::Keep(names(&["x"])), "?a=x", ""),
+            (QueryRule::Drop(names(&["utm_*"])), "?utm_a=1&b=utm_&%75tm_c=3", "?b=utm_"),
+            (QueryRule::Drop(names(&["utm_*"])), "?utm_a=1", ""),
+            (QueryRule::Drop(names(&["utm_*"])), "?", "?"),
+        ] {
+            let found = rule.apply(url(&format!("http://x.org/p{query}")));
+            assert_eq!(found.path_and_query(), format!("/p{expected}"), "{rule:?} {query}");
+            assert_eq!(found, url(found.as_str()), "the layout fits the text");
+        }
+    }
+
+    #[track_caller]
+    fn check_key(fields: &[(HeaderName, &'static [u8])], expected: &str) {
+        let rule = Rule {
+            query: QueryRule::None,
+            key_headers: Box::new([HeaderName::from_static("x-plan")]),
+            key_cookies: Box::new(["lang".into()]),
+            ..Rule::default()
+        };
+        let headers = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value).unwrap()));
+        let mut map = HeaderMap::new();
+        headers.for_each(|(name, value)| _ = map.append(name, value));
+        let key = rule.key_of(&KeyHasher::new(), url("http://x.org/a?b"), &map);
+        assert_eq!(key.text(), format!("http://x.org/a{expected}"));
+        assert_eq!(key.path_and_query(), "/a");
+    }
+
+    #[test]
+    fn a_key_holds_the_fields_and_cookies_of_its_rule() {
+        let (plan, cookie) = (HeaderName::from_static("x-plan"), header::COOKIE);
+        check_key(&[], "\nheader:x-plan\ncookie:lang");
+        check_key(&[(plan.clone(), b""), (cookie.clone(), b"lang=")], "\nheader:x-plan=\ncookie:lang=");
+        check_key(
+            &[
+                (plan.clone(), b"a"),
+                (plan.clone(), b"b%\xe9"),
+                (cookie.clone(), b"Lang=x;lang; xlang=1; lang = de ;lang"),
+            ],
+            "\nheader:x-plan=a, b%25%E9\ncookie:lang=de",
+        );
+        check_key(
+            &[(cookie.clone(), b"a=1; lang=en"), (cookie.clone(), b"lang=de=fr")],
+            "\nheader:x-plan\ncookie:lang=en;de%3Dfr",
+        );
+    }
+}
