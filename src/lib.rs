@@ -62,11 +62,15 @@
 //! - **Errors become responses in `proxy/rescue.rs`** and nowhere else.
 //! - **Nothing over 100 µs runs on a core's loop.** Encoding and sweeping have threads of their own.
 
+pub mod access;
 pub mod clock;
 pub mod key;
+pub mod metrics;
+pub mod origin;
 pub mod outcome;
 pub mod policy;
 pub mod respond;
 pub mod route;
+pub mod store;
 pub mod stored;
 pub mod units;

@@ -1,0 +1,300 @@
+//! The forms of a line. Whatever a client sends, a line stays one line and its quotes stay balanced.
+//!
+//! Text forms end with `outcome=… reason=…`. In them every quote, backslash, control byte and byte above ASCII of a value
+//! is written as `\xHH`. JSON has one object a line, with all keys in every line:
+//!
+//! | key | value |
+//! |---|---|
+//! | `time` | when the request's head had arrived, RFC 3339, UTC, to the millisecond |
+//! | `client` | the client's address |
+//! | `method`, `host`, `target` | as canonical as Larder knows them |
+//! | `status` | the response's status, a number |
+//! | `bytes` | body bytes handed to the connection |
+//! | `elapsed_us` | microseconds from the request's head to the response's end |
+//! | `outcome`, `reason` | tokens of [`crate::outcome`] |
+//! | `stored` | whether the response began to be stored, true or false |
+//! | `not_stored_reason` | a reason's token where the response was not stored, else null |
+//! | `collapsed` | whether the request waited for another's origin request |
+//! | `ttl` | freshness lifetime less age in seconds, or null |
+//! | `fwd_status` | the status that the origin answered with, or null |
+//! | `route` | the index of the `[[route]]`, counted from 0, or null |
+//! | `ending` | `complete`, `client-gone` or `aborted` |
+//! | `aborted_reason` | a reason's token where `ending` is `aborted`, else null |
+//! | `referer`, `user_agent` | as they came, or null; what is not UTF-8 is replaced by U+FFFD |
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::civil::Civil;
+use super::{Format, Line};
+use crate::outcome::{Ending, Stored};
+
+/// The most bytes of a target that a line holds, as written; longer ones are cut and end with `...`.
+const TARGET_BYTES_MAX: usize = 2048;
+
+/// The most bytes of any other value.
+const VALUE_BYTES_MAX: usize = 512;
+
+/// What a cut value ends with.
+const CUT: &str = "...";
+
+/// Appends `line` in the form `format` to `out`, with its line feed.
+pub(super) fn write(format: Format, line: &Line<'_>, out: &mut Vec<u8>) {
+    match format {
+        Format::Common => {
+            write_common(line, out);
+            write_decision(line, out);
+        }
+        Format::Combined => {
+            write_common(line, out);
+            for value in [line.referer, line.user_agent] {
+                out.extend_from_slice(b" \"");
+                write_escaped(value.unwrap_or(b"-"), VALUE_BYTES_MAX, out);
+                out.push(b'"');
+            }
+            write_decision(line, out);
+        }
+        Format::Json => write_json(line, out),
+    }
+    out.push(b'\n');
+}
+
+/// Appends what the common form of NCSA httpd has.
+fn write_common(line: &Line<'_>, out: &mut Vec<u8>) {
+    put(out, format_args!("{} - - [{}] \"", line.client, Civil::from_timestamp(line.at).ncsa()));
+    write_escaped(line.method.as_bytes(), VALUE_BYTES_MAX, out);
+    out.push(b' ');
+    write_escaped(line.target.as_bytes(), TARGET_BYTES_MAX, out);
+    put(out, format_args!(" {:?}\" {} ", line.version, line.status));
+    match line.end.body_bytes {
+        0 => out.push(b'-'),
+        bytes => put(out, format_args!("{bytes}")),
+    }
+}
+
+fn write_decision(line: &Line<'_>, out: &mut Vec<u8>) {
+    put(out, format_args!(" outcome={} reason={}", line.decision.outcome.token(), line.decision.reason.token()));
+}
+
+/// Appends formatted text.
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a Vec takes all that is written");
+}
+
+/// Appends `value` with everything as `\xHH` that could end a quoted value or a line, cut at `bytes_max` as written.
+fn write_escaped(value: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let end = out.len() + bytes_max;
+    for byte in value {
+        // The longest that a byte is written with is four.
+        if out.len() + 4 > end {
+            out.extend_from_slice(CUT.as_bytes());
+            return;
+        }
+        match byte {
+            b'"' | b'\\' | 0..=0x1f | 0x7f.. => {
+                out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            plain => out.push(*plain),
+        }
+    }
+}
+
+/// A JSON line; the module's table says what its keys hold.
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(serialize_with = "as_text")]
+    time: Civil,
+    client: std::net::IpAddr,
+    method: Cow<'a, str>,
+    host: Cow<'a, str>,
+    target: Cow<'a, str>,
+    status: u16,
+    bytes: u64,
+    elapsed_us: u64,
+    outcome: &'static str,
+    reason: &'static str,
+    stored: bool,
+    not_stored_reason: Option<&'static str>,
+    collapsed: bool,
+    ttl: Option<i64>,
+    fwd_status: Option<u16>,
+    route: Option<u16>,
+    ending: &'static str,
+    aborted_reason: Option<&'static str>,
+    referer: Option<Cow<'a, str>>,
+    user_agent: Option<Cow<'a, str>>,
+}
+
+fn as_text<S: serde::Serializer>(time: &Civil, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&time.rfc3339())
+}
+
+fn write_json(line: &Line<'_>, out: &mut Vec<u8>) {
+    let (ending, aborted_reason) = match line.end.ending {
+        Ending::Complete => ("complete", None),
+        Ending::ClientGone => ("client-gone", None),
+        Ending::Aborted(reason) => ("aborted", Some(reason.token())),
+    };
+    let not_stored_reason = match line.decision.stored {
+        Stored::No(reason) => Some(reason.token()),
+        Stored::Begun | Stored::NothingTo => None,
+    };
+    let object = Json {
+        time: Civil::from_timestamp(line.at),
+        client: line.client,
+        method: cut(line.method.as_bytes(), VALUE_BYTES_MAX),
+        host: cut(line.host.as_bytes(), VALUE_BYTES_MAX),
+        target: cut(line.target.as_bytes(), TARGET_BYTES_MAX),
+        status: line.status,
+        bytes: line.end.body_bytes,
+        elapsed_us: u64::try_from(line.end.elapsed.as_micros()).unwrap_or(u64::MAX),
+        outcome: line.decision.outcome.token(),
+        reason: line.decision.reason.token(),
+        stored: line.decision.stored == Stored::Begun,
+        not_stored_reason,
+        collapsed: line.decision.collapsed,
+        ttl: line.decision.ttl,
+        fwd_status: line.decision.fwd_status,
+        route: line.decision.route,
+        ending,
+        aborted_reason,
+        referer: line.referer.map(|value| cut(value, VALUE_BYTES_MAX)),
+        user_agent: line.user_agent.map(|value| cut(value, VALUE_BYTES_MAX)),
+    };
+    serde_json::to_writer(out, &object).expect("the object has text keys only, and a Vec takes all that is written");
+}
+
+/// Returns `value` as text, cut at `bytes_max` of its bytes before JSON escapes it.
+fn cut(value: &[u8], bytes_max: usize) -> Cow<'_, str> {
+    if value.len() <= bytes_max {
+        return String::from_utf8_lossy(value);
+    }
+    let mut text = String::from_utf8_lossy(&value[..bytes_max - CUT.len()]).into_owned();
+    text.push_str(CUT);
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::outcome::{Decision, End, Outcome, Reason};
+
+    const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);
+    const END: End = End { ending: Ending::Complete, body_bytes: 2326, elapsed: Duration::from_micros(41) };
+
+    fn line() -> Line<'static> {
+        Line {
+            client: "192.0.2.7".parse().unwrap(),
+            at: Timestamp::from_millis(971_186_136_007),
+            method: "GET",
+            target: "/apache_pb.gif?a=1",
+            host: "example.org",
+            version: http::Version::HTTP_11,
+            status: 200,
+            referer: Some(b"http://example.org/"),
+            user_agent: None,
+            decision: &HIT,
+            end: &END,
+        }
+    }
+
+    fn text(format: Format, line: &Line<'_>) -> String {
+        let mut out = Vec::new();
+        write(format, line, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn text_forms() {
+        assert_eq!(
+            text(Format::Common, &line()),
+            "192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] \"GET /apache_pb.gif?a=1 HTTP/1.1\" 200 2326 \
+             outcome=hit reason=fresh\n"
+        );
+        assert_eq!(
+            text(Format::Combined, &line()),
+            "192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] \"GET /apache_pb.gif?a=1 HTTP/1.1\" 200 2326 \
+             \"http://example.org/\" \"-\" outcome=hit reason=fresh\n"
+        );
+        let empty = End { body_bytes: 0, ..END };
+        let line =
+            Line { client: "2001:db8::1".parse().unwrap(), version: http::Version::HTTP_2, end: &empty, ..line() };
+        assert!(text(Format::Common, &line).starts_with("2001:db8::1 - - ["));
+        assert!(text(Format::Common, &line).contains(" HTTP/2.0\" 200 - outcome="));
+    }
+
+    #[test]
+    fn the_json_form_has_every_key_in_every_line() {
+        let decision = Decision {
+            stored: Stored::No(Reason::Private),
+            collapsed: true,
+            fwd_status: Some(200),
+            ttl: Some(-5),
+            route: Some(3),
+            ..Decision::new(Outcome::Miss, Reason::Expired)
+        };
+        let end = End { ending: Ending::Aborted(Reason::Incomplete), ..END };
+        let full = Line { decision: &decision, end: &end, user_agent: Some(b"curl/8"), ..line() };
+        assert_eq!(
+            text(Format::Json, &full),
+            "{\"time\":\"2000-10-10T13:55:36.007Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\"host\":\"example.org\",\
+             \"target\":\"/apache_pb.gif?a=1\",\"status\":200,\"bytes\":2326,\"elapsed_us\":41,\"outcome\":\"miss\",\
+             \"reason\":\"stale\",\"stored\":false,\"not_stored_reason\":\"private\",\"collapsed\":true,\"ttl\":-5,\
+             \"fwd_status\":200,\"route\":3,\"ending\":\"aborted\",\"aborted_reason\":\"incomplete\",\
+             \"referer\":\"http://example.org/\",\"user_agent\":\"curl/8\"}\n"
+        );
+        let keys = |text: &str| -> Vec<String> {
+            serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap().keys().cloned().collect()
+        };
+        assert_eq!(keys(&text(Format::Json, &line())), keys(&text(Format::Json, &full)));
+        for key in keys(&text(Format::Json, &full)) {
+            assert!(include_str!("form.rs").contains(&format!("`{key}`")), "{key} has no row in the module's table");
+        }
+    }
+
+    #[test]
+    fn hostile_values_break_no_line() {
+        let hostile: Vec<u8> = (0..=255).collect();
+        let line = Line {
+            referer: Some(b"\" 200 1 outcome=hit\r\n10.0.0.1 - - \\"),
+            user_agent: Some(&hostile),
+            method: "G\"ET\n",
+            target: "/\u{1b}[2J\"\u{7f}é",
+            ..line()
+        };
+        let combined = text(Format::Combined, &line);
+        assert_eq!(combined.matches('\n').count(), 1);
+        assert_eq!(combined.matches('"').count(), 6, "{combined}");
+        assert!(combined.trim_end().bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+        assert!(combined.contains("\"G\\x22ET\\x0A /\\x1B[2J\\x22\\x7F\\xC3\\xA9 HTTP/1.1\""));
+        assert!(combined.contains("\"\\x22 200 1 outcome=hit\\x0D\\x0A10.0.0.1 - - \\x5C\""));
+        let json = text(Format::Json, &line);
+        assert_eq!(json.matches('\n').count(), 1);
+        let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(parsed["method"], "G\"ET\n");
+        assert!(parsed["user_agent"].as_str().unwrap().contains('\u{fffd}'));
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let check = |bytes: usize, is_cut: bool| {
+            let long = vec![b'a'; bytes];
+            let line = Line { user_agent: Some(&long), ..line() };
+            assert_eq!(text(Format::Combined, &line).contains("aa..."), is_cut, "{bytes}");
+        };
+        check(VALUE_BYTES_MAX - 3, false);
+        check(VALUE_BYTES_MAX + 1, true);
+        let long = vec![0xff; 1 << 20];
+        let target = "/\u{1}".repeat(1 << 19);
+        let line = Line { user_agent: Some(&long), referer: Some(&long), target: &target, ..line() };
+        for format in [Format::Common, Format::Combined, Format::Json] {
+            assert!(text(format, &line).len() < 12 << 10);
+        }
+    }
+}

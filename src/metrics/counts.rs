@@ -1,0 +1,271 @@
+//! The counters: requests by outcome and reason, bytes, what was stored, what the origin was spared, how bodies ended.
+
+use crate::outcome::{Decision, End, Ending, Outcome, Reason, Stored};
+
+const OUTCOMES: usize = Outcome::ALL.len();
+const REASONS: usize = Reason::ALL.len();
+
+/// A number for each outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByOutcome([u64; OUTCOMES]);
+
+impl ByOutcome {
+    /// Returns the number of `outcome`.
+    pub fn get(&self, outcome: Outcome) -> u64 {
+        self.0[outcome as usize]
+    }
+
+    /// Returns the sum over all outcomes.
+    pub fn total(&self) -> u64 {
+        self.0.iter().fold(0, |sum, number| sum.saturating_add(*number))
+    }
+
+    pub(super) fn count(&mut self, outcome: Outcome, more: u64) {
+        let number = &mut self.0[outcome as usize];
+        *number = number.saturating_add(more);
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for outcome in Outcome::ALL {
+            self.count(*outcome, other.get(*outcome));
+        }
+    }
+}
+
+/// A number for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ByReason([u64; REASONS]);
+
+impl ByReason {
+    const ZERO: Self = Self([0; REASONS]);
+
+    fn count(&mut self, reason: Reason) {
+        self.0[reason as usize] += 1;
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (number, more) in self.0.iter_mut().zip(&other.0) {
+            *number += more;
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Lists the reasons that have occurred, in the order of the reference table.
+    fn seen(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::ALL.iter().map(|reason| (*reason, self.0[*reason as usize])).filter(|(_, number)| *number > 0)
+    }
+}
+
+/// The counters of all requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts {
+    requests: [ByReason; OUTCOMES],
+    body_bytes: ByOutcome,
+    not_stored: ByReason,
+    aborted: ByReason,
+    /// Requests whose response began to be stored.
+    pub stored: u64,
+    /// Requests that waited for another's origin request (RFC 9211 §2.6).
+    pub collapsed: u64,
+    /// Requests for which the origin was asked: see [`asked_origin`].
+    pub origin_requests: u64,
+    /// Requests answered without an origin request of their own: hits, stale answers and collapsed requests, each once.
+    pub saved: u64,
+    /// Responses whose client went away before their end.
+    pub client_gone: u64,
+    /// Origin requests that no client's request stands for: refreshes in the background.
+    pub refreshes: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            requests: [ByReason::ZERO; OUTCOMES],
+            body_bytes: ByOutcome::default(),
+            not_stored: ByReason::ZERO,
+            aborted: ByReason::ZERO,
+            stored: 0,
+            collapsed: 0,
+            origin_requests: 0,
+            saved: 0,
+            client_gone: 0,
+            refreshes: 0,
+        }
+    }
+}
+
+/// Tells whether a request of its own went to the origin for this decision: the origin answered, or failed to, and the
+/// request had not waited for another's.
+pub fn asked_origin(decision: &Decision) -> bool {
+    let failed = decision.outcome == Outcome::Failed
+        || (decision.outcome == Outcome::Stale && decision.reason == Reason::IfError);
+    !decision.collapsed && (decision.fwd_status.is_some() || failed)
+}
+
+impl Counts {
+    /// Counts a request whose response has ended.
+    pub(super) fn count(&mut self, decision: &Decision, end: &End) {
+        self.requests[decision.outcome as usize].count(decision.reason);
+        self.body_bytes.count(decision.outcome, end.body_bytes);
+        match decision.stored {
+            Stored::Begun => self.stored += 1,
+            Stored::No(reason) => self.not_stored.count(reason),
+            Stored::NothingTo => {}
+        }
+        let asked = asked_origin(decision);
+        self.collapsed += u64::from(decision.collapsed);
+        self.origin_requests += u64::from(asked);
+        let from_store = matches!(decision.outcome, Outcome::Hit | Outcome::Stale);
+        self.saved += u64::from(decision.collapsed || (from_store && !asked));
+        match end.ending {
+            Ending::Complete => {}
+            Ending::ClientGone => self.client_gone += 1,
+            Ending::Aborted(reason) => self.aborted.count(reason),
+        }
+    }
+
+    /// Adds another shard's counters.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (row, more) in self.requests.iter_mut().zip(&other.requests) {
+            row.add(more);
+        }
+        self.body_bytes.add(&other.body_bytes);
+        self.not_stored.add(&other.not_stored);
+        self.aborted.add(&other.aborted);
+        self.stored += other.stored;
+        self.collapsed += other.collapsed;
+        self.origin_requests += other.origin_requests;
+        self.saved += other.saved;
+        self.client_gone += other.client_gone;
+        self.refreshes += other.refreshes;
+    }
+
+    /// Returns all requests.
+    pub fn requests(&self) -> u64 {
+        self.requests.iter().map(ByReason::total).sum()
+    }
+
+    /// Returns the requests with this outcome and reason.
+    pub fn requests_by(&self, outcome: Outcome, reason: Reason) -> u64 {
+        self.requests[outcome as usize].0[reason as usize]
+    }
+
+    /// Returns the requests by outcome.
+    pub fn requests_by_outcome(&self) -> ByOutcome {
+        ByOutcome(std::array::from_fn(|index| self.requests[index].total()))
+    }
+
+    /// Lists the pairs of outcome and reason that have occurred, with their requests.
+    pub fn requests_seen(&self) -> impl Iterator<Item = (Outcome, Reason, u64)> + '_ {
+        Outcome::ALL.iter().flat_map(|outcome| {
+            self.requests[*outcome as usize].seen().map(|(reason, number)| (*outcome, reason, number))
+        })
+    }
+
+    /// Lists the reasons that have occurred, with their requests under all outcomes.
+    pub fn reasons_seen(&self) -> Vec<(Reason, u64)> {
+        let mut all = ByReason::ZERO;
+        self.requests.iter().for_each(|row| all.add(row));
+        all.seen().collect()
+    }
+
+    /// Returns the body bytes handed to connections, by outcome.
+    pub fn body_bytes(&self) -> ByOutcome {
+        self.body_bytes
+    }
+
+    /// Lists why responses were not stored, with their requests.
+    pub fn not_stored_seen(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        self.not_stored.seen()
+    }
+
+    /// Returns how many responses were not stored for this reason.
+    pub fn not_stored(&self, reason: Reason) -> u64 {
+        self.not_stored.0[reason as usize]
+    }
+
+    /// Lists why bodies failed on the way, with their responses.
+    pub fn aborted_seen(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        self.aborted.seen()
+    }
+
+    /// Returns the responses whose body failed on the way.
+    pub fn aborted(&self) -> u64 {
+        self.aborted.total()
+    }
+
+    /// Returns the responses that were handed to their connection whole.
+    pub fn complete(&self) -> u64 {
+        self.requests().saturating_sub(self.client_gone + self.aborted())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const COMPLETE: End = End { ending: Ending::Complete, body_bytes: 7, elapsed: Duration::ZERO };
+
+    #[test]
+    fn outcomes_and_reasons_are_found_by_their_place_in_the_list() {
+        assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| *outcome as usize == index));
+        assert!(Reason::ALL.iter().enumerate().all(|(index, reason)| *reason as usize == index));
+    }
+
+    #[test]
+    fn what_the_origin_was_asked_and_what_it_was_spared() {
+        let check = |decision: Decision, asked: u64, saved: u64| {
+            let mut counts = Counts::default();
+            counts.count(&decision, &COMPLETE);
+            assert_eq!((counts.origin_requests, counts.saved), (asked, saved), "{decision:?}");
+        };
+        let new = Decision::new;
+        check(new(Outcome::Hit, Reason::Fresh), 0, 1);
+        check(Decision { collapsed: true, ..new(Outcome::Hit, Reason::Fresh) }, 0, 1);
+        check(new(Outcome::Stale, Reason::WhileRevalidate), 0, 1);
+        check(new(Outcome::Stale, Reason::MaxStale), 0, 1);
+        check(new(Outcome::Stale, Reason::IfError), 1, 0);
+        check(Decision { fwd_status: Some(503), ..new(Outcome::Stale, Reason::IfError) }, 1, 0);
+        check(Decision { fwd_status: Some(304), ..new(Outcome::Revalidated, Reason::Expired) }, 1, 0);
+        check(Decision { fwd_status: Some(200), ..new(Outcome::Miss, Reason::UriMiss) }, 1, 0);
+        check(Decision { fwd_status: Some(200), collapsed: true, ..new(Outcome::Miss, Reason::UriMiss) }, 0, 1);
+        check(Decision { fwd_status: Some(200), ..new(Outcome::Pass, Reason::Method) }, 1, 0);
+        check(new(Outcome::Refused, Reason::BadRequest), 0, 0);
+        check(new(Outcome::Failed, Reason::ConnectionRefused), 1, 0);
+        check(Decision { collapsed: true, ..new(Outcome::Failed, Reason::ConnectionRefused) }, 0, 1);
+    }
+
+    #[test]
+    fn stored_and_endings_are_counted_by_reason() {
+        let mut counts = Counts::default();
+        let miss = Decision::new(Outcome::Miss, Reason::UriMiss);
+        counts.count(&Decision { stored: Stored::Begun, ..miss }, &COMPLETE);
+        counts.count(
+            &Decision { stored: Stored::No(Reason::Private), ..miss },
+            &End { ending: Ending::ClientGone, ..COMPLETE },
+        );
+        counts.count(&miss, &End { ending: Ending::Aborted(Reason::Incomplete), ..COMPLETE });
+        assert_eq!(counts.stored, 1);
+        assert_eq!(counts.not_stored_seen().collect::<Vec<_>>(), [(Reason::Private, 1)]);
+        assert_eq!((counts.not_stored(Reason::Private), counts.not_stored(Reason::NoStore)), (1, 0));
+        assert_eq!(counts.aborted_seen().collect::<Vec<_>>(), [(Reason::Incomplete, 1)]);
+        assert_eq!((counts.complete(), counts.client_gone, counts.aborted()), (1, 1, 1));
+        assert_eq!(counts.body_bytes().get(Outcome::Miss), 21);
+        assert_eq!(counts.requests_seen().collect::<Vec<_>>(), [(Outcome::Miss, Reason::UriMiss, 3)]);
+        assert_eq!(counts.reasons_seen(), [(Reason::UriMiss, 3)]);
+    }
+
+    #[test]
+    fn bytes_never_wrap() {
+        let mut counts = Counts::default();
+        let hit = Decision::new(Outcome::Hit, Reason::Fresh);
+        counts.count(&hit, &End { body_bytes: u64::MAX, ..COMPLETE });
+        counts.count(&hit, &COMPLETE);
+        assert_eq!(counts.body_bytes().total(), u64::MAX);
+    }
+}

@@ -1,0 +1,201 @@
+//! Latencies from a request's head to its response's end, in four classes, held as histograms of bounded size.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::counts::asked_origin;
+use crate::outcome::{Decision, Outcome};
+
+/// The shortest latency that is told apart: one microsecond.
+const MICROS_MIN: u64 = 1;
+
+/// The longest latency that is told apart: ten minutes. Longer ones are counted as this.
+const MICROS_MAX: u64 = 600_000_000;
+
+/// What is timed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// Answered from the store without waiting for the origin: hits, and stale answers but those below.
+    Hit,
+    /// The origin was asked about a cacheable request: misses, revalidations, and stale answers after it failed.
+    Miss,
+    /// Passed by. Apart from misses, as uploads and open-ended streams would hide them.
+    Pass,
+    /// Refused here, or failed at the origin.
+    Error,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: &'static [Class] = &[Self::Hit, Self::Miss, Self::Pass, Self::Error];
+
+    /// Returns the stable token: lower case.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Pass => "pass",
+            Self::Error => "error",
+        }
+    }
+
+    /// Returns the class of a decision.
+    pub fn of(decision: &Decision) -> Self {
+        match decision.outcome {
+            Outcome::Hit => Self::Hit,
+            Outcome::Stale if !asked_origin(decision) => Self::Hit,
+            Outcome::Stale | Outcome::Revalidated | Outcome::Miss => Self::Miss,
+            Outcome::Pass => Self::Pass,
+            Outcome::Refused | Outcome::Failed => Self::Error,
+        }
+    }
+}
+
+/// Returns a span in whole microseconds; saturates.
+pub(super) fn micros(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(span.subsec_micros()))
+}
+
+/// Latencies by class.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    classes: [Latency; Class::ALL.len()],
+    /// Significant decimal digits of the histograms.
+    digits: u8,
+}
+
+impl Latencies {
+    pub(super) fn new(digits: u8) -> Self {
+        Self { classes: std::array::from_fn(|_| Latency::default()), digits }
+    }
+
+    /// Returns the latencies of a class.
+    pub fn of(&self, class: Class) -> &Latency {
+        &self.classes[class as usize]
+    }
+
+    pub(super) fn record(&mut self, class: Class, micros: u64) {
+        let latency = &mut self.classes[class as usize];
+        latency.histogram(self.digits).saturating_record(micros.clamp(MICROS_MIN, MICROS_MAX));
+        latency.sum_micros = latency.sum_micros.saturating_add(micros);
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (latency, more) in self.classes.iter_mut().zip(&other.classes) {
+            let Some(histogram) = &more.histogram else { continue };
+            latency.histogram(self.digits).add(&**histogram).expect("both histograms have the same constant bounds");
+            latency.sum_micros = latency.sum_micros.saturating_add(more.sum_micros);
+        }
+    }
+}
+
+/// The latencies of one class.
+#[derive(Clone, Debug, Default)]
+pub struct Latency {
+    /// Made at the first record: most routes never see most classes.
+    histogram: Option<Box<Histogram<u64>>>,
+    sum_micros: u64,
+}
+
+impl Latency {
+    fn histogram(&mut self, digits: u8) -> &mut Histogram<u64> {
+        self.histogram.get_or_insert_with(|| {
+            Box::new(
+                Histogram::new_with_bounds(MICROS_MIN, MICROS_MAX, digits)
+                    .expect("the bounds are constants that a histogram accepts"),
+            )
+        })
+    }
+
+    /// Returns how many were recorded.
+    pub fn count(&self) -> u64 {
+        self.histogram.as_ref().map_or(0, |histogram| histogram.len())
+    }
+
+    /// Returns the sum of all, in microseconds, not rounded.
+    pub fn sum_micros(&self) -> u64 {
+        self.sum_micros
+    }
+
+    /// Returns the latency in microseconds that this share (0 to 1) of all stays at or under; `None` where nothing was
+    /// recorded. 1.0 asks for the longest.
+    pub fn quantile_micros(&self, share: f64) -> Option<u64> {
+        let histogram = self.histogram.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(histogram.value_at_quantile(share).min(MICROS_MAX))
+    }
+
+    /// Returns how many lie in each span that ends at one of `bounds_micros` (ascending) and begins after the one before;
+    /// the last number is of those beyond all bounds. A value is placed by its cell, so it may stray by the precision.
+    pub fn spans(&self, bounds_micros: &[u64]) -> Vec<u64> {
+        let mut spans = vec![0; bounds_micros.len() + 1];
+        for value in self.histogram.iter().flat_map(|histogram| histogram.iter_recorded()) {
+            // A cell is known by its highest value; its lowest decides, so that 1 ms itself is counted under "up to 1 ms".
+            let lowest =
+                self.histogram.as_ref().map_or(0, |histogram| histogram.lowest_equivalent(value.value_iterated_to()));
+            spans[bounds_micros.partition_point(|bound| *bound < lowest)] += value.count_at_value();
+        }
+        spans
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Reason;
+
+    fn recorded(digits: u8, micros: &[u64]) -> Latencies {
+        let mut latencies = Latencies::new(digits);
+        micros.iter().for_each(|micros| latencies.record(Class::Hit, *micros));
+        latencies
+    }
+
+    #[test]
+    fn classes_of_decisions() {
+        let check = |outcome, reason, class| assert_eq!(Class::of(&Decision::new(outcome, reason)), class);
+        check(Outcome::Hit, Reason::Fresh, Class::Hit);
+        check(Outcome::Stale, Reason::WhileRevalidate, Class::Hit);
+        check(Outcome::Stale, Reason::IfError, Class::Miss);
+        check(Outcome::Revalidated, Reason::Expired, Class::Miss);
+        check(Outcome::Miss, Reason::UriMiss, Class::Miss);
+        check(Outcome::Pass, Reason::Method, Class::Pass);
+        check(Outcome::Refused, Reason::BadRequest, Class::Error);
+        check(Outcome::Failed, Reason::DnsError, Class::Error);
+        assert!(Class::ALL.iter().enumerate().all(|(index, class)| *class as usize == index));
+    }
+
+    #[test]
+    fn quantiles_are_exact_to_the_digits() {
+        for (digits, precision) in [(2, 0.01), (1, 0.1)] {
+            let values: Vec<u64> = (1..=10_000).map(|nth| nth * 37).collect();
+            let latencies = recorded(digits, &values);
+            for share in [0.5, 0.9, 0.99, 0.999, 1.0] {
+                let exact = values[((share * 10_000.0) as usize).max(1) - 1] as f64;
+                let told = latencies.of(Class::Hit).quantile_micros(share).unwrap() as f64;
+                assert!((told - exact).abs() / exact <= precision, "{digits} digits, {share}: {told} for {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_ends_are_clamped_and_the_sum_is_not() {
+        let latencies = recorded(2, &[0, MICROS_MAX * 3]);
+        let hits = latencies.of(Class::Hit);
+        assert_eq!((hits.count(), hits.sum_micros()), (2, MICROS_MAX * 3));
+        assert_eq!((hits.quantile_micros(0.0), hits.quantile_micros(1.0)), (Some(1), Some(MICROS_MAX)));
+        assert_eq!(latencies.of(Class::Miss).quantile_micros(0.5), None);
+        assert_eq!(micros(Duration::MAX), u64::MAX);
+        assert_eq!(micros(Duration::new(2, 3_999)), 2_000_003);
+    }
+
+    #[test]
+    fn spans_hold_every_value_once_with_bounds_included() {
+        let latencies = recorded(2, &[1, 50, 1_000, 1_001, 5_000, 1_000_000, 999_999_999]);
+        let spans = latencies.of(Class::Hit).spans(&[50, 1_000, 1_000_000]);
+        assert_eq!(spans.iter().sum::<u64>(), 7);
+        // 1,001 µs shares a cell with 1,000 µs.
+        assert_eq!(spans, [2, 2, 2, 1]);
+        assert_eq!(Latency::default().spans(&[1, 2]), [0, 0, 0]);
+    }
+}

@@ -1,0 +1,291 @@
+//! Counters and latency of everything that was decided, sharded per core and merged on read.
+//!
+//! A core owns a [`Local`] and records into it once a response has ended; [`Metrics::snapshot`] adds the shards up.
+//! Counters of a shard are plain integers behind one lock that nobody else wants but a reader, so that a request pays
+//! for one uncontended lock in place of an atomic operation per counter. Everything is bounded: reasons and outcomes are
+//! closed lists, routes are at most [`ROUTES_MAX`], latencies fall into a fixed number of cells.
+//! Takes a [`Decision`] and an [`End`]; asks nobody. Deliberately absent: axum, the store, the origin, and what a figure
+//! is called outside (that is `admin`'s).
+
+mod counts;
+mod latency;
+mod personalised;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::outcome::{Decision, End};
+use crate::stored::Differing;
+
+pub use counts::{ByOutcome, Counts, asked_origin};
+pub use latency::{Class, Latencies, Latency};
+pub use personalised::{Personalised, PersonalisedUrl};
+
+/// The most routes with figures of their own. Those beyond it are counted with [`NO_ROUTE`], so that a long
+/// configuration cannot grow the label sets without end.
+pub const ROUTES_MAX: usize = 256;
+
+/// The name under which requests are counted that no route matched.
+pub const NO_ROUTE: &str = "(none)";
+
+/// Significant digits of the latencies of all requests: quantiles are exact to 1 %.
+const DIGITS: u8 = 2;
+
+/// Significant digits of a route's latencies: exact to 10 %, in 3 KiB in place of 24.
+const ROUTE_DIGITS: u8 = 1;
+
+/// The figures of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    names: Vec<String>,
+    /// Guards the list of shards, which grows when a core starts. Nothing awaits under it.
+    shards: Mutex<Vec<Arc<Local>>>,
+    personalised: Arc<personalised::Register>,
+}
+
+/// One core's share of the figures.
+///
+/// Aligned to two cache lines, so that the shards of two cores never share one.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Local {
+    /// Guards the core's counters against a reader that adds them up. Held for some nanoseconds by the core, and by a
+    /// reader for one row at a time. Nothing awaits under it.
+    shard: Mutex<Shard>,
+    personalised: Arc<personalised::Register>,
+}
+
+/// What a core has counted.
+#[derive(Debug)]
+struct Shard {
+    totals: Counts,
+    latency: Latencies,
+    /// One for each route, and the last for requests without one.
+    routes: Vec<Row>,
+}
+
+/// What a core has counted of one route.
+#[derive(Debug)]
+struct Row {
+    requests: ByOutcome,
+    body_bytes: ByOutcome,
+    latency: Latencies,
+}
+
+/// All shards added up.
+///
+/// The shards are read one after the other while requests go on, so sums of rows may lag behind totals by what was
+/// counted meanwhile.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The counters of all requests.
+    pub totals: Counts,
+    /// The latencies of all requests.
+    pub latency: Latencies,
+    /// Figures per route in the order of the configuration; the last is [`NO_ROUTE`]'s.
+    pub routes: Vec<Route>,
+    /// What was found to differ by user.
+    pub personalised: Personalised,
+}
+
+/// The figures of one route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name, distinct from all others.
+    pub name: String,
+    /// Requests by outcome.
+    pub requests: ByOutcome,
+    /// Body bytes handed to connections, by outcome.
+    pub body_bytes: ByOutcome,
+    /// Latencies, exact to 10 %.
+    pub latency: Latencies,
+}
+
+impl Metrics {
+    /// Makes figures for routes with these names (their index is [`Decision::route`]).
+    pub fn new(routes: Vec<String>) -> Self {
+        Self { names: distinct(routes), shards: Mutex::new(Vec::new()), personalised: Arc::default() }
+    }
+
+    /// Makes a core's share.
+    pub fn local(self: &Arc<Self>) -> Arc<Local> {
+        let routes = (0..self.names.len()).map(|_| Row::new(ROUTE_DIGITS)).collect();
+        let shard = Shard { totals: Counts::default(), latency: Latencies::new(DIGITS), routes };
+        let local = Arc::new(Local { shard: Mutex::new(shard), personalised: Arc::clone(&self.personalised) });
+        self.shards.lock().push(Arc::clone(&local));
+        local
+    }
+
+    /// Adds up all shards.
+    pub fn snapshot(&self) -> Snapshot {
+        let shards = self.shards.lock().clone();
+        let mut snapshot = Snapshot {
+            totals: Counts::default(),
+            latency: Latencies::new(DIGITS),
+            routes: self.names.iter().map(|name| Route::new(name.clone())).collect(),
+            personalised: self.personalised.snapshot(),
+        };
+        for local in &shards {
+            let shard = local.shard.lock();
+            snapshot.totals.add(&shard.totals);
+            snapshot.latency.add(&shard.latency);
+            drop(shard);
+            // A lock per row: a core never waits for longer than adding up one of them takes.
+            for (index, route) in snapshot.routes.iter_mut().enumerate() {
+                let shard = local.shard.lock();
+                if let Some(row) = shard.routes.get(index) {
+                    route.add(row);
+                }
+            }
+        }
+        snapshot
+    }
+}
+
+impl Local {
+    /// Counts a request whose response has ended. On the way of every hit: one uncontended lock, some additions.
+    pub fn record(&self, decision: &Decision, end: &End) {
+        let class = Class::of(decision);
+        let micros = latency::micros(end.elapsed);
+        let mut guard = self.shard.lock();
+        let shard = &mut *guard;
+        shard.totals.count(decision, end);
+        shard.latency.record(class, micros);
+        let last = shard.routes.len().saturating_sub(1);
+        let index = decision.route.map_or(last, |index| usize::from(index).min(last));
+        if let Some(row) = shard.routes.get_mut(index) {
+            row.requests.count(decision.outcome, 1);
+            row.body_bytes.count(decision.outcome, end.body_bytes);
+            row.latency.record(class, micros);
+        }
+    }
+
+    /// Counts an origin request that no client's request stands for: a refresh in the background (RFC 5861 §3), or a check
+    /// of a stored body.
+    pub fn record_refresh(&self) {
+        self.shard.lock().totals.refreshes += 1;
+    }
+
+    /// Records that a stored response for `url` was found to differ by user. Off the way of hits: it takes a lock of all.
+    pub fn record_personalised(&self, url: &str, differing: Differing) {
+        self.personalised.record(url, differing);
+    }
+}
+
+impl Row {
+    fn new(digits: u8) -> Self {
+        Self { requests: ByOutcome::default(), body_bytes: ByOutcome::default(), latency: Latencies::new(digits) }
+    }
+}
+
+impl Route {
+    fn new(name: String) -> Self {
+        let Row { requests, body_bytes, latency } = Row::new(ROUTE_DIGITS);
+        Self { name, requests, body_bytes, latency }
+    }
+
+    fn add(&mut self, row: &Row) {
+        self.requests.add(&row.requests);
+        self.body_bytes.add(&row.body_bytes);
+        self.latency.add(&row.latency);
+    }
+}
+
+/// Bounds the names, makes them distinct (two routes may have one path but differ in host or method), and adds the one
+/// for requests without a route. Equal names would be equal label sets, which Prometheus refuses.
+fn distinct(routes: Vec<String>) -> Vec<String> {
+    let mut taken = HashSet::from([NO_ROUTE.to_owned()]);
+    let mut names = Vec::with_capacity(routes.len().min(ROUTES_MAX) + 1);
+    for name in routes.into_iter().take(ROUTES_MAX) {
+        let mut candidate = name.clone();
+        let mut nth = 1_u32;
+        while !taken.insert(candidate.clone()) {
+            nth += 1;
+            candidate = format!("{name} #{nth}");
+        }
+        names.push(candidate);
+    }
+    names.push(NO_ROUTE.to_owned());
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::outcome::{Ending, Outcome, Reason};
+
+    fn end(body_bytes: u64, micros: u64) -> End {
+        End { ending: Ending::Complete, body_bytes, elapsed: Duration::from_micros(micros) }
+    }
+
+    fn on_route(route: Option<u16>) -> Decision {
+        Decision { route, ..Decision::new(Outcome::Hit, Reason::Fresh) }
+    }
+
+    #[test]
+    fn shards_of_many_threads_add_up() {
+        const THREADS: u64 = 4;
+        const EACH: u64 = 5_000;
+        let metrics = Arc::new(Metrics::new(vec!["/a".into(), "/b".into()]));
+        let shared = metrics.local();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let own = metrics.local();
+                let shared = &shared;
+                let metrics = &metrics;
+                scope.spawn(move || {
+                    for nth in 0..EACH {
+                        own.record(&on_route(Some((nth % 2) as u16)), &end(10, 100));
+                        shared.record(&Decision::new(Outcome::Miss, Reason::UriMiss), &end(1, 1000));
+                        if nth % 1000 == thread {
+                            assert!(metrics.snapshot().totals.requests() <= 2 * THREADS * EACH);
+                        }
+                    }
+                });
+            }
+        });
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.totals.requests(), 2 * THREADS * EACH);
+        assert_eq!(snapshot.totals.requests_by(Outcome::Hit, Reason::Fresh), THREADS * EACH);
+        assert_eq!(snapshot.totals.requests_by(Outcome::Miss, Reason::UriMiss), THREADS * EACH);
+        assert_eq!(snapshot.totals.body_bytes().get(Outcome::Hit), 10 * THREADS * EACH);
+        assert_eq!(snapshot.latency.of(Class::Hit).count(), THREADS * EACH);
+        assert_eq!(snapshot.latency.of(Class::Miss).count(), THREADS * EACH);
+        let rows: Vec<_> = snapshot.routes.iter().map(|row| (row.name.as_str(), row.requests.total())).collect();
+        assert_eq!(rows, [("/a", THREADS * EACH / 2), ("/b", THREADS * EACH / 2), (NO_ROUTE, THREADS * EACH)]);
+    }
+
+    #[test]
+    fn routes_are_bounded_and_what_is_beyond_counts_with_those_without() {
+        let metrics = Arc::new(Metrics::new((0..ROUTES_MAX + 10).map(|nth| format!("/{nth}")).collect()));
+        let local = metrics.local();
+        for route in [Some(0), Some(255), Some(256), Some(u16::MAX), None] {
+            local.record(&on_route(route), &end(0, 1));
+        }
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.routes.len(), ROUTES_MAX + 1);
+        let count = |index: usize| snapshot.routes[index].requests.total();
+        assert_eq!((count(0), count(254), count(255), count(256)), (1, 0, 1, 3));
+    }
+
+    #[test]
+    fn equal_names_of_routes_are_told_apart() {
+        let names = distinct(vec!["/a".into(), "/a".into(), "/a #2".into(), NO_ROUTE.into()]);
+        assert_eq!(names, ["/a", "/a #2", "/a #2 #2", "(none) #2", "(none)"]);
+    }
+
+    #[test]
+    fn without_a_request_everything_is_zero() {
+        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.totals.requests(), 0);
+        assert_eq!(snapshot.routes.len(), 1);
+        metrics.local().record_refresh();
+        assert_eq!(metrics.snapshot().totals.refreshes, 1);
+        assert_eq!(metrics.snapshot().totals.requests(), 0);
+    }
+}

@@ -1,0 +1,97 @@
+//! The URLs whose responses were found to differ by user although nothing in them says so.
+//!
+//! A short list behind one lock, written when such a response is found, which is seldom: the key is passed for a while
+//! after that. The URL that was found longest ago makes room.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use crate::stored::Differing;
+
+/// The most URLs that are listed: a page for whoever mends the app, who mends a pattern and not each URL.
+const URLS_MAX: usize = 100;
+
+/// The most bytes of a URL that are kept.
+const URL_BYTES_MAX: usize = 1024;
+
+/// A URL whose responses were found to differ by user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonalisedUrl {
+    /// The canonical URL; the first 1,024 bytes of it.
+    pub url: String,
+    /// How often it was found.
+    pub times: u64,
+    /// In which fields the requests differed that got different responses, all times together.
+    pub differing: Differing,
+}
+
+/// What was found since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Personalised {
+    /// How often a stored body was found to be one user's.
+    pub found: u64,
+    /// The URLs, the last found first; at most 100.
+    pub urls: Vec<PersonalisedUrl>,
+}
+
+/// The list.
+#[derive(Debug, Default)]
+pub(super) struct Register {
+    /// Guards the list, the last found last. Nothing awaits under it.
+    list: Mutex<(u64, VecDeque<PersonalisedUrl>)>,
+}
+
+impl Register {
+    /// Records that a response for `url` was found to differ by user.
+    pub(super) fn record(&self, url: &str, differing: Differing) {
+        let url = &url[..url.floor_char_boundary(URL_BYTES_MAX)];
+        let mut list = self.list.lock();
+        let (found, urls) = &mut *list;
+        *found += 1;
+        let known = urls.iter().position(|held| held.url == url).and_then(|at| urls.remove(at));
+        let mut row =
+            known.unwrap_or_else(|| PersonalisedUrl { url: url.to_owned(), times: 0, differing: Differing::default() });
+        row.times += 1;
+        row.differing.cookie |= differing.cookie;
+        row.differing.authorization |= differing.authorization;
+        if urls.len() == URLS_MAX {
+            urls.pop_front();
+        }
+        urls.push_back(row);
+    }
+
+    /// Copies the list.
+    pub(super) fn snapshot(&self) -> Personalised {
+        let list = self.list.lock();
+        Personalised { found: list.0, urls: list.1.iter().rev().cloned().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COOKIE: Differing = Differing { cookie: true, authorization: false };
+
+    #[test]
+    fn the_list_is_bounded_and_the_last_found_is_first() {
+        let register = Register::default();
+        for nth in 0..URLS_MAX + 10 {
+            register.record(&format!("http://h/{nth}"), COOKIE);
+        }
+        register.record("http://h/50", Differing { cookie: false, authorization: true });
+        let found = register.snapshot();
+        assert_eq!((found.found, found.urls.len()), (URLS_MAX as u64 + 11, URLS_MAX));
+        let differing = Differing { cookie: true, authorization: true };
+        assert_eq!(found.urls[0], PersonalisedUrl { url: "http://h/50".into(), times: 2, differing });
+        assert_eq!(found.urls[99].url, "http://h/10");
+    }
+
+    #[test]
+    fn a_long_url_is_cut() {
+        let register = Register::default();
+        register.record(&format!("http://h/{}", "x".repeat(URL_BYTES_MAX)), COOKIE);
+        assert_eq!(register.snapshot().urls[0].url.len(), URL_BYTES_MAX);
+    }
+}

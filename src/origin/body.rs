@@ -1,0 +1,138 @@
+//! A response's body, as it comes from the origin.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::connection::Use;
+use super::framing::Framing;
+use super::{Error, Permit};
+use crate::outcome::Reason;
+
+/// A response's body: fails with an [`Error`] when it is cut off or silent for too long. Silence is counted only while
+/// somebody waits for a frame, so that a slow client never looks like a slow origin.
+pub struct ResponseBody {
+    /// `None` once it has failed; dropping it closes the connection.
+    incoming: Option<Incoming>,
+    idle_timeout: Duration,
+    /// Made at the first wait, and moved at the first of each later wait: frames that are there cost no timer.
+    alarm: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
+    is_unsized: bool,
+    /// Both are given back as soon as the body has ended, which may be long before it is dropped.
+    permit: Option<Permit>,
+    connection: Option<Use>,
+}
+
+impl ResponseBody {
+    /// Makes the body of a response whose head has come over `connection`.
+    pub(super) fn new(
+        incoming: Incoming,
+        framing: Framing,
+        idle_timeout: Duration,
+        permit: Permit,
+        connection: Use,
+    ) -> Self {
+        let mut body = Self {
+            incoming: Some(incoming),
+            idle_timeout,
+            alarm: None,
+            is_waiting: false,
+            is_unsized: framing == Framing::Unsized,
+            permit: Some(permit),
+            connection: Some(connection),
+        };
+        if body.is_end_stream() {
+            body.end();
+        }
+        body
+    }
+
+    /// Makes the empty body of a 101; the permit stays with it until it is taken, or dropped with the body.
+    pub(super) fn of_upgrade(permit: Permit, connection: Use) -> Self {
+        connection.release();
+        Self {
+            incoming: None,
+            idle_timeout: Duration::ZERO,
+            alarm: None,
+            is_waiting: false,
+            is_unsized: false,
+            permit: Some(permit),
+            connection: None,
+        }
+    }
+
+    /// Tells whether only the closing connection ends the body (RFC 9112 §6.3, item 8).
+    pub fn is_unsized(&self) -> bool {
+        self.is_unsized
+    }
+
+    /// Takes the permit out, for what lives longer than the body: a protocol that was switched to. `None` once the body
+    /// has ended.
+    pub fn take_permit(&mut self) -> Option<Permit> {
+        self.permit.take()
+    }
+
+    fn end(&mut self) {
+        self.connection = None;
+        self.permit = None;
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let timeout = self.idle_timeout;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if !self.is_waiting {
+            alarm.as_mut().reset(Instant::now() + timeout);
+            self.is_waiting = true;
+        }
+        alarm.as_mut().poll(cx).map(|()| {
+            Error::sent(Reason::ResponseTimeout, format!("the body was silent for {timeout:?} (`body_idle_timeout`)"))
+        })
+    }
+
+    fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.incoming = None;
+        self.end();
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.is_waiting = false;
+                if self.is_end_stream() {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(Error::in_body(&error)),
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => match self.poll_silence(cx) {
+                Poll::Ready(error) => self.fail(error),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}

@@ -1,0 +1,157 @@
+//! The flight table: requests for the same thing that come while it is being fetched wait for that one fetch.
+//!
+//! Knows neither what a flight is named after nor what it lands with. Names are compared whole, so two names never share
+//! a flight. A leader that vanishes in whatever way loses its flight, and its followers learn so: nobody is stranded.
+//!
+//! `tests/model.rs` compiles this very file against a `super::sync` of its own and tries the orders in which its steps can
+//! happen; so it takes nothing else from the crate.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use super::sync::{Mutex, Notify};
+
+/// Shards of the table: enough that cores seldom meet on one lock.
+const SHARDS: usize = 64;
+
+/// The flights under way, each of which lands with an `H`.
+pub struct Flights<H> {
+    hasher: RandomState,
+    /// Each lock guards its share of the names; nothing awaits under it.
+    shards: Box<[Mutex<Named<H>>]>,
+}
+
+type Named<H> = HashMap<Box<[u8]>, Arc<Flight<H>>>;
+
+/// One flight.
+struct Flight<H> {
+    /// Guards how far the flight is; nothing awaits under it.
+    state: Mutex<State<H>>,
+    changed: Notify,
+}
+
+enum State<H> {
+    Flying,
+    Landed(H),
+    Lost,
+}
+
+/// What joining a flight comes to.
+pub enum Joined<H> {
+    /// Nobody is fetching this: the caller does.
+    Leader(Lead<H>),
+    /// Somebody is: the caller waits.
+    Follower(Follow<H>),
+}
+
+/// The leader's end of a flight. Dropping it takes the flight out of the table.
+pub struct Lead<H> {
+    flights: Arc<Flights<H>>,
+    /// `None` where the flight is not, or no longer, in the table.
+    name: Option<Box<[u8]>>,
+    flight: Arc<Flight<H>>,
+}
+
+/// A follower's end of a flight.
+pub struct Follow<H>(Arc<Flight<H>>);
+
+impl<H> Flights<H> {
+    /// Makes an empty table.
+    pub fn new() -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { hasher: RandomState::new(), shards })
+    }
+
+    /// Joins the flight called `name`, or starts it.
+    pub fn join(self: &Arc<Self>, name: &[u8]) -> Joined<H> {
+        let mut shard = self.shard(name).lock();
+        if let Some(flight) = shard.get(name) {
+            return Joined::Follower(Follow(Arc::clone(flight)));
+        }
+        let flight = Flight::new();
+        shard.insert(name.into(), Arc::clone(&flight));
+        Joined::Leader(Lead { flights: Arc::clone(self), name: Some(name.into()), flight })
+    }
+
+    /// Starts a flight that nobody can join.
+    pub fn alone(self: &Arc<Self>) -> Lead<H> {
+        Lead { flights: Arc::clone(self), name: None, flight: Flight::new() }
+    }
+
+    /// Returns the flight called `name`, where there is one.
+    pub fn find(&self, name: &[u8]) -> Option<Follow<H>> {
+        self.shard(name).lock().get(name).map(|flight| Follow(Arc::clone(flight)))
+    }
+
+    /// Returns how many flights can be joined.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Tells whether no flight is under way.
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.lock().is_empty())
+    }
+
+    fn shard(&self, name: &[u8]) -> &Mutex<Named<H>> {
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+}
+
+impl<H> Flight<H> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(State::Flying), changed: Notify::new() })
+    }
+}
+
+impl<H> Lead<H> {
+    /// Tells every follower what the flight landed with; who joins later learns it at once. The first call counts.
+    pub fn land(&self, head: H) {
+        let mut state = self.flight.state.lock();
+        if matches!(*state, State::Flying) {
+            *state = State::Landed(head);
+            drop(state);
+            self.flight.changed.notify_waiters();
+        }
+    }
+
+    /// Takes the flight out of the table: the next one who asks starts another.
+    pub fn close(&mut self) {
+        if let Some(name) = self.name.take() {
+            self.flights.shard(&name).lock().remove(&name);
+        }
+    }
+
+    /// Returns a follower's end.
+    pub fn follow(&self) -> Follow<H> {
+        Follow(Arc::clone(&self.flight))
+    }
+}
+
+impl<H> Drop for Lead<H> {
+    fn drop(&mut self) {
+        self.close();
+        let mut state = self.flight.state.lock();
+        if matches!(*state, State::Flying) {
+            *state = State::Lost;
+            drop(state);
+            self.flight.changed.notify_waiters();
+        }
+    }
+}
+
+impl<H: Clone> Follow<H> {
+    /// Waits until the flight has landed; `None` when its leader vanished.
+    pub async fn landed(&self) -> Option<H> {
+        loop {
+            let changed = self.0.changed.notified();
+            match &*self.0.state.lock() {
+                State::Landed(head) => return Some(head.clone()),
+                State::Lost => return None,
+                State::Flying => {}
+            }
+            changed.await;
+        }
+    }
+}

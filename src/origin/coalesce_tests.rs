@@ -1,0 +1,70 @@
+//! What leaders and followers of a flight learn, step by step.
+
+use std::sync::Arc;
+
+use super::coalesce::*;
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn lead<H>(flights: &Arc<Flights<H>>, name: &[u8]) -> Lead<H> {
+    match flights.join(name) {
+        Joined::Leader(lead) => lead,
+        Joined::Follower(_) => panic!("somebody leads already"),
+    }
+}
+
+fn follow<H>(flights: &Arc<Flights<H>>, name: &[u8]) -> Follow<H> {
+    match flights.join(name) {
+        Joined::Follower(follow) => follow,
+        Joined::Leader(_) => panic!("nobody leads"),
+    }
+}
+
+#[test]
+fn followers_learn_what_the_leader_landed_with() {
+    run(async {
+        let flights = Flights::new();
+        let leader = lead(&flights, b"a");
+        let early = follow(&flights, b"a");
+        let waiting = tokio::spawn(async move { early.landed().await });
+        tokio::task::yield_now().await;
+        leader.land(7);
+        leader.land(8);
+        assert_eq!(waiting.await.unwrap(), Some(7));
+        assert_eq!(follow(&flights, b"a").landed().await, Some(7));
+        drop(leader);
+        assert!(flights.is_empty());
+        drop(lead(&flights, b"a"));
+    });
+}
+
+#[test]
+fn a_leader_that_vanishes_strands_nobody() {
+    run(async {
+        let flights: Arc<Flights<u8>> = Flights::new();
+        let leader = lead(&flights, b"a");
+        let waiting = follow(&flights, b"a");
+        let waiting = tokio::spawn(async move { waiting.landed().await });
+        tokio::task::yield_now().await;
+        drop(leader);
+        assert_eq!(waiting.await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_closed_flight_still_lands_but_is_not_joined() {
+    run(async {
+        let flights = Flights::new();
+        let mut first = lead(&flights, b"a");
+        let follower = first.follow();
+        first.close();
+        let second = lead(&flights, b"a");
+        first.land(1);
+        assert_eq!(follower.landed().await, Some(1));
+        drop(first);
+        assert_eq!(flights.len(), 1, "dropping the first must not take out the second");
+        drop(second);
+    });
+}

@@ -1,0 +1,145 @@
+//! How the origin can fail, in the words of RFC 9209 §2.3.
+//!
+//! The client below reports failures as chains of errors. What a chain means is decided here, once.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use hyper_util::client::legacy;
+
+use crate::outcome::Reason;
+
+/// A failure on the origin's side.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Error {
+    /// What kind of failure it is.
+    pub reason: Reason,
+    /// What exactly was seen.
+    pub detail: String,
+    /// Whether the request, or a part of it, may have reached the origin.
+    pub was_sent: bool,
+    /// When asking again may help, where that is known.
+    pub retry_after: Option<Duration>,
+}
+
+/// The content of a request that could not be read to its end: what a [`RequestBody`](super::RequestBody) fails with, so
+/// that the origin is not blamed for it. The reason becomes the [`Error`]'s; any other error there counts as
+/// [`Reason::BadRequest`].
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the request's content failed: {0}")]
+pub struct ContentFailed(pub Reason);
+
+/// The name of the origin could not be resolved.
+#[derive(Debug, thiserror::Error)]
+#[error("the name could not be resolved")]
+pub(super) struct NotResolved(#[source] pub(super) io::Error);
+
+/// The connection, from the name to the handshake, took longer than `connect_timeout`.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection within {0:?}")]
+pub(super) struct NotInTime(pub(super) Duration);
+
+impl Error {
+    /// Makes the failure of a response whose request was sent.
+    pub(super) fn sent(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { was_sent: true, ..Self::unsent(reason, detail) }
+    }
+
+    /// Makes the failure of a request that did not reach the origin.
+    pub(super) fn unsent(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), was_sent: false, retry_after: None }
+    }
+
+    /// Says why no response came.
+    pub(super) fn before_head(error: &legacy::Error) -> Self {
+        let detail = told(error.source().unwrap_or(error));
+        if error.is_connect() {
+            return Self::unsent(why_unconnected(error), detail);
+        }
+        // hyper gives a request back unwritten ("canceled") when its connection ended first, and says "closed" when the
+        // connection ended before it could take one. Of everything else a part may be under way.
+        let never_started = find::<hyper::Error>(error).is_some_and(|error| error.is_canceled() || error.is_closed());
+        Self { was_sent: !never_started, ..Self::unsent(why_broken(error), detail) }
+    }
+
+    /// Says why a body ended early. A connection that ended with it is one thing before the head and another here: the
+    /// response is incomplete (`http_response_incomplete`, RFC 9209 §2.3).
+    pub(super) fn in_body(error: &hyper::Error) -> Self {
+        let reason = match why_broken(error) {
+            Reason::ConnectionTerminated => Reason::Incomplete,
+            other => other,
+        };
+        Self::sent(reason, told(error))
+    }
+}
+
+/// Tells whether there was no connection, for a reason that is not on this side: want of descriptors, ports or memory says
+/// nothing of the origin.
+pub(super) fn is_unconnected(error: &legacy::Error) -> bool {
+    const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
+    let code = find::<io::Error>(error).and_then(io::Error::raw_os_error);
+    error.is_connect() && !code.is_some_and(|code| OURS.contains(&code))
+}
+
+/// Why there is no connection.
+fn why_unconnected(error: &legacy::Error) -> Reason {
+    if find::<NotResolved>(error).is_some() {
+        return Reason::DnsError;
+    }
+    if find::<NotInTime>(error).is_some() {
+        return Reason::ConnectionTimeout;
+    }
+    match find::<io::Error>(error).map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => Reason::ConnectionRefused,
+        Some(io::ErrorKind::TimedOut) => Reason::ConnectionTimeout,
+        _ => Reason::DestinationUnavailable,
+    }
+}
+
+/// Why a connection that was there brought no whole response.
+fn why_broken(error: &(dyn StdError + 'static)) -> Reason {
+    if let Some(ContentFailed(reason)) = find(error) {
+        return *reason;
+    }
+    if let Some(hyper) = find::<hyper::Error>(error) {
+        if hyper.is_parse() {
+            return Reason::ProtocolError;
+        }
+        // Fewer or more bytes than its Content-Length says.
+        if hyper.is_body_write_aborted() {
+            return Reason::BadRequest;
+        }
+    }
+    match find::<io::Error>(error).map(io::Error::kind) {
+        // hyper's decoder reports malformed chunks and trailers so.
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Reason::ProtocolError,
+        _ => Reason::ConnectionTerminated,
+    }
+}
+
+/// Finds the outermost error of type `E` in a chain.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| <dyn StdError>::source(*error))
+}
+
+/// Returns what every error of the chain says, outermost first.
+fn told(error: &(dyn StdError + 'static)) -> String {
+    let mut told = String::new();
+    for error in chain(error) {
+        let text = error.to_string();
+        // Wrappers often repeat what they wrap.
+        if !told.ends_with(&text) {
+            if !told.is_empty() {
+                told.push_str(": ");
+            }
+            told.push_str(&text);
+        }
+    }
+    told
+}

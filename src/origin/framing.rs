@@ -1,0 +1,219 @@
+//! Where a response's body ends (RFC 9112 §6.3), and which responses leave that open to doubt.
+//!
+//! hyper refuses differing and malformed Content-Length where it needs one, and Transfer-Encoding on HTTP/1.0. What it lets
+//! through and another reader would read in another way is refused here.
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+
+/// What ends a response's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none: the head is all.
+    NoBody,
+    /// Its length, or the last chunk.
+    Sized,
+    /// The closing connection, behind a transfer coding that Larder does not know. The field frames the message, so its
+    /// sender vouches for the end as the connection closes in order (RFC 9112 §6.3, item 4); a reset still is an error.
+    Coded,
+    /// Only the closing connection.
+    Unsized,
+}
+
+/// Decides what ends the body of a response to a `method` request; the error says what is doubtful about it.
+pub(super) fn framing(
+    method: &Method,
+    version: Version,
+    status: StatusCode,
+    fields: &HeaderMap,
+) -> Result<Framing, &'static str> {
+    // Item 5: whatever the status, since this very field may be passed on.
+    let length = content_length(fields)?;
+    let has_length = length.is_some();
+    let coding = transfer_coding(fields)?;
+    // RFC 9112 §6.3, item 3: such a message ought to be handled as an error, whatever its status.
+    if has_length && coding != Coding::None {
+        return Err("both Content-Length and Transfer-Encoding");
+    }
+    // RFC 9112 §6.1: a server must not send it to who speaks HTTP/1.0 only, nor with 1xx and 204.
+    if coding != Coding::None
+        && (version < Version::HTTP_11 || status == StatusCode::NO_CONTENT || status.is_informational())
+    {
+        return Err("Transfer-Encoding where there can be none");
+    }
+    // RFC 9110 §8.6: nor Content-Length. A zero says nothing wrong, and is often sent.
+    if status == StatusCode::NO_CONTENT && length.is_some_and(|length| length > 0) {
+        return Err("a 204 with content");
+    }
+    // Item 1.
+    if method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok(Framing::NoBody);
+    }
+    // Items 4, 6 and 8.
+    Ok(match coding {
+        _ if has_length => Framing::Sized,
+        Coding::Chunked => Framing::Sized,
+        Coding::Unknown => Framing::Coded,
+        Coding::Compressed | Coding::None => Framing::Unsized,
+    })
+}
+
+/// Reads Content-Length: one value, or the same several times (RFC 9112 §6.3, item 5).
+fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
+    let mut known = None;
+    for value in fields.get_all(CONTENT_LENGTH) {
+        for digits in value.as_bytes().split(|byte| *byte == b',') {
+            let length = decimal(digits.trim_ascii()).ok_or("a Content-Length that is no number")?;
+            if *known.get_or_insert(length) != length {
+                return Err("differing Content-Lengths");
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// Has Content-Length said once and plainly, as one who passes a message on has to (RFC 9110 §8.6).
+pub(super) fn say_once(fields: &mut HeaderMap) {
+    if let Ok(Some(length)) = content_length(fields) {
+        let mut values = fields.get_all(CONTENT_LENGTH).iter();
+        let plain = HeaderValue::from(length);
+        if values.next() != Some(&plain) || values.next().is_some() {
+            fields.insert(CONTENT_LENGTH, plain);
+        }
+    }
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The registered transfer codings other than chunked (RFC 9112 §7.2).
+const COMPRESSED: [&[u8]; 5] = [b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    None,
+    Chunked,
+    /// One whose bytes are not the representation's own: they pass, and are never stored.
+    Compressed,
+    Unknown,
+}
+
+/// Reads Transfer-Encoding. No TE was ever sent, so anything but `chunked` is uncalled for (RFC 9112 §7.4); one unknown
+/// coding is let through, and read until the connection closes (§6.3, item 4).
+fn transfer_coding(fields: &HeaderMap) -> Result<Coding, &'static str> {
+    let mut values = fields.get_all(TRANSFER_ENCODING).iter();
+    let Some(value) = values.next() else { return Ok(Coding::None) };
+    if values.next().is_some() {
+        return Err("more than one Transfer-Encoding field");
+    }
+    match value.as_bytes().trim_ascii() {
+        token if token.eq_ignore_ascii_case(b"chunked") => Ok(Coding::Chunked),
+        b"" => Err("an empty Transfer-Encoding"),
+        token if token.to_ascii_lowercase().windows(7).any(|part| part == b"chunked") => {
+            Err("a Transfer-Encoding that names chunked and something else")
+        }
+        token if COMPRESSED.iter().any(|known| token.eq_ignore_ascii_case(known)) => Ok(Coding::Compressed),
+        token if token.iter().all(|byte| is_token(*byte)) => Ok(Coding::Unknown),
+        _ => Err("a Transfer-Encoding that is not one coding"),
+    }
+}
+
+/// Tells whether `byte` is a tchar (RFC 9110 §5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(method: Method, version: Version, status: u16, fields: &[(&'static str, &str)]) -> Option<Framing> {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, value.parse().unwrap());
+        }
+        framing(&method, version, StatusCode::from_u16(status).unwrap(), &map).ok()
+    }
+
+    #[track_caller]
+    fn check(fields: &[(&'static str, &str)], expected: Option<Framing>) {
+        assert_eq!(of(Method::GET, Version::HTTP_11, 200, fields), expected, "{fields:?}");
+    }
+
+    const LENGTH: (&str, &str) = ("content-length", "5");
+    const CHUNKED: (&str, &str) = ("transfer-encoding", "chunked");
+
+    #[test]
+    fn s6_3_length_chunked_or_the_closing_connection() {
+        check(&[LENGTH], Some(Framing::Sized));
+        check(&[CHUNKED], Some(Framing::Sized));
+        check(&[("transfer-encoding", " Chunked ")], Some(Framing::Sized));
+        check(&[], Some(Framing::Unsized));
+        check(&[("transfer-encoding", "gzip")], Some(Framing::Unsized));
+        check(&[("transfer-encoding", "unheard-of")], Some(Framing::Coded));
+    }
+
+    #[test]
+    fn s6_3_1_some_responses_have_no_body() {
+        let none = Some(Framing::NoBody);
+        assert_eq!(of(Method::HEAD, Version::HTTP_11, 200, &[]), none);
+        assert_eq!(of(Method::HEAD, Version::HTTP_11, 200, &[CHUNKED]), none);
+        assert_eq!(of(Method::GET, Version::HTTP_11, 304, &[LENGTH]), none);
+        assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[]), none);
+        assert_eq!(of(Method::GET, Version::HTTP_11, 205, &[]), Some(Framing::Unsized));
+    }
+
+    #[test]
+    fn s6_3_5_a_length_is_one_number() {
+        for value in ["", "x", "-5", "+5", "5 5", "0x5", "5.0", "5, 6", "5,", "5;", "18446744073709551616"] {
+            check(&[("content-length", value)], None);
+            assert_eq!(of(Method::HEAD, Version::HTTP_11, 200, &[("content-length", value)]), None, "{value}");
+            assert_eq!(of(Method::GET, Version::HTTP_11, 304, &[("content-length", value)]), None, "{value}");
+        }
+        check(&[LENGTH, ("content-length", "6")], None);
+        check(&[LENGTH, LENGTH], Some(Framing::Sized));
+        let said_once = |values: &[&str]| {
+            let mut map = HeaderMap::new();
+            for value in values {
+                map.append(CONTENT_LENGTH, value.parse().unwrap());
+            }
+            say_once(&mut map);
+            map.get_all(CONTENT_LENGTH).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for values in [&["5"][..], &["5", "5"], &["5, 5"], &["005"]] {
+            assert_eq!(said_once(values), ["5"]);
+        }
+        assert!(said_once(&[]).is_empty());
+    }
+
+    #[test]
+    fn rfc9110_s8_6_a_204_has_no_content() {
+        assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[LENGTH]), None);
+        assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[("content-length", "0")]), Some(Framing::NoBody));
+    }
+
+    #[test]
+    fn s6_3_3_length_with_transfer_encoding_is_an_error() {
+        check(&[LENGTH, CHUNKED], None);
+        check(&[LENGTH, ("transfer-encoding", "identity")], None);
+        assert_eq!(of(Method::HEAD, Version::HTTP_11, 200, &[LENGTH, CHUNKED]), None);
+        assert_eq!(of(Method::GET, Version::HTTP_11, 304, &[LENGTH, CHUNKED]), None);
+    }
+
+    #[test]
+    fn s6_1_transfer_encoding_that_two_readers_read_differently() {
+        for value in ["", "gzip, chunked", "chunked, gzip", "chunked, chunked", "chunked;a=b", "xchunked", "a b", "a\t"]
+        {
+            let expected = (value == "a\t").then_some(Framing::Coded);
+            check(&[("transfer-encoding", value)], expected);
+        }
+        check(&[CHUNKED, CHUNKED], None);
+        check(&[("transfer-encoding", "gzip"), CHUNKED], None);
+        assert_eq!(of(Method::GET, Version::HTTP_10, 200, &[CHUNKED]), None);
+        assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[CHUNKED]), None);
+    }
+}

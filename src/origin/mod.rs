@@ -1,0 +1,301 @@
+//! The origin side: one HTTP client per core, the permits of the whole process, and what an answer may look like.
+//!
+//! Takes requests whose heads are ready to be sent, and returns responses whose heads were checked. Deliberately absent:
+//! caching, stale responses, what a client is told of a failure.
+//!
+//! The engine is hyper-util's client: HTTP/1.1, one connection per request at a time, idle ones kept in a pool. What may
+//! have reached the origin is not sent twice: only a request that was never begun, since its pooled connection turned out
+//! to be dead, goes to another connection.
+
+mod body;
+mod breaker;
+pub mod coalesce;
+#[cfg(test)]
+mod coalesce_tests;
+mod connection;
+pub mod error;
+mod framing;
+mod permits;
+mod screen;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, connect::capture_connection};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+
+pub use body::ResponseBody;
+use breaker::Attempt;
+pub use breaker::State;
+use connection::{Connector, IDLE_MAX, Use};
+pub use error::{ContentFailed, Error};
+pub use permits::{Permit, Permits};
+use upload::{Turn, Upload};
+
+use crate::outcome::Reason;
+
+/// What a connection buffers in each direction, in bytes: about the largest head of a response (four times what servers
+/// commonly allow), and the most that is read of a body at a time.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// Where the origin is and how long it may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `host:port` of the origin, as connected to.
+    pub authority: String,
+    /// The Host to send; `None`: the client's.
+    pub host: Option<String>,
+    /// The longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// The longest wait for the response's head, once the request is sent.
+    pub response_timeout: Duration,
+    /// The longest silence inside a response's body.
+    pub body_idle_timeout: Duration,
+    /// How long an idle connection is kept where the origin does not announce a `Keep-Alive: timeout`. Where it does, that
+    /// less a second holds, and at most a minute.
+    pub pool_idle_timeout: Duration,
+    /// The most requests at the origin at once, of the whole process.
+    pub connections_max: usize,
+    /// How long a request waits for a permit.
+    pub permit_timeout: Duration,
+    /// How many requests wait for a permit at the most.
+    pub permit_queue_max: usize,
+    /// How many failures to connect in a row open the breaker; zero: it never opens.
+    pub breaker_failures: u32,
+    /// How long requests fail at once then, before one sees whether the origin is back.
+    pub breaker_interval: Duration,
+}
+
+/// What the origin's side counts, of the whole process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Permits given out now.
+    pub permits_in_use: usize,
+    /// Requests that wait for one now.
+    pub permits_waiting: usize,
+    /// Requests that were turned away for want of one.
+    pub permits_refused: u64,
+    /// How far the breaker is.
+    pub breaker: State,
+    /// How often it has opened.
+    pub breaker_opened: u64,
+    /// Requests that it refused.
+    pub breaker_refused: u64,
+}
+
+/// The body of a request to the origin. Where it fails, it fails with [`ContentFailed`], so that the reason is told.
+pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Called with each 1xx response (but 100 and 101) as it comes.
+pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
+
+/// The client of one core.
+pub struct Client {
+    engine: legacy::Client<Connector, Upload>,
+    config: Arc<Config>,
+    permits: Arc<Permits>,
+    authority: Authority,
+    host: Option<HeaderValue>,
+}
+
+impl Client {
+    /// Makes a client; call it on the runtime that uses it.
+    ///
+    /// # Panics
+    /// When the configuration's authority or host is none: it is checked before it comes here.
+    pub fn new(config: Arc<Config>, permits: Arc<Permits>) -> Self {
+        let connector = Connector::new(config.connect_timeout, config.pool_idle_timeout);
+        let engine = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            // The connections end themselves earlier than this, each when its own time is over.
+            .pool_idle_timeout(IDLE_MAX.max(config.pool_idle_timeout))
+            .pool_max_idle_per_host(config.connections_max)
+            .retry_canceled_requests(true)
+            .http1_max_buf_size(BUFFER_BYTES_MAX)
+            .build(connector);
+        let authority = config.authority.parse().expect("the configuration's authority was checked");
+        let host = config.host.as_deref().map(|host| host.parse().expect("the configuration's host was checked"));
+        Self { engine, config, permits, authority, host }
+    }
+
+    /// Returns the permits, for those who hold one across decisions.
+    pub fn permits(&self) -> &Arc<Permits> {
+        &self.permits
+    }
+
+    /// Sends `request` (its URI's path and query go out as they are, its Host is taken from its fields) and returns the
+    /// response once its head has come. The permit is held by the body. A 101 comes with hyper's upgrade in its extensions.
+    ///
+    /// Dropping the future, or the response's body before its end, cancels the request at the origin.
+    ///
+    /// # Errors
+    /// How the origin failed; [`Error::was_sent`] tells whether the request may have reached it.
+    pub async fn send(
+        &self,
+        request: Request<RequestBody>,
+        permit: Permit,
+        on_interim: Option<OnInterim>,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let attempt = self.permits.breaker().pass(Instant::now())?;
+        let asked = Asked::of(&request);
+        let (request, turn) = self.prepare(request, attempt, on_interim);
+        let response = self.head(self.engine.request(request), &turn).await?;
+        self.receive(response, &asked, permit)
+    }
+
+    /// Makes the request as it goes out.
+    fn prepare(
+        &self,
+        request: Request<RequestBody>,
+        attempt: Attempt,
+        on_interim: Option<OnInterim>,
+    ) -> (Request<Upload>, Arc<Turn>) {
+        let (mut parts, body) = request.into_parts();
+        parts.version = Version::HTTP_11;
+        parts.uri = self.target(parts.uri);
+        if let Some(host) = &self.host {
+            parts.headers.insert(HOST, host.clone());
+        }
+        upload::frame_content(&parts.method, &mut parts.headers, &body);
+        let mut request = Request::from_parts(parts, ());
+        let turn = Arc::new(Turn::new(Instant::now(), attempt, capture_connection(&mut request)));
+        let mut request = request.map(|()| Upload::new(body, Arc::clone(&turn)));
+        if let Some(on_interim) = on_interim {
+            hyper::ext::on_informational(&mut request, move |response| {
+                let (status, fields) = (response.status(), response.headers());
+                // 100 is between the two ends of this connection; 101 is no interim response here; and one that claims to
+                // have content (RFC 9112 §6.1, RFC 9110 §8.6) is kept from a client who might believe it.
+                if !matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)
+                    && !fields.contains_key(CONTENT_LENGTH)
+                    && !fields.contains_key(TRANSFER_ENCODING)
+                {
+                    on_interim(status, fields);
+                }
+            });
+        }
+        (request, turn)
+    }
+
+    /// Puts the origin's address before a target: the engine connects to it, and sends the path and query alone.
+    fn target(&self, uri: Uri) -> Uri {
+        let mut parts = Parts::default();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = uri.into_parts().path_and_query.or_else(|| Some(PathAndQuery::from_static("/")));
+        Uri::from_parts(parts).expect("all three parts are there")
+    }
+
+    /// Waits for the response's head, as long as [`Turn`] says that the origin may take.
+    async fn head(&self, response: legacy::ResponseFuture, turn: &Turn) -> Result<Response<Incoming>, Error> {
+        let mut response = pin!(response);
+        let timeout = self.config.response_timeout;
+        loop {
+            let deadline = turn.deadline(Instant::now(), timeout);
+            if let Ok(result) = tokio::time::timeout_at(deadline, &mut response).await {
+                return result.map_err(|error| {
+                    if error::is_unconnected(&error) {
+                        turn.attempt().unconnected(Instant::now());
+                    }
+                    Error::before_head(&error)
+                });
+            }
+            if turn.deadline(Instant::now(), timeout) <= Instant::now() {
+                let detail = format!("no response within {timeout:?} (`response_timeout`)");
+                return Err(Error::sent(Reason::ResponseTimeout, detail));
+            }
+        }
+    }
+
+    /// Checks the response's head, and ties its body to the permit and the connection.
+    fn receive(
+        &self,
+        mut response: Response<Incoming>,
+        asked: &Asked,
+        permit: Permit,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let connection = Use::begin(response.extensions_mut());
+        let framing = asked
+            .allows(response.status(), response.headers())
+            .and_then(|()| framing::framing(&asked.method, response.version(), response.status(), response.headers()));
+        let framing = framing.map_err(|what| {
+            // The bytes that follow may be another response for another reader.
+            connection.retire();
+            Error::sent(Reason::ProtocolError, what)
+        })?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response.map(|_empty| ResponseBody::of_upgrade(permit, connection)));
+        }
+        framing::say_once(response.headers_mut());
+        if response.version() < Version::HTTP_11 {
+            // On a connection that answered with 1.0 hyper drops content whose length it does not know.
+            connection.retire();
+        } else {
+            connection.heed(response.headers());
+        }
+        let idle_timeout = self.config.body_idle_timeout;
+        Ok(response.map(|incoming| ResponseBody::new(incoming, framing, idle_timeout, permit, connection)))
+    }
+}
+
+/// What a response has to be read against.
+struct Asked {
+    method: Method,
+    /// The protocols that were offered.
+    upgrade: Option<HeaderValue>,
+    has_range: bool,
+    has_condition: bool,
+}
+
+impl Asked {
+    fn of(request: &Request<RequestBody>) -> Self {
+        let fields = request.headers();
+        Self {
+            method: request.method().clone(),
+            upgrade: fields.get(UPGRADE).cloned(),
+            has_range: fields.contains_key(RANGE),
+            has_condition: fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE),
+        }
+    }
+
+    /// Tells whether such a response may answer this request; the error says what is wrong.
+    fn allows(&self, status: StatusCode, fields: &HeaderMap) -> Result<(), &'static str> {
+        match status {
+            StatusCode::SWITCHING_PROTOCOLS => self.allows_switch(fields),
+            // RFC 9110 §15.3.7: it answers a range.
+            StatusCode::PARTIAL_CONTENT if !self.has_range => Err("a 206 to a request without Range"),
+            // RFC 9110 §15.4.5: it answers a condition.
+            StatusCode::NOT_MODIFIED if !self.has_condition => Err("a 304 to a request without a condition"),
+            // RFC 9110 §15: such a status is invalid.
+            status if status.as_u16() >= 600 => Err("a status beyond 599"),
+            _ => Ok(()),
+        }
+    }
+
+    /// RFC 9110 §7.8: a server must not switch to a protocol that was not asked for, and says which it switches to.
+    fn allows_switch(&self, fields: &HeaderMap) -> Result<(), &'static str> {
+        let Some(offered) = &self.upgrade else { return Err("a 101 to a request without Upgrade") };
+        let mut chosen = fields.get_all(UPGRADE).iter().flat_map(protocols).peekable();
+        if chosen.peek().is_none() {
+            return Err("a 101 that does not say what it switches to");
+        }
+        let is_offered = |chosen: &[u8]| protocols(offered).any(|offered| offered.eq_ignore_ascii_case(chosen));
+        if chosen.all(is_offered) { Ok(()) } else { Err("a 101 to a protocol that was not asked for") }
+    }
+}
+
+/// Returns the protocols that an Upgrade field lists.
+fn protocols(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|protocol| !protocol.is_empty())
+}

@@ -1,0 +1,222 @@
+//! The permits: how many requests may be at the origin at once, and how many wait for their turn.
+//!
+//! One set for the whole process. Who waits is served in order; the queue and the wait are both bounded, so that a slow
+//! origin turns into quick refusals and not into memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::breaker::Breaker;
+use super::{Config, Error, Figures};
+use crate::outcome::Reason;
+
+/// The permits, one set for the whole process.
+#[derive(Debug)]
+pub struct Permits {
+    free: Arc<Semaphore>,
+    total: usize,
+    timeout: Duration,
+    waiting: AtomicUsize,
+    refused: AtomicU64,
+    waiting_max: usize,
+    breaker: Arc<Breaker>,
+}
+
+/// A permit for one request at the origin; held until its response's body has ended.
+#[derive(Debug)]
+pub struct Permit(#[expect(dead_code, reason = "dropping it gives the permit back")] OwnedSemaphorePermit);
+
+impl Permits {
+    /// Makes `connections_max` permits.
+    pub fn new(config: &Config) -> Self {
+        let total = config.connections_max.min(Semaphore::MAX_PERMITS);
+        Self {
+            free: Arc::new(Semaphore::new(total)),
+            total,
+            timeout: config.permit_timeout,
+            waiting: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            waiting_max: config.permit_queue_max,
+            breaker: Breaker::new(config),
+        }
+    }
+
+    /// Waits for a permit, in order.
+    ///
+    /// # Errors
+    /// [`Reason::Overloaded`] when the queue is full or the wait took too long; [`Reason::DestinationUnavailable`] at once
+    /// while the breaker is open: a permit would be of no use.
+    pub async fn acquire(self: &Arc<Self>) -> Result<Permit, Error> {
+        self.breaker.check(Instant::now())?;
+        // The semaphore hands returned permits to those who wait, so this cannot jump the queue.
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Ok(Permit(permit));
+        }
+        let _place = self.queue()?;
+        match tokio::time::timeout(self.timeout, Arc::clone(&self.free).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Permit(permit)),
+            Ok(Err(_closed)) => Err(self.overloaded("no permit is given out any more")),
+            Err(_elapsed) => Err(self.overloaded("the wait took longer than `permit_timeout`")),
+        }
+    }
+
+    /// Takes a permit that nobody else wants, for work that can be left: `None` while anybody waits, while no more are left
+    /// than an eighth, which is kept for those who wait for an answer, or while the breaker is open.
+    pub fn spare(&self) -> Option<Permit> {
+        let kept = self.total / 8;
+        if self.waiting() > 0 || self.free.available_permits() <= kept || self.breaker.check(Instant::now()).is_err() {
+            return None;
+        }
+        Arc::clone(&self.free).try_acquire_owned().ok().map(Permit)
+    }
+
+    /// Returns the breaker.
+    pub(super) fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+
+    /// Returns the figures of the origin's side.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            permits_in_use: self.in_use(),
+            permits_waiting: self.waiting(),
+            permits_refused: self.refused.load(Ordering::Relaxed),
+            breaker: self.breaker.state(),
+            breaker_opened: self.breaker.opened(),
+            breaker_refused: self.breaker.refused(),
+        }
+    }
+
+    /// Returns how many permits are given out.
+    pub fn in_use(&self) -> usize {
+        self.total - self.free.available_permits()
+    }
+
+    /// Returns how many requests wait for a permit.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self) -> Result<Place<'_>, Error> {
+        let place = Place(&self.waiting);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
+            return Err(self.overloaded("as many as `permit_queue_max` wait already"));
+        }
+        Ok(place)
+    }
+
+    fn overloaded(&self, what: &str) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Error::unsent(Reason::Overloaded, format!("all {} permits are taken, and {what}", self.total))
+    }
+}
+
+/// A place in the queue. Dropping it leaves the queue, so that a request which is given up leaves nothing behind.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::config;
+    use super::*;
+
+    fn permits(connections_max: usize, permit_queue_max: usize, permit_timeout: Duration) -> Arc<Permits> {
+        let config = Config { connections_max, permit_queue_max, permit_timeout, ..config("unused:1") };
+        Arc::new(Permits::new(&config))
+    }
+
+    #[tokio::test]
+    async fn as_many_as_there_are_and_a_returned_one_serves_who_waits_in_order() {
+        let permits = permits(1, 2, Duration::from_secs(10));
+        let first = permits.acquire().await.unwrap();
+        assert_eq!((permits.in_use(), permits.waiting()), (1, 0));
+
+        let mut second = Box::pin(permits.acquire());
+        let mut third = Box::pin(permits.acquire());
+        assert!(poll_once(&mut second).is_none() && poll_once(&mut third).is_none());
+        assert_eq!((permits.in_use(), permits.waiting()), (1, 2));
+
+        drop(first);
+        assert!(poll_once(&mut third).is_none(), "the third came later");
+        let second = poll_once(&mut second).expect("its turn").unwrap();
+        assert_eq!((permits.in_use(), permits.waiting()), (1, 1));
+        drop(second);
+        let third = poll_once(&mut third).expect("its turn").unwrap();
+        drop(third);
+        assert_eq!((permits.in_use(), permits.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_bounded_and_giving_up_frees_the_place() {
+        let permits = permits(1, 1, Duration::from_secs(10));
+        let _held = permits.acquire().await.unwrap();
+        let mut waiting = Box::pin(permits.acquire());
+        assert!(poll_once(&mut waiting).is_none());
+
+        let error = permits.acquire().await.unwrap_err();
+        assert_eq!((error.reason, error.was_sent), (Reason::Overloaded, false));
+        assert_eq!(permits.waiting(), 1, "who was refused left no trace");
+
+        drop(waiting);
+        assert_eq!(permits.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_wait_is_bounded() {
+        let permits = permits(1, 9, Duration::from_millis(5));
+        let _held = permits.acquire().await.unwrap();
+        let error = permits.acquire().await.unwrap_err();
+        assert_eq!(error.reason, Reason::Overloaded);
+        assert!(error.detail.contains("permit_timeout"), "{error}");
+        assert_eq!(permits.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_spare_permit_is_one_that_nobody_else_wants() {
+        let none_waits = permits(8, 9, Duration::from_secs(10));
+        let held: Vec<_> = (0..7).map_while(|_| none_waits.spare()).collect();
+        assert_eq!(held.len(), 7, "an eighth is kept");
+        assert!(none_waits.spare().is_none());
+        assert!(none_waits.acquire().await.is_ok(), "for those who wait for an answer");
+
+        let few = permits(1, 9, Duration::from_secs(10));
+        let only = few.spare().expect("of fewer than eight, none is kept");
+        let mut waiting = Box::pin(few.acquire());
+        assert!(poll_once(&mut waiting).is_none());
+        drop(only);
+        assert!(few.spare().is_none(), "it is promised to who waits");
+        assert!(poll_once(&mut waiting).is_some());
+    }
+
+    #[tokio::test]
+    async fn while_the_breaker_is_open_nobody_queues() {
+        let permits = permits(1, 9, Duration::from_secs(10));
+        let _held = permits.acquire().await.unwrap();
+        for _ in 0..3 {
+            permits.breaker().pass(Instant::now()).unwrap().unconnected(Instant::now());
+        }
+        let error = permits.acquire().await.unwrap_err();
+        assert_eq!((error.reason, permits.waiting()), (Reason::DestinationUnavailable, 0));
+        assert!(permits.spare().is_none());
+        let figures = permits.figures();
+        assert_eq!((figures.breaker, figures.breaker_opened), (super::super::State::Open, 1));
+    }
+
+    /// Polls once; `None` when it is not ready.
+    fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(future).poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the store has to say of itself, in numbers that are kept up as things happen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Store;
+
+/// What the store has to say of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// The most bytes held.
+    pub capacity_bytes: u64,
+    /// Bytes alive: stored, being filled, or pinned by readers.
+    pub alive_bytes: u64,
+    /// Bytes that the map holds, as weighed.
+    pub stored_bytes: u64,
+    /// Keys in the map.
+    pub keys: u64,
+    /// Body bytes of what is stored, as the origin sent them.
+    pub raw_bytes: u64,
+    /// Body bytes of what is stored, as held.
+    pub held_bytes: u64,
+    /// Entries that left for want of room.
+    pub evicted_by_size: u64,
+    /// Entries that left past their keep time.
+    pub evicted_by_age: u64,
+    /// Entries that left because they were purged.
+    pub evicted_by_purge: u64,
+    /// Entries that were replaced by a newer response.
+    pub replaced: u64,
+    /// Bodies that were not stored because the budget was spent.
+    pub refused: u64,
+    /// Lookups whose hash found another's key.
+    pub collisions: u64,
+    /// Records in the ledger.
+    pub ledger_records: u64,
+    /// The ledger's number.
+    pub ledger_sequence: u64,
+}
+
+/// What happened, as far as the map itself does not count it.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) evicted_by_age: AtomicU64,
+    pub(super) evicted_by_purge: AtomicU64,
+    pub(super) replaced: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) collisions: AtomicU64,
+}
+
+pub(super) fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+impl Store {
+    /// Returns the store's figures.
+    pub fn figures(&self) -> Figures {
+        let tally = self.memory.tally();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            capacity_bytes: self.budget.capacity(),
+            alive_bytes: self.budget.alive(),
+            stored_bytes: read(&tally.stored_bytes),
+            keys: read(&tally.keys),
+            raw_bytes: read(&tally.raw_bytes),
+            held_bytes: read(&tally.held_bytes),
+            evicted_by_size: read(&tally.evicted_by_size),
+            evicted_by_age: read(&self.counts.evicted_by_age),
+            evicted_by_purge: read(&self.counts.evicted_by_purge),
+            replaced: read(&self.counts.replaced),
+            refused: read(&self.counts.refused),
+            collisions: read(&self.counts.collisions),
+            ledger_records: self.ledger.len() as u64,
+            ledger_sequence: self.ledger.latest(),
+        }
+    }
+}

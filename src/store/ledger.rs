@@ -1,0 +1,569 @@
+//! The ledger: the one mechanism by which stored responses are purged and invalidated.
+//!
+//! A sequence of records, not a clock and not an index. An entry carries the number read before its origin was asked; a
+//! record with a higher number that covers it makes it invalid, by the record's kind. What a record covers is computed
+//! from the key's URL (the URL, each of its path prefixes, its host, "all") and from the tags that the origin named.
+//!
+//! Asked about an entry, the ledger compares one number where nothing was recorded since it was last asked. Otherwise it
+//! makes a few hash lookups, however many records there are. Deliberately absent: any way from a tag to the keys that
+//! carry it; freeing is left to the sweep ([`Store::sweep`](super::Store::sweep)).
+
+mod records;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::clock::Timestamp;
+use crate::policy::Standing;
+use crate::stored::Entry;
+
+use records::{Record, Records, worse};
+
+/// A record that a sweep has passed is kept for as long as a fill may have been under way when it was written: such a fill
+/// is judged by it when it ends. One that takes longer is refused, for lack of the record that could clear it.
+const RETIRE_AFTER: Duration = Duration::from_secs(300);
+
+/// Stands in [`Entry::checked`] where the sweep found an entry invalid: it stays so after the record has gone.
+/// Numbers of records never come near.
+const MARKED_INVALID: u64 = u64::MAX - 1;
+
+/// Stands in [`Entry::checked`] where the sweep found an entry gone.
+const MARKED_GONE: u64 = u64::MAX;
+
+/// What a purge does to what it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Never reused, its validator neither.
+    Hard,
+    /// Validated before its next use (RFC 9111 §4.4).
+    Validate,
+    /// Served stale while one request refreshes it, for a while.
+    Soft,
+}
+
+/// What a purge covers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// Everything.
+    All,
+    /// Every URL of a host (authority in canonical form).
+    Host(Box<str>),
+    /// Every URL that starts with this canonical URL up to a `/`: `http://host/shop/` covers `/shop/x`, not `/shopping`.
+    /// Without the last `/` it covers `/shop` itself too, with any query. A query is no part of a prefix.
+    Prefix(Box<str>),
+    /// One canonical URL, whatever its route adds to the key.
+    Url(Box<str>),
+    /// Everything that the origin tagged so, exactly.
+    Tag(Box<str>),
+}
+
+/// The records of what was purged.
+pub struct Ledger {
+    /// The number of the newest record; written under the lock, after the record.
+    latest: AtomicU64,
+    /// Guards the records. Held for a few map operations; nothing waits under it.
+    records: RwLock<Records>,
+    records_max: usize,
+    soft_max: Duration,
+}
+
+impl Ledger {
+    /// Makes an empty ledger of at most `records_max` records, whose soft purges last for `soft_max`.
+    pub fn new(records_max: usize, soft_max: Duration) -> Self {
+        Self { latest: AtomicU64::new(0), records: RwLock::default(), records_max, soft_max }
+    }
+
+    /// Returns the number of the newest record, zero before the first.
+    pub fn latest(&self) -> u64 {
+        self.latest.load(Ordering::Acquire)
+    }
+
+    /// Returns how many records are kept.
+    pub fn len(&self) -> usize {
+        self.records.read().order.len()
+    }
+
+    /// Tells whether no record is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Records a purge made at `at`, and returns its number. When this returns, nobody finds what it covers good.
+    pub fn record(&self, selector: Selector, kind: Kind, at: Timestamp) -> u64 {
+        let mut records = self.records.write();
+        let number = self.latest() + 1;
+        records.drop_superseded(&selector, kind);
+        records.insert(number, Record { selector, kind, at, swept: false });
+        while records.order.len() > self.records_max {
+            records.fold_oldest();
+        }
+        self.latest.store(number, Ordering::Release);
+        number
+    }
+
+    /// Says how `entry`, stored under `url`, stands now.
+    pub fn standing(&self, url: &str, entry: &Entry, now: Timestamp) -> Standing {
+        if entry.checked.load(Ordering::Relaxed) == self.latest() {
+            return Standing::Good;
+        }
+        self.standing_by_records(url, entry, now)
+    }
+
+    #[cold]
+    fn standing_by_records(&self, url: &str, entry: &Entry, now: Timestamp) -> Standing {
+        let marked = match entry.checked.load(Ordering::Relaxed) {
+            MARKED_GONE => return Standing::Gone,
+            MARKED_INVALID => Standing::Invalid,
+            _ => Standing::Good,
+        };
+        let records = self.records.read();
+        let standing = worse(marked, records.judge(url, (&entry.tags, entry.sequence), now, self.soft_max));
+        if standing == Standing::Good {
+            // The larger stays: a mark is never lost to someone who judged before it was made.
+            entry.checked.fetch_max(self.latest(), Ordering::Relaxed);
+        }
+        standing
+    }
+
+    /// Says how a response stands that is still on its way: its tags, and the number read before it was asked for.
+    pub fn standing_of(&self, url: &str, tags: &[Box<str>], sequence: u64, now: Timestamp) -> Standing {
+        if sequence == self.latest() {
+            return Standing::Good;
+        }
+        self.records.read().judge(url, (tags, sequence), now, self.soft_max)
+    }
+
+    /// Judges an entry that is about to be stored, by its own number. False where a record covers it, or where records
+    /// that could cover it have been retired.
+    pub fn admits(&self, url: &str, entry: &Entry, now: Timestamp) -> bool {
+        entry.checked.store(entry.sequence, Ordering::Relaxed);
+        // In this order: a record that is retired after the judgement was judged by, one before it has raised the floor.
+        self.standing(url, entry, now) == Standing::Good && self.remembers(entry.sequence)
+    }
+
+    /// Tells whether every record above `sequence` is still there to be judged by. Where not, nobody can say how a response
+    /// stands that the origin was asked for before, and that no sweep has seen.
+    pub fn remembers(&self, sequence: u64) -> bool {
+        sequence >= self.records.read().floor
+    }
+
+    /// Judges an entry that has just come into the map, and marks it as a sweep would that has already passed its place.
+    pub fn settle(&self, url: &str, entry: &Entry, now: Timestamp) {
+        mark(entry, self.standing(url, entry, now));
+    }
+
+    /// Tells whether a sweep has something to do: a record that none has passed yet.
+    pub fn wants_sweep(&self, now: Timestamp) -> bool {
+        self.records.read().order.values().any(|record| match record.kind {
+            Kind::Soft => record.has_lasted(self.soft_max, now),
+            Kind::Hard | Kind::Validate => !record.swept,
+        })
+    }
+
+    /// Prepares a sweep: soft records whose time is over become what they act as. Returns the number up to which the
+    /// sweep will have passed the records.
+    pub fn begin_sweep(&self, now: Timestamp) -> u64 {
+        let mut records = self.records.write();
+        let over: Vec<u64> = records
+            .order
+            .iter()
+            .filter(|(_, record)| record.kind == Kind::Soft && record.has_lasted(self.soft_max, now))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in over {
+            if let Some(record) = records.take(number) {
+                records.insert(number, Record { kind: Kind::Validate, swept: false, ..record });
+            }
+        }
+        self.latest()
+    }
+
+    /// Notes that a whole sweep has judged and marked every entry by the records up to `through`.
+    pub fn end_sweep(&self, through: u64) {
+        let mut records = self.records.write();
+        for (_, record) in records.order.range_mut(..=through) {
+            record.swept = record.kind != Kind::Soft;
+        }
+    }
+
+    /// Drops the records that a sweep has passed and that no fill under way needs any more.
+    pub fn retire(&self, now: Timestamp) {
+        let mut records = self.records.write();
+        let old: Vec<u64> = records
+            .order
+            .iter()
+            .filter(|(_, record)| record.swept && record.has_lasted(RETIRE_AFTER, now))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in old {
+            records.take(number);
+            records.floor = records.floor.max(number);
+        }
+    }
+}
+
+/// Makes a standing outlast the records that it came from.
+pub(super) fn mark(entry: &Entry, standing: Standing) {
+    let mark = match standing {
+        Standing::Good | Standing::Soft => return,
+        Standing::Invalid => MARKED_INVALID,
+        Standing::Gone => MARKED_GONE,
+    };
+    entry.checked.fetch_max(mark, Ordering::Relaxed);
+}
+
+/// Marks an entry like the one that it was made of.
+pub(super) fn inherit_mark(entry: &Entry, old: &Entry) {
+    let checked = old.checked.load(Ordering::Relaxed);
+    if checked >= MARKED_INVALID {
+        entry.checked.fetch_max(checked, Ordering::Relaxed);
+    }
+}
+
+/// Has an entry that someone made anew judged from its own number on. A mark stays: it came with the entry that this one
+/// was made from.
+pub(super) fn unsettle(entry: &Entry) {
+    if entry.checked.load(Ordering::Relaxed) < MARKED_INVALID {
+        entry.checked.store(entry.sequence, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::tests::entry;
+
+    const SOFT_MAX: Duration = Duration::from_secs(60);
+    const START: Timestamp = Timestamp::from_secs(1000);
+    const URL: &str = "http://h/shop/new/x?a=/b/";
+
+    fn ledger() -> Ledger {
+        Ledger::new(100, SOFT_MAX)
+    }
+
+    fn later(secs: u64) -> Timestamp {
+        START + Duration::from_secs(secs)
+    }
+
+    fn selector(text: &str) -> Selector {
+        match text.split_at(2) {
+            ("a:", "") => Selector::All,
+            ("h:", host) => Selector::Host(host.into()),
+            ("p:", prefix) => Selector::Prefix(prefix.into()),
+            ("u:", url) => Selector::Url(url.into()),
+            ("t:", tag) => Selector::Tag(tag.into()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_selector_covers_what_it_names_and_nothing_beside_it() {
+        let check = |text: &str, url: &str, tags: &[&str], covered: bool| {
+            let ledger = ledger();
+            let stored = entry(0, tags);
+            ledger.record(selector(text), Kind::Validate, START);
+            let wanted = if covered { Standing::Invalid } else { Standing::Good };
+            assert_eq!(ledger.standing(url, &stored, START), wanted, "{text} {url} {tags:?}");
+        };
+        check("a:", URL, &[], true);
+
+        check("u:http://h/shop/new/x?a=/b/", URL, &[], true);
+        check("u:http://h/shop/new/x", URL, &[], false);
+        check("u:http://h/shop/new/x?a=/b", URL, &[], false);
+        check("u:https://h/shop/new/x?a=/b/", URL, &[], false);
+
+        check("h:h", URL, &[], true);
+        check("h:h", "https://h/", &[], true);
+        check("h:h", "http://h:8080/", &[], false);
+        check("h:h:8080", "http://h:8080/", &[], true);
+        check("h:h", "http://hh/", &[], false);
+        check("h:", URL, &[], false);
+
+        check("p:http://h/", URL, &[], true);
+        check("p:http://h/shop/", URL, &[], true);
+        check("p:http://h/shop/new/x", URL, &[], true);
+        check("p:http://h/shop/", "http://h/shop/", &[], true);
+        check("p:http://h/shop/", "http://h/shop/?q", &[], true);
+        check("p:http://h/shop/", "http://h/shop", &[], false);
+        check("p:http://h/shop/", "http://h/shopping", &[], false);
+        check("p:http://h/shop", "http://h/shop", &[], true);
+        check("p:http://h/shop", "http://h/shop?q", &[], true);
+        check("p:http://h/shop", "http://h/shop/x", &[], true);
+        check("p:http://h/shop", "http://h/shopping", &[], false);
+        check("p:http://h", "http://h/shop", &[], true);
+        check("p:http://h", "http://h:8080/shop", &[], false);
+        check("p:http://", URL, &[], false);
+        check("p:", URL, &[], false);
+        check("p:http://h/shop/new/x?a=/", URL, &[], false);
+        check("p:http://other/", URL, &[], false);
+
+        check("t:a", URL, &["a"], true);
+        check("t:a", URL, &["b", "a"], true);
+        check("t:a", URL, &["ab"], false);
+        check("t:a", URL, &["A"], false);
+        check("t:a", URL, &[], false);
+        check("t:", URL, &[], false);
+        check("t:", URL, &[""], true);
+        // Tags that look like what is implied are tags.
+        check("t:http://h/", URL, &[], false);
+    }
+
+    #[test]
+    fn s4_4_only_records_above_the_entrys_number_count() {
+        let ledger = ledger();
+        assert_eq!(ledger.latest(), 0);
+        assert_eq!(ledger.record(selector("u:http://h/a"), Kind::Validate, START), 1);
+        assert_eq!(ledger.latest(), 1);
+        assert_eq!(ledger.standing("http://h/a", &entry(0, &[]), START), Standing::Invalid);
+        assert_eq!(ledger.standing("http://h/a", &entry(1, &[]), START), Standing::Good);
+    }
+
+    #[test]
+    fn the_harder_kind_wins_in_whatever_order_they_came() {
+        let check = |kinds: &[Kind], wanted: Standing| {
+            let ledger = ledger();
+            for (at, kind) in kinds.iter().enumerate() {
+                let covers = ["a:", "h:h", "p:http://h/shop/", "t:a"][at];
+                ledger.record(selector(covers), *kind, START);
+            }
+            assert_eq!(ledger.standing(URL, &entry(0, &["a"]), START), wanted, "{kinds:?}");
+        };
+        check(&[Kind::Soft], Standing::Soft);
+        check(&[Kind::Soft, Kind::Validate], Standing::Invalid);
+        check(&[Kind::Validate, Kind::Soft], Standing::Invalid);
+        check(&[Kind::Hard, Kind::Soft, Kind::Validate], Standing::Gone);
+        check(&[Kind::Soft, Kind::Validate, Kind::Hard], Standing::Gone);
+    }
+
+    #[test]
+    fn a_soft_purge_lasts_for_soft_max_and_a_second_does_not_prolong_it() {
+        let ledger = ledger();
+        let stored = entry(0, &[]);
+        ledger.record(Selector::All, Kind::Soft, START);
+        assert_eq!(ledger.standing(URL, &stored, later(59)), Standing::Soft);
+        ledger.record(Selector::All, Kind::Soft, later(59));
+        assert_eq!(ledger.standing(URL, &stored, later(60)), Standing::Invalid);
+        assert_eq!(ledger.standing(URL, &entry(1, &[]), later(118)), Standing::Soft);
+        assert_eq!(ledger.standing(URL, &entry(1, &[]), later(119)), Standing::Invalid);
+    }
+
+    #[test]
+    fn an_untouched_entry_is_looked_up_once() {
+        let ledger = ledger();
+        let stored = entry(0, &[]);
+        ledger.record(selector("u:http://h/other"), Kind::Hard, START);
+        assert_eq!(ledger.standing(URL, &stored, START), Standing::Good);
+        assert_eq!(stored.checked.load(Ordering::Relaxed), 1);
+        ledger.record(Selector::Url(URL.into()), Kind::Validate, START);
+        assert_eq!(ledger.standing(URL, &stored, START), Standing::Invalid);
+        assert_eq!(stored.checked.load(Ordering::Relaxed), 1, "what was matched is not counted as checked");
+    }
+
+    #[test]
+    fn a_url_that_is_written_to_all_day_takes_one_record() {
+        let ledger = ledger();
+        let record = |kind| ledger.record(selector("p:http://h/a/"), kind, START);
+        (0..50).for_each(|_| _ = record(Kind::Validate));
+        assert_eq!(ledger.len(), 1);
+        record(Kind::Hard);
+        assert_eq!(ledger.len(), 1);
+        // A gentler one takes nothing back.
+        record(Kind::Validate);
+        record(Kind::Soft);
+        assert_eq!(ledger.len(), 3);
+        assert_eq!(ledger.standing("http://h/a/b", &entry(50, &[]), START), Standing::Gone);
+        assert_eq!(ledger.standing("http://h/a/b", &entry(51, &[]), START), Standing::Invalid);
+        assert_eq!(ledger.standing("http://h/a/b", &entry(52, &[]), START), Standing::Soft);
+        assert_eq!(ledger.standing("http://h/a/b", &entry(53, &[]), START), Standing::Good);
+    }
+
+    #[test]
+    fn the_oldest_fold_and_never_become_weaker() {
+        let ledger = Ledger::new(2, SOFT_MAX);
+        let standing = |sequence| ledger.standing(URL, &entry(sequence, &[]), START);
+        ledger.record(selector("t:one"), Kind::Hard, START);
+        ledger.record(selector("t:two"), Kind::Soft, START);
+        assert_eq!(standing(0), Standing::Good);
+        ledger.record(selector("t:three"), Kind::Validate, START);
+        assert_eq!((standing(0), standing(1), ledger.len()), (Standing::Gone, Standing::Good, 2));
+        ledger.record(selector("t:four"), Kind::Validate, START);
+        assert_eq!((standing(0), standing(1), standing(2)), (Standing::Gone, Standing::Invalid, Standing::Good));
+        assert_eq!(Ledger::new(0, SOFT_MAX).record(selector("t:one"), Kind::Hard, START), 1);
+    }
+
+    #[test]
+    fn what_a_sweep_has_passed_goes_and_does_not_fold() {
+        let ledger = Ledger::new(2, SOFT_MAX);
+        ledger.record(selector("t:one"), Kind::Hard, START);
+        ledger.record(selector("t:two"), Kind::Validate, START);
+        assert!(ledger.wants_sweep(START));
+        let through = ledger.begin_sweep(START);
+        ledger.record(selector("t:three"), Kind::Validate, START);
+        // Not ended: the first folded.
+        assert_eq!(ledger.standing(URL, &entry(0, &[]), START), Standing::Gone);
+        ledger.end_sweep(through);
+        assert!(ledger.remembers(0) && ledger.wants_sweep(START));
+        ledger.record(selector("t:four"), Kind::Validate, START);
+        assert_eq!(ledger.standing(URL, &entry(1, &[]), START), Standing::Good);
+        assert!(ledger.admits(URL, &entry(2, &[]), START) && !ledger.admits(URL, &entry(1, &[]), START));
+        ledger.end_sweep(ledger.begin_sweep(START));
+        assert!(!ledger.wants_sweep(START));
+        ledger.retire(START + RETIRE_AFTER - Duration::from_millis(1));
+        assert_eq!(ledger.len(), 2);
+        ledger.retire(START + RETIRE_AFTER);
+        assert!(ledger.is_empty() && !ledger.remembers(3) && ledger.remembers(4));
+        assert!(ledger.records.read().is_bare(), "nothing is left of a record that went");
+    }
+
+    #[test]
+    fn a_mark_outlasts_whoever_judged_before_it_was_made() {
+        let ledger = ledger();
+        let stored = entry(0, &[]);
+        mark(&stored, Standing::Invalid);
+        ledger.record(selector("t:other"), Kind::Hard, START);
+        assert_eq!(ledger.standing(URL, &stored, START), Standing::Invalid);
+        unsettle(&stored);
+        assert_eq!(ledger.standing(URL, &stored, START), Standing::Invalid);
+        let again = entry(0, &[]);
+        inherit_mark(&again, &stored);
+        assert_eq!(ledger.standing(URL, &again, START), Standing::Invalid);
+        ledger.record(Selector::All, Kind::Hard, START);
+        assert_eq!(ledger.standing(URL, &stored, START), Standing::Gone);
+        mark(&stored, Standing::Gone);
+        assert_eq!(ledger.standing(URL, &stored, START), Standing::Gone);
+    }
+
+    /// What a ledger is, in the simplest words: every record ever made, and a walk over all of them.
+    struct Model(Vec<(u64, Selector, Kind, Timestamp)>);
+
+    impl Model {
+        fn covers(selector: &Selector, url: &str, tags: &[Box<str>]) -> bool {
+            let (start, rest) = url.split_once("://").unwrap();
+            let (host, path) = rest.split_once('/').unwrap();
+            let path = path.split('?').next().unwrap();
+            match selector {
+                Selector::All => true,
+                Selector::Host(name) => **name == *host,
+                Selector::Url(name) => **name == *url,
+                Selector::Tag(name) => tags.contains(name),
+                // Each piece of the path starts a prefix that ends before its slash, and one that ends with it.
+                Selector::Prefix(name) => {
+                    let mut prefix = format!("{start}://{host}");
+                    path.split('/').any(|piece| {
+                        let before = **name == *prefix;
+                        prefix.push('/');
+                        let with = **name == *prefix;
+                        prefix.push_str(piece);
+                        before || with
+                    }) || **name == *prefix
+                }
+            }
+        }
+
+        fn standing(&self, url: &str, entry: &Entry, now: Timestamp) -> Standing {
+            let covering = |kind: Kind| {
+                self.0.iter().filter(move |(number, selector, own, _)| {
+                    *own == kind && *number > entry.sequence && Self::covers(selector, url, &entry.tags)
+                })
+            };
+            if covering(Kind::Hard).next().is_some() {
+                Standing::Gone
+            } else if covering(Kind::Validate).next().is_some()
+                || covering(Kind::Soft).any(|(.., at)| now.saturating_since(*at) >= SOFT_MAX)
+            {
+                Standing::Invalid
+            } else if covering(Kind::Soft).next().is_some() {
+                Standing::Soft
+            } else {
+                Standing::Good
+            }
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Store(&'static str, Vec<&'static str>),
+        Purge(&'static str, Kind),
+        Wait(u64),
+        Sweep,
+    }
+
+    const URLS: [&str; 6] = [
+        "http://h/",
+        "http://h/shop",
+        "http://h/shop/x",
+        "http://h/shopping",
+        "http://h/shop/?q=/shop/",
+        "http://g:1/s/",
+    ];
+
+    const SELECTORS: [&str; 14] = [
+        "a:",
+        "h:h",
+        "h:g:1",
+        "p:http://h",
+        "p:http://h/",
+        "p:http://h/shop",
+        "p:http://h/shop/",
+        "p:http://g:1/s",
+        "u:http://h/",
+        "u:http://h/shop",
+        "u:http://h/shop/?q=/shop/",
+        "t:a",
+        "t:ab",
+        "t:",
+    ];
+
+    fn step() -> impl Strategy<Value = Step> {
+        let kind = prop::sample::select(vec![Kind::Hard, Kind::Validate, Kind::Soft]);
+        let tags = prop::sample::subsequence(vec!["a", "ab", "b"], 0..3);
+        prop_oneof![
+            3 => (prop::sample::select(&URLS[..]), tags).prop_map(|(url, tags)| Step::Store(url, tags)),
+            3 => (prop::sample::select(&SELECTORS[..]), kind).prop_map(|(text, kind)| Step::Purge(text, kind)),
+            1 => (0..400_u64).prop_map(Step::Wait),
+            1 => Just(Step::Sweep),
+        ]
+    }
+
+    /// Runs `steps` on a ledger and on the model, and hands every pair of answers to `agree`.
+    fn run(records_max: usize, steps: Vec<Step>, agree: impl Fn(Standing, Standing)) {
+        let ledger = Ledger::new(records_max, SOFT_MAX);
+        let mut model = Model(Vec::new());
+        let mut stored = Vec::new();
+        let mut now = START;
+        for step in steps {
+            match step {
+                Step::Store(url, tags) => stored.push((url, entry(ledger.latest(), &tags))),
+                Step::Purge(text, kind) => {
+                    model.0.push((ledger.record(selector(text), kind, now), selector(text), kind, now));
+                }
+                Step::Wait(secs) => now = now + Duration::from_secs(secs),
+                Step::Sweep => {
+                    ledger.retire(now);
+                    let through = ledger.begin_sweep(now);
+                    stored.iter().for_each(|(url, entry)| ledger.settle(url, entry, now));
+                    ledger.end_sweep(through);
+                }
+            }
+            for (url, entry) in &stored {
+                agree(ledger.standing(url, entry, now), model.standing(url, entry, now));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_list_of_everything(steps in prop::collection::vec(step(), 0..60)) {
+            run(1000, steps, |ours, wanted| assert_eq!(ours, wanted));
+        }
+
+        #[test]
+        fn a_small_one_is_never_weaker(records_max in 0..5_usize, steps in prop::collection::vec(step(), 0..60)) {
+            run(records_max, steps, |ours, wanted| assert_eq!(worse(ours, wanted), ours));
+        }
+    }
+}

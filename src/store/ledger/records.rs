@@ -1,0 +1,253 @@
+//! What the ledger knows: the records in order, and for each selector the numbers that it takes to judge by them.
+//!
+//! Looking an entry up costs a hash lookup for its URL, its host, each tag, and each prefix of a length that was recorded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::{Kind, Selector};
+use crate::clock::Timestamp;
+use crate::policy::Standing;
+
+/// Returns the worse of two standings: hard beats validate beats soft.
+pub(super) fn worse(one: Standing, other: Standing) -> Standing {
+    let severity = |standing| match standing {
+        Standing::Good => 0,
+        Standing::Soft => 1,
+        Standing::Invalid => 2,
+        Standing::Gone => 3,
+    };
+    if severity(one) >= severity(other) { one } else { other }
+}
+
+/// One purge.
+pub(super) struct Record {
+    pub(super) selector: Selector,
+    pub(super) kind: Kind,
+    pub(super) at: Timestamp,
+    /// Whether a whole sweep has marked what it covers.
+    pub(super) swept: bool,
+}
+
+impl Record {
+    pub(super) fn has_lasted(&self, span: Duration, now: Timestamp) -> bool {
+        now.saturating_since(self.at) >= span
+    }
+}
+
+/// The numbers recorded for one selector; zero is none.
+#[derive(Default)]
+struct Marks {
+    hard: u64,
+    validate: u64,
+    /// Ascending. Each ends on its own, so the oldest that counts for an entry decides.
+    soft: SmallVec<[(u64, Timestamp); 1]>,
+}
+
+impl Marks {
+    fn judge(&self, sequence: u64, now: Timestamp, soft_max: Duration) -> Standing {
+        if self.hard > sequence {
+            return Standing::Gone;
+        }
+        if self.validate > sequence {
+            return Standing::Invalid;
+        }
+        let first = self.soft.partition_point(|(number, _)| *number <= sequence);
+        match self.soft.get(first) {
+            None => Standing::Good,
+            Some((_, at)) if now.saturating_since(*at) >= soft_max => Standing::Invalid,
+            Some(_) => Standing::Soft,
+        }
+    }
+
+    fn add(&mut self, number: u64, kind: Kind, at: Timestamp) {
+        match kind {
+            Kind::Hard => self.hard = self.hard.max(number),
+            Kind::Validate => self.validate = self.validate.max(number),
+            Kind::Soft => self.soft.push((number, at)),
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        for mark in [&mut self.hard, &mut self.validate] {
+            if *mark == number {
+                *mark = 0;
+            }
+        }
+        self.soft.retain(|(soft, _)| *soft != number);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.hard == 0 && self.validate == 0 && self.soft.is_empty()
+    }
+}
+
+/// All records.
+#[derive(Default)]
+pub(super) struct Records {
+    pub(super) order: BTreeMap<u64, Record>,
+    all: Marks,
+    hosts: HashMap<Box<str>, Marks>,
+    prefixes: HashMap<Box<str>, Marks>,
+    /// How many prefixes there are of each length: only these are looked up, so a URL of ten thousand slashes costs no more.
+    prefix_lengths: BTreeMap<usize, usize>,
+    urls: HashMap<Box<str>, Marks>,
+    tags: HashMap<Box<str>, Marks>,
+    /// What records became that there was no room for: they cover everything now. Two numbers, so they stay for good.
+    folded: Marks,
+    /// The highest number that was retired.
+    pub(super) floor: u64,
+}
+
+impl Records {
+    /// Judges what is stored, or on its way, under `url` with these tags, and was asked for at `sequence`.
+    pub(super) fn judge(
+        &self,
+        url: &str,
+        (tags, sequence): (&[Box<str>], u64),
+        now: Timestamp,
+        soft_max: Duration,
+    ) -> Standing {
+        let mut worst = Standing::Good;
+        let mut add = |marks: Option<&Marks>| {
+            if let Some(marks) = marks {
+                worst = worse(worst, marks.judge(sequence, now, soft_max));
+            }
+        };
+        add(Some(&self.folded));
+        add(Some(&self.all));
+        if !self.urls.is_empty() {
+            add(self.urls.get(url));
+        }
+        let parts = Parts::of(url);
+        if !self.hosts.is_empty() {
+            add(self.hosts.get(parts.authority));
+        }
+        for &length in self.prefix_lengths.range(parts.path_at..=parts.path_end).map(|(length, _)| length) {
+            if parts.may_cut_at(url, length) {
+                add(url.get(..length).and_then(|prefix| self.prefixes.get(prefix)));
+            }
+        }
+        if !self.tags.is_empty() {
+            tags.iter().for_each(|tag| add(self.tags.get(tag)));
+        }
+        worst
+    }
+
+    pub(super) fn insert(&mut self, number: u64, record: Record) {
+        let marks = match &record.selector {
+            Selector::All => &mut self.all,
+            Selector::Host(host) => self.hosts.entry(host.clone()).or_default(),
+            Selector::Prefix(prefix) => self.prefixes.entry(prefix.clone()).or_insert_with(|| {
+                *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
+                Marks::default()
+            }),
+            Selector::Url(url) => self.urls.entry(url.clone()).or_default(),
+            Selector::Tag(tag) => self.tags.entry(tag.clone()).or_default(),
+        };
+        marks.add(number, record.kind, record.at);
+        self.order.insert(number, record);
+    }
+
+    /// Takes a record out of the order and out of the marks.
+    pub(super) fn take(&mut self, number: u64) -> Option<Record> {
+        let record = self.order.remove(&number)?;
+        let (map, name) = match &record.selector {
+            Selector::All => {
+                self.all.remove(number);
+                return Some(record);
+            }
+            Selector::Host(host) => (&mut self.hosts, host),
+            Selector::Prefix(prefix) => (&mut self.prefixes, prefix),
+            Selector::Url(url) => (&mut self.urls, url),
+            Selector::Tag(tag) => (&mut self.tags, tag),
+        };
+        if let Some(marks) = map.get_mut(name) {
+            marks.remove(number);
+            if marks.is_empty() {
+                map.remove(name);
+                if let Selector::Prefix(prefix) = &record.selector
+                    && let Some(count) = self.prefix_lengths.get_mut(&prefix.len())
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.prefix_lengths.remove(&prefix.len());
+                    }
+                }
+            }
+        }
+        Some(record)
+    }
+
+    /// Tells whether nothing is left to judge by but what folded.
+    #[cfg(test)]
+    pub(super) fn is_bare(&self) -> bool {
+        let maps = [&self.hosts, &self.prefixes, &self.urls, &self.tags];
+        self.order.is_empty()
+            && self.prefix_lengths.is_empty()
+            && self.all.is_empty()
+            && maps.iter().all(|map| map.is_empty())
+    }
+
+    /// Drops the records of the same selector that a new one makes idle: whatever they cover it covers too, no more gently.
+    /// So a URL that is written to all day takes one record.
+    pub(super) fn drop_superseded(&mut self, selector: &Selector, kind: Kind) {
+        let marks = match selector {
+            Selector::All => Some(&self.all),
+            Selector::Host(host) => self.hosts.get(host),
+            Selector::Prefix(prefix) => self.prefixes.get(prefix),
+            Selector::Url(url) => self.urls.get(url),
+            Selector::Tag(tag) => self.tags.get(tag),
+        };
+        let Some(marks) = marks else { return };
+        let soft = marks.soft.iter().map(|(number, _)| *number);
+        let idle: SmallVec<[u64; 4]> = match kind {
+            Kind::Hard => soft.chain([marks.hard, marks.validate]).collect(),
+            Kind::Validate => soft.chain([marks.validate]).collect(),
+            // A later soft purge does not prolong an earlier one.
+            Kind::Soft => return,
+        };
+        for number in idle {
+            self.take(number);
+        }
+    }
+
+    /// Makes room for a record. The oldest just goes where a sweep has passed it. Else it becomes "all, validate"; a hard one
+    /// becomes "all, hard", for the weaker kind would let the validator of what it covers be used again.
+    pub(super) fn fold_oldest(&mut self) {
+        let Some(number) = self.order.keys().next().copied() else { return };
+        match self.take(number) {
+            Some(record) if record.swept => self.floor = self.floor.max(number),
+            Some(Record { kind: Kind::Hard, at, .. }) => self.folded.add(number, Kind::Hard, at),
+            Some(Record { kind: Kind::Validate | Kind::Soft, at, .. }) => self.folded.add(number, Kind::Validate, at),
+            None => {}
+        }
+    }
+}
+
+/// Where the parts of a canonical URL are.
+struct Parts<'a> {
+    authority: &'a str,
+    path_at: usize,
+    /// Where the query starts, or the URL ends.
+    path_end: usize,
+}
+
+impl<'a> Parts<'a> {
+    fn of(url: &'a str) -> Self {
+        let authority_at = url.find("://").map_or(0, |at| at + 3);
+        let rest = &url[authority_at..];
+        let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+        let path_at = authority_at + authority.len();
+        let path_end = url[path_at..].find('?').map_or(url.len(), |at| path_at + at);
+        Self { authority, path_at, path_end }
+    }
+
+    /// Tells whether the first `length` bytes of `url` end at a `/`, before one, or with the path.
+    fn may_cut_at(&self, url: &str, length: usize) -> bool {
+        let bytes = url.as_bytes();
+        length == self.path_end || bytes[length] == b'/' || length > self.path_at && bytes[length - 1] == b'/'
+    }
+}

@@ -1,0 +1,325 @@
+//! The memory tier: moka, weighed in bytes, holding the [`Variants`] of each key.
+//!
+//! Which response is to be stored, and whether a stored one may be used, is decided elsewhere; here it is held, found,
+//! changed one at a time, and let go when there is no room. How moka is used, and why:
+//!
+//! - **The least recently used goes first.** moka's own choice, TinyLFU, never admits a large object into a warm cache of
+//!   small ones and rejects the new names of a fresh deploy until they have been asked for often enough. A web cache
+//!   meets both daily, so everything that fits is admitted.
+//! - **No expiry.** moka reads a clock of its own, which no test can step, and pays for it on every lookup. Expired
+//!   entries are garbage, not a danger (freshness is decided in `policy`), so the sweep collects them.
+//! - **It is drained by bytes.** moka applies writes in batches of 64. With large bodies that is a multiple of the
+//!   capacity, so it is told to catch up each time that a small part of the capacity has been inserted.
+//! - **What leaves is freed at once.** moka lets go of a removed value only after every thread has moved on and its log of
+//!   reads has been worked off. One thread that the system has paused in a lookup held up all others: with two threads a
+//!   fifth of 100,000 bodies of 16 KiB found the budget spent by what was long evicted. So moka holds a slot of ours, which is
+//!   emptied when moka says that it left; what lingers is a few words.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use parking_lot::Mutex;
+
+use crate::stored::Variants;
+
+/// What an entry of the map takes beside its value, in bytes: moka's own was measured between 321 and 369, and the slot.
+pub const MAP_ENTRY_BYTES: usize = 369 + size_of::<Slot>() + 16;
+
+/// How often a lookup tries again that found its slot emptied: by then the slot that replaced it is in the map.
+const LOOKUPS: usize = 4;
+
+/// The part of the capacity that the map may fill, in hundredths. The rest is for fills under way and for bodies that slow
+/// readers keep after they have left the map.
+const MAP_SHARE: u64 = 85;
+
+/// moka is drained whenever the capacity divided by this has been inserted.
+const DRAIN_SHARE: u64 = 64;
+
+/// One key may take this part of the capacity with all its variants, as a divisor: moka drops without a word what is
+/// larger than its whole capacity.
+const KEY_SHARE: u64 = 2;
+
+/// Locks by which those who change a key take turns: enough that two keys seldom share one.
+const TURNS: usize = 256;
+
+/// A value of the map: full while it is there, empty once it has left.
+struct Slot(ArcSwapOption<Variants>);
+
+/// The map.
+pub struct Memory {
+    map: Cache<u128, Arc<Slot>, Uniform>,
+    /// Each is held while one of its share of the keys is changed; nothing awaits under it.
+    turns: Box<[Mutex<()>]>,
+    tally: Arc<Tally>,
+    key_bytes_max: u64,
+    /// Bytes inserted since moka was last told to catch up.
+    undrained: AtomicU64,
+    drain_bytes: u64,
+}
+
+/// What the map holds and what left it, kept up as it happens: nobody walks a million entries for a figure.
+///
+/// What enters is added before moka has it and taken away when moka says that it left, once for each value whatever the
+/// cause, so the sums agree however inserts and evictions meet.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Keys in the map.
+    pub keys: AtomicU64,
+    /// Bytes in the map, as weighed.
+    pub stored_bytes: AtomicU64,
+    /// Body bytes, as the origin sent them.
+    pub raw_bytes: AtomicU64,
+    /// Body bytes, as held.
+    pub held_bytes: AtomicU64,
+    /// Entries that left for want of room.
+    pub evicted_by_size: AtomicU64,
+}
+
+impl Memory {
+    /// Makes an empty map within a budget of `capacity` bytes.
+    pub fn new(capacity: u64) -> Self {
+        let tally = Arc::new(Tally::default());
+        let left = Arc::clone(&tally);
+        let unit = unit_bytes(capacity);
+        let map = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity((u128::from(capacity) * u128::from(MAP_SHARE) / 100) as u64 / unit)
+            .weigher(move |_, slot: &Arc<Slot>| {
+                let full = slot.0.load();
+                in_units(full.as_ref().map_or(0, |variants| weight(variants)), unit)
+            })
+            .eviction_listener(move |_, slot, cause| {
+                if let Some(variants) = slot.0.swap(None) {
+                    left.remove(&variants, cause);
+                }
+            })
+            .build_with_hasher(Uniform);
+        let turns = (0..TURNS).map(|_| Mutex::new(())).collect();
+        Self {
+            turns,
+            map,
+            tally,
+            key_bytes_max: capacity / KEY_SHARE,
+            undrained: AtomicU64::new(0),
+            drain_bytes: capacity / DRAIN_SHARE,
+        }
+    }
+
+    /// Returns what is stored under `hash`, and counts as its use.
+    pub fn get(&self, hash: u128) -> Option<Arc<Variants>> {
+        for _ in 0..LOOKUPS {
+            if let Some(variants) = self.map.get(&hash)?.0.load_full() {
+                return Some(variants);
+            }
+        }
+        None
+    }
+
+    /// Changes what is stored under `hash`, one caller at a time: `decide` gets what is there, and says what is to be.
+    /// Variants beyond a share of the capacity are left out, the oldest first; what is still too large changes nothing.
+    ///
+    /// moka has such an operation of its own, which costs a third of what storing a small object does.
+    pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Op<Variants>) {
+        let inserted = {
+            let _turn = self.turns[hash as usize % TURNS].lock();
+            let found = self.map.get(&hash).and_then(|slot| slot.0.load_full());
+            match decide(found.as_ref()) {
+                Op::Nop => 0,
+                Op::Remove => {
+                    self.map.invalidate(&hash);
+                    0
+                }
+                Op::Put(variants) => self.insert(hash, variants),
+            }
+        };
+        if self.undrained.fetch_add(inserted, Ordering::Relaxed) + inserted > self.drain_bytes {
+            self.drain();
+        }
+    }
+
+    /// Inserts, and returns the weight of what was inserted.
+    fn insert(&self, hash: u128, mut variants: Variants) -> u64 {
+        while weight(&variants) > self.key_bytes_max && variants.entries.len() > 1 {
+            variants.entries.pop();
+        }
+        let weight = weight(&variants);
+        if weight > self.key_bytes_max {
+            return 0;
+        }
+        self.tally.add(&variants);
+        self.map.insert(hash, Arc::new(Slot(ArcSwapOption::from_pointee(variants))));
+        weight
+    }
+
+    /// Has moka apply what it has put off: evict down to its capacity, and free what it removed as far as no reader is in
+    /// its way.
+    pub fn drain(&self) {
+        self.undrained.store(0, Ordering::Relaxed);
+        self.map.run_pending_tasks();
+    }
+
+    /// Walks over what is stored, without counting as its use. What enters meanwhile may be missed.
+    pub fn iter(&self) -> impl Iterator<Item = (u128, Arc<Variants>)> {
+        self.map.iter().filter_map(|(hash, slot)| Some((*hash, slot.0.load_full()?)))
+    }
+
+    /// Returns the figures.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+impl Tally {
+    fn add(&self, variants: &Variants) {
+        let sums = Sums::of(variants);
+        self.keys.fetch_add(1, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(sums.stored, Ordering::Relaxed);
+        self.raw_bytes.fetch_add(sums.raw, Ordering::Relaxed);
+        self.held_bytes.fetch_add(sums.held, Ordering::Relaxed);
+    }
+
+    fn remove(&self, variants: &Variants, cause: RemovalCause) {
+        let sums = Sums::of(variants);
+        self.keys.fetch_sub(1, Ordering::Relaxed);
+        self.stored_bytes.fetch_sub(sums.stored, Ordering::Relaxed);
+        self.raw_bytes.fetch_sub(sums.raw, Ordering::Relaxed);
+        self.held_bytes.fetch_sub(sums.held, Ordering::Relaxed);
+        // The other causes are counted by whoever removed or replaced it, who alone knows why.
+        if cause == RemovalCause::Size {
+            self.evicted_by_size.fetch_add(variants.entries.len() as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What one value adds to the figures.
+struct Sums {
+    stored: u64,
+    raw: u64,
+    held: u64,
+}
+
+impl Sums {
+    fn of(variants: &Variants) -> Self {
+        Self {
+            stored: weight(variants),
+            raw: variants.entries.iter().map(|entry| entry.body.identity_bytes).sum(),
+            held: variants.entries.iter().map(|entry| entry.body.held_bytes() as u64).sum(),
+        }
+    }
+}
+
+/// Returns the bytes that a value takes in all.
+fn weight(variants: &Variants) -> u64 {
+    (variants.bytes() + MAP_ENTRY_BYTES) as u64
+}
+
+/// Returns the bytes of one unit of weight: moka's weights are `u32`, so above 4 GiB they are counted in larger units.
+fn unit_bytes(capacity: u64) -> u64 {
+    1 << 32_u32.saturating_sub(capacity.leading_zeros())
+}
+
+/// Returns a weight in units, rounded up. It fits: no value is larger than the capacity that the unit was chosen for.
+fn in_units(bytes: u64, unit: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(unit)).unwrap_or(u32::MAX)
+}
+
+/// Hashes what is a hash already: the keys of the map are keyed 128-bit hashes, so their bits are taken as they are.
+#[derive(Clone, Copy, Default)]
+struct Uniform;
+
+impl BuildHasher for Uniform {
+    type Hasher = Folded;
+
+    fn build_hasher(&self) -> Folded {
+        Folded(0)
+    }
+}
+
+/// The bits taken so far. moka also hashes keys together with a type's id, which is uniform too.
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 ^= hash as u64;
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = self.0.rotate_left(32) ^ id;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::entry;
+    use crate::stored::{Entry, StoredBody};
+
+    #[test]
+    fn weights_fit_whatever_the_capacity() {
+        let check = |capacity: u64, unit: u64| {
+            assert_eq!(unit_bytes(capacity), unit);
+            let largest = in_units(capacity, unit);
+            assert!(u64::from(largest) * unit >= capacity && largest < u32::MAX || capacity == u64::from(u32::MAX));
+            assert_eq!(in_units(1, unit), 1);
+        };
+        check(0, 1);
+        check(64 << 20, 1);
+        check(u64::from(u32::MAX), 1);
+        check(4 << 30, 2);
+        check(64 << 30, 32);
+        check(1 << 40, 512);
+    }
+
+    #[test]
+    fn one_key_takes_at_most_half_and_its_oldest_variants_go_first() {
+        let memory = Memory::new(100_000);
+        let with_bodies = |bodies: &[usize]| {
+            let one = |bytes: &usize| Entry { body: StoredBody::identity(vec![0; *bytes].into()), ..entry(0, &[]) };
+            Variants { key: "k".into(), entries: bodies.iter().map(|bytes| Arc::new(one(bytes))).collect() }
+        };
+        let check = |bodies: &[usize], wanted: &[usize]| {
+            memory.compute(1, |_| Op::Put(with_bodies(bodies)));
+            memory.drain();
+            let found = memory.get(1);
+            let entries = found.iter().flat_map(|found| &found.entries);
+            assert_eq!(entries.map(|entry| entry.body.held_bytes()).collect::<Vec<_>>(), wanted);
+        };
+        check(&[60_000], &[]);
+        check(&[20_000, 20_000], &[20_000, 20_000]);
+        check(&[20_000, 21_000, 22_000], &[20_000, 21_000]);
+        check(&[60_000], &[20_000, 21_000]);
+        memory.compute(1, |_| Op::Remove);
+        assert!(memory.get(1).is_none());
+        let tally = memory.tally();
+        assert_eq!(
+            [&tally.keys, &tally.stored_bytes, &tally.held_bytes].map(|sum| sum.load(Ordering::Relaxed)),
+            [0; 3]
+        );
+    }
+
+    #[test]
+    fn the_hash_of_a_key_is_its_low_half() {
+        assert_eq!(Uniform.hash_one(7_u128 << 64 | 5), 5);
+        // moka hashes a key together with a type's id where it changes one.
+        assert_ne!(Uniform.hash_one((5_u128, 1_u64)), Uniform.hash_one((5_u128, 2_u64)));
+        assert_ne!(Uniform.hash_one("a"), Uniform.hash_one("b"));
+    }
+}

@@ -1,0 +1,277 @@
+//! The store: what is held, what was purged, and what may still be held.
+//!
+//! One [`Store`] serves all cores. It is asked with a [`Key`] and answers with [`Variants`]; whether these may be used is
+//! decided in `policy`. Deliberately absent: HTTP semantics, the origin, axum.
+
+pub mod budget;
+mod figures;
+pub mod ledger;
+pub mod memory;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use moka::ops::compute::Op;
+use smallvec::SmallVec;
+
+use crate::clock::{Clock, Timestamp};
+use crate::key::Key;
+use crate::outcome::Reason;
+use crate::policy::Standing;
+use crate::stored::{Coding, Entry, Rendition, Variants};
+
+use figures::{Counts, count};
+
+pub use budget::{Budget, Reservation};
+pub use figures::Figures;
+pub use ledger::{Kind, Ledger, Selector};
+
+/// How often moka is drained for one request that found the budget spent: a drain ends early where it meets an entry that
+/// is just being written.
+const DRAINS: usize = 2;
+
+/// What the counts of an `Arc`, the owner of a body's `Bytes` and a boxed [`Reservation`] take together.
+const COUNTING_BYTES: usize = 16 + 48 + 16;
+
+/// What the store keeps to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The most bytes held in memory, all kinds together.
+    pub capacity: u64,
+    /// The most variants of one key.
+    pub variants_max: usize,
+    /// The most tags of one entry.
+    pub tags_max: usize,
+    /// The most purge records; the oldest fold into one.
+    pub ledger_max: usize,
+    /// How long past freshness an entry is kept to be validated.
+    pub keep: Duration,
+    /// How long a soft purge lets an entry be served stale.
+    pub soft_max: Duration,
+}
+
+/// Everything that is held, with the ledger of what was purged.
+pub struct Store {
+    clock: Clock,
+    config: Config,
+    budget: Arc<Budget>,
+    ledger: Ledger,
+    memory: memory::Memory,
+    sweeper: sweep::Sweeper,
+    counts: Counts,
+}
+
+impl Store {
+    /// Makes an empty store.
+    pub fn new(config: Config, clock: Clock) -> Self {
+        Self {
+            budget: Budget::new(config.capacity),
+            ledger: Ledger::new(config.ledger_max, config.soft_max),
+            memory: memory::Memory::new(config.capacity),
+            sweeper: sweep::Sweeper::default(),
+            counts: Counts::default(),
+            clock,
+            config,
+        }
+    }
+
+    /// Returns what is stored under `key`. Another key's responses under the same hash are not: that is a miss.
+    pub fn get(&self, key: &Key) -> Option<Arc<Variants>> {
+        let found = self.memory.get(key.hash())?;
+        if *found.key != *key.text() {
+            count(&self.counts.collisions, 1);
+            return None;
+        }
+        Some(found)
+    }
+
+    /// Stores `entry` under `key`: it replaces the variant with the same selecting fields, or joins the others, newest
+    /// first and at most `variants_max`. Another key's responses under the same hash are replaced.
+    /// The bytes of its body were reserved by the caller ([`Store::reserve`]); the entry's own are reserved here.
+    ///
+    /// # Errors
+    /// The reason why it was not stored: purged meanwhile, too many tags, above a share of the budget, or the budget spent.
+    pub fn put(&self, key: &Key, mut entry: Entry) -> Result<Arc<Entry>, Reason> {
+        if entry.tags.len() > self.config.tags_max {
+            return Err(Reason::TooManyTags);
+        }
+        let own = own_bytes(key.text(), &entry);
+        if own + entry.body.held_bytes() as u64 > self.budget.object_max() {
+            count(&self.counts.refused, 1);
+            return Err(Reason::Budget);
+        }
+        if entry.body.renditions.is_empty() {
+            entry.body.renditions.push(Rendition { coding: Coding::Identity, bytes: Bytes::new() });
+        }
+        hold(&entry, self.reserve(own).ok_or(Reason::Budget)?);
+        if !self.ledger.admits(key.url(), &entry, self.clock.now()) {
+            return Err(Reason::InvalidatedMeanwhile);
+        }
+        let entry = Arc::new(entry);
+        self.memory.compute(key.hash(), |found| {
+            let others = found.filter(|found| self.is_of(found, key)).map_or(&[][..], |found| &found.entries);
+            let mut entries = SmallVec::with_capacity(1 + others.len());
+            entries.push(Arc::clone(&entry));
+            entries.extend(others.iter().filter(|other| other.selecting != entry.selecting).cloned());
+            entries.truncate(self.config.variants_max.max(1));
+            count(&self.counts.replaced, (1 + others.len() - entries.len()) as u64);
+            Op::Put(Variants { key: key.text().into(), entries })
+        });
+        // A purge may have come, and its sweep may have passed, between the judgement and the insertion.
+        self.ledger.settle(key.url(), &entry, self.clock.now());
+        if !self.ledger.remembers(entry.sequence) {
+            ledger::mark(&entry, Standing::Invalid);
+        }
+        self.sweeper.expects(self.kept_until(&entry));
+        Ok(entry)
+    }
+
+    /// Changes what is stored under `key` atomically: `change` gets the variants as they are now, and returns what they are
+    /// to be (`None`: removed). Nothing happens where nothing is stored, nor where the budget has no room for the change.
+    pub fn change(&self, key: &Key, change: impl FnOnce(&Variants) -> Option<Variants>) {
+        let mut made = SmallVec::<[Made; 1]>::new();
+        self.memory.compute(key.hash(), |found| {
+            let Some(found) = found.filter(|found| self.is_of(found, key)) else { return Op::Nop };
+            match change(found) {
+                Some(variants) if variants.entries.is_empty() => Op::Remove,
+                Some(variants) => self.take_over(key, found, variants, &mut made).map_or(Op::Nop, Op::Put),
+                None => Op::Remove,
+            }
+        });
+        // A sweep may have passed this key while the change was made: it marked what was there, not what came.
+        for made in made {
+            if let Some(old) = made.from {
+                ledger::inherit_mark(&made.entry, &old);
+            }
+            self.ledger.settle(key.url(), &made.entry, self.clock.now());
+            self.sweeper.expects(self.kept_until(&made.entry));
+        }
+    }
+
+    /// Removes everything under `key`.
+    pub fn remove(&self, key: &Key) {
+        self.change(key, |_| None);
+    }
+
+    /// Says how `entry` under `key` stands with the ledger. One comparison where nothing was purged since it was last asked.
+    pub fn standing(&self, key: &Key, entry: &Entry, now: Timestamp) -> Standing {
+        self.ledger.standing(key.url(), entry, now)
+    }
+
+    /// Says how a response under `key` stands that is still being filled: its tags, and the number read before the origin
+    /// was asked for it.
+    pub fn standing_of(&self, key: &Key, tags: &[Box<str>], sequence: u64, now: Timestamp) -> Standing {
+        self.ledger.standing_of(key.url(), tags, sequence, now)
+    }
+
+    /// Records a purge and returns its number; what it covers is invalid from now on, also what is still being filled.
+    pub fn purge(&self, selector: Selector, kind: Kind) -> u64 {
+        self.ledger.record(selector, kind, self.clock.now())
+    }
+
+    /// Returns the ledger's number now: entries carry the one read before their origin request was sent.
+    pub fn sequence(&self) -> u64 {
+        self.ledger.latest()
+    }
+
+    /// Returns the budget.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Returns the configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Reserves `bytes` for something to be held. Where they do not fit, moka is drained, and then they fit or not: `None`
+    /// is counted as a refusal. Never waits for a reader.
+    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        let reserved = self.budget.reserve(bytes).or_else(|| {
+            self.make_room(bytes);
+            self.budget.reserve(bytes)
+        });
+        if reserved.is_none() {
+            count(&self.counts.refused, 1);
+        }
+        reserved
+    }
+
+    /// Reserves `more` bytes on top of `reservation`, as [`Store::reserve`] does; false when they do not fit.
+    pub fn grow(&self, reservation: &mut Reservation, more: u64) -> bool {
+        let grown = reservation.grow(more) || self.make_room(more) && reservation.grow(more);
+        if !grown {
+            count(&self.counts.refused, 1);
+        }
+        grown
+    }
+
+    /// Drains moka until `bytes` more would fit; false when it has nothing left to give.
+    pub fn make_room(&self, bytes: u64) -> bool {
+        let drained_for = |_| {
+            self.memory.drain();
+            self.budget.fits(bytes)
+        };
+        bytes <= self.budget.capacity() && (0..DRAINS).any(drained_for)
+    }
+
+    /// Tells whether `found` is stored under `key`, not under another with the same hash.
+    fn is_of(&self, found: &Variants, key: &Key) -> bool {
+        *found.key == *key.text()
+    }
+
+    /// Makes `variants`, which are to replace `old`, fit to be stored: bounded, counted, and judged from their own numbers
+    /// on. `None` where the budget has no room. Every entry that is not among the old ones is added to `made`.
+    fn take_over(
+        &self,
+        key: &Key,
+        old: &Variants,
+        mut variants: Variants,
+        made: &mut SmallVec<[Made; 1]>,
+    ) -> Option<Variants> {
+        variants.key = key.text().into();
+        variants.entries.truncate(self.config.variants_max.max(1));
+        for entry in &variants.entries {
+            if old.entries.iter().any(|other| Arc::ptr_eq(other, entry)) {
+                continue;
+            }
+            if entry.held.get().is_none() {
+                hold(entry, self.budget.reserve(own_bytes(key.text(), entry))?);
+            }
+            ledger::unsettle(entry);
+            let is_origin =
+                |other: &&Arc<Entry>| other.sequence == entry.sequence && other.selecting == entry.selecting;
+            let from = old.entries.iter().find(is_origin).cloned();
+            // Records may have gone that would say how a new response stands. One that was made of a stored response was
+            // judged by them: it has that one's number, and its mark.
+            if from.is_none() && !self.ledger.remembers(entry.sequence) {
+                ledger::mark(entry, Standing::Invalid);
+            }
+            made.push(Made { entry: Arc::clone(entry), from });
+        }
+        Some(variants)
+    }
+}
+
+/// An entry that a change brought in, and the stored one with the same number that it was made of.
+struct Made {
+    entry: Arc<Entry>,
+    from: Option<Arc<Entry>>,
+}
+
+/// Returns what an entry takes beside its body: itself, its head, its key, its place in the map, and what counting takes.
+fn own_bytes(key: &str, entry: &Entry) -> u64 {
+    let own = entry.bytes() - entry.body.held_bytes();
+    (own + key.len() + size_of::<Variants>() + memory::MAP_ENTRY_BYTES + COUNTING_BYTES) as u64
+}
+
+/// Hangs a reservation on an entry that has none.
+fn hold(entry: &Entry, own: Reservation) {
+    // Where two threads hang one on, the second is dropped, and so given back.
+    let _ = entry.held.set(Box::new(own));
+}
+
+#[cfg(test)]
+mod tests;

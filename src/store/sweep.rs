@@ -1,0 +1,138 @@
+//! The sweep: frees what was purged and what is past its keep time, and lets go of records that it has passed.
+//!
+//! Nothing depends on it for correctness: an entry that was purged is never good again, swept or not. An entry that a
+//! sweep finds invalid and keeps, because the origin may still confirm it, is marked, so that the record can go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use moka::ops::compute::Op;
+use parking_lot::Mutex;
+
+use super::figures::count;
+use super::{Store, ledger};
+use crate::clock::Timestamp;
+use crate::policy::Standing;
+use crate::stored::{Entry, StaleUse, Variants};
+
+/// Keys between two offers of the processor to others: about 300 ns each, so a slice stays well under a millisecond.
+const SLICE_KEYS: usize = 512;
+
+/// How long past its keep time an entry may wait for the sweep. A walk over a million entries is not worth the first one.
+const LATENESS: Duration = Duration::from_secs(10);
+
+/// When and whether a sweep is due.
+pub(super) struct Sweeper {
+    /// The earliest end of a keep time of what is stored, in milliseconds; may be too early, never too late.
+    due_at: AtomicI64,
+    /// Held by the one sweep that runs. Nothing waits for it.
+    running: Mutex<()>,
+}
+
+impl Default for Sweeper {
+    fn default() -> Self {
+        Self { due_at: AtomicI64::new(i64::MAX), running: Mutex::new(()) }
+    }
+}
+
+impl Sweeper {
+    /// Learns that something is kept until `time`.
+    pub(super) fn expects(&self, time: Timestamp) {
+        self.due_at.fetch_min(time.as_millis(), Ordering::Relaxed);
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        now - LATENESS >= Timestamp::from_millis(self.due_at.load(Ordering::Relaxed))
+    }
+}
+
+/// What becomes of a stored response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Kept,
+    Purged,
+    TooOld,
+}
+
+impl Store {
+    /// Frees what was purged and what is past its keep time, in steps of at most a millisecond, and retires records that a
+    /// whole sweep has passed. Call it on a timer, off the cores' loops. It returns at once when there is nothing to do,
+    /// or when another sweep runs.
+    pub fn sweep(&self) {
+        let Some(_running) = self.sweeper.running.try_lock() else { return };
+        let now = self.clock.now();
+        self.ledger.retire(now);
+        if self.ledger.wants_sweep(now) || self.sweeper.is_due(now) {
+            let through = self.ledger.begin_sweep(now);
+            self.sweeper.due_at.store(i64::MAX, Ordering::Relaxed);
+            for (at, (hash, variants)) in self.memory.iter().enumerate() {
+                self.sweep_key(hash, &variants, now);
+                if at % SLICE_KEYS == SLICE_KEYS - 1 {
+                    thread::yield_now();
+                }
+            }
+            self.ledger.end_sweep(through);
+        }
+        // Also where nothing is due: moka puts its work off, and an idle cache does none.
+        self.memory.drain();
+    }
+
+    fn sweep_key(&self, hash: u128, variants: &Variants, now: Timestamp) {
+        let verdicts = variants.entries.iter().map(|entry| self.verdict(&variants.key, entry, now));
+        // Every entry is judged, and so marked, whatever the first verdict is.
+        if verdicts.filter(|verdict| *verdict != Verdict::Kept).count() == 0 {
+            return;
+        }
+        self.memory.compute(hash, |found| {
+            let Some(found) = found else { return Op::Nop };
+            let mut left = Variants::clone(found);
+            left.entries.retain(|entry| self.survives(&found.key, entry, now));
+            match left.entries.len() {
+                0 => Op::Remove,
+                some if some == found.entries.len() => Op::Nop,
+                _ => Op::Put(left),
+            }
+        });
+    }
+
+    /// Tells whether an entry stays, and counts it where it goes.
+    fn survives(&self, key: &str, entry: &Arc<Entry>, now: Timestamp) -> bool {
+        match self.verdict(key, entry, now) {
+            Verdict::Kept => return true,
+            Verdict::Purged => count(&self.counts.evicted_by_purge, 1),
+            Verdict::TooOld => count(&self.counts.evicted_by_age, 1),
+        }
+        false
+    }
+
+    fn verdict(&self, key: &str, entry: &Entry, now: Timestamp) -> Verdict {
+        let url = key.split('\n').next().unwrap_or_default();
+        let standing = self.ledger.standing(url, entry, now);
+        ledger::mark(entry, standing);
+        let kept_until = self.kept_until(entry);
+        match standing {
+            Standing::Gone => Verdict::Purged,
+            Standing::Invalid if !entry.facts.has_validator => Verdict::Purged,
+            _ if now >= kept_until => Verdict::TooOld,
+            Standing::Good | Standing::Soft | Standing::Invalid => {
+                self.sweeper.expects(kept_until);
+                Verdict::Kept
+            }
+        }
+    }
+
+    /// Returns until when an entry is worth its bytes: while it is fresh, while it may be served stale, and then for
+    /// `keep` to be validated. This decides about room only; whether it may be used is asked of `policy`.
+    pub(super) fn kept_until(&self, entry: &Entry) -> Timestamp {
+        let facts = &entry.facts;
+        let stale = match facts.stale {
+            StaleUse::Forbidden => Duration::ZERO,
+            StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
+                while_revalidate.max(if_unreachable).max(if_error_status)
+            }
+        };
+        facts.received_at + facts.lifetime + stale + self.config.keep - facts.initial_age
+    }
+}

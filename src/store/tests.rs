@@ -1,0 +1,408 @@
+//! Tests of the store as a whole; those of its parts stand beside the parts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use http::{HeaderName, StatusCode, header};
+
+use super::*;
+use crate::stored::{Facts, FlatHead, LifetimeSource, Selecting, StaleUse, StoredBody};
+
+const MIB: u64 = 1 << 20;
+const START: Timestamp = Timestamp::from_secs(1_000_000);
+
+/// Makes an entry without a body, asked for at `sequence`.
+pub(super) fn entry(sequence: u64, tags: &[&str]) -> Entry {
+    Entry {
+        head: FlatHead::from_fields([(&header::CONTENT_TYPE, &b"text/plain"[..])]),
+        facts: Facts {
+            status: StatusCode::OK,
+            received_at: START,
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(60),
+            lifetime_source: LifetimeSource::MaxAge,
+            no_cache: false,
+            stale: StaleUse::Forbidden,
+            has_validator: true,
+            no_transform: false,
+            immutable: false,
+            permits_sharing: false,
+        },
+        body: StoredBody::identity(Bytes::new()),
+        selecting: Selecting::default(),
+        tags: tags.iter().map(|tag| Box::from(*tag)).collect(),
+        sequence,
+        checked: AtomicU64::new(0),
+        used: false.into(),
+        guard: None,
+        held: Default::default(),
+    }
+}
+
+fn store(capacity: u64) -> Store {
+    let config = Config {
+        capacity,
+        variants_max: 3,
+        tags_max: 2,
+        ledger_max: 100,
+        keep: Duration::from_secs(600),
+        soft_max: Duration::from_secs(30),
+    };
+    Store::new(config, Clock::stepped(START))
+}
+
+/// Makes the key of a URL, with a hash that is as uniform as a real one.
+fn key(text: &str) -> Key {
+    Key::for_tests(text, xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+}
+
+fn numbered(n: u64) -> Key {
+    key(&format!("http://h/{n}"))
+}
+
+/// Makes an entry of `body_bytes`, reserved as a fill does it; `None` where the budget refuses.
+fn filled(store: &Store, body_bytes: usize) -> Option<Entry> {
+    let reserved = store.reserve(body_bytes as u64)?;
+    let body = StoredBody::identity(reserved.into_body(vec![1; body_bytes].into()));
+    Some(Entry { body, ..entry(store.sequence(), &[]) })
+}
+
+fn put(store: &Store, key: &Key, body_bytes: usize) -> Result<Arc<Entry>, Reason> {
+    store.put(key, filled(store, body_bytes).ok_or(Reason::Budget)?)
+}
+
+fn selected_by(language: Option<&str>) -> Selecting {
+    [(header::ACCEPT_LANGUAGE, language.map(|value| value.as_bytes().into()))].into()
+}
+
+/// Waits until nothing is alive: what moka removed is freed once all threads of the process have moved on.
+fn assert_all_is_given_back(budget: &Budget) {
+    for _ in 0..1_000_000 {
+        if budget.alive() == 0 {
+            return;
+        }
+        memory::Memory::new(1).drain();
+        thread::yield_now();
+    }
+    assert_eq!(budget.alive(), 0);
+}
+
+#[test]
+fn what_is_put_is_got_until_it_is_removed() {
+    let store = store(MIB);
+    assert!(store.get(&key("http://h/a")).is_none());
+    let stored = put(&store, &key("http://h/a"), 100).unwrap();
+    let found = store.get(&key("http://h/a")).unwrap();
+    assert!(Arc::ptr_eq(&found.entries[0], &stored));
+    assert_eq!(&*found.key, "http://h/a");
+    let figures = store.figures();
+    assert_eq!((figures.keys, figures.raw_bytes, figures.held_bytes), (1, 100, 100));
+    assert_eq!(figures.stored_bytes, (found.bytes() + memory::MAP_ENTRY_BYTES) as u64);
+    assert!(figures.alive_bytes >= figures.stored_bytes);
+    store.remove(&key("http://h/a"));
+    assert!(store.get(&key("http://h/a")).is_none());
+    let figures = store.figures();
+    assert_eq!((figures.keys, figures.stored_bytes, figures.raw_bytes), (0, 0, 0));
+    drop((stored, found));
+    let budget = Arc::clone(store.budget());
+    drop(store);
+    assert_all_is_given_back(&budget);
+}
+
+#[test]
+fn a_collision_is_a_miss_and_a_put_replaces_it() {
+    let store = store(MIB);
+    let (one, other) = (Key::for_tests("http://h/one", 7), Key::for_tests("http://h/other", 7));
+    put(&store, &one, 1).unwrap();
+    assert!(store.get(&other).is_none());
+    store.change(&other, |_| panic!("another key's variants must not be changed"));
+    store.remove(&other);
+    assert!(store.get(&one).is_some());
+    assert_eq!(store.figures().collisions, 1);
+    put(&store, &other, 1).unwrap();
+    assert!(store.get(&one).is_none());
+    assert_eq!(store.get(&other).unwrap().entries.len(), 1);
+    assert_eq!(store.figures().keys, 1);
+}
+
+#[test]
+fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
+    let store = store(MIB);
+    let put = |language| {
+        let entry = Entry { selecting: selected_by(language), ..filled(&store, 10).unwrap() };
+        store.put(&key("http://h/"), entry).unwrap()
+    };
+    let languages = || -> Vec<Option<String>> {
+        let value = |entry: &Arc<Entry>| entry.selecting[0].1.as_deref().map(|v| String::from_utf8_lossy(v).into());
+        store.get(&key("http://h/")).unwrap().entries.iter().map(value).collect()
+    };
+    let is = |wanted: &[Option<&str>]| {
+        let wanted: Vec<_> = wanted.iter().map(|language| language.map(str::to_owned)).collect();
+        assert_eq!(languages(), wanted);
+    };
+    put(Some("de"));
+    put(None);
+    is(&[None, Some("de")]);
+    put(Some("de"));
+    is(&[Some("de"), None]);
+    assert_eq!(store.figures().replaced, 1);
+    put(Some("en"));
+    put(Some("fr"));
+    // At most three: the oldest left.
+    is(&[Some("fr"), Some("en"), Some("de")]);
+    assert_eq!((store.figures().replaced, store.figures().keys, store.figures().raw_bytes), (2, 1, 30));
+}
+
+#[test]
+fn a_refusal_says_why() {
+    let store = store(MIB);
+    let check = |entry: Entry, wanted: Option<Reason>| {
+        assert_eq!(store.put(&key("http://h/x"), entry).err(), wanted);
+        assert_eq!(store.get(&key("http://h/x")).is_some(), wanted.is_none());
+        store.remove(&key("http://h/x"));
+    };
+    check(entry(0, &["a", "b", "c"]), Some(Reason::TooManyTags));
+    check(entry(0, &["a", "b"]), None);
+    let object_max = store.budget().object_max() as usize;
+    check(filled(&store, object_max).unwrap(), Some(Reason::Budget));
+    assert_eq!(store.figures().refused, 1);
+    check(filled(&store, object_max - 4096).unwrap(), None);
+    store.purge(Selector::Url("http://h/x".into()), Kind::Validate);
+    check(entry(0, &[]), Some(Reason::InvalidatedMeanwhile));
+    check(entry(1, &[]), None);
+    // Whatever was given in, nothing is taken for granted of `checked`.
+    store.purge(Selector::All, Kind::Soft);
+    check(Entry { checked: 2.into(), ..entry(1, &[]) }, Some(Reason::InvalidatedMeanwhile));
+    let all = store.reserve(store.budget().capacity() - store.budget().alive()).unwrap();
+    check(entry(2, &[]), Some(Reason::Budget));
+    drop(all);
+    check(entry(2, &[]), None);
+}
+
+#[test]
+fn a_change_is_made_of_what_is_there_and_counted() {
+    let store = store(MIB);
+    let key = key("http://h/");
+    let stored = put(&store, &key, 100).unwrap();
+    let before = store.budget().alive();
+    let more = store.reserve(50).unwrap().into_body(vec![2; 50].into());
+    store.change(&key, |variants| {
+        let mut body = variants.entries[0].body.clone();
+        body.renditions.push(Rendition { coding: Coding::Gzip, bytes: more });
+        let mut changed = variants.clone();
+        changed.entries[0] = Arc::new(variants.entries[0].with_body(body));
+        Some(changed)
+    });
+    let changed = Arc::clone(&store.get(&key).unwrap().entries[0]);
+    assert!(!Arc::ptr_eq(&changed, &stored));
+    assert_eq!((store.figures().raw_bytes, store.figures().held_bytes), (100, 150));
+    // Both entries are alive, each with its own bytes; the body is shared.
+    assert!(store.budget().alive() > before + 50 + changed.head.len() as u64);
+    assert!(changed.held.get().is_some());
+    assert_eq!(store.standing(&key, &changed, START), Standing::Good);
+
+    let rest = store.reserve(store.budget().capacity() - store.budget().alive()).unwrap();
+    store.change(&key, |variants| {
+        Some(Variants { entries: [Arc::new(entry(0, &[]))].into_iter().collect(), ..variants.clone() })
+    });
+    assert!(Arc::ptr_eq(&store.get(&key).unwrap().entries[0], &changed), "no room: nothing changes");
+    drop(rest);
+    store.change(&key, |variants| Some(Variants { entries: SmallVec::new(), ..variants.clone() }));
+    assert!(store.get(&key).is_none());
+    store.change(&key, |_| panic!("nothing is stored"));
+}
+
+#[test]
+fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
+    let store = store(MIB);
+    let stale = StaleUse::Within {
+        while_revalidate: Duration::from_secs(10),
+        if_unreachable: Duration::from_secs(40),
+        if_error_status: Duration::ZERO,
+    };
+    store.put(&key("http://h/a"), entry(0, &[])).unwrap();
+    let later = Entry { facts: Facts { stale, ..entry(0, &[]).facts }, ..entry(0, &[]) };
+    store.put(&key("http://h/b"), later).unwrap();
+    let keys_after = |span| {
+        store.clock.step(Duration::from_secs(span));
+        store.sweep();
+        store.figures().keys
+    };
+    // Fresh for 60 s and kept for 600 more; the sweep may be 10 s late.
+    assert_eq!(keys_after(659), 2);
+    assert_eq!(keys_after(11), 1);
+    assert!(store.get(&key("http://h/a")).is_none());
+    assert_eq!(keys_after(29), 1);
+    assert_eq!(keys_after(11), 0);
+    assert_eq!((store.figures().evicted_by_age, store.figures().evicted_by_purge), (2, 0));
+}
+
+#[test]
+fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
+    let store = store(MIB);
+    let unvalidated = Entry { facts: Facts { has_validator: false, ..entry(0, &[]).facts }, ..entry(0, &[]) };
+    store.put(&key("http://h/gone"), entry(0, &["hard"])).unwrap();
+    store.put(&key("http://h/kept"), entry(0, &["validate"])).unwrap();
+    store.put(&key("http://h/useless"), Entry { tags: ["validate".into()].into(), ..unvalidated }).unwrap();
+    store.put(&key("http://h/soft"), entry(0, &["soft"])).unwrap();
+    store.put(&key("http://h/good"), entry(0, &[])).unwrap();
+    store.purge(Selector::Tag("hard".into()), Kind::Hard);
+    store.purge(Selector::Tag("validate".into()), Kind::Validate);
+    store.purge(Selector::Tag("soft".into()), Kind::Soft);
+    store.sweep();
+    let standing = |name: &str| {
+        let key = key(&format!("http://h/{name}"));
+        let found = store.get(&key)?;
+        Some(store.standing(&key, &found.entries[0], store.clock.now()))
+    };
+    assert_eq!(standing("gone"), None);
+    assert_eq!(standing("kept"), Some(Standing::Invalid));
+    assert_eq!(standing("useless"), None);
+    assert_eq!(standing("soft"), Some(Standing::Soft));
+    assert_eq!(standing("good"), Some(Standing::Good));
+    assert_eq!(store.figures().evicted_by_purge, 2);
+    assert_eq!(store.figures().ledger_records, 3);
+
+    // The records go once fills of that time have ended, and what they said stays.
+    store.clock.step(Duration::from_secs(300));
+    store.sweep();
+    store.sweep();
+    assert_eq!(store.figures().ledger_records, 0);
+    assert_eq!(standing("kept"), Some(Standing::Invalid));
+    assert_eq!(standing("soft"), Some(Standing::Invalid), "a soft purge ends as a validating one");
+    assert_eq!(standing("good"), Some(Standing::Good));
+    // A rendition made of an invalid entry is one of an invalid entry.
+    let kept = key("http://h/kept");
+    store.change(&kept, |variants| {
+        let again = variants.entries[0].with_body(variants.entries[0].body.clone());
+        Some(Variants { entries: [Arc::new(again)].into_iter().collect(), ..variants.clone() })
+    });
+    assert_eq!(standing("kept"), Some(Standing::Invalid));
+    // A response confirmed since is good; one that was asked for before the retired records is not to be trusted.
+    let renewed = |sequence| {
+        let new = Arc::new(entry(sequence, &[]));
+        store.change(&kept, |old| Some(Variants { entries: [new].into_iter().collect(), ..old.clone() }));
+        standing("kept")
+    };
+    assert_eq!(renewed(3), Some(Standing::Good));
+    assert_eq!(renewed(2), Some(Standing::Invalid));
+    assert_eq!(store.put(&kept, entry(2, &[])).err(), Some(Reason::InvalidatedMeanwhile));
+    assert!(store.put(&kept, entry(3, &[])).is_ok());
+}
+
+/// Stores bodies of the sizes given, one after the other, and returns how many were refused.
+fn churn(store: &Store, sizes: impl Iterator<Item = usize>) -> usize {
+    let mut refused = 0;
+    for (n, body_bytes) in sizes.enumerate() {
+        refused += usize::from(put(store, &numbered(n as u64), body_bytes).is_err());
+        assert!(store.budget().alive() <= store.budget().capacity());
+        // Something is read too, as moka keeps what was read until it has noted it.
+        store.get(&numbered(n as u64 / 2));
+    }
+    refused
+}
+
+#[test]
+fn small_bodies_go_through_a_full_cache_without_being_refused() {
+    let store = store(16 * MIB);
+    let refused = churn(&store, std::iter::repeat_n(16 << 10, 4096));
+    let figures = store.figures();
+    assert_eq!((refused, figures.refused), (0, 0));
+    assert!(figures.evicted_by_size > 3000 && figures.keys > 800, "{figures:?}");
+    assert_eq!(figures.evicted_by_size + figures.keys, 4096);
+    assert!(figures.stored_bytes <= figures.alive_bytes, "{figures:?}");
+}
+
+#[test]
+fn large_bodies_among_small_ones_go_through_too() {
+    let store = store(64 * MIB);
+    let sizes = (0..4000).map(|n| if n % 20 == 0 { 1 << 20 } else { 16 << 10 });
+    assert_eq!(churn(&store, sizes), 0, "{:?}", store.figures());
+}
+
+#[test]
+fn a_paused_thread_does_not_make_the_others_refuse() {
+    // Threads that are paused inside moka are what keeps its removed values from being freed; more of them than cores are.
+    let store = store(16 * MIB);
+    let refused = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let (store, refused) = (&store, &refused);
+            scope.spawn(move || {
+                for n in 0..1000 {
+                    let key = numbered(n * 8 + thread);
+                    refused.fetch_add(put(store, &key, 16 << 10).is_err().into(), Ordering::Relaxed);
+                    store.get(&numbered(n * 4 + thread));
+                }
+            });
+        }
+    });
+    assert!(refused.into_inner() <= 80, "at most one in a hundred: {:?}", store.figures());
+}
+
+#[test]
+fn many_threads_keep_to_the_budget_and_leave_nothing_behind() {
+    let store = store(8 * MIB);
+    thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let store = &store;
+            scope.spawn(move || {
+                for round in 0..1500_u64 {
+                    let n = (round * 7 + thread * 13) % 900;
+                    let key = numbered(n);
+                    let body_bytes = if n % 50 == 0 { 500_000 } else { 9_000 };
+                    match round % 10 {
+                        0 => store.remove(&key),
+                        1 => drop(store.purge(Selector::Url(key.url().into()), Kind::Hard)),
+                        2 => store.change(&key, |old| {
+                            let again = old.entries.iter().map(|entry| Arc::new(entry.with_body(entry.body.clone())));
+                            Some(Variants { entries: again.collect(), ..old.clone() })
+                        }),
+                        3 if round % 100 == 3 => store.sweep(),
+                        _ => drop(put(store, &key, body_bytes)),
+                    }
+                    if let Some(found) = store.get(&numbered(round % 900)) {
+                        assert!(found.entries.len() == 1 && found.entries[0].held.get().is_some());
+                    }
+                    assert!(store.budget().alive() <= 8 * MIB);
+                }
+            });
+        }
+    });
+    let figures = store.figures();
+    let (mut keys, mut raw_bytes) = (0, 0);
+    for (_, variants) in store.memory.iter() {
+        keys += 1;
+        raw_bytes += variants.entries.iter().map(|entry| entry.body.identity_bytes).sum::<u64>();
+    }
+    assert_eq!((figures.keys, figures.raw_bytes), (keys, raw_bytes));
+    let budget = Arc::clone(store.budget());
+    drop(store);
+    assert_all_is_given_back(&budget);
+}
+
+#[test]
+fn a_body_that_a_reader_holds_is_counted_after_it_left() {
+    let store = store(MIB);
+    let body = put(&store, &key("http://h/"), 1000).unwrap().body.get(Coding::Identity).unwrap().clone();
+    let budget = Arc::clone(store.budget());
+    drop(store);
+    for _ in 0..1000 {
+        memory::Memory::new(1).drain();
+    }
+    assert!(budget.alive() >= 1000);
+    drop(body);
+    assert_all_is_given_back(&budget);
+}
+
+#[test]
+fn names_of_selecting_fields_count_too() {
+    let store = store(MIB);
+    let other: HeaderName = header::ACCEPT_ENCODING;
+    let value = || Some(Box::from(&b"de"[..]));
+    for name in [header::ACCEPT_LANGUAGE, other] {
+        let entry = Entry { selecting: [(name, value())].into(), ..entry(0, &[]) };
+        store.put(&key("http://h/"), entry).unwrap();
+    }
+    assert_eq!(store.get(&key("http://h/")).unwrap().entries.len(), 2);
+}
