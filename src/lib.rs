@@ -69,6 +69,7 @@ pub mod metrics;
 pub mod origin;
 pub mod outcome;
 pub mod policy;
+pub mod proxy;
 pub mod respond;
 pub mod route;
 pub mod store;

@@ -1,0 +1,195 @@
+//! The request as the rest of the way sees it: canonical URL, route, key, and what was parsed from its fields, each once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method, Request, StatusCode, Version, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::interim::Interim;
+use super::{Config, Peer, Shared};
+use crate::clock::Timestamp;
+use crate::key::{CanonicalUrl, Key, Scheme};
+use crate::outcome::{Decision, Outcome, Reason};
+use crate::policy::credentials;
+use crate::policy::request::{self, Intent, RequestFacts};
+use crate::policy::storable::Exchange;
+use crate::route::{self, Rule};
+use crate::stored::Credentials;
+
+/// A request that was read.
+pub(super) struct Asked {
+    /// What it is about.
+    pub(super) key: Key,
+    /// The rule that applies.
+    pub(super) rule: Arc<Rule>,
+    /// Its method.
+    pub(super) method: Method,
+    /// Its version.
+    pub(super) version: Version,
+    /// Its fields, as the client sent them.
+    pub(super) headers: HeaderMap,
+    /// What was parsed from them.
+    pub(super) facts: RequestFacts,
+    /// Who sent it.
+    pub(super) client: Client,
+    /// When its head had arrived.
+    pub(super) at: Timestamp,
+    /// The same, for measuring.
+    pub(super) started: Instant,
+}
+
+/// Who sent a request.
+pub(super) struct Client {
+    /// The connection's other end.
+    pub(super) addr: IpAddr,
+    /// Whether that is a proxy whose word on forwarded requests is taken.
+    pub(super) trusted: bool,
+    /// The way to send it 1xx responses.
+    pub(super) interim: Option<Interim>,
+}
+
+/// What to do with a request that was read.
+pub(super) enum Errand {
+    /// Look into the store first.
+    LookUp,
+    /// Ask the origin.
+    Pass(Reason),
+}
+
+/// A request that is answered without being read further.
+pub(super) struct Refusal {
+    /// The answer's status.
+    pub(super) status: StatusCode,
+    /// Why.
+    pub(super) reason: Reason,
+    /// When it began.
+    pub(super) started: Instant,
+}
+
+impl Asked {
+    /// Reads a request's head.
+    pub(super) fn read(
+        shared: &Shared,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<(Self, Errand, Request<Incoming>), Refusal> {
+        let started = Instant::now();
+        let refusal = |status, reason| Refusal { status, reason, started };
+        let (mut parts, body) = request.into_parts();
+        let config = &shared.config;
+        let addr = peer.addr.ip().to_canonical();
+        let trusted = config.trusted_proxies.iter().any(|net| net.contains(&addr));
+        let url =
+            canonical(config, trusted, &parts).ok_or_else(|| refusal(StatusCode::BAD_REQUEST, Reason::BadRequest))?;
+        if !config.hosts.is_empty() && !config.hosts.iter().any(|pattern| route::host_matches(pattern, &url)) {
+            return Err(refusal(StatusCode::MISDIRECTED_REQUEST, Reason::SiteUnknown));
+        }
+        let rule = Arc::clone(shared.routes.choose(&parts.method, &url));
+        let (errand, facts) = match request::classify(&parts.method, &parts.headers, !body.is_end_stream(), &rule) {
+            Intent::LookUp(facts) => (Errand::LookUp, facts),
+            Intent::Pass(reason, facts) => (Errand::Pass(reason), facts),
+            Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
+        };
+        let length = body.size_hint().lower();
+        if length > config.request_body_max {
+            return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
+        }
+        let key = rule.key_of(&shared.hasher, url, &parts.headers);
+        let asked = Self {
+            key,
+            rule,
+            method: parts.method.clone(),
+            version: parts.version,
+            headers: std::mem::take(&mut parts.headers),
+            facts,
+            client: Client { addr, trusted, interim: peer.interim.clone() },
+            at: shared.clock.now(),
+            started,
+        };
+        Ok((asked, errand, Request::from_parts(parts, body)))
+    }
+
+    /// Makes the GET of the same URL, with the same fields.
+    pub(super) fn as_get(&self, shared: &Shared) -> Self {
+        let rule = Arc::clone(shared.routes.choose(&Method::GET, &self.key.to_url()));
+        Self {
+            key: rule.key_of(&shared.hasher, self.key.to_url(), &self.headers),
+            rule,
+            method: Method::GET,
+            headers: self.headers.clone(),
+            facts: RequestFacts { is_head: false, ..self.facts.clone() },
+            client: Client { interim: None, ..self.client },
+            ..*self
+        }
+    }
+
+    /// Makes a decision about this request.
+    pub(super) fn decision(&self, outcome: Outcome, reason: Reason) -> Decision {
+        Decision { key_hash: Some(self.key.hash()), route: self.rule.index, ..Decision::new(outcome, reason) }
+    }
+
+    /// Makes the exchange that this request and a response to it form.
+    pub(super) fn exchange(&self, requested_at: Timestamp, received_at: Timestamp) -> Exchange<'_> {
+        Exchange { method: &self.method, asked: &self.facts, requested_at, received_at, rule: &self.rule }
+    }
+
+    /// Returns the request's credentials; they are hashed on each call.
+    pub(super) fn credentials(&self, shared: &Shared) -> Credentials {
+        if !self.facts.has_cookie && !self.facts.has_authorization {
+            return Credentials::NONE;
+        }
+        credentials::credentials(&shared.hasher, &self.headers, &self.rule)
+    }
+
+    /// Tells whether the client may see keys as text.
+    pub(super) fn may_debug(&self, config: &Config) -> bool {
+        config.debug_from.iter().any(|net| net.contains(&self.client.addr))
+    }
+}
+
+/// Makes the canonical URL: the authority of an absolute form or of HTTP/2 goes before Host (RFC 9112 §3.2.2). `None` where
+/// the request names no host, or more than one, be it in Host and in the authority (RFC 9113 §8.3.1), or where its target is
+/// the bare authority that only a CONNECT may have (`GET path` is none of the forms of RFC 9112 §3.2), or has another scheme
+/// than HTTP's two.
+fn canonical(config: &Config, trusted: bool, parts: &http::request::Parts) -> Option<CanonicalUrl> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return None,
+        (Some(host), None) => Some(host.to_str().ok()?),
+        (None, None) => None,
+    };
+    if parts.uri.scheme().is_none() && parts.uri.authority().is_some() && parts.method != Method::CONNECT {
+        return None;
+    }
+    if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return None;
+    }
+    let authority = match (parts.uri.authority(), host) {
+        (Some(authority), _) => authority.as_str(),
+        (None, host) => host?,
+    };
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let scheme = scheme(config, trusted, &parts.headers);
+    let url = CanonicalUrl::new(scheme, authority, target).ok()?;
+    match host {
+        Some(host) if !host.eq_ignore_ascii_case(authority) => {
+            CanonicalUrl::new(scheme, host, "/").ok().filter(|named| named.is_same_origin(&url)).map(|_| url)
+        }
+        _ => Some(url),
+    }
+}
+
+/// Returns the scheme that the client used: a trusted proxy's word, else the configured one.
+fn scheme(config: &Config, trusted: bool, headers: &HeaderMap) -> Scheme {
+    if !trusted {
+        return config.scheme;
+    }
+    match headers.get("x-forwarded-proto").map(|value| value.as_bytes().trim_ascii()) {
+        Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
+        Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
+        _ => config.scheme,
+    }
+}

@@ -1,0 +1,194 @@
+//! The body of every response that Larder sends, and what is recorded when it ends.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::filling::Reader;
+use super::log::Logged;
+use crate::metrics;
+use crate::origin;
+use crate::outcome::{Decision, End, Ending, Reason};
+
+/// A body that failed on the way; the connection must not end it cleanly.
+#[derive(Debug, thiserror::Error)]
+#[error("the body failed on the way: {0}")]
+pub struct Aborted(pub Reason);
+
+/// The body of a response. Dropping it records the request's end.
+pub struct Body {
+    content: Content,
+    /// Bytes still to come, where that is known.
+    length: Option<u64>,
+    observer: Option<Observer>,
+}
+
+/// Where the bytes come from.
+enum Content {
+    /// Nowhere: there are none, or none left.
+    Empty,
+    /// One run of stored bytes.
+    Whole(Bytes),
+    /// Several runs: the parts of a multipart answer.
+    Pieces(VecDeque<Bytes>),
+    /// A body that is being fetched and shared.
+    Filling(Box<Reader>),
+    /// The origin's own, passed through.
+    Origin(Box<origin::ResponseBody>),
+}
+
+impl Body {
+    fn new(content: Content, length: Option<u64>) -> Self {
+        Self { content, length, observer: None }
+    }
+
+    /// Makes a body without bytes.
+    pub fn empty() -> Self {
+        Self::new(Content::Empty, Some(0))
+    }
+
+    /// Makes a body of bytes.
+    pub fn whole(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            return Self::empty();
+        }
+        let length = bytes.len() as u64;
+        Self::new(Content::Whole(bytes), Some(length))
+    }
+
+    /// Makes a body of several runs of bytes, sent in order.
+    pub fn pieces(pieces: VecDeque<Bytes>) -> Self {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self::new(Content::Pieces(pieces), Some(length))
+    }
+
+    /// Makes a body that follows a filling one; `length` is what it will come to, where that is known.
+    pub(super) fn filling(reader: Reader, length: Option<u64>) -> Self {
+        Self::new(Content::Filling(Box::new(reader)), length)
+    }
+
+    /// Makes a body that passes the origin's on.
+    pub(super) fn origin(body: origin::ResponseBody) -> Self {
+        let length = http_body::Body::size_hint(&body).exact();
+        if http_body::Body::is_end_stream(&body) {
+            return Self::empty();
+        }
+        Self::new(Content::Origin(Box::new(body)), length)
+    }
+
+    /// Returns the length, where it is known.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Has `observer` told of the end.
+    pub(super) fn observed(mut self, observer: Observer) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match &mut self.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.content = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
+            Content::Filling(reader) => reader.poll_frame(cx),
+            Content::Origin(body) => http_body::Body::poll_frame(Pin::new(body.as_mut()), cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|error| Aborted(error.reason)))),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let frame = ready!(self.poll_content(cx));
+        let this = &mut *self;
+        match &frame {
+            None => this.content = Content::Empty,
+            Some(Ok(frame)) => {
+                let sent = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(observer) = &mut this.observer {
+                    observer.body_bytes += sent;
+                }
+                if let Some(length) = &mut this.length {
+                    *length = length.saturating_sub(sent);
+                }
+            }
+            Some(Err(Aborted(reason))) => {
+                if let Some(observer) = &mut this.observer {
+                    observer.aborted = Some(*reason);
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Whole(_) => false,
+            Content::Pieces(pieces) => pieces.is_empty(),
+            Content::Filling(reader) => reader.is_done(),
+            Content::Origin(body) => http_body::Body::is_end_stream(body.as_ref()),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let Some(observer) = self.observer.take() else { return };
+        let whole = http_body::Body::is_end_stream(self) || self.length == Some(0);
+        observer.ended(whole);
+    }
+}
+
+/// Records a request when its response has ended.
+pub(super) struct Observer {
+    metrics: Arc<metrics::Local>,
+    decision: Decision,
+    started: Instant,
+    body_bytes: u64,
+    aborted: Option<Reason>,
+    logged: Option<Box<Logged>>,
+}
+
+impl Observer {
+    /// Makes an observer of a request that began at `started`.
+    pub(super) fn new(
+        metrics: Arc<metrics::Local>,
+        decision: Decision,
+        started: Instant,
+        logged: Option<Box<Logged>>,
+    ) -> Self {
+        Self { metrics, decision, started, body_bytes: 0, aborted: None, logged }
+    }
+
+    fn ended(self, whole: bool) {
+        let ending = match self.aborted {
+            Some(reason) => Ending::Aborted(reason),
+            None if whole => Ending::Complete,
+            None => Ending::ClientGone,
+        };
+        let end = End { ending, body_bytes: self.body_bytes, elapsed: self.started.elapsed() };
+        self.metrics.record(&self.decision, &end);
+        if let Some(logged) = self.logged {
+            logged.write(&self.decision, &end);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a 304 or the response to a HEAD does to what is stored (RFC 9111 §4.3.4, §4.3.5).
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::asked::Asked;
+use super::{Way, fill, probation};
+use crate::outcome::Reason;
+use crate::policy::storable::Exchange;
+use crate::policy::validate::{self, Update};
+use crate::policy::{Standing, vary};
+use crate::stored::{Entry, Facts, FlatHead, Guard};
+
+/// An entry that the origin confirmed.
+pub(super) enum Confirmed {
+    /// It answers whoever asks for it.
+    ForAll(Arc<Entry>),
+    /// Its new head is for this request alone, for this reason.
+    Once(Arc<Entry>, Reason),
+}
+
+/// Applies a 304 to the entries whose validators were sent. `None` where it confirms none of them: then the response has to
+/// be fetched whole.
+pub(super) fn by_304(
+    way: &Way,
+    asked: &Asked,
+    candidates: &[Arc<Entry>],
+    exchange: &Exchange<'_>,
+    headers: &HeaderMap,
+    sequence: u64,
+) -> Option<Confirmed> {
+    let updates = validate::updates(candidates, exchange, headers);
+    let mut answer = None;
+    for (entry, update) in candidates.iter().zip(updates) {
+        let confirmed = apply(way, asked, entry, update, sequence);
+        answer = answer.or(confirmed);
+    }
+    if let Some(Confirmed::ForAll(entry)) = &answer
+        && !vary::matches(&entry.selecting, &asked.headers)
+    {
+        // The origin named a variant that was stored for other request fields: it is this request's, too.
+        let names = entry.selecting.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let twin = entry.with_selecting(vary::selecting(&names, &asked.headers));
+        answer = way.shared.store.put(&asked.key, twin).ok().map(Confirmed::ForAll).or(answer);
+    }
+    answer
+}
+
+/// Applies the response to a HEAD to the entry that the request selects, where there is one. Returns what answers it then.
+pub(super) fn by_head(
+    way: &Way,
+    asked: &Asked,
+    exchange: &Exchange<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Option<Arc<Entry>> {
+    let sequence = way.shared.store.sequence();
+    let stored = way.shared.store.get(&asked.key)?;
+    // What another user's request brought in is not confirmed by what this one is told.
+    let entry = vary::select(&stored.entries, &asked.headers).filter(|entry| probation::admits(way, asked, entry))?;
+    if way.shared.store.standing(&asked.key, entry, exchange.received_at) == Standing::Gone {
+        return None;
+    }
+    let update = validate::update_by_head(entry, exchange, status, headers);
+    match apply(way, asked, entry, update, sequence)? {
+        Confirmed::ForAll(entry) | Confirmed::Once(entry, _) => Some(entry),
+    }
+}
+
+/// Does to one stored entry what `update` says. Returns the entry with its new head, where it was confirmed.
+fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence: u64) -> Option<Confirmed> {
+    let confirmed = |head, facts| Arc::new(dressed(way, asked, entry, head, facts, sequence));
+    match update {
+        Update::Other => None,
+        Update::Confirmed(head, facts) => {
+            let new = confirmed(head, facts);
+            replace(way, asked, entry, Some(&new));
+            Some(Confirmed::ForAll(new))
+        }
+        Update::Once(head, facts, reason) => Some(Confirmed::Once(confirmed(head, facts), reason)),
+        Update::Withdrawn(head, facts, reason) => {
+            replace(way, asked, entry, None);
+            Some(Confirmed::Once(confirmed(head, facts), reason))
+        }
+        Update::Contradicted => {
+            replace(way, asked, entry, None);
+            None
+        }
+    }
+}
+
+/// Makes the entry with its new head, judged again as to whether its coding is left alone. Cookies that the new head sets
+/// are this request's: then the body is on probation again.
+fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: Facts, sequence: u64) -> Entry {
+    let length = Some(entry.body.identity_bytes);
+    facts.no_transform |= !fill::is_compressible(&way.shared.config, facts.status, &head.to_map(), length);
+    let mut dressed = entry.confirmed(head, facts, sequence);
+    if let Some(guard) = &dressed.guard
+        && !probation::sets_same_cookies(&entry.head, &dressed.head)
+    {
+        dressed.guard = Some(Arc::new(Guard::new(asked.credentials(&way.shared), guard.body())));
+    }
+    dressed
+}
+
+/// Puts `new` in the place of `old`, or nothing; does nothing where `old` has gone meanwhile.
+fn replace(way: &Way, asked: &Asked, old: &Arc<Entry>, new: Option<&Arc<Entry>>) {
+    way.shared.store.change(&asked.key, |variants| {
+        let mut variants = variants.clone();
+        if let Some(at) = variants.entries.iter().position(|held| Arc::ptr_eq(held, old)) {
+            match new {
+                Some(new) => variants.entries[at] = Arc::clone(new),
+                None => drop(variants.entries.remove(at)),
+            }
+        }
+        (!variants.entries.is_empty()).then_some(variants)
+    });
+}

@@ -1,0 +1,345 @@
+//! Fetching what is not stored, or no longer fresh: one flight per key, led by a task of its own.
+//!
+//! A client that hangs up does not end the flight. What the origin answers lands as a [`Landed`]: a body that all may read
+//! while it fills, a stored entry that was confirmed or stands in, or the news that everybody has to ask alone.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use tokio::sync::oneshot;
+
+use super::asked::Asked;
+use super::confirm::{self, Confirmed};
+use super::filling::{Filling, Reader};
+use super::forward::{self, AskFor};
+use super::remember::Note;
+use super::{Config, Way, pour, probation};
+use crate::clock::Timestamp;
+use crate::origin::coalesce::Lead;
+use crate::origin::{self, Permit, ResponseBody};
+use crate::outcome::Reason;
+use crate::policy::reuse::Failure;
+use crate::policy::storable::{Storable, storable};
+use crate::policy::validate;
+use crate::policy::vary::{self, Vary};
+use crate::policy::{Standing, fields, reuse, tags};
+use crate::respond::range::Piece;
+use crate::respond::{encoding, head};
+use crate::stored::{Credentials, Entry, Facts, FlatHead, Selecting, Variants};
+
+/// What a flight lands with, for all who wait for it.
+#[derive(Clone)]
+pub(super) enum Landed {
+    /// A storable response whose body is on its way.
+    Filling(Arc<Fill>),
+    /// The origin confirmed what was stored.
+    Confirmed(Arc<Entry>),
+    /// The origin failed, and a stale response stands in.
+    StoodIn(Arc<Entry>),
+    /// The response is for one client alone.
+    Unshared(Reason),
+    /// The origin failed, and nothing stands in.
+    Failed(origin::Error),
+}
+
+/// A storable response whose body is on its way.
+pub(super) struct Fill {
+    /// Its status.
+    pub(super) status: StatusCode,
+    /// Its fields, as they came.
+    pub(super) headers: HeaderMap,
+    /// Its fields, as they are stored.
+    pub(super) head: FlatHead,
+    /// Its fields for the leader's client, where they are more than what is stored.
+    pub(super) first: Option<FlatHead>,
+    /// What was parsed from them.
+    pub(super) facts: Facts,
+    /// The request that selected it.
+    pub(super) selecting: Selecting,
+    /// The credentials of the request that brings it in, where it is guarded.
+    pub(super) leader: Option<Credentials>,
+    /// The tags that the origin named.
+    pub(super) tags: Box<[Box<str>]>,
+    /// When it was asked for.
+    pub(super) requested_at: Timestamp,
+    /// The ledger's number before that.
+    pub(super) sequence: u64,
+    /// What its body will come to, where that is known.
+    pub(super) length: Option<u64>,
+    /// Its body.
+    pub(super) body: Arc<Filling>,
+}
+
+/// What the leader's own client gets.
+pub(super) enum Handed {
+    /// What everybody gets; with a filling body, a reader that holds its beginning.
+    Landed(Landed, Option<Reader>),
+    /// The response itself, which is nobody else's, and why.
+    Response(Response<ResponseBody>, Reason),
+}
+
+/// What is to be fetched, and what was found stored.
+pub(super) struct Errand {
+    /// The request.
+    pub(super) asked: Arc<Asked>,
+    /// Everything under its key.
+    pub(super) stored: Option<Arc<Variants>>,
+    /// The one that the request selects, which is not fresh.
+    pub(super) selected: Option<Arc<Entry>>,
+    /// The permit that a refresh in the background begins with; whoever has none waits for one.
+    pub(super) permit: Option<Permit>,
+}
+
+/// Starts a task that leads a flight which nobody waits for.
+pub(super) fn start(way: &Arc<Way>, lead: Lead<Landed>, errand: Errand) {
+    tokio::spawn(run(Arc::clone(way), lead, errand, oneshot::channel().0));
+}
+
+/// Leads a flight for a client that waits for it; `None` where that failed on our side.
+///
+/// A task of its own, not only so that the flight outlives its client: each of its turns polls the fill alone, where a
+/// turn of the client's would go through its whole connection.
+pub(super) async fn led(way: &Arc<Way>, lead: Lead<Landed>, errand: Errand) -> Option<Handed> {
+    let (hand, handed) = oneshot::channel();
+    tokio::spawn(run(Arc::clone(way), lead, errand, hand));
+    handed.await.ok()
+}
+
+async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: oneshot::Sender<Handed>) {
+    let shared = &way.shared;
+    let sequence = shared.store.sequence();
+    let land = |landed: Landed| {
+        lead.land(landed.clone());
+        landed
+    };
+    let permit = errand.permit.take();
+    let (landed, flight) = match fetch(&way, &errand, sequence, permit).await {
+        Fetched::Confirmed(Confirmed::ForAll(entry)) => (land(Landed::Confirmed(entry)), None),
+        Fetched::Confirmed(Confirmed::Once(entry, reason)) => {
+            lead.land(Landed::Unshared(reason));
+            (Landed::Confirmed(entry), None)
+        }
+        Fetched::StoodIn(entry) => (land(Landed::StoodIn(entry)), None),
+        Fetched::Failed(error) => (land(Landed::Failed(error)), None),
+        Fetched::Response { response, requested_at, received_at } => {
+            let (mut parts, body) = response.into_parts();
+            match judge(&way, &errand.asked, (&mut parts, &body), (requested_at, received_at), sequence) {
+                Ok(fill) => {
+                    let fill = Arc::new(fill);
+                    shared.memories.forget(errand.asked.key.hash());
+                    (land(Landed::Filling(Arc::clone(&fill))), Some((fill, body)))
+                }
+                Err(reason) => {
+                    drop_superseded(&way, &errand, parts.status);
+                    remember(&way, &errand.asked, reason);
+                    lead.land(Landed::Unshared(reason));
+                    // Where the client has gone, dropping the response cancels the origin's work.
+                    let _ = hand.send(Handed::Response(Response::from_parts(parts, body), reason));
+                    return;
+                }
+            }
+        }
+    };
+    let Some((fill, body)) = flight else {
+        let _ = hand.send(Handed::Landed(landed, None));
+        return;
+    };
+    let reader = fill.body.reader(vec![Piece::Cut(0..u64::MAX)]);
+    let _ = hand.send(Handed::Landed(landed, reader));
+    pour::pour(&way, lead, &errand.asked, &fill, body).await;
+}
+
+/// What asking the origin came to.
+enum Fetched {
+    Response { response: Box<Response<ResponseBody>>, requested_at: Timestamp, received_at: Timestamp },
+    Confirmed(Confirmed),
+    StoodIn(Arc<Entry>),
+    Failed(origin::Error),
+}
+
+/// Asks the origin: conditionally where something stored can be confirmed, and once more unconditionally where the answer
+/// contradicts what is stored.
+async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Permit>) -> Fetched {
+    let stands_in = |failure, now| {
+        let entry = errand.selected.as_ref()?;
+        let standing = way.shared.store.standing(&errand.asked.key, entry, now);
+        reuse::stands_in(&entry.facts, standing, failure, now).then(|| Arc::clone(entry))
+    };
+    let mut candidates = candidates(way, errand);
+    loop {
+        let requested_at = way.shared.clock.now();
+        let answer = send(way, errand, &candidates, permit.take()).await;
+        let now = way.shared.clock.now();
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                return match stands_in(Failure::Unreachable, now) {
+                    Some(entry) => Fetched::StoodIn(entry),
+                    None => Fetched::Failed(error),
+                };
+            }
+        };
+        if response.status().is_server_error()
+            && let Some(entry) = stands_in(Failure::ServerError, now)
+        {
+            return Fetched::StoodIn(entry);
+        }
+        if response.status() != StatusCode::NOT_MODIFIED || candidates.is_empty() {
+            return Fetched::Response { response: Box::new(response), requested_at, received_at: now };
+        }
+        let exchange = errand.asked.exchange(requested_at, now);
+        match confirm::by_304(way, &errand.asked, &candidates, &exchange, response.headers(), sequence) {
+            Some(confirmed) => return Fetched::Confirmed(confirmed),
+            None => candidates.clear(),
+        }
+    }
+}
+
+/// Returns the stored entries whose validators may be sent.
+fn candidates(way: &Way, errand: &Errand) -> Vec<Arc<Entry>> {
+    let now = way.shared.clock.now();
+    let usable = |entry: &&Arc<Entry>| {
+        // What another user's request brought in is fetched anew, not confirmed: an app that forgets to say whose a page
+        // is may give all of them one validator.
+        entry.facts.has_validator
+            && way.shared.store.standing(&errand.asked.key, entry, now) != Standing::Gone
+            && probation::admits(way, &errand.asked, entry)
+    };
+    let selected = errand.selected.iter();
+    let others = errand.stored.iter().flat_map(|stored| &stored.entries);
+    let others = others.filter(|entry| errand.selected.as_ref().is_none_or(|selected| !Arc::ptr_eq(selected, entry)));
+    selected.chain(others).filter(usable).cloned().collect()
+}
+
+/// Sends the request: with the client's own preconditions where nothing stored can be confirmed, never with its Range.
+async fn send(
+    way: &Way,
+    errand: &Errand,
+    candidates: &[Arc<Entry>],
+    permit: Option<Permit>,
+) -> Result<Response<ResponseBody>, origin::Error> {
+    let asked = &errand.asked;
+    let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
+    headers.remove(header::RANGE);
+    headers.remove(header::IF_RANGE);
+    match errand.selected {
+        Some(_) => validate::make_conditional(&mut headers, candidates),
+        None => validate::offer_variants(&mut headers, candidates),
+    };
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let permit = match permit {
+        Some(permit) => permit,
+        None => way.origin.permits().acquire().await?,
+    };
+    way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await
+}
+
+/// Decides whether a response is stored and shared.
+fn judge(
+    way: &Way,
+    asked: &Asked,
+    (parts, body): (&mut http::response::Parts, &ResponseBody),
+    (requested_at, received_at): (Timestamp, Timestamp),
+    sequence: u64,
+) -> Result<Fill, Reason> {
+    let exchange = asked.exchange(requested_at, received_at);
+    match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
+        Storable::Yes(facts) => prepare(way, asked, (parts, body), facts, (requested_at, sequence)),
+        Storable::No(reason) => Err(reason),
+    }
+}
+
+/// Prepares a response that may be stored for filling, unless it is too large or has too many tags: its fields move over,
+/// and stay where they are when it may not.
+pub(super) fn prepare(
+    way: &Way,
+    asked: &Asked,
+    (parts, body): (&mut http::response::Parts, &ResponseBody),
+    mut facts: Facts,
+    (requested_at, sequence): (Timestamp, u64),
+) -> Result<Fill, Reason> {
+    let config = &way.shared.config;
+    let length = http_body::Body::size_hint(body).exact();
+    if length.is_some_and(|length| length > asked.rule.object_bytes_max) {
+        return Err(Reason::TooLarge);
+    }
+    if length.is_some_and(|length| length > way.shared.store.budget().object_max()) {
+        return Err(Reason::Budget);
+    }
+    let tags = tags::parse(&parts.headers);
+    if tags.len() > way.shared.store.config().tags_max {
+        return Err(Reason::TooManyTags);
+    }
+    let selecting = match secondary(config.ask_identity, &parts.headers) {
+        Some(names) => vary::selecting(&names, &asked.headers),
+        None => return Err(Reason::VaryStar),
+    };
+    let mut kept = parts.headers.clone();
+    fields::strip_hop_by_hop(&mut kept);
+    fields::strip_set_cookie(&mut kept, asked.rule.set_cookie);
+    kept.remove(header::CONTENT_LENGTH);
+    if !kept.contains_key(header::DATE) {
+        kept.insert(header::DATE, head::date(facts.received_at));
+    }
+    let everything = kept.len();
+    let first = FlatHead::from_map(&kept);
+    fields::strip_for_storage(&mut kept, asked.rule.set_cookie);
+    facts.no_transform |= !is_compressible(config, parts.status, &kept, length);
+    Ok(Fill {
+        status: parts.status,
+        headers: std::mem::take(&mut parts.headers),
+        first: (kept.len() < everything).then(|| first.clone()),
+        head: if kept.len() < everything { FlatHead::from_map(&kept) } else { first },
+        leader: probation::is_guarded(asked, &facts, &selecting).then(|| asked.credentials(&way.shared)),
+        facts,
+        selecting,
+        tags,
+        requested_at,
+        sequence,
+        length,
+        body: Filling::new(),
+    })
+}
+
+/// Tells whether the store may hold a body in another coding than it came in.
+pub(super) fn is_compressible(config: &Config, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
+    config.compress
+        && status == StatusCode::OK
+        && encoding::is_compressible(headers, length.unwrap_or(u64::MAX), config.compress_min_bytes)
+}
+
+/// Returns the request fields that select among stored responses; `None` where none can (`Vary: *`). Where the origin is
+/// asked for identity whatever the client accepts, Accept-Encoding selects nothing.
+pub(super) fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<http::HeaderName>> {
+    match Vary::parse(headers) {
+        Vary::Star => None,
+        Vary::Fields(names) => {
+            Some(names.iter().filter(|name| !(ask_identity && **name == header::ACCEPT_ENCODING)).cloned().collect())
+        }
+    }
+}
+
+/// A successful response that may not be stored makes what it would have replaced useless.
+fn drop_superseded(way: &Way, errand: &Errand, status: StatusCode) {
+    let Some(selected) = errand.selected.as_ref().filter(|_| status.is_success()) else { return };
+    way.shared.store.change(&errand.asked.key, |variants| {
+        let mut variants = variants.clone();
+        variants.entries.retain(|entry| !Arc::ptr_eq(entry, selected));
+        (!variants.entries.is_empty()).then_some(variants)
+    });
+}
+
+/// Remembers keys whose responses cannot be stored, from the second time in a row: then their requests stop waiting for
+/// one another. Reasons that lie in the one request say nothing about the key.
+fn remember(way: &Way, asked: &Asked, reason: Reason) {
+    if matches!(reason, Reason::RequestNoStore | Reason::Authorization | Reason::Budget | Reason::StatusNotUnderstood) {
+        return;
+    }
+    let hash = asked.key.hash();
+    let note = match way.shared.memories.get(hash, asked.at) {
+        Some(Note::OnceNotStored | Note::NotStored) => Note::NotStored,
+        Some(Note::Size(_)) | None => Note::OnceNotStored,
+    };
+    way.shared.memories.put(hash, note, asked.at + way.shared.config.hit_for_miss);
+}

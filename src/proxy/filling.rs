@@ -1,0 +1,450 @@
+//! A body that is being fetched and read at the same time.
+//!
+//! The fill appends chunks, every reader follows by offset, and all see the same end. While the body is *kept*, all
+//! chunks stay, for late readers and for the store. Once it is *let go* (too large, or the budget is spent) chunks go when
+//! the slowest reader has passed them, and the fill waits for that reader.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::body::Aborted;
+use crate::outcome::Reason;
+use crate::respond::range::Piece;
+
+/// How far the fill may be ahead of the slowest reader of a body that is not kept, in bytes: a few chunks, so that one
+/// reader's pause does not stop the others.
+const WINDOW: u64 = 256 << 10;
+
+/// The shared body.
+#[derive(Debug, Default)]
+pub(crate) struct Filling {
+    /// Guards the chunks and the readers' offsets; nothing awaits under it.
+    state: Mutex<State>,
+    /// Signalled when a reader moves on or leaves.
+    moved: Notify,
+    /// Signalled when the body has ended, or is no longer kept.
+    settled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    /// The offset of the first chunk.
+    start: u64,
+    /// The offset behind the last chunk.
+    end: u64,
+    let_go: bool,
+    ended: Option<Ended>,
+    readers: Vec<Slot>,
+}
+
+/// How the body ended.
+#[derive(Clone, Debug)]
+enum Ended {
+    Complete(Option<HeaderMap>),
+    Failed(Reason),
+}
+
+/// A reader's place.
+#[derive(Debug)]
+enum Slot {
+    Free,
+    At {
+        offset: u64,
+        waker: Option<Waker>,
+    },
+    /// Cut off because it held up the others.
+    Stalled,
+}
+
+impl Filling {
+    /// Makes an empty body.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Appends a chunk and wakes the readers.
+    pub(crate) fn push(&self, chunk: Bytes) {
+        let mut state = self.state.lock();
+        state.end += chunk.len() as u64;
+        state.chunks.push_back(chunk);
+        state.release();
+        state.wake_all();
+    }
+
+    /// Ends the body well.
+    pub(crate) fn complete(&self, trailers: Option<HeaderMap>) {
+        self.finish(Ended::Complete(trailers));
+    }
+
+    /// Ends the body badly: every reader sees it fail.
+    pub(crate) fn fail(&self, reason: Reason) {
+        self.finish(Ended::Failed(reason));
+    }
+
+    /// Returns what has to outlive whoever fills the body: dropped before the body has ended, it ends it badly. So a fill that
+    /// panics or is stopped leaves no reader waiting.
+    pub(crate) fn in_hand(self: &Arc<Self>) -> InHand {
+        InHand(Arc::clone(self))
+    }
+
+    fn finish(&self, ended: Ended) {
+        let mut state = self.state.lock();
+        state.ended.get_or_insert(ended);
+        state.wake_all();
+        self.settled.notify_waiters();
+    }
+
+    /// Stops keeping the body: chunks go as the readers pass them.
+    pub(crate) fn let_go(&self) {
+        let mut state = self.state.lock();
+        state.let_go = true;
+        state.release();
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until it is known whether the body comes to be stored: it has ended, or is no longer kept.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            {
+                let state = self.state.lock();
+                if state.ended.is_some() || state.let_go {
+                    return;
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// Returns the chunks of a body that was kept.
+    pub(crate) fn chunks(&self) -> Vec<Bytes> {
+        self.state.lock().chunks.iter().cloned().collect()
+    }
+
+    /// Waits until the slowest reader is near enough for the fill to go on. False when no reader is left.
+    pub(crate) async fn room(&self) -> bool {
+        loop {
+            let moved = self.moved.notified();
+            {
+                let state = self.state.lock();
+                match state.slowest() {
+                    None => return false,
+                    Some(offset) if state.end - offset <= WINDOW => return true,
+                    Some(_) => {}
+                }
+            }
+            moved.await;
+        }
+    }
+
+    /// Cuts off the slowest reader; it sees the body fail.
+    pub(crate) fn drop_slowest(&self) {
+        let mut state = self.state.lock();
+        let Some(slowest) = state.slowest() else { return };
+        for slot in &mut state.readers {
+            if let Slot::At { offset, waker } = slot
+                && *offset == slowest
+            {
+                let waker = waker.take();
+                *slot = Slot::Stalled;
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+        }
+        state.release();
+    }
+
+    /// Attaches a reader that sends `pieces` in order. `None` when what they need has gone already.
+    pub(crate) fn reader(self: &Arc<Self>, pieces: impl Into<VecDeque<Piece>>) -> Option<Reader> {
+        let pieces = pieces.into();
+        let offset = first_cut(&pieces);
+        let mut state = self.state.lock();
+        if offset < state.start {
+            return None;
+        }
+        let slot = Slot::At { offset, waker: None };
+        let id = match state.readers.iter().position(|slot| matches!(slot, Slot::Free)) {
+            Some(free) => {
+                state.readers[free] = slot;
+                free
+            }
+            None => {
+                state.readers.push(slot);
+                state.readers.len() - 1
+            }
+        };
+        Some(Reader { filling: Arc::clone(self), id, offset, pieces })
+    }
+}
+
+/// A body that somebody fills.
+#[derive(Debug)]
+pub(crate) struct InHand(Arc<Filling>);
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.0.fail(Reason::Panic);
+    }
+}
+
+impl State {
+    fn slowest(&self) -> Option<u64> {
+        let offsets = self.readers.iter().filter_map(|slot| match slot {
+            Slot::At { offset, .. } => Some(*offset),
+            Slot::Free | Slot::Stalled => None,
+        });
+        offsets.min()
+    }
+
+    /// Drops the chunks that every reader has passed, where the body is not kept.
+    fn release(&mut self) {
+        if !self.let_go {
+            return;
+        }
+        let needed = self.slowest().unwrap_or(self.end);
+        while let Some(chunk) = self.chunks.front()
+            && self.start + chunk.len() as u64 <= needed
+        {
+            self.start += chunk.len() as u64;
+            self.chunks.pop_front();
+        }
+    }
+
+    fn wake_all(&mut self) {
+        for slot in &mut self.readers {
+            if let Slot::At { waker, .. } = slot
+                && let Some(waker) = waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Returns the bytes from `offset` to the end of the chunk that holds it.
+    fn bytes_at(&self, offset: u64) -> Option<Bytes> {
+        let mut start = self.start;
+        // Readers are near the end most of the time, so the search goes backward from it.
+        if offset < self.start || offset >= self.end {
+            return None;
+        }
+        let mut end = self.end;
+        for chunk in self.chunks.iter().rev() {
+            start = end - chunk.len() as u64;
+            if offset >= start {
+                return Some(chunk.slice((offset - start) as usize..));
+            }
+            end = start;
+        }
+        debug_assert!(offset < start, "chunks are contiguous");
+        None
+    }
+}
+
+/// Returns where the first piece of the representation starts.
+fn first_cut(pieces: &VecDeque<Piece>) -> u64 {
+    let cuts = pieces.iter().filter_map(|piece| match piece {
+        Piece::Cut(range) => Some(range.start),
+        Piece::Own(_) => None,
+    });
+    cuts.min().unwrap_or(0)
+}
+
+/// One reader of a [`Filling`]. An open end (`u64::MAX`) reads until the body ends.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    filling: Arc<Filling>,
+    id: usize,
+    offset: u64,
+    pieces: VecDeque<Piece>,
+}
+
+impl Reader {
+    /// Tells whether everything has been read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Polls for the next frame.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        loop {
+            match self.pieces.front_mut() {
+                None => return Poll::Ready(None),
+                Some(Piece::Own(bytes)) => {
+                    let bytes = Bytes::from(std::mem::take(bytes));
+                    self.pieces.pop_front();
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Piece::Cut(range)) if range.is_empty() => {
+                    self.pieces.pop_front();
+                }
+                Some(Piece::Cut(_)) => return self.poll_cut(cx),
+            }
+        }
+    }
+
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let Some(Piece::Cut(range)) = self.pieces.front_mut() else { return Poll::Ready(None) };
+        let mut state = self.filling.state.lock();
+        if matches!(state.readers[self.id], Slot::Stalled) || range.start < state.start {
+            return Poll::Ready(Some(Err(Aborted(Reason::Overloaded))));
+        }
+        if let Some(bytes) = state.bytes_at(range.start) {
+            let bytes = take_from(bytes, range);
+            if range.is_empty() {
+                self.pieces.pop_front();
+            }
+            self.offset = first_cut_or(&self.pieces, state.end);
+            state.readers[self.id] = Slot::At { offset: self.offset, waker: None };
+            state.release();
+            drop(state);
+            self.filling.moved.notify_one();
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match &state.ended {
+            None => {
+                state.readers[self.id] = Slot::At { offset: self.offset, waker: Some(cx.waker().clone()) };
+                Poll::Pending
+            }
+            Some(Ended::Complete(trailers)) if range.end == u64::MAX => {
+                let trailers = trailers.clone();
+                self.pieces.clear();
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Some(Ended::Complete(_)) => Poll::Ready(Some(Err(Aborted(Reason::Incomplete)))),
+            Some(Ended::Failed(reason)) => Poll::Ready(Some(Err(Aborted(*reason)))),
+        }
+    }
+}
+
+fn first_cut_or(pieces: &VecDeque<Piece>, end: u64) -> u64 {
+    if pieces.iter().any(|piece| matches!(piece, Piece::Cut(_))) { first_cut(pieces) } else { end }
+}
+
+/// Takes what `range` wants of `bytes`, which start at `range.start`, and moves the range on.
+fn take_from(bytes: Bytes, range: &mut Range<u64>) -> Bytes {
+    let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(bytes.len());
+    range.start += wanted as u64;
+    bytes.slice(..wanted)
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.filling.state.lock();
+        state.readers[self.id] = Slot::Free;
+        state.release();
+        drop(state);
+        self.filling.moved.notify_one();
+    }
+}
+
+/// Lets tests and the body poll a reader as a stream of frames.
+impl http_body::Body for Reader {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        Reader::poll_frame(&mut self, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    fn whole() -> Vec<Piece> {
+        vec![Piece::Cut(0..u64::MAX)]
+    }
+
+    async fn text(reader: Reader) -> Result<String, Aborted> {
+        let bytes = reader.collect().await?.to_bytes();
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn early_and_late_readers_get_the_same() {
+        run(async {
+            let filling = Filling::new();
+            let early = tokio::spawn(text(filling.reader(whole()).unwrap()));
+            tokio::task::yield_now().await;
+            filling.push(Bytes::from_static(b"one "));
+            tokio::task::yield_now().await;
+            filling.push(Bytes::from_static(b"two"));
+            let late = tokio::spawn(text(filling.reader(whole()).unwrap()));
+            filling.complete(None);
+            assert_eq!(early.await.unwrap().unwrap(), "one two");
+            assert_eq!(late.await.unwrap().unwrap(), "one two");
+            assert_eq!(text(filling.reader(whole()).unwrap()).await.unwrap(), "one two");
+        });
+    }
+
+    #[test]
+    fn a_failed_body_never_ends_well() {
+        run(async {
+            let filling = Filling::new();
+            filling.push(Bytes::from_static(b"half"));
+            let reader = tokio::spawn(text(filling.reader(whole()).unwrap()));
+            tokio::task::yield_now().await;
+            filling.fail(Reason::Incomplete);
+            filling.complete(None);
+            assert_eq!(reader.await.unwrap().unwrap_err().0, Reason::Incomplete);
+        });
+    }
+
+    #[test]
+    fn ranges_are_cut_while_it_fills() {
+        run(async {
+            let filling = Filling::new();
+            let pieces =
+                vec![Piece::Own(Box::from(*b"[")), Piece::Cut(6..8), Piece::Cut(1..3), Piece::Own(Box::from(*b"]"))];
+            let reader = tokio::spawn(text(filling.reader(pieces).unwrap()));
+            for chunk in ["0123", "4567", "89"] {
+                tokio::task::yield_now().await;
+                filling.push(Bytes::from_static(chunk.as_bytes()));
+            }
+            assert_eq!(reader.await.unwrap().unwrap(), "[6712]");
+        });
+    }
+
+    #[test]
+    fn a_body_let_go_holds_only_what_the_slowest_needs() {
+        run(async {
+            let filling = Filling::new();
+            let mut fast = filling.reader(whole()).unwrap();
+            let mut slow = filling.reader(whole()).unwrap();
+            filling.let_go();
+            let chunk = Bytes::from(vec![0; WINDOW as usize]);
+            filling.push(chunk.clone());
+            filling.push(chunk.clone());
+            fast.frame().await.unwrap().unwrap();
+            fast.frame().await.unwrap().unwrap();
+            assert_eq!(filling.state.lock().chunks.len(), 2);
+            assert!(filling.reader(whole()).is_some(), "nothing has gone yet");
+            slow.frame().await.unwrap().unwrap();
+            assert_eq!(filling.state.lock().chunks.len(), 1);
+            assert!(filling.reader(whole()).is_none(), "the first chunk has gone");
+            assert!(filling.room().await);
+            filling.push(chunk);
+            filling.drop_slowest();
+            assert!(slow.frame().await.unwrap().is_err());
+            assert!(filling.room().await);
+            drop(fast);
+            assert!(!filling.room().await);
+        });
+    }
+}

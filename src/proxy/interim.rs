@@ -1,0 +1,130 @@
+//! 1xx responses on their way to an HTTP/1.1 client (RFC 9110 §15.2).
+//!
+//! hyper has no way to send them, so raw heads are queued here by whoever learns of an interim response, and the
+//! connection writes them while the final response is still awaited. Bounded by [`HELD_BYTES_MAX`]. What is left when a
+//! response goes out belongs to nobody: a connection makes a new queue where an old one is still held.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+
+/// The most bytes that wait to be written; interim responses beyond it are dropped. Hints, so nothing is lost. It is half
+/// of what a connection's write buffer holds, so that a queue's worth always fits an empty one.
+pub const HELD_BYTES_MAX: usize = 32 << 10;
+
+/// A queue of interim responses for one request.
+#[derive(Clone, Debug, Default)]
+pub struct Interim(Arc<Mutex<Held>>);
+
+/// Guarded by the lock; nothing awaits under it.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    waker: Option<Waker>,
+}
+
+impl Interim {
+    /// Queues an interim response and wakes the connection. Anything but an interim status is dropped, and so is 101: it
+    /// ends the HTTP/1.1 of a connection and only hyper may send it.
+    pub fn push(&self, status: StatusCode, headers: &HeaderMap) {
+        if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        let head = head(status, headers);
+        let mut held = self.0.lock();
+        if held.bytes.len() + head.len() > HELD_BYTES_MAX {
+            return;
+        }
+        held.bytes.extend_from_slice(&head);
+        let waker = held.waker.take();
+        drop(held);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes what waits, and has `waker` woken at the next push. For the connection.
+    pub fn take(&self, waker: &Waker) -> Vec<u8> {
+        let mut held = self.0.lock();
+        if held.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            held.waker = Some(waker.clone());
+        }
+        std::mem::take(&mut held.bytes)
+    }
+
+    /// Tells whether somebody else holds this queue too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+/// Writes a head as HTTP/1.1 has it (RFC 9112 §4).
+fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::with_capacity(64 + headers.len() * 64);
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    head.extend_from_slice(b"\r\n");
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn pushed(status: u16, value: &[u8]) -> Vec<u8> {
+        let mut headers = HeaderMap::new();
+        headers.insert("link", HeaderValue::from_bytes(value).unwrap());
+        let interim = Interim::default();
+        interim.push(StatusCode::from_u16(status).unwrap(), &headers);
+        interim.take(Waker::noop())
+    }
+
+    #[test]
+    fn s15_2_heads_are_written_as_they_came() {
+        assert_eq!(pushed(103, b"</\xe9>"), b"HTTP/1.1 103 Early Hints\r\nlink: </\xe9>\r\n\r\n");
+        assert_eq!(pushed(102, b"x"), b"HTTP/1.1 102 Processing\r\nlink: x\r\n\r\n");
+        assert_eq!(pushed(199, b"x"), b"HTTP/1.1 199 \r\nlink: x\r\n\r\n");
+    }
+
+    #[test]
+    fn s15_2_2_final_statuses_and_101_are_not_interim() {
+        for status in [101, 200, 204, 500] {
+            assert_eq!(pushed(status, b"x"), b"", "{status}");
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let interim = Interim::default();
+        let mut headers = HeaderMap::new();
+        headers.insert("link", HeaderValue::from_bytes(&[b'x'; 1000]).unwrap());
+        for _ in 0..100 {
+            interim.push(StatusCode::EARLY_HINTS, &headers);
+        }
+        let held = interim.take(Waker::noop());
+        assert!(held.len() <= HELD_BYTES_MAX && held.len() > HELD_BYTES_MAX - 1100 && held.ends_with(b"\r\n\r\n"));
+        assert!(interim.take(Waker::noop()).is_empty());
+    }
+
+    #[test]
+    fn a_queue_knows_whether_it_is_held_elsewhere() {
+        let interim = Interim::default();
+        assert!(!interim.is_shared());
+        let twin = interim.clone();
+        assert!(interim.is_shared());
+        drop(twin);
+        assert!(!interim.is_shared());
+    }
+}

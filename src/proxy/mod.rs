@@ -1,0 +1,187 @@
+//! The way of a request, from a parsed head to a response.
+//!
+//! `serve.rs` holds the control flow; the rest are its steps. Deliberately absent: admin routes, files,
+//! TOML, sockets.
+
+mod answer;
+mod asked;
+pub mod body;
+mod confirm;
+mod fill;
+mod filling;
+#[cfg(test)]
+mod flight_faults;
+mod forward;
+pub mod interim;
+mod log;
+mod pass;
+mod pour;
+mod probation;
+mod recode;
+mod remember;
+mod rescue;
+mod serve;
+mod trial;
+pub mod upload;
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use self::asked::{Asked, Refusal};
+pub use self::body::Body;
+use self::body::Observer;
+use self::log::Logged;
+use self::remember::{Memories, Note};
+use crate::clock::Clock;
+use crate::key::{KeyHasher, Scheme};
+use crate::origin::coalesce::Flights;
+use crate::outcome::{Decision, Reason};
+use crate::respond::head;
+use crate::route::Table;
+use crate::store::Store;
+use crate::{access, metrics, origin};
+
+/// What the way keeps to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The scheme that clients use, where no trusted proxy says otherwise.
+    pub scheme: Scheme,
+    /// Who may say for whom a request is forwarded (X-Forwarded-*, Forwarded).
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Who is shown keys as text.
+    pub debug_from: Vec<ipnet::IpNet>,
+    /// The hosts that are served; empty: all. `*.example.org` matches below it.
+    pub hosts: Vec<String>,
+    /// The largest content of a request, in bytes.
+    pub request_body_max: u64,
+    /// How long the slowest reader may hold up the others of an unstored body.
+    pub reader_stall: Duration,
+    /// The longest wait for another's flight.
+    pub flight_timeout: Duration,
+    /// How long a key is remembered whose response could not be stored.
+    pub hit_for_miss: Duration,
+    /// How long requests with credentials pass for a key whose responses were found to be personalised.
+    pub personalised_for: Duration,
+    /// One in how many uses of a shared body, by requests that did not bring it in, is checked with the origin.
+    pub guard_sample: u32,
+    /// Whether bodies are compressed in the store.
+    pub compress: bool,
+    /// zstd's level.
+    pub compress_level: i32,
+    /// The smallest body that is compressed.
+    pub compress_min_bytes: u64,
+    /// Whether the origin is asked for identity or with the client's own Accept-Encoding.
+    pub ask_identity: bool,
+}
+
+/// The client's end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// The way to send it 1xx responses; `None` where there is none (HTTP/2, HTTP/1.0).
+    pub interim: Option<interim::Interim>,
+}
+
+/// A response at once, or one to wait for.
+pub enum Answer<B = Body> {
+    /// Without await or box: a hit.
+    Now(Response<B>),
+    /// Everything else.
+    Later(Pin<Box<dyn Future<Output = Response<B>> + Send>>),
+}
+
+/// Encodings under way at once, of the whole process: enough for the blocking threads, and a bound on what they hold.
+const RECODING_MAX: usize = 32;
+
+/// What all cores share on the way.
+pub struct Shared {
+    config: Config,
+    routes: Table,
+    store: Arc<Store>,
+    clock: Clock,
+    access: Option<access::Log>,
+    hasher: KeyHasher,
+    flights: Arc<Flights<fill::Landed>>,
+    renditions: Arc<Flights<Option<Bytes>>>,
+    memories: Memories<Note>,
+    probation: probation::Probation,
+    recoding: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Puts the shared parts together.
+    pub fn new(
+        config: Config,
+        routes: Table,
+        store: Arc<Store>,
+        clock: Clock,
+        access: Option<access::Log>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            routes,
+            store,
+            clock,
+            access,
+            hasher: KeyHasher::new(),
+            flights: Flights::new(),
+            renditions: Flights::new(),
+            memories: Memories::new(),
+            probation: probation::Probation::new(),
+            recoding: Arc::new(Semaphore::new(RECODING_MAX)),
+        })
+    }
+
+    /// Returns how many flights are under way.
+    pub fn flights(&self) -> usize {
+        self.flights.len() + self.probation.flights()
+    }
+}
+
+/// Everything that a core needs to serve.
+pub struct Way {
+    shared: Arc<Shared>,
+    origin: origin::Client,
+    metrics: Arc<metrics::Local>,
+}
+
+impl Way {
+    /// Makes a core's way; call it on the core's runtime.
+    pub fn new(shared: Arc<Shared>, origin: origin::Client, metrics: Arc<metrics::Local>) -> Arc<Self> {
+        Arc::new(Self { shared, origin, metrics })
+    }
+
+    /// Answers a request.
+    pub fn serve(self: &Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Answer {
+        serve::serve(self, peer, request)
+    }
+
+    /// Answers `client` for bytes that are no request; `why` says what is wrong with them, without a full stop. The
+    /// connection is to be closed behind the response.
+    pub fn refuse(&self, client: IpAddr, status: StatusCode, reason: Reason, why: &str) -> Response<Bytes> {
+        let refusal = Refusal { status, reason, started: Instant::now() };
+        rescue::unscreened(self, client, &refusal, why)
+    }
+
+    /// Writes the decision into the head, and has the end recorded.
+    fn finish(&self, asked: &Asked, decision: Decision, mut response: Response<Body>) -> Response<Body> {
+        let key = asked.may_debug(&self.shared.config).then(|| asked.key.text());
+        head::append_cache_status(response.headers_mut(), head::cache_status(&decision, key));
+        self.observe(asked, decision, response)
+    }
+
+    /// Has the end recorded of a response whose head tells the decision already.
+    fn observe(&self, asked: &Asked, decision: Decision, response: Response<Body>) -> Response<Body> {
+        let logged = self.shared.access.as_ref().map(|log| Box::new(Logged::new(log, asked, response.status())));
+        let observer = Observer::new(Arc::clone(&self.metrics), decision, asked.started, logged);
+        response.map(|body| body.observed(observer))
+    }
+}

@@ -1,0 +1,196 @@
+//! Requests that the origin answers for one client alone: other methods, uploads, upgrades, bypassed routes, cold ranges.
+//!
+//! Nothing is buffered: the upload streams up and the response streams down, each at the pace of its reader. What such a
+//! response changes in the store (RFC 9111 §4.3.5, §4.4) is done here, before its head goes on.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use super::asked::Asked;
+use super::forward::{self, AskFor};
+use super::remember::Note;
+use super::upload::Upload;
+use super::{Body, Way, answer, confirm, fill, pour, rescue};
+use crate::clock::Timestamp;
+use crate::key::CanonicalUrl;
+use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
+use crate::outcome::{Decision, Reason, Stored};
+use crate::policy::invalidate;
+use crate::policy::reuse::Failure;
+use crate::policy::storable::{Storable, storable_post};
+use crate::respond::range::Piece;
+use crate::route::Rule;
+use crate::store::{Kind, Selector};
+use crate::stored::Entry;
+
+/// Passes `request` to the origin and its response back, or `stand_in` where that may replace an error of the origin's.
+///
+/// # Errors
+/// How the origin failed; making that a response is the caller's.
+pub(super) async fn pass(
+    way: &Arc<Way>,
+    asked: &Arc<Asked>,
+    mut request: Request<Incoming>,
+    decision: Decision,
+    stand_in: Option<&Arc<Entry>>,
+) -> Result<Response<Body>, origin::Error> {
+    let upgrade = (decision.reason == Reason::Upgrade).then(|| hyper::upgrade::on(&mut request));
+    let (requested_at, sequence) = (way.shared.clock.now(), way.shared.store.sequence());
+    let mut response = send(way, asked, request, decision.reason).await?;
+    let received_at = way.shared.clock.now();
+    if response.status().is_server_error()
+        && let Some(stale) = rescue::stale(way, asked, Failure::ServerError, stand_in).await
+    {
+        return Ok(stale);
+    }
+    let stored = match decision.stored {
+        Stored::No(reason) => Stored::No(reason),
+        Stored::Begun | Stored::NothingTo => Stored::No(decision.reason),
+    };
+    let decision = Decision { stored, fwd_status: Some(response.status().as_u16()), ..decision };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(client) = upgrade {
+            let permit = response.body_mut().take_permit();
+            tunnel(client, hyper::upgrade::on(&mut response), permit);
+        }
+        return Ok(answer::switched(way, asked, response, decision));
+    }
+    let own_purges = invalidate_changed(way, asked, &response);
+    note_size(way, asked, &response);
+    let exchange = asked.exchange(requested_at, received_at);
+    if asked.method == Method::HEAD
+        && let Some(entry) = confirm::by_head(way, asked, &exchange, response.status(), response.headers())
+        && let Ok(response) = answer::stored(way, asked, &entry, decision)
+    {
+        return Ok(response);
+    }
+    if asked.method == Method::POST && way.shared.store.sequence() == sequence + own_purges {
+        return Ok(post_answer(way, asked, response, decision, requested_at));
+    }
+    Ok(answer::passed(way, asked, response, decision))
+}
+
+async fn send(
+    way: &Way,
+    asked: &Asked,
+    request: Request<Incoming>,
+    reason: Reason,
+) -> Result<Response<ResponseBody>, origin::Error> {
+    // A range is cut from the coding that is stored, so that a later answer from the store fits it.
+    let coding = if reason == Reason::RangeMiss { AskFor::Identity } else { AskFor::ClientsChoice };
+    let mut headers = forward::head(&way.shared.config, asked, coding);
+    if reason == Reason::Upgrade
+        && let Some(protocols) = asked.headers.get(header::UPGRADE)
+    {
+        headers.insert(header::UPGRADE, protocols.clone());
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let (mut parts, body) = request.into_parts();
+    let upload = upload(&mut parts, body, way.shared.config.request_body_max);
+    let permit = way.origin.permits().acquire().await?;
+    way.origin.send(forward::request(asked, headers, upload), permit, forward::on_interim(asked)).await
+}
+
+/// Answers a POST. Where the response says that it is what a GET of the same URL gets, it is stored as that on its way
+/// (RFC 9110 §9.3.3).
+fn post_answer(
+    way: &Arc<Way>,
+    asked: &Arc<Asked>,
+    response: Response<ResponseBody>,
+    decision: Decision,
+    requested_at: Timestamp,
+) -> Response<Body> {
+    let shared = &way.shared;
+    let url = asked.key.to_url();
+    let exchange = asked.exchange(requested_at, shared.clock.now());
+    let (mut parts, body) = response.into_parts();
+    let facts = match storable_post(&exchange, &url, parts.status, &parts.headers, body.is_unsized()) {
+        Storable::Yes(facts) => facts,
+        Storable::No(_) => return answer::passed(way, asked, Response::from_parts(parts, body), decision),
+    };
+    let as_get = Arc::new(asked.as_get(shared));
+    match fill::prepare(way, &as_get, (&mut parts, &body), facts, (requested_at, shared.store.sequence())) {
+        Err(_) => answer::passed(way, asked, Response::from_parts(parts, body), decision),
+        Ok(fill) => {
+            let decision = Decision { stored: Stored::Begun, ..decision };
+            let reader = fill.body.reader(vec![Piece::Cut(0..u64::MAX)]);
+            let Some(response) = answer::filling(way, asked, &fill, decision, reader) else {
+                return rescue::panicked(way, asked);
+            };
+            let (way, lead) = (Arc::clone(way), shared.flights.alone());
+            tokio::spawn(async move { pour::pour(&way, lead, &as_get, &fill, body).await });
+            response
+        }
+    }
+}
+
+/// Invalidates what an unsafe request changed (RFC 9111 §4.4). Returns how many records that took.
+fn invalidate_changed(way: &Way, asked: &Asked, response: &Response<ResponseBody>) -> u64 {
+    let shared = &way.shared;
+    let mut records = 0;
+    for target in invalidate::targets(&asked.method, &asked.key.to_url(), response.status(), response.headers()) {
+        let rule = shared.routes.choose(&Method::GET, &target);
+        let target = rule.query.apply(target);
+        if may_be_held(way, rule, &target) {
+            shared.store.purge(Selector::Url(target.as_str().into()), Kind::Validate);
+            records += 1;
+        }
+    }
+    records
+}
+
+/// Remembers the size that a range tells, so that a small representation is fetched whole next time.
+fn note_size(way: &Way, asked: &Asked, response: &Response<ResponseBody>) {
+    if response.status() == StatusCode::PARTIAL_CONTENT
+        && let Some(size) = response.headers().get(header::CONTENT_RANGE).and_then(complete_length)
+    {
+        let until = asked.at + way.shared.config.hit_for_miss;
+        way.shared.memories.put(asked.key.hash(), Note::Size(size), until);
+    }
+}
+
+/// Tells whether anything under a URL may be stored or on its way: what is not need not be recorded, so that a flood of
+/// unsafe requests does not spend the ledger.
+fn may_be_held(way: &Way, rule: &Rule, url: &CanonicalUrl) -> bool {
+    let shared = &way.shared;
+    if !rule.key_headers.is_empty() || !rule.key_cookies.is_empty() || !shared.flights.is_empty() {
+        return true;
+    }
+    shared.store.get(&rule.key_of(&shared.hasher, url.clone(), &HeaderMap::new())).is_some()
+}
+
+/// Returns the complete length of `bytes a-b/length`.
+fn complete_length(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.strip_prefix("bytes ")?.rsplit_once('/')?.1.parse().ok()
+}
+
+/// Joins the two ends of an upgraded exchange until either closes; it counts at the origin as long.
+fn tunnel(client: hyper::upgrade::OnUpgrade, origin: hyper::upgrade::OnUpgrade, permit: Option<origin::Permit>) {
+    tokio::spawn(async move {
+        let _permit = permit;
+        let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
+        let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
+        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut origin).await {
+            tracing::debug!(%error, "an upgraded connection ended");
+        }
+    });
+}
+
+/// Makes the upload's body, which fails where it becomes larger than `bytes_max`.
+fn upload(parts: &mut Parts, body: Incoming, bytes_max: u64) -> RequestBody {
+    if http_body::Body::is_end_stream(&body) {
+        return http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+    }
+    let counted = Upload::new(body, &mut parts.extensions);
+    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    let limited = Limited::new(counted, bytes_max).map_err(|error| match error.is::<LengthLimitError>() {
+        true => ContentFailed(Reason::RequestTooLarge).into(),
+        false => error,
+    });
+    limited.boxed_unsync()
+}

@@ -1,0 +1,429 @@
+//! **The way of a request**, as one chain of decisions to read first.
+//!
+//! ```text
+//! Asked::read   canonical target ► route ► classify ► key           or refused, or passed (why?)
+//! look_up       store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Personalised | OnlyIfCached
+//! fetch         one flight per key ► origin ► policy::storable ► store
+//! compare       one flight per doubted body ► origin ► shared, or dropped
+//! answer        preconditions ► range ► coding ► head
+//! Way::finish   Decision at the head, End at the body's end
+//! ```
+
+use std::sync::Arc;
+
+use http::{HeaderName, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::asked::{Asked, Errand};
+use super::fill::{self, Handed, Landed};
+use super::remember::Note;
+use super::{Answer, Body, Peer, Way, answer, pass, probation, recode, rescue};
+use crate::origin::coalesce::Joined;
+use crate::outcome::{Decision, Outcome, Reason, Stored};
+use crate::policy::reuse::Failure;
+use crate::policy::storable::{Storable, storable};
+use crate::policy::{Admission, Reuse, Standing, freshness, reuse, vary};
+use crate::stored::{Entry, Variants};
+
+/// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
+const ROUNDS_MAX: usize = 4;
+
+/// Answers a request: at once where the store can, else later.
+pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> Answer {
+    let (asked, errand, request) = match Asked::read(&way.shared, peer, request) {
+        Ok(read) => read,
+        Err(refusal) => return Answer::Now(rescue::unread(way, &refusal)),
+    };
+    if let Errand::Pass(reason) = errand {
+        return Answer::Later(Box::pin(passed(Arc::clone(way), asked, request, reason)));
+    }
+    match look_up(way, &asked) {
+        Found::Usable(usable) => match answer::stored(way, &asked, &usable.entry, usable.decision) {
+            Ok(response) => {
+                aside(way, asked, usable);
+                Answer::Now(response)
+            }
+            Err(coding) => {
+                let way = Arc::clone(way);
+                Answer::Later(Box::pin(async move {
+                    let response = recode::answer(&way, &asked, &usable.entry, usable.decision, coding).await;
+                    aside(&way, asked, usable);
+                    response
+                }))
+            }
+        },
+        Found::OnlyIfCached => Answer::Now(only_if_cached(way, &asked)),
+        found => Answer::Later(Box::pin(ask(Arc::clone(way), asked, request, found))),
+    }
+}
+
+/// What the store has for a request.
+enum Found {
+    Usable(Usable),
+    /// A stored response that another user's request brought in: whether this one gets the same has to be seen.
+    Doubted(Arc<Entry>),
+    Missing(Missing),
+    /// The key's responses were found to differ by user: who has credentials asks alone. What may stand in for the origin.
+    Personalised(Option<Arc<Entry>>),
+    OnlyIfCached,
+}
+
+/// A stored response that answers.
+struct Usable {
+    entry: Arc<Entry>,
+    decision: Decision,
+    /// Whether it is to be refreshed in the background.
+    refresh: bool,
+    /// Whether another user's request brought it in, so that its uses are checked from time to time.
+    is_watched: bool,
+}
+
+/// Nothing that answers without the origin.
+struct Missing {
+    reason: Reason,
+    /// Everything under the key.
+    stored: Option<Arc<Variants>>,
+    /// The stored response that the origin may confirm, or that may stand in for it.
+    selected: Option<Arc<Entry>>,
+}
+
+/// Looks into the store and decides whether what is there may answer.
+fn look_up(way: &Way, asked: &Asked) -> Found {
+    let store = &way.shared.store;
+    let now = way.shared.clock.now();
+    let stored = store.get(&asked.key);
+    let selected = stored.as_ref().and_then(|stored| vary::select(&stored.entries, &asked.headers)).cloned();
+    let Some(entry) = selected else {
+        let reason = if stored.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
+        return match reuse::nothing_stored(&asked.facts, reason) {
+            Reuse::OnlyIfCached => Found::OnlyIfCached,
+            _ => missing(way, asked, Missing { reason, stored, selected: None }),
+        };
+    };
+    let standing = store.standing(&asked.key, &entry, now);
+    let (outcome, reason, refresh) = match reuse::reuse(&asked.facts, &entry.facts, standing, now, &asked.rule) {
+        Reuse::Fresh => (Outcome::Hit, Reason::Fresh, false),
+        Reuse::StaleNow { reason, refresh } => (Outcome::Stale, reason, refresh),
+        Reuse::Revalidate(reason) | Reuse::Miss(reason) => {
+            let is_usable = standing != Standing::Gone && probation::may_stand_in(way, asked, &entry);
+            return missing(way, asked, Missing { reason, stored, selected: is_usable.then_some(entry) });
+        }
+        Reuse::OnlyIfCached => return Found::OnlyIfCached,
+    };
+    let admission = probation::admission(way, asked, &entry);
+    let decision = Decision { ttl: Some(freshness::ttl(&entry.facts, now)), ..asked.decision(outcome, reason) };
+    let usable = Usable { entry, decision, refresh, is_watched: admission == Admission::Watched };
+    match admission {
+        Admission::Open | Admission::Watched => Found::Usable(usable),
+        Admission::Probation if asked.facts.cc.only_if_cached => Found::OnlyIfCached,
+        Admission::Probation if probation::is_personalised(way, asked) => {
+            Found::Personalised(probation::may_stand_in(way, asked, &usable.entry).then_some(usable.entry))
+        }
+        Admission::Probation => Found::Doubted(usable.entry),
+    }
+}
+
+/// Says what becomes of a request that nothing stored answers.
+fn missing(way: &Way, asked: &Asked, missing: Missing) -> Found {
+    if probation::is_personalised(way, asked) { Found::Personalised(missing.selected) } else { Found::Missing(missing) }
+}
+
+/// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
+fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
+    recode::compress_on_first_use(way, &asked, &usable.entry);
+    if usable.is_watched {
+        probation::check(way, &asked, &usable.entry);
+    }
+    if usable.refresh {
+        let stored = way.shared.store.get(&asked.key);
+        let name = flight_name(&asked, &vary_of(stored.as_deref()));
+        // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
+        let Some(permit) = way.origin.permits().spare() else { return };
+        if let Joined::Leader(lead) = way.shared.flights.join(&name) {
+            let asked = if asked.facts.is_head { asked.as_get(&way.shared) } else { asked };
+            let errand =
+                fill::Errand { asked: Arc::new(asked), stored, selected: Some(usable.entry), permit: Some(permit) };
+            way.metrics.record_refresh();
+            fill::start(way, lead, errand);
+        }
+    }
+}
+
+/// Passes a request that is not looked up.
+async fn passed(way: Arc<Way>, asked: Asked, request: Request<Incoming>, reason: Reason) -> Response<Body> {
+    let asked = Arc::new(asked);
+    alone(&way, &asked, request, asked.decision(Outcome::Pass, reason), None).await
+}
+
+/// What became of a request after a wait for the origin.
+pub(super) enum Turn {
+    Response(Box<Response<Body>>),
+    /// The store may have it now; where it has been looked at often enough, the request asks alone.
+    Again(Alone),
+    Alone(Alone),
+}
+
+/// How a request is answered that asks the origin alone.
+pub(super) struct Alone {
+    pub(super) decision: Decision,
+    pub(super) stand_in: Option<Arc<Entry>>,
+}
+
+/// Asks the origin for what the store does not have, or is in doubt about, together with whoever asks for the same.
+///
+/// What few requests come to is boxed, so that the future of a plain miss stays small: it is copied on its way.
+async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found: Found) -> Response<Body> {
+    let asked = Arc::new(asked);
+    let mut round = 1;
+    // The selecting fields that a flight's response was seen to have, which the store may not know yet.
+    let mut names = None;
+    loop {
+        let turn = match found {
+            Found::Usable(usable) => return Box::pin(again(&way, &asked, usable)).await,
+            Found::OnlyIfCached => return only_if_cached(&way, &asked),
+            Found::Personalised(stand_in) => {
+                Turn::Alone(Alone { decision: asked.decision(Outcome::Pass, Reason::Personalised), stand_in })
+            }
+            Found::Doubted(entry) => Box::pin(probation::compare(&way, &asked, entry)).await,
+            Found::Missing(missing) => fetch(&way, &asked, missing, &mut names).await,
+        };
+        match turn {
+            Turn::Response(response) => return *response,
+            Turn::Again(_) if round < ROUNDS_MAX => {
+                round += 1;
+                found = look_up(&way, &asked);
+            }
+            Turn::Again(how) | Turn::Alone(how) => {
+                return Box::pin(alone(&way, &asked, request, how.decision, how.stand_in.as_ref())).await;
+            }
+        }
+    }
+}
+
+/// Fetches what the store does not have: as the leader of a flight, or as a follower.
+async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, known: &mut Option<Vec<HeaderName>>) -> Turn {
+    let decision = asked.decision(Outcome::Miss, missing.reason);
+    let alone = |decision| Turn::Alone(Alone { decision, stand_in: missing.selected.clone() });
+    // A HEAD may update what is stored (RFC 9111 §4.3.5); where nothing is, it is fetched as the GET that it tells of.
+    if asked.facts.is_head && missing.selected.is_some() {
+        return alone(decision);
+    }
+    let name = flight_name(asked, &known.take().unwrap_or_else(|| vary_of(missing.stored.as_deref())));
+    if let Some(reason) = unshared(way, asked, &missing, &name) {
+        return alone(asked.decision(Outcome::Pass, reason));
+    }
+    let again = || Turn::Again(Alone { decision, stand_in: missing.selected.clone() });
+    let follow = match way.shared.flights.join(&name) {
+        Joined::Follower(follow) => follow,
+        Joined::Leader(lead) => {
+            // A flight may have landed between the look-up and here: then there is nothing to lead.
+            let Found::Missing(missing) = look_up(way, asked) else { return again() };
+            let errand = fill::Errand {
+                asked: if asked.facts.is_head { Arc::new(asked.as_get(&way.shared)) } else { Arc::clone(asked) },
+                stored: missing.stored,
+                selected: missing.selected,
+                permit: None,
+            };
+            let response = match fill::led(way, lead, errand).await {
+                Some(handed) => received(way, asked, handed, missing.reason).await,
+                None => rescue::panicked(way, asked),
+            };
+            return Turn::Response(Box::new(response));
+        }
+    };
+    let Ok(landed) = timeout(way.shared.config.flight_timeout, follow.landed()).await else { return alone(decision) };
+    let Some(landed) = landed else { return again() };
+    match Box::pin(shared(way, asked, landed, missing.reason)).await {
+        Share::Response(response) => Turn::Response(response),
+        Share::Again(names) => {
+            *known = names;
+            again()
+        }
+        Share::Alone(reason) => alone(Decision { stored: Stored::No(reason), ..decision }),
+    }
+}
+
+/// Says why a request is not to be fetched together with others in the flight called `name`.
+fn unshared(way: &Way, asked: &Asked, missing: &Missing, name: &[u8]) -> Option<Reason> {
+    let note = way.shared.memories.get(asked.key.hash(), asked.at);
+    if note == Some(Note::NotStored) {
+        return Some(Reason::HitForMiss);
+    }
+    let fits = matches!(note, Some(Note::Size(bytes)) if bytes <= asked.rule.object_bytes_max);
+    if !asked.facts.has_range || fits || missing.selected.is_some() {
+        return None;
+    }
+    way.shared.flights.find(name).is_none().then_some(Reason::RangeMiss)
+}
+
+/// Asks the origin for this request alone.
+async fn alone(
+    way: &Arc<Way>,
+    asked: &Arc<Asked>,
+    request: Request<Incoming>,
+    decision: Decision,
+    stand_in: Option<&Arc<Entry>>,
+) -> Response<Body> {
+    match pass::pass(way, asked, request, decision, stand_in).await {
+        Ok(response) => response,
+        Err(error) => match rescue::stale(way, asked, Failure::Unreachable, stand_in).await {
+            Some(response) => response,
+            None => rescue::failed(way, asked, &error),
+        },
+    }
+}
+
+/// Answers who wants nothing but a stored response, where none suits.
+fn only_if_cached(way: &Way, asked: &Asked) -> Response<Body> {
+    rescue::refused(way, asked, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached)
+}
+
+/// Answers from the store after all.
+async fn again(way: &Arc<Way>, asked: &Asked, usable: Usable) -> Response<Body> {
+    if usable.is_watched {
+        probation::check(way, asked, &usable.entry);
+    }
+    let decision = Decision { collapsed: true, ..usable.decision };
+    recode::stored(way, asked, &usable.entry, decision).await
+}
+
+/// Answers the leader's own client.
+async fn received(way: &Arc<Way>, asked: &Asked, handed: Handed, reason: Reason) -> Response<Body> {
+    match handed {
+        Handed::Response(response, not_stored) => {
+            let decision = Decision {
+                stored: Stored::No(not_stored),
+                fwd_status: Some(response.status().as_u16()),
+                ..asked.decision(Outcome::Miss, reason)
+            };
+            answer::passed(way, asked, response, decision)
+        }
+        Handed::Landed(landed, reader) => match landed {
+            Landed::Filling(fill) => {
+                let decision = filling(asked, &fill, reason);
+                answer::filling(way, asked, &fill, decision, reader).unwrap_or_else(|| rescue::panicked(way, asked))
+            }
+            Landed::Confirmed(entry) => {
+                let decision = confirmed(way, asked, &entry, reason);
+                Box::pin(recode::stored(way, asked, &entry, decision)).await
+            }
+            Landed::StoodIn(entry) => Box::pin(recode::stored(way, asked, &entry, stood_in(way, asked, &entry))).await,
+            Landed::Failed(error) => rescue::failed(way, asked, &error),
+            Landed::Unshared(_) => rescue::panicked(way, asked),
+        },
+    }
+}
+
+/// What a follower makes of what a flight landed with.
+enum Share {
+    Response(Box<Response<Body>>),
+    /// It is for others: look again, for a flight with the request's own values of these fields where any are named.
+    Again(Option<Vec<HeaderName>>),
+    /// It is not for this request, for this reason.
+    Alone(Reason),
+}
+
+/// Decides whether what a flight landed with answers a follower too.
+async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -> Share {
+    let collapsed = |decision| Decision { collapsed: true, ..decision };
+    let selecting = match &landed {
+        Landed::Filling(fill) => Some(&fill.selecting),
+        Landed::Confirmed(entry) | Landed::StoodIn(entry) => Some(&entry.selecting),
+        Landed::Unshared(_) | Landed::Failed(_) => None,
+    };
+    if let Some(selecting) = selecting.filter(|selecting| !vary::matches(selecting, &asked.headers)) {
+        return Share::Again(Some(selecting.iter().map(|(name, _)| name.clone()).collect()));
+    }
+    let response = match landed {
+        Landed::Filling(fill) => {
+            // What another user brings in is compared once it is whole, not handed on.
+            if fill.leader.is_some_and(|leader| !probation::admits_from(way, asked, leader)) {
+                return match timeout(way.shared.config.flight_timeout, fill.body.settled()).await {
+                    Ok(()) => Share::Again(None),
+                    Err(_) => Share::Alone(Reason::Probation),
+                };
+            }
+            if let Some(reason) = unshareable(way, asked, &fill) {
+                return Share::Alone(reason);
+            }
+            match answer::filling(way, asked, &fill, collapsed(filling(asked, &fill, reason)), None) {
+                Some(response) => response,
+                None => return Share::Alone(Reason::TooLarge),
+            }
+        }
+        Landed::Confirmed(entry) | Landed::StoodIn(entry)
+            if way.shared.store.standing(&asked.key, &entry, asked.at) == Standing::Gone =>
+        {
+            return Share::Alone(Reason::InvalidatedMeanwhile);
+        }
+        Landed::Confirmed(entry) if !probation::admits(way, asked, &entry) => return Share::Again(None),
+        Landed::Confirmed(entry) => {
+            recode::stored(way, asked, &entry, collapsed(confirmed(way, asked, &entry, reason))).await
+        }
+        Landed::StoodIn(entry) if !probation::may_stand_in(way, asked, &entry) => return Share::Again(None),
+        Landed::StoodIn(entry) => recode::stored(way, asked, &entry, collapsed(stood_in(way, asked, &entry))).await,
+        Landed::Failed(error) => rescue::failed(way, asked, &error),
+        Landed::Unshared(reason) => return Share::Alone(reason),
+    };
+    Share::Response(Box::new(response))
+}
+
+/// Runs policy again for a follower, whose request may forbid what the leader's allowed; and a purge that came after the
+/// fetch began holds for it too. Returns why the response is not the follower's.
+fn unshareable(way: &Way, asked: &Asked, fill: &fill::Fill) -> Option<Reason> {
+    let exchange = asked.exchange(fill.requested_at, fill.facts.received_at);
+    if let Storable::No(reason) = storable(&exchange, fill.status, &fill.headers, false) {
+        return Some(reason);
+    }
+    let standing = way.shared.store.standing_of(&asked.key, &fill.tags, fill.sequence, asked.at);
+    (standing != Standing::Good).then_some(Reason::InvalidatedMeanwhile)
+}
+
+fn filling(asked: &Asked, fill: &fill::Fill, reason: Reason) -> Decision {
+    Decision {
+        stored: Stored::Begun,
+        fwd_status: Some(fill.status.as_u16()),
+        ttl: Some(freshness::ttl(&fill.facts, fill.facts.received_at)),
+        ..asked.decision(Outcome::Miss, reason)
+    }
+}
+
+fn confirmed(way: &Way, asked: &Asked, entry: &Entry, reason: Reason) -> Decision {
+    Decision {
+        fwd_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
+        ttl: Some(freshness::ttl(&entry.facts, way.shared.clock.now())),
+        ..asked.decision(Outcome::Revalidated, reason)
+    }
+}
+
+/// The decision about a stale response that stands in for a failed origin.
+pub(super) fn stood_in(way: &Way, asked: &Asked, entry: &Entry) -> Decision {
+    Decision {
+        ttl: Some(freshness::ttl(&entry.facts, way.shared.clock.now())),
+        ..asked.decision(Outcome::Stale, Reason::IfError)
+    }
+}
+
+/// Returns the fields that the newest stored response was selected by: a guess at what the next one will be.
+fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
+    let newest = stored.and_then(|stored| stored.entries.first());
+    newest.map(|entry| entry.selecting.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
+}
+
+/// Names a flight: the whole key, and the request's values of `names`.
+fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
+    let mut name = asked.key.text().as_bytes().to_vec();
+    for (field, value) in vary::selecting(names, &asked.headers) {
+        name.extend_from_slice(b"\n\n");
+        name.extend_from_slice(field.as_str().as_bytes());
+        match value {
+            Some(value) => {
+                name.push(b'=');
+                name.extend_from_slice(&value);
+            }
+            None => name.push(b'-'),
+        }
+    }
+    name
+}

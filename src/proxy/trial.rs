@@ -1,0 +1,194 @@
+//! One comparison for the personalisation guard: the origin is asked as the client asks, and its answer is held against what
+//! is stored, while the client reads it.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use tokio::sync::oneshot;
+
+use super::asked::Asked;
+use super::fill::{self, Fill};
+use super::filling::Reader;
+use super::forward::{self, AskFor};
+use super::probation::sets_same_cookies;
+use super::{Way, pour};
+use crate::origin::coalesce::Lead;
+use crate::origin::{self, ResponseBody};
+use crate::outcome::Reason;
+use crate::policy::storable;
+use crate::respond::range::Piece;
+use crate::stored::{Entry, Guard, Selecting};
+
+/// Fields that would tell the origin to answer with less than the whole representation.
+static PARTIAL: [HeaderName; 6] = [
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// What a comparison came to. One that comes to nothing is lost, and then nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The requester got the same.
+    Same,
+    /// The requester got something else.
+    Different,
+}
+
+/// What the one that is compared gets.
+pub(super) enum Handed {
+    /// The origin's response, which is being compared.
+    Filling(Arc<Fill>, Option<Reader>),
+    /// The origin's response, which could not be.
+    Response(Response<ResponseBody>),
+    /// The origin failed.
+    Failed(origin::Error),
+}
+
+/// A body that is judged, and the request that it is judged by.
+pub(super) struct Trial {
+    /// A GET that carries other credentials.
+    pub(super) asked: Arc<Asked>,
+    /// What is stored.
+    pub(super) entry: Arc<Entry>,
+    /// Its guard.
+    pub(super) guard: Arc<Guard>,
+}
+
+/// Asks the origin, hands its answer to the client, and compares it with what is stored.
+pub(super) async fn run(way: Arc<Way>, lead: Lead<Verdict>, trial: Trial, hand: oneshot::Sender<Handed>) {
+    let shared = &way.shared;
+    let (requested_at, sequence) = (shared.clock.now(), shared.store.sequence());
+    let response = match send(&way, &trial.asked).await {
+        Ok(response) => response,
+        Err(error) => {
+            drop(lead);
+            let _ = hand.send(Handed::Failed(error));
+            return;
+        }
+    };
+    let (mut parts, body) = response.into_parts();
+    let exchange = trial.asked.exchange(requested_at, shared.clock.now());
+    let (facts, refusal) = storable::judge(&exchange, parts.status, &parts.headers);
+    let is_cut_safe = !body.is_unsized() || trial.asked.rule.store_unsized;
+    let prepared = match says_something(parts.status) && is_cut_safe {
+        true => fill::prepare(&way, &trial.asked, (&mut parts, &body), facts, (requested_at, sequence)),
+        false => Err(Reason::StatusNotUnderstood),
+    };
+    let mut fill = match prepared {
+        Ok(fill) => fill,
+        Err(reason) => {
+            // What could not have been stored is not what was.
+            if matches!(reason, Reason::TooLarge | Reason::VaryStar) {
+                trial.condemn(&way);
+                lead.land(Verdict::Different);
+            }
+            drop(lead);
+            let _ = hand.send(Handed::Response(Response::from_parts(parts, body)));
+            return;
+        }
+    };
+    fill.leader = Some(trial.asked.credentials(shared));
+    let fill = Arc::new(fill);
+    let reader = fill.body.reader(vec![Piece::Cut(0..u64::MAX)]);
+    let _ = hand.send(Handed::Filling(Arc::clone(&fill), reader));
+    trial.weigh(&way, lead, &fill, refusal, body).await;
+}
+
+/// Sends the request as it would be sent on its own, but for the whole representation, and in the coding that is stored.
+async fn send(way: &Way, asked: &Asked) -> Result<Response<ResponseBody>, origin::Error> {
+    let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
+    for name in &PARTIAL {
+        headers.remove(name);
+    }
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let permit = way.origin.permits().acquire().await?;
+    way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await
+}
+
+/// Tells whether a response with this status says what the requester gets: a failure does not, nor does a limit, nor what
+/// was not asked for.
+fn says_something(status: StatusCode) -> bool {
+    let is_odd = matches!(
+        status,
+        StatusCode::NOT_MODIFIED
+            | StatusCode::PARTIAL_CONTENT
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SWITCHING_PROTOCOLS
+    );
+    !status.is_server_error() && !is_odd
+}
+
+impl Trial {
+    /// Compares the response with what is stored, its head at once and its body as it comes.
+    async fn weigh(&self, way: &Way, lead: Lead<Verdict>, fill: &Fill, refusal: Option<Reason>, body: ResponseBody) {
+        let mut lead = Some(lead);
+        let mut settle = |verdict: Option<Verdict>| {
+            let Some(lead) = lead.take() else { return };
+            match verdict {
+                Some(Verdict::Same) => self.guard.share(),
+                Some(Verdict::Different) => self.condemn(way),
+                None => return,
+            }
+            verdict.into_iter().for_each(|verdict| lead.land(verdict));
+        };
+        let mut bytes_max = self.entry.body.identity_bytes;
+        if self.differs_at_head(fill, refusal) {
+            settle(Some(Verdict::Different));
+            // What is not compared need not be held.
+            bytes_max = 0;
+        }
+        // Longer than what is stored is not the same.
+        let lost = |reason| settle((reason == Reason::TooLarge).then_some(Verdict::Different));
+        let poured = pour::through(way, &self.asked, fill, body, bytes_max, lost).await;
+        if let Some(whole) = poured {
+            let is_same = whole.fingerprint == self.guard.body();
+            settle(Some(if is_same { Verdict::Same } else { Verdict::Different }));
+            fill.body.complete(whole.trailers);
+        }
+    }
+
+    /// Tells whether the head shows already that the requester gets something else: another status, length, cookie or
+    /// place to go to, or a response that is not for all by what it says.
+    fn differs_at_head(&self, fill: &Fill, refusal: Option<Reason>) -> bool {
+        let names_credentials = |fields: &Selecting| {
+            fields.iter().any(|(name, _)| *name == header::COOKIE || *name == header::AUTHORIZATION)
+        };
+        fill.status != self.entry.facts.status
+            || fill.length.is_some_and(|length| length != self.entry.body.identity_bytes)
+            || !sets_same_cookies(&fill.head, &self.entry.head)
+            || fill.head.get(&header::LOCATION) != self.entry.head.get(&header::LOCATION)
+            || matches!(refusal, Some(Reason::Private | Reason::NoStore))
+            || (names_credentials(&fill.selecting) && !names_credentials(&self.entry.selecting))
+    }
+
+    /// Drops what was found to be one user's, and has requests with credentials for the key pass for a while.
+    ///
+    /// Other variants under the key go with it. What anonymous requests brought in stays for such requests: it is right for
+    /// them, and on probation for all others.
+    fn condemn(&self, way: &Way) {
+        let shared = &way.shared;
+        shared.probation.remember(&self.asked, shared.clock.now(), shared.config.personalised_for);
+        shared.store.change(&self.asked.key, |variants| {
+            let mut variants = variants.clone();
+            variants.entries.retain(|entry| match &entry.guard {
+                Some(guard) if guard.leader().is_none() => {
+                    guard.doubt();
+                    true
+                }
+                Some(_) => false,
+                None => true,
+            });
+            (!variants.entries.is_empty()).then_some(variants)
+        });
+        let differing = self.guard.leader().differing(self.asked.credentials(shared));
+        way.metrics.record_personalised(self.asked.key.url(), differing);
+        tracing::debug!(url = self.asked.key.url(), ?differing, "the response differs by user");
+    }
+}
