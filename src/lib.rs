@@ -63,6 +63,7 @@
 //! - **Nothing over 100 µs runs on a core's loop.** Encoding and sweeping have threads of their own.
 
 pub mod access;
+pub mod admin;
 pub mod clock;
 pub mod key;
 pub mod metrics;
@@ -72,6 +73,7 @@ pub mod policy;
 pub mod proxy;
 pub mod respond;
 pub mod route;
+pub mod server;
 pub mod store;
 pub mod stored;
 pub mod units;

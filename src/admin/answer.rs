@@ -1,0 +1,31 @@
+//! What the admin side says when it says no: a status, what is wrong, and what would have been right. Always JSON.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use serde_json::{Map, Value};
+
+/// A refusal, as `{"error": …}` and what helps.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    body: Map<String, Value>,
+}
+
+impl Problem {
+    /// Makes a refusal that says what is wrong.
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, body: Map::from_iter([("error".to_owned(), Value::String(error.into()))]) }
+    }
+
+    /// Adds what helps to do better.
+    pub(super) fn with(mut self, name: &str, value: Value) -> Self {
+        self.body.insert(name.to_owned(), value);
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(Value::Object(self.body))).into_response()
+    }
+}

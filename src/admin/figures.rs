@@ -1,0 +1,205 @@
+//! Everything that `/stats` and `/metrics` tell, asked once per request: two views of one value.
+
+use std::time::Duration;
+
+use super::Server;
+use crate::metrics::Snapshot;
+use crate::origin;
+use crate::outcome::{Outcome, Reason};
+use crate::store;
+
+/// The keys that a hash of 128 bits tells apart.
+const HASHES: f64 = (1_u128 << 127) as f64 * 2.0;
+
+/// What everybody had to say.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) requests: Snapshot,
+    pub(super) store: store::Figures,
+    pub(super) is_ready: bool,
+    pub(super) flights: usize,
+    pub(super) connections: usize,
+    pub(super) origin: origin::Figures,
+    pub(super) server: Server,
+    pub(super) log_dropped: u64,
+    /// What the configuration warns of.
+    pub(super) warnings: Vec<String>,
+    pub(super) uptime: Duration,
+}
+
+impl Figures {
+    /// Returns the answers that came from the origin: misses, passes and revalidations, those of collapsed requests too.
+    pub(super) fn origin_answers(&self) -> u64 {
+        let requests = self.requests.totals.requests_by_outcome();
+        [Outcome::Miss, Outcome::Pass, Outcome::Revalidated].iter().map(|outcome| requests.get(*outcome)).sum()
+    }
+
+    /// Returns what is worth a look: the configuration's warnings, and what the figures themselves show.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        let cookies = self.requests.totals.not_stored(Reason::SetCookie);
+        if cookies > 0 {
+            let remedy = Reason::SetCookie.remedy();
+            warnings.push(format!("{cookies} responses were not stored because they set a cookie. {remedy}"));
+        }
+        let personalised = self.requests.personalised.urls.len();
+        if personalised > 0 {
+            warnings.push(format!(
+                "The app answers {personalised} URLs differently from user to user without saying so: see `personalised` in \
+                 /stats. {}",
+                Reason::Personalised.remedy()
+            ));
+        }
+        if self.log_dropped > 0 {
+            warnings.push(format!(
+                "{} access log lines were dropped: what the log is written to is too slow, or full.",
+                self.log_dropped
+            ));
+        }
+        warnings
+    }
+
+    /// Returns the probability that the next new key has the hash of one of the keys held.
+    pub(super) fn collision_of_next_key(&self) -> f64 {
+        // 1 − (1 − 2⁻¹²⁸)ⁿ, in the form that keeps its digits.
+        -f64::exp_m1(self.store.keys as f64 * f64::ln_1p(-1.0 / HASHES))
+    }
+
+    /// Returns how many pairs of the keys held are expected to share a hash.
+    pub(super) fn colliding_pairs(&self) -> f64 {
+        let keys = self.store.keys as f64;
+        // n(n−1)/2 pairs, each with probability 2⁻¹²⁸. Clamped, as n − 1 is negative for an empty map.
+        keys * (keys - 1.0).max(0.0) / 2.0 / HASHES
+    }
+}
+
+/// Returns `part / whole`; `None` where there is no whole.
+pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::outcome::{Decision, End, Ending, Stored};
+    use crate::stored::Differing;
+
+    /// Figures of a process that has seen one of most things, with a route whose name has to be escaped.
+    pub(in super::super) fn busy() -> Figures {
+        let metrics = Arc::new(Metrics::new(vec!["/img/".into(), "/a\"b\\c\n{}".into()]));
+        let local = metrics.local();
+        let end =
+            |body_bytes, micros| End { ending: Ending::Complete, body_bytes, elapsed: Duration::from_micros(micros) };
+        let new = Decision::new;
+        for nth in 0..6 {
+            let hit = Decision { route: Some(0), ..new(Outcome::Hit, Reason::Fresh) };
+            local.record(&hit, &end(1000, 10 + nth));
+        }
+        let miss = Decision { fwd_status: Some(200), route: Some(1), ..new(Outcome::Miss, Reason::UriMiss) };
+        local.record(&Decision { stored: Stored::Begun, ..miss }, &end(1000, 20_000));
+        local.record(&Decision { stored: Stored::No(Reason::SetCookie), ..miss }, &end(500, 30_000));
+        local.record(&Decision { collapsed: true, ..miss }, &End { ending: Ending::ClientGone, ..end(500, 30_000) });
+        let stale = new(Outcome::Stale, Reason::WhileRevalidate);
+        local.record(&stale, &end(1000, 12));
+        local.record_refresh();
+        let revalidated = Decision { fwd_status: Some(304), ..new(Outcome::Revalidated, Reason::Expired) };
+        local.record(&revalidated, &end(1000, 9_000));
+        let pass = Decision { fwd_status: Some(200), ..new(Outcome::Pass, Reason::Method) };
+        local.record(&pass, &End { ending: Ending::Aborted(Reason::Incomplete), ..end(0, 5_000) });
+        local.record(&new(Outcome::Refused, Reason::BadRequest), &end(0, 3));
+        local.record(&new(Outcome::Failed, Reason::ConnectionRefused), &end(0, 700));
+        let differing = |cookie, authorization| Differing { cookie, authorization };
+        local.record_personalised("http://h/", differing(true, false));
+        local.record_personalised("http://h/account", differing(true, false));
+        local.record_personalised("http://h/account", differing(false, true));
+        Figures {
+            requests: metrics.snapshot(),
+            store: store::Figures {
+                capacity_bytes: 64 << 20,
+                alive_bytes: 3 << 20,
+                stored_bytes: 2 << 20,
+                keys: 1_000_000,
+                raw_bytes: 4 << 20,
+                held_bytes: 1 << 20,
+                evicted_by_size: 1,
+                evicted_by_age: 2,
+                evicted_by_purge: 3,
+                replaced: 4,
+                refused: 5,
+                collisions: 0,
+                ledger_records: 6,
+                ledger_sequence: 7,
+            },
+            is_ready: true,
+            flights: 8,
+            connections: 9,
+            origin: origin::Figures {
+                permits_in_use: 11,
+                permits_waiting: 12,
+                permits_refused: 13,
+                breaker: origin::State::Open,
+                breaker_opened: 14,
+                breaker_refused: 15,
+            },
+            server: Server {
+                accepted: 16,
+                accept_errors: 17,
+                panics: 18,
+                closed_in_head: 19,
+                closed_idle: 20,
+                closed_in_body: 21,
+            },
+            log_dropped: 10,
+            warnings: vec!["of the configuration".into()],
+            uptime: Duration::from_millis(12_345),
+        }
+    }
+
+    /// Figures of a process that has seen nothing.
+    pub(in super::super) fn idle() -> Figures {
+        Figures {
+            requests: Arc::new(Metrics::new(Vec::new())).snapshot(),
+            store: store::Figures::default(),
+            flights: 0,
+            connections: 0,
+            origin: origin::Figures::default(),
+            server: Server::default(),
+            log_dropped: 0,
+            warnings: Vec::new(),
+            ..busy()
+        }
+    }
+
+    #[test]
+    fn expected_collisions_keep_their_digits() {
+        let check = |keys: u64, next: f64, pairs: f64| {
+            let figures = Figures { store: store::Figures { keys, ..Default::default() }, ..idle() };
+            let close = |told: f64, exact: f64| (told - exact).abs() <= exact * 1e-12;
+            assert!(close(figures.collision_of_next_key(), next), "{keys}: {}", figures.collision_of_next_key());
+            assert!(close(figures.colliding_pairs(), pairs), "{keys}: {}", figures.colliding_pairs());
+        };
+        check(0, 0.0, 0.0);
+        check(1, 2.0_f64.powi(-128), 0.0);
+        check(2, 2.0_f64.powi(-127), 2.0_f64.powi(-128));
+        check(1 << 20, 2.0_f64.powi(-108), 2.0_f64.powi(-129) * 1_048_576.0 * 1_048_575.0);
+    }
+
+    #[test]
+    fn warnings_are_the_configurations_and_those_that_figures_show() {
+        let warnings = busy().warnings();
+        assert_eq!(warnings.len(), 4);
+        assert_eq!(warnings[0], "of the configuration");
+        assert!(warnings[1].starts_with("1 responses were not stored because they set a cookie. Set `set_cookie"));
+        assert!(warnings[2].starts_with("The app answers 2 URLs differently"));
+        assert!(warnings[3].starts_with("10 access log lines"));
+        assert!(idle().warnings().is_empty());
+    }
+
+    #[test]
+    fn a_ratio_of_nothing_is_none() {
+        assert_eq!((ratio(0, 0), ratio(0, 4), ratio(3, 4)), (None, Some(0.0), Some(0.75)));
+    }
+}

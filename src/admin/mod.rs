@@ -1,0 +1,164 @@
+//! The admin listener: `/live`, `/ready`, `/stats`, `/metrics`, `POST /purge`.
+//!
+//! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
+//! reaching it through a browser; every answer but `/metrics` is JSON, errors too. Deliberately absent: how a tier works
+//! inside, configuration files, the proxy.
+
+mod answer;
+mod figures;
+mod guard;
+mod prometheus;
+mod purge;
+pub mod stats;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::origin;
+use crate::store::Store;
+use answer::Problem;
+use figures::Figures;
+use stats::Stats;
+
+/// What exists, for whoever asks for something else.
+const ROUTES: [&str; 5] = ["GET /live", "GET /ready", "GET /stats", "GET /metrics", "POST /purge"];
+
+/// What the admin side keeps to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where it listens; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+/// A question that the admin side asks of the others.
+pub type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// What the admin side looks at, handed to it.
+#[derive(Clone)]
+pub struct Parts {
+    /// The store, for its figures and for purging.
+    pub store: Arc<Store>,
+    /// The figures.
+    pub metrics: Arc<Metrics>,
+    /// Whether requests are served: false while draining.
+    pub ready: Ask<bool>,
+    /// How many flights are under way.
+    pub flights: Ask<usize>,
+    /// How many client connections are open.
+    pub connections: Ask<usize>,
+    /// The figures of the origin's side.
+    pub origin: Ask<origin::Figures>,
+    /// What the server counts of itself.
+    pub server: Ask<Server>,
+    /// How many access log lines were dropped.
+    pub log_dropped: Ask<u64>,
+    /// What the configuration warns of, for `/stats`.
+    pub warnings: Vec<String>,
+}
+
+/// What the server counts of itself since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Times that accepting failed for want of descriptors or memory.
+    pub accept_errors: u64,
+    /// Handlers that panicked.
+    pub panics: u64,
+    /// Connections closed because a head did not become complete in time.
+    pub closed_in_head: u64,
+    /// Connections closed because they were silent between requests.
+    pub closed_idle: u64,
+    /// Connections closed because content did not move for too long.
+    pub closed_in_body: u64,
+}
+
+/// What the handlers share.
+struct Admin {
+    parts: Parts,
+    /// When the router was made, which counts as the start of the process. The runtime's clock: wall time may jump.
+    started: Instant,
+}
+
+/// Makes the admin side's router.
+pub fn router(parts: Parts) -> Router {
+    let admin = Arc::new(Admin { parts, started: Instant::now() });
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/stats", get(stats))
+        .route("/metrics", get(metrics))
+        .route("/purge", post(purge))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(admin)
+        .layer(axum::middleware::from_fn(guard::guard))
+}
+
+/// Says that the process runs: 200 for as long as it can answer at all.
+async fn live() -> Response {
+    Json(json!({ "live": true })).into_response()
+}
+
+/// Says whether requests should be sent here: 503 while draining.
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let ready = (admin.parts.ready)();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready }))).into_response()
+}
+
+async fn stats(State(admin): State<Arc<Admin>>) -> Json<Stats> {
+    Json(Stats::from(&admin.figures()))
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    let text = prometheus::text(admin.figures())
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))?;
+    Ok(([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
+}
+
+async fn purge(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
+    let purge = purge::read(request).await?;
+    Ok(Json(purge.apply(|selector, kind| admin.parts.store.purge(selector, kind))).into_response())
+}
+
+async fn not_found(request: axum::extract::Request) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {} here", request.uri().path()))
+        .with("available", json!(ROUTES))
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path"))
+        .with("available", json!(ROUTES))
+}
+
+impl Admin {
+    /// Asks everybody for their figures.
+    fn figures(&self) -> Figures {
+        let parts = &self.parts;
+        Figures {
+            requests: parts.metrics.snapshot(),
+            store: parts.store.figures(),
+            is_ready: (parts.ready)(),
+            flights: (parts.flights)(),
+            connections: (parts.connections)(),
+            origin: (parts.origin)(),
+            server: (parts.server)(),
+            log_dropped: (parts.log_dropped)(),
+            warnings: parts.warnings.clone(),
+            uptime: self.started.elapsed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

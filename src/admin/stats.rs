@@ -1,0 +1,517 @@
+//! `/stats`: the figures of the process since its start, as one JSON object.
+//!
+//! Counters count responses that have ended. A ratio whose denominator is zero is null, and so is a quantile of nothing.
+//! Maps by reason hold the reasons that have occurred; the tokens are those of [`crate::outcome`].
+//!
+//! | field | unit | meaning |
+//! |---|---|---|
+//! | `version` | text | the version of Larder |
+//! | `uptime_seconds` | seconds | since the start |
+//! | `ready` | bool | whether requests are served; false while draining |
+//! | `connections` | connections | client connections open now |
+//! | `fills_in_flight` | fills | origin requests for a key under way now, each with all who wait for it |
+//! | `requests.total` | requests | all that have ended |
+//! | `requests.by_outcome.*` | requests | by outcome: `hit`, `stale`, `revalidated`, `miss`, `pass`, `refused`, `failed`; they add up to `requests.total` |
+//! | `requests.by_reason.*` | requests | by reason, whatever the outcome; they add up to `requests.total` |
+//! | `requests.collapsed` | requests | those that waited for another's origin request, whatever came of it |
+//! | `ratios.cache_hit` | 0 to 1 | cache hit ratio: `requests.by_outcome.hit / requests.total`. Stale and revalidated answers are no hits |
+//! | `ratios.cache_hit_bytes` | 0 to 1 | the same in bytes: `bytes.by_outcome.hit / bytes.total` |
+//! | `ratios.stale` | 0 to 1 | `requests.by_outcome.stale / requests.total` |
+//! | `ratios.revalidated` | 0 to 1 | `requests.by_outcome.revalidated / requests.total` |
+//! | `ratios.served` | 0 to 1 | served ratio: (hits + answers fetched from the origin) / `requests.total`; fetched are `miss`, `pass` and `revalidated`. What is missing to 1 was stale, refused or failed |
+//! | `origin.requests` | requests | requests for which the origin was asked, whether it answered or failed |
+//! | `origin.refreshes` | requests | origin requests in the background, on top of `origin.requests` |
+//! | `origin.saved` | requests | requests answered without an origin request of their own: hits + stale answers given without asking + collapsed, each once |
+//! | `origin.saved_ratio` | 0 to 1 | `origin.saved / requests.total` |
+//! | `origin.permits_in_use` | requests | at the origin now; at most `origin.connections_max` of the configuration |
+//! | `origin.permits_waiting` | requests | waiting now for their turn at the origin |
+//! | `origin.permits_refused` | requests | turned away because the queue for the origin was full or the wait too long |
+//! | `origin.breaker` | text | `closed`; `open`: requests to the origin fail at once; `half-open`: one request sees whether it is back |
+//! | `origin.breaker_opened` | times | that the breaker has opened; a probe that failed counts too |
+//! | `origin.breaker_refused` | requests | that found it open |
+//! | `storing.begun` | responses | those that began to be stored |
+//! | `storing.not_stored.*` | responses | those that were not stored, by reason |
+//! | `endings.complete` | responses | handed to their connection whole |
+//! | `endings.client_gone` | responses | whose client went away first |
+//! | `endings.aborted.*` | responses | whose body failed on the way, by reason |
+//! | `bytes.total` | bytes | body bytes handed to connections |
+//! | `bytes.by_outcome.*` | bytes | the same by outcome; they add up to `bytes.total` |
+//! | `store.entries` | keys | keys with something stored; a key holds at most `variants_max` variants |
+//! | `store.raw_bytes` | bytes | bodies stored, as the origin sent them |
+//! | `store.compressed_bytes` | bytes | the same bodies as they are held, compressed where that is smaller, with their renditions |
+//! | `store.evicted.size` | entries | left for want of room |
+//! | `store.evicted.age` | entries | left past their keep time |
+//! | `store.evicted.purge` | entries | left because they were purged |
+//! | `store.replaced` | entries | replaced by a newer response |
+//! | `store.refused` | bodies | not stored because the budget was spent |
+//! | `store.purges` | records | the ledger's number: purges and invalidations since the start |
+//! | `store.purge_records` | records | those that are still kept |
+//! | `memory.capacity_bytes` | bytes | the most that may be held |
+//! | `memory.alive_bytes` | bytes | held now: stored, being filled, or pinned by readers |
+//! | `memory.stored_bytes` | bytes | of these, what the map holds, as weighed |
+//! | `hash_collisions.seen` | lookups | those whose hash found another's key: misses, never another's page |
+//! | `hash_collisions.expected_next_key` | probability | that the next new key collides: `-expm1(n * ln1p(-2^-128))`, n = `store.entries` |
+//! | `hash_collisions.expected_pairs` | pairs | expected among all keys: `n * (n - 1) / 2^129` |
+//! | `latency.hits.*` | | from the request's head to the response's end, of hits and of stale answers that did not wait |
+//! | `latency.misses.*` | | of misses, revalidations, and stale answers after the origin failed |
+//! | `latency.passes.*` | | of requests passed by, uploads and open-ended streams among them |
+//! | `latency.errors.*` | | of requests refused or failed |
+//! | `latency.hits.count` | requests | how many were timed; likewise below |
+//! | `latency.hits.p50_us` | microseconds | the latency that half of them stay at or under; exact to 1 %, from 1 to 600,000,000 |
+//! | `latency.hits.p90_us` | microseconds | the same for 90 % |
+//! | `latency.hits.p99_us` | microseconds | the same for 99 % |
+//! | `latency.hits.p999_us` | microseconds | the same for 99.9 % |
+//! | `latency.hits.max_us` | microseconds | the longest |
+//! | `routes[].name` | text | the route's name; `(none)`, the last, is for requests that no route matched |
+//! | `routes[].requests` | requests | of this route |
+//! | `routes[].by_outcome.*` | requests | the same by outcome |
+//! | `routes[].bytes` | bytes | body bytes handed to connections |
+//! | `routes[].cache_hit_ratio` | 0 to 1 | hits / requests of this route |
+//! | `routes[].hits.*` | | latency as in `latency.hits`, exact to 10 % |
+//! | `routes[].misses.*` | | latency as in `latency.misses`, exact to 10 % |
+//! | `personalised.found` | bodies | stored bodies that turned out to be one user's although nothing in the response says so; their URLs: |
+//! | `personalised.urls[].url` | text | the last found first, at most 100; the first 1,024 bytes of each |
+//! | `personalised.urls[].times` | bodies | how often it was found |
+//! | `personalised.urls[].differed[]` | text | in which request fields the users differed: `Cookie`, `Authorization` |
+//! | `personalised.urls[].fix` | text | what to change |
+//! | `server.accepted` | connections | accepted |
+//! | `server.accept_errors` | times | that accepting failed for want of descriptors or memory |
+//! | `server.panics` | handlers | that panicked; the process went on |
+//! | `server.closed_in_head` | connections | closed because a head did not become complete within `head_timeout` |
+//! | `server.closed_idle` | connections | closed because they were silent between requests for `idle_timeout` |
+//! | `server.closed_in_body` | connections | closed because content did not move for `body_idle_timeout` |
+//! | `access_log.dropped_lines` | lines | lines that found the queue full or could not be written |
+//! | `warnings[]` | text | what is worth a look, each with what to change |
+
+mod gather;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The version of Larder.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_seconds: f64,
+    /// Whether requests are served; false while draining.
+    pub ready: bool,
+    /// Client connections open now.
+    pub connections: u64,
+    /// Fills under way now.
+    pub fills_in_flight: u64,
+    /// Requests that have ended.
+    pub requests: Requests,
+    /// What the counts amount to.
+    pub ratios: Ratios,
+    /// What the origin was asked, and what it was spared.
+    pub origin: Origin,
+    /// What became of responses that could be stored.
+    pub storing: Storing,
+    /// How responses ended.
+    pub endings: Endings,
+    /// Body bytes handed to connections.
+    pub bytes: Bytes,
+    /// What is stored.
+    pub store: Stored,
+    /// What memory is used for.
+    pub memory: Memory,
+    /// How often two keys share a hash.
+    pub hash_collisions: HashCollisions,
+    /// How long requests took.
+    pub latency: LatencyByClass,
+    /// Figures per route, in the order of the configuration; the last is for requests without one.
+    pub routes: Vec<RouteStats>,
+    /// What was found to differ by user.
+    pub personalised: Personalised,
+    /// The server.
+    pub server: Server,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// What is worth a look.
+    pub warnings: Vec<String>,
+}
+
+/// Requests that have ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Requests {
+    /// All of them.
+    pub total: u64,
+    /// By outcome, every outcome listed.
+    pub by_outcome: BTreeMap<String, u64>,
+    /// By reason, those that have occurred.
+    pub by_reason: BTreeMap<String, u64>,
+    /// Those that waited for another's origin request.
+    pub collapsed: u64,
+}
+
+/// What the counts amount to: shares from 0 to 1, `None` where nothing was counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ratios {
+    /// Hits / requests.
+    pub cache_hit: Option<f64>,
+    /// Bytes of hits / bytes.
+    pub cache_hit_bytes: Option<f64>,
+    /// Stale answers / requests.
+    pub stale: Option<f64>,
+    /// Revalidated answers / requests.
+    pub revalidated: Option<f64>,
+    /// (Hits + answers fetched from the origin) / requests.
+    pub served: Option<f64>,
+}
+
+/// What the origin was asked, and what it was spared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Requests for which the origin was asked.
+    pub requests: u64,
+    /// Origin requests in the background, on top of these.
+    pub refreshes: u64,
+    /// Requests answered without an origin request of their own.
+    pub saved: u64,
+    /// Those / all requests; `None` without requests.
+    pub saved_ratio: Option<f64>,
+    /// Requests at the origin now.
+    pub permits_in_use: u64,
+    /// Requests that wait for their turn there now.
+    pub permits_waiting: u64,
+    /// Requests turned away because the wait was too long, or the queue.
+    pub permits_refused: u64,
+    /// How far the breaker is.
+    pub breaker: String,
+    /// How often it has opened.
+    pub breaker_opened: u64,
+    /// Requests that found it open.
+    pub breaker_refused: u64,
+}
+
+/// What the server counts of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Times that accepting failed for want of descriptors or memory.
+    pub accept_errors: u64,
+    /// Handlers that panicked.
+    pub panics: u64,
+    /// Connections closed because a head did not become complete in time.
+    pub closed_in_head: u64,
+    /// Connections closed because they were silent between requests.
+    pub closed_idle: u64,
+    /// Connections closed because content did not move for too long.
+    pub closed_in_body: u64,
+}
+
+/// What became of responses that could be stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Storing {
+    /// Responses that began to be stored.
+    pub begun: u64,
+    /// Responses that were not stored, by reason, those that have occurred.
+    pub not_stored: BTreeMap<String, u64>,
+}
+
+/// How responses ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endings {
+    /// Handed to their connection whole.
+    pub complete: u64,
+    /// The client went away first.
+    pub client_gone: u64,
+    /// The body failed on the way, by reason, those that have occurred.
+    pub aborted: BTreeMap<String, u64>,
+}
+
+/// Body bytes handed to connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// All of them.
+    pub total: u64,
+    /// By outcome, every outcome listed.
+    pub by_outcome: BTreeMap<String, u64>,
+}
+
+/// What is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Keys with something stored.
+    pub entries: u64,
+    /// Bytes of bodies as the origin sent them.
+    pub raw_bytes: u64,
+    /// Bytes of the same bodies as they are held.
+    pub compressed_bytes: u64,
+    /// Entries that left, by cause.
+    pub evicted: Evicted,
+    /// Entries replaced by a newer response.
+    pub replaced: u64,
+    /// Bodies that were not stored because the budget was spent.
+    pub refused: u64,
+    /// Purges and invalidations since the start: the ledger's number.
+    pub purges: u64,
+    /// Records of them that are still kept.
+    pub purge_records: u64,
+}
+
+/// Entries that left, by cause.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evicted {
+    /// For want of room.
+    pub size: u64,
+    /// Past their keep time.
+    pub age: u64,
+    /// Purged.
+    pub purge: u64,
+}
+
+/// What memory is used for, in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The most that may be held.
+    pub capacity_bytes: u64,
+    /// Held now: stored, being filled, or pinned by readers.
+    pub alive_bytes: u64,
+    /// What the map holds, as weighed.
+    pub stored_bytes: u64,
+}
+
+/// How often two keys share a hash of 128 bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HashCollisions {
+    /// Lookups whose hash found another's key.
+    pub seen: u64,
+    /// The probability that the next new key collides: −expm1(n·ln1p(−2⁻¹²⁸)).
+    pub expected_next_key: f64,
+    /// Pairs expected to collide among the n keys held: n(n−1)/2¹²⁹.
+    pub expected_pairs: f64,
+}
+
+/// Latencies by class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatencyByClass {
+    /// Hits, and stale answers that did not wait.
+    pub hits: Quantiles,
+    /// Misses, revalidations, and stale answers after the origin failed.
+    pub misses: Quantiles,
+    /// Requests passed by.
+    pub passes: Quantiles,
+    /// Requests refused or failed.
+    pub errors: Quantiles,
+}
+
+/// Quantiles of a latency in microseconds; `None` where nothing was timed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// How many were timed.
+    pub count: u64,
+    /// The latency that half of them stay at or under.
+    pub p50_us: Option<u64>,
+    /// The same for 90 %.
+    pub p90_us: Option<u64>,
+    /// The same for 99 %.
+    pub p99_us: Option<u64>,
+    /// The same for 99.9 %.
+    pub p999_us: Option<u64>,
+    /// The longest.
+    pub max_us: Option<u64>,
+}
+
+/// The figures of one route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteStats {
+    /// Its name, distinct from all others.
+    pub name: String,
+    /// Its requests.
+    pub requests: u64,
+    /// Its requests by outcome, every outcome listed.
+    pub by_outcome: BTreeMap<String, u64>,
+    /// Body bytes handed to connections.
+    pub bytes: u64,
+    /// Its hits / its requests; `None` without requests.
+    pub cache_hit_ratio: Option<f64>,
+    /// Latency as in [`LatencyByClass::hits`], exact to 10 %.
+    pub hits: Quantiles,
+    /// Latency as in [`LatencyByClass::misses`], exact to 10 %.
+    pub misses: Quantiles,
+}
+
+/// What was found to differ by user although nothing in the response says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Personalised {
+    /// How often a stored body turned out to be one user's.
+    pub found: u64,
+    /// The URLs, the last found first.
+    pub urls: Vec<PersonalisedUrl>,
+}
+
+/// A URL whose responses were found to differ by user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PersonalisedUrl {
+    /// The canonical URL, or its beginning.
+    pub url: String,
+    /// How often it was found.
+    pub times: u64,
+    /// In which request fields the users differed.
+    pub differed: Vec<String>,
+    /// What to change.
+    pub fix: String,
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccessLog {
+    /// Lines that found the queue full or could not be written.
+    pub dropped_lines: u64,
+}
+
+/// Stats of a process that has seen one of most things, for tests of what shows them.
+#[cfg(test)]
+pub(crate) fn sample() -> Stats {
+    Stats::from(&super::figures::tests::busy())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::super::figures::tests::{busy, idle};
+    use super::*;
+
+    /// Maps whose keys are tokens: the table has one row for all of them.
+    const MAPS: [&str; 6] = [
+        "requests.by_outcome",
+        "requests.by_reason",
+        "storing.not_stored",
+        "endings.aborted",
+        "bytes.by_outcome",
+        "routes[].by_outcome",
+    ];
+
+    /// Places where quantiles stand: the table explains their fields once.
+    const QUANTILES: [&str; 6] =
+        ["latency.hits", "latency.misses", "latency.passes", "latency.errors", "routes[].hits", "routes[].misses"];
+
+    fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            _ if MAPS.contains(&path) => {
+                found.insert(format!("{path}.*"));
+            }
+            Value::Object(fields) => {
+                if QUANTILES.contains(&path) {
+                    found.insert(format!("{path}.*"));
+                    if path != "latency.hits" {
+                        return;
+                    }
+                }
+                let under = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                fields.iter().for_each(|(name, value)| leaves(value, &under(name), found));
+            }
+            Value::Array(members) => members.iter().for_each(|value| leaves(value, &format!("{path}[]"), found)),
+            _ => {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_every_field_and_no_other() {
+        let mut fields = BTreeSet::new();
+        leaves(&serde_json::to_value(Stats::from(&busy())).unwrap(), "", &mut fields);
+        let rows: Vec<&str> = include_str!("stats.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | `")?.split('`').next())
+            .collect();
+        assert_eq!(rows.iter().map(|row| (*row).to_owned()).collect::<BTreeSet<_>>(), fields);
+        assert_eq!(rows.len(), fields.len());
+    }
+
+    #[test]
+    fn figures_of_a_busy_process() {
+        let stats = serde_json::to_value(Stats::from(&busy())).unwrap();
+        let check = |pointer: &str, value: Value| assert_eq!(stats.pointer(pointer), Some(&value), "{pointer}");
+        check("/version", json!(env!("CARGO_PKG_VERSION")));
+        check("/uptime_seconds", json!(12.345));
+        check("/connections", json!(9));
+        check("/fills_in_flight", json!(8));
+        check("/requests/total", json!(14));
+        check(
+            "/requests/by_outcome",
+            json!({"hit": 6, "stale": 1, "revalidated": 1, "miss": 3, "pass": 1, "refused": 1, "failed": 1}),
+        );
+        check("/requests/by_reason/uri-miss", json!(3));
+        check("/requests/collapsed", json!(1));
+        check("/ratios/cache_hit", json!(6.0 / 14.0));
+        check("/ratios/cache_hit_bytes", json!(6000.0 / 10_000.0));
+        check("/ratios/stale", json!(1.0 / 14.0));
+        check("/ratios/revalidated", json!(1.0 / 14.0));
+        check("/ratios/served", json!(11.0 / 14.0));
+        check("/origin/requests", json!(5));
+        check("/origin/refreshes", json!(1));
+        check("/origin/saved", json!(8));
+        check("/origin/saved_ratio", json!(8.0 / 14.0));
+        check("/origin/permits_waiting", json!(12));
+        check("/origin/breaker", json!("open"));
+        check("/origin/breaker_opened", json!(14));
+        check("/server/panics", json!(18));
+        check("/storing", json!({"begun": 1, "not_stored": {"set-cookie": 1}}));
+        check("/endings", json!({"complete": 12, "client_gone": 1, "aborted": {"incomplete": 1}}));
+        check("/bytes/total", json!(10_000));
+        check("/store/entries", json!(1_000_000));
+        check("/store/raw_bytes", json!(4 << 20));
+        check("/store/compressed_bytes", json!(1 << 20));
+        check("/store/evicted", json!({"size": 1, "age": 2, "purge": 3}));
+        check("/memory", json!({"capacity_bytes": 64 << 20, "alive_bytes": 3 << 20, "stored_bytes": 2 << 20}));
+        check("/hash_collisions/seen", json!(0));
+        check(
+            "/latency/hits",
+            json!({"count": 7, "p50_us": 12, "p90_us": 15, "p99_us": 15, "p999_us": 15, "max_us": 15}),
+        );
+        check("/latency/misses/count", json!(4));
+        check("/latency/passes/count", json!(1));
+        check("/latency/errors/count", json!(2));
+        check("/routes/0/name", json!("/img/"));
+        check("/routes/0/cache_hit_ratio", json!(1.0));
+        check("/routes/0/misses/p50_us", Value::Null);
+        check("/routes/1/requests", json!(3));
+        check("/routes/2/name", json!("(none)"));
+        check("/personalised/found", json!(3));
+        check("/personalised/urls/0/url", json!("http://h/account"));
+        check("/personalised/urls/0/differed", json!(["Cookie", "Authorization"]));
+        check("/personalised/urls/1/times", json!(1));
+        check(
+            "/personalised/urls/1/fix",
+            json!(
+                "Send `Vary: Cookie` or `Cache-Control: private`, or name the cookie that decides in `key.cookies` on a route."
+            ),
+        );
+        check("/access_log/dropped_lines", json!(10));
+    }
+
+    #[test]
+    fn what_nothing_was_counted_of_is_null() {
+        let stats = Stats::from(&idle());
+        let Ratios { cache_hit, cache_hit_bytes, stale, revalidated, served } = stats.ratios;
+        assert_eq!([cache_hit, cache_hit_bytes, stale, revalidated, served], [None; 5]);
+        assert_eq!(stats.origin.saved_ratio, None);
+        assert_eq!(stats.latency.hits, Quantiles::default());
+        assert_eq!(stats.routes.len(), 1);
+        assert_eq!(stats.routes[0].cache_hit_ratio, None);
+        assert_eq!((stats.hash_collisions.expected_next_key, stats.hash_collisions.expected_pairs), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for figures in [busy(), idle()] {
+            let stats = Stats::from(&figures);
+            let mut read: Stats = serde_json::from_str(&serde_json::to_string(&stats).unwrap()).unwrap();
+            // The reader rounds the last digit of some very small numbers.
+            let (told, exact) = (&mut read.hash_collisions, &stats.hash_collisions);
+            assert!((told.expected_next_key - exact.expected_next_key).abs() <= exact.expected_next_key * 1e-12);
+            told.expected_next_key = exact.expected_next_key;
+            assert_eq!(read, stats);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The router as a whole, over a real store and real figures.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+use crate::clock::{Clock, Timestamp};
+use crate::outcome::{Decision, End, Ending, Outcome, Reason};
+use crate::store;
+
+/// A router, and what its answers depend on.
+struct Bench {
+    router: Router,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+}
+
+fn bench() -> Bench {
+    let config = store::Config {
+        capacity: 16 << 20,
+        variants_max: 4,
+        tags_max: 16,
+        ledger_max: 1_000,
+        keep: Duration::from_secs(60),
+        soft_max: Duration::from_secs(60),
+    };
+    let store = Arc::new(Store::new(config, Clock::stepped(Timestamp::from_secs(1_000_000))));
+    let metrics = Arc::new(Metrics::new(vec!["/a/".into()]));
+    let ready = Arc::new(AtomicBool::new(true));
+    let is_ready = Arc::clone(&ready);
+    let router = router(Parts {
+        store: Arc::clone(&store),
+        metrics: Arc::clone(&metrics),
+        ready: Arc::new(move || is_ready.load(Ordering::SeqCst)),
+        flights: Arc::new(|| 2),
+        connections: Arc::new(|| 3),
+        origin: Arc::new(Default::default),
+        server: Arc::new(Default::default),
+        log_dropped: Arc::new(|| 0),
+        warnings: vec!["look at this".into()],
+    });
+    Bench { router, store, metrics, ready }
+}
+
+impl Bench {
+    /// Sends a request to `Host: localhost` unless `fields` name another, and returns status, fields and content.
+    async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> (u16, HeaderMap, String) {
+        let mut request = Request::builder().method(method).uri(path);
+        if !fields.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "localhost:9000");
+        }
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        (head.status.as_u16(), head.headers, String::from_utf8(bytes.into()).unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let (status, headers, body) = self.send("GET", path, &[], "").await;
+        assert_eq!(headers["content-type"], "application/json", "{path}");
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    async fn purge(&self, body: &str) -> (u16, Value) {
+        let (status, _, body) = self.send("POST", "/purge", &[("content-type", "application/json")], body).await;
+        (status, serde_json::from_str(&body).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn live_always_and_ready_until_it_drains() {
+    let bench = bench();
+    assert_eq!(bench.get("/ready").await, (200, json!({ "ready": true })));
+    bench.ready.store(false, Ordering::SeqCst);
+    assert_eq!(bench.get("/ready").await, (503, json!({ "ready": false })));
+    assert_eq!(bench.get("/live").await, (200, json!({ "live": true })));
+    assert_eq!(bench.send("HEAD", "/live", &[], "").await.0, 200);
+}
+
+#[tokio::test]
+async fn stats_and_metrics_agree() {
+    let bench = bench();
+    let end = End { ending: Ending::Complete, body_bytes: 10, elapsed: Duration::from_micros(10) };
+    bench.metrics.local().record(&Decision::new(Outcome::Hit, Reason::Fresh), &end);
+    let (status, stats) = bench.get("/stats").await;
+    assert_eq!(status, 200);
+    let stats: Stats = serde_json::from_value(stats).unwrap();
+    assert_eq!((stats.requests.total, stats.connections, stats.fills_in_flight), (1, 3, 2));
+    assert_eq!(stats.memory.capacity_bytes, 16 << 20);
+    assert_eq!(stats.warnings, ["look at this"]);
+    let (status, headers, text) = bench.send("GET", "/metrics", &[], "").await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, prometheus::CONTENT_TYPE));
+    assert!(text.contains("larder_requests_total{outcome=\"hit\",reason=\"fresh\"} 1\n"));
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_purge_reaches_the_ledger() {
+    let bench = bench();
+    let before = bench.store.sequence();
+    let (status, answer) =
+        bench.purge(r#"{"urls": ["http://a.example/x", "http://a.example/y"], "kind": "soft"}"#).await;
+    assert_eq!((status, &answer["purged"]), (200, &json!(2)));
+    assert!(bench.store.sequence() > before);
+    assert_eq!(answer["sequence"], json!(bench.store.sequence()));
+    let same_origin = [("content-type", "application/json"), ("origin", "http://localhost:9000")];
+    assert_eq!(bench.send("POST", "/purge", &same_origin, r#"{"url": "http://a.example/"}"#).await.0, 200);
+}
+
+#[tokio::test]
+async fn what_is_refused_changes_nothing() {
+    const GOOD: &str = r#"{"url": "http://a.example/"}"#;
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    let bench = bench();
+    let before = bench.store.sequence();
+    let long = format!(r#"{{"url": "http://a.example/{}"}}"#, "a".repeat(64 << 10));
+    for (fields, body, status) in [
+        (&[][..], GOOD, 415),
+        (&[("content-type", "text/plain")][..], GOOD, 415),
+        (&[JSON][..], "{", 400),
+        (&[JSON][..], r#"{"urls": ["http://a.example/", "nonsense"]}"#, 400),
+        (&[JSON][..], r#"{"url": "http://a.example/", "tag": "a"}"#, 400),
+        (&[JSON][..], &long, 413),
+        (&[JSON, ("origin", "http://evil.example")][..], GOOD, 403),
+        (&[JSON, ("origin", "null")][..], GOOD, 403),
+        (&[JSON, ("sec-fetch-site", "cross-site")][..], GOOD, 403),
+        (&[JSON, ("host", "evil.example")][..], GOOD, 421),
+        (&[JSON, ("host", "evil.example"), ("origin", "http://evil.example")][..], GOOD, 421),
+    ] {
+        let (told, headers, answer) = bench.send("POST", "/purge", fields, body).await;
+        assert_eq!(told, status, "{fields:?} {body:.60}: {answer}");
+        assert_eq!(headers["content-type"], "application/json");
+        assert!(serde_json::from_str::<Value>(&answer).unwrap()["error"].is_string());
+    }
+    assert_eq!(bench.store.sequence(), before);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_with_what_does() {
+    let bench = bench();
+    for path in ["/", "/stat", "/stats/", "/../stats", "/%2e%2e/stats", "//stats"] {
+        let (status, answer) = bench.get(path).await;
+        assert_eq!((status, &answer["available"]), (404, &json!(ROUTES)), "{path}");
+    }
+    let (status, headers, answer) = bench.send("GET", "/purge", &[], "").await;
+    assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "POST"));
+    assert!(answer.contains("GET is not for this path"));
+    assert_eq!(bench.send("DELETE", "/stats", &[], "").await.0, 405);
+}
+
+#[tokio::test]
+async fn a_question_that_panics_is_a_500() {
+    let parts = Parts {
+        store: bench().store,
+        metrics: Arc::new(Metrics::new(Vec::new())),
+        ready: Arc::new(|| true),
+        flights: Arc::new(|| panic!("on purpose")),
+        connections: Arc::new(|| 0),
+        origin: Arc::new(Default::default),
+        server: Arc::new(Default::default),
+        log_dropped: Arc::new(|| 0),
+        warnings: Vec::new(),
+    };
+    let bench = Bench { router: router(parts), ..bench() };
+    assert_eq!(bench.get("/stats").await.0, 500);
+    assert_eq!(bench.get("/live").await.0, 200);
+}

@@ -1,0 +1,313 @@
+//! What a connection is doing, in a form that the sweep can read at any time.
+//!
+//! The connection writes down what it sees (a read, a write, a request that begins or ends) in plain atomics; the sweep
+//! asks [`Activity::stage`] who is being waited for, and with which progress mark. Nothing here reads a clock, so a
+//! request pays a few loads and stores. All writes come from the connection's own core: no read-modify-write is needed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Protocol {
+    /// Not known yet: the first bytes are still awaited.
+    Unknown,
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// Whatever follows an upgrade.
+    Tunnel,
+    /// Nothing more: our side is shut down and the client's close is awaited.
+    Lingering,
+}
+
+/// Who is being waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The client has to finish a request's head (or an HTTP/2 preface).
+    Head,
+    /// Nobody: the connection is silent between requests.
+    Idle,
+    /// The client has to read a response.
+    Reading,
+    /// The client has to send the content of its request.
+    Sending,
+    /// Larder or the origin: not the client's fault.
+    Ours,
+    /// The client has to close a connection that is done.
+    Lingering,
+}
+
+/// How long each stage may last without progress.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For a complete head, from its first byte; for a fresh connection from its acceptance.
+    pub(super) head: Duration,
+    /// For silence between requests.
+    pub(super) idle: Duration,
+    /// For silence inside a body, in either direction.
+    pub(super) body: Duration,
+}
+
+/// How long a client may take to close a connection that is done. It is only there so that the last response is not lost
+/// to a reset, and two seconds are many round trips.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+impl Limits {
+    /// Returns how long `stage` may last without progress; `None`: for ever.
+    pub(super) fn of(&self, stage: Stage) -> Option<Duration> {
+        match stage {
+            Stage::Head => Some(self.head),
+            Stage::Idle => Some(self.idle),
+            Stage::Reading | Stage::Sending => Some(self.body),
+            Stage::Ours => None,
+            Stage::Lingering => Some(LINGER),
+        }
+    }
+}
+
+/// What has been seen on one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    protocol: AtomicU8,
+    /// Reads and writes of the socket that moved bytes.
+    reads: AtomicU32,
+    writes: AtomicU32,
+    /// Requests that were handed to the service, and those whose response has not ended.
+    begun: AtomicU32,
+    running: AtomicU32,
+    /// Whether bytes have come that no request has claimed: on HTTP/1 with nothing running, a partial head.
+    unclaimed: AtomicBool,
+    /// Whether hyper wanted bytes and there were none, in its last turn.
+    starved: AtomicBool,
+    /// Whether the socket took no more bytes when last asked.
+    blocked: AtomicBool,
+    /// HTTP/2 responses whose last frame waits for the client's window.
+    windowless: AtomicU32,
+    /// HTTP/2 requests whose content is awaited; counted by whoever reads it (`proxy::upload`).
+    awaited: Arc<AtomicU32>,
+    /// Whether the last request was one of HTTP/1.0.
+    http10: AtomicBool,
+}
+
+/// Adds to a counter that only one core writes.
+fn add(counter: &AtomicU32, n: u32) {
+    counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
+}
+
+impl Activity {
+    /// Makes the record of a connection that was just accepted.
+    pub(super) fn new() -> Self {
+        Self {
+            protocol: AtomicU8::new(Protocol::Unknown as u8),
+            reads: AtomicU32::new(0),
+            writes: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            running: AtomicU32::new(0),
+            unclaimed: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            windowless: AtomicU32::new(0),
+            awaited: Arc::default(),
+            http10: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes which protocol is spoken from now on.
+    pub(super) fn speaks(&self, protocol: Protocol) {
+        self.protocol.store(protocol as u8, Relaxed);
+    }
+
+    /// Returns which protocol is spoken.
+    pub(super) fn protocol(&self) -> Protocol {
+        const ALL: [Protocol; 5] =
+            [Protocol::Unknown, Protocol::Http1, Protocol::Http2, Protocol::Tunnel, Protocol::Lingering];
+        ALL[usize::from(self.protocol.load(Relaxed)).min(ALL.len() - 1)]
+    }
+
+    /// Notes that hyper is about to be polled.
+    pub(super) fn turn(&self) {
+        self.starved.store(false, Relaxed);
+    }
+
+    /// Notes bytes that came.
+    pub(super) fn read(&self) {
+        add(&self.reads, 1);
+        self.unclaimed.store(true, Relaxed);
+    }
+
+    /// Notes that bytes were wanted and there were none.
+    pub(super) fn starve(&self) {
+        self.starved.store(true, Relaxed);
+    }
+
+    /// Tells whether hyper itself waits for bytes, and so for the client's close.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved.load(Relaxed)
+    }
+
+    /// Notes bytes that the socket took.
+    pub(super) fn wrote(&self) {
+        add(&self.writes, 1);
+        self.blocked.store(false, Relaxed);
+    }
+
+    /// Notes that the socket took no more bytes.
+    pub(super) fn block(&self) {
+        self.blocked.store(true, Relaxed);
+    }
+
+    /// Tells whether the socket took no more bytes when last asked.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Relaxed)
+    }
+
+    /// Notes a request whose head is complete.
+    pub(super) fn begin(&self, http10: bool) {
+        add(&self.begun, 1);
+        add(&self.running, 1);
+        self.unclaimed.store(false, Relaxed);
+        self.http10.store(http10, Relaxed);
+    }
+
+    /// Notes that a response has ended. What came meanwhile was its request's content if it had any, else the next head.
+    pub(super) fn end(&self, had_content: bool) {
+        add(&self.running, u32::MAX);
+        if had_content {
+            self.unclaimed.store(false, Relaxed);
+        }
+    }
+
+    /// Notes that a response begins, or ceases, to wait for the client's window.
+    pub(super) fn windowless(&self, waits: bool) {
+        add(&self.windowless, if waits { 1 } else { u32::MAX });
+    }
+
+    /// Returns how many responses have not ended.
+    pub(super) fn running(&self) -> u32 {
+        self.running.load(Relaxed)
+    }
+
+    /// Returns how many responses have ended, since the connection began.
+    pub(super) fn ended(&self) -> u32 {
+        self.begun.load(Relaxed).wrapping_sub(self.running())
+    }
+
+    /// Tells whether the last request was one of HTTP/1.0, whose bodies may be ended by closing alone.
+    pub(super) fn is_http10(&self) -> bool {
+        self.http10.load(Relaxed)
+    }
+
+    /// Returns the counter of requests whose content is awaited.
+    pub(super) fn awaited(&self) -> &Arc<AtomicU32> {
+        &self.awaited
+    }
+
+    /// Says who is being waited for, and a mark that changes whenever there is progress.
+    pub(super) fn stage(&self) -> (Stage, u32) {
+        let (reads, writes) = (self.reads.load(Relaxed), self.writes.load(Relaxed));
+        let protocol = self.protocol();
+        if self.blocked.load(Relaxed) && protocol != Protocol::Lingering {
+            return (Stage::Reading, writes);
+        }
+        let silent = (Stage::Idle, reads.wrapping_add(writes));
+        match protocol {
+            // A head's bytes are no progress: a client that sends one a second would otherwise stay for ever.
+            Protocol::Unknown => (Stage::Head, 0),
+            Protocol::Http1 if self.running() == 0 => match self.unclaimed.load(Relaxed) {
+                true => (Stage::Head, self.begun.load(Relaxed)),
+                false => silent,
+            },
+            Protocol::Http1 if self.is_starved() => (Stage::Sending, reads),
+            Protocol::Http2 if self.running() == 0 => silent,
+            Protocol::Http2 if self.windowless.load(Relaxed) > 0 => (Stage::Reading, writes),
+            Protocol::Http2 if self.awaited.load(Relaxed) > 0 => (Stage::Sending, reads),
+            Protocol::Http1 | Protocol::Http2 | Protocol::Tunnel => (Stage::Ours, 0),
+            Protocol::Lingering => (Stage::Lingering, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(seen: impl Fn(&Activity), expected: Stage) {
+        let activity = Activity::new();
+        seen(&activity);
+        assert_eq!(activity.stage().0, expected);
+    }
+
+    #[test]
+    fn http1_tells_the_client_from_the_origin() {
+        check(|_| (), Stage::Head);
+        check(|a| a.speaks(Protocol::Http1), Stage::Idle);
+        let http1 = |then: fn(&Activity)| {
+            move |a: &Activity| {
+                a.speaks(Protocol::Http1);
+                a.read();
+                then(a);
+            }
+        };
+        check(http1(|_| ()), Stage::Head);
+        check(http1(|a| a.begin(false)), Stage::Ours);
+        check(http1(|a| (a.begin(false), a.starve()).1), Stage::Sending);
+        check(http1(|a| (a.begin(false), a.starve(), a.turn()).2), Stage::Ours);
+        check(http1(|a| (a.begin(false), a.block()).1), Stage::Reading);
+        check(http1(|a| (a.begin(false), a.block(), a.wrote()).2), Stage::Ours);
+        check(http1(|a| (a.begin(false), a.end(false)).1), Stage::Idle);
+        check(http1(|a| (a.begin(false), a.end(false), a.block()).2), Stage::Reading);
+        // What came while the response ran is the next head, unless the request had content.
+        check(http1(|a| (a.begin(false), a.read(), a.end(false)).2), Stage::Head);
+        check(http1(|a| (a.begin(false), a.read(), a.end(true)).2), Stage::Idle);
+        check(|a| a.speaks(Protocol::Tunnel), Stage::Ours);
+        check(|a| a.speaks(Protocol::Lingering), Stage::Lingering);
+    }
+
+    #[test]
+    fn http2_tells_the_client_from_the_origin() {
+        let http2 = |then: fn(&Activity)| {
+            move |a: &Activity| {
+                a.speaks(Protocol::Http2);
+                a.read();
+                then(a);
+            }
+        };
+        check(http2(|_| ()), Stage::Idle);
+        check(http2(|a| a.begin(false)), Stage::Ours);
+        check(http2(|a| (a.begin(false), a.starve()).1), Stage::Ours);
+        check(http2(|a| (a.begin(false), a.windowless(true)).1), Stage::Reading);
+        check(http2(|a| (a.begin(false), a.windowless(true), a.windowless(false)).2), Stage::Ours);
+        check(
+            http2(|a| {
+                a.begin(false);
+                a.awaited().store(1, Relaxed);
+            }),
+            Stage::Sending,
+        );
+    }
+
+    #[test]
+    fn bytes_are_progress_in_a_body_and_in_silence_but_not_in_a_head() {
+        let activity = Activity::new();
+        let mark = |seen: &dyn Fn(&Activity)| {
+            let before = activity.stage();
+            seen(&activity);
+            (before.0 == activity.stage().0, before.1 != activity.stage().1)
+        };
+        assert_eq!(mark(&|a| a.read()), (true, false), "a head's bytes");
+        activity.speaks(Protocol::Http1);
+        activity.begin(false);
+        activity.starve();
+        assert_eq!(mark(&|a| a.read()), (true, true), "content");
+        activity.block();
+        assert_eq!(mark(&|a| (a.wrote(), a.block()).1), (true, true), "a response's bytes");
+        activity.speaks(Protocol::Http2);
+        activity.wrote();
+        activity.end(true);
+        assert_eq!(mark(&|a| a.wrote()), (true, true), "a ping's answer");
+    }
+}

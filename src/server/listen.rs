@@ -1,0 +1,124 @@
+//! Listening sockets: one per core on the same address, and an honest error where the address is taken.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+/// How many connections wait to be accepted, of one core. The kernel's own bound (`net.core.somaxconn`) may be lower.
+const BACKLOG: i32 = 1024;
+
+/// How many bytes the kernel takes of a response beyond what it can send, per connection. Without it a slow client's
+/// socket takes megabytes at once and then nothing for minutes, so that slow could not be told from stalled.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
+/// A client that is silent for this long is asked by the kernel whether it is still there. It only matters for tunnels,
+/// which the sweep leaves alone.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
+
+/// Binds `count` listening sockets to `addr` (port 0: one free port for all) and returns them with the address in use.
+///
+/// The first is bound before any may share the address, so that another process there is an error and not a silent
+/// neighbour. It then joins the sharing without being closed, so that nobody can slip in between.
+///
+/// # Errors
+/// What the system says, with the address named.
+pub(super) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
+    let first = socket(addr).map_err(named)?;
+    first.bind(&addr.into()).map_err(named)?;
+    first.set_reuse_port(true).map_err(named)?;
+    let bound = first.local_addr().map_err(named)?.as_socket().unwrap_or(addr);
+    let mut listeners = vec![listen(first).map_err(named)?];
+    for _ in 1..count {
+        let another = socket(bound).map_err(named)?;
+        another.set_reuse_port(true).map_err(named)?;
+        another.bind(&bound.into()).map_err(named)?;
+        listeners.push(listen(another).map_err(named)?);
+    }
+    Ok((bound, listeners))
+}
+
+/// Makes a socket whose options its accepted connections inherit.
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<TcpListener> {
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Raises the number of files (and so sockets) that the process may open to what the system allows it.
+pub(super) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(?current, ?maximum, %error, "the limit of open files could not be raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    const ANY: &str = "127.0.0.1:0";
+
+    #[test]
+    fn all_cores_share_one_free_port() {
+        let (addr, listeners) = bind(ANY.parse().unwrap(), 3).unwrap();
+        assert_ne!(addr.port(), 0);
+        assert_eq!(listeners.len(), 3);
+        for listener in &listeners {
+            assert_eq!(listener.local_addr().unwrap(), addr);
+        }
+        for _ in 0..10 {
+            TcpStream::connect(addr).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_that_names_the_address() {
+        let (addr, _listeners) = bind(ANY.parse().unwrap(), 2).unwrap();
+        for taken in [addr, TcpListener::bind(ANY).map(|l| Box::leak(Box::new(l)).local_addr().unwrap()).unwrap()] {
+            let error = bind(taken, 2).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            assert!(error.to_string().contains(&taken.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn connections_inherit_the_options() {
+        let (addr, listeners) = bind(ANY.parse().unwrap(), 1).unwrap();
+        let _client = TcpStream::connect(addr).unwrap();
+        let socket = loop {
+            match listeners[0].accept() {
+                Ok((socket, _)) => break Socket::from(socket),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_to_what_is_allowed() {
+        raise_open_files();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}

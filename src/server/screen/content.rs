@@ -1,0 +1,266 @@
+//! Chunked content (RFC 9112 §7.1): where it ends, and whether it is written as everybody reads it.
+//!
+//! Data passes as it comes. A chunk-size line passes once it is whole, and so does the trailer section, so that hyper never
+//! sees the beginning of what is refused.
+
+use memchr::memchr;
+
+use super::line::{Lines, field, has_control, is_token};
+use super::{FIELDS_MAX, Refusal};
+
+/// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound, and nobody sends any.
+const SIZE_LINE_BYTES_MAX: usize = 256;
+
+/// The most bytes of chunk extensions in one request's content: without it a byte of content could cost 256 of extension.
+const EXTENSION_BYTES_MAX: usize = 4 << 10;
+
+/// The most digits of a chunk's size: what an unsigned 64-bit number has. Leading zeros count, since some readers count them.
+const SIZE_DIGITS_MAX: usize = 16;
+
+/// The largest chunk: what everybody can add up without overflow.
+const SIZE_MAX: u64 = i64::MAX as u64;
+
+/// The largest trailer section, in bytes. It carries checksums and signatures.
+const TRAILER_BYTES_MAX: usize = 8 << 10;
+
+/// Fields that must not come behind the content, in lower case (RFC 9110 §6.5.1): those that frame, route, authenticate,
+/// modify or describe the request as a whole. Whoever merged them into the head would read another request.
+static FORBIDDEN: [&[u8]; 39] = [
+    b"authorization",
+    b"cache-control",
+    b"connection",
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"cookie2",
+    b"date",
+    b"early-data",
+    b"expect",
+    b"forwarded",
+    b"from",
+    b"host",
+    b"http2-settings",
+    b"keep-alive",
+    b"max-forwards",
+    b"method",
+    b"origin",
+    b"pragma",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"range",
+    b"referer",
+    b"set-cookie",
+    b"set-cookie2",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"user-agent",
+    b"via",
+    b"warning",
+    b"www-authenticate",
+    b"x-real-ip",
+    b"x-http-method",
+    b"x-method-override",
+];
+
+/// How the names of further such fields begin.
+static FORBIDDEN_FAMILIES: [&[u8]; 10] = [
+    b"accept",
+    b"access-control-",
+    b"if-",
+    b"proxy-",
+    b"sec-",
+    b"x-forwarded-",
+    b"x-host",
+    b"x-http-method-",
+    b"x-original-",
+    b"x-rewrite-",
+];
+
+/// Where in chunked content the next byte stands.
+#[derive(Debug)]
+enum Place {
+    /// At a chunk-size line.
+    Size,
+    /// In data of which so many bytes are to come.
+    Data(u64),
+    /// At the line end behind data.
+    DataEnd,
+    /// In the trailer section, so many fields of it read.
+    Trailers(Lines, usize),
+    /// Behind it all.
+    Done,
+}
+
+/// A reader of chunked content.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    place: Place,
+    extension_bytes: usize,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { place: Place::Size, extension_bytes: 0 }
+    }
+}
+
+impl Chunks {
+    /// Tells whether the content has ended.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.place, Place::Done)
+    }
+
+    /// Reads on. Returns how many bytes may pass; zero where more are needed to tell.
+    ///
+    /// # Errors
+    /// Chunks that are not written as RFC 9112 §7.1 says, and those that some readers read otherwise.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        match &mut self.place {
+            Place::Size => self.size_line(bytes),
+            Place::Data(left) => {
+                let length = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= length as u64;
+                if *left == 0 {
+                    self.place = Place::DataEnd;
+                }
+                Ok(length)
+            }
+            Place::DataEnd => match bytes {
+                [b'\r', b'\n', ..] => {
+                    self.place = Place::Size;
+                    Ok(2)
+                }
+                [b'\r'] | [] => Ok(0),
+                _ => Err(Refusal::bad("A chunk is not followed by CRLF")),
+            },
+            Place::Trailers(lines, fields) => {
+                let ended = trailers(lines, fields, bytes)?;
+                if ended > 0 {
+                    self.place = Place::Done;
+                }
+                Ok(ended)
+            }
+            Place::Done => Ok(0),
+        }
+    }
+
+    /// Reads a chunk-size line.
+    fn size_line(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let window = &bytes[..bytes.len().min(SIZE_LINE_BYTES_MAX)];
+        let Some(end) = memchr(b'\n', window) else {
+            // What is no size now will be none later: the client need not wait for its answer.
+            let (digits, rest) = split_size(window);
+            let is_open = matches!(rest, [] | [b'\r'] | [b';', ..]);
+            return match digits.is_empty() || digits.len() > SIZE_DIGITS_MAX || !is_open {
+                true => Err(Refusal::bad("A chunk has no size in hexadecimal")),
+                false if window.len() == SIZE_LINE_BYTES_MAX => Err(Refusal::bad("A chunk-size line is too long")),
+                false => Ok(0),
+            };
+        };
+        let Some(line) = window[..end].strip_suffix(b"\r") else {
+            return Err(Refusal::bad("A chunk-size line ends with LF alone"));
+        };
+        let (digits, extensions) = split_size(line);
+        let size = size(digits).ok_or(Refusal::bad("A chunk has no size in hexadecimal, or one that is too large"))?;
+        self.extension_bytes += extensions.len();
+        if !are_extensions(extensions) || self.extension_bytes > EXTENSION_BYTES_MAX {
+            return Err(Refusal::bad("A chunk has extensions that are malformed or too long"));
+        }
+        self.place = match size {
+            0 => Place::Trailers(Lines::default(), 0),
+            size => Place::Data(size),
+        };
+        Ok(end + 1)
+    }
+}
+
+/// Splits the digits off a chunk-size line.
+fn split_size(line: &[u8]) -> (&[u8], &[u8]) {
+    line.split_at(line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len()))
+}
+
+/// Reads a chunk's size.
+fn size(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > SIZE_DIGITS_MAX {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(u64::from);
+    // Sixteen digits fit, so nothing is lost before it is compared.
+    let size = digits.iter().try_fold(0_u64, |size, &byte| Some(size << 4 | digit(byte)?))?;
+    (size <= SIZE_MAX).then_some(size)
+}
+
+/// Tells whether what follows a chunk's size is nothing or well-formed extensions (RFC 9112 §7.1.1). The whitespace that the
+/// grammar calls bad is not taken: readers differ on it, and nobody sends it.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while let Some(extension) = rest.strip_prefix(b";") {
+        let name_end = extension.iter().position(|byte| matches!(byte, b'=' | b';')).unwrap_or(extension.len());
+        if !is_token(&extension[..name_end]) {
+            return false;
+        }
+        rest = &extension[name_end..];
+        let Some(value) = rest.strip_prefix(b"=") else { continue };
+        let value_end = match value.strip_prefix(b"\"") {
+            Some(quoted) => match quoted_end(quoted) {
+                Some(end) => end + 1,
+                None => return false,
+            },
+            None => {
+                let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
+                if !is_token(&value[..end]) {
+                    return false;
+                }
+                end
+            }
+        };
+        rest = &value[value_end..];
+    }
+    rest.is_empty()
+}
+
+/// Returns where a quoted string ends, behind its closing quote; `quoted` begins behind the opening one.
+fn quoted_end(quoted: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match quoted.get(at)? {
+            b'"' => break,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    (!has_control(&quoted[..at])).then_some(at + 1)
+}
+
+/// Reads the trailer section. Returns its length; zero where its end has not come.
+fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize, Refusal> {
+    while let Some(line) = lines.next(bytes)? {
+        if lines.at() > TRAILER_BYTES_MAX {
+            break;
+        }
+        if line.is_empty() {
+            return Ok(lines.at());
+        }
+        let (name, _) = field(line)?;
+        *fields += 1;
+        if *fields > FIELDS_MAX {
+            return Err(Refusal::bad("The trailer section has too many fields"));
+        }
+        if is_forbidden(name) {
+            return Err(Refusal::bad("The trailer section has a field that belongs in the head"));
+        }
+    }
+    if lines.at() > TRAILER_BYTES_MAX || bytes.len() > TRAILER_BYTES_MAX {
+        return Err(Refusal::bad("The trailer section is too large"));
+    }
+    Ok(0)
+}
+
+fn is_forbidden(name: &[u8]) -> bool {
+    let begins = |family: &&[u8]| name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family));
+    FORBIDDEN.iter().any(|known| name.eq_ignore_ascii_case(known)) || FORBIDDEN_FAMILIES.iter().any(begins)
+}

@@ -1,0 +1,312 @@
+//! One request's head (RFC 9112 §2 to §6): line by line as it comes, until it is whole or refused.
+
+use std::ops::Range;
+
+use http::StatusCode;
+
+use super::line::{AUTHORITY, Lines, PATH, QUERY, TOKEN, field, has_control, is, is_token};
+use super::{FIELDS_MAX, Limits, Refusal, TARGET_BYTES_MAX};
+use crate::outcome::Reason;
+
+/// The largest Content-Length: what everybody can count to.
+const LENGTH_MAX: u64 = i64::MAX as u64;
+
+/// A head that is being read. Its offsets are into the bytes since its first.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    lines: Lines,
+    /// `None` until the request line is whole.
+    request: Option<RequestLine>,
+    /// Whether an empty line came before it.
+    led: bool,
+    fields: usize,
+    host: Option<Range<usize>>,
+    length: Option<u64>,
+    chunked: bool,
+    /// What `Connection` and `Upgrade` say about another protocol.
+    lists_upgrade: bool,
+    names_protocol: bool,
+}
+
+/// What a request line says.
+#[derive(Debug)]
+struct RequestLine {
+    is_http10: bool,
+    /// Whether the method is one that HTTP/1.0 sends no request of without a length.
+    owes_length: bool,
+    /// The authority of an absolute form.
+    authority: Option<Authority>,
+}
+
+/// The authority of an absolute form.
+#[derive(Debug)]
+struct Authority {
+    at: Range<usize>,
+    /// The port that its scheme means where none is written.
+    default_port: &'static [u8],
+}
+
+/// A whole head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Its length, the empty line included.
+    pub(super) bytes: usize,
+    /// What follows it.
+    pub(super) content: Content,
+    /// Whether it asks for another protocol.
+    pub(super) asks_to_switch: bool,
+}
+
+/// How a request's content is framed (RFC 9112 §6.3).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// So many bytes.
+    Sized(u64),
+    /// Chunks.
+    Chunked,
+}
+
+impl Head {
+    /// Reads on; `bytes` begin with the head's first. `None`: the head is not whole yet.
+    ///
+    /// # Errors
+    /// A head that can be read in two ways, or in none, and one that is too large.
+    pub(super) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Found>, Refusal> {
+        loop {
+            let at = self.lines.at();
+            let Some(line) = self.lines.next(bytes)? else {
+                return self.unfinished(&bytes[at..], bytes.len(), limits);
+            };
+            if self.lines.at() > limits.head_bytes_max {
+                return Err(self.too_large());
+            }
+            if self.request.is_none() {
+                if line.is_empty() && !self.led {
+                    // RFC 9112 §2.2: some clients send a CRLF too many behind their content. More than one is no slip.
+                    self.led = true;
+                } else {
+                    self.request = Some(request_line(line, at)?);
+                }
+            } else if line.is_empty() {
+                return self.whole(bytes).map(Some);
+            } else {
+                self.field(line, at)?;
+            }
+        }
+    }
+
+    /// Says whether a head without its end may go on.
+    fn unfinished(&self, line: &[u8], bytes: usize, limits: &Limits) -> Result<Option<Found>, Refusal> {
+        if bytes >= limits.head_bytes_max {
+            return Err(self.too_large());
+        }
+        // What is no HTTP, such as a TLS handshake, may never have a line's end: its sender need not wait for the answer.
+        if self.request.is_none() && has_control(line.strip_suffix(b"\r").unwrap_or(line)) {
+            return Err(Refusal::bad("The request line has a control character"));
+        }
+        Ok(None)
+    }
+
+    fn too_large(&self) -> Refusal {
+        match self.request {
+            None => Refusal::large(StatusCode::URI_TOO_LONG, "The request line is longer than `head_bytes_max`"),
+            Some(_) => {
+                Refusal::large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is larger than `head_bytes_max`")
+            }
+        }
+    }
+
+    /// Reads a field line, which begins at `at`.
+    #[inline]
+    fn field(&mut self, line: &[u8], at: usize) -> Result<(), Refusal> {
+        let (name, value) = field(line)?;
+        self.fields += 1;
+        if self.fields > FIELDS_MAX {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refusal::large(status, "The head has more than 100 fields"));
+        }
+        // Few fields matter here, and their names are of different lengths.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                // RFC 9112 §3.2.
+                if self.host.is_some() {
+                    return Err(Refusal::bad("There is more than one Host"));
+                }
+                let start = at + line.len() - line["host:".len()..].trim_ascii_start().len();
+                self.host = Some(start..start + value.len());
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.names_protocol = true,
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                self.lists_upgrade |= options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                // RFC 9112 §6.3, item 5: equal values might be folded into one; whoever repeats them is not asked twice.
+                if self.length.is_some() {
+                    return Err(Refusal::bad("There is more than one Content-Length"));
+                }
+                self.length = Some(content_length(value)?);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.chunked {
+                    return Err(Refusal::bad("There is more than one Transfer-Encoding"));
+                }
+                transfer_coding(value)?;
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks what only the whole head shows.
+    fn whole(&mut self, bytes: &[u8]) -> Result<Found, Refusal> {
+        let Some(request) = &self.request else {
+            return Err(Refusal::bad("There is no request line"));
+        };
+        match (&self.host, &request.authority) {
+            // RFC 9112 §3.2.
+            (None, _) if !request.is_http10 => return Err(Refusal::bad("There is no Host")),
+            (Some(host), Some(authority)) if !names_same(&bytes[host.clone()], bytes, authority) => {
+                return Err(Refusal::bad("Host differs from the authority of the target"));
+            }
+            _ => {}
+        }
+        let content = match (self.chunked, self.length) {
+            // RFC 9112 §6.1 lets a server refuse the first, and says that the second is faulty.
+            (true, Some(_)) => return Err(Refusal::bad("There are both Content-Length and Transfer-Encoding")),
+            (true, None) if request.is_http10 => {
+                return Err(Refusal::bad("There is a Transfer-Encoding in HTTP/1.0"));
+            }
+            (true, None) => Content::Chunked,
+            (false, Some(length)) => Content::Sized(length),
+            // RFC 1945 §8.3: without a length nobody knows what the client takes for its content.
+            (false, None) if request.is_http10 && request.owes_length => {
+                return Err(Refusal::with(StatusCode::LENGTH_REQUIRED, "There is no Content-Length"));
+            }
+            (false, None) => Content::Sized(0),
+        };
+        let asks_to_switch = self.lists_upgrade && self.names_protocol && !request.is_http10;
+        Ok(Found { bytes: self.lines.at(), content, asks_to_switch })
+    }
+}
+
+/// Reads a request line that begins at `at` (RFC 9112 §3): three parts, two spaces, nothing else.
+fn request_line(line: &[u8], at: usize) -> Result<RequestLine, Refusal> {
+    let method_end = line.iter().position(|&byte| !is(TOKEN, byte)).unwrap_or(line.len());
+    let method = &line[..method_end];
+    if method.is_empty() || line.get(method_end) != Some(&b' ') {
+        return Err(Refusal::bad("The request line does not begin with a method and a space"));
+    }
+    let target_at = method_end + 1;
+    let target_end = target_at + target_length(&line[target_at..]);
+    let (target, version) = (&line[target_at..target_end], &line[target_end..]);
+    let is_http10 = match version {
+        b" HTTP/1.1" => false,
+        b" HTTP/1.0" => true,
+        version => return Err(no_version(version)),
+    };
+    if method == b"CONNECT" {
+        let why = "A tunnel has no place at a reverse proxy";
+        return Err(Refusal { status: StatusCode::NOT_IMPLEMENTED, reason: Reason::MethodRefused, why });
+    }
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(Refusal::large(StatusCode::URI_TOO_LONG, "The target is longer than 32 KiB"));
+    }
+    let authority = match target {
+        [b'/', ..] => None,
+        b"*" if method == b"OPTIONS" => None,
+        _ => Some(absolute_form(target, at + target_at)?),
+    };
+    if !target.is_ascii() && std::str::from_utf8(target).is_err() {
+        return Err(Refusal::bad("The target has bytes that are no text"));
+    }
+    let owes_length = matches!(method, b"POST" | b"PUT" | b"PATCH");
+    Ok(RequestLine { is_http10, owes_length, authority })
+}
+
+/// Returns how many bytes of `rest` may belong to a target.
+#[inline]
+fn target_length(rest: &[u8]) -> usize {
+    let path = rest.iter().position(|&byte| !is(PATH, byte)).unwrap_or(rest.len());
+    match rest.get(path) {
+        Some(b'?') => {
+            let query = rest[path..].iter().position(|&byte| !is(QUERY, byte)).unwrap_or(rest.len() - path);
+            path + query
+        }
+        _ => path,
+    }
+}
+
+/// Says what is wrong with what follows the target.
+fn no_version(rest: &[u8]) -> Refusal {
+    match rest {
+        [] | b" " => Refusal::bad("The request line has no version, as in HTTP/0.9"),
+        [b'#', ..] => Refusal::bad("The target has a fragment"),
+        // RFC 9110 §15.6.6.
+        [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Refusal::with(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are spoken here")
+        }
+        _ => Refusal::bad("The request line is not a method, a target and a version with one space between them"),
+    }
+}
+
+/// Finds the authority of an absolute form (RFC 9112 §3.2.2) that begins at `at`; every other form is none here.
+fn absolute_form(target: &[u8], at: usize) -> Result<Authority, Refusal> {
+    const SCHEMES: [(&[u8], &[u8]); 2] = [(b"http://", b"80"), (b"https://", b"443")];
+    let scheme = SCHEMES
+        .into_iter()
+        .find(|(scheme, _)| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let Some((scheme, default_port)) = scheme else {
+        return Err(Refusal::bad("The target begins with neither a slash nor http:// nor https://"));
+    };
+    let rest = &target[scheme.len()..];
+    let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    if length == 0 || !rest[..length].iter().all(|&byte| is(AUTHORITY, byte)) {
+        return Err(Refusal::bad("The target's authority is no host, or has userinfo"));
+    }
+    let at = at + scheme.len();
+    Ok(Authority { at: at..at + length, default_port })
+}
+
+/// Tells whether Host names what the authority of the target names (RFC 9112 §3.2). Case does not count, nor does a port
+/// that goes without saying.
+fn names_same(host: &[u8], bytes: &[u8], authority: &Authority) -> bool {
+    let bare = |name: &'_ [u8]| -> usize {
+        let without = name.strip_suffix(authority.default_port).unwrap_or(name);
+        without.strip_suffix(b":").unwrap_or(name).len()
+    };
+    let named = &bytes[authority.at.clone()];
+    host[..bare(host)].eq_ignore_ascii_case(&named[..bare(named)])
+}
+
+/// Reads Content-Length (RFC 9110 §8.6): digits and nothing else.
+fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    let refusal = Refusal::bad("Content-Length is no number, or too large a one");
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(refusal);
+    }
+    let length =
+        value.iter().try_fold(0_u64, |length, byte| length.checked_mul(10)?.checked_add(u64::from(byte - b'0')));
+    length.filter(|&length| length <= LENGTH_MAX).ok_or(refusal)
+}
+
+/// Reads Transfer-Encoding: `chunked` and nothing else.
+///
+/// # Errors
+/// 400 where the content would have no end (RFC 9112 §6.3, item 4), 501 where it has one, behind a coding that is not
+/// understood (§6.1).
+fn transfer_coding(value: &[u8]) -> Result<(), Refusal> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let mut codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let ends_well = codings.next_back().is_some_and(is_chunked);
+    if ends_well && codings.all(|coding| is_token(coding) && !is_chunked(coding)) {
+        return Err(Refusal::with(StatusCode::NOT_IMPLEMENTED, "Only the transfer coding `chunked` is understood"));
+    }
+    Err(Refusal::bad("Transfer-Encoding is not one final `chunked`"))
+}

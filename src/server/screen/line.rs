@@ -1,0 +1,125 @@
+//! Lines, and fields on them, as heads and trailers share them (RFC 9112 §2.2, §5).
+
+use memchr::memchr;
+
+use super::Refusal;
+
+/// `tchar` (RFC 9110 §5.6.2): what methods and field names consist of.
+pub(super) const TOKEN: u8 = 1;
+/// What a path may have so that hyper reads it: no controls, no space, no `#`, and not `<`, `>` or the backtick.
+pub(super) const PATH: u8 = 2;
+/// What a query may have so that hyper reads it: the backtick too, and no double quote.
+pub(super) const QUERY: u8 = 4;
+/// What an authority may have so that it names a host in one way (RFC 3986 §3.2.2, and `key::canonical`).
+pub(super) const AUTHORITY: u8 = 8;
+
+/// The classes of each byte.
+static CLASS: [u8; 256] = {
+    let mut class = [0; 256];
+    let mut at = 0;
+    while at < class.len() {
+        let byte = at as u8;
+        let is_token = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_')
+            || matches!(byte, b'`' | b'|' | b'~');
+        if is_token {
+            class[at] |= TOKEN;
+        }
+        if byte > b' ' && !matches!(byte, 0x7f | b'#' | b'<' | b'>') {
+            if byte != b'"' {
+                class[at] |= QUERY;
+            }
+            if !matches!(byte, b'`' | b'?') {
+                class[at] |= PATH;
+            }
+        }
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']') {
+            class[at] |= AUTHORITY;
+        }
+        at += 1;
+    }
+    class
+};
+
+/// Tells whether `byte` is of `class`.
+#[inline]
+pub(super) fn is(class: u8, byte: u8) -> bool {
+    CLASS[usize::from(byte)] & class != 0
+}
+
+/// Tells whether `bytes` is a token (RFC 9110 §5.6.2).
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is(TOKEN, byte))
+}
+
+/// How many bytes are looked at together: what every machine's registers hold.
+const LANES: usize = 16;
+
+/// Tells whether there is a control character other than a tab.
+#[inline]
+pub(super) fn has_control(bytes: &[u8]) -> bool {
+    // Without a way out of the loop it becomes a few instructions on a register.
+    let any = |bytes: &[u8]| {
+        bytes.iter().fold(false, |found, &byte| found | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
+    };
+    let Some(last) = bytes.last_chunk::<LANES>() else { return any(bytes) };
+    // The last chunk may overlap the one before it, so that nothing is left to be looked at byte by byte.
+    bytes.chunks_exact(LANES).fold(any(last), |found, chunk| found | any(chunk))
+}
+
+/// A cursor over lines that may still be incomplete. It keeps offsets into the bytes that it is offered, which always begin
+/// at the same place, so that no byte is searched twice.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// Where the line begins that is read next.
+    at: usize,
+    /// Up to where no end of it was found.
+    searched: usize,
+}
+
+impl Lines {
+    /// Returns the next line without its end, or `None` where the end has not come.
+    ///
+    /// # Errors
+    /// A line that ends with a bare LF. RFC 9112 §2.2 lets a recipient take one for a line's end; one that does and one that
+    /// does not would see different fields.
+    #[inline]
+    pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+        let Some(offset) = memchr(b'\n', &bytes[self.searched..]) else {
+            self.searched = bytes.len();
+            return Ok(None);
+        };
+        let end = self.searched + offset;
+        let Some(line) = bytes[self.at..end].strip_suffix(b"\r") else {
+            return Err(Refusal::bad("A line ends with LF alone"));
+        };
+        (self.at, self.searched) = (end + 1, end + 1);
+        Ok(Some(line))
+    }
+
+    /// Returns where the next line begins.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+}
+
+/// Splits a field line into name and value; the value without the whitespace around it.
+///
+/// # Errors
+/// Whatever is no field line (RFC 9112 §5): folded lines, whitespace before the colon, no colon, control characters.
+#[inline]
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let name_end = line.iter().position(|&byte| !is(TOKEN, byte)).unwrap_or(line.len());
+    match line.get(name_end) {
+        Some(b':') if name_end > 0 => {}
+        Some(b' ' | b'\t') if name_end == 0 => return Err(Refusal::bad("A field is folded over several lines")),
+        Some(b' ' | b'\t') => return Err(Refusal::bad("Whitespace stands in a field name or before its colon")),
+        Some(_) => return Err(Refusal::bad("A field name has a character that no field name has")),
+        None => return Err(Refusal::bad("A field line has no colon")),
+    }
+    let value = &line[name_end + 1..];
+    if has_control(value) {
+        return Err(Refusal::bad("A field value has a control character"));
+    }
+    Ok((&line[..name_end], value.trim_ascii()))
+}

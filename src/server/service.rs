@@ -1,0 +1,249 @@
+//! hyper's service over a plain function: one connection's requests go in, responses with a body that tells when it ended
+//! come out.
+//!
+//! A ready answer stays a value: no await, no box. Panics of a handler end here with a count and a log line; the task that
+//! hyper runs in is unwound, its core goes on.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::Service;
+
+use super::Tally;
+use super::activity::Protocol;
+use super::screen::Refusal;
+use super::wire::Wire;
+use crate::proxy::interim::Interim;
+use crate::proxy::upload::Awaited;
+use crate::proxy::{Answer, Peer, Way};
+
+/// What answers requests: the way of a core, or a test's closure with a body of its own.
+pub(super) trait Serve: Send + Sync + 'static {
+    /// The body of its responses.
+    type Body: ResponseBody;
+
+    /// Answers a request.
+    fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer<Self::Body>;
+
+    /// Returns the bytes of the response to a head that hyper is not shown.
+    fn refuse(&self, client: SocketAddr, refusal: &Refusal) -> Vec<u8> {
+        let _ = client;
+        let mut response = Response::new(Bytes::from_static(refusal.why.as_bytes()));
+        *response.status_mut() = refusal.status;
+        last_response(&response)
+    }
+}
+
+/// The way of a core, as what answers requests.
+pub(super) struct Serving(pub(super) Arc<Way>);
+
+impl Serve for Serving {
+    type Body = crate::proxy::Body;
+
+    fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
+        self.0.serve(peer, request)
+    }
+
+    fn refuse(&self, client: SocketAddr, refusal: &Refusal) -> Vec<u8> {
+        last_response(&self.0.refuse(client.ip(), refusal.status, refusal.reason, refusal.why))
+    }
+}
+
+/// Writes a response that ends its connection.
+fn last_response(response: &Response<Bytes>) -> Vec<u8> {
+    let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+    for (name, value) in response.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    let length = response.body().len();
+    bytes.extend_from_slice(format!("content-length: {length}\r\nconnection: close\r\n\r\n").as_bytes());
+    bytes.extend_from_slice(response.body());
+    bytes
+}
+
+impl<F, B> Serve for F
+where
+    F: Fn(&Peer, Request<Incoming>) -> Answer<B> + Send + Sync + 'static,
+    B: ResponseBody,
+{
+    type Body = B;
+
+    fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer<B> {
+        self(peer, request)
+    }
+}
+
+/// What hyper needs of a response's body.
+pub(super) trait ResponseBody:
+    Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + Unpin + 'static
+{
+}
+
+impl<B: Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + Unpin + 'static> ResponseBody for B {}
+
+/// The service of one connection.
+pub(super) struct Answering<F> {
+    wire: Arc<Wire>,
+    tally: Arc<Tally>,
+    serve: Arc<F>,
+    /// The client with a way for interim responses, where the protocol has one.
+    peer: RefCell<Peer>,
+    /// The same client without: HTTP/1.0 knows no interim responses.
+    plain: Peer,
+}
+
+impl<F: Serve> Answering<F> {
+    /// Makes the service of the connection behind `wire`, which speaks its protocol already.
+    pub(super) fn new(wire: Arc<Wire>, tally: Arc<Tally>, serve: Arc<F>) -> Self {
+        let interim = (wire.activity.protocol() == Protocol::Http1).then(Interim::default);
+        let peer = |interim| Peer { addr: wire.addr, interim };
+        Self { peer: RefCell::new(peer(interim)), plain: peer(None), wire, tally, serve }
+    }
+}
+
+impl<F: Serve> Service<Request<Incoming>> for Answering<F> {
+    type Response = Response<Tracked<F::Body>>;
+    type Error = Infallible;
+    type Future = Reply<F::Body>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Reply<F::Body> {
+        let had_content = !request.body().is_end_stream();
+        let http10 = request.version() == Version::HTTP_10;
+        let exchange = Exchange::begin(&self.wire, &self.tally, had_content, http10);
+        if had_content && exchange.is_http2 {
+            request.extensions_mut().insert(Awaited::new(Arc::clone(self.wire.activity.awaited())));
+        }
+        let answer = if http10 {
+            self.serve.answer(&self.plain, request)
+        } else {
+            // A way that somebody still holds belongs to an earlier request, whose hints must not reach this one.
+            let mut peer = self.peer.borrow_mut();
+            if peer.interim.as_ref().is_some_and(Interim::is_shared) {
+                peer.interim = Some(Interim::default());
+            }
+            self.serve.answer(&peer, request)
+        };
+        match answer {
+            Answer::Now(response) => Reply::Now(Some((response, exchange))),
+            Answer::Later(future) => {
+                let interim = if http10 { None } else { self.peer.borrow().interim.clone() };
+                Reply::Later { future, interim, exchange: Some(exchange) }
+            }
+        }
+    }
+}
+
+/// A request whose response has not ended. Dropping it ends it, however that comes about.
+pub(super) struct Exchange {
+    wire: Arc<Wire>,
+    tally: Arc<Tally>,
+    had_content: bool,
+    is_http2: bool,
+    windowless: bool,
+}
+
+impl Exchange {
+    fn begin(wire: &Arc<Wire>, tally: &Arc<Tally>, had_content: bool, http10: bool) -> Self {
+        wire.activity.begin(http10);
+        let is_http2 = wire.activity.protocol() == Protocol::Http2;
+        Self { wire: Arc::clone(wire), tally: Arc::clone(tally), had_content, is_http2, windowless: false }
+    }
+
+    /// Notes whether an HTTP/2 response waits for the client's window. On HTTP/1 a full socket tells as much.
+    fn windowless(&mut self, waits: bool) {
+        if self.is_http2 && self.windowless != waits {
+            self.windowless = waits;
+            self.wire.activity.windowless(waits);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.windowless(false);
+        self.wire.activity.end(self.had_content);
+        if std::thread::panicking() {
+            self.tally.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(client = %self.wire.addr, "a request's handler panicked; its response is cut off");
+        }
+    }
+}
+
+/// The service's future: ready at once, or to be waited for.
+pub(super) enum Reply<B> {
+    /// `None` once it was taken.
+    Now(Option<(Response<B>, Exchange)>),
+    /// The response is under way.
+    Later {
+        /// The handler.
+        future: Pin<Box<dyn Future<Output = Response<B>> + Send>>,
+        /// Where interim responses come from meanwhile.
+        interim: Option<Interim>,
+        /// `None` once the response is out.
+        exchange: Option<Exchange>,
+    },
+}
+
+impl<B: Unpin> Future for Reply<B> {
+    type Output = Result<Response<Tracked<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (response, exchange) = match &mut *self {
+            Self::Now(ready) => ready.take().expect("hyper polls no future that was ready"),
+            Self::Later { future, interim, exchange } => {
+                let polled = future.as_mut().poll(cx);
+                let known = exchange.as_ref().expect("hyper polls no future that was ready");
+                // Also when the response is ready: what was pushed before it has to precede it on the wire, and hyper
+                // writes its head only after this returns.
+                if let Some(interim) = interim {
+                    let heads = interim.take(cx.waker());
+                    if !heads.is_empty() {
+                        known.wire.splice(&heads);
+                    }
+                }
+                let response = ready!(polled);
+                (response, exchange.take().expect("it was there a moment ago"))
+            }
+        };
+        Poll::Ready(Ok(response.map(|body| Tracked { body, exchange })))
+    }
+}
+
+/// A response's body, with the exchange that it ends.
+pub(super) struct Tracked<B> {
+    body: B,
+    exchange: Exchange,
+}
+
+impl<B: ResponseBody> Body for Tracked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        // hyper asks for the next frame once the last one found room in the client's window, so a frame that was handed
+        // over is waiting for the client until then.
+        self.exchange.windowless(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,181 @@
+//! The sweep: one coarse timer of a core that closes connections whose client keeps it waiting for too long.
+//!
+//! It looks at each connection a few times a timeout and compares stage and progress mark with what it saw last time, so
+//! that connections need no timers and read no clock. A timeout is kept to within one round.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Tally;
+use super::activity::{Limits, Stage};
+use super::wire::{Order, Wire};
+
+/// The longest time between two rounds.
+const ROUND_MAX: Duration = Duration::from_millis(500);
+
+/// The shortest time between two rounds: a core with a hundred thousand connections still spends most of its time serving.
+const ROUND_MIN: Duration = Duration::from_millis(10);
+
+/// The connections of a core.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    /// Guards the connections, which are weak so that a socket closes when its owner lets go. Nothing awaits under it.
+    watched: Mutex<Vec<Watched>>,
+}
+
+/// A connection, and what was last seen of it.
+#[derive(Debug)]
+struct Watched {
+    wire: Weak<Wire>,
+    stage: Stage,
+    mark: u32,
+    since: Instant,
+}
+
+impl Roster {
+    /// Adds a connection that was accepted `now`.
+    pub(super) fn add(&self, wire: &Arc<Wire>, now: Instant) {
+        let (stage, mark) = wire.activity.stage();
+        self.watched.lock().push(Watched { wire: Arc::downgrade(wire), stage, mark, since: now });
+    }
+
+    /// Gives every connection an order.
+    pub(super) fn order_all(&self, order: Order) {
+        for watched in self.watched.lock().iter() {
+            if let Some(wire) = watched.wire.upgrade() {
+                wire.order(order);
+            }
+        }
+    }
+
+    /// Tells whether no connection is open, tunnels included.
+    pub(super) fn is_empty(&self) -> bool {
+        self.watched.lock().iter().all(|watched| watched.wire.strong_count() == 0)
+    }
+
+    /// Looks at every connection once, forgets those that have closed, and closes those that were waited for too long.
+    pub(super) fn round(&self, now: Instant, limits: &Limits, tally: &Tally) {
+        self.watched.lock().retain_mut(|watched| {
+            let Some(wire) = watched.wire.upgrade() else { return false };
+            let (stage, mark) = wire.activity.stage();
+            if (stage, mark) != (watched.stage, watched.mark) {
+                (watched.stage, watched.mark, watched.since) = (stage, mark, now);
+                return true;
+            }
+            let Some(limit) = limits.of(stage) else { return true };
+            if now.duration_since(watched.since) < limit {
+                return true;
+            }
+            if let Some(counter) = tally.closed(stage) {
+                counter.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(client = %wire.addr, ?stage, ?limit, "closed: the client kept the connection waiting");
+            }
+            wire.order(Order::Close);
+            // Closed where it stands; what was ordered needs no second look, but is still counted as open.
+            watched.since = now;
+            true
+        });
+    }
+}
+
+/// Sweeps for as long as the core runs.
+pub(super) async fn sweep(roster: Arc<Roster>, limits: Limits, tally: Arc<Tally>) {
+    let mut rounds = tokio::time::interval(round_length(&limits));
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let now = rounds.tick().await;
+        roster.round(now, &limits, &tally);
+    }
+}
+
+/// A quarter of the shortest timeout, within bounds.
+fn round_length(limits: &Limits) -> Duration {
+    (limits.head.min(limits.idle).min(limits.body) / 4).clamp(ROUND_MIN, ROUND_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::activity::Protocol;
+
+    const LIMITS: Limits =
+        Limits { head: Duration::from_secs(10), idle: Duration::from_secs(60), body: Duration::from_secs(30) };
+
+    /// A connection under watch, on a real socket.
+    async fn watched() -> (Roster, Arc<Wire>, Instant, tokio::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, addr) = listener.accept().await.unwrap();
+        let (_, half) = socket.into_split();
+        let (roster, wire, now) = (Roster::default(), Wire::new(addr, half, None), Instant::now());
+        roster.add(&wire, now);
+        (roster, wire, now, client)
+    }
+
+    /// Lets the seconds of `rounds` pass, doing `between` before each; says after which the connection was closed.
+    async fn check(prepare: impl Fn(&Wire), between: impl Fn(&Wire), rounds: &[u64], expected: Option<u64>) {
+        let (roster, wire, start, _client) = watched().await;
+        prepare(&wire);
+        roster.round(start, &LIMITS, &Tally::default());
+        let closed = rounds.iter().copied().find(|&secs| {
+            between(&wire);
+            roster.round(start + Duration::from_secs(secs), &LIMITS, &Tally::default());
+            wire.ordered() == Order::Close
+        });
+        assert_eq!(closed, expected);
+    }
+
+    #[tokio::test]
+    async fn a_head_has_its_time_and_bytes_do_not_lengthen_it() {
+        check(|_| (), |_| (), &[9, 10], Some(10)).await;
+        check(|_| (), |wire| wire.activity.read(), &[5, 9, 10], Some(10)).await;
+        let partial = |wire: &Wire| {
+            wire.speaks(Protocol::Http1);
+            wire.activity.read();
+        };
+        check(partial, |wire| wire.activity.read(), &[5, 9, 10], Some(10)).await;
+    }
+
+    #[tokio::test]
+    async fn silence_between_requests_has_its_time() {
+        check(|wire| wire.speaks(Protocol::Http1), |_| (), &[10, 59, 60], Some(60)).await;
+        check(|wire| wire.speaks(Protocol::Http2), |wire| wire.activity.read(), &[59, 60, 120], None).await;
+    }
+
+    #[tokio::test]
+    async fn a_body_must_move_and_the_origin_is_never_the_clients_fault() {
+        let running = |wire: &Wire| {
+            wire.speaks(Protocol::Http1);
+            wire.activity.begin(false);
+        };
+        check(running, |_| (), &[30, 60, 3600], None).await;
+        let unread = |wire: &Wire| (running(wire), wire.activity.block()).1;
+        check(unread, |_| (), &[29, 30], Some(30)).await;
+        check(unread, |wire| (wire.activity.wrote(), wire.activity.block()).1, &[29, 30, 60], None).await;
+        let unsent = |wire: &Wire| (running(wire), wire.activity.starve()).1;
+        check(unsent, |_| (), &[29, 30], Some(30)).await;
+        check(unsent, |wire| wire.activity.read(), &[29, 30, 60], None).await;
+    }
+
+    #[tokio::test]
+    async fn what_closed_is_forgotten() {
+        let (roster, wire, start, _client) = watched().await;
+        assert!(!roster.is_empty());
+        drop(wire);
+        assert!(roster.is_empty());
+        roster.round(start, &LIMITS, &Tally::default());
+        assert!(roster.watched.lock().is_empty());
+    }
+
+    #[test]
+    fn rounds_are_a_quarter_of_the_shortest_timeout_within_bounds() {
+        assert_eq!(round_length(&LIMITS), ROUND_MAX);
+        let head = |head| Limits { head, ..LIMITS };
+        assert_eq!(round_length(&head(Duration::from_millis(400))), Duration::from_millis(100));
+        assert_eq!(round_length(&head(Duration::ZERO)), ROUND_MIN);
+    }
+}

@@ -1,0 +1,756 @@
+//! Behaviour over real sockets: cores with a closure for a way, and a client that speaks raw bytes.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::{Notify, mpsc as frames};
+
+use super::activity::Limits;
+use super::cores::{Cores, Shared};
+use super::protocol::Protocols;
+use super::{Tally, listen};
+use crate::proxy::upload::Upload;
+use crate::proxy::{Answer, Peer};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(120);
+const PATIENT: Limits = Limits { head: LONG, idle: LONG, body: LONG };
+
+/// A test's body: frames from a channel, an error to break off with, a length where one is announced.
+struct Script {
+    frames: frames::UnboundedReceiver<Result<Bytes, io::Error>>,
+    length: Option<u64>,
+}
+
+impl Body for Script {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.frames.poll_recv(cx).map(|next| next.map(|item| item.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_closed() && self.frames.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}
+
+type Given = Answer<Script>;
+
+/// A body of these frames, whole.
+fn whole(bytes: impl Into<Bytes>) -> Script {
+    let bytes = bytes.into();
+    let (sender, frames) = frames::unbounded_channel();
+    let length = Some(bytes.len() as u64);
+    if !bytes.is_empty() {
+        sender.send(Ok(bytes)).unwrap();
+    }
+    Script { frames, length }
+}
+
+/// A body that is fed by the test.
+fn fed(length: Option<u64>) -> (frames::UnboundedSender<Result<Bytes, io::Error>>, Script) {
+    let (sender, frames) = frames::unbounded_channel();
+    (sender, Script { frames, length })
+}
+
+/// Answers with the request's path.
+fn echo_path(_: &Peer, request: Request<Incoming>) -> Given {
+    Answer::Now(Response::new(whole(request.uri().path().to_owned())))
+}
+
+struct Server {
+    addr: SocketAddr,
+    cores: Cores,
+    tally: Arc<Tally>,
+}
+
+impl Server {
+    fn start(
+        limits: Limits,
+        serve: impl Fn(&Peer, Request<Incoming>) -> Given + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::sized(limits, 2, 1000, serve)
+    }
+
+    fn sized(
+        limits: Limits,
+        cores: usize,
+        connections_max: usize,
+        serve: impl Fn(&Peer, Request<Incoming>) -> Given + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), cores).unwrap();
+        let tally = Arc::<Tally>::default();
+        let protocols = Protocols::new(16 << 10, 100, Arc::clone(&tally));
+        let shared =
+            Shared { protocols, limits, connections_max, tally: Arc::clone(&tally), is_busy: Arc::new(|| false) };
+        let cores = Cores::start(listeners, shared, move || serve.clone()).unwrap();
+        Self { addr, cores, tally }
+    }
+
+    fn client(&self) -> Client {
+        let socket = TcpStream::connect(self.addr).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client(socket)
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    fn send(&mut self, bytes: &str) -> &mut Self {
+        self.0.write_all(bytes.as_bytes()).unwrap();
+        self
+    }
+
+    /// Reads until what came ends with `end`.
+    fn until(&mut self, end: &str) -> String {
+        let mut all = Vec::new();
+        let mut byte = [0];
+        while !all.ends_with(end.as_bytes()) {
+            match self.0.read(&mut byte) {
+                Ok(1) => all.push(byte[0]),
+                other => panic!("{other:?} after {:?}", String::from_utf8_lossy(&all)),
+            }
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    /// Reads to the end: what came, and whether the end was a clean one.
+    fn rest(&mut self) -> (Vec<u8>, io::Result<()>) {
+        let mut all = Vec::new();
+        let end = self.0.read_to_end(&mut all).map(drop);
+        (all, end)
+    }
+
+    fn text(&mut self) -> String {
+        let (all, end) = self.rest();
+        end.unwrap();
+        String::from_utf8(all).unwrap()
+    }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = Server::start(PATIENT, echo_path);
+    let mut client = server.client();
+    let requests: String = (0..40).map(|n| get(&format!("/{n}"))).collect();
+    let answers = client.send(&requests).send("GET /end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").text();
+    let bodies: Vec<&str> = answers.split("\r\n\r\n").skip(1).collect();
+    let paths: Vec<String> = bodies.iter().map(|body| body.split("HTTP/1.1").next().unwrap().to_owned()).collect();
+    let expected: Vec<String> = (0..40).map(|n| format!("/{n}")).chain(["/end".to_owned()]).collect();
+    assert_eq!(paths, expected);
+}
+
+#[test]
+fn a_request_in_pieces_with_its_fin_behind_it_is_answered() {
+    let server = Server::start(PATIENT, echo_path);
+    let mut client = server.client();
+    for piece in ["P", "OST /pi", "ece HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: cl", "ose\r\n\r\n"] {
+        client.send(piece);
+    }
+    client.0.shutdown(Shutdown::Write).unwrap();
+    assert!(client.text().ends_with("/piece"));
+    let mut client = server.client();
+    client.send("PRI");
+    client.0.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.text(), "");
+}
+
+#[test]
+fn a_head_that_cannot_be_read_or_is_too_large_gets_its_answer_although_the_client_still_sends() {
+    let server = Server::start(PATIENT, echo_path);
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(200_000));
+    for (bytes, status) in [("GET\r\n\r\n", " 400 "), (large.as_str(), " 431 ")] {
+        let mut client = server.client();
+        // The server may shut down before all is sent: that is what it lingers for.
+        let _ = client.0.write_all(bytes.as_bytes());
+        let head = client.until("\r\n\r\n");
+        assert!(head.contains(status), "{head}");
+    }
+}
+
+/// A head that is refused, with what would be taken for another request behind it.
+const REFUSED: &str = "GET /x HTTP/1.1\nHost: a\n\nGET /behind HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn what_is_refused_is_answered_behind_what_came_before_it() {
+    let go = Arc::new(Notify::new());
+    let gone = Arc::clone(&go);
+    let server = Server::start(PATIENT, move |_, request| {
+        let (path, go) = (request.uri().path().to_owned(), Arc::clone(&gone));
+        Answer::Later(Box::pin(async move {
+            if path == "/slow" {
+                go.notified().await;
+            }
+            Response::new(whole(path))
+        }))
+    });
+    let mut client = server.client();
+    client.send(&get("/slow")).send(&get("/next")).send(REFUSED);
+    go.notify_one();
+    let all = client.text();
+    let statuses: Vec<&str> = all.match_indices("HTTP/1.1 ").map(|(at, _)| &all[at + 9..at + 12]).collect();
+    assert_eq!(statuses, ["200", "200", "400"], "{all}");
+    assert!(all.find("/slow") < all.find("/next") && !all.contains("/behind"), "{all}");
+}
+
+#[test]
+fn what_is_refused_waits_for_a_client_that_reads_slowly() {
+    const LARGE: usize = 16 << 20;
+    let server = Server::start(PATIENT, |_, _| Answer::Now(Response::new(whole(vec![b'x'; LARGE]))));
+    let mut client = server.client();
+    client.send(&(get("/") + REFUSED));
+    client.until("\r\n\r\n");
+    let mut body = vec![0; LARGE];
+    client.0.read_exact(&mut body).unwrap();
+    assert!(body.iter().all(|&byte| byte == b'x'));
+    assert!(client.text().starts_with("HTTP/1.1 400 "));
+}
+
+#[test]
+fn s7_8_what_follows_a_request_to_switch_is_screened_where_it_stays_http() {
+    let server = Server::start(PATIENT, echo_path);
+    let upgrade = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    let mut client = server.client();
+    client.send(&format!("{upgrade}{}{upgrade}{REFUSED}", get("/b")));
+    let all = client.text();
+    let statuses: Vec<&str> = all.match_indices("HTTP/1.1 ").map(|(at, _)| &all[at + 9..at + 12]).collect();
+    assert_eq!(statuses, ["200", "200", "200", "400"], "{all}");
+}
+
+#[test]
+fn large_bodies_pass_whole_and_in_pieces() {
+    let piece: Bytes = (0..300_000u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
+    let twin = piece.clone();
+    let server = Server::start(PATIENT, move |_, request| {
+        let (sender, body) = fed(None);
+        for chunk in piece.chunks(if request.uri().path() == "/small" { 1_000 } else { 100_000 }) {
+            sender.send(Ok(piece.slice_ref(chunk))).unwrap();
+        }
+        Answer::Later(Box::pin(async move { Response::new(body) }))
+    });
+    for path in ["/small", "/large"] {
+        let mut client = server.client();
+        client.send(&format!("GET {path} HTTP/1.0\r\n\r\n")).until("\r\n\r\n");
+        let (all, end) = client.rest();
+        end.unwrap();
+        assert!(all == twin, "{path}: {} bytes", all.len());
+    }
+}
+
+/// Speaks HTTP/2 through hyper's own client.
+fn with_http2<T>(
+    addr: SocketAddr,
+    run: impl AsyncFnOnce(hyper::client::conn::http2::SendRequest<http_body_util::Full<Bytes>>) -> T,
+) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+        tokio::spawn(connection);
+        run(sender).await
+    })
+}
+
+fn h2_get(path: &str) -> Request<http_body_util::Full<Bytes>> {
+    Request::get(format!("http://a{path}")).body(http_body_util::Full::default()).unwrap()
+}
+
+#[test]
+fn http2_is_known_by_its_preface() {
+    let server = Server::start(PATIENT, |peer, request| {
+        assert!(peer.interim.is_none());
+        echo_path(peer, request)
+    });
+    with_http2(server.addr, async |mut sender| {
+        let all: Vec<_> = (0..30).map(|n| sender.send_request(h2_get(&format!("/{n}")))).collect();
+        for (n, response) in all.into_iter().enumerate() {
+            let response = response.await.unwrap();
+            assert!(response.headers().get("date").is_none(), "Date is the response's own");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, format!("/{n}"));
+        }
+    });
+    // In pieces, too.
+    let mut client = server.client();
+    for piece in ["PRI * HT", "TP/2.0\r\n\r\nSM", "\r\n\r\n"] {
+        client.send(piece);
+    }
+    client.0.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+    let mut settings = [0; 9];
+    client.0.read_exact(&mut settings).unwrap();
+    assert_eq!(settings[3], 4, "the server's SETTINGS");
+}
+
+#[test]
+fn http2_bodies_pass_whole() {
+    let body: Bytes = (0..3_000_000u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
+    let twin = body.clone();
+    let server = Server::start(PATIENT, move |_, _| Answer::Now(Response::new(whole(body.clone()))));
+    with_http2(server.addr, async |mut sender| {
+        let response = sender.send_request(h2_get("/")).await.unwrap();
+        assert!(response.into_body().collect().await.unwrap().to_bytes() == twin);
+    });
+}
+
+#[test]
+fn a_body_that_fails_never_ends_cleanly() {
+    let go = Arc::new(Notify::new());
+    let cuts = Arc::clone(&go);
+    let server = Server::start(PATIENT, move |_, request| {
+        let length = (request.uri().path() == "/sized").then_some(100);
+        let (sender, body) = fed(length);
+        let cuts = Arc::clone(&cuts);
+        tokio::spawn(async move {
+            sender.send(Ok(Bytes::from_static(b"part"))).unwrap();
+            cuts.notified().await;
+            let _ = sender.send(Err(io::Error::other("cut")));
+        });
+        Answer::Now(Response::new(body))
+    });
+    // The client has read a part; what follows it is nothing, and a chunked body lacks its last chunk.
+    for (path, framing) in [("/chunked", "transfer-encoding: chunked"), ("/sized", "content-length: 100")] {
+        let mut client = server.client();
+        let text = client.send(&get(path)).until("part");
+        assert!(text.contains(framing), "{text}");
+        go.notify_one();
+        assert_eq!(client.text().trim_end(), "");
+    }
+    // RFC 9112 §6.3: only a reset tells an HTTP/1.0 client.
+    let mut client = server.client();
+    client.send("GET /ended-by-close HTTP/1.0\r\n\r\n").until("part");
+    go.notify_one();
+    let (all, end) = client.rest();
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "{all:?}");
+    with_http2(server.addr, async |mut sender| {
+        let response = sender.send_request(h2_get("/")).await.unwrap();
+        go.notify_one();
+        assert!(response.into_body().collect().await.is_err());
+        assert!(sender.send_request(h2_get("/sized")).await.is_ok(), "the connection goes on");
+    });
+}
+
+#[test]
+fn a_panic_ends_one_request_and_is_counted() {
+    let server = Server::start(PATIENT, |peer, request| match request.uri().path() {
+        "/panic" => panic!("on purpose"),
+        "/later" => Answer::Later(Box::pin(async { panic!("on purpose, later") })),
+        _ => echo_path(peer, request),
+    });
+    for path in ["/panic", "/later"] {
+        assert_eq!(server.client().send(&get(path)).text(), "");
+    }
+    with_http2(server.addr, async |mut sender| {
+        assert!(sender.send_request(h2_get("/later")).await.is_err());
+        assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams go on");
+    });
+    assert_eq!(server.tally.panics.load(Ordering::Relaxed), 3);
+    assert!(server.client().send(&get("/fine")).until("/fine").contains(" 200 "));
+}
+
+#[test]
+fn s15_2_interim_responses_precede_the_final_one_and_reach_only_their_own_request() {
+    let late = Arc::new(parking_lot::Mutex::new(None));
+    let server = Server::start(PATIENT, move |peer, request| {
+        let Some(interim) = peer.interim.clone() else { return Answer::Now(Response::new(whole("none"))) };
+        let mut hint = HeaderMap::new();
+        hint.insert("link", "</style.css>".parse().unwrap());
+        match request.uri().path() {
+            "/hints" => {
+                let late = Arc::clone(&late);
+                Answer::Later(Box::pin(async move {
+                    interim.push(StatusCode::EARLY_HINTS, &hint);
+                    tokio::task::yield_now().await;
+                    // Pushed in the very poll that makes the response.
+                    interim.push(StatusCode::PROCESSING, &HeaderMap::new());
+                    *late.lock() = Some(interim);
+                    Response::new(whole("final"))
+                }))
+            }
+            _ => {
+                if let Some(late) = late.lock().take() {
+                    late.push(StatusCode::EARLY_HINTS, &hint);
+                }
+                Answer::Later(Box::pin(async { Response::new(whole("second")) }))
+            }
+        }
+    });
+    let mut client = server.client();
+    let first = client.send(&get("/hints")).until("final");
+    let heads: Vec<&str> = first.split("\r\n\r\n").map(|head| head.lines().next().unwrap_or_default()).collect();
+    assert_eq!(heads, ["HTTP/1.1 103 Early Hints", "HTTP/1.1 102 Processing", "HTTP/1.1 200 OK", "final"]);
+    assert!(first.contains("link: </style.css>"));
+    let second = client.send(&get("/second")).until("second");
+    assert!(second.starts_with("HTTP/1.1 200 OK"), "{second}");
+    assert!(server.client().send("GET /hints HTTP/1.0\r\n\r\n").text().ends_with("none"));
+}
+
+#[test]
+fn s15_2_an_interim_response_does_not_wait_for_the_final_one() {
+    let go = Arc::new(Notify::new());
+    let gone = Arc::clone(&go);
+    let server = Server::start(PATIENT, move |peer, _| {
+        let (interim, go) = (peer.interim.clone().unwrap(), Arc::clone(&gone));
+        // Pushed by another task, as the origin's connection does.
+        tokio::spawn(async move { interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new()) });
+        Answer::Later(Box::pin(async move {
+            go.notified().await;
+            Response::new(whole("final"))
+        }))
+    });
+    let mut client = server.client();
+    assert_eq!(client.send(&get("/")).until("\r\n\r\n"), "HTTP/1.1 103 Early Hints\r\n\r\n");
+    go.notify_one();
+    assert!(client.until("final").starts_with("HTTP/1.1 200 OK"));
+}
+
+#[test]
+fn s7_8_an_upgraded_socket_writes_through() {
+    let server = Server::start(PATIENT, |_, mut request| {
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut tunnel = TokioIo::new(upgrade.await.unwrap());
+            let mut byte = [0];
+            // Listens first: the 101 has to go out all the same.
+            while tunnel.read(&mut byte).await.unwrap() == 1 {
+                tunnel.write_all(&[byte[0].to_ascii_uppercase()]).await.unwrap();
+                tunnel.flush().await.unwrap();
+            }
+            tunnel.write_all(b"bye").await.unwrap();
+            tunnel.shutdown().await.unwrap();
+        });
+        let mut response = Response::new(whole(""));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+        response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+        Answer::Now(response)
+    });
+    let mut client = server.client();
+    let head = client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nab").until("AB");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(client.send("hello").until("HELLO"), "HELLO");
+    client.0.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.text(), "bye");
+}
+
+/// Waits for the server's end and checks that it came in about `limit`.
+fn check_closed_after(client: &mut Client, began: Instant, limit: Duration) {
+    let _ = client.rest();
+    let took = began.elapsed();
+    assert!(took >= limit && took < Duration::from_secs(10), "closed after {took:?}");
+}
+
+#[test]
+fn silence_and_slow_heads_are_closed() {
+    let quick = Limits { head: SHORT, idle: SHORT, body: LONG };
+    let server = Server::start(quick, echo_path);
+    for first in ["", "GET / HT", "PRI * HTTP/2.0\r\n"] {
+        let mut client = server.client();
+        let began = Instant::now();
+        check_closed_after(client.send(first), began, SHORT);
+    }
+    assert_eq!(server.tally.closed_in_head.load(Ordering::Relaxed), 3);
+    for (then, counter) in [("", &server.tally.closed_idle), ("GET / H", &server.tally.closed_in_head)] {
+        let before = counter.load(Ordering::Relaxed);
+        let mut client = server.client();
+        client.send(&get("/x")).until("/x");
+        let began = Instant::now();
+        check_closed_after(client.send(then), began, SHORT);
+        assert_eq!(counter.load(Ordering::Relaxed), before + 1);
+    }
+    let mut http2 = server.client();
+    http2.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").0.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+    check_closed_after(&mut http2, Instant::now(), SHORT);
+}
+
+#[test]
+fn a_head_sent_byte_by_byte_is_closed_all_the_same() {
+    let server = Server::start(Limits { head: SHORT, idle: LONG, body: LONG }, echo_path);
+    let mut client = server.client();
+    client.0.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    client.send("GET / HTTP/1.1\r\nX: ");
+    let began = Instant::now();
+    let mut byte = [0];
+    loop {
+        let _ = client.0.write_all(b"x");
+        match client.0.read(&mut byte) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+            other => panic!("{other:?}"),
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "still open");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_and_its_response_dropped() {
+    let (dropped, is_dropped) = mpsc::sync_channel::<&str>(2);
+    let server = Server::start(Limits { body: SHORT, ..PATIENT }, move |_, _| {
+        let (sender, body) = fed(None);
+        let dropped = dropped.clone();
+        tokio::spawn(async move {
+            let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+            for _ in 0..64 {
+                let _ = sender.send(Ok(chunk.clone()));
+            }
+            sender.closed().await;
+            let _ = dropped.send("dropped");
+        });
+        Answer::Now(Response::new(body))
+    });
+    let mut client = server.client();
+    client.send(&get("/"));
+    assert_eq!(is_dropped.recv_timeout(Duration::from_secs(10)), Ok("dropped"));
+    // The tally is written before the close.
+    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 1);
+    with_http2(server.addr, async |mut sender| {
+        // The response is held and never read: the window stays shut.
+        let response = sender.send_request(h2_get("/")).await.unwrap();
+        let told = tokio::task::spawn_blocking(move || is_dropped.recv_timeout(Duration::from_secs(10)));
+        assert_eq!(told.await.unwrap(), Ok("dropped"));
+        drop(response);
+    });
+    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 2);
+}
+
+/// Reads all content, then answers; the content's end or failure decides the status.
+fn swallow(request: Request<Incoming>) -> Given {
+    let (mut parts, body) = request.into_parts();
+    let body = Upload::new(body, &mut parts.extensions);
+    Answer::Later(Box::pin(async move {
+        let length = body.collect().await.map(|all| all.to_bytes().len());
+        Response::new(whole(format!("{length:?}")))
+    }))
+}
+
+#[test]
+fn a_client_that_stops_sending_is_closed_but_not_one_that_waits_for_the_origin() {
+    let go = Arc::new(Notify::new());
+    let gone = Arc::clone(&go);
+    let server = Server::start(Limits { body: SHORT, ..PATIENT }, move |_, request| {
+        if request.uri().path() == "/slow-origin" {
+            let go = Arc::clone(&gone);
+            let Answer::Later(swallowed) = swallow(request) else { unreachable!() };
+            return Answer::Later(Box::pin(async move {
+                let response = swallowed.await;
+                go.notified().await;
+                response
+            }));
+        }
+        swallow(request)
+    });
+    let mut waiting = server.client();
+    waiting.send("POST /slow-origin HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    let mut stalled = server.client();
+    let began = Instant::now();
+    stalled.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    check_closed_after(&mut stalled, began, SHORT);
+    with_http2(server.addr, async |mut sender| {
+        let began = Instant::now();
+        let post = |path: &str, body: &'static str, length: &str| {
+            let body = http_body_util::Full::new(Bytes::from_static(body.as_bytes()));
+            let request = Request::post(format!("http://a{path}")).header("content-length", length);
+            request.body(body).unwrap()
+        };
+        assert!(sender.send_request(post("/", "abc", "3")).await.is_ok());
+        drop(sender.send_request(post("/", "abc", "3")));
+        assert!(began.elapsed() < Duration::from_secs(10));
+    });
+    // The stalled one was closed long after this one began to wait.
+    go.notify_one();
+    assert!(waiting.until("Ok(3)").contains(" 200 "));
+    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn http2_content_that_stops_coming_is_closed() {
+    let server = Server::start(Limits { body: SHORT, ..PATIENT }, |_, request| swallow(request));
+    let mut client = server.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").0.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+    // HEADERS with END_HEADERS but not END_STREAM: `:method: POST`, `:scheme: http`, `:path: /`, `:authority: a`.
+    let block = [0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
+    let mut frame = vec![0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1];
+    frame.extend_from_slice(&block);
+    client.0.write_all(&frame).unwrap();
+    check_closed_after(&mut client, Instant::now(), SHORT);
+    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_client_that_gives_up_is_noticed_while_the_origin_is_slow() {
+    struct Told(mpsc::Sender<()>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let (told, is_told) = mpsc::channel();
+    let server = Server::start(PATIENT, move |_, _| {
+        let told = Told(told.clone());
+        Answer::Later(Box::pin(async move {
+            let _told = told;
+            std::future::pending().await
+        }))
+    });
+    let mut client = server.client();
+    client.send(&get("/"));
+    assert!(is_told.try_recv().is_err());
+    drop(client);
+    assert_eq!(is_told.recv_timeout(Duration::from_secs(10)), Ok(()));
+}
+
+#[test]
+fn content_is_asked_for_when_it_is_wanted() {
+    let server = Server::start(PATIENT, |_, request| swallow(request));
+    let mut client = server.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(client.send("abc").until("Ok(3)").contains(" 200 "));
+}
+
+#[test]
+fn connections_are_bounded_and_the_next_waits_its_turn() {
+    let server = Server::sized(PATIENT, 2, 2, echo_path);
+    let open = server.cores.connections();
+    let (mut first, mut second) = (server.client(), server.client());
+    first.send(&get("/1")).until("/1");
+    second.send(&get("/2")).until("/2");
+    assert_eq!(open(), 2);
+    let mut third = server.client();
+    third.send(&get("/3"));
+    third.0.set_read_timeout(Some(SHORT)).unwrap();
+    assert_eq!(third.0.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    third.0.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    drop(first);
+    third.until("/3");
+}
+
+#[test]
+fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
+    let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (waits, begins) = (Arc::clone(&go), Arc::clone(&began));
+    // One core, so that what one connection sees of the drain all have seen.
+    let mut server = Server::sized(PATIENT, 1, 10, move |peer, request| {
+        if request.uri().path() != "/slow" {
+            return echo_path(peer, request);
+        }
+        let go = Arc::clone(&waits);
+        begins.notify_one();
+        Answer::Later(Box::pin(async move {
+            go.notified().await;
+            Response::new(whole("done"))
+        }))
+    });
+    let addr = server.addr;
+    let (mut idle, mut fresh, mut slow) = (server.client(), server.client(), server.client());
+    idle.send(&get("/idle")).until("/idle");
+    slow.send(&get("/slow"));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(began.notified());
+    let draining = std::thread::spawn(move || server.cores.stop(Duration::from_secs(20)));
+    // Their ends tell that the drain has begun; the slow one is still under way.
+    assert_eq!((idle.text(), fresh.text()), (String::new(), String::new()));
+    assert!(!draining.is_finished());
+    go.notify_one();
+    let answer = slow.text();
+    assert!(answer.ends_with("done") && answer.contains("connection: close"), "{answer}");
+    draining.join().unwrap();
+    assert!(TcpStream::connect(addr).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_drain_finishes_http2_streams_too() {
+    let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (waits, begins) = (Arc::clone(&go), Arc::clone(&began));
+    let mut server = Server::start(PATIENT, move |_, _| {
+        let go = Arc::clone(&waits);
+        begins.notify_one();
+        Answer::Later(Box::pin(async move {
+            go.notified().await;
+            Response::new(whole("done"))
+        }))
+    });
+    let addr = server.addr;
+    with_http2(addr, async |mut sender| {
+        let mut slow = Box::pin(sender.send_request(h2_get("/slow")));
+        tokio::select! {
+            _ = &mut slow => panic!("answered before its time"),
+            () = began.notified() => (),
+        }
+        let draining = std::thread::spawn(move || {
+            let began = Instant::now();
+            server.cores.stop(Duration::from_secs(20));
+            began.elapsed()
+        });
+        while TcpStream::connect(addr).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        go.notify_one();
+        assert_eq!(slow.await.unwrap().into_body().collect().await.unwrap().to_bytes(), "done");
+        let took = tokio::task::spawn_blocking(move || draining.join().unwrap()).await.unwrap();
+        assert!(took < Duration::from_secs(10), "the client was told to go away: {took:?}");
+    });
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline_and_a_half_sent_body_is_reset() {
+    let mut server = Server::start(PATIENT, |_, _| {
+        let (sender, body) = fed(None);
+        sender.send(Ok(Bytes::from_static(b"part"))).unwrap();
+        std::mem::forget(sender);
+        Answer::Now(Response::new(body))
+    });
+    let mut old = server.client();
+    old.send("GET / HTTP/1.0\r\n\r\n").until("part");
+    let began = Instant::now();
+    server.cores.stop(SHORT);
+    assert!(began.elapsed() >= SHORT);
+    assert_eq!(old.rest().1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_runtime_stays_for_what_outlives_its_connection() {
+    let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+    let tally = Arc::<Tally>::default();
+    let flights = Arc::new(());
+    let (twin, asked) = (Arc::downgrade(&flights), Arc::new(Notify::new()));
+    let asks = Arc::clone(&asked);
+    let shared = Shared {
+        protocols: Protocols::new(16 << 10, 100, Arc::clone(&tally)),
+        limits: PATIENT,
+        connections_max: 10,
+        tally,
+        is_busy: Arc::new(move || {
+            asks.notify_one();
+            twin.strong_count() > 0
+        }),
+    };
+    let mut cores = Cores::start(listeners, shared, || echo_path).unwrap();
+    drop(TcpStream::connect(addr).unwrap());
+    let draining = std::thread::spawn(move || cores.stop(Duration::from_secs(20)));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(asked.notified());
+    assert!(!draining.is_finished());
+    drop(flights);
+    draining.join().unwrap();
+}

@@ -1,0 +1,464 @@
+//! A connection's socket as two parties share it: hyper, through [`Io`], and the connection's owner, through [`Wire`].
+//!
+//! hyper keeps its IO to itself, yet the owner has to drain the write buffer after each poll, to look for a client that
+//! went away, and to reset what must not end cleanly. So the writing half lives behind a lock in [`Wire`]; the reading half
+//! stays with hyper, and what it reads on HTTP/1 goes through the [`Screen`]. After an upgrade the owner is gone, and the
+//! same [`Io`] writes through.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::activity::{Activity, Protocol};
+use super::buffer::{Gathered, HTTP1_SMALL_BYTES, HTTP2_SMALL_BYTES};
+use super::screen::{Refusal, Screen, Then, Verdict};
+
+/// How much is read at once behind bytes that are held back.
+const HELD_STEP_BYTES: usize = 4 << 10;
+
+/// What a connection is told to do by its core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// Nothing.
+    Stay,
+    /// Answer what is under way, then close.
+    Finish,
+    /// Close at once.
+    Close,
+}
+
+/// The shared part of a connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// The client's address.
+    pub(super) addr: SocketAddr,
+    /// What the sweep looks at.
+    pub(super) activity: Activity,
+    /// Guards the writing half and what waits for it. Nothing awaits under it.
+    out: Mutex<Out>,
+    order: AtomicU8,
+    /// Whether the screen has refused a head, and how many it had passed before.
+    has_refused: AtomicBool,
+    passed_heads: AtomicU32,
+    /// Guards the owner's waker. Nothing awaits under it.
+    owner: Mutex<Option<Waker>>,
+    /// One of the process's connections; given back when the socket closes, also after an upgrade.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct Out {
+    /// `None` only while it is dropped.
+    half: Option<OwnedWriteHalf>,
+    gathered: Gathered,
+    /// Writes up to this many bytes are gathered; 0: none are.
+    small_bytes: usize,
+    /// Whether hyper has been refused since its last turn.
+    refused: bool,
+    /// Whether hyper still has bytes that were refused, or the rest of some that were taken in part.
+    owed: bool,
+}
+
+impl Out {
+    /// Returns the gathered bytes and the socket that they go to.
+    fn parts(&mut self) -> Option<(&mut Gathered, Pin<&mut OwnedWriteHalf>)> {
+        self.half.as_mut().map(|half| (&mut self.gathered, Pin::new(half)))
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        // The half would shut the socket down in passing, and that is a clean end: whether the end is clean was decided
+        // before, and closing the socket follows at once.
+        if let Some(half) = self.half.take() {
+            half.forget();
+        }
+    }
+}
+
+impl Wire {
+    /// Shares a socket's writing half.
+    pub(super) fn new(addr: SocketAddr, half: OwnedWriteHalf, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+        let out = Out {
+            half: Some(half),
+            gathered: Gathered::default(),
+            small_bytes: HTTP1_SMALL_BYTES,
+            refused: false,
+            owed: false,
+        };
+        Arc::new(Self {
+            addr,
+            activity: Activity::new(),
+            out: Mutex::new(out),
+            order: AtomicU8::new(Order::Stay as u8),
+            has_refused: AtomicBool::new(false),
+            passed_heads: AtomicU32::new(0),
+            owner: Mutex::new(None),
+            _permit: permit,
+        })
+    }
+
+    /// Notes which protocol is spoken from now on, and gathers writes as suits it.
+    pub(super) fn speaks(&self, protocol: Protocol) {
+        self.activity.speaks(protocol);
+        self.out.lock().small_bytes = match protocol {
+            Protocol::Http2 => HTTP2_SMALL_BYTES,
+            // Nobody drains behind whoever holds the tunnel.
+            Protocol::Tunnel => 0,
+            _ => HTTP1_SMALL_BYTES,
+        };
+    }
+
+    /// Tells the connection what to do, and wakes its owner. A stricter order stays.
+    pub(super) fn order(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::Release);
+        if order == Order::Close && self.activity.protocol() == Protocol::Tunnel {
+            self.cut();
+        }
+        if let Some(owner) = self.owner.lock().as_ref() {
+            owner.wake_by_ref();
+        }
+    }
+
+    /// Returns the order in force.
+    pub(super) fn ordered(&self) -> Order {
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Stay,
+            1 => Order::Finish,
+            _ => Order::Close,
+        }
+    }
+
+    /// Notes that the head behind the first `passed_heads` is refused.
+    fn refuse(&self, passed_heads: u32) {
+        self.passed_heads.store(passed_heads, Ordering::Relaxed);
+        self.has_refused.store(true, Ordering::Release);
+    }
+
+    /// Tells whether a head was refused and every request before it is answered, to the last byte that hyper has of it.
+    pub(super) fn is_refusal_due(&self) -> bool {
+        self.has_refused.load(Ordering::Acquire)
+            && self.activity.ended() == self.passed_heads.load(Ordering::Relaxed)
+            && !self.out.lock().owed
+    }
+
+    /// Puts the last response of the connection behind what was gathered.
+    pub(super) fn say_last(&self, response: &[u8]) {
+        self.out.lock().gathered.add(&[IoSlice::new(response)]);
+    }
+
+    /// Writes out what was gathered, and shuts our side of the socket down.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        match self.out.lock().parts() {
+            Some((_, socket)) => socket.poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Has `waker` woken by orders.
+    pub(super) fn owned_by(&self, waker: &Waker) {
+        *self.owner.lock() = Some(waker.clone());
+    }
+
+    /// Opens a turn: what was noted about the last one is forgotten.
+    pub(super) fn turn(&self) {
+        self.activity.turn();
+        self.out.lock().refused = false;
+    }
+
+    /// Writes out what was gathered. Ready tells whether hyper was refused in this turn, and may now write again.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut out = self.out.lock();
+        let refused = out.refused;
+        if out.gathered.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        self.noting_writes(&mut out, |gathered, socket| gathered.poll_drain(socket, cx)).map_ok(|()| refused)
+    }
+
+    /// Runs a write and notes for the sweep whether bytes moved or the socket is full.
+    fn noting_writes<T>(
+        &self,
+        out: &mut Out,
+        write: impl FnOnce(&mut Gathered, Pin<&mut OwnedWriteHalf>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let before = out.gathered.waiting().len();
+        let Some((gathered, socket)) = out.parts() else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let result = write(gathered, socket);
+        if result.is_ready() || gathered.waiting().len() < before {
+            self.activity.wrote();
+        }
+        if result.is_pending() {
+            self.activity.block();
+        }
+        result
+    }
+
+    /// Takes hyper's (or a tunnel's) bytes: gathers them, or writes them behind what was gathered.
+    fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut out = self.out.lock();
+        if total <= out.small_bytes && out.gathered.fits(total) {
+            out.gathered.add(slices);
+            out.owed = false;
+            return Poll::Ready(Ok(total));
+        }
+        let result = self.noting_writes(&mut out, |gathered, socket| gathered.poll_write_behind(socket, cx, slices));
+        match &result {
+            Poll::Ready(Ok(taken)) => out.owed = *taken < total,
+            Poll::Ready(Err(_)) => (),
+            Poll::Pending => (out.refused, out.owed) = (true, true),
+        }
+        result
+    }
+
+    /// Puts the raw head of an interim response before whatever hyper writes next. Where hyper is in the middle of a
+    /// message, or there is no room, it is dropped: interim responses are hints.
+    pub(super) fn splice(&self, head: &[u8]) {
+        let mut out = self.out.lock();
+        if !out.owed && out.gathered.fits(head.len()) {
+            out.gathered.add(&[IoSlice::new(head)]);
+        }
+    }
+
+    /// Looks whether the client has closed its side; has the owner woken when it does. Bytes that wait to be read hide
+    /// the close behind them.
+    pub(super) fn poll_client_gone(&self, cx: &mut Context<'_>) -> bool {
+        let out = self.out.lock();
+        let Some(half) = &out.half else { return true };
+        let mut byte = [0];
+        let peeked = half.as_ref().poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
+    }
+
+    /// Has the socket's close be a reset, which no client takes for the end of a body, and which frees what the kernel
+    /// still holds for it.
+    pub(super) fn reset_on_close(&self) {
+        if let Some(half) = &self.out.lock().half {
+            // A socket that is already gone needs no reset.
+            let _ = SockRef::from(half.as_ref()).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Cuts a socket that somebody else owns by now.
+    fn cut(&self) {
+        self.reset_on_close();
+        if let Some(half) = &self.out.lock().half {
+            let _ = SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+/// The socket as hyper sees it.
+#[derive(Debug)]
+pub(super) struct Io {
+    wire: Arc<Wire>,
+    read: OwnedReadHalf,
+    /// Looks at what is read. `None` where it is not HTTP/1.
+    screen: Option<Screen>,
+    /// What was read and hyper does not have: the beginning of a head, or what was read to find out the protocol.
+    held: Vec<u8>,
+    /// How many of the held bytes hyper may have.
+    cleared: usize,
+    refusal: Option<Refusal>,
+    eof: bool,
+}
+
+impl Io {
+    /// Makes hyper's view of a socket; `first` is what was read before.
+    pub(super) fn new(wire: Arc<Wire>, read: OwnedReadHalf, first: Vec<u8>, screen: Option<Screen>) -> Self {
+        let mut io = Self { wire, read, screen, held: first, cleared: 0, refusal: None, eof: false };
+        io.clear();
+        io
+    }
+
+    /// Tells whether the client has closed its side.
+    pub(super) fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Returns why the head that comes next is refused, where it is.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// Tells whether nobody looks at what is read any more: the connection is not HTTP/1, or has ceased to be.
+    fn is_unscreened(&self) -> bool {
+        self.screen.is_none() || matches!(self.wire.activity.protocol(), Protocol::Tunnel | Protocol::Lingering)
+    }
+
+    /// Finds out how many of the held bytes hyper may have.
+    fn clear(&mut self) {
+        if self.is_unscreened() {
+            self.cleared = self.held.len();
+        } else if let Some(screen) = &mut self.screen {
+            let verdict = screen.feed(&self.held);
+            self.cleared = verdict.passed;
+            self.follow(verdict);
+        }
+    }
+
+    /// Notes what is to be done behind the bytes that were passed.
+    fn follow(&mut self, verdict: Verdict) {
+        match verdict.then {
+            Then::More | Then::Wait => {}
+            Then::RefuseHead(refusal) => {
+                self.refusal = Some(refusal);
+                self.wire.refuse(self.screen.as_ref().map_or(0, Screen::heads));
+            }
+            Then::RefuseContent(refusal) => self.refusal = Some(refusal),
+        }
+    }
+
+    /// Hands out held bytes that are cleared.
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = buf.remaining().min(self.cleared);
+        buf.put_slice(&self.held[..length]);
+        self.held.drain(..length);
+        self.cleared -= length;
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+    }
+
+    /// Reads from the socket, and notes what is seen.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.read).poll_read(cx, buf);
+        match &result {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => self.wire.activity.read(),
+            Poll::Ready(Ok(())) => self.eof |= buf.remaining() > 0,
+            Poll::Ready(Err(_)) => self.eof = true,
+            Poll::Pending => self.wire.activity.starve(),
+        }
+        result
+    }
+
+    /// Reads more behind the held bytes, and clears what it can.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = std::mem::take(&mut self.held);
+        let before = held.len();
+        held.resize(before + HELD_STEP_BYTES, 0);
+        let mut buf = ReadBuf::new(&mut held[before..]);
+        let result = self.poll_socket(cx, &mut buf);
+        let after = before + buf.filled().len();
+        held.truncate(after);
+        self.held = held;
+        if after > before {
+            self.clear();
+        }
+        result
+    }
+
+    /// Reads straight to hyper, and takes back what may not pass yet.
+    fn poll_screened(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.poll_socket(cx, buf))?;
+        if let Some(screen) = &mut self.screen {
+            let verdict = screen.feed(&buf.filled()[before..]);
+            let passed = before + verdict.passed;
+            if passed < buf.filled().len() {
+                self.held = buf.filled()[passed..].to_vec();
+                buf.set_filled(passed);
+            }
+            self.follow(verdict);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.is_unscreened() {
+            if !this.held.is_empty() {
+                this.cleared = this.held.len();
+                this.hand_out(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if this.wire.activity.protocol() == Protocol::Tunnel {
+                // Whoever only listens at first would never send the 101 that the client waits for.
+                let _ = this.wire.poll_drain(cx)?;
+            }
+            return this.poll_socket(cx, buf);
+        }
+        if this.cleared == 0
+            && let Some(screen) = &mut this.screen
+            && screen.resume()
+        {
+            // hyper has all that was passed and reads on, so the request before is answered, and this is no tunnel.
+            this.clear();
+        }
+        loop {
+            if this.cleared > 0 {
+                this.hand_out(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if this.refusal.is_some() {
+                return match this.wire.has_refused.load(Ordering::Relaxed) {
+                    // The owner ends the connection once the requests before are answered.
+                    true => Poll::Pending,
+                    false => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the content is malformed"))),
+                };
+            }
+            let before = buf.filled().len();
+            match this.held.is_empty() {
+                true => ready!(this.poll_screened(cx, buf))?,
+                false => ready!(this.poll_held(cx))?,
+            }
+            if buf.filled().len() > before || buf.remaining() == 0 || (this.eof && this.cleared == 0) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.wire.poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.wire.poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.wire.activity.protocol() {
+            Protocol::Tunnel => self.wire.poll_drain(cx).map_ok(drop),
+            // The owner drains once hyper is done with its turn.
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.poll_shutdown(cx)
+    }
+}
