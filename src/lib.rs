@@ -64,7 +64,9 @@
 
 pub mod access;
 pub mod admin;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod key;
 pub mod metrics;
 pub mod origin;

@@ -1,0 +1,27 @@
+//! `larder check`: what is in force, or everything that is wrong.
+
+use std::io::{IsTerminal, Write};
+
+use super::FileArgs;
+use crate::config::Flags;
+
+/// Prints the configuration in force to standard output as TOML that reads back, and what is worth a second look to
+/// standard error.
+///
+/// # Errors
+/// A file that cannot be read, or everything that is wrong in it.
+pub(super) fn run(args: &FileArgs) -> anyhow::Result<()> {
+    let checked = args.load(&Flags::default())?;
+    let source = match args.path() {
+        Some(path) => format!("{}, with the defaults for what it leaves out", path.display()),
+        None => "the built-in defaults: there is no config.toml here".to_owned(),
+    };
+    super::say(format_args!("# In force: {source}.\n{}", checked.to_toml().trim_end()));
+    let mut stderr = std::io::stderr().lock();
+    let (bold, plain) = if stderr.is_terminal() { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
+    for warning in checked.warnings() {
+        // Where standard error is closed, there is nobody to tell.
+        let _ = writeln!(stderr, "{bold}note:{plain} {warning}");
+    }
+    Ok(())
+}

@@ -1,0 +1,472 @@
+//! The sample app: an ordinary small web app with the cache headers that real ones send.
+//!
+//! It knows nothing of Larder, and Larder nothing of it but its address. Run on its own thread by [`start`].
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, COOKIE, ETAG, HOST, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE,
+    VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::page;
+
+/// How long the slow page takes: long enough to be felt.
+const SLOW: Duration = Duration::from_millis(1500);
+
+/// A sample app that runs; dropping it ends it.
+pub(super) struct App {
+    addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl App {
+    /// Returns where it listens.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has ended too.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the app on a free port, with a thread and a runtime of its own.
+///
+/// # Errors
+/// Where no port or no thread is to be had.
+pub(super) fn start() -> std::io::Result<App> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let addr = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serve = async move {
+        let listener = TcpListener::from_std(listener)?;
+        tokio::select! {
+            done = axum::serve(listener, router(SystemTime::now(), SLOW)) => done,
+            _ = stopped => Ok(()),
+        }
+    };
+    let thread = std::thread::Builder::new().name("sample-app".to_owned()).spawn(move || {
+        if let Err(error) = runtime.block_on(serve) {
+            tracing::error!(%error, "the sample app ended");
+        }
+    })?;
+    Ok(App { addr, stop: Some(stop), thread: Some(thread) })
+}
+
+/// What the app remembers.
+struct Memory {
+    started: SystemTime,
+    /// How long the slow page takes.
+    slow: Duration,
+    responses: AtomicU64,
+    flaky: AtomicU64,
+    visitors: AtomicU64,
+    prices: AtomicU64,
+}
+
+type Shared = State<Arc<Memory>>;
+
+/// Returns the app's routes.
+fn router(started: SystemTime, slow_page: Duration) -> Router {
+    let memory = Memory {
+        started,
+        slow: slow_page,
+        responses: AtomicU64::new(0),
+        flaky: AtomicU64::new(0),
+        visitors: AtomicU64::new(0),
+        prices: AtomicU64::new(1),
+    };
+    Router::new()
+        .route("/", get(index))
+        .route("/articles/{number}", get(article))
+        .route("/assets/{name}", get(asset))
+        .route("/api/prices", get(prices).post(change_prices))
+        .route("/slow", get(slow))
+        .route("/search", get(search))
+        .route("/big", get(big))
+        .route("/flaky", get(flaky))
+        .route("/account", get(account))
+        .route("/checkout", get(checkout))
+        .route("/unmarked", get(unmarked))
+        .route("/moved", get(moved))
+        .route("/broken", get(broken))
+        .fallback(missing)
+        .with_state(Arc::new(memory))
+}
+
+impl Memory {
+    /// Makes a page with the fields that go with it.
+    fn page(&self, title: &str, main: &str, fields: &[(HeaderName, &str)]) -> Response {
+        let number = self.responses.fetch_add(1, Ordering::Relaxed) + 1;
+        let html = page::page(title, main, &page::made(SystemTime::now(), number));
+        with(fields, (HTML, html).into_response())
+    }
+
+    /// As [`Memory::page`], with validators. The ETag is weak: what a page says is what `version` names, when it was made
+    /// is not part of that (RFC 9110 §8.8.1). A request that has it already is answered with 304.
+    fn validated(
+        &self,
+        asked: &HeaderMap,
+        version: &str,
+        page: (&str, &str),
+        fields: &[(HeaderName, &str)],
+    ) -> Response {
+        let etag = format!("W/\"{version}\"");
+        let mut response = if has(asked, &etag) {
+            self.responses.fetch_add(1, Ordering::Relaxed);
+            with(fields, StatusCode::NOT_MODIFIED.into_response())
+        } else {
+            self.page(page.0, page.1, fields)
+        };
+        put(&mut response, ETAG, &etag);
+        put(&mut response, LAST_MODIFIED, &httpdate::fmt_http_date(self.started));
+        response
+    }
+}
+
+const HTML: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/html; charset=utf-8")];
+
+/// Tells whether the request has the representation with this ETag (weak comparison, RFC 9110 §13.1.2).
+fn has(asked: &HeaderMap, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let lists = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|tag| opaque(tag) == opaque(etag))
+}
+
+fn put(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn with(fields: &[(HeaderName, &str)], mut response: Response) -> Response {
+    for (name, value) in fields {
+        put(&mut response, name.clone(), value);
+    }
+    response
+}
+
+async fn index(State(memory): Shared, asked: HeaderMap) -> Response {
+    let host = asked.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
+    let main = page::index(host);
+    memory.validated(
+        &asked,
+        "index-1",
+        ("What a cache does for an app", &main),
+        &[(CACHE_CONTROL, "public, max-age=30")],
+    )
+}
+
+async fn article(State(memory): Shared, Path(number): Path<String>, asked: HeaderMap) -> Response {
+    let Some(number) = number.parse::<usize>().ok().filter(|number| (1..=page::ARTICLES.len()).contains(number)) else {
+        return missing(State(memory)).await;
+    };
+    let (title, text) = page::ARTICLES[number - 1];
+    let others: String = (1..=page::ARTICLES.len())
+        .filter(|&other| other != number)
+        .map(|other| format!("<li><a href=\"/articles/{other}\">{}</a></li>", page::ARTICLES[other - 1].0))
+        .collect();
+    let main = format!(
+        "<p class=\"lead\">{text}</p><figure><img src=\"/assets/shelf.1.svg\" alt=\"A shelf with jars, bread and cheese\" \
+         width=\"880\" height=\"300\"></figure><h2>More articles</h2><ul>{others}</ul>"
+    );
+    let fields = [(CACHE_CONTROL, "public, max-age=60, stale-while-revalidate=30")];
+    memory.validated(&asked, &format!("article-{number}"), (title, &main), &fields)
+}
+
+/// Assets have their version in their name, so that they never change (RFC 8246).
+async fn asset(State(memory): Shared, Path(name): Path<String>, asked: HeaderMap) -> Response {
+    const YEAR: &str = "public, max-age=31536000, immutable";
+    let (kind, life, content) = match name.as_str() {
+        "style.1.css" => ("text/css; charset=utf-8", YEAR, include_str!("assets/style.css")),
+        "age.1.js" => ("text/javascript; charset=utf-8", YEAR, include_str!("assets/age.js")),
+        "logo.1.svg" => ("image/svg+xml", YEAR, include_str!("assets/logo.svg")),
+        "shelf.1.svg" => ("image/svg+xml", "public, max-age=86400", include_str!("assets/shelf.svg")),
+        _ => return missing(State(memory)).await,
+    };
+    memory.responses.fetch_add(1, Ordering::Relaxed);
+    let etag = format!("\"{name}\"");
+    let fields = [(CACHE_CONTROL, life), (ETAG, &etag)];
+    match has(&asked, &etag) {
+        true => with(&fields, StatusCode::NOT_MODIFIED.into_response()),
+        false => with(&fields, ([(CONTENT_TYPE, kind)], content).into_response()),
+    }
+}
+
+async fn prices(State(memory): Shared) -> Response {
+    let number = memory.responses.fetch_add(1, Ordering::Relaxed) + 1;
+    let round = memory.prices.load(Ordering::Relaxed);
+    let made = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let cents = |base: u64| base + (round * 37) % 90;
+    let body = axum::Json(serde_json::json!({
+        "made_at": made,
+        "response": number,
+        "prices_cents": { "bread": cents(320), "cheese": cents(540), "jam": cents(410) },
+    }));
+    with(&[(CACHE_CONTROL, "s-maxage=5, stale-while-revalidate=30")], body.into_response())
+}
+
+/// An unsafe method on the same URL: caches drop what they have (RFC 9111 §4.4).
+async fn change_prices(State(memory): Shared) -> Response {
+    memory.responses.fetch_add(1, Ordering::Relaxed);
+    memory.prices.fetch_add(1, Ordering::Relaxed);
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn slow(State(memory): Shared, asked: HeaderMap) -> Response {
+    tokio::time::sleep(memory.slow).await;
+    let main = "<p class=\"lead\">The app took one and a half seconds for this page. For the next 20 seconds it takes nobody \
+                else any time; and if a hundred visitors come while it is being made, they share the one request.</p>";
+    memory.validated(&asked, "slow-1", ("A slow page", main), &[(CACHE_CONTROL, "public, max-age=20")])
+}
+
+async fn search(State(memory): Shared, RawQuery(query): RawQuery, asked: HeaderMap) -> Response {
+    let wanted = parameter(query.as_deref().unwrap_or_default(), "q");
+    let language = asked.get("accept-language").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let greeting = match language.get(..2).unwrap_or_default() {
+        "de" => "Gefunden zu",
+        "fr" => "Trouvé pour",
+        _ => "Found for",
+    };
+    let needle = wanted.to_lowercase();
+    let hits: String = (1..)
+        .zip(page::ARTICLES)
+        .filter(|(_, (title, text))| format!("{title} {text}").to_lowercase().contains(&needle))
+        .map(|(number, (title, _))| format!("<li><a href=\"/articles/{number}\">{title}</a></li>"))
+        .collect();
+    let hits = if hits.is_empty() { "<li>Nothing.</li>".to_owned() } else { hits };
+    let wanted = page::escape(&wanted);
+    let main = format!(
+        "<form action=\"/search\"><input name=\"q\" value=\"{wanted}\" aria-label=\"Search\"><button>Search</button></form>\
+         <p>{greeting} <strong>{wanted}</strong>:</p><ul>{hits}</ul>"
+    );
+    memory.page("Search", &main, &[(CACHE_CONTROL, "public, max-age=30"), (VARY, "Accept-Language")])
+}
+
+/// Returns the first value of a form parameter, decoded.
+fn parameter(query: &str, name: &str) -> String {
+    let raw = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
+    let bytes = raw.map_or("", |(_, value)| value).as_bytes();
+    let hex = |at: usize| bytes.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+    let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => decoded.push(b' '),
+            _ => decoded.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+async fn big(State(memory): Shared, asked: HeaderMap) -> Response {
+    const LINES: usize = 1500;
+    let mut main = "<p class=\"lead\">About 200 KB of text: look at the size that travels.</p><ol>".to_owned();
+    for line in 0..LINES {
+        let (title, text) = page::ARTICLES[line % page::ARTICLES.len()];
+        let words: Vec<_> = text.split(' ').skip(line % 7).take(15).collect();
+        main.push_str(&format!("<li>{title}, {line}: {}</li>", words.join(" ")));
+    }
+    main.push_str("</ol>");
+    memory.validated(&asked, "big-1", ("A big page", &main), &[(CACHE_CONTROL, "public, max-age=300")])
+}
+
+/// Every other answer is an error.
+async fn flaky(State(memory): Shared) -> Response {
+    if memory.flaky.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+        let main = "<p class=\"lead\">The app has a bad moment. Its last good page said <code>stale-if-error=60</code>, so \
+                    behind a cache you should hardly ever see this one.</p>";
+        let mut response = memory.page("503: a bad moment", main, &[(RETRY_AFTER, "1")]);
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        return response;
+    }
+    let main = "<p class=\"lead\">Fresh for 3 seconds. After that the app is asked again, and every other time it fails: \
+                then this page stands in for up to a minute.</p>";
+    memory.page("A flaky page", main, &[(CACHE_CONTROL, "public, max-age=3, stale-if-error=60")])
+}
+
+/// A page for each visitor, known by a cookie.
+async fn account(State(memory): Shared, asked: HeaderMap) -> Response {
+    let cookies = asked.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let known = cookies
+        .flat_map(|list| list.split(';'))
+        .filter_map(|pair| pair.trim().strip_prefix("visitor="))
+        .find_map(|number| number.parse::<u64>().ok());
+    let visitor = known.unwrap_or_else(|| memory.visitors.fetch_add(1, Ordering::Relaxed) + 1);
+    let main = format!(
+        "<p class=\"lead\">You are visitor <strong>{visitor}</strong>. Nobody else gets this page: it is <code>private</code>, \
+         so that a shared cache passes it on and keeps nothing.</p>"
+    );
+    let mut response = memory.page("Your account", &main, &[(CACHE_CONTROL, "private, max-age=60")]);
+    if known.is_none() {
+        put(&mut response, SET_COOKIE, &format!("visitor={visitor}; Path=/; HttpOnly; SameSite=Lax"));
+    }
+    response
+}
+
+async fn checkout(State(memory): Shared) -> Response {
+    let main = "<p class=\"lead\">Pages with payment details say <code>no-store</code>, and are stored nowhere.</p>";
+    memory.page("Checkout", main, &[(CACHE_CONTROL, "no-store")])
+}
+
+async fn unmarked(State(memory): Shared) -> Response {
+    let main = "<p class=\"lead\">This page says nothing about caching, as many do. Larder does not guess without \
+                <code>Last-Modified</code>; a route in <code>config.toml</code> can give it a lifetime:</p>\
+                <pre><code>[[route]]\npath = \"/unmarked\"\nttl = \"30s\"</code></pre>";
+    memory.page("An unmarked page", main, &[])
+}
+
+async fn moved(State(memory): Shared) -> Response {
+    memory.responses.fetch_add(1, Ordering::Relaxed);
+    let fields = [(LOCATION, "/articles/1"), (CACHE_CONTROL, "public, max-age=3600")];
+    with(&fields, StatusCode::MOVED_PERMANENTLY.into_response())
+}
+
+async fn broken(State(memory): Shared) -> Response {
+    let mut response =
+        memory.page("500: broken", "<p class=\"lead\">An error of the app, passed on as it is.</p>", &[]);
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+async fn missing(State(memory): Shared) -> Response {
+    let main = "<p class=\"lead\">There is nothing here. <a href=\"/\">Back to the start</a></p>";
+    let mut response = memory.page("404: not found", main, &[(CACHE_CONTROL, "public, max-age=10")]);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    fn app() -> Router {
+        router(SystemTime::UNIX_EPOCH, Duration::ZERO)
+    }
+
+    async fn ask(app: &Router, path: &str, fields: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
+        let mut request = Request::get(path);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        (head.status, head.headers, body)
+    }
+
+    #[tokio::test]
+    async fn every_link_of_the_first_page_leads_somewhere() {
+        let app = app();
+        for path in page::linked_paths() {
+            let (status, headers, _) = ask(&app, path, &[]).await;
+            let expected = match path {
+                "/missing" => 404,
+                "/broken" => 500,
+                "/moved" => 301,
+                _ => 200,
+            };
+            assert_eq!(status, expected, "{path}");
+            let says = headers.contains_key(CACHE_CONTROL);
+            assert_eq!(says, !matches!(path, "/unmarked" | "/broken"), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_page_names_is_there() {
+        let app = app();
+        let (_, _, html) = ask(&app, "/articles/1", &[]).await;
+        let names = html.split(['"']).filter(|part| part.starts_with('/'));
+        for path in names.collect::<Vec<_>>() {
+            assert_eq!(ask(&app, path, &[]).await.0, 200, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn validators_are_answered_with_304() {
+        let app = app();
+        for path in ["/", "/articles/1", "/assets/style.1.css", "/big"] {
+            let (_, headers, _) = ask(&app, path, &[]).await;
+            let etag = headers[ETAG].to_str().unwrap();
+            let (status, again, body) = ask(&app, path, &[("if-none-match", &format!("\"x\", {etag}"))]).await;
+            assert_eq!((status.as_u16(), body.len()), (304, 0), "{path}");
+            assert_eq!((&again[ETAG], &again[CACHE_CONTROL]), (&headers[ETAG], &headers[CACHE_CONTROL]), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_other_answer_of_the_flaky_page_fails() {
+        let app = app();
+        for expected in [200, 503, 200, 503] {
+            assert_eq!(ask(&app, "/flaky", &[]).await.0, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn visitors_are_told_apart_by_their_cookie() {
+        let app = app();
+        let (_, headers, body) = ask(&app, "/account", &[]).await;
+        assert!(body.contains("<strong>1</strong>") && headers[SET_COOKIE].to_str().unwrap().starts_with("visitor=1;"));
+        let (_, headers, body) = ask(&app, "/account", &[("cookie", "a=b; visitor=7")]).await;
+        assert!(body.contains("<strong>7</strong>") && !headers.contains_key(SET_COOKIE));
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_request_becomes_markup() {
+        let app = app();
+        let (_, _, body) = ask(&app, "/search?q=%3Cscript%3Ealert(1)%3C/script%3E+%22x", &[]).await;
+        assert!(body.contains("&lt;script&gt;alert(1)&lt;/script&gt; &quot;x") && !body.contains("<script>"));
+        let (_, _, body) = ask(&app, "/", &[("host", "a\"><b>")]).await;
+        assert!(!body.contains("<b>"));
+        assert_eq!(parameter("x=1&q=a%2", "q"), "a%2");
+        assert_eq!(parameter("q=%e2%82%ac", "q"), "€");
+    }
+
+    #[tokio::test]
+    async fn the_search_speaks_the_visitors_language() {
+        let app = app();
+        let (_, headers, body) = ask(&app, "/search?q=jam", &[("accept-language", "de-AT")]).await;
+        assert!(body.contains("Gefunden zu") && headers[VARY] == "Accept-Language");
+    }
+
+    #[test]
+    fn the_app_ends_when_it_is_dropped() {
+        let app = start().unwrap();
+        assert!(app.addr().ip().is_loopback() && app.addr().port() > 0);
+        drop(app);
+    }
+
+    #[tokio::test]
+    async fn the_big_page_is_about_200_kb() {
+        let (_, _, body) = ask(&app(), "/big", &[]).await;
+        assert!((150_000..300_000).contains(&body.len()), "{}", body.len());
+    }
+}

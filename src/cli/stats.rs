@@ -1,0 +1,342 @@
+//! `larder stats`: asks the admin side of a running Larder for its figures, and prints them as tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::admin::stats::{Quantiles, Stats};
+use crate::outcome::{Outcome, Reason};
+
+/// The longest wait for the whole answer. The figures are in memory; an admin side that takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most characters of an unexpected answer that an error repeats.
+const QUOTE_CHARS_MAX: usize = 300;
+
+/// Asks the admin side at `admin` (`host:port`, or a URL) for its figures and prints them.
+///
+/// # Errors
+/// An admin side that cannot be reached or answers with something else, and an output that cannot be written.
+pub(super) fn run(admin: &str) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stats = runtime.block_on(fetch(admin))?;
+    std::io::stdout().write_all(render(&stats).as_bytes()).context("cannot write the figures")
+}
+
+async fn fetch(admin: &str) -> anyhow::Result<Stats> {
+    let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+    let url = format!("{}/stats", base.trim_end_matches('/'));
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(TIMEOUT)
+        .build()?;
+    let response = client.get(&url).send().await.with_context(|| {
+        format!("cannot reach {url}: is Larder running, with this address as `listen` under [admin]?")
+    })?;
+    let status = response.status();
+    let text = response.text().await.with_context(|| format!("{url} broke off its answer"))?;
+    if !status.is_success() {
+        bail!("{url} answered {status}: {}", quote(&text));
+    }
+    serde_json::from_str(&text)
+        .with_context(|| format!("{url} answered with something other than Larder's figures: {}", quote(&text)))
+}
+
+/// Renders the figures for a terminal: a line of what runs, then a table for each question, then the warnings.
+pub(super) fn render(stats: &Stats) -> String {
+    let mut page = String::new();
+    let uptime = humantime::format_duration(Duration::from_secs(stats.uptime_seconds.max(0.0) as u64));
+    let state = if stats.ready { "ready" } else { "draining" };
+    let version = plain(&stats.version);
+    let _ = writeln!(page, "Larder {version}, up {uptime}, {state}");
+    section(&mut page, "Overview", overview(stats));
+    section(&mut page, "Outcomes", outcomes(stats));
+    section(&mut page, "Latency", latency(stats));
+    section(&mut page, "Store", store(stats));
+    if !stats.requests.by_reason.is_empty() {
+        section(&mut page, "Reasons", reasons(&stats.requests.by_reason, "requests"));
+    }
+    if !stats.storing.not_stored.is_empty() {
+        section(&mut page, "Not stored", reasons(&stats.storing.not_stored, "responses"));
+    }
+    if stats.routes.len() > 1 {
+        section(&mut page, "Routes", routes(stats));
+    }
+    if !stats.personalised.urls.is_empty() {
+        section(&mut page, "Different from user to user", personalised(stats));
+    }
+    for warning in &stats.warnings {
+        let _ = writeln!(page, "\nwarning: {}", plain(warning));
+    }
+    page
+}
+
+fn section(page: &mut String, title: &str, table: Table) {
+    let _ = writeln!(page, "\n{title}\n{table}");
+}
+
+/// Makes a table whose columns but the first are numbers, aligned to the right.
+fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn overview(stats: &Stats) -> Table {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    table(
+        ["", "since the start"],
+        [
+            row("requests", stats.requests.total.to_string()),
+            row("cache hit ratio", percent(stats.ratios.cache_hit)),
+            row("cache hit ratio by bytes", percent(stats.ratios.cache_hit_bytes)),
+            row("served ratio", percent(stats.ratios.served)),
+            row("body bytes sent", bytes(stats.bytes.total)),
+            row("requests to the origin", stats.origin.requests.to_string()),
+            row("refreshes in the background", stats.origin.refreshes.to_string()),
+            row("origin requests saved", stats.origin.saved.to_string()),
+            row("  of all requests", percent(stats.origin.saved_ratio)),
+            row("collapsed requests", stats.requests.collapsed.to_string()),
+            row("client gone before the end", stats.endings.client_gone.to_string()),
+            row("aborted on the way", stats.endings.aborted.values().sum::<u64>().to_string()),
+            row("connections now", stats.connections.to_string()),
+            row("fills in flight now", stats.fills_in_flight.to_string()),
+        ],
+    )
+}
+
+fn outcomes(stats: &Stats) -> Table {
+    let of = |numbers: &BTreeMap<String, u64>, outcome: &Outcome| numbers.get(outcome.token()).copied().unwrap_or(0);
+    let total = stats.requests.total;
+    table(
+        ["outcome", "requests", "share", "bytes"],
+        Outcome::ALL.iter().map(|outcome| {
+            let requests = of(&stats.requests.by_outcome, outcome);
+            let share = (total > 0).then(|| requests as f64 / total as f64);
+            let sent = bytes(of(&stats.bytes.by_outcome, outcome));
+            [outcome.token().to_owned(), requests.to_string(), percent(share), sent]
+        }),
+    )
+}
+
+fn latency(stats: &Stats) -> Table {
+    let row = |name: &str, quantiles: &Quantiles| {
+        let Quantiles { count, p50_us, p90_us, p99_us, p999_us, max_us } = quantiles;
+        let [p50, p90, p99, p999, max] = [p50_us, p90_us, p99_us, p999_us, max_us].map(|us| micros(*us));
+        [name.to_owned(), count.to_string(), p50, p90, p99, p999, max]
+    };
+    table(
+        ["", "requests", "p50", "p90", "p99", "p99.9", "max"],
+        [
+            row("hits", &stats.latency.hits),
+            row("misses", &stats.latency.misses),
+            row("passes", &stats.latency.passes),
+            row("errors", &stats.latency.errors),
+        ],
+    )
+}
+
+fn store(stats: &Stats) -> Table {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let (store, memory, collisions) = (&stats.store, &stats.memory, &stats.hash_collisions);
+    table(
+        ["", "now"],
+        [
+            row("memory in use", format!("{} of {}", bytes(memory.alive_bytes), bytes(memory.capacity_bytes))),
+            row("  of it stored", bytes(memory.stored_bytes)),
+            row("entries", store.entries.to_string()),
+            row("bodies as they came", bytes(store.raw_bytes)),
+            row("bodies as they are held", bytes(store.compressed_bytes)),
+            row("evicted for room", store.evicted.size.to_string()),
+            row("evicted by age", store.evicted.age.to_string()),
+            row("evicted by a purge", store.evicted.purge.to_string()),
+            row("replaced", store.replaced.to_string()),
+            row("refused by the budget", store.refused.to_string()),
+            row("purges", store.purges.to_string()),
+            row("hash collisions seen", collisions.seen.to_string()),
+            row("  expected pairs", format!("{:.1e}", collisions.expected_pairs)),
+        ],
+    )
+}
+
+/// Lists reasons, the most frequent first, each with what to change.
+fn reasons(numbers: &BTreeMap<String, u64>, counted: &str) -> Table {
+    let mut rows: Vec<_> = numbers.iter().collect();
+    rows.sort_by_key(|(_, number)| std::cmp::Reverse(**number));
+    let mut table = table(
+        ["reason", counted, "for another outcome"],
+        rows.into_iter().map(|(token, number)| {
+            let known = Reason::ALL.iter().find(|reason| reason.token() == token);
+            [plain(token), number.to_string(), known.map_or("", |reason| reason.remedy()).to_owned()]
+        }),
+    );
+    if let Some(remedies) = table.column_mut(2) {
+        remedies.set_cell_alignment(CellAlignment::Left);
+    }
+    table
+}
+
+/// Lists the URLs whose responses were found to differ by user, each with what to change.
+fn personalised(stats: &Stats) -> Table {
+    let mut table = table(
+        ["url", "found", "by", "to mend it"],
+        stats
+            .personalised
+            .urls
+            .iter()
+            .map(|row| [plain(&row.url), row.times.to_string(), plain(&row.differed.join(", ")), plain(&row.fix)]),
+    );
+    for text in [2, 3] {
+        if let Some(column) = table.column_mut(text) {
+            column.set_cell_alignment(CellAlignment::Left);
+        }
+    }
+    table
+}
+
+fn routes(stats: &Stats) -> Table {
+    table(
+        ["route", "requests", "hit ratio", "bytes", "hits p50", "hits p99", "misses p50", "misses p99"],
+        stats.routes.iter().map(|route| {
+            [
+                plain(&route.name),
+                route.requests.to_string(),
+                percent(route.cache_hit_ratio),
+                bytes(route.bytes),
+                micros(route.hits.p50_us),
+                micros(route.hits.p99_us),
+                micros(route.misses.p50_us),
+                micros(route.misses.p99_us),
+            ]
+        }),
+    )
+}
+
+/// Writes a share as a percentage; `-` where there is none.
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0))
+}
+
+fn bytes(count: u64) -> String {
+    ByteSize(count).display().iec().to_string()
+}
+
+/// Writes a latency in the unit that suits it; `-` where there is none.
+fn micros(us: Option<u64>) -> String {
+    match us {
+        None => "-".to_owned(),
+        Some(us @ ..1_000) => format!("{us} µs"),
+        Some(us @ 1_000..1_000_000) => format!("{:.1} ms", us as f64 / 1e3),
+        Some(us) => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
+/// Returns text from the other side in a form that cannot steer the terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+fn quote(text: &str) -> String {
+    plain(text).chars().take(QUOTE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::response::{IntoResponse, Response};
+    use axum::routing::get;
+
+    use super::*;
+    use crate::admin::stats::sample;
+
+    /// Fetches from an admin side that answers so.
+    async fn fetched(answer: impl IntoResponse) -> anyhow::Result<Stats> {
+        let (head, body) = answer.into_response().into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let respond = move || {
+            let response = Response::from_parts(head.clone(), axum::body::Body::from(body.clone()));
+            std::future::ready(response)
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = tokio::spawn(axum::serve(listener, Router::new().route("/stats", get(respond))).into_future());
+        let stats = fetch(&addr.to_string()).await;
+        server.abort();
+        stats
+    }
+
+    #[tokio::test]
+    async fn figures_are_fetched() {
+        let stats = fetched(axum::Json(sample())).await.unwrap();
+        assert_eq!(stats.requests, sample().requests);
+    }
+
+    #[tokio::test]
+    async fn other_answers_are_told() {
+        let told = |stats: anyhow::Result<Stats>| format!("{:#}", stats.unwrap_err());
+        let refused = told(fetched((StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"wrong Host\"}\u{1b}[2J")).await);
+        assert!(refused.contains("421") && refused.contains("wrong Host") && !refused.contains('\u{1b}'), "{refused}");
+        let elsewhere = told(fetched((StatusCode::FOUND, [("location", "/elsewhere")])).await);
+        assert!(elsewhere.contains("302"), "{elsewhere}");
+        let other = told(fetched("<html>").await);
+        assert!(other.contains("other than Larder's figures") && other.contains("<html>"), "{other}");
+        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = nobody.local_addr().unwrap();
+        drop(nobody);
+        let unreachable = told(fetch(&format!("http://{addr}/")).await);
+        assert!(unreachable.contains(&format!("cannot reach http://{addr}/stats: is Larder running")), "{unreachable}");
+    }
+
+    #[test]
+    fn the_page_shows_what_matters() {
+        let stats = sample();
+        let page = render(&stats);
+        let check = |cells: &[&str]| {
+            let found = page.lines().any(|line| {
+                let shown: Vec<&str> = line.trim_matches('│').split('┆').map(str::trim).collect();
+                shown.iter().zip(cells).all(|(shown, cell)| shown == cell) && shown.len() >= cells.len()
+            });
+            assert!(found, "{cells:?} in\n{page}");
+        };
+        assert!(page.starts_with(&format!("Larder {}, up 12s, ready\n", env!("CARGO_PKG_VERSION"))));
+        check(&["requests", "14"]);
+        check(&["cache hit ratio", "42.9 %"]);
+        check(&["cache hit ratio by bytes", "60.0 %"]);
+        check(&["served ratio", "78.6 %"]);
+        check(&["origin requests saved", "8"]);
+        check(&["hit", "6", "42.9 %", "5.9 KiB"]);
+        check(&["hits", "7", "12 µs", "15 µs"]);
+        check(&["memory in use", "3.0 MiB of 64.0 MiB"]);
+        check(&["set-cookie", "1", Reason::SetCookie.remedy()]);
+        check(&["http://h/account", "2", "Cookie, Authorization", &stats.personalised.urls[0].fix]);
+        check(&["/img/", "6", "100.0 %", "5.9 KiB", "12 µs"]);
+        check(&["/a\"b\\c\u{fffd}{}", "3", "0.0 %"]);
+        assert!(page.contains("\nwarning: of the configuration\n"));
+        assert!(page.chars().all(|char| char == '\n' || !char.is_control()));
+    }
+
+    #[test]
+    fn units_suit_their_numbers() {
+        let check = |us: Option<u64>, text: &str| assert_eq!(micros(us), text);
+        check(None, "-");
+        check(Some(999), "999 µs");
+        check(Some(1_000), "1.0 ms");
+        check(Some(999_900), "999.9 ms");
+        check(Some(1_000_000), "1.0 s");
+        assert_eq!((percent(None), percent(Some(0.9999))), ("-".to_owned(), "100.0 %".to_owned()));
+    }
+}

@@ -1,0 +1,197 @@
+//! Kinds of values whose names HTTP gives: addresses, hosts, methods, fields, paths, statuses, query parameters.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::{HeaderName, Method, StatusCode};
+use ipnet::IpNet;
+use toml::de::{DeTable, DeValue};
+
+use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
+use crate::config::origin_url::OriginUrl;
+use crate::route::{PathPattern, QueryRule};
+
+/// Something that has a parser and a printed form of its own.
+fn parsed<T: FromStr + Display + 'static>(noun: &'static str, allowed: &'static str) -> Kind<T> {
+    Kind::string(allowed, move |text| text.parse().map_err(|_| format!("{text:?} is not {noun}")), T::to_string)
+}
+
+/// An address to listen on.
+pub(in crate::config) fn address() -> Kind<SocketAddr> {
+    parsed("an IP address with a port", r#"an IP address with a port, such as "127.0.0.1:8080" or "[::1]:8080""#)
+}
+
+/// A network, or one address.
+pub(in crate::config) fn network() -> Kind<IpNet> {
+    Kind::string(
+        r#"a network or an address, such as "10.0.0.0/8" or "::1""#,
+        |text| {
+            text.parse::<IpAddr>()
+                .map(IpNet::from)
+                .or_else(|_| text.parse::<IpNet>())
+                .map_err(|_| format!("{text:?} is neither a network nor an address"))
+        },
+        IpNet::to_string,
+    )
+}
+
+/// A host, perhaps with a port, in lower case; perhaps `*.` and a domain.
+pub(in crate::config) fn host_pattern() -> Kind<String> {
+    Kind::string(
+        r#"a host such as "example.org" or "[::1]", "*.example.org" for every host below it; a port counts only if written"#,
+        |text| host_and_port(text.strip_prefix("*.").unwrap_or(text)).map(|_| text.to_ascii_lowercase()),
+        String::clone,
+    )
+}
+
+/// Returns `text` where it is a host, perhaps with a port, and nothing more.
+fn host_and_port(text: &str) -> Result<&str, String> {
+    match format!("http://{text}").parse::<OriginUrl>() {
+        Ok(_) if !text.ends_with('/') => Ok(text),
+        _ => Err(format!("{text:?} is not a host")),
+    }
+}
+
+/// A host with or without a port.
+pub(in crate::config) fn authority() -> Kind<String> {
+    Kind::string(
+        r#"a host, perhaps with a port, such as "example.org" or "localhost:3000""#,
+        |text| host_and_port(text).map(str::to_ascii_lowercase),
+        String::clone,
+    )
+}
+
+/// The origin's address.
+pub(in crate::config) fn origin_url() -> Kind<OriginUrl> {
+    Kind::string(OriginUrl::ALLOWED, str::parse, OriginUrl::to_string)
+}
+
+/// Tells whether `text` is a name, an IPv4 address or an IPv6 address in brackets (RFC 9110 §4.2.1, no percent-encoding).
+pub(in crate::config) fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            text.len() <= 253
+                && text.split('.').all(|label| {
+                    (1..=63).contains(&label.len())
+                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                })
+        }
+    }
+}
+
+/// A method. They are case-sensitive (RFC 9110 §9.1), so that `get` is almost surely a slip.
+pub(in crate::config) fn method() -> Kind<Method> {
+    Kind::string(
+        r#"a method in capitals, such as "GET" or "POST""#,
+        |text| match Method::from_bytes(text.as_bytes()) {
+            Ok(_) if text.bytes().any(|byte| byte.is_ascii_lowercase()) => {
+                Err(format!("{text:?} has small letters; did you mean {:?}?", text.to_ascii_uppercase()))
+            }
+            Ok(method) => Ok(method),
+            Err(_) => Err(format!("{text:?} is not a method")),
+        },
+        Method::to_string,
+    )
+}
+
+/// The name of a field.
+pub(in crate::config) fn field_name() -> Kind<HeaderName> {
+    parsed("a field name", r#"the name of a header field, such as "accept-language""#)
+}
+
+/// The name of a cookie: a token (RFC 6265 §4.1.1).
+pub(in crate::config) fn cookie_name() -> Kind<String> {
+    Kind::string(
+        r#"the name of a cookie, such as "session""#,
+        |text| {
+            let is_token = |byte: u8| byte.is_ascii_graphic() && !br#"()<>@,;:\"/[]?={}"#.contains(&byte);
+            if text.is_empty() || !text.bytes().all(is_token) {
+                return Err(format!("{text:?} is not the name of a cookie"));
+            }
+            Ok(text.to_owned())
+        },
+        String::clone,
+    )
+}
+
+/// The path of a route: a prefix or a glob.
+pub(in crate::config) fn path_pattern() -> Kind<String> {
+    Kind::string(
+        r#"a prefix such as "/shop/" or a glob such as "/img/**/*.png""#,
+        |text| PathPattern::parse(text).map(|_| text.to_owned()),
+        String::clone,
+    )
+}
+
+/// Lifetimes by status: a table of status codes and spans.
+pub(in crate::config) fn ttl_by_status(range: RangeInclusive<Duration>) -> Kind<Vec<(StatusCode, Duration)>> {
+    let each = span(range);
+    let allowed = format!("a table of final status codes (200 to 599), each with {}", each.allowed());
+    let read = move |written: &Written<'_>| {
+        let DeValue::Table(table) = written.get_ref() else {
+            return Err(fault(written, unlike("a table", written.get_ref())));
+        };
+        let (mut ttls, mut faults) = (Vec::new(), Vec::new());
+        for (key, value) in table.iter() {
+            let status = key.get_ref().parse::<u16>().ok().filter(|code| (200..600).contains(code));
+            match status.and_then(|code| StatusCode::from_u16(code).ok()) {
+                Some(status) => match each.read(value) {
+                    Ok(ttl) => ttls.push((status, ttl)),
+                    Err(found) => faults.extend(found),
+                },
+                None => faults
+                    .push(Fault { span: key.span(), what: format!("{:?} is not a final status code", key.get_ref()) }),
+            }
+        }
+        if faults.is_empty() { Ok(ttls) } else { Err(faults) }
+    };
+    Kind::new(allowed, read, |ttls: &Vec<(StatusCode, Duration)>| {
+        let pairs = ttls.iter().map(|(status, ttl)| (status.as_str().to_owned(), span_text(ttl).into()));
+        Some(toml::Value::Table(pairs.collect()))
+    })
+}
+
+/// Which query parameters count.
+pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
+    const PATTERNS_MAX: usize = 100;
+    let names = text(200).list(PATTERNS_MAX);
+    let boxed = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
+    let read = move |written: &Written<'_>| match written.get_ref() {
+        DeValue::String(word) if word == "all" => Ok(QueryRule::All),
+        DeValue::String(word) if word == "none" => Ok(QueryRule::None),
+        DeValue::Array(_) => names.read(written).map(|keep| QueryRule::Keep(boxed(keep))),
+        DeValue::Table(table) => match only(table, "drop") {
+            Some(dropped) => names.read(dropped).map(|dropped| QueryRule::Drop(boxed(dropped))),
+            None => Err(fault(written, "the table has not just the one key `drop`".into())),
+        },
+        found => Err(fault(written, format!("{} is not a rule", describe(found)))),
+    };
+    let strings = |names: &[Box<str>]| toml::Value::Array(names.iter().map(|name| (&**name).into()).collect());
+    Kind::new(
+        r#""all", "none", a list of the names to keep, or { drop = ["utm_*", …] }; `*` stands for any characters"#,
+        read,
+        move |rule| {
+            Some(match rule {
+                QueryRule::All => "all".into(),
+                QueryRule::None => "none".into(),
+                QueryRule::Keep(names) => strings(names),
+                QueryRule::Drop(names) => {
+                    toml::Value::Table([("drop".to_owned(), strings(names))].into_iter().collect())
+                }
+            })
+        },
+    )
+}
+
+/// Returns the value of `name` where it is the table's only key.
+fn only<'t, 'd>(table: &'t DeTable<'d>, name: &str) -> Option<&'t Written<'d>> {
+    table.get(name).filter(|_| table.len() == 1)
+}
+
+fn describe(found: &DeValue<'_>) -> String {
+    found.as_str().map_or_else(|| found.type_str().to_owned(), |text| format!("{text:?}"))
+}

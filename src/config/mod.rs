@@ -1,0 +1,218 @@
+//! The configuration: from a TOML file to the parts that [`crate::server`] is started with.
+//!
+//! A file is parsed to a document in which every value knows its place. The document is walked by the one description of
+//! all keys (`keys.rs`) into a [`Checked`] configuration, in which every value is allowed, or into [`Problems`]: *all* of
+//! them, each with its line, its key, what is wrong and what is allowed. `serde`'s derive would stop at the first. The
+//! same description prints a [`Checked`] as TOML that reads back as the same value.
+//!
+//! Only the command line, `main` and tests import this module. Deliberately absent: running anything.
+
+mod across;
+mod keys;
+mod kind;
+mod origin_url;
+mod problem;
+mod route;
+mod syntax;
+mod visit;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+pub use keys::{Admin, AskOrigin, Cache, Checked, Compression, Log, LogFormat, LogLevel, Memory, Origin, Server, Site};
+pub use origin_url::OriginUrl;
+pub use problem::{Problem, Problems};
+pub use route::{Key, Route};
+
+use crate::{access, admin, origin, proxy, server, store};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("{file} cannot be read: {source}")]
+    Unreadable {
+        /// The file's name.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file can be read, and these things are wrong in it.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+/// What the command line says; it beats the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Flags {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--origin`
+    pub origin: Option<OriginUrl>,
+    /// `--admin`
+    pub admin: Option<AdminListen>,
+}
+
+/// Where `--admin` puts the admin side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(SocketAddr),
+}
+
+/// Reads and checks the file at `path`; `flags` beat what it says.
+///
+/// # Errors
+/// A file that cannot be read, or everything that is wrong in it.
+pub fn load(path: &Path, flags: &Flags) -> Result<Checked, Error> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(parse(&file, &text, flags)?),
+        Err(source) => Err(Error::Unreadable { file, source }),
+    }
+}
+
+/// Checks a configuration that has `text` in it; `file` is what it is called in reports, `flags` beat what it says.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn parse(file: &str, text: &str, flags: &Flags) -> Result<Checked, Problems> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut checked = Checked::default();
+    let (mut places, mut problems) = visit::Reader::read(document.get_ref(), |reader| checked.keys(reader));
+    if errors.is_empty() {
+        overlay(&mut checked, flags, &mut places, &mut problems);
+        settle(&mut checked, &places);
+        problems.extend(across::problems(&checked, &places));
+    } else {
+        // Where the syntax is broken, the parser guesses how it goes on; a line is believed only where nothing is broken.
+        let line = |problem: &Problem| problem.span.as_ref().map(|span| problem::line_of(text, span.start));
+        let syntax = syntax::problems(text, &errors, &places);
+        problems.retain(|problem| !syntax.iter().any(|broken| line(broken) == line(problem)));
+        problems.extend(syntax);
+    }
+    if problems.is_empty() { Ok(checked) } else { Err(Problems::new(file, text, problems)) }
+}
+
+/// Puts the flags over what the file said: a key that a flag replaces cannot be wrong in the file.
+fn overlay(checked: &mut Checked, flags: &Flags, places: &mut visit::Places, problems: &mut Vec<Problem>) {
+    let mut replaced = |key: &str| {
+        places.forget(key);
+        problems.retain(|problem| problem.key != key);
+    };
+    if let Some(listen) = flags.listen {
+        checked.listen = listen;
+        replaced("listen");
+    }
+    if let Some(url) = &flags.origin {
+        checked.origin.url = Some(url.clone());
+        replaced("origin.url");
+    }
+    if let Some(admin) = flags.admin {
+        checked.admin.listen = match admin {
+            AdminListen::Off => None,
+            AdminListen::At(addr) => Some(addr),
+        };
+        replaced("admin.listen");
+    }
+}
+
+/// Fits a default to what was said: a small capacity takes smaller objects without being told so.
+fn settle(checked: &mut Checked, places: &visit::Places) {
+    if places.of("memory.object_bytes_max").is_none() {
+        let share = checked.memory.capacity / keys::OBJECT_SHARE;
+        checked.memory.object_bytes_max = checked.memory.object_bytes_max.min(share);
+    }
+}
+
+impl Checked {
+    /// Prints it as TOML that reads back as the same value.
+    pub fn to_toml(&self) -> String {
+        let mut copy = self.clone();
+        visit::Printer::print(|printer| copy.keys(printer))
+    }
+
+    /// Returns what is allowed, but likely not wanted: a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        across::warnings(self)
+    }
+
+    /// Puts together what the server is started with; `None` where no `origin.url` is known.
+    pub fn assemble(&self) -> Option<server::Config> {
+        let authority = self.origin.url.as_ref()?.authority();
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let warnings = self.warnings();
+        Some(server::Config {
+            warnings,
+            listen: self.listen,
+            workers: self.server.workers.unwrap_or_else(cores),
+            connections_max: self.server.connections_max,
+            drain_timeout: self.server.drain_timeout,
+            head_timeout: self.server.head_timeout,
+            idle_timeout: self.server.idle_timeout,
+            body_idle_timeout: self.server.body_idle_timeout,
+            head_bytes_max: usize::try_from(self.server.head_bytes_max).unwrap_or(usize::MAX),
+            http2_streams_max: u32::try_from(self.server.http2_streams_max).unwrap_or(u32::MAX),
+            proxy: self.proxy_part(),
+            origin: self.origin_part(authority),
+            store: self.store_part(),
+            routes: route::table(self),
+            route_names: self.routes.iter().map(Route::shown_name).collect(),
+            admin: admin::Config { listen: self.admin.listen },
+            access: self.log.access.map(|format| access::Config { format, file: self.log.access_file.clone() }),
+        })
+    }
+
+    fn proxy_part(&self) -> proxy::Config {
+        proxy::Config {
+            scheme: self.server.scheme,
+            trusted_proxies: self.server.trusted_proxies.clone(),
+            debug_from: self.server.debug_from.clone(),
+            hosts: self.sites.iter().flat_map(|site| site.hosts.iter().cloned()).collect(),
+            request_body_max: self.server.request_body_max,
+            reader_stall: self.cache.reader_stall,
+            flight_timeout: self.cache.flight_timeout,
+            hit_for_miss: self.cache.hit_for_miss,
+            personalised_for: self.cache.personalised_for,
+            guard_sample: u32::try_from(self.cache.guard_sample).unwrap_or(u32::MAX),
+            compress: self.compression.enabled,
+            compress_level: i32::try_from(self.compression.level).unwrap_or(i32::MAX),
+            compress_min_bytes: self.compression.min_bytes,
+            ask_identity: self.compression.ask_origin == AskOrigin::Identity,
+        }
+    }
+
+    fn origin_part(&self, authority: String) -> origin::Config {
+        origin::Config {
+            authority,
+            host: self.origin.host.clone(),
+            connect_timeout: self.origin.connect_timeout,
+            response_timeout: self.origin.response_timeout,
+            body_idle_timeout: self.origin.body_idle_timeout,
+            pool_idle_timeout: self.origin.pool_idle_timeout,
+            connections_max: self.origin.connections_max,
+            permit_timeout: self.origin.permit_timeout,
+            permit_queue_max: self.origin.permit_queue_max,
+            breaker_failures: u32::try_from(self.origin.breaker_failures).unwrap_or(u32::MAX),
+            breaker_interval: self.origin.breaker_interval,
+        }
+    }
+
+    fn store_part(&self) -> store::Config {
+        store::Config {
+            capacity: self.memory.capacity,
+            variants_max: self.memory.variants_max,
+            tags_max: self.memory.tags_max,
+            ledger_max: self.memory.ledger_max,
+            keep: self.cache.keep,
+            soft_max: self.cache.soft_max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! What is wrong with a configuration, and how it is shown: one look for syntax, types, ranges and contradictions.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The bytes of the file that are wrong; `None` where they are not in the file (a flag, or something left out).
+    pub span: Option<Range<usize>>,
+    /// The key with its table, such as `memory.capacity`; empty where the syntax hides it.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+/// Everything that is wrong with a configuration, in the order of the file.
+#[derive(Clone, Debug)]
+pub struct Problems {
+    /// The file's name, as it is shown.
+    file: String,
+    text: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Makes a report of `list` on the file called `file`, which has `text` in it.
+    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+        Self { file: file.to_owned(), text: text.to_owned(), list }
+    }
+
+    /// Returns them, in the order of the file.
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// Returns the line (from 1) that a problem stands in.
+    pub fn line(&self, problem: &Problem) -> Option<usize> {
+        problem.span.as_ref().map(|span| line_of(&self.text, span.start))
+    }
+
+    /// Renders all of them, with colours for a terminal where `styled`.
+    pub fn render(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let reports: Vec<_> = self.list.iter().map(|problem| renderer.render(&[self.group(problem)])).collect();
+        reports.join("\n\n")
+    }
+
+    fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
+        let title = match problem.key.as_str() {
+            "" => problem.what.clone(),
+            key => format!("`{key}`: {}", problem.what),
+        };
+        let group = Group::with_title(Level::ERROR.primary_title(title));
+        let group = match &problem.span {
+            Some(span) => group.element(
+                Snippet::source(&self.text)
+                    .path(&self.file)
+                    .annotation(AnnotationKind::Primary.span(first_line(&self.text, span))),
+            ),
+            None => group.element(Origin::path(&self.file)),
+        };
+        group.element(Level::NOTE.with_name("allowed").message(&problem.allowed))
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Returns the line (from 1) of a byte.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
+}
+
+/// Cuts a span off at the end of its first line: a table that is wrong as a whole is shown by its head. Spans are moved to
+/// whole characters, since a span may come from a parser that stopped inside of one.
+fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
+    let floor = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let (start, end) = (floor(span.start), floor(span.end));
+    let end = text[start..].find('\n').map_or(end, |line| end.min(start + line));
+    start..end.max(start)
+}
+
+/// Returns what was most likely meant by `word`, if anything is near enough.
+pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    // Half of the letters right is where suggestions start to be of use: `capcity`, `stale_error`.
+    const NEAR: f64 = 0.5;
+    known
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
+        .filter(|(nearness, _)| *nearness >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let check = |word, expected| {
+            let known = ["capacity", "object_bytes_max", "variants_max"];
+            assert_eq!(nearest(word, known.into_iter()), expected, "{word}");
+        };
+        check("capcity", Some("capacity"));
+        check("variant_max", Some("variants_max"));
+        check("Capacity", Some("capacity"));
+        check("colour", None);
+    }
+
+    #[test]
+    fn spans_end_with_their_line_and_keep_characters_whole() {
+        let text = "a = 'ü'\nb = [\n1]\n";
+        assert_eq!(first_line(text, &(4..8)), 4..8);
+        assert_eq!(first_line(text, &(6..8)), 5..8);
+        assert_eq!(first_line(text, &(13..17)), 13..14);
+        assert_eq!(first_line(text, &(99..120)), text.len()..text.len());
+        assert_eq!([line_of(text, 0), line_of(text, 9), line_of(text, 99)], [1, 2, 4]);
+    }
+}

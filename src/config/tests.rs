@@ -1,0 +1,307 @@
+//! What is refused, and how it is said; that the reference is the default; that what is printed reads back.
+
+use super::*;
+use crate::route::QueryRule;
+
+const REFERENCE: &str = include_str!("../../config.toml");
+
+/// Reads a configuration without flags.
+fn read(text: &str) -> Result<Checked, Problems> {
+    parse("config.toml", text, &Flags::default())
+}
+
+/// Reads a configuration that must be in order.
+fn good(text: &str) -> Checked {
+    read(text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Asserts that the broken file has just one problem: at this line, with this key, and these words in what is wrong and in
+/// what is allowed.
+fn check(text: &str, line: usize, key: &str, what: &str, allowed: &str) {
+    let problems = read(text).expect_err("the file is broken");
+    let [problem] = problems.list() else { panic!("more than one problem:\n{problems}") };
+    assert_eq!((problems.line(problem), problem.key.as_str()), (Some(line), key), "\n{problems}");
+    assert!(problem.what.contains(what), "{what:?} is not in\n{problems}");
+    assert!(problem.allowed.contains(allowed), "{allowed:?} is not in\n{problems}");
+    let shown = problems.to_string();
+    assert!(shown.contains(&format!("--> config.toml:{line}:")) && shown.contains(key), "{shown}");
+}
+
+/// Includes a file that is broken on purpose.
+macro_rules! broken {
+    ($name:literal) => {
+        include_str!(concat!("../../tests/it/broken/", $name, ".toml"))
+    };
+}
+
+#[test]
+fn slips_of_the_pen_are_told_with_line_and_key() {
+    check(broken!("unknown_key"), 3, "memory.object_byte_max", "did you mean `object_bytes_max`?", "variants_max");
+    check(broken!("unknown_table"), 3, "origins", "did you mean `origin`?", "memory");
+    check(broken!("syntax"), 5, "memory.capacity", "must be quoted", "from 1MiB to 16TiB");
+    check(broken!("duplicate_key"), 3, "server.workers", "duplicate key", "each key once");
+    check(broken!("wrong_type"), 2, "compression.enabled", "found a string", "true or false");
+    check(broken!("word_unknown"), 3, "route[0].cache", "did you mean \"force\"?", r#""obey" or "force" or "bypass""#);
+    check(broken!("route_not_a_list"), 1, "route", "found table", "[[route]]");
+    check(broken!("query_rule_misread"), 3, "route[0].key.query", "`drop`", r#""all", "none""#);
+}
+
+#[test]
+fn values_out_of_range_are_told_with_the_range() {
+    check(broken!("span_without_unit"), 3, "origin.response_timeout", "is not a span", "from 10ms to 1h");
+    check(broken!("span_out_of_range"), 3, "origin.connect_timeout", "2m is above the most, 1m", "from 10ms to 1m");
+    check(broken!("byte_count_misread"), 2, "memory.capacity", "is not a byte count", "from 1MiB to 16TiB");
+    check(broken!("byte_count_out_of_range"), 2, "server.head_bytes_max", "1KiB is below the least, 4KiB", "1MiB");
+    check(broken!("number_out_of_range"), 2, "compression.level", "22 is above the most, 19", "from 1 to 19");
+    check(broken!("fraction_out_of_range"), 2, "cache.heuristic_fraction", "1.5 is above the most, 1.0", "0.0 to 1.0");
+    check("[cache]\nguard_sample = 0", 2, "cache.guard_sample", "0 is below the least, 1", "from 1 to 1000000");
+    check("[cache]\npersonalised_for = \"2d\"", 2, "cache.personalised_for", "above the most, 1day", "from 0s to 1day");
+    check(
+        "[cache]\nignore_cookies = [\"a b\"]",
+        2,
+        "cache.ignore_cookies",
+        "is not the name of a cookie",
+        "at most 100",
+    );
+    check(broken!("routes_too_many"), 511, "route", "256 are too many", "at most 255");
+}
+
+#[test]
+fn names_that_http_would_not_take_are_told() {
+    check(broken!("address_without_port"), 1, "listen", "is not an IP address with a port", "127.0.0.1:8080");
+    check(broken!("network_misread"), 2, "server.trusted_proxies", "\"10.0.0.0/33\"", "10.0.0.0/8");
+    check(broken!("host_misread"), 2, "site[0].hosts", "\"https://example.net/\" is not a host", "*.example.org");
+    check(broken!("method_in_small_letters"), 3, "route[0].methods", "did you mean \"HEAD\"?", "in capitals");
+    check(broken!("field_name_misread"), 3, "route[0].key.headers", "\"accept language\"", "name of a header field");
+    check(broken!("path_without_slash"), 2, "route[0].path", "does not start with `/`", "\"/shop/\"");
+    check(broken!("status_misread"), 2, "cache.ttl_by_status", "\"999\"", "200 to 599");
+    check(broken!("origin_with_path"), 2, "origin.url", "has a path", "http://host[:port]");
+    check(broken!("origin_https"), 2, "origin.url", "https", "http://host[:port]");
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_told() {
+    check(broken!("object_above_share"), 3, "memory.object_bytes_max", "more than an eighth", "at most 8MiB");
+    check(broken!("force_without_ttl"), 6, "route[0].cache", "no `ttl`", "ttl = \"5m\"");
+    check(broken!("origin_is_larder"), 4, "origin.url", "where Larder itself listens", "the app");
+    check(broken!("admin_same_as_listen"), 4, "admin.listen", "where the proxy listens", "another port");
+    check(broken!("admin_not_loopback"), 2, "admin.listen", "no token", "loopback");
+    check(broken!("route_names_twice"), 6, "route[1].name", "taken by route 1", "a name of its own");
+}
+
+#[test]
+fn every_problem_is_told_at_once_in_the_order_of_the_file() {
+    let problems = read(broken!("many_at_once")).unwrap_err();
+    let found: Vec<_> = problems.list().iter().map(|problem| (problems.line(problem), &*problem.key)).collect();
+    let expected = [
+        (Some(1), "listen"),
+        (Some(4), "server.scheme"),
+        (Some(5), "server.workers"),
+        (Some(8), "memory.capcity"),
+        (Some(11), "cache.stale_if_error"),
+        (Some(15), "route[0].ttl"),
+    ];
+    assert_eq!(found, expected, "\n{problems}");
+}
+
+#[test]
+fn a_broken_line_does_not_hide_the_others() {
+    let problems = read("listen = \"nowhere\"\n[memory]\ncapacity = 1MiB\nvariants_max = 0\n").unwrap_err();
+    let lines: Vec<_> = problems.list().iter().filter_map(|problem| problems.line(problem)).collect();
+    assert_eq!(lines, [1, 3, 4], "\n{problems}");
+}
+
+#[test]
+fn a_value_that_cannot_be_read_contradicts_nothing() {
+    check("[[route]]\ncache = \"force\"\nttl = \"soon\"\n", 3, "route[0].ttl", "is not a span", "1s");
+    check("[memory]\ncapacity = \"1B\"\nobject_bytes_max = \"512MiB\"\n", 2, "memory.capacity", "below", "1MiB");
+}
+
+#[test]
+fn every_broken_file_is_in_a_table_above() {
+    let source = include_str!("tests.rs");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/broken");
+    let names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(names.len() >= 15);
+    for path in names {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(source.contains(&format!("broken!(\"{name}\")")), "{name} is tried nowhere");
+    }
+}
+
+#[test]
+fn the_reference_is_the_default() {
+    assert_eq!(good(REFERENCE), Checked::default());
+    assert_eq!(good(""), Checked::default());
+}
+
+/// Takes the comment signs off what stands commented out in the reference: examples of keys and tables.
+fn uncommented() -> String {
+    let is_example = |line: &str| {
+        let word = line.split([' ', '=']).next().unwrap_or_default();
+        let is_key = |word: &str| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"._".contains(&byte))
+        };
+        line.starts_with("[[") || (line.contains(" = ") && is_key(word))
+    };
+    let lines = REFERENCE.lines().map(|line| match line.strip_prefix("# ") {
+        Some(rest) if is_example(rest) => rest,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_stands_commented_out_in_the_reference_is_right_too() {
+    let checked = good(&uncommented());
+    assert_eq!(checked.origin.url.unwrap().authority(), "127.0.0.1:3000");
+    assert_eq!(checked.sites[0].hosts.len(), 2);
+    assert_eq!(checked.routes[0].key.query, QueryRule::Drop(["utm_*".into()].into()));
+}
+
+#[test]
+fn every_key_is_in_the_reference() {
+    #[derive(Default)]
+    struct Names(Vec<String>);
+    impl visit::Keys for Names {
+        fn key<T: 'static>(&mut self, name: &'static str, _: &mut T, _: kind::Kind<T>) {
+            self.0.push(format!("{name} = "));
+        }
+        fn table(&mut self, name: &'static str, body: impl FnOnce(&mut Self)) {
+            self.0.push(name.to_owned());
+            body(self);
+        }
+        fn tables<T: Default>(
+            &mut self,
+            name: &'static str,
+            _: &mut Vec<T>,
+            _: usize,
+            body: impl Fn(&mut T, &mut Self),
+        ) {
+            self.0.push(format!("[[{name}]]"));
+            body(&mut T::default(), self);
+        }
+    }
+    let mut names = Names::default();
+    Checked::default().keys(&mut names);
+    assert!(names.0.len() > 60);
+    for name in names.0 {
+        assert!(uncommented().contains(&name), "{name} is not in config.toml");
+    }
+}
+
+const FULL: &str = r#"
+    listen = "[::1]:80"
+    [server]
+    scheme = "https"
+    workers = 3
+    trusted_proxies = ["10.0.0.0/8", "::1"]
+    [[site]]
+    hosts = ["Example.org", "*.example.net"]
+    [origin]
+    url = "http://App:3000/"
+    host = "localhost:3000"
+    pool_idle_timeout = "1.5s"
+    [memory]
+    capacity = "1GB"
+    object_bytes_max = 12345
+    [compression]
+    ask_origin = "client"
+    [cache]
+    heuristic_fraction = 1
+    ttl_by_status = { 404 = "10s", 301 = "1h" }
+    [admin]
+    listen = "off"
+    [log]
+    level = "debug"
+    access = "json"
+    access_file = 'a "b".log'
+    [[route]]
+    name = "im\"ages"
+    path = "/img/**/*.png"
+    host = "*.example.org"
+    methods = ["GET", "REPORT"]
+    cache = "force"
+    ttl = "1m 30s"
+    key = { query = ["page", "sort"], headers = ["Accept-Language"] }
+    [[route]]
+    key.query = { drop = ["utm_*"] }
+    key.cookies = ["currency"]
+    object_bytes_max = 0
+    [[route]]
+    key.query = "none"
+"#;
+
+#[test]
+fn what_is_printed_reads_back() {
+    for text in ["", FULL] {
+        let checked = good(text);
+        let printed = checked.to_toml();
+        assert_eq!(good(&printed), checked, "{printed}");
+        assert!(toml::from_str::<toml::Table>(&printed).is_ok(), "{printed}");
+    }
+}
+
+#[test]
+fn what_is_written_is_what_is_assembled() {
+    let server = good(FULL).assemble().unwrap();
+    assert_eq!((server.workers, server.listen.port()), (3, 80));
+    assert_eq!((server.origin.authority.as_str(), server.origin.host.as_deref()), ("app:3000", Some("localhost:3000")));
+    assert_eq!(server.origin.pool_idle_timeout.as_millis(), 1500);
+    assert_eq!(server.proxy.hosts, ["example.org", "*.example.net"]);
+    assert!(!server.proxy.ask_identity && server.proxy.compress);
+    assert_eq!(server.store.capacity, 1_000_000_000);
+    assert_eq!(server.admin.listen, None);
+    assert_eq!(server.access.unwrap().format, access::Format::Json);
+    assert_eq!(server.route_names, ["im\"ages", "*", "*"]);
+    assert!(Checked::default().assemble().is_none());
+}
+
+#[test]
+fn a_small_capacity_takes_smaller_objects_unless_told_otherwise() {
+    assert_eq!(good("[memory]\ncapacity = \"64MiB\"").memory.object_bytes_max, 8 << 20);
+    assert_eq!(good("[memory]\ncapacity = \"4GiB\"").memory.object_bytes_max, 10 << 20);
+}
+
+#[test]
+fn flags_beat_the_file_and_mend_it() {
+    let listen = Some("127.0.0.1:81".parse().unwrap());
+    let flags = Flags { listen, origin: Some("http://b".parse().unwrap()), admin: Some(AdminListen::Off) };
+    let text = "listen = \"127.0.0.1\"\n[origin]\nurl = \"http://a/x\"\n[admin]\nlisten = \"0.0.0.0:1\"\n";
+    let checked = parse("config.toml", text, &flags).unwrap();
+    assert_eq!((Some(checked.listen), checked.admin.listen), (listen, None));
+    assert_eq!(checked.origin.url.unwrap().authority(), "b:80");
+    assert_eq!(read(text).unwrap_err().list().len(), 3);
+
+    let clash = Flags { listen: Some("127.0.0.1:9180".parse().unwrap()), ..Flags::default() };
+    let problems = parse("config.toml", "", &clash).unwrap_err();
+    assert_eq!((problems.list()[0].key.as_str(), problems.list()[0].span.clone()), ("admin.listen", None));
+    assert!(problems.to_string().contains("config.toml"), "{problems}");
+}
+
+#[test]
+fn likely_slips_are_warned_of() {
+    let check = |text: &str, part: &str| {
+        let warnings = good(text).warnings();
+        assert!(warnings.iter().any(|warning| warning.contains(part)), "{part:?} is not in {warnings:?}");
+    };
+    check("", "`origin.url` is not set");
+    check("", "set_cookie = \"strip\"");
+    check("listen = \"0.0.0.0:80\"", "no [[site]]");
+    check("server.trusted_proxies = [\"0.0.0.0/0\"]", "0.0.0.0/0");
+    check("log.access_file = \"a\"", "no effect");
+    check("[[route]]\n[[route]]\npath = \"/a/\"", "Route 1 matches every request");
+    check("[[route]]\ncache = \"bypass\"\nttl = \"1s\"", "no effect beside");
+    let calm = good("origin.url = \"http://a\"\ncache.set_cookie = \"strip\"\n[[route]]\npath = \"/a/\"");
+    assert_eq!(calm.warnings(), [""; 0]);
+}
+
+#[test]
+fn odd_bytes_make_no_panic() {
+    for text in
+        ["\u{feff}listen = 1", "[[route]]\npath = 'ü", "a", "]", "[server", "\"", "é = é", "a.b.c = 1\r\n[a.b]", "\0"]
+    {
+        let problems = read(text).unwrap_err();
+        assert!(!problems.to_string().is_empty(), "{text}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The two ways through the table of keys: [`Reader`] takes values from a file, [`Printer`] writes them out.
+//!
+//! Both walk the one description in [`super::keys`], so that what is read, what is printed and what is known cannot drift
+//! apart. `serde` is not used for reading: it stops at the first problem, and we report all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::kind::{Kind, Written};
+use super::problem::{Problem, line_of, nearest};
+
+/// What is done with each key, in the order of the description.
+pub(super) trait Keys: Sized {
+    /// A key with a value.
+    fn key<T: 'static>(&mut self, name: &'static str, value: &mut T, kind: Kind<T>);
+
+    /// A table of keys.
+    fn table(&mut self, name: &'static str, body: impl FnOnce(&mut Self));
+
+    /// A list of at most `items_max` tables (`[[name]]`).
+    fn tables<T: Default>(
+        &mut self,
+        name: &'static str,
+        items: &mut Vec<T>,
+        items_max: usize,
+        body: impl Fn(&mut T, &mut Self),
+    );
+}
+
+/// Reads a file's tables over the values that are there: what the file leaves out stays as it was.
+pub(super) struct Reader<'d> {
+    table: &'d DeTable<'d>,
+    /// The path of the table, with a dot at its end; empty at the top.
+    path: String,
+    known: Vec<&'static str>,
+    problems: Vec<Problem>,
+    places: Places,
+}
+
+/// Where each key of the file has its value, and which of them could not be read.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    known: BTreeMap<String, Place>,
+    faulty: BTreeSet<String>,
+}
+
+/// Where a key has its value, and what is allowed there.
+#[derive(Debug)]
+struct Place {
+    span: Range<usize>,
+    allowed: String,
+}
+
+impl Places {
+    /// Returns the place of a key such as `memory.capacity` or `route[0].ttl`; `None` where the file does not have it.
+    pub(super) fn of(&self, key: &str) -> Option<Range<usize>> {
+        self.known.get(key).map(|place| place.span.clone())
+    }
+
+    /// Returns the key whose value starts on a line (from 1) of the file's text, and what is allowed of it.
+    pub(super) fn on_line(&self, text: &str, line: usize) -> Option<(&str, &str)> {
+        let mut keys = self.known.iter().filter(|(_, place)| !place.allowed.is_empty());
+        let found = keys.find(|(_, place)| line_of(text, place.span.start) == line);
+        found.map(|(key, place)| (key.as_str(), place.allowed.as_str()))
+    }
+
+    /// Tells whether a key could not be read, so that nothing may be concluded from its value.
+    pub(super) fn is_faulty(&self, key: &str) -> bool {
+        self.faulty.contains(key)
+    }
+
+    /// Forgets a key of the file, since a flag took its place.
+    pub(super) fn forget(&mut self, key: &str) {
+        self.known.remove(key);
+        self.faulty.remove(key);
+    }
+}
+
+impl<'d> Reader<'d> {
+    /// Reads `document` through `body`; returns where the keys are, and everything that is wrong with any of them.
+    pub(super) fn read(document: &'d DeTable<'d>, body: impl FnOnce(&mut Self)) -> (Places, Vec<Problem>) {
+        let mut reader = Self {
+            table: document,
+            path: String::new(),
+            known: Vec::new(),
+            problems: Vec::new(),
+            places: Places::default(),
+        };
+        body(&mut reader);
+        reader.refuse_unknown();
+        (reader.places, reader.problems)
+    }
+
+    /// Reads an inner table through `body`.
+    fn inside(&mut self, table: &'d DeTable<'d>, path: String, body: impl FnOnce(&mut Self)) {
+        let outer = (self.table, std::mem::take(&mut self.path), std::mem::take(&mut self.known));
+        (self.table, self.path) = (table, path);
+        body(self);
+        self.refuse_unknown();
+        (self.table, self.path, self.known) = outer;
+    }
+
+    /// Reports every key of the table that nothing asked for.
+    fn refuse_unknown(&mut self) {
+        for key in self.table.keys().filter(|key| !self.known.contains(&&**key.get_ref())) {
+            let what = match nearest(key.get_ref(), self.known.iter().copied()) {
+                Some(word) => format!("there is no such key; did you mean `{word}`?"),
+                None => "there is no such key".to_owned(),
+            };
+            self.problems.push(Problem {
+                span: Some(key.span()),
+                key: format!("{}{}", self.path, key.get_ref()),
+                what,
+                allowed: self.known.join(", "),
+            });
+        }
+    }
+
+    /// Returns the value of `name` with its whole path, and notes that the key is known.
+    fn take(&mut self, name: &'static str, allowed: &str) -> Option<(String, &'d Written<'d>)> {
+        self.known.push(name);
+        let value = self.table.get(name)?;
+        let path = format!("{}{name}", self.path);
+        let place = Place { span: value.span(), allowed: allowed.to_owned() };
+        self.places.known.insert(path.clone(), place);
+        Some((path, value))
+    }
+
+    fn refuse(&mut self, path: &str, span: Range<usize>, what: String, allowed: &str) {
+        self.places.faulty.insert(path.to_owned());
+        self.problems.push(Problem { span: Some(span), key: path.to_owned(), what, allowed: allowed.to_owned() });
+    }
+}
+
+impl Keys for Reader<'_> {
+    fn key<T: 'static>(&mut self, name: &'static str, value: &mut T, kind: Kind<T>) {
+        let Some((path, written)) = self.take(name, kind.allowed()) else { return };
+        match kind.read(written) {
+            Ok(read) => *value = read,
+            Err(faults) => {
+                for fault in faults {
+                    self.refuse(&path, fault.span, fault.what, kind.allowed());
+                }
+            }
+        }
+    }
+
+    fn table(&mut self, name: &'static str, body: impl FnOnce(&mut Self)) {
+        let Some((path, written)) = self.take(name, "") else { return };
+        match written.get_ref() {
+            DeValue::Table(table) => self.inside(table, format!("{path}."), body),
+            found => {
+                let what = format!("expected a table, found {}", found.type_str());
+                self.refuse(&path, written.span(), what, &format!("[{path}] on a line of its own, then its keys"));
+            }
+        }
+    }
+
+    fn tables<T: Default>(
+        &mut self,
+        name: &'static str,
+        items: &mut Vec<T>,
+        items_max: usize,
+        body: impl Fn(&mut T, &mut Self),
+    ) {
+        let Some((path, written)) = self.take(name, "") else { return };
+        let allowed = format!("at most {items_max} times [[{path}]] on a line of its own, each followed by its keys");
+        let DeValue::Array(array) = written.get_ref() else {
+            let what = format!("expected a list of tables, found {}", written.get_ref().type_str());
+            return self.refuse(&path, written.span(), what, &allowed);
+        };
+        if array.len() > items_max {
+            let over = array.get(items_max).map_or_else(|| written.span(), |item| item.span());
+            self.refuse(&path, over, format!("{} are too many", array.len()), &allowed);
+        }
+        for (index, item) in array.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let mut value = T::default();
+            match item.get_ref() {
+                DeValue::Table(table) => self.inside(table, format!("{path}."), |keys| body(&mut value, keys)),
+                found => {
+                    let what = format!("expected a table, found {}", found.type_str());
+                    self.refuse(&path, item.span(), what, &allowed);
+                }
+            }
+            items.push(value);
+        }
+    }
+}
+
+/// Prints every key as TOML that reads back as the same values; what is not set becomes a comment.
+#[derive(Default)]
+pub(super) struct Printer {
+    text: String,
+    depth: usize,
+    /// What stands before a key's name: tables within tables are printed as dotted keys.
+    prefix: String,
+}
+
+impl Printer {
+    /// Prints through `body`.
+    pub(super) fn print(body: impl FnOnce(&mut Self)) -> String {
+        let mut printer = Self::default();
+        body(&mut printer);
+        printer.text
+    }
+
+    /// Writing to a string cannot fail.
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.text, "{line}");
+    }
+}
+
+impl Keys for Printer {
+    fn key<T: 'static>(&mut self, name: &'static str, value: &mut T, kind: Kind<T>) {
+        let prefix = std::mem::take(&mut self.prefix);
+        match kind.print(value) {
+            Some(value) => self.line(format_args!("{prefix}{name} = {value}")),
+            None => self.line(format_args!("# {prefix}{name} is not set")),
+        }
+        self.prefix = prefix;
+    }
+
+    fn table(&mut self, name: &'static str, body: impl FnOnce(&mut Self)) {
+        if self.depth == 0 {
+            self.line(format_args!("\n[{name}]"));
+        } else {
+            self.prefix = format!("{name}.");
+        }
+        self.depth += 1;
+        body(self);
+        self.depth -= 1;
+        self.prefix.clear();
+    }
+
+    fn tables<T: Default>(
+        &mut self,
+        name: &'static str,
+        items: &mut Vec<T>,
+        _: usize,
+        body: impl Fn(&mut T, &mut Self),
+    ) {
+        for item in items {
+            self.line(format_args!("\n[[{name}]]"));
+            self.depth += 1;
+            body(item, self);
+            self.depth -= 1;
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The `larder` binary: sets the allocator, and hands the command line to [`larder::cli`].
+
+use std::process::ExitCode;
+
+/// jemalloc holds the least memory beyond what is alive, which is what keeps the cap of `[memory] capacity` true.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What jemalloc reads before `main`: freed pages go back after half a second, and two arenas hold less than one per
+/// core would. `_RJEM_MALLOC_CONF=confirm_conf:true larder check` shows that it is in force.
+///
+/// Exporting a symbol under a chosen name counts as unsafe, since a clash of names would not be noticed; this name is
+/// jemalloc's own hook for this very purpose. It wants a pointer to a C string, which a reference to bytes is.
+#[allow(unsafe_code)]
+#[used]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static MALLOC_CONF: &[u8; 29] = b"dirty_decay_ms:500,narenas:2\0";
+
+fn main() -> ExitCode {
+    larder::cli::run()
+}
