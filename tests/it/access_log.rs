@@ -1,0 +1,103 @@
+//! The access log: a line a request, with outcome and reason.
+
+use std::path::Path;
+
+use larder::access::{Config, Format};
+use serde_json::Value;
+
+use crate::harness::{Cache, Origin, Process, Reply};
+
+/// Runs `requests` against a cache that logs in `format`, and returns the lines once it has ended.
+fn logged(format: Format, requests: impl FnOnce(&Cache)) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let origin = Origin::start(|request| match request.target().as_str() {
+        "/private" => Reply::ok().header("Cache-Control", "private").body("mine"),
+        _ => Reply::fresh("hello"),
+    });
+    let cache = Cache::with(&origin, |setup| {
+        setup.config.access = Some(Config { format, file: Some(file.clone()) });
+    });
+    requests(&cache);
+    cache.drain();
+    lines(&file)
+}
+
+fn lines(file: &Path) -> Vec<String> {
+    std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn json_lines_tell_outcome_and_reason() {
+    let lines = logged(Format::Json, |cache| {
+        cache.get_with("/a/../page?x=1", &[("User-Agent", "test \"agent\""), ("Referer", "http://elsewhere/")]);
+        cache.get("/page?x=1");
+        cache.get("/private");
+        cache.request("POST", "/page?x=1", &[], b"form");
+        cache.get_with("/nothing", &[("Cache-Control", "only-if-cached")]);
+    });
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            (text("method"), text("target"), line["status"].as_u64().unwrap(), text("outcome"), text("reason"))
+        })
+        .collect();
+    let line = |method: &str, target: &str, status, outcome: &str, reason: &str| {
+        (method.to_owned(), target.to_owned(), status, outcome.to_owned(), reason.to_owned())
+    };
+    assert_eq!(
+        seen,
+        [
+            line("GET", "/page?x=1", 200, "miss", "uri-miss"),
+            line("GET", "/page?x=1", 200, "hit", "fresh"),
+            line("GET", "/private", 200, "miss", "uri-miss"),
+            line("POST", "/page?x=1", 200, "pass", "method"),
+            line("GET", "/nothing", 504, "refused", "only-if-cached"),
+        ]
+    );
+    assert_eq!(
+        (&lines[0]["user_agent"], &lines[0]["referer"]),
+        (&"test \"agent\"".into(), &"http://elsewhere/".into())
+    );
+    assert_eq!((&lines[0]["client"], &lines[0]["host"]), (&"127.0.0.1".into(), &"example.org".into()));
+    assert_eq!((&lines[0]["bytes"], &lines[0]["ending"]), (&5.into(), &"complete".into()));
+    assert_eq!((&lines[0]["time"], &lines[1]["ttl"]), (&"2026-01-01T00:00:00.000Z".into(), &60.into()));
+    assert_eq!(lines[2]["not_stored_reason"], "private");
+}
+
+#[test]
+fn text_lines_are_ncsa_with_outcome_and_reason_behind() {
+    let combined = logged(Format::Combined, |cache| {
+        cache.get_with("/", &[("User-Agent", "curl/8\" evil")]);
+    });
+    assert_eq!(
+        combined,
+        [
+            "127.0.0.1 - - [01/Jan/2026:00:00:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\\x22 evil\" outcome=miss reason=uri-miss"
+        ]
+    );
+    let common = logged(Format::Common, |cache| {
+        cache.get("/");
+    });
+    assert_eq!(
+        common,
+        ["127.0.0.1 - - [01/Jan/2026:00:00:00 +0000] \"GET / HTTP/1.1\" 200 5 outcome=miss reason=uri-miss"]
+    );
+}
+
+#[test]
+fn the_binary_writes_lines_to_standard_output_and_flushes_them_when_it_stops() {
+    let origin = Origin::start(|_| Reply::fresh("hello"));
+    let larder = Process::serve(&origin, "log.access = \"json\"");
+    for _ in 0..3 {
+        larder.client().get("/");
+    }
+    larder.terminate();
+    let (status, stdout) = larder.ended();
+    assert_eq!((status.code(), stdout.lines().count()), (Some(0), 3), "{stdout}");
+    for line in stdout.lines() {
+        assert!(serde_json::from_str::<Value>(line).unwrap()["outcome"].is_string(), "{line}");
+    }
+}

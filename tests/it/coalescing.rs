@@ -1,0 +1,294 @@
+//! Many who ask for the same at once cost the origin one request, and nobody waits for more than they must.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::harness::{Cache, Client, End, Gate, Origin, Reply, eventually, pattern};
+
+/// How many ask at once.
+const CROWD: usize = 500;
+
+#[test]
+fn a_crowd_costs_one_request_and_gets_its_first_bytes_before_the_origin_has_finished() {
+    let (head, middle) = (Gate::new(), Gate::new());
+    let body = pattern(100_000);
+    let reply = Reply::fresh(&body[..30_000]).hold(&head).wait(&middle).body(&body[30_000..]);
+    let origin = Origin::start(move |_| reply.clone());
+    let cache = Cache::start(&origin);
+
+    let mut crowd: Vec<Client> = (0..CROWD).map(|_| cache.client()).collect();
+    for client in &mut crowd {
+        client.ask("GET", "/", &[], b"");
+    }
+    head.arrived(1);
+    // The one that led hangs up: which one that was nobody knows, so every fiftieth goes.
+    let mut at = 0;
+    crowd.retain(|_| {
+        at += 1;
+        at % 50 != 1
+    });
+    head.open();
+
+    let mut begun: Vec<_> = crowd
+        .into_iter()
+        .map(|mut client| {
+            let head = client.final_head();
+            assert_eq!(head.status, 200);
+            let first = client.at_least(1);
+            (client, head, first)
+        })
+        .collect();
+    // Everybody has read, and the origin still waits here.
+    middle.open();
+    let mut collapsed = 0;
+    for (client, head, first) in &mut begun {
+        let rest = client.rest(head.clone());
+        assert_eq!(rest.end, End::Clean);
+        assert!([first.as_slice(), &rest.body].concat() == body, "the body is whole");
+        collapsed += usize::from(rest.has("collapsed"));
+    }
+    assert_eq!(origin.count(), 1);
+    assert!(collapsed >= begun.len() - 1, "{collapsed} of {} followed", begun.len());
+    cache.settle();
+    cache.get("/").check(200, &body, "hit");
+}
+
+#[test]
+fn the_first_client_hanging_up_changes_nothing_for_the_others() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |_| Reply::fresh("hello ").wait(&gate).body("world"))
+    };
+    let cache = Cache::start(&origin);
+    let mut first = cache.client();
+    first.ask("GET", "/", &[], b"");
+    origin.wait_for(1);
+    let mut second = cache.client();
+    second.ask("GET", "/", &[], b"");
+    first.final_head();
+    drop(first);
+    second.final_head();
+    gate.open();
+    let head = second.at_least(11);
+    assert_eq!(head, b"hello world");
+    cache.settle();
+    cache.get("/").check(200, "hello world", "hit");
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn a_fill_ends_well_when_everybody_has_gone() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |_| Reply::fresh("hello ").wait(&gate).body("world"))
+    };
+    let cache = Cache::start(&origin);
+    let mut only = cache.client();
+    only.ask("GET", "/", &[], b"");
+    only.final_head();
+    drop(only);
+    gate.open();
+    cache.settle();
+    cache.get("/").check(200, "hello world", "hit");
+}
+
+#[test]
+fn followers_that_vary_excludes_ask_for_their_own() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| {
+            let language = request.header("accept-language").unwrap_or_default();
+            Reply::fresh(language).header("Vary", "Accept-Language").hold(&gate)
+        })
+    };
+    let cache = Cache::start(&origin);
+    let languages = ["de", "en", "fr"];
+    let mut clients: Vec<_> = (0..60).map(|at| (cache.client(), languages[at % 3])).collect();
+    for (client, language) in &mut clients {
+        client.ask("GET", "/", &[("Accept-Language", language)], b"");
+    }
+    gate.arrived(1);
+    gate.open();
+    for (client, language) in &mut clients {
+        let response = client.response();
+        assert_eq!((response.text().as_str(), response.end), (*language, End::Clean));
+    }
+    assert_eq!(origin.count(), 3, "one flight for each variant");
+}
+
+#[test]
+fn an_unstorable_response_releases_those_who_waited() {
+    let gate = Gate::new();
+    let served = Arc::new(AtomicUsize::new(0));
+    let origin = {
+        let (gate, served) = (gate.clone(), Arc::clone(&served));
+        Origin::start(move |_| {
+            let nth = served.fetch_add(1, Ordering::SeqCst);
+            Reply::ok().header("Cache-Control", "private").body(format!("yours alone: {nth:02}")).hold(&gate)
+        })
+    };
+    let cache = Cache::start(&origin);
+    let mut clients: Vec<_> = (0..20).map(|_| cache.client()).collect();
+    for client in &mut clients {
+        client.ask("GET", "/", &[], b"");
+    }
+    gate.arrived(1);
+    gate.open();
+    let mut bodies: Vec<_> = clients.iter_mut().map(|client| client.response().text()).collect();
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), 20, "nobody got another's");
+    assert_eq!(origin.count(), 20);
+    assert_eq!(cache.stats()["store"]["entries"], 0);
+}
+
+#[test]
+fn a_key_that_could_not_be_stored_twice_is_not_waited_for() {
+    let (gate, second) = (Gate::new(), Gate::new());
+    let origin = {
+        let (gate, second) = (gate.clone(), second.clone());
+        Origin::start(move |request| {
+            let reply = Reply::ok().header("Cache-Control", "no-store").body("x");
+            match request.header("x-round").as_deref() {
+                Some("slow") => reply.hold(&gate),
+                Some("quick") => reply.hold(&second),
+                _ => reply,
+            }
+        })
+    };
+    let cache = Cache::start(&origin);
+    cache.get("/");
+    cache.get("/");
+    let (mut slow, mut quick) = (cache.client(), cache.client());
+    slow.ask("GET", "/", &[("X-Round", "slow")], b"");
+    gate.arrived(1);
+    // Were it to wait for the slow one, this would never come.
+    second.open();
+    quick.ask("GET", "/", &[("X-Round", "quick")], b"");
+    let response = quick.response();
+    assert!(response.has("detail=hit-for-miss"), "{}", response.cache_status());
+    gate.open();
+    assert_eq!(slow.response().status(), 200);
+}
+
+#[test]
+fn a_failed_flight_fails_all_who_wait_and_nobody_later() {
+    let gate = Gate::new();
+    let origin = {
+        let (gate, asked) = (gate.clone(), AtomicUsize::new(0));
+        Origin::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::raw("HTTP/1.1 nonsense\r\n\r\n").hold(&gate),
+            _ => Reply::fresh("x"),
+        })
+    };
+    let cache = Cache::start(&origin);
+    let mut clients: Vec<_> = (0..10).map(|_| cache.client()).collect();
+    for client in &mut clients {
+        client.ask("GET", "/", &[], b"");
+    }
+    gate.arrived(1);
+    gate.open();
+    let statuses: Vec<_> = clients.iter_mut().map(|client| client.response().status()).collect();
+    assert!(statuses.contains(&502), "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 502 | 200)), "{statuses:?}");
+    eventually("the next one is answered", || cache.get("/").status() == 200);
+}
+
+#[test]
+fn requests_beyond_the_permits_wait_their_turn() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| Reply::fresh(request.target()).hold(&gate))
+    };
+    let cache = Cache::with(&origin, |setup| setup.config.origin.connections_max = 2);
+    let mut clients: Vec<_> = (0..6).map(|_| cache.client()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        client.ask("GET", &format!("/{at}"), &[], b"");
+    }
+    gate.arrived(2);
+    eventually("six fills are under way", || cache.stats()["fills_in_flight"] == 6);
+    assert_eq!(origin.count(), 2);
+    gate.open();
+    for (at, client) in clients.iter_mut().enumerate() {
+        client.response().check(200, format!("/{at}"), "fwd=uri-miss");
+    }
+}
+
+#[test]
+fn ranges_are_cut_from_a_body_that_is_still_filling() {
+    let gate = Gate::new();
+    let body = pattern(1_000);
+    let reply = Reply::fresh(&body[..500]).length(1_000).wait(&gate).body(&body[500..]);
+    let origin = Origin::start(move |_| reply.clone());
+    let cache = Cache::start(&origin);
+    let mut leader = cache.client();
+    leader.ask("GET", "/", &[], b"");
+    leader.final_head();
+    leader.at_least(500);
+
+    let early = cache.client().exchange("GET", "/", &[("Range", "bytes=10-19")], b"");
+    early.check(206, &body[10..20], "collapsed");
+    let mut late = cache.client();
+    late.ask("GET", "/", &[("Range", "bytes=490-509")], b"");
+    let head = late.final_head();
+    assert_eq!(head.header("content-range").as_deref(), Some("bytes 490-509/1000"));
+    assert_eq!(late.at_least(10), &body[490..500]);
+    gate.open();
+    assert_eq!(late.rest(head).body, &body[500..510]);
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn a_body_too_large_to_store_releases_followers_at_its_head() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |_| Reply::fresh(pattern(2_000)).hold(&gate))
+    };
+    let cache = Cache::with(&origin, |setup| setup.rule.object_bytes_max = 1_999);
+    let mut clients: Vec<Client> = (0..5).map(|_| cache.client()).collect();
+    for client in &mut clients {
+        client.ask("GET", "/", &[], b"");
+    }
+    gate.arrived(1);
+    gate.open();
+    for client in &mut clients {
+        client.response().check(200, pattern(2_000), "detail=too-large");
+    }
+    assert_eq!(origin.count(), 5);
+}
+
+#[test]
+fn the_slowest_reader_of_a_body_too_large_to_store_holds_up_the_others_for_so_long_only() {
+    const BODY: usize = 32 << 20;
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |_| {
+            let rest = vec![b'x'; BODY - 1_000];
+            Reply::ok().header("Cache-Control", "max-age=60").chunked().body([b'x'; 1_000]).wait(&gate).body(rest)
+        })
+    };
+    let cache = Cache::with(&origin, |setup| {
+        setup.rule.object_bytes_max = 1 << 20;
+        setup.config.proxy.reader_stall = std::time::Duration::from_millis(100);
+    });
+    let (mut quick, mut slow) = (cache.client(), cache.client());
+    for client in [&mut quick, &mut slow] {
+        client.ask("GET", "/", &[], b"");
+        client.final_head();
+        client.at_least(1_000);
+    }
+    gate.open();
+    let (length, end) = quick.drain();
+    assert_eq!((length as usize, end), (BODY - 1_000, End::Clean));
+    let (length, end) = slow.drain();
+    assert!(end != End::Clean && (length as usize) < BODY - 1_000, "{length} bytes, {end:?}");
+    assert_eq!(origin.count(), 1);
+    cache.settle();
+    assert_eq!(cache.stats()["store"]["entries"], 0);
+}

@@ -1,0 +1,203 @@
+//! Text is held as zstd from its first hit on, and every client gets the coding it asks for (RFC 9110 §12.5.3).
+
+use std::io::Read;
+
+use crate::harness::{Cache, Origin, Reply, Response, eventually};
+
+/// A page that is worth compressing.
+fn page() -> String {
+    (0..400).map(|at| format!("<li>line {at} of a page that repeats itself</li>\n")).collect()
+}
+
+fn text() -> Reply {
+    Reply::fresh(page()).header("Content-Type", "text/html; charset=utf-8").header("ETag", "\"v1\"")
+}
+
+/// Returns a cache that holds `/` as zstd.
+fn packed(origin: &Origin) -> Cache {
+    let cache = Cache::start(origin);
+    cache.get("/");
+    pack(&cache, "/");
+    cache
+}
+
+/// Asks for `target`, which is stored, until it is held as zstd.
+#[track_caller]
+fn pack(cache: &Cache, target: &str) {
+    let accept = [("Accept-Encoding", "zstd")];
+    eventually("it is held as zstd", || {
+        cache.get_with(target, &accept).header("content-encoding").as_deref() == Some("zstd")
+    });
+}
+
+/// Undoes a response's coding.
+fn decoded(response: &Response) -> String {
+    let mut text = String::new();
+    let body = response.body.as_slice();
+    match response.header("content-encoding").as_deref() {
+        None => text.push_str(&response.text()),
+        Some("zstd") => drop(zstd::Decoder::new(body).unwrap().read_to_string(&mut text).unwrap()),
+        Some("gzip") => drop(flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap()),
+        Some("br") => drop(brotli::Decompressor::new(body, 4096).read_to_string(&mut text).unwrap()),
+        Some(other) => panic!("{other} is no coding that was asked for"),
+    }
+    text
+}
+
+#[test]
+fn every_client_gets_the_coding_it_asks_for() {
+    let origin = Origin::start(|_| text());
+    let cache = packed(&origin);
+    for (accept, coding, etag) in [
+        ("zstd", Some("zstd"), "W/\"v1\""),
+        ("gzip", Some("gzip"), "W/\"v1\""),
+        ("br", Some("br"), "W/\"v1\""),
+        ("gzip, deflate, br, zstd", Some("zstd"), "W/\"v1\""),
+        ("zstd;q=0.1, gzip;q=0.9", Some("gzip"), "W/\"v1\""),
+        ("identity", None, "\"v1\""),
+        ("compress", None, "\"v1\""),
+        ("zstd;q=0", None, "\"v1\""),
+    ] {
+        let response = cache.get_with("/", &[("Accept-Encoding", accept)]);
+        assert_eq!(response.header("content-encoding").as_deref(), coding, "{accept}");
+        assert_eq!(response.header("etag").as_deref(), Some(etag), "{accept}");
+        assert_eq!(response.header("vary").map(|vary| vary.to_lowercase()).as_deref(), Some("accept-encoding"));
+        assert!(response.is_hit() && decoded(&response) == page(), "{accept}");
+        let length = response.header("content-length").unwrap();
+        assert_eq!(length.parse::<usize>().unwrap(), response.body.len(), "{accept}");
+    }
+    let plain = cache.get("/");
+    assert!(plain.header("content-encoding").is_none() && plain.text() == page());
+    assert_eq!(origin.count(), 1);
+    assert_eq!(origin.last().header("accept-encoding").as_deref(), Some("identity"));
+}
+
+#[test]
+fn it_is_held_smaller_than_it_came() {
+    let origin = Origin::start(|_| text());
+    let cache = Cache::start(&origin);
+    let miss = cache.get_with("/", &[("Accept-Encoding", "zstd")]);
+    assert_eq!(miss.header("vary").map(|vary| vary.to_lowercase()).as_deref(), Some("accept-encoding"));
+    let store = cache.stats()["store"].clone();
+    assert_eq!(store["compressed_bytes"], store["raw_bytes"], "never for what nobody asked twice");
+    pack(&cache, "/");
+    eventually("the plain form has gone", || {
+        let store = cache.stats()["store"].clone();
+        store["compressed_bytes"].as_u64().unwrap() * 4 < store["raw_bytes"].as_u64().unwrap()
+    });
+}
+
+#[test]
+fn a_304_holds_for_the_form_that_the_client_has() {
+    let origin = Origin::start(|_| text());
+    let cache = packed(&origin);
+    for (accept, etag) in [("zstd", "W/\"v1\""), ("gzip", "W/\"v1\""), ("identity", "\"v1\"")] {
+        let fields = [("Accept-Encoding", accept), ("If-None-Match", etag)];
+        let unchanged = cache.get_with("/", &fields);
+        assert_eq!((unchanged.status(), unchanged.header("etag").as_deref()), (304, Some(etag)), "{accept}");
+        assert_eq!(unchanged.header("vary").map(|vary| vary.to_lowercase()).as_deref(), Some("accept-encoding"));
+        assert!(unchanged.header("content-encoding").is_none(), "{accept}");
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn ranges_are_cut_from_identity() {
+    let origin = Origin::start(|_| text());
+    let cache = packed(&origin);
+    let total = page().len();
+    for accept in ["zstd", "gzip", "identity"] {
+        let part = cache.get_with("/", &[("Accept-Encoding", accept), ("Range", "bytes=100-299")]);
+        part.check(206, &page().as_bytes()[100..300], "hit");
+        assert_eq!(part.header("content-range").as_deref(), Some(format!("bytes 100-299/{total}").as_str()));
+        assert!(part.header("content-encoding").is_none(), "{accept}");
+    }
+    // A weak tag does not hold for ranges (RFC 9110 §13.1.5): the client of a compressed form gets the whole.
+    let fields = [("Accept-Encoding", "identity"), ("Range", "bytes=0-1"), ("If-Range", "W/\"v1\"")];
+    assert_eq!(cache.get_with("/", &fields).status(), 200);
+}
+
+#[test]
+fn a_head_tells_of_the_form_that_a_get_gets() {
+    let origin = Origin::start(|_| text());
+    let cache = packed(&origin);
+    let accept = [("Accept-Encoding", "zstd")];
+    let get = cache.get_with("/", &accept);
+    let head = cache.request("HEAD", "/", &accept, b"");
+    for name in ["content-encoding", "content-length", "etag", "vary"] {
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
+}
+
+#[test]
+fn what_may_not_be_transformed_or_is_encoded_already_stays_as_it_is() {
+    let origin = Origin::start(|request| match request.target().as_str() {
+        "/no-transform" => {
+            let lifetime = "max-age=60, no-transform";
+            Reply::ok().header("Cache-Control", lifetime).header("Content-Type", "text/html").body(page())
+        }
+        "/encoded" => Reply::fresh(page()).header("Content-Type", "text/html").header("Content-Encoding", "x-own"),
+        "/image" => Reply::fresh(page()).header("Content-Type", "image/png"),
+        "/small" => Reply::fresh(&page()[..1_399]).header("Content-Type", "text/html"),
+        _ => text(),
+    });
+    let cache = Cache::start(&origin);
+    let accept = [("Accept-Encoding", "zstd, gzip, br")];
+    let targets = ["/no-transform", "/encoded", "/image", "/small"];
+    for target in targets {
+        cache.get_with(target, &accept);
+        cache.get_with(target, &accept);
+    }
+    // What is worth it has been packed meanwhile.
+    cache.get("/");
+    pack(&cache, "/");
+    for target in targets {
+        let response = cache.get_with(target, &accept);
+        let coding = (target == "/encoded").then(|| "x-own".to_owned());
+        assert_eq!(response.header("content-encoding"), coding, "{target}");
+        assert!(page().starts_with(&response.text()) && response.is_hit(), "{target}");
+        assert!(response.header("vary").is_none(), "{target}: every client gets the same");
+    }
+}
+
+#[test]
+fn nothing_is_compressed_where_it_is_turned_off() {
+    let origin = Origin::start(|_| text());
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.compress = false);
+    for _ in 0..3 {
+        let response = cache.get_with("/", &[("Accept-Encoding", "zstd")]);
+        assert!(response.header("content-encoding").is_none() && response.text() == page());
+        assert!(response.header("vary").is_none());
+    }
+}
+
+#[test]
+fn a_compressed_entry_is_confirmed_as_what_it_was() {
+    let origin = Origin::start(|request| match request.header("if-none-match").as_deref() {
+        Some("\"v1\"") => Reply::not_modified().header("ETag", "\"v1\"").header("Cache-Control", "max-age=60"),
+        _ => text(),
+    });
+    let cache = packed(&origin);
+    cache.step(61);
+    let confirmed = cache.get_with("/", &[("Accept-Encoding", "gzip")]);
+    assert_eq!((decoded(&confirmed) == page(), confirmed.status()), (true, 200));
+    assert!(confirmed.has("fwd-status=304"), "{}", confirmed.cache_status());
+    assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn where_the_origin_is_asked_with_the_clients_codings_its_variants_are_kept_apart() {
+    let origin = Origin::start(|request| {
+        let accept = request.header("accept-encoding").unwrap_or_default();
+        let reply = Reply::fresh(accept.clone()).header("Vary", "Accept-Encoding");
+        if accept.contains("gzip") { reply.header("Content-Encoding", "gzip") } else { reply }
+    });
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.ask_identity = false);
+    for round in ["miss", "hit"] {
+        for accept in ["gzip", "br"] {
+            let response = cache.get_with("/", &[("Accept-Encoding", accept)]);
+            assert_eq!((response.text().as_str(), response.is_hit()), (accept, round == "hit"));
+        }
+    }
+    assert_eq!(origin.count(), 2);
+}

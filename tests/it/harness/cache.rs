@@ -1,0 +1,186 @@
+//! A Larder inside the test's process, on free ports and a clock that stands still until it is stepped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::clock::{Clock, Timestamp};
+use larder::key::Scheme;
+use larder::route::{Matcher, Rule, Table};
+use larder::server::{self, Running};
+use larder::{admin, origin, proxy, store};
+use serde_json::Value;
+
+use super::{Client, Origin, Response, eventually};
+
+/// 2026-01-01 00:00:00 UTC, when every test begins.
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_767_225_600);
+
+/// What a test may change before the cache starts.
+pub(crate) struct Setup {
+    /// The configuration, but for its routes.
+    pub(crate) config: server::Config,
+    /// The rule of requests that no route matches.
+    pub(crate) rule: Rule,
+    /// The routes, in order.
+    pub(crate) routes: Vec<(Matcher, Rule)>,
+}
+
+/// A running cache.
+pub(crate) struct Cache {
+    running: Option<Running>,
+    addr: SocketAddr,
+    admin: SocketAddr,
+    clock: Clock,
+}
+
+impl Cache {
+    /// Starts a cache in front of `origin`.
+    pub(crate) fn start(origin: &Origin) -> Self {
+        Self::with(origin, |_| {})
+    }
+
+    /// Starts a cache in front of `origin`, set up by `change`.
+    pub(crate) fn with(origin: &Origin, change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup { config: config(origin.addr()), rule: Rule::default(), routes: Vec::new() };
+        change(&mut setup);
+        let Setup { mut config, rule, routes } = setup;
+        config.route_names = (0..routes.len()).map(|index| format!("route {index}")).collect();
+        let numbered = routes.into_iter().enumerate().map(|(index, (matcher, rule))| {
+            let rule = Rule { index: u16::try_from(index).ok(), ..rule };
+            (matcher, Arc::new(rule))
+        });
+        config.routes = Table::new(numbered.collect(), Arc::new(rule));
+        let clock = Clock::stepped(START);
+        let running = server::start(config, clock.clone()).unwrap();
+        let (addr, admin) = (running.addr(), running.admin_addr().unwrap());
+        Self { running: Some(running), addr, admin, clock }
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Connects to it.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// Connects to the admin side.
+    pub(crate) fn admin(&self) -> Client {
+        Client::connect(self.admin).host(&self.admin.to_string())
+    }
+
+    /// Moves the cache's clock on.
+    pub(crate) fn step(&self, seconds: u64) {
+        self.clock.step(Duration::from_secs(seconds));
+    }
+
+    /// Sends a request on a connection of its own, reads the response, and waits until what it began has landed.
+    #[track_caller]
+    pub(crate) fn request(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Response {
+        let response = self.client().exchange(method, target, fields, body);
+        self.settle();
+        response
+    }
+
+    /// Sends a GET as [`Cache::request`] does.
+    #[track_caller]
+    pub(crate) fn get(&self, target: &str) -> Response {
+        self.request("GET", target, &[], b"")
+    }
+
+    /// Sends a GET with these fields as [`Cache::request`] does.
+    #[track_caller]
+    pub(crate) fn get_with(&self, target: &str, fields: &[(&str, &str)]) -> Response {
+        self.request("GET", target, fields, b"")
+    }
+
+    /// Waits until no fill is under way. A client has the last byte of a body a moment before the body is stored.
+    #[track_caller]
+    pub(crate) fn settle(&self) {
+        let mut admin = self.admin();
+        eventually("no fill is under way", || stats(&mut admin)["fills_in_flight"] == 0);
+    }
+
+    /// Returns what `/stats` says.
+    #[track_caller]
+    pub(crate) fn stats(&self) -> Value {
+        stats(&mut self.admin())
+    }
+
+    /// Purges a URL; returns the answer's status.
+    pub(crate) fn purge(&self, body: &str) -> Response {
+        self.admin().exchange("POST", "/purge", &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// Drains it, and returns once all its threads have gone.
+    pub(crate) fn drain(mut self) {
+        self.running.take().expect("it runs until it is drained").drain();
+    }
+}
+
+#[track_caller]
+fn stats(admin: &mut Client) -> Value {
+    let response = admin.get("/stats");
+    assert_eq!(response.status(), 200, "{}", response.text());
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+fn config(origin: SocketAddr) -> server::Config {
+    let seconds = Duration::from_secs;
+    server::Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        workers: 2,
+        connections_max: 4_000,
+        drain_timeout: seconds(10),
+        head_timeout: seconds(20),
+        idle_timeout: seconds(60),
+        body_idle_timeout: seconds(20),
+        head_bytes_max: 32 << 10,
+        http2_streams_max: 100,
+        proxy: proxy::Config {
+            scheme: Scheme::Http,
+            trusted_proxies: Vec::new(),
+            debug_from: Vec::new(),
+            hosts: Vec::new(),
+            request_body_max: 1 << 20,
+            reader_stall: seconds(5),
+            flight_timeout: seconds(20),
+            hit_for_miss: seconds(10),
+            personalised_for: seconds(600),
+            guard_sample: 200,
+            compress: true,
+            compress_level: 3,
+            compress_min_bytes: 1_400,
+            ask_identity: true,
+        },
+        origin: origin::Config {
+            authority: origin.to_string(),
+            host: None,
+            connect_timeout: seconds(5),
+            response_timeout: seconds(20),
+            body_idle_timeout: seconds(20),
+            pool_idle_timeout: seconds(2),
+            connections_max: 1_000,
+            permit_timeout: seconds(20),
+            permit_queue_max: 4_000,
+            breaker_failures: 0,
+            breaker_interval: seconds(2),
+        },
+        store: store::Config {
+            capacity: 64 << 20,
+            variants_max: 8,
+            tags_max: 64,
+            ledger_max: 1_000,
+            keep: seconds(24 * 3600),
+            soft_max: seconds(60),
+        },
+        routes: Table::new(Vec::new(), Arc::default()),
+        route_names: Vec::new(),
+        admin: admin::Config { listen: Some("127.0.0.1:0".parse().unwrap()) },
+        access: None,
+        warnings: Vec::new(),
+    }
+}

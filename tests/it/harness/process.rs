@@ -1,0 +1,150 @@
+//! The real binary as a process of its own: for what only a process has (signals, memory, exit codes).
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{BOUND, Client, Origin, eventually};
+
+/// The binary that was built with these tests.
+const LARDER: &str = env!("CARGO_BIN_EXE_larder");
+
+/// A running `larder serve`. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    addr: SocketAddr,
+    admin: SocketAddr,
+    stderr: Option<JoinHandle<String>>,
+    stdout: Option<JoinHandle<String>>,
+    /// Holds the configuration.
+    _folder: TempDir,
+}
+
+impl Process {
+    /// Starts `larder serve` in front of `origin` with a configuration of these lines (tables but `[origin]` and
+    /// `[admin]`), and returns once it accepts.
+    #[track_caller]
+    pub(crate) fn serve(origin: &Origin, lines: &str) -> Self {
+        Self::serve_under("true", origin, lines)
+    }
+
+    /// Starts it in a shell that has run `before`: for limits that a process inherits.
+    #[track_caller]
+    pub(crate) fn serve_under(before: &str, origin: &Origin, lines: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("larder.toml");
+        std::fs::write(&file, format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}\n")).unwrap();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{before} && exec \"$0\" \"$@\"")).arg(LARDER);
+        command.current_dir(folder.path()).arg("serve").arg("--config").arg(&file);
+        command.arg("--origin").arg(format!("http://{}", origin.addr()));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+
+        // It tells on standard error where it listens: `… at http://127.0.0.1:1234 …`, then the admin side likewise.
+        let (found, addresses) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let stderr = std::thread::spawn(move || {
+            let mut text = String::new();
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Some(addr) = line.split(" at http://").nth(1).and_then(address) {
+                    let _ = found.send(addr);
+                }
+                text.push_str(&line);
+                text.push('\n');
+            }
+            text
+        });
+        let mut stdout = child.stdout.take().unwrap();
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stdout.read_to_string(&mut text);
+            text
+        });
+        let next = || addresses.recv_timeout(BOUND).expect("larder serve tells where it listens");
+        let (addr, admin) = (next(), next());
+        Self { child, addr, admin, stderr: Some(stderr), stdout: Some(stdout), _folder: folder }
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Connects to it.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// Connects to the admin side.
+    pub(crate) fn admin(&self) -> Client {
+        Client::connect(self.admin).host(&self.admin.to_string())
+    }
+
+    /// Returns what `/stats` says.
+    pub(crate) fn stats(&self) -> Value {
+        let response = self.admin().get("/stats");
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    /// Returns a figure of `/proc/…/status` in bytes: `VmRSS` is what is resident, `VmHWM` the most there ever was.
+    pub(crate) fn memory(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Asks it to stop, as an operator or a supervisor does.
+    pub(crate) fn terminate(&self) {
+        let done = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Waits until it has ended. Returns how, and what it had written to standard output.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let mut status = None;
+        eventually("larder serve ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let stdout = self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        (status.expect("it has ended"), stdout)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let written = self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        if std::thread::panicking() {
+            eprintln!("larder serve had said:\n{written}");
+        }
+    }
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    text.split(|c: char| c == '/' || c.is_whitespace()).next()?.parse().ok()
+}
+
+/// What a command that has ended left behind.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
+    /// Its standard output and standard error.
+    pub(crate) output: String,
+}
+
+/// Runs `larder` with these arguments until it ends.
+pub(crate) fn run(arguments: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(LARDER).current_dir(folder.path()).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    Ran { code: output.status.code(), output: String::from_utf8_lossy(&text).into_owned() }
+}

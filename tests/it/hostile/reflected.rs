@@ -1,0 +1,88 @@
+//! Fields that apps reflect, and that no key holds: whoever may send them poisons the page of everybody (RFC 9111 §7.3,
+//! RFC 7239 §8.1). Only a trusted proxy's reach the origin.
+
+use super::tap::Tap;
+use super::{exchange, get};
+
+/// The words that must not get through.
+const EVIL: &str = "evil.example";
+
+/// Fields by which apps and frameworks let themselves be told of another host, URL, method, scheme or client.
+const FIELDS: &[&str] = &[
+    "Base-Url",
+    "CF-Connecting-IP",
+    "Client-IP",
+    "Fastly-Client-IP",
+    "Forwarded",
+    "Forwarded-For",
+    "Forwarded-Host",
+    "Forwarded-Proto",
+    "Front-End-Https",
+    "True-Client-IP",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "X-Forward-For",
+    "X-Forwarded",
+    "X-Forwarded-By",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Path",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Protocol",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Server",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Uri",
+    "X-Host",
+    "X-HTTP-Host-Override",
+    "X-HTTP-Method",
+    "X-HTTP-Method-Override",
+    "X-Method-Override",
+    "X-Original-Host",
+    "X-Original-URL",
+    "X-Original-URI",
+    "X-Override-URL",
+    "X-Proxy-URL",
+    "X-Proxy-Host",
+    "X-ProxyUser-Ip",
+    "X-Real-IP",
+    "X-Rewrite-URL",
+    "X-Scheme",
+    "X-Url-Scheme",
+    "Proxy-Host",
+];
+
+pub(crate) fn count() -> usize {
+    FIELDS.len() + 3
+}
+
+#[test]
+fn what_apps_reflect_does_not_reach_them() {
+    let tap = Tap::start();
+    let cache = tap.cache();
+    let mut through = Vec::new();
+    for name in FIELDS {
+        for name in [(*name).to_owned(), name.to_lowercase()] {
+            exchange(cache.addr(), get(&format!("{name}: {EVIL}\r\nConnection: close\r\n")).as_bytes());
+            let seen = tap.take(false).unwrap();
+            assert_eq!(seen.whole.len(), 1, "{name}");
+            if seen.raw.windows(EVIL.len()).any(|part| part == EVIL.as_bytes()) {
+                through.push(name);
+            }
+        }
+    }
+    assert!(through.is_empty(), "{through:?}");
+}
+
+#[test]
+fn what_a_trusted_proxy_says_reaches_them() {
+    let tap = Tap::start();
+    let cache = tap.cache_with(|setup| setup.config.proxy.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    for name in ["X-Forwarded-Host", "X-Forwarded-For", "Forwarded"] {
+        exchange(cache.addr(), get(&format!("{name}: {EVIL}\r\nConnection: close\r\n")).as_bytes());
+        let seen = tap.take(false).unwrap();
+        assert!(seen.raw.windows(EVIL.len()).any(|part| part == EVIL.as_bytes()), "{name}");
+    }
+}

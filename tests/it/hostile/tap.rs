@@ -1,0 +1,168 @@
+//! An origin that keeps the very bytes which its sockets receive, and takes nothing but what the reference reader takes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::reference::{self, Fault, Message};
+use crate::harness::cache::Setup;
+use crate::harness::{Cache, Origin, Reply, eventually};
+
+/// What answers a request: the bytes of a response.
+type Script = Box<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
+
+/// The origin.
+pub(crate) struct Tap {
+    addr: SocketAddr,
+    /// What the harness starts a cache in front of; nobody asks it.
+    unasked: Origin,
+    state: Arc<State>,
+}
+
+struct State {
+    script: Script,
+    received: Mutex<Vec<Received>>,
+    stopping: AtomicBool,
+}
+
+/// What a connection has received since it was last looked at.
+#[derive(Default)]
+struct Received {
+    whole: Vec<(usize, Message)>,
+    raw: Vec<u8>,
+    rest: Vec<u8>,
+    odd: Option<String>,
+    is_closed: bool,
+}
+
+/// What the origin has received.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Whole requests, in the order in which they became whole.
+    pub(crate) whole: Vec<Message>,
+    /// The very bytes, of all connections.
+    pub(crate) raw: Vec<u8>,
+    /// The beginning of a request that did not become whole.
+    pub(crate) rest: Vec<u8>,
+}
+
+impl Tap {
+    /// Starts an origin that answers every request with a short response that nobody may store.
+    pub(crate) fn start() -> Self {
+        Self::with(|_| b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\nok".to_vec())
+    }
+
+    /// Starts an origin that answers as `script` says; a HEAD's content is left out.
+    pub(crate) fn with(script: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let state =
+            Arc::new(State { script: Box::new(script), received: Mutex::default(), stopping: AtomicBool::new(false) });
+        let accepting = Arc::clone(&state);
+        std::thread::spawn(move || {
+            let order = Arc::new(AtomicUsize::new(0));
+            while let Ok((stream, _)) = listener.accept() {
+                if accepting.stopping.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (state, order) = (Arc::clone(&accepting), Arc::clone(&order));
+                std::thread::spawn(move || serve(&state, &order, stream));
+            }
+        });
+        Self { addr, unasked: Origin::start(|_| Reply::ok()), state }
+    }
+
+    /// Starts a cache in front of it.
+    pub(crate) fn cache(&self) -> Cache {
+        self.cache_with(|_| {})
+    }
+
+    /// Starts a cache in front of it, set up by `change`.
+    pub(crate) fn cache_with(&self, change: impl FnOnce(&mut Setup)) -> Cache {
+        Cache::with(&self.unasked, |setup| {
+            setup.config.origin.authority = self.addr.to_string();
+            change(setup);
+        })
+    }
+
+    /// Returns what was received since the last call. `until_closed` waits until no beginning of a request is on an open
+    /// connection.
+    pub(crate) fn take(&self, until_closed: bool) -> Result<Seen, String> {
+        if until_closed {
+            eventually("what broke off is closed", || {
+                self.state.received.lock().unwrap().iter().all(|one| one.is_closed || one.rest.is_empty())
+            });
+        }
+        let mut seen = Seen::default();
+        let mut whole = Vec::new();
+        let mut odd = None;
+        for one in self.state.received.lock().unwrap().iter_mut() {
+            whole.append(&mut one.whole);
+            seen.raw.append(&mut one.raw);
+            seen.rest.append(&mut one.rest);
+            odd = odd.or(one.odd.take());
+        }
+        whole.sort_by_key(|(at, _)| *at);
+        seen.whole = whole.into_iter().map(|(_, message)| message).collect();
+        odd.map_or(Ok(seen), Err)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.state.stopping.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.addr);
+    }
+}
+
+fn serve(state: &State, order: &AtomicUsize, mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let at = {
+        let mut received = state.received.lock().unwrap();
+        received.push(Received::default());
+        received.len() - 1
+    };
+    let with = |change: &mut dyn FnMut(&mut Received)| change(&mut state.received.lock().unwrap()[at]);
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let length = stream.read(&mut buffer).unwrap_or(0);
+        if length == 0 {
+            with(&mut |own| own.is_closed = true);
+            return;
+        }
+        let mut answers = Vec::new();
+        with(&mut |own| {
+            own.raw.extend_from_slice(&buffer[..length]);
+            own.rest.extend_from_slice(&buffer[..length]);
+            loop {
+                match reference::read(&own.rest) {
+                    Ok((message, rest)) => {
+                        let rest = rest.to_vec();
+                        answers.push(message.clone());
+                        own.whole.push((order.fetch_add(1, Ordering::SeqCst), message));
+                        own.rest = rest;
+                    }
+                    Err(Fault::Unfinished) => return,
+                    Err(fault) => {
+                        own.odd = Some(format!("{fault:?} {:?}", String::from_utf8_lossy(&own.rest)));
+                        return;
+                    }
+                }
+            }
+        });
+        for message in answers {
+            let mut answer = (state.script)(&message);
+            if message.method == "HEAD"
+                && let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n")
+            {
+                answer.truncate(end + 4);
+            }
+            let _ = stream.write_all(&answer);
+            if answer.windows(17).any(|part| part.eq_ignore_ascii_case(b"connection: close")) {
+                with(&mut |own| own.is_closed = true);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Behaviour tests: each scripts an origin, starts the cache, acts as the client, and reads in that order.
+
+// A test that cannot go on says so by panicking, helpers included.
+#![allow(clippy::unwrap_used)]
+
+mod access_log;
+mod caching;
+mod check;
+mod coalescing;
+mod compression;
+mod cut;
+mod drain;
+mod faults;
+mod flights;
+mod front_door;
+mod harness;
+mod hostile;
+mod memory;
+mod origin_answers;
+mod personalisation;
+mod purge;
+mod reasons;
+mod routes;
+mod soak;
+mod stale;
+mod streaming;
+mod tidy;

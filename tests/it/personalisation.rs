@@ -1,0 +1,553 @@
+//! The personalisation guard: on an app that builds pages from cookies and forgets to say so, nobody sees another's page;
+//! on all others it costs one request for each stored body, and the samples.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use larder::route::{Matcher, PathPattern, Rule};
+use serde_json::{Value, json};
+
+use crate::harness::cache::Setup;
+use crate::harness::origin::Request;
+use crate::harness::{Cache, Client, Cut, End, Gate, Origin, Reply, Response, eventually};
+
+/// How many users there are, beside the anonymous one.
+const USERS: usize = 1_000;
+
+/// How often the page expires.
+const EXPIRIES: usize = 20;
+
+/// How many ask at once.
+const CROWD: usize = 8;
+
+/// Returns the page that is this user's alone.
+fn page_of(cookie: Option<&str>, authorization: Option<&str>) -> String {
+    format!("the page of {} {}", cookie.unwrap_or("nobody"), authorization.unwrap_or(""))
+}
+
+/// An app that builds its page from who asks (the first of the cookies), and says that anybody may have it.
+fn personal(request: &Request) -> Reply {
+    let cookies = request.header("cookie");
+    let user = cookies.as_deref().and_then(|cookies| cookies.split("; ").next());
+    Reply::fresh(page_of(user, request.header("authorization").as_deref()))
+}
+
+/// Asks once as the user with this cookie; the empty one is none.
+fn as_user(cache: &Cache, cookie: &str) -> Response {
+    let fields = [("Cookie", cookie)];
+    cache.get_with("/", if cookie.is_empty() { &[] } else { &fields })
+}
+
+/// Asks for the page once for each user and once as nobody, [`CROWD`] at a time, and hands each response to `check`.
+fn everybody(cache: &Cache, check: impl Fn(Option<&str>, Response) + Sync) {
+    std::thread::scope(|scope| {
+        for lane in 0..CROWD {
+            let check = &check;
+            scope.spawn(move || {
+                let mut client = cache.client();
+                for user in (lane..USERS).step_by(CROWD) {
+                    let (user, analytics) = (format!("user={user}"), format!("user={user}; _ga={user}"));
+                    check(Some(&user), client.exchange("GET", "/", &[("Cookie", &analytics)], b""));
+                }
+                check(None, client.get("/"));
+            });
+        }
+    });
+}
+
+/// Counts the requests that an app gets.
+fn counted(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Origin, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let origin = Origin::unrecorded(move |request| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        script(request)
+    });
+    (origin, count)
+}
+
+#[test]
+fn nobody_sees_anothers_page_on_an_app_that_forgot_vary() {
+    let (origin, _) = counted(personal);
+    // Shorter than the page lives, so that every refill is tried anew.
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.personalised_for = std::time::Duration::from_secs(30));
+    let visitors = page_of(None, None);
+    for expiry in 0..EXPIRIES {
+        let leader = (expiry % 2 == 1).then(|| format!("user={}", expiry * 7));
+        as_user(&cache, leader.as_deref().unwrap_or("")).check(200, page_of(leader.as_deref(), None), "stored");
+        everybody(&cache, |user, response| {
+            // The first time, when nobody knows the app yet, what visitors see may be seen by all.
+            let may_be_visitors = expiry == 0 && response.text() == visitors;
+            assert!(may_be_visitors || response.text() == page_of(user, None), "{user:?}: {}", response.text());
+            assert_eq!(response.end, End::Clean);
+        });
+        cache.settle();
+        let found = cache.stats()["personalised"]["found"].as_u64().unwrap();
+        assert!(found > expiry as u64, "the body of expiry {expiry} was found out: {found}");
+        // Visitors lose no more than the first of them needs.
+        as_user(&cache, "").check(200, &visitors, "hit");
+        cache.step(61);
+    }
+    let stats = cache.stats();
+    assert!(stats["requests"]["by_reason"]["personalised"].as_u64().unwrap() > (EXPIRIES * USERS / 2) as u64);
+    assert!(stats["store"]["entries"].as_u64().unwrap() <= 1, "never one copy per cookie");
+}
+
+#[test]
+fn an_app_that_gives_all_the_same_loses_one_request_for_each_fill_and_the_samples() {
+    let (origin, count) = counted(|_| Reply::fresh("for all"));
+    let cache = Cache::start(&origin);
+    for expiry in 0..EXPIRIES {
+        as_user(&cache, if expiry % 2 == 0 { "" } else { "user=1" }).check(200, "for all", "stored");
+        everybody(&cache, |_, response| assert_eq!((response.text(), response.end), ("for all".into(), End::Clean)));
+        cache.settle();
+        cache.step(61);
+    }
+    let (asked, each) = (count.load(Ordering::SeqCst), 1 + USERS + CROWD);
+    let samples = each / 200 + 1;
+    assert!((EXPIRIES * 2..=EXPIRIES * (2 + samples)).contains(&asked), "{asked} requests to the app");
+    let stats = cache.stats();
+    assert_eq!(stats["personalised"], json!({"found": 0, "urls": []}));
+    // Half of the bodies were brought in by a user: each costs one more hit. Samples cost none.
+    assert_eq!(stats["requests"]["by_reason"]["probation"], EXPIRIES / 2);
+    assert_eq!(stats["requests"]["by_outcome"]["hit"], EXPIRIES * each - EXPIRIES - EXPIRIES / 2);
+}
+
+#[test]
+fn what_a_visitor_brings_in_answers_and_is_checked_aside() {
+    let origin = Origin::start(personal);
+    let cache = Cache::start(&origin);
+    let visitors = page_of(None, None);
+    as_user(&cache, "").check(200, &visitors, "stored");
+    as_user(&cache, "user=1").check(200, &visitors, "hit");
+    assert_eq!(origin.last().header("cookie").as_deref(), Some("user=1"));
+    as_user(&cache, "user=1").check(200, page_of(Some("user=1"), None), "detail=personalised");
+    as_user(&cache, "").check(200, &visitors, "hit");
+    // Once they no longer pass, the app is known.
+    cache.step(601);
+    as_user(&cache, "").check(200, &visitors, "stored");
+    as_user(&cache, "user=1").check(200, page_of(Some("user=1"), None), "detail=probation");
+    as_user(&cache, "user=2").check(200, page_of(Some("user=2"), None), "detail=personalised");
+    as_user(&cache, "").check(200, &visitors, "hit");
+}
+
+#[test]
+fn an_anonymous_crowd_is_not_guarded() {
+    let (origin, count) = counted(|_| Reply::fresh("x"));
+    let cache = Cache::start(&origin);
+    for nth in 0..500 {
+        as_user(&cache, "").check(200, "x", if nth == 0 { "stored" } else { "hit" });
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+/// Starts a fill as user 1 whose body stops halfway, and lets others ask: some of user 1 too, others of many users.
+fn crowd_on_a_fill(gate: &Gate, cache: &Cache, origin: &Origin) -> (Vec<Response>, Vec<Response>) {
+    let mut leader = cache.client();
+    leader.ask("GET", "/", &[("Cookie", "user=1")], b"");
+    origin.wait_for(1);
+    let started = |user: usize| {
+        let mut client = cache.client();
+        client.ask("GET", "/", &[("Cookie", &format!("user={user}"))], b"");
+        client
+    };
+    leader.final_head();
+    let mut own: Vec<Client> = (0..5).map(|_| started(1)).collect();
+    let others: Vec<Client> = (2..22).map(started).collect();
+    // The others of user 1 read while it fills: nobody is compared with them.
+    let heads: Vec<_> = own.iter_mut().map(|client| client.final_head()).collect();
+    assert_eq!(origin.count(), 1, "nobody else has asked yet");
+    gate.open();
+    let own = own.iter_mut().zip(heads).map(|(client, head)| client.rest(head)).collect();
+    let others = others.into_iter().map(|mut client| client.response()).collect();
+    cache.settle();
+    (own, others)
+}
+
+#[test]
+fn followers_with_other_credentials_wait_for_one_comparison() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| Reply::fresh("for ").wait(&held).body("all"));
+    let cache = Cache::start(&origin);
+    let (own, others) = crowd_on_a_fill(&gate, &cache, &origin);
+    own.iter().chain(&others).for_each(|response| assert_eq!(response.text(), "for all"));
+    assert_eq!(origin.count(), 2, "the fill and the comparison");
+    assert!(own.iter().all(|response| response.has("collapsed")));
+    assert_eq!(others.iter().filter(|response| response.has("detail=probation")).count(), 1);
+}
+
+#[test]
+fn followers_with_other_credentials_get_their_own_page() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |request| {
+        let page = page_of(request.header("cookie").as_deref(), None);
+        Reply::fresh(&page[..8]).wait(&held).body(&page[8..])
+    });
+    let cache = Cache::start(&origin);
+    let (own, others) = crowd_on_a_fill(&gate, &cache, &origin);
+    own.iter().for_each(|response| assert_eq!(response.text(), page_of(Some("user=1"), None)));
+    for (response, user) in others.iter().zip(2..) {
+        assert_eq!(response.text(), page_of(Some(&format!("user={user}")), None), "{}", response.cache_status());
+    }
+    assert_eq!(origin.count(), 21, "everybody's own, once");
+    assert_eq!(cache.stats()["store"]["entries"], 0);
+}
+
+#[test]
+fn a_failed_comparison_settles_nothing_and_each_asks_alone() {
+    let gate = Gate::new();
+    let (held, asked) = (gate.clone(), AtomicUsize::new(0));
+    let origin = Origin::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        1 => Reply::status("500 Oops").body("oops").hold(&held),
+        _ => Reply::fresh("for all"),
+    });
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1");
+    let mut first = cache.client();
+    first.ask("GET", "/", &[("Cookie", "user=2")], b"");
+    gate.arrived(1);
+    let mut second = cache.client();
+    second.ask("GET", "/", &[("Cookie", "user=3")], b"");
+    gate.open();
+    first.response().check(500, "oops", "detail=probation");
+    second.response().check(200, "for all", "detail=probation");
+    assert_eq!((origin.count(), cache.stats()["personalised"]["found"].as_u64()), (3, Some(0)));
+    as_user(&cache, "user=1").check(200, "for all", "hit");
+}
+
+#[test]
+fn the_verdict_does_not_wait_for_the_client_that_is_compared() {
+    let gate = Gate::new();
+    let (held, asked) = (gate.clone(), AtomicUsize::new(0));
+    let origin = Origin::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::fresh("for all"),
+        _ => Reply::fresh("for ").wait(&held).body("all"),
+    });
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1");
+    let mut first = cache.client();
+    first.ask("GET", "/", &[("Cookie", "user=2")], b"");
+    first.final_head();
+    drop(first);
+    gate.open();
+    cache.settle();
+    as_user(&cache, "user=3").check(200, "for all", "hit");
+    assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn authorization_is_a_credential_as_cookies_are() {
+    let origin = Origin::start(personal);
+    let cache = Cache::start(&origin);
+    let with = |value| cache.get_with("/", &[("Authorization", value)]);
+    as_user(&cache, "").check(200, page_of(None, None), "stored");
+    with("Basic eDp5").check(200, page_of(None, None), "hit");
+    with("Basic eDp6").check(200, page_of(None, Some("Basic eDp6")), "detail=personalised");
+    as_user(&cache, "").check(200, page_of(None, None), "hit");
+    let row = &cache.stats()["personalised"]["urls"][0];
+    assert_eq!(row["differed"], json!(["Authorization"]));
+    assert!(row["fix"].as_str().unwrap().starts_with("Send `Vary: Authorization`"), "{row}");
+}
+
+#[test]
+fn cookies_that_do_not_count_are_no_credentials() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = Cache::with(&origin, |setup| setup.rule.key_cookies = Box::new(["lang".into()]));
+    as_user(&cache, "_ga=GA1.2; _gid=1").check(200, "x", "stored");
+    as_user(&cache, "_ga=GA1.3; __utma=7").check(200, "x", "hit");
+    as_user(&cache, "").check(200, "x", "hit");
+    as_user(&cache, "lang=de; _fbp=1").check(200, "x", "stored");
+    as_user(&cache, "lang=de").check(200, "x", "hit");
+    assert_eq!(origin.count(), 2);
+    as_user(&cache, "consent=1; _ga=1").check(200, "x", "hit");
+    assert_eq!(origin.count(), 3, "that one is checked");
+}
+
+#[test]
+fn what_permits_sharing_is_taken_at_its_word() {
+    for (name, value) in [
+        ("Cache-Control", "public, max-age=60"),
+        ("Cache-Control", "s-maxage=60"),
+        ("Cache-Control", "max-age=60, must-revalidate"),
+        ("CDN-Cache-Control", "max-age=60, public"),
+        ("Larder-Cache-Control", "s-maxage=60"),
+    ] {
+        let origin = Origin::start(move |_| Reply::ok().header(name, value).body("x"));
+        let cache = Cache::start(&origin);
+        as_user(&cache, "user=1").check(200, "x", "stored");
+        as_user(&cache, "user=2").check(200, "x", "hit");
+        as_user(&cache, "").check(200, "x", "hit");
+        cache.get_with("/", &[("Authorization", "Basic eDp5")]).check(200, "x", "hit");
+        assert_eq!(origin.count(), 1, "{name}: {value}");
+    }
+    // The field that governs is asked, not one that it replaces (RFC 9213 §2.1).
+    let reply = Reply::ok().header("CDN-Cache-Control", "max-age=60").header("Cache-Control", "public").body("x");
+    let origin = Origin::start(move |_| reply.clone());
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1").check(200, "x", "stored");
+    as_user(&cache, "user=2").check(200, "x", "detail=probation");
+}
+
+#[test]
+fn an_app_that_says_what_its_page_depends_on_is_taken_at_its_word() {
+    let (origin, count) = counted(|request| match request.header("if-none-match") {
+        Some(_) => Reply::not_modified().header("ETag", "\"1\"").header("Cache-Control", "max-age=60"),
+        None => Reply::fresh("x").header("Vary", "Cookie").header("ETag", "\"1\""),
+    });
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1").check(200, "x", "stored");
+    as_user(&cache, "user=1").check(200, "x", "hit");
+    as_user(&cache, "user=2").check(200, "x", "fwd-status=304");
+    as_user(&cache, "user=2").check(200, "x", "hit");
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_route_turns_it_off() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = Cache::with(&origin, |setup: &mut Setup| {
+        let matcher = Matcher { path: Some(PathPattern::parse("/assets/").unwrap()), ..Matcher::default() };
+        setup.routes.push((matcher, Rule { personalisation_guard: false, ..Rule::default() }));
+    });
+    for (path, expected) in [("/assets/a", "hit"), ("/a", "detail=probation")] {
+        cache.get_with(path, &[("Cookie", "user=1")]).check(200, "x", "stored");
+        cache.get_with(path, &[("Cookie", "user=2")]).check(200, "x", expected);
+    }
+}
+
+#[test]
+fn what_was_found_is_listed_with_what_to_change() {
+    let origin = Origin::start(personal);
+    let cache = Cache::start(&origin);
+    let ask = |path: &str, cookie: &str| cache.get_with(path, &[("Cookie", cookie)]);
+    for path in ["/a?x=1", "/b"] {
+        ask(path, "user=1").check(200, page_of(Some("user=1"), None), "stored");
+        ask(path, "user=2").check(200, page_of(Some("user=2"), None), "detail=probation");
+        ask(path, "user=1").check(200, page_of(Some("user=1"), None), "detail=personalised");
+    }
+    let stats = cache.stats();
+    let fix =
+        "Send `Vary: Cookie` or `Cache-Control: private`, or name the cookie that decides in `key.cookies` on a route.";
+    let row = |url| json!({"url": url, "times": 1, "differed": ["Cookie"], "fix": fix});
+    let rows = [row("http://example.org/b"), row("http://example.org/a?x=1")];
+    assert_eq!(stats["personalised"], json!({"found": 2, "urls": rows}));
+    assert!(stats["warnings"].as_array().unwrap().iter().any(|warning| warning.as_str().unwrap().contains("2 URLs")));
+    // Only for a while: then it is tried again, and the app may have been mended.
+    cache.step(601);
+    ask("/b", "user=1").check(200, page_of(Some("user=1"), None), "stored");
+    ask("/b", "user=2").check(200, page_of(Some("user=2"), None), "detail=probation");
+    assert_eq!(cache.stats()["personalised"]["urls"][0]["times"], 2);
+}
+
+#[test]
+fn one_validator_for_all_confirms_nobody_elses_page() {
+    let origin = Origin::start(|request| match request.header("if-none-match") {
+        Some(_) => Reply::not_modified().header("ETag", "\"template\"").header("Cache-Control", "max-age=60"),
+        None => personal(request).header("ETag", "\"template\""),
+    });
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.personalised_for = std::time::Duration::ZERO);
+    as_user(&cache, "user=1").check(200, page_of(Some("user=1"), None), "stored");
+    cache.step(61);
+    as_user(&cache, "user=2").check(200, page_of(Some("user=2"), None), "stored");
+    cache.step(61);
+    // Nor does a HEAD touch what is another's.
+    let head = cache.request("HEAD", "/", &[("Cookie", "user=3")], b"");
+    assert_eq!(head.header("content-length"), Some(page_of(Some("user=3"), None).len().to_string()));
+    as_user(&cache, "user=3").check(200, page_of(Some("user=3"), None), "hit");
+    cache.step(61);
+    as_user(&cache, "user=3").check(200, page_of(Some("user=3"), None), "fwd-status=304");
+    as_user(&cache, "user=3").check(200, page_of(Some("user=3"), None), "hit");
+    as_user(&cache, "user=4").check(200, page_of(Some("user=4"), None), "detail=probation");
+}
+
+#[test]
+fn the_verdict_stays_with_the_body_through_updates_and_codings() {
+    let page = "for all, and long enough to be worth packing. ".repeat(100);
+    let (origin, count) = {
+        let page = page.clone();
+        counted(move |request| match request.header("if-none-match") {
+            Some(_) => Reply::not_modified().header("ETag", "\"1\"").header("Cache-Control", "max-age=60"),
+            None => Reply::fresh(&page).header("Content-Type", "text/html").header("ETag", "\"1\""),
+        })
+    };
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1").check(200, &page, "stored");
+    as_user(&cache, "user=2").check(200, &page, "detail=probation");
+    as_user(&cache, "user=3").check(200, &page, "hit");
+    // It has been asked for twice: now it is packed.
+    eventually("it is packed", || cache.stats()["store"]["compressed_bytes"].as_u64().unwrap() < 1_000);
+    as_user(&cache, "user=4").check(200, &page, "hit");
+    cache.step(61);
+    as_user(&cache, "user=5").check(200, &page, "fwd-status=304");
+    as_user(&cache, "user=6").check(200, &page, "hit");
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn cookies_that_are_set_and_places_to_go_to_are_compared() {
+    type App = fn(&str) -> Reply;
+    let answers: [(&str, App); 5] = [
+        ("a cookie", |user| Reply::fresh("same").header("Set-Cookie", &format!("seen={user}"))),
+        ("a place", |user| Reply::fresh("same").status_line("301 Moved Permanently", "").header("Location", user)),
+        ("a status", |user| match user {
+            "user=1" => Reply::fresh("same"),
+            _ => Reply::fresh("same").status_line("404 Not Found", ""),
+        }),
+        ("private", |user| match user {
+            "user=1" => Reply::fresh("same"),
+            _ => Reply::ok().header("Cache-Control", "private, max-age=60").body("same"),
+        }),
+        ("vary", |user| match user {
+            "user=1" => Reply::fresh("same"),
+            _ => Reply::fresh("same").header("Vary", "Cookie"),
+        }),
+    ];
+    for (what, answer) in answers {
+        let origin = Origin::start(move |request| answer(&request.header("cookie").unwrap_or_default()));
+        let cache = Cache::start(&origin);
+        as_user(&cache, "user=1");
+        let other = as_user(&cache, "user=2");
+        assert!(other.has("detail=probation"), "{what}: {}", other.cache_status());
+        assert_eq!(cache.stats()["personalised"]["found"], 1, "{what}");
+        assert_eq!(other.header("set-cookie"), (what == "a cookie").then(|| "seen=user=2".to_owned()));
+    }
+}
+
+#[test]
+fn a_304_that_sets_a_cookie_sets_it_for_who_asked() {
+    let origin = Origin::start(|request| {
+        let user = request.header("cookie").unwrap_or_default();
+        let reply = match request.header("if-none-match") {
+            Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60"),
+            None => Reply::fresh("for all"),
+        };
+        let reply = reply.header("ETag", "\"1\"");
+        if request.header("if-none-match").is_some() { reply.header("Set-Cookie", &user) } else { reply }
+    });
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1");
+    as_user(&cache, "user=2");
+    as_user(&cache, "user=3").check(200, "for all", "hit");
+    cache.step(61);
+    let fourth = as_user(&cache, "user=4");
+    assert_eq!(fourth.check(200, "for all", "fwd-status=304").header("set-cookie").as_deref(), Some("user=4"));
+    let fifth = as_user(&cache, "user=5");
+    assert_eq!(fifth.check(200, "for all", "detail=probation").header("set-cookie"), None);
+}
+
+#[test]
+fn samples_find_what_chance_hid() {
+    let origin = Origin::start(|request| match request.header("cookie").as_deref() {
+        Some("basket=full") => Reply::fresh("three apples"),
+        _ => Reply::fresh("an empty basket"),
+    });
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.guard_sample = 10);
+    as_user(&cache, "user=1");
+    as_user(&cache, "user=2").check(200, "an empty basket", "detail=probation");
+    for _ in 0..9 {
+        as_user(&cache, "user=3").check(200, "an empty basket", "hit");
+    }
+    assert_eq!(origin.count(), 2);
+    as_user(&cache, "basket=full").check(200, "an empty basket", "hit");
+    assert_eq!((origin.count(), cache.stats()["personalised"]["found"].as_u64()), (3, Some(1)));
+    as_user(&cache, "basket=full").check(200, "three apples", "detail=personalised");
+}
+
+#[test]
+fn while_the_app_is_down_nobody_gets_anothers_page() {
+    let mut origin = Origin::start(personal);
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.guard_sample = 1);
+    let ask = |path: &str, cookie: &str| cache.get_with(path, &[("Cookie", cookie)]);
+    ask("/user", "user=1");
+    cache.get("/nobody");
+    origin.stop();
+    for (seconds, how) in [(0, "hit"), (61, "detail=stale-if-error")] {
+        cache.step(seconds);
+        assert_eq!(ask("/user", "user=2").status(), 502);
+        assert_eq!(cache.get("/user").status(), 502);
+        assert_eq!(ask("/user", "user=1").text(), page_of(Some("user=1"), None));
+        // What nobody in particular brought in is nobody's secret.
+        ask("/nobody", "user=2").check(200, page_of(None, None), how);
+    }
+}
+
+#[test]
+fn a_check_that_fails_changes_nothing() {
+    let mut origin = Origin::start(|_| Reply::fresh("for all"));
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.guard_sample = 1);
+    as_user(&cache, "user=1");
+    as_user(&cache, "user=2").check(200, "for all", "detail=probation");
+    as_user(&cache, "user=3").check(200, "for all", "hit");
+    assert_eq!(origin.count(), 3, "every use is checked");
+    origin.stop();
+    as_user(&cache, "user=4").check(200, "for all", "hit");
+}
+
+#[test]
+fn the_one_that_is_compared_gets_what_it_asked_for() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let origin = Origin::start(|request| {
+        let partial = ["range", "if-none-match", "if-match"].iter().any(|name| request.header(name).is_some());
+        assert!(!partial, "the whole was asked for");
+        Reply::fresh("0123456789").header("ETag", "\"1\"")
+    });
+    type Fields = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Fields, u16, &str); 5] = [
+        ("GET", &[("Range", "bytes=2-4")], 206, "234"),
+        ("GET", &[("If-None-Match", "\"1\"")], 304, ""),
+        ("GET", &[("If-Match", "\"2\"")], 412, ""),
+        ("HEAD", &[], 200, ""),
+        ("GET", &[("Cache-Control", "only-if-cached")], 504, ""),
+    ];
+    for (method, fields, status, body) in cases {
+        let cache = Cache::start(&origin);
+        as_user(&cache, "user=1").check(200, "0123456789", "stored");
+        let mut fields = fields.to_vec();
+        fields.push(("Cookie", "user=2"));
+        let response = cache.request(method, "/", &fields, b"");
+        assert_eq!(response.status(), status, "{method} {fields:?}");
+        if status == 504 {
+            continue;
+        }
+        assert_eq!(response.text(), body);
+        assert!(response.has("detail=probation"), "{}", response.cache_status());
+        as_user(&cache, "user=3").check(200, "0123456789", "hit");
+        asked.fetch_add(1, Ordering::SeqCst);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn a_cut_body_is_no_verdict() {
+    let asked = AtomicUsize::new(0);
+    let origin = Origin::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        1 => Reply::fresh("for").length(7).cut(Cut::Fin),
+        _ => Reply::fresh("for all"),
+    });
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1");
+    assert_ne!(as_user(&cache, "user=2").end, End::Clean);
+    as_user(&cache, "user=3").check(200, "for all", "detail=probation");
+    as_user(&cache, "user=4").check(200, "for all", "hit");
+    let stats: Value = cache.stats();
+    assert_eq!(stats["personalised"]["found"], 0);
+}
+
+#[test]
+fn a_longer_body_is_another_and_comes_whole() {
+    let long = "x".repeat(300_000);
+    let origin = {
+        let long = long.clone();
+        Origin::start(move |request| match request.header("cookie").as_deref() {
+            Some("user=1") => Reply::fresh("short").chunked(),
+            _ => Reply::fresh(&long[..100_000]).chunked().body(&long[100_000..]),
+        })
+    };
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=1").check(200, "short", "stored");
+    as_user(&cache, "user=2").check(200, &long, "detail=probation");
+    as_user(&cache, "user=3").check(200, &long, "detail=personalised");
+    assert_eq!(cache.stats()["personalised"]["found"], 1);
+}

@@ -1,0 +1,12 @@
+//! A short run of the mixed soak, so that the long one runs when it is wanted: `benches/soak` says how.
+
+#[path = "../../benches/soak/mixed.rs"]
+mod mixed;
+#[path = "../../benches/soak/process.rs"]
+mod process;
+
+#[test]
+fn ten_seconds_of_the_mixed_soak_keep_every_promise() {
+    let broken = mixed::run(10, 200);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

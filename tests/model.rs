@@ -1,0 +1,170 @@
+//! The flight table under many orders of its steps: the source file itself, compiled against shuttle's locks, whose
+//! schedules decide who goes on whenever a lock is taken or somebody is notified.
+//!
+//! Random schedules, and schedules that favour few switches (PCT), which find what needs just two or
+//! three of them in the wrong places. A schedule that fails is printed, and can be replayed.
+
+// A test that cannot go on says so by panicking, helpers included.
+#![allow(clippy::unwrap_used)]
+
+/// The file under test, which finds its locks in `super::sync`.
+#[allow(dead_code, unreachable_pub)] // All of the file is here, and the models use a part.
+#[path = "../src/origin/coalesce.rs"]
+mod coalesce;
+
+/// What the file synchronises with, with the interface of what the program uses, but scheduled by shuttle.
+mod sync {
+    use shuttle::sync::MutexGuard;
+    use shuttle::thread::yield_now;
+    use tokio::sync::futures::Notified;
+
+    #[derive(Default)]
+    pub(super) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(shuttle::sync::Mutex::new(value))
+        }
+
+        pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+            // A panic under this lock is a failure of the test anyway.
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+
+    /// tokio's, whose calls each are one step; before each another thread may go on.
+    pub(super) struct Notify(tokio::sync::Notify);
+
+    impl Notify {
+        pub(super) fn new() -> Self {
+            Self(tokio::sync::Notify::new())
+        }
+
+        pub(super) fn notified(&self) -> Notified<'_> {
+            yield_now();
+            self.0.notified()
+        }
+
+        pub(super) fn notify_waiters(&self) {
+            yield_now();
+            self.0.notify_waiters();
+        }
+    }
+}
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use coalesce::{Flights, Joined};
+use shuttle::future::block_on;
+use shuttle::{check_pct, check_random, thread};
+
+/// Schedules of each kind.
+const SCHEDULES: usize = 2_000;
+
+fn check(model: fn()) {
+    check_random(model, SCHEDULES);
+    check_pct(model, SCHEDULES, 3);
+}
+
+/// Joins, and does as the way of a request does: leads and lands, or waits.
+fn ask(flights: &Arc<Flights<usize>>, fetched: &AtomicUsize) -> Option<usize> {
+    match flights.join(b"/") {
+        Joined::Leader(lead) => {
+            let number = fetched.fetch_add(1, Ordering::SeqCst) + 1;
+            lead.land(number);
+            Some(number)
+        }
+        Joined::Follower(follow) => block_on(follow.landed()),
+    }
+}
+
+#[test]
+fn whoever_follows_learns_what_the_flight_landed_with() {
+    check(|| {
+        let (flights, fetched) = (Flights::new(), Arc::new(AtomicUsize::new(0)));
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                let (flights, fetched) = (Arc::clone(&flights), Arc::clone(&fetched));
+                thread::spawn(move || ask(&flights, &fetched))
+            })
+            .collect();
+        for client in clients {
+            let number = client.join().unwrap().expect("no leader vanished");
+            assert!(number <= fetched.load(Ordering::SeqCst), "{number} was never landed with");
+        }
+        assert!(flights.is_empty());
+    });
+}
+
+#[test]
+fn a_leader_that_vanishes_strands_nobody() {
+    check(|| {
+        let flights = Flights::<usize>::new();
+        let Joined::Leader(lead) = flights.join(b"/") else { panic!("nobody leads yet") };
+        let followers: Vec<_> = (0..2)
+            .map(|_| {
+                let flights = Arc::clone(&flights);
+                thread::spawn(move || match flights.join(b"/") {
+                    // It was gone already: this one leads, and vanishes too.
+                    Joined::Leader(_lead) => None,
+                    Joined::Follower(follow) => block_on(follow.landed()),
+                })
+            })
+            .collect();
+        let vanishing = thread::spawn(move || drop(lead));
+        for follower in followers {
+            assert_eq!(follower.join().unwrap(), None);
+        }
+        vanishing.join().unwrap();
+        assert!(flights.is_empty());
+    });
+}
+
+#[test]
+fn landing_and_vanishing_at_once_is_one_of_the_two() {
+    check(|| {
+        let flights = Flights::new();
+        let Joined::Leader(mut lead) = flights.join(b"/") else { panic!("nobody leads yet") };
+        let early = lead.follow();
+        let waiting = thread::spawn(move || block_on(early.landed()));
+        let later = {
+            let flights = Arc::clone(&flights);
+            thread::spawn(move || match flights.find(b"/") {
+                Some(follow) => block_on(follow.landed()),
+                None => Some(7),
+            })
+        };
+        // As a fill that becomes too large does: nobody joins any more, and who had joined still learns the head.
+        lead.close();
+        lead.land(7);
+        drop(lead);
+        assert_eq!(waiting.join().unwrap(), Some(7));
+        assert_eq!(later.join().unwrap(), Some(7));
+        assert!(flights.is_empty());
+    });
+}
+
+#[test]
+fn two_flights_of_one_name_do_not_take_each_other_out() {
+    check(|| {
+        let flights = Flights::<usize>::new();
+        let Joined::Leader(mut first) = flights.join(b"/") else { panic!("nobody leads yet") };
+        let old = first.follow();
+        first.close();
+        let closing = thread::spawn(move || {
+            first.land(1);
+            drop(first);
+        });
+        let second = match flights.join(b"/") {
+            Joined::Leader(lead) => lead,
+            Joined::Follower(_) => panic!("the first was closed"),
+        };
+        closing.join().unwrap();
+        let follow = flights.find(b"/").expect("the second is there for all to find");
+        second.land(2);
+        assert_eq!((block_on(old.landed()), block_on(follow.landed())), (Some(1), Some(2)));
+        drop(second);
+        assert!(flights.is_empty());
+    });
+}
