@@ -1,11 +1,11 @@
 //! An origin that is down, away or saturated, and a process without descriptors: what is stored goes on being served, who
 //! needs the origin is told at once to come back, and when the fault is over so are its effects.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::harness::cache::Setup;
-use crate::harness::{Cache, Client, Gate, Origin, Process, Reply, eventually};
+use crate::harness::{BlackHole, Cache, Client, Gate, Origin, Process, Reply, eventually};
 
 /// How long the breaker of these tests stays open.
 const INTERVAL: Duration = Duration::from_millis(400);
@@ -80,29 +80,15 @@ fn rfc9111_s4_2_4_with_the_origin_down_every_page_that_may_be_is_served() {
     assert_eq!(stats["requests"]["by_outcome"]["hit"], 45);
 }
 
-/// A listener that accepts nobody, with a full queue: the kernel drops who else knocks.
-fn black_hole() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.listen(0).unwrap();
-    let listener = TcpListener::from(socket);
-    let addr = listener.local_addr().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(100)) {
-        queued.push(stream);
-    }
-    (addr, listener, queued)
-}
-
 #[test]
 fn while_the_breaker_is_open_nobody_waits_for_a_connection() {
-    let (addr, _listener, _queued) = black_hole();
+    let nobody = BlackHole::open();
     let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
     let connect_timeout = Duration::from_secs(1);
     let cache = Cache::with(&placeholder, |setup| {
         breaker(setup);
         setup.config.origin.breaker_interval = Duration::from_secs(60);
-        setup.config.origin.authority = addr.to_string();
+        setup.config.origin.authority = nobody.addr().to_string();
         setup.config.origin.connect_timeout = connect_timeout;
     });
     let mut waiting: Vec<_> = (0..3).map(|_| cache.client()).collect();

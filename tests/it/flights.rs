@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{BOUND, Cache, Origin};
+use crate::harness::{BOUND, Cache, Origin, eventually};
 
 /// So many faults are injected at least.
 const FAULTS: usize = 6_000;
@@ -297,15 +297,7 @@ fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
     {
         assert!(number > 100, "too few ends of this kind to tell: {what} {number}");
     }
-    runtime.block_on(async {
-        for _ in 0..1_000 {
-            if cache.stats()["fills_in_flight"] == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("a flight was left behind");
-    });
+    eventually("no flight is left behind", || cache.stats()["fills_in_flight"] == 0);
     let stats = cache.stats();
     assert_eq!((&stats["origin"]["permits_in_use"], &stats["origin"]["permits_waiting"]), (&0.into(), &0.into()));
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::harness::wire::Wire;
-use crate::harness::{BOUND, Cache, Client, End, Origin, eventually};
+use crate::harness::{BOUND, Cache, Client, End, Gate, Origin, Reply, eventually};
 
 /// What a client gets to see of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -480,28 +480,34 @@ fn answers_that_break_http_are_a_502_are_not_stored_and_spoil_their_connection()
     assert_eq!(stats["origin"]["permits_in_use"], 0);
 }
 
-/// Bytes come on an idle connection, some time after a good answer: they are no answer to the next request.
+/// Bytes come on an idle connection, with a good answer or after the client has had it: they are no answer to the next request.
 #[test]
 fn s9_2_what_comes_unasked_between_requests_answers_none() {
-    let smuggled = ok("Content-Length: 8\r\n", "smuggled");
-    for pause in [0, 2] {
+    for comes_later in [false, true] {
+        let (answered, sent) = (Gate::new(), Gate::new());
         let origin = {
-            let smuggled = smuggled.clone();
+            let (answered, sent) = (answered.clone(), sent.clone());
             Origin::start(move |request| {
-                let smuggled = smuggled.clone();
-                let reply = crate::harness::Reply::fresh(request.target());
+                let reply = Reply::fresh(request.target());
                 if request.target() != "/first" {
                     return reply;
                 }
+                let (answered, sent) = (answered.clone(), sent.clone());
                 reply.then(move |peer| {
-                    std::thread::sleep(Duration::from_millis(pause));
-                    peer.send(smuggled.as_bytes())
+                    if comes_later {
+                        answered.wait();
+                    }
+                    let outcome = peer.send(ok("Content-Length: 8\r\n", "smuggled").as_bytes());
+                    sent.open();
+                    outcome
                 })
             })
         };
         let cache = Cache::with(&origin, |setup| setup.config.workers = 1);
         cache.get("/first").check(200, "/first", "fwd=uri-miss");
-        std::thread::sleep(Duration::from_millis(2 * pause));
+        answered.open();
+        // On the loopback what was sent has arrived.
+        sent.wait();
         for at in 0..5 {
             let target = format!("/{at}");
             cache.get(&target).check(200, &target, "fwd=uri-miss");

@@ -1,7 +1,6 @@
 //! Every reason of the closed list, brought about by a real request and seen from outside: in Cache-Status, or where it is
 //! known only once the head has gone, in `/stats`. A reason that nothing brings about has no place in the list.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use larder::route::CacheMode;
 use serde_json::Value;
 
 use crate::harness::cache::Setup;
-use crate::harness::{Cache, Cut, Gate, Origin, Reply, Response, eventually};
+use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, eventually};
 
 /// Where a reason showed.
 enum Seen {
@@ -258,19 +257,9 @@ fn refused() -> Seen {
     Seen::InResponse(cache.get("/"))
 }
 
-/// A listener that accepts nobody, with a full queue: the kernel drops who else knocks.
 fn connection_timeout() -> Seen {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.listen(0).unwrap();
-    let listener = TcpListener::from(socket);
-    let addr = listener.local_addr().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(100)) {
-        queued.push(stream);
-        assert!(queued.len() < 100, "the queue never fills");
-    }
-    at(&addr.to_string())
+    let nobody = BlackHole::open();
+    at(&nobody.addr().to_string())
 }
 
 fn response_timeout() -> Seen {

@@ -4,6 +4,7 @@
 //! Tests meet at a [`Gate`] and never sleep. Every wait has the same bound, so that a broken cache fails a test within
 //! [`BOUND`] and hangs none.
 
+pub(crate) mod black_hole;
 pub(crate) mod cache;
 pub(crate) mod client;
 pub(crate) mod http2;
@@ -14,6 +15,7 @@ pub(crate) mod wire;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+pub(crate) use black_hole::BlackHole;
 pub(crate) use cache::Cache;
 pub(crate) use client::{Client, End, Response};
 pub(crate) use http2::Http2;
