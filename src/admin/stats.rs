@@ -89,6 +89,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Server;
+
 /// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
@@ -185,23 +187,6 @@ pub struct Origin {
     pub breaker_opened: u64,
     /// Requests that found it open.
     pub breaker_refused: u64,
-}
-
-/// What the server counts of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Server {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Times that accepting failed for want of descriptors or memory.
-    pub accept_errors: u64,
-    /// Handlers that panicked.
-    pub panics: u64,
-    /// Connections closed because a head did not become complete in time.
-    pub closed_in_head: u64,
-    /// Connections closed because they were silent between requests.
-    pub closed_idle: u64,
-    /// Connections closed because content did not move for too long.
-    pub closed_in_body: u64,
 }
 
 /// What became of responses that could be stored.

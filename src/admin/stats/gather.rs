@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::figures::{Figures, ratio};
 use super::{
     AccessLog, Bytes, Endings, Evicted, HashCollisions, LatencyByClass, Memory, Origin, Personalised, PersonalisedUrl,
-    Quantiles, Ratios, Requests, RouteStats, Server, Stats, Stored, Storing,
+    Quantiles, Ratios, Requests, RouteStats, Stats, Stored, Storing,
 };
 use crate::metrics::{self, ByOutcome, Class, Latency, Route};
 use crate::outcome::{Outcome, Reason};
@@ -74,7 +74,7 @@ impl From<&Figures> for Stats {
             },
             routes: figures.requests.routes.iter().map(RouteStats::from).collect(),
             personalised: (&figures.requests.personalised).into(),
-            server: Server::from(&figures.server),
+            server: figures.server,
             access_log: AccessLog { dropped_lines: figures.log_dropped },
             warnings: figures.warnings(),
         }
@@ -93,19 +93,6 @@ impl From<&Figures> for Stored {
             refused: store.refused,
             purges: store.ledger_sequence,
             purge_records: store.ledger_records,
-        }
-    }
-}
-
-impl From<&super::super::Server> for Server {
-    fn from(server: &super::super::Server) -> Self {
-        Self {
-            accepted: server.accepted,
-            accept_errors: server.accept_errors,
-            panics: server.panics,
-            closed_in_head: server.closed_in_head,
-            closed_idle: server.closed_idle,
-            closed_in_body: server.closed_in_body,
         }
     }
 }
