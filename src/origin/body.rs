@@ -9,12 +9,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::connection::Use;
 use super::framing::Framing;
+use super::pool::Use;
 use super::{Error, Permit};
 use crate::outcome::Reason;
 
-/// A response's body: fails with an [`Error`] when it is cut off or silent for too long. Silence is counted only while
+/// A response's body, which drives the connection that it comes over: fails with an [`Error`] when it is cut off or silent for too long. Silence is counted only while
 /// somebody waits for a frame, so that a slow client never looks like a slow origin.
 pub struct ResponseBody {
     /// `None` once it has failed; dropping it closes the connection.
@@ -79,8 +79,22 @@ impl ResponseBody {
     }
 
     fn end(&mut self) {
-        self.connection = None;
+        if let Some(mut connection) = self.connection.take() {
+            connection.end();
+        }
         self.permit = None;
+    }
+
+    /// Takes what has come; where nothing has, lets the connection bring it.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        match (Pin::new(&mut *incoming).poll_frame(cx), &mut self.connection) {
+            (Poll::Pending, Some(connection)) => {
+                connection.drive(cx);
+                Pin::new(incoming).poll_frame(cx)
+            }
+            (polled, _) => polled,
+        }
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
@@ -97,7 +111,8 @@ impl ResponseBody {
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.incoming = None;
-        self.end();
+        self.connection = None;
+        self.permit = None;
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -107,8 +122,7 @@ impl Body for ResponseBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
+        match self.poll_incoming(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.is_waiting = false;
                 if self.is_end_stream() {

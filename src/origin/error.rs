@@ -6,8 +6,6 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use hyper_util::client::legacy;
-
 use crate::outcome::Reason;
 
 /// A failure on the origin's side.
@@ -41,6 +39,21 @@ pub(super) struct NotResolved(#[source] pub(super) io::Error);
 #[error("no connection within {0:?}")]
 pub(super) struct NotInTime(pub(super) Duration);
 
+/// There is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct Unconnected(pub(super) Box<dyn StdError + Send + Sync>);
+
+/// Why a request brought no response.
+#[derive(Debug)]
+pub(super) enum Unsuccessful {
+    Unconnected(Unconnected),
+    /// The connection ended before anything of the request was written.
+    Unwritten(hyper::Error),
+    /// A part of it may be under way.
+    Sent(hyper::Error),
+}
+
 impl Error {
     /// Makes the failure of a response whose request was sent.
     pub(super) fn sent(reason: Reason, detail: impl Into<String>) -> Self {
@@ -53,15 +66,14 @@ impl Error {
     }
 
     /// Says why no response came.
-    pub(super) fn before_head(error: &legacy::Error) -> Self {
-        let detail = told(error.source().unwrap_or(error));
-        if error.is_connect() {
-            return Self::unsent(why_unconnected(error), detail);
+    pub(super) fn before_head(failure: &Unsuccessful) -> Self {
+        match failure {
+            Unsuccessful::Unconnected(Unconnected(error)) => {
+                Self::unsent(why_unconnected(error.as_ref()), told(error.as_ref()))
+            }
+            Unsuccessful::Unwritten(error) => Self::unsent(why_broken(error), told(error)),
+            Unsuccessful::Sent(error) => Self::sent(why_broken(error), told(error)),
         }
-        // hyper gives a request back unwritten ("canceled") when its connection ended first, and says "closed" when the
-        // connection ended before it could take one. Of everything else a part may be under way.
-        let never_started = find::<hyper::Error>(error).is_some_and(|error| error.is_canceled() || error.is_closed());
-        Self { was_sent: !never_started, ..Self::unsent(why_broken(error), detail) }
     }
 
     /// Says why a body ended early. A connection that ended with it is one thing before the head and another here: the
@@ -75,16 +87,17 @@ impl Error {
     }
 }
 
-/// Tells whether there was no connection, for a reason that is not on this side: want of descriptors, ports or memory says
-/// nothing of the origin.
-pub(super) fn is_unconnected(error: &legacy::Error) -> bool {
-    const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
-    let code = find::<io::Error>(error).and_then(io::Error::raw_os_error);
-    error.is_connect() && !code.is_some_and(|code| OURS.contains(&code))
+impl Unconnected {
+    /// Tells whether the reason is on this side: want of descriptors, ports or memory says nothing of the origin.
+    pub(super) fn is_ours(&self) -> bool {
+        const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
+        let code = find::<io::Error>(self.0.as_ref()).and_then(io::Error::raw_os_error);
+        code.is_some_and(|code| OURS.contains(&code))
+    }
 }
 
 /// Why there is no connection.
-fn why_unconnected(error: &legacy::Error) -> Reason {
+fn why_unconnected(error: &(dyn StdError + 'static)) -> Reason {
     if find::<NotResolved>(error).is_some() {
         return Reason::DnsError;
     }

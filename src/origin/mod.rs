@@ -3,9 +3,9 @@
 //! Takes requests whose heads are ready to be sent, and returns responses whose heads were checked. Deliberately absent:
 //! caching, stale responses, what a client is told of a failure.
 //!
-//! The engine is hyper-util's client: HTTP/1.1, one connection per request at a time, idle ones kept in a pool. What may
-//! have reached the origin is not sent twice: only a request that was never begun, since its pooled connection turned out
-//! to be dead, goes to another connection.
+//! The engine is hyper's client: HTTP/1.1, one connection per request at a time, idle ones kept in a pool of our own, since
+//! each is driven by the request that uses it. What may have reached the origin is not sent twice: only a request that was
+//! never begun, since its pooled connection turned out to be dead, goes to another connection.
 
 mod body;
 mod breaker;
@@ -16,6 +16,7 @@ mod connection;
 pub mod error;
 mod framing;
 mod permits;
+mod pool;
 mod screen;
 mod sync;
 #[cfg(test)]
@@ -28,20 +29,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING, UPGRADE};
-use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::uri::{Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, connect::capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 pub use body::ResponseBody;
 use breaker::Attempt;
 pub use breaker::State;
-use connection::{Connector, IDLE_MAX, Use};
+use error::Unsuccessful;
 pub use error::{ContentFailed, Error};
 pub use permits::{Permit, Permits};
+use pool::{Pool, Use};
 use upload::{Turn, Upload};
 
 use crate::outcome::Reason;
@@ -103,31 +103,25 @@ pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
 /// The client of one core.
 pub struct Client {
-    engine: legacy::Client<Connector, Upload>,
+    pool: Arc<Pool>,
     config: Arc<Config>,
     permits: Arc<Permits>,
-    authority: Authority,
     host: Option<HeaderValue>,
 }
 
 impl Client {
-    /// Makes a client; call it on the runtime that uses it.
+    /// Makes a client; what it sends is sent on the runtime that asks.
     ///
     /// # Panics
     /// When the configuration's authority or host is none: it is checked before it comes here.
     pub fn new(config: Arc<Config>, permits: Arc<Permits>) -> Self {
-        let connector = Connector::new(config.connect_timeout, config.pool_idle_timeout);
-        let engine = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            // The connections end themselves earlier than this, each when its own time is over.
-            .pool_idle_timeout(IDLE_MAX.max(config.pool_idle_timeout))
-            .pool_max_idle_per_host(config.connections_max)
-            .retry_canceled_requests(true)
-            .http1_max_buf_size(BUFFER_BYTES_MAX)
-            .build(connector);
-        let authority = config.authority.parse().expect("the configuration's authority was checked");
+        let mut origin = Parts::default();
+        origin.scheme = Some(Scheme::HTTP);
+        origin.authority = Some(config.authority.parse().expect("the configuration's authority was checked"));
+        origin.path_and_query = Some(PathAndQuery::from_static("/"));
+        let origin = Uri::from_parts(origin).expect("all three parts are there");
         let host = config.host.as_deref().map(|host| host.parse().expect("the configuration's host was checked"));
-        Self { engine, config, permits, authority, host }
+        Self { pool: Pool::new(&config, origin), config, permits, host }
     }
 
     /// Returns the permits, for those who hold one across decisions.
@@ -151,8 +145,8 @@ impl Client {
         let attempt = self.permits.breaker().pass(Instant::now())?;
         let asked = Asked::of(&request);
         let (request, turn) = self.prepare(request, attempt, on_interim);
-        let response = self.head(self.engine.request(request), &turn).await?;
-        self.receive(response, &asked, permit)
+        let (response, connection) = self.head(request, &turn).await?;
+        self.receive(response, connection, &asked, permit)
     }
 
     /// Makes the request as it goes out.
@@ -164,14 +158,12 @@ impl Client {
     ) -> (Request<Upload>, Arc<Turn>) {
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
-        parts.uri = self.target(parts.uri);
         if let Some(host) = &self.host {
             parts.headers.insert(HOST, host.clone());
         }
         upload::frame_content(&parts.method, &mut parts.headers, &body);
-        let mut request = Request::from_parts(parts, ());
-        let turn = Arc::new(Turn::new(Instant::now(), attempt, capture_connection(&mut request)));
-        let mut request = request.map(|()| Upload::new(body, Arc::clone(&turn)));
+        let turn = Arc::new(Turn::new(Instant::now(), attempt));
+        let mut request = Request::from_parts(parts, Upload::new(body, Arc::clone(&turn)));
         if let Some(on_interim) = on_interim {
             hyper::ext::on_informational(&mut request, move |response| {
                 let (status, fields) = (response.status(), response.headers());
@@ -188,27 +180,18 @@ impl Client {
         (request, turn)
     }
 
-    /// Puts the origin's address before a target: the engine connects to it, and sends the path and query alone.
-    fn target(&self, uri: Uri) -> Uri {
-        let mut parts = Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = uri.into_parts().path_and_query.or_else(|| Some(PathAndQuery::from_static("/")));
-        Uri::from_parts(parts).expect("all three parts are there")
-    }
-
     /// Waits for the response's head, as long as [`Turn`] says that the origin may take.
-    async fn head(&self, response: legacy::ResponseFuture, turn: &Turn) -> Result<Response<Incoming>, Error> {
-        let mut response = pin!(response);
+    async fn head(&self, request: Request<Upload>, turn: &Turn) -> Result<(Response<Incoming>, Use), Error> {
+        let mut sent = pin!(self.pool.send(request));
         let timeout = self.config.response_timeout;
         loop {
             let deadline = turn.deadline(Instant::now(), timeout);
-            if let Ok(result) = tokio::time::timeout_at(deadline, &mut response).await {
-                return result.map_err(|error| {
-                    if error::is_unconnected(&error) {
+            if let Ok(result) = tokio::time::timeout_at(deadline, &mut sent).await {
+                return result.map_err(|failure| {
+                    if matches!(&failure, Unsuccessful::Unconnected(error) if !error.is_ours()) {
                         turn.attempt().unconnected(Instant::now());
                     }
-                    Error::before_head(&error)
+                    Error::before_head(&failure)
                 });
             }
             if turn.deadline(Instant::now(), timeout) <= Instant::now() {
@@ -222,18 +205,15 @@ impl Client {
     fn receive(
         &self,
         mut response: Response<Incoming>,
+        mut connection: Use,
         asked: &Asked,
         permit: Permit,
     ) -> Result<Response<ResponseBody>, Error> {
-        let connection = Use::begin(response.extensions_mut());
         let framing = asked
             .allows(response.status(), response.headers())
             .and_then(|()| framing::framing(&asked.method, response.version(), response.status(), response.headers()));
-        let framing = framing.map_err(|what| {
-            // The bytes that follow may be another response for another reader.
-            connection.retire();
-            Error::sent(Reason::ProtocolError, what)
-        })?;
+        // The bytes that follow may be another response for another reader: the connection goes with the error.
+        let framing = framing.map_err(|what| Error::sent(Reason::ProtocolError, what))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response.map(|_empty| ResponseBody::of_upgrade(permit, connection)));
         }

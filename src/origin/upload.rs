@@ -13,12 +13,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
-use hyper_util::client::legacy::connect::CaptureConnection;
 use tokio::time::Instant;
 
+use super::RequestBody;
 use super::breaker::Attempt;
 use super::error::ContentFailed;
-use super::{RequestBody, connection};
 use crate::outcome::Reason;
 
 /// Whose turn it is: milliseconds since `start` at which it became the origin's, or one of the two values below.
@@ -27,8 +26,6 @@ pub(super) struct Turn {
     start: Instant,
     origins_since_millis: AtomicU64,
     attempt: Attempt,
-    /// Which connection the request goes out on.
-    captured: CaptureConnection,
 }
 
 /// The request has no connection yet.
@@ -37,9 +34,9 @@ const NOT_STARTED: u64 = u64::MAX;
 const CLIENTS: u64 = u64::MAX - 1;
 
 impl Turn {
-    /// Begins at `start`, before the request has a connection; `captured` will tell which it gets.
-    pub(super) fn new(start: Instant, attempt: Attempt, captured: CaptureConnection) -> Self {
-        Self { start, origins_since_millis: AtomicU64::new(NOT_STARTED), attempt, captured }
+    /// Begins at `start`, before the request has a connection.
+    pub(super) fn new(start: Instant, attempt: Attempt) -> Self {
+        Self { start, origins_since_millis: AtomicU64::new(NOT_STARTED), attempt }
     }
 
     /// Returns the attempt to connect.
@@ -60,9 +57,6 @@ impl Turn {
         if self.origins_since_millis.load(Ordering::Relaxed) == NOT_STARTED {
             self.set_origins(Instant::now());
             self.attempt.connected();
-            if let Some(connected) = &*self.captured.connection_metadata() {
-                connection::begin_request(connected);
-            }
         }
     }
 
@@ -133,7 +127,6 @@ pub(super) fn frame_content(method: &Method, fields: &mut HeaderMap, body: &Requ
 mod tests {
     use super::*;
     use http_body_util::{BodyExt, Empty, Full};
-    use hyper_util::client::legacy::connect::capture_connection;
 
     use super::super::tests::channel;
 
@@ -143,8 +136,7 @@ mod tests {
         let (timeout, second) = (Duration::from_secs(10), Duration::from_secs(1));
         let config = super::super::tests::config("unused:1");
         let attempt = super::super::breaker::Breaker::new(&config).pass(start).unwrap();
-        let captured = capture_connection(&mut http::Request::new(()));
-        let turn = Turn::new(start, attempt, captured);
+        let turn = Turn::new(start, attempt);
         assert_eq!(turn.deadline(start + second * 9, timeout), start + second * 19, "no connection yet");
         turn.set_origins(start + second * 2);
         assert_eq!(turn.deadline(start + second * 9, timeout), start + second * 12, "since the request was begun");

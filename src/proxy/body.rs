@@ -40,6 +40,8 @@ enum Content {
     Filling(Box<Reader>),
     /// The origin's own, passed through.
     Origin(Box<origin::ResponseBody>),
+    /// They have failed, which is told at the next turn.
+    Failed(Reason),
 }
 
 impl Body {
@@ -104,7 +106,15 @@ impl Body {
             Content::Filling(reader) => reader.poll_frame(cx),
             Content::Origin(body) => http_body::Body::poll_frame(Pin::new(body.as_mut()), cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|error| Aborted(error.reason)))),
+            Content::Failed(reason) => Poll::Ready(Some(Err(Aborted(*reason)))),
         }
+    }
+
+    /// Keeps a failure for the next turn, so that what came before it is written: hyper drops what it holds, the head too,
+    /// as soon as a body fails.
+    fn put_off(&mut self, reason: Reason, cx: &Context<'_>) {
+        self.content = Content::Failed(reason);
+        cx.waker().wake_by_ref();
     }
 }
 
@@ -113,6 +123,7 @@ impl http_body::Body for Body {
     type Error = Aborted;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let is_told = matches!(self.content, Content::Failed(_));
         let frame = ready!(self.poll_content(cx));
         let this = &mut *self;
         match &frame {
@@ -126,6 +137,10 @@ impl http_body::Body for Body {
                     *length = length.saturating_sub(sent);
                 }
             }
+            Some(Err(Aborted(reason))) if !is_told => {
+                this.put_off(*reason, cx);
+                return Poll::Pending;
+            }
             Some(Err(Aborted(reason))) => {
                 if let Some(observer) = &mut this.observer {
                     observer.aborted = Some(*reason);
@@ -138,7 +153,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Empty => true,
-            Content::Whole(_) => false,
+            Content::Whole(_) | Content::Failed(_) => false,
             Content::Pieces(pieces) => pieces.is_empty(),
             Content::Filling(reader) => reader.is_done(),
             Content::Origin(body) => http_body::Body::is_end_stream(body.as_ref()),

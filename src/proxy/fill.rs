@@ -93,7 +93,7 @@ pub(super) struct Errand {
 
 /// Starts a task that leads a flight which nobody waits for.
 pub(super) fn start(way: &Arc<Way>, lead: Lead<Landed>, errand: Errand) {
-    tokio::spawn(run(Arc::clone(way), lead, errand, oneshot::channel().0));
+    spawn(run(Arc::clone(way), lead, errand, oneshot::channel().0));
 }
 
 /// Leads a flight for a client that waits for it; `None` where that failed on our side.
@@ -102,8 +102,13 @@ pub(super) fn start(way: &Arc<Way>, lead: Lead<Landed>, errand: Errand) {
 /// turn of the client's would go through its whole connection.
 pub(super) async fn led(way: &Arc<Way>, lead: Lead<Landed>, errand: Errand) -> Option<Handed> {
     let (hand, handed) = oneshot::channel();
-    tokio::spawn(run(Arc::clone(way), lead, errand, hand));
+    spawn(run(Arc::clone(way), lead, errand, hand));
     handed.await.ok()
+}
+
+/// Starts a task. Its future is boxed first: it is large, and would be copied half a dozen times on its way into the task.
+fn spawn(flight: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(Box::pin(flight));
 }
 
 async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: oneshot::Sender<Handed>) {

@@ -1,0 +1,274 @@
+//! The connections of one core, at work and at rest.
+//!
+//! No task of its own stands behind a connection: whoever waits for its response drives it, first the wait for the head,
+//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: it is looked at when it is taken
+//! again, and one timer of the core closes those that have rested for too long, as the origin announced it or else as it
+//! is configured.
+//!
+//! What may have reached the origin is not sent twice: only a request that hyper gives back unwritten, since its connection
+//! had ended first, goes to another one.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Context;
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::connection::Connector;
+use super::error::Unsuccessful;
+use super::upload::Upload;
+use super::{BUFFER_BYTES_MAX, Config};
+
+/// The longest that a connection rests, whatever the origin announces: descriptors are worth more.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// What the announced timeout is cut by, so that a request is not on its way when the origin closes.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
+
+/// The shortest time between two looks at what rests.
+const LOOK_MIN: Duration = Duration::from_millis(100);
+
+/// The connections of one core.
+pub(super) struct Pool {
+    connector: Connector,
+    builder: Builder,
+    idle_limit: Duration,
+    resting_max: usize,
+    /// Guards the row alone: nothing awaits under it.
+    resting: Mutex<Resting>,
+}
+
+/// What rests.
+#[derive(Default)]
+struct Resting {
+    /// The latest last.
+    row: VecDeque<(Instant, Box<Line>)>,
+    /// Whether a task looks after it.
+    is_watched: bool,
+}
+
+/// A connection, as who drives it sees it.
+struct Line {
+    sender: SendRequest<Upload>,
+    /// hyper's work on it, which ends with the connection; `None` from then on.
+    work: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    rests: Arc<AtomicBool>,
+    /// How long it may rest.
+    idle_limit: Duration,
+}
+
+impl Pool {
+    /// Makes an empty pool of connections to `origin`.
+    pub(super) fn new(config: &Config, origin: Uri) -> Arc<Self> {
+        let mut builder = Builder::new();
+        builder.max_buf_size(BUFFER_BYTES_MAX);
+        Arc::new(Self {
+            connector: Connector::new(origin, config.connect_timeout),
+            builder,
+            idle_limit: config.pool_idle_timeout,
+            resting_max: config.connections_max,
+            resting: Mutex::default(),
+        })
+    }
+
+    /// Sends a request over a connection that rests, or else over a new one, and returns the response's head with the use
+    /// of the connection that its body goes on with.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, Use), Unsuccessful> {
+        while let Some(mut line) = self.take(Instant::now()) {
+            match line.exchange(request).await {
+                Ok(response) => return Ok((response, self.used_by(line))),
+                Err(mut error) => match error.take_message() {
+                    Some(unwritten) => request = unwritten,
+                    None => return Err(Unsuccessful::Sent(error.into_error())),
+                },
+            }
+        }
+        let mut line = self.connect().await?;
+        match line.exchange(request).await {
+            Ok(response) => Ok((response, self.used_by(line))),
+            Err(error) if error.message().is_some() => Err(Unsuccessful::Unwritten(error.into_error())),
+            Err(error) => Err(Unsuccessful::Sent(error.into_error())),
+        }
+    }
+
+    async fn connect(&self) -> Result<Box<Line>, Unsuccessful> {
+        let connection = self.connector.connect().await.map_err(Unsuccessful::Unconnected)?;
+        let rests = Arc::clone(connection.rests());
+        let (sender, work) = self.builder.handshake(connection).await.map_err(Unsuccessful::Unwritten)?;
+        let work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work.with_upgrades());
+        Ok(Box::new(Line { sender, work: Some(work), rests, idle_limit: self.idle_limit }))
+    }
+
+    fn used_by(self: &Arc<Self>, line: Box<Line>) -> Use {
+        Use { line: Some(line), pool: Arc::clone(self) }
+    }
+
+    /// Takes the connection that has rested for the shortest time, since the origin is the least likely to have closed it.
+    fn take(&self, now: Instant) -> Option<Box<Line>> {
+        let mut resting = self.resting.lock();
+        while let Some((since, line)) = resting.row.pop_back() {
+            if now < since + line.idle_limit {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// Puts a connection to rest.
+    fn put(self: &Arc<Self>, line: Box<Line>) {
+        line.rests.store(true, Ordering::Relaxed);
+        let mut resting = self.resting.lock();
+        if resting.row.len() >= self.resting_max {
+            resting.row.pop_front();
+        }
+        resting.row.push_back((Instant::now(), line));
+        if !std::mem::replace(&mut resting.is_watched, true) {
+            tokio::spawn(watch(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes what has rested for too long. Returns when to look again; `None` where nothing rests.
+    fn look(&self, now: Instant) -> Option<Instant> {
+        let mut resting = self.resting.lock();
+        resting.row.retain(|(since, line)| now < *since + line.idle_limit);
+        let next = resting.row.iter().map(|(since, line)| *since + line.idle_limit).min();
+        resting.is_watched = next.is_some();
+        next.map(|next| next.max(now + LOOK_MIN))
+    }
+}
+
+/// Looks after what rests, until nothing does.
+async fn watch(pool: Weak<Pool>) {
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.look(Instant::now())) {
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+impl Line {
+    /// Does whatever can be done on the connection now.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        // How it ended, the response or its body tells.
+        if self.work.as_mut().is_some_and(|work| work.as_mut().poll(cx).is_ready()) {
+            self.work = None;
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        let mut response = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            self.drive(cx);
+            response.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// One response's use of the connection that it comes over. Dropped before [`Use::end`], it closes the connection.
+pub(super) struct Use {
+    line: Option<Box<Line>>,
+    pool: Arc<Pool>,
+}
+
+impl Use {
+    /// Does whatever can be done on the connection now: somebody waits for what it brings.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(line) = &mut self.line {
+            line.drive(cx);
+        }
+    }
+
+    /// Ends with the response: the connection goes to rest, unless it is of no use any more, or still has to bring the end
+    /// of the request's content to the origin.
+    pub(super) fn end(&mut self) {
+        if let Some(line) = self.line.take()
+            && line.sender.is_ready()
+            && !line.idle_limit.is_zero()
+        {
+            self.pool.put(line);
+        }
+    }
+
+    /// Lets the connection rest for as long as the response announces less a margin, if it announces something.
+    pub(super) fn heed(&mut self, fields: &HeaderMap) {
+        const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+        if let Some(timeout) = fields.get(KEEP_ALIVE).and_then(announced_timeout) {
+            self.set_idle_limit(timeout.saturating_sub(IDLE_MARGIN).min(IDLE_MAX));
+        }
+    }
+
+    /// Lets the connection end with this response.
+    pub(super) fn retire(&mut self) {
+        self.set_idle_limit(Duration::ZERO);
+    }
+
+    /// Leaves the connection to the protocol that it was switched to.
+    pub(super) fn release(mut self) {
+        if let Some(mut line) = self.line.take().filter(|line| line.work.is_some()) {
+            // hyper hands it over once it has written what is left of the request.
+            tokio::spawn(async move {
+                if let Some(work) = line.work.take() {
+                    let _ = work.await;
+                }
+            });
+        }
+    }
+
+    fn set_idle_limit(&mut self, limit: Duration) {
+        if let Some(line) = &mut self.line {
+            line.idle_limit = limit;
+        }
+    }
+}
+
+/// Reads `timeout` of a Keep-Alive field: whole seconds (RFC 2068 §19.7.1.1, as servers send it today).
+fn announced_timeout(value: &HeaderValue) -> Option<Duration> {
+    let value = value.to_str().ok()?;
+    let seconds = value.split(',').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().trim_matches('"'))
+    })?;
+    seconds.parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keep_alive_timeout_is_read_and_nothing_else_is_guessed() {
+        #[track_caller]
+        fn check(value: &'static str, expected: Option<u64>) {
+            let seconds = announced_timeout(&HeaderValue::from_static(value)).map(|timeout| timeout.as_secs());
+            assert_eq!(seconds, expected, "{value}");
+        }
+        check("timeout=5", Some(5));
+        check("max=100, Timeout = 15", Some(15));
+        check("timeout=\"7\"", Some(7));
+        check("timeout=0", Some(0));
+        check("max=100", None);
+        check("timeout", None);
+        check("timeout=", None);
+        check("timeout=-1", None);
+        check("timeout=99999999999", None);
+        check("xtimeout=5", None);
+    }
+}
