@@ -4,11 +4,16 @@
 //! them. So the bytes of each head are looked at on their way to it. Everything else about a head hyper refuses itself, or
 //! [`framing`](super::framing) does, on what was parsed. Bodies pass unseen.
 
+use memchr::memchr3;
+
 /// The most interim responses before a final one (RFC 9110 §15.2 sets no bound): more are a flood.
 pub(super) const INTERIM_MAX: usize = 100;
 
 /// What a status line has up to its status code.
 const STATUS_LINE_START: usize = "HTTP/1.1 200".len();
+
+const NO_STATUS_LINE: &str = "what is no status line in place of one (RFC 9112 §4)";
+const BARE_CR: &str = "a bare CR in the head (RFC 9112 §2.2)";
 
 /// The screen of one connection.
 #[derive(Debug, Default)]
@@ -39,34 +44,49 @@ impl Screen {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
-        for byte in bytes {
-            if !self.is_in_head {
-                return Ok(());
-            }
-            self.look(*byte)?;
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
+        while self.is_in_head && !bytes.is_empty() {
+            let plain = memchr3(b'\r', b'\n', 0, bytes).unwrap_or(bytes.len());
+            let (run, rest) = bytes.split_at(plain);
+            self.look_at_run(run)?;
+            // CR and LF come together, in a head that is well formed.
+            let controls = if rest.starts_with(b"\r\n") { 2 } else { rest.len().min(1) };
+            let (controls, rest) = rest.split_at(controls);
+            controls.iter().try_for_each(|control| self.look_at_control(*control))?;
+            bytes = rest;
         }
         Ok(())
     }
 
-    fn look(&mut self, byte: u8) -> Result<(), &'static str> {
-        if self.at == 0 && byte != b'H' {
-            return Err("what is no status line in place of one (RFC 9112 §4)");
+    /// Looks at bytes that are none of CR, LF and NUL.
+    fn look_at_run(&mut self, run: &[u8]) -> Result<(), &'static str> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
+        match first {
+            _ if self.last == b'\r' => return Err(BARE_CR),
+            first if self.at == 0 && *first != b'H' => return Err(NO_STATUS_LINE),
+            b' ' | b'\t' if self.in_line == 0 => return Err("a folded line in the head (RFC 9112 §5.2)"),
+            _ => {}
         }
-        if let Some(place) = self.start.get_mut(self.at) {
-            *place = byte;
-        }
-        self.at += 1;
-        let last = std::mem::replace(&mut self.last, byte);
-        match byte {
+        let start = self.start.get_mut(self.at..).unwrap_or_default();
+        start.iter_mut().zip(run).for_each(|(place, byte)| *place = *byte);
+        self.at += run.len();
+        self.in_line += run.len();
+        self.last = *last;
+        Ok(())
+    }
+
+    fn look_at_control(&mut self, control: u8) -> Result<(), &'static str> {
+        let last = std::mem::replace(&mut self.last, control);
+        match control {
+            _ if self.at == 0 => return Err(NO_STATUS_LINE),
             b'\n' if last != b'\r' => return Err("a line of the head that ends with a bare LF (RFC 9112 §2.2)"),
             b'\n' if self.in_line == 1 => return self.end_of_head(),
             b'\n' => self.in_line = 0,
-            _ if last == b'\r' => return Err("a bare CR in the head (RFC 9112 §2.2)"),
+            _ if last == b'\r' => return Err(BARE_CR),
             0 => return Err("a NUL in the head (RFC 9110 §5.5)"),
-            b' ' | b'\t' if self.in_line == 0 => return Err("a folded line in the head (RFC 9112 §5.2)"),
-            _ => self.in_line += 1,
+            _cr => self.in_line += 1,
         }
+        self.at += 1;
         Ok(())
     }
 

@@ -12,6 +12,29 @@ const DAYS_BEFORE: [i64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304
 /// a missing comma, repeated spaces or another separator make it no date. An Expires that is no date is in the past
 /// (RFC 9111 §5.3), which is the safe way to be mistaken.
 pub fn parse(value: &[u8]) -> Option<Timestamp> {
+    fix_date(value).or_else(|| any_date(value))
+}
+
+/// Parses IMF-fixdate as servers print it, every field in its place: nearly all dates are of this kind, and most messages
+/// have one. `None` says nothing about others.
+fn fix_date(value: &[u8]) -> Option<Timestamp> {
+    let digits = |at: usize| {
+        let (tens, ones) = (value[at].wrapping_sub(b'0'), value[at + 1].wrapping_sub(b'0'));
+        (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
+    };
+    let is_in_place = value.len() == "Sun, 06 Nov 1994 08:49:37 GMT".len()
+        && value[..3].iter().all(u8::is_ascii_alphabetic)
+        && (&value[3..5], value[7], value[11], value[16]) == (b", ", b' ', b' ', b' ')
+        && (value[19], value[22], &value[25..]) == (b':', b':', b" GMT");
+    if !is_in_place {
+        return None;
+    }
+    let month = MONTHS.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(&value[8..11]))?;
+    let year = digits(12)? * 100 + digits(14)?;
+    moment((year, month, digits(5)?), (digits(17)?, digits(20)?, digits(23)?))
+}
+
+fn any_date(value: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
     let mut parts = [""; 6];
     let mut count = 0;
@@ -52,13 +75,20 @@ fn number(text: &str, least: usize, most: usize) -> Option<i64> {
 
 fn timestamp(year: i64, month: &str, day: &str, time: &str) -> Option<Timestamp> {
     let month = MONTHS.iter().position(|name| month.eq_ignore_ascii_case(name))?;
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let day = number(day, 1, 2)?;
-    let days_in_month = DAYS_BEFORE[month + 1] - DAYS_BEFORE[month] + i64::from(is_leap && month == 1);
     let mut clock = time.split(':').map(|part| number(part, 2, 2));
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    if clock.next().is_some() {
+        return None;
+    }
+    moment((year, month, number(day, 1, 2)?), (hour, minute, second))
+}
+
+/// Returns a moment of a day, whose month counts from 0; `None` where there is no such.
+fn moment((year, month, day): (i64, usize, i64), (hour, minute, second): (i64, i64, i64)) -> Option<Timestamp> {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_in_month = DAYS_BEFORE[month + 1] - DAYS_BEFORE[month] + i64::from(is_leap && month == 1);
     // The grammar allows a leap second.
-    if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 60 || clock.next().is_some() {
+    if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let leap_days_through = |year: i64| year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
@@ -165,6 +195,12 @@ mod tests {
         fn s5_6_7_reads_what_a_formatter_prints(secs in 0_u64..253_402_300_800) {
             let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs));
             prop_assert_eq!(parse(text.as_bytes()), Some(Timestamp::from_secs(secs as i64)));
+        }
+
+        #[test]
+        fn s5_6_7_the_short_way_is_the_same_way(text in "[A-Za-z]{3}, [0-9 ]{2} (Jan|feb|MAR|Dec|Foo) [0-9]{4} [0-9]{2}:[0-6][0-9]:[0-6][0-9] GM[Tt]") {
+            let short = fix_date(text.as_bytes());
+            prop_assert!(short.is_none() || short == any_date(text.as_bytes()));
         }
 
         #[test]
