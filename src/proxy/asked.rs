@@ -51,7 +51,17 @@ pub(super) struct Client {
     pub(super) interim: Option<Interim>,
 }
 
+/// What is known of a request's content before it is read.
+#[derive(Clone, Copy)]
+pub(super) struct Content {
+    /// Whether there is none.
+    pub(super) is_empty: bool,
+    /// The bytes that it has at least.
+    pub(super) bytes: u64,
+}
+
 /// What to do with a request that was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Errand {
     /// Look into the store first.
     LookUp,
@@ -70,31 +80,45 @@ pub(super) struct Refusal {
 }
 
 impl Asked {
-    /// Reads a request's head.
+    /// Reads a request.
     pub(super) fn read(
         shared: &Shared,
         peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<(Self, Errand, Request<Incoming>), Refusal> {
-        let started = Instant::now();
-        let refusal = |status, reason| Refusal { status, reason, started };
         let (mut parts, body) = request.into_parts();
         let config = &shared.config;
         let addr = peer.addr.ip().to_canonical();
         let trusted = config.trusted_proxies.iter().any(|net| net.contains(&addr));
-        let url =
-            canonical(config, trusted, &parts).ok_or_else(|| refusal(StatusCode::BAD_REQUEST, Reason::BadRequest))?;
+        let scheme = scheme(config, trusted, &parts.headers);
+        let client = Client { addr, trusted, interim: peer.interim.clone() };
+        let content = Content { is_empty: body.is_end_stream(), bytes: body.size_hint().lower() };
+        let (asked, errand) = Self::of_head(shared, client, scheme, &mut parts, content)?;
+        Ok((asked, errand, Request::from_parts(parts, body)))
+    }
+
+    /// Reads a request's head, whose fields move over.
+    pub(super) fn of_head(
+        shared: &Shared,
+        client: Client,
+        scheme: Scheme,
+        parts: &mut http::request::Parts,
+        content: Content,
+    ) -> Result<(Self, Errand), Refusal> {
+        let started = Instant::now();
+        let refusal = |status, reason| Refusal { status, reason, started };
+        let config = &shared.config;
+        let url = canonical(scheme, parts).ok_or_else(|| refusal(StatusCode::BAD_REQUEST, Reason::BadRequest))?;
         if !config.hosts.is_empty() && !config.hosts.iter().any(|pattern| route::host_matches(pattern, &url)) {
             return Err(refusal(StatusCode::MISDIRECTED_REQUEST, Reason::SiteUnknown));
         }
         let rule = Arc::clone(shared.routes.choose(&parts.method, &url));
-        let (errand, facts) = match request::classify(&parts.method, &parts.headers, !body.is_end_stream(), &rule) {
+        let (errand, facts) = match request::classify(&parts.method, &parts.headers, !content.is_empty, &rule) {
             Intent::LookUp(facts) => (Errand::LookUp, facts),
             Intent::Pass(reason, facts) => (Errand::Pass(reason), facts),
             Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
         };
-        let length = body.size_hint().lower();
-        if length > config.request_body_max {
+        if content.bytes > config.request_body_max {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
         let key = rule.key_of(&shared.hasher, url, &parts.headers);
@@ -105,11 +129,11 @@ impl Asked {
             version: parts.version,
             headers: std::mem::take(&mut parts.headers),
             facts,
-            client: Client { addr, trusted, interim: peer.interim.clone() },
+            client,
             at: shared.clock.now(),
             started,
         };
-        Ok((asked, errand, Request::from_parts(parts, body)))
+        Ok((asked, errand))
     }
 
     /// Makes the GET of the same URL, with the same fields.
@@ -154,7 +178,7 @@ impl Asked {
 /// the request names no host, or more than one, be it in Host and in the authority (RFC 9113 §8.3.1), or where its target is
 /// the bare authority that only a CONNECT may have (`GET path` is none of the forms of RFC 9112 §3.2), or has another scheme
 /// than HTTP's two.
-fn canonical(config: &Config, trusted: bool, parts: &http::request::Parts) -> Option<CanonicalUrl> {
+pub(super) fn canonical(scheme: Scheme, parts: &http::request::Parts) -> Option<CanonicalUrl> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return None,
@@ -172,7 +196,6 @@ fn canonical(config: &Config, trusted: bool, parts: &http::request::Parts) -> Op
         (None, host) => host?,
     };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let scheme = scheme(config, trusted, &parts.headers);
     let url = CanonicalUrl::new(scheme, authority, target).ok()?;
     match host {
         Some(host) if !host.eq_ignore_ascii_case(authority) => {

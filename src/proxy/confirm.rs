@@ -58,7 +58,8 @@ pub(super) fn by_head(
     let sequence = way.shared.store.sequence();
     let stored = way.shared.store.get(&asked.key)?;
     // What another user's request brought in is not confirmed by what this one is told.
-    let entry = vary::select(&stored.entries, &asked.headers).filter(|entry| probation::admits(way, asked, entry))?;
+    let entry =
+        vary::select(&stored.entries, &asked.headers).filter(|entry| probation::admits(&way.shared, asked, entry))?;
     if way.shared.store.standing(&asked.key, entry, exchange.received_at) == Standing::Gone {
         return None;
     }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::asked::Asked;
 use super::confirm::{self, Confirmed};
+use super::decide::{self, Keeping};
 use super::filling::{Filling, Reader};
 use super::forward::{self, AskFor};
 use super::remember::Note;
@@ -19,11 +20,11 @@ use crate::clock::Timestamp;
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, Permit, ResponseBody};
 use crate::outcome::Reason;
+use crate::policy::fields;
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
 use crate::policy::validate;
-use crate::policy::vary::{self, Vary};
-use crate::policy::{Standing, fields, reuse, tags};
+use crate::policy::vary;
 use crate::respond::range::Piece;
 use crate::respond::{encoding, head};
 use crate::stored::{Credentials, Entry, Facts, FlatHead, Selecting, Variants};
@@ -167,11 +168,10 @@ enum Fetched {
 /// contradicts what is stored.
 async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Permit>) -> Fetched {
     let stands_in = |failure, now| {
-        let entry = errand.selected.as_ref()?;
-        let standing = way.shared.store.standing(&errand.asked.key, entry, now);
-        reuse::stands_in(&entry.facts, standing, failure, now).then(|| Arc::clone(entry))
+        decide::standing_in(&way.shared, &errand.asked, errand.selected.as_ref(), failure, now).map(Arc::clone)
     };
-    let mut candidates = candidates(way, errand);
+    let mut candidates =
+        decide::candidates(&way.shared, &errand.asked, errand.stored.as_deref(), errand.selected.as_ref());
     loop {
         let requested_at = way.shared.clock.now();
         let answer = send(way, errand, &candidates, permit.take()).await;
@@ -199,22 +199,6 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
             None => candidates.clear(),
         }
     }
-}
-
-/// Returns the stored entries whose validators may be sent.
-fn candidates(way: &Way, errand: &Errand) -> Vec<Arc<Entry>> {
-    let now = way.shared.clock.now();
-    let usable = |entry: &&Arc<Entry>| {
-        // What another user's request brought in is fetched anew, not confirmed: an app that forgets to say whose a page
-        // is may give all of them one validator.
-        entry.facts.has_validator
-            && way.shared.store.standing(&errand.asked.key, entry, now) != Standing::Gone
-            && probation::admits(way, &errand.asked, entry)
-    };
-    let selected = errand.selected.iter();
-    let others = errand.stored.iter().flat_map(|stored| &stored.entries);
-    let others = others.filter(|entry| errand.selected.as_ref().is_none_or(|selected| !Arc::ptr_eq(selected, entry)));
-    selected.chain(others).filter(usable).cloned().collect()
 }
 
 /// Sends the request: with the client's own preconditions where nothing stored can be confirmed, never with its Range.
@@ -266,20 +250,8 @@ pub(super) fn prepare(
 ) -> Result<Fill, Reason> {
     let config = &way.shared.config;
     let length = http_body::Body::size_hint(body).exact();
-    if length.is_some_and(|length| length > asked.rule.object_bytes_max) {
-        return Err(Reason::TooLarge);
-    }
-    if length.is_some_and(|length| length > way.shared.store.budget().object_max()) {
-        return Err(Reason::Budget);
-    }
-    let tags = tags::parse(&parts.headers);
-    if tags.len() > way.shared.store.config().tags_max {
-        return Err(Reason::TooManyTags);
-    }
-    let selecting = match secondary(config.ask_identity, &parts.headers) {
-        Some(names) => vary::selecting(&names, &asked.headers),
-        None => return Err(Reason::VaryStar),
-    };
+    let Keeping { tags, names } = decide::keeping(&way.shared, &asked.rule, &parts.headers, length)?;
+    let selecting = vary::selecting(&names, &asked.headers);
     let mut kept = parts.headers.clone();
     fields::strip_hop_by_hop(&mut kept);
     fields::strip_set_cookie(&mut kept, asked.rule.set_cookie);
@@ -312,17 +284,6 @@ pub(super) fn is_compressible(config: &Config, status: StatusCode, headers: &Hea
     config.compress
         && status == StatusCode::OK
         && encoding::is_compressible(headers, length.unwrap_or(u64::MAX), config.compress_min_bytes)
-}
-
-/// Returns the request fields that select among stored responses; `None` where none can (`Vary: *`). Where the origin is
-/// asked for identity whatever the client accepts, Accept-Encoding selects nothing.
-pub(super) fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<http::HeaderName>> {
-    match Vary::parse(headers) {
-        Vary::Star => None,
-        Vary::Fields(names) => {
-            Some(names.iter().filter(|name| !(ask_identity && **name == header::ACCEPT_ENCODING)).cloned().collect())
-        }
-    }
 }
 
 /// A successful response that may not be stored makes what it would have replaced useless.

@@ -7,6 +7,7 @@ mod answer;
 mod asked;
 pub mod body;
 mod confirm;
+mod decide;
 mod fill;
 mod filling;
 #[cfg(test)]

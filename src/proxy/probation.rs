@@ -16,7 +16,7 @@ use super::asked::Asked;
 use super::remember::Memories;
 use super::serve::{Alone, Turn};
 use super::trial::{self, Handed, Trial, Verdict};
-use super::{Body, Way, answer, rescue};
+use super::{Body, Shared, Way, answer, rescue};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::{Flights, Joined, Lead};
 use crate::outcome::{Decision, Outcome, Reason, Stored};
@@ -62,43 +62,43 @@ pub(super) fn is_guarded(asked: &Asked, facts: &Facts, selecting: &Selecting) ->
 }
 
 /// Decides what a usable entry is to a request; unguarded ones cost one branch.
-pub(super) fn admission(way: &Way, asked: &Asked, entry: &Entry) -> Admission {
+pub(super) fn admission(shared: &Shared, asked: &Asked, entry: &Entry) -> Admission {
     let Some(guard) = &entry.guard else { return Admission::Open };
-    credentials::admission(guard, &asked.facts, || is_suspect(way, asked), || asked.credentials(&way.shared))
+    credentials::admission(guard, &asked.facts, || is_suspect(shared, asked), || asked.credentials(shared))
 }
 
 /// Tells whether an entry may answer a request, or be confirmed by what the origin tells it.
-pub(super) fn admits(way: &Way, asked: &Asked, entry: &Entry) -> bool {
-    admission(way, asked, entry) != Admission::Probation
+pub(super) fn admits(shared: &Shared, asked: &Asked, entry: &Entry) -> bool {
+    admission(shared, asked, entry) != Admission::Probation
 }
 
 /// Tells whether a request may have what a request with these credentials is just bringing in.
-pub(super) fn admits_from(way: &Way, asked: &Asked, leader: Credentials) -> bool {
-    (leader.is_none() && !is_suspect(way, asked)) || leader == asked.credentials(&way.shared)
+pub(super) fn admits_from(shared: &Shared, asked: &Asked, leader: Credentials) -> bool {
+    (leader.is_none() && !is_suspect(shared, asked)) || leader == asked.credentials(shared)
 }
 
 /// Tells whether the responses for a request's key were found to differ by user lately.
-fn is_suspect(way: &Way, asked: &Asked) -> bool {
-    way.shared.probation.personalised.get(asked.key.hash(), way.shared.clock.now()).is_some()
+fn is_suspect(shared: &Shared, asked: &Asked) -> bool {
+    shared.probation.personalised.get(asked.key.hash(), shared.clock.now()).is_some()
 }
 
 /// Tells whether an entry may stand in for the origin. One that an anonymous request brought in shows nobody's data: while
 /// the app is down it is better than an error.
-pub(super) fn may_stand_in(way: &Way, asked: &Asked, entry: &Entry) -> bool {
-    entry.guard.as_ref().is_none_or(|guard| guard.leader().is_none()) || admits(way, asked, entry)
+pub(super) fn may_stand_in(shared: &Shared, asked: &Asked, entry: &Entry) -> bool {
+    entry.guard.as_ref().is_none_or(|guard| guard.leader().is_none()) || admits(shared, asked, entry)
 }
 
 /// Tells whether a request carries credentials for a key whose responses were found to differ by user, so that it passes.
-pub(super) fn is_personalised(way: &Way, asked: &Asked) -> bool {
+pub(super) fn is_personalised(shared: &Shared, asked: &Asked) -> bool {
     asked.rule.personalisation_guard
         && (asked.facts.has_cookie || asked.facts.has_authorization)
-        && is_passed(way, asked)
-        && !asked.credentials(&way.shared).is_none()
+        && is_passed(shared, asked)
+        && !asked.credentials(shared).is_none()
 }
 
-fn is_passed(way: &Way, asked: &Asked) -> bool {
-    let now = way.shared.clock.now();
-    way.shared.probation.personalised.get(asked.key.hash(), now).is_some_and(|until| now < until)
+fn is_passed(shared: &Shared, asked: &Asked) -> bool {
+    let now = shared.clock.now();
+    shared.probation.personalised.get(asked.key.hash(), now).is_some_and(|until| now < until)
 }
 
 /// Tells whether two stored heads set the same cookies.
@@ -121,7 +121,7 @@ pub(super) fn check(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>) {
 
 /// Answers a request that what is stored may not be for: as the one that is compared, or after it.
 pub(super) async fn compare(way: &Arc<Way>, asked: &Arc<Asked>, entry: Arc<Entry>) -> Turn {
-    let again = || Turn::Again(unsettled(way, asked, &entry));
+    let again = || Turn::Again(unsettled(&way.shared, asked, &entry));
     let Some(guard) = &entry.guard else { return again() };
     let lead = match way.shared.probation.flights.join(&flight_name(guard)) {
         Joined::Leader(lead) => lead,
@@ -129,12 +129,12 @@ pub(super) async fn compare(way: &Arc<Way>, asked: &Arc<Asked>, entry: Arc<Entry
             let verdict = timeout(way.shared.config.flight_timeout, follow.landed()).await;
             return match verdict {
                 Ok(Some(Verdict::Same | Verdict::Different)) => again(),
-                Ok(None) | Err(_) => Turn::Alone(unsettled(way, asked, &entry)),
+                Ok(None) | Err(_) => Turn::Alone(unsettled(&way.shared, asked, &entry)),
             };
         }
     };
     // A verdict may have been reached between the look-up and here.
-    if guard.is_shared() || is_personalised(way, asked) || !is_stored(way, asked, guard) {
+    if guard.is_shared() || is_personalised(&way.shared, asked) || !is_stored(way, asked, guard) {
         return again();
     }
     let (hand, handed) = oneshot::channel();
@@ -171,14 +171,14 @@ fn is_stored(way: &Way, asked: &Asked, guard: &Arc<Guard>) -> bool {
 }
 
 /// How a request is answered that no verdict was reached for: alone.
-fn unsettled(way: &Way, asked: &Asked, entry: &Arc<Entry>) -> Alone {
-    let stand_in = may_stand_in(way, asked, entry).then(|| Arc::clone(entry));
+fn unsettled(shared: &Shared, asked: &Asked, entry: &Arc<Entry>) -> Alone {
+    let stand_in = may_stand_in(shared, asked, entry).then(|| Arc::clone(entry));
     Alone { decision: asked.decision(Outcome::Miss, Reason::Probation), stand_in }
 }
 
 /// Answers the one that is compared.
 async fn received(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, handed: Handed) -> Response<Body> {
-    let Alone { decision, stand_in } = unsettled(way, asked, entry);
+    let Alone { decision, stand_in } = unsettled(&way.shared, asked, entry);
     let decision = |status: StatusCode| Decision {
         stored: Stored::No(Reason::Probation),
         fwd_status: Some(status.as_u16()),

@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::asked::{Asked, Refusal};
 use super::body::Observer;
-use super::{Body, Way, log, recode, serve};
+use super::{Body, Way, decide, log, recode};
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Outcome, Reason};
-use crate::policy::reuse::{self, Failure};
+use crate::policy::reuse::Failure;
 use crate::respond::head;
 use crate::stored::Entry;
 
@@ -26,26 +26,13 @@ pub(super) async fn stale(
     failure: Failure,
     stand_in: Option<&Arc<Entry>>,
 ) -> Option<Response<Body>> {
-    let now = way.shared.clock.now();
-    let entry = stand_in?;
-    let standing = way.shared.store.standing(&asked.key, entry, now);
-    if !reuse::stands_in(&entry.facts, standing, failure, now) {
-        return None;
-    }
-    Some(recode::stored(way, asked, entry, serve::stood_in(way, asked, entry)).await)
+    let entry = decide::standing_in(&way.shared, asked, stand_in, failure, way.shared.clock.now())?;
+    Some(recode::stored(way, asked, entry, decide::stood_in(&way.shared, asked, entry)).await)
 }
 
 /// Answers for an origin that failed and that nothing stands in for.
 pub(super) fn failed(way: &Way, asked: &Asked, error: &origin::Error) -> Response<Body> {
-    let status = match error.reason {
-        // RFC 9209 §2.3.2: who knows that the origin is away recommends to come back.
-        Reason::Overloaded | Reason::DestinationUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Reason::ConnectionTimeout | Reason::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Reason::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        // The request's content is malformed, or broke off.
-        Reason::BadRequest => StatusCode::BAD_REQUEST,
-        _ => StatusCode::BAD_GATEWAY,
-    };
+    let status = status_of(error.reason);
     tracing::debug!(url = asked.key.url(), %error, "the origin failed");
     let is_clients = matches!(error.reason, Reason::RequestTooLarge | Reason::BadRequest);
     let outcome = if is_clients { Outcome::Refused } else { Outcome::Failed };
@@ -58,6 +45,19 @@ pub(super) fn failed(way: &Way, asked: &Asked, error: &origin::Error) -> Respons
         response.headers_mut().insert("proxy-status", head::proxy_status(error.reason, &error.detail));
     }
     way.finish(asked, decision, response)
+}
+
+/// Returns the status that a failure of the origin is told with.
+pub(super) fn status_of(failure: Reason) -> StatusCode {
+    match failure {
+        // RFC 9209 §2.3.2: who knows that the origin is away recommends to come back.
+        Reason::Overloaded | Reason::DestinationUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::ConnectionTimeout | Reason::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Reason::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        // The request's content is malformed, or broke off.
+        Reason::BadRequest => StatusCode::BAD_REQUEST,
+        _ => StatusCode::BAD_GATEWAY,
+    }
 }
 
 /// Answers a request that was read but is not to be served from the store or the origin.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Asked::read   canonical target ► route ► classify ► key           or refused, or passed (why?)
-//! look_up       store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Personalised | OnlyIfCached
+//! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Personalised | OnlyIfCached
 //! fetch         one flight per key ► origin ► policy::storable ► store
 //! compare       one flight per doubted body ► origin ► shared, or dropped
 //! answer        preconditions ► range ► coding ► head
@@ -16,15 +16,15 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::asked::{Asked, Errand};
+use super::decide::{self, Fetching, Found, Missing, Usable};
 use super::fill::{self, Handed, Landed};
-use super::remember::Note;
 use super::{Answer, Body, Peer, Way, answer, pass, probation, recode, rescue};
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
-use crate::policy::{Admission, Reuse, Standing, freshness, reuse, vary};
-use crate::stored::{Entry, Variants};
+use crate::policy::{Standing, freshness, vary};
+use crate::stored::Entry;
 
 /// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
 const ROUNDS_MAX: usize = 4;
@@ -38,7 +38,7 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
     if let Errand::Pass(reason) = errand {
         return Answer::Later(Box::pin(passed(Arc::clone(way), asked, request, reason)));
     }
-    match look_up(way, &asked) {
+    match decide::look_up(&way.shared, &asked) {
         Found::Usable(usable) => match answer::stored(way, &asked, &usable.entry, usable.decision) {
             Ok(response) => {
                 aside(way, asked, usable);
@@ -58,77 +58,6 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
     }
 }
 
-/// What the store has for a request.
-enum Found {
-    Usable(Usable),
-    /// A stored response that another user's request brought in: whether this one gets the same has to be seen.
-    Doubted(Arc<Entry>),
-    Missing(Missing),
-    /// The key's responses were found to differ by user: who has credentials asks alone. What may stand in for the origin.
-    Personalised(Option<Arc<Entry>>),
-    OnlyIfCached,
-}
-
-/// A stored response that answers.
-struct Usable {
-    entry: Arc<Entry>,
-    decision: Decision,
-    /// Whether it is to be refreshed in the background.
-    refresh: bool,
-    /// Whether another user's request brought it in, so that its uses are checked from time to time.
-    is_watched: bool,
-}
-
-/// Nothing that answers without the origin.
-struct Missing {
-    reason: Reason,
-    /// Everything under the key.
-    stored: Option<Arc<Variants>>,
-    /// The stored response that the origin may confirm, or that may stand in for it.
-    selected: Option<Arc<Entry>>,
-}
-
-/// Looks into the store and decides whether what is there may answer.
-fn look_up(way: &Way, asked: &Asked) -> Found {
-    let store = &way.shared.store;
-    let now = way.shared.clock.now();
-    let stored = store.get(&asked.key);
-    let selected = stored.as_ref().and_then(|stored| vary::select(&stored.entries, &asked.headers)).cloned();
-    let Some(entry) = selected else {
-        let reason = if stored.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
-        return match reuse::nothing_stored(&asked.facts, reason) {
-            Reuse::OnlyIfCached => Found::OnlyIfCached,
-            _ => missing(way, asked, Missing { reason, stored, selected: None }),
-        };
-    };
-    let standing = store.standing(&asked.key, &entry, now);
-    let (outcome, reason, refresh) = match reuse::reuse(&asked.facts, &entry.facts, standing, now, &asked.rule) {
-        Reuse::Fresh => (Outcome::Hit, Reason::Fresh, false),
-        Reuse::StaleNow { reason, refresh } => (Outcome::Stale, reason, refresh),
-        Reuse::Revalidate(reason) | Reuse::Miss(reason) => {
-            let is_usable = standing != Standing::Gone && probation::may_stand_in(way, asked, &entry);
-            return missing(way, asked, Missing { reason, stored, selected: is_usable.then_some(entry) });
-        }
-        Reuse::OnlyIfCached => return Found::OnlyIfCached,
-    };
-    let admission = probation::admission(way, asked, &entry);
-    let decision = Decision { ttl: Some(freshness::ttl(&entry.facts, now)), ..asked.decision(outcome, reason) };
-    let usable = Usable { entry, decision, refresh, is_watched: admission == Admission::Watched };
-    match admission {
-        Admission::Open | Admission::Watched => Found::Usable(usable),
-        Admission::Probation if asked.facts.cc.only_if_cached => Found::OnlyIfCached,
-        Admission::Probation if probation::is_personalised(way, asked) => {
-            Found::Personalised(probation::may_stand_in(way, asked, &usable.entry).then_some(usable.entry))
-        }
-        Admission::Probation => Found::Doubted(usable.entry),
-    }
-}
-
-/// Says what becomes of a request that nothing stored answers.
-fn missing(way: &Way, asked: &Asked, missing: Missing) -> Found {
-    if probation::is_personalised(way, asked) { Found::Personalised(missing.selected) } else { Found::Missing(missing) }
-}
-
 /// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
 fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
     recode::compress_on_first_use(way, &asked, &usable.entry);
@@ -137,7 +66,7 @@ fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
     }
     if usable.refresh {
         let stored = way.shared.store.get(&asked.key);
-        let name = flight_name(&asked, &vary_of(stored.as_deref()));
+        let name = decide::flight_name(&asked, &decide::vary_of(stored.as_deref()));
         // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
         let Some(permit) = way.origin.permits().spare() else { return };
         if let Joined::Leader(lead) = way.shared.flights.join(&name) {
@@ -192,7 +121,7 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
             Turn::Response(response) => return *response,
             Turn::Again(_) if round < ROUNDS_MAX => {
                 round += 1;
-                found = look_up(&way, &asked);
+                found = decide::look_up(&way.shared, &asked);
             }
             Turn::Again(how) | Turn::Alone(how) => {
                 return Box::pin(alone(&way, &asked, request, how.decision, how.stand_in.as_ref())).await;
@@ -205,20 +134,16 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
 async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, known: &mut Option<Vec<HeaderName>>) -> Turn {
     let decision = asked.decision(Outcome::Miss, missing.reason);
     let alone = |decision| Turn::Alone(Alone { decision, stand_in: missing.selected.clone() });
-    // A HEAD may update what is stored (RFC 9111 §4.3.5); where nothing is, it is fetched as the GET that it tells of.
-    if asked.facts.is_head && missing.selected.is_some() {
-        return alone(decision);
-    }
-    let name = flight_name(asked, &known.take().unwrap_or_else(|| vary_of(missing.stored.as_deref())));
-    if let Some(reason) = unshared(way, asked, &missing, &name) {
-        return alone(asked.decision(Outcome::Pass, reason));
-    }
+    let name = match decide::fetching(&way.shared, asked, &missing, known.take()) {
+        Fetching::Alone(decision) => return alone(decision),
+        Fetching::Together(name) => name,
+    };
     let again = || Turn::Again(Alone { decision, stand_in: missing.selected.clone() });
     let follow = match way.shared.flights.join(&name) {
         Joined::Follower(follow) => follow,
         Joined::Leader(lead) => {
             // A flight may have landed between the look-up and here: then there is nothing to lead.
-            let Found::Missing(missing) = look_up(way, asked) else { return again() };
+            let Found::Missing(missing) = decide::look_up(&way.shared, asked) else { return again() };
             let errand = fill::Errand {
                 asked: if asked.facts.is_head { Arc::new(asked.as_get(&way.shared)) } else { Arc::clone(asked) },
                 stored: missing.stored,
@@ -242,19 +167,6 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, known: &mut
         }
         Share::Alone(reason) => alone(Decision { stored: Stored::No(reason), ..decision }),
     }
-}
-
-/// Says why a request is not to be fetched together with others in the flight called `name`.
-fn unshared(way: &Way, asked: &Asked, missing: &Missing, name: &[u8]) -> Option<Reason> {
-    let note = way.shared.memories.get(asked.key.hash(), asked.at);
-    if note == Some(Note::NotStored) {
-        return Some(Reason::HitForMiss);
-    }
-    let fits = matches!(note, Some(Note::Size(bytes)) if bytes <= asked.rule.object_bytes_max);
-    if !asked.facts.has_range || fits || missing.selected.is_some() {
-        return None;
-    }
-    way.shared.flights.find(name).is_none().then_some(Reason::RangeMiss)
 }
 
 /// Asks the origin for this request alone.
@@ -308,7 +220,9 @@ async fn received(way: &Arc<Way>, asked: &Asked, handed: Handed, reason: Reason)
                 let decision = confirmed(way, asked, &entry, reason);
                 Box::pin(recode::stored(way, asked, &entry, decision)).await
             }
-            Landed::StoodIn(entry) => Box::pin(recode::stored(way, asked, &entry, stood_in(way, asked, &entry))).await,
+            Landed::StoodIn(entry) => {
+                Box::pin(recode::stored(way, asked, &entry, decide::stood_in(&way.shared, asked, &entry))).await
+            }
             Landed::Failed(error) => rescue::failed(way, asked, &error),
             Landed::Unshared(_) => rescue::panicked(way, asked),
         },
@@ -338,7 +252,7 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
     let response = match landed {
         Landed::Filling(fill) => {
             // What another user brings in is compared once it is whole, not handed on.
-            if fill.leader.is_some_and(|leader| !probation::admits_from(way, asked, leader)) {
+            if fill.leader.is_some_and(|leader| !probation::admits_from(&way.shared, asked, leader)) {
                 return match timeout(way.shared.config.flight_timeout, fill.body.settled()).await {
                     Ok(()) => Share::Again(None),
                     Err(_) => Share::Alone(Reason::Probation),
@@ -357,12 +271,14 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
         {
             return Share::Alone(Reason::InvalidatedMeanwhile);
         }
-        Landed::Confirmed(entry) if !probation::admits(way, asked, &entry) => return Share::Again(None),
+        Landed::Confirmed(entry) if !probation::admits(&way.shared, asked, &entry) => return Share::Again(None),
         Landed::Confirmed(entry) => {
             recode::stored(way, asked, &entry, collapsed(confirmed(way, asked, &entry, reason))).await
         }
-        Landed::StoodIn(entry) if !probation::may_stand_in(way, asked, &entry) => return Share::Again(None),
-        Landed::StoodIn(entry) => recode::stored(way, asked, &entry, collapsed(stood_in(way, asked, &entry))).await,
+        Landed::StoodIn(entry) if !probation::may_stand_in(&way.shared, asked, &entry) => return Share::Again(None),
+        Landed::StoodIn(entry) => {
+            recode::stored(way, asked, &entry, collapsed(decide::stood_in(&way.shared, asked, &entry))).await
+        }
         Landed::Failed(error) => rescue::failed(way, asked, &error),
         Landed::Unshared(reason) => return Share::Alone(reason),
     };
@@ -395,35 +311,4 @@ fn confirmed(way: &Way, asked: &Asked, entry: &Entry, reason: Reason) -> Decisio
         ttl: Some(freshness::ttl(&entry.facts, way.shared.clock.now())),
         ..asked.decision(Outcome::Revalidated, reason)
     }
-}
-
-/// The decision about a stale response that stands in for a failed origin.
-pub(super) fn stood_in(way: &Way, asked: &Asked, entry: &Entry) -> Decision {
-    Decision {
-        ttl: Some(freshness::ttl(&entry.facts, way.shared.clock.now())),
-        ..asked.decision(Outcome::Stale, Reason::IfError)
-    }
-}
-
-/// Returns the fields that the newest stored response was selected by: a guess at what the next one will be.
-fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
-    let newest = stored.and_then(|stored| stored.entries.first());
-    newest.map(|entry| entry.selecting.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
-}
-
-/// Names a flight: the whole key, and the request's values of `names`.
-fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
-    let mut name = asked.key.text().as_bytes().to_vec();
-    for (field, value) in vary::selecting(names, &asked.headers) {
-        name.extend_from_slice(b"\n\n");
-        name.extend_from_slice(field.as_str().as_bytes());
-        match value {
-            Some(value) => {
-                name.push(b'=');
-                name.extend_from_slice(&value);
-            }
-            None => name.push(b'-'),
-        }
-    }
-    name
 }

@@ -1,0 +1,239 @@
+//! What becomes of a request, decided from what is known before anything is done about it.
+//!
+//! `serve` acts on these decisions, `explain` tells them: both call the same functions, so that what is told is what
+//! happens. They look into the store, the ledger, the guard, the memories and the flights, and change none of them (but
+//! that a look-up counts as a use, as far as room is concerned). Deliberately absent: the origin, waiting, responses.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use super::asked::Asked;
+use super::remember::Note;
+use super::{Shared, probation};
+use crate::clock::Timestamp;
+use crate::outcome::{Decision, Outcome, Reason};
+use crate::policy::reuse::Failure;
+use crate::policy::vary::{self, Vary};
+use crate::policy::{Admission, Reuse, Standing, freshness, reuse, tags};
+use crate::route::Rule;
+use crate::stored::{Entry, Variants};
+
+/// What the store has for a request.
+pub(super) enum Found {
+    Usable(Usable),
+    /// A stored response that another user's request brought in: whether this one gets the same has to be seen.
+    Doubted(Arc<Entry>),
+    Missing(Missing),
+    /// The key's responses were found to differ by user: who has credentials asks alone. What may stand in for the origin.
+    Personalised(Option<Arc<Entry>>),
+    OnlyIfCached,
+}
+
+/// A stored response that answers.
+pub(super) struct Usable {
+    pub(super) entry: Arc<Entry>,
+    pub(super) decision: Decision,
+    /// Whether it is to be refreshed in the background.
+    pub(super) refresh: bool,
+    /// Whether another user's request brought it in, so that its uses are checked from time to time.
+    pub(super) is_watched: bool,
+}
+
+/// Nothing that answers without the origin.
+pub(super) struct Missing {
+    pub(super) reason: Reason,
+    /// Everything under the key.
+    pub(super) stored: Option<Arc<Variants>>,
+    /// The stored response that the origin may confirm, or that may stand in for it.
+    pub(super) selected: Option<Arc<Entry>>,
+}
+
+/// Looks into the store and decides whether what is there may answer.
+pub(super) fn look_up(shared: &Shared, asked: &Asked) -> Found {
+    let store = &shared.store;
+    let now = shared.clock.now();
+    let stored = store.get(&asked.key);
+    let selected = stored.as_ref().and_then(|stored| vary::select(&stored.entries, &asked.headers)).cloned();
+    let Some(entry) = selected else {
+        let reason = if stored.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
+        return match reuse::nothing_stored(&asked.facts, reason) {
+            Reuse::OnlyIfCached => Found::OnlyIfCached,
+            _ => missing(shared, asked, Missing { reason, stored, selected: None }),
+        };
+    };
+    let standing = store.standing(&asked.key, &entry, now);
+    let (outcome, reason, refresh) = match reuse::reuse(&asked.facts, &entry.facts, standing, now, &asked.rule) {
+        Reuse::Fresh => (Outcome::Hit, Reason::Fresh, false),
+        Reuse::StaleNow { reason, refresh } => (Outcome::Stale, reason, refresh),
+        Reuse::Revalidate(reason) | Reuse::Miss(reason) => {
+            let is_usable = standing != Standing::Gone && probation::may_stand_in(shared, asked, &entry);
+            return missing(shared, asked, Missing { reason, stored, selected: is_usable.then_some(entry) });
+        }
+        Reuse::OnlyIfCached => return Found::OnlyIfCached,
+    };
+    let admission = probation::admission(shared, asked, &entry);
+    let decision = Decision { ttl: Some(freshness::ttl(&entry.facts, now)), ..asked.decision(outcome, reason) };
+    let usable = Usable { entry, decision, refresh, is_watched: admission == Admission::Watched };
+    match admission {
+        Admission::Open | Admission::Watched => Found::Usable(usable),
+        Admission::Probation if asked.facts.cc.only_if_cached => Found::OnlyIfCached,
+        Admission::Probation if probation::is_personalised(shared, asked) => {
+            Found::Personalised(probation::may_stand_in(shared, asked, &usable.entry).then_some(usable.entry))
+        }
+        Admission::Probation => Found::Doubted(usable.entry),
+    }
+}
+
+/// Says what becomes of a request that nothing stored answers.
+fn missing(shared: &Shared, asked: &Asked, missing: Missing) -> Found {
+    if probation::is_personalised(shared, asked) {
+        Found::Personalised(missing.selected)
+    } else {
+        Found::Missing(missing)
+    }
+}
+
+/// How a request asks the origin for what the store does not have.
+pub(super) enum Fetching {
+    /// Alone, and so decided.
+    Alone(Decision),
+    /// Together with whoever asks for the same, in the flight of this name.
+    Together(Vec<u8>),
+}
+
+/// Says how a request asks for what is missing. `known` are the selecting fields that a flight's response was seen to have,
+/// where the store may not know them yet.
+pub(super) fn fetching(shared: &Shared, asked: &Asked, missing: &Missing, known: Option<Vec<HeaderName>>) -> Fetching {
+    // A HEAD may update what is stored (RFC 9111 §4.3.5); where nothing is, it is fetched as the GET that it tells of.
+    if asked.facts.is_head && missing.selected.is_some() {
+        return Fetching::Alone(asked.decision(Outcome::Miss, missing.reason));
+    }
+    let name = flight_name(asked, &known.unwrap_or_else(|| vary_of(missing.stored.as_deref())));
+    match unshared(shared, asked, missing, &name) {
+        Some(reason) => Fetching::Alone(asked.decision(Outcome::Pass, reason)),
+        None => Fetching::Together(name),
+    }
+}
+
+/// Says why a request is not to be fetched together with others in the flight called `name`.
+fn unshared(shared: &Shared, asked: &Asked, missing: &Missing, name: &[u8]) -> Option<Reason> {
+    let note = shared.memories.get(asked.key.hash(), asked.at);
+    if note == Some(Note::NotStored) {
+        return Some(Reason::HitForMiss);
+    }
+    let fits = matches!(note, Some(Note::Size(bytes)) if bytes <= asked.rule.object_bytes_max);
+    if !asked.facts.has_range || fits || missing.selected.is_some() {
+        return None;
+    }
+    shared.flights.find(name).is_none().then_some(Reason::RangeMiss)
+}
+
+/// Returns the fields that the newest stored response was selected by: a guess at what the next one will be.
+pub(super) fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
+    let newest = stored.and_then(|stored| stored.entries.first());
+    newest.map(|entry| entry.selecting.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
+}
+
+/// Names a flight: the whole key, and the request's values of `names`.
+pub(super) fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
+    let mut name = asked.key.text().as_bytes().to_vec();
+    for (field, value) in vary::selecting(names, &asked.headers) {
+        name.extend_from_slice(b"\n\n");
+        name.extend_from_slice(field.as_str().as_bytes());
+        match value {
+            Some(value) => {
+                name.push(b'=');
+                name.extend_from_slice(&value);
+            }
+            None => name.push(b'-'),
+        }
+    }
+    name
+}
+
+/// Returns the stored entries whose validators may be sent: `selected` first, then the others under the key.
+pub(super) fn candidates(
+    shared: &Shared,
+    asked: &Asked,
+    stored: Option<&Variants>,
+    selected: Option<&Arc<Entry>>,
+) -> Vec<Arc<Entry>> {
+    let now = shared.clock.now();
+    let usable = |entry: &&Arc<Entry>| {
+        // What another user's request brought in is fetched anew, not confirmed: an app that forgets to say whose a page
+        // is may give all of them one validator.
+        entry.facts.has_validator
+            && shared.store.standing(&asked.key, entry, now) != Standing::Gone
+            && probation::admits(shared, asked, entry)
+    };
+    let others = stored.into_iter().flat_map(|stored| &stored.entries);
+    let others = others.filter(|entry| selected.is_none_or(|selected| !Arc::ptr_eq(selected, entry)));
+    selected.into_iter().chain(others).filter(usable).cloned().collect()
+}
+
+/// Returns `stand_in` where it may be used stale for this failure of the origin now.
+pub(super) fn standing_in<'a>(
+    shared: &Shared,
+    asked: &Asked,
+    stand_in: Option<&'a Arc<Entry>>,
+    failure: Failure,
+    now: Timestamp,
+) -> Option<&'a Arc<Entry>> {
+    stand_in.filter(|entry| {
+        let standing = shared.store.standing(&asked.key, entry, now);
+        reuse::stands_in(&entry.facts, standing, failure, now)
+    })
+}
+
+/// The decision about a stale response that stands in for a failed origin.
+pub(super) fn stood_in(shared: &Shared, asked: &Asked, entry: &Entry) -> Decision {
+    Decision {
+        ttl: Some(freshness::ttl(&entry.facts, shared.clock.now())),
+        ..asked.decision(Outcome::Stale, Reason::IfError)
+    }
+}
+
+/// What a response that may be stored is stored with.
+pub(super) struct Keeping {
+    /// The tags that the origin named.
+    pub(super) tags: Box<[Box<str>]>,
+    /// The request fields that select it.
+    pub(super) names: Vec<HeaderName>,
+}
+
+/// Decides whether there is room for a response that policy lets be stored, as far as its head tells: `length` is what its
+/// body comes to, where that is known.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn keeping(
+    shared: &Shared,
+    rule: &Rule,
+    headers: &HeaderMap,
+    length: Option<u64>,
+) -> Result<Keeping, Reason> {
+    if length.is_some_and(|length| length > rule.object_bytes_max) {
+        return Err(Reason::TooLarge);
+    }
+    if length.is_some_and(|length| length > shared.store.budget().object_max()) {
+        return Err(Reason::Budget);
+    }
+    let tags = tags::parse(headers);
+    if tags.len() > shared.store.config().tags_max {
+        return Err(Reason::TooManyTags);
+    }
+    let names = secondary(shared.config.ask_identity, headers).ok_or(Reason::VaryStar)?;
+    Ok(Keeping { tags, names })
+}
+
+/// Returns the request fields that select among stored responses; `None` where none can (`Vary: *`). Where the origin is
+/// asked for identity whatever the client accepts, Accept-Encoding selects nothing.
+fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+    match Vary::parse(headers) {
+        Vary::Star => None,
+        Vary::Fields(names) => {
+            Some(names.iter().filter(|name| !(ask_identity && **name == header::ACCEPT_ENCODING)).cloned().collect())
+        }
+    }
+}
