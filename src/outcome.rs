@@ -41,7 +41,7 @@ reasons! {
     Fresh = "fresh", "A stored response was within its freshness lifetime (RFC 9111 §4.2).",
         "Nothing: this is what a cache is for.";
     // --- looked up, and the origin had to be asked ---
-    UriMiss = "uri-miss", "Nothing is stored under this key.",
+    UriMiss = "uri-miss", "Nothing is stored under this key (RFC 9111 §4).",
         "Nothing for a first request; if it recurs, look at why the response was not stored.";
     VaryMiss = "vary-miss", "Responses are stored for this URL, but none for the request fields that Vary names (RFC 9111 §4.1).",
         "Let the origin vary on fewer fields, or let the proxy in front normalise them.";
@@ -49,7 +49,7 @@ reasons! {
         "Send a longer max-age or s-maxage, or stale-while-revalidate to answer while it is refreshed.";
     NoCache = "no-cache", "The stored response says no-cache: it is validated on every use (RFC 9111 §5.2.2.4).",
         "Send max-age in place of no-cache, or set `cache = \"force\"` on the route.";
-    RequestNoCache = "request", "The request asks for a fresher response (Cache-Control: no-cache, max-age, min-fresh; or Pragma).",
+    RequestNoCache = "request", "The request asks for a fresher response: no-cache, max-age or min-fresh in Cache-Control, or Pragma (RFC 9111 §5.2.1, §5.4).",
         "Set `obey_client_no_cache = false` under [cache].";
     Purged = "purged", "What was stored has been purged.",
         "Nothing: the next response is stored again.";
@@ -62,11 +62,11 @@ reasons! {
         "Nothing: such requests have effects at the origin.";
     Bypass = "bypass", "The route says `cache = \"bypass\"`.",
         "Change `cache` on the route.";
-    RequestBody = "request-body", "A GET or HEAD with content is never answered from a cache.",
+    RequestBody = "request-body", "A GET or HEAD with content is never answered from a cache (RFC 9110 §9.3.1).",
         "Send the request without content.";
     Upgrade = "upgrade", "The request asks to switch protocols (RFC 9110 §7.8).",
         "Nothing: a WebSocket is not cacheable.";
-    RangeMiss = "range-miss", "A range was asked for of a representation that is not stored: it was passed with its Range.",
+    RangeMiss = "range-miss", "A range was asked for of a representation that is not stored: it was passed with its Range (RFC 9110 §14.2).",
         "Raise `object_bytes_max` if the object should be stored whole.";
     HitForMiss = "hit-for-miss", "A recent response for this key could not be stored, so requests for it do not wait for one another.",
         "Look at the reason of the response that was not stored.";
@@ -87,7 +87,7 @@ reasons! {
         "Name the request fields that the response depends on.";
     NoLifetime = "no-lifetime", "The response has no explicit lifetime, and none may be guessed for it (RFC 9111 §4.2.2).",
         "Send Cache-Control: max-age, or set `ttl` on the route.";
-    AlreadyStale = "already-stale", "The response has no freshness left and no validator to refresh it with.",
+    AlreadyStale = "already-stale", "The response has no freshness left and no validator to refresh it with (RFC 9111 §4.2, §4.3.1).",
         "Send a longer max-age, or an ETag.";
     StatusNotUnderstood = "status", "The status code is not one that a cache may store here (RFC 9111 §3, §5.2.2.3).",
         "Nothing, unless the origin means another status.";
@@ -95,13 +95,13 @@ reasons! {
         "Raise `object_bytes_max` on the route or under [memory].";
     Budget = "budget", "The memory budget was spent, so the response streamed through.",
         "Raise `capacity` under [memory].";
-    Unsized = "unsized", "Only the closing connection ends the body, so a cut cannot be told from the end.",
+    Unsized = "unsized", "Only the closing connection ends the body, so a cut cannot be told from the end (RFC 9112 §8).",
         "Send Content-Length or chunked coding, or set `store_unsized = true` under [cache].";
     TooManyTags = "too-many-tags", "The response carries more tags than `tags_max`, so it could not be purged safely.",
         "Send fewer tags, or raise `tags_max` under [memory].";
-    Incomplete = "incomplete", "The origin ended the body early: nothing partial is stored.",
+    Incomplete = "incomplete", "The origin ended the body early: nothing partial is stored (RFC 9111 §3.3).",
         "Look at why the origin closed the connection.";
-    InvalidatedMeanwhile = "invalidated-meanwhile", "The URL was purged or invalidated while the response was under way.",
+    InvalidatedMeanwhile = "invalidated-meanwhile", "The URL was purged or invalidated while the response was under way (RFC 9111 §4.4).",
         "Nothing: the next response is stored.";
     // --- a stale response stood in ---
     WhileRevalidate = "stale-while-revalidate", "A stale response was served while one request refreshes it (RFC 5861 §3).",
@@ -111,15 +111,15 @@ reasons! {
     MaxStale = "max-stale", "The request accepts a stale response (max-stale, RFC 9111 §5.2.1.2).",
         "Nothing: the client asked for it.";
     // --- refused here ---
-    BadRequest = "bad-request", "The request cannot be read in one way only.",
+    BadRequest = "bad-request", "The request cannot be read in one way only (RFC 9112 §3, §6.3).",
         "Mend the client.";
-    HeadTooLarge = "head-too-large", "The request's head is larger than `head_bytes_max`, or has more than 100 fields.",
+    HeadTooLarge = "head-too-large", "The request's head is larger than `head_bytes_max`, or has more than 100 fields (RFC 9110 §5.4).",
         "Raise `head_bytes_max` under [server], or mend the client.";
-    SiteUnknown = "site-unknown", "The Host is in no `[[site]]`.",
+    SiteUnknown = "site-unknown", "The Host is in no `[[site]]` (RFC 9110 §7.4).",
         "Add the host to `hosts` under `[[site]]`.";
-    RequestTooLarge = "request-too-large", "The request's content is larger than `request_body_max`.",
+    RequestTooLarge = "request-too-large", "The request's content is larger than `request_body_max` (RFC 9110 §15.5.14).",
         "Raise `request_body_max` under [server].";
-    MethodRefused = "method-refused", "CONNECT and TRACE are refused.",
+    MethodRefused = "method-refused", "CONNECT and TRACE are refused (RFC 9110 §9.3.6, §9.3.8).",
         "Nothing: a reverse proxy has no use for them.";
     OnlyIfCached = "only-if-cached", "The request says only-if-cached and nothing suitable is stored (RFC 9111 §5.2.1.7).",
         "Nothing: the client asked for it.";
@@ -128,20 +128,49 @@ reasons! {
     Panic = "panic", "Larder failed on this request; the process went on.",
         "Report it with the log line.";
     // --- the origin failed (RFC 9209 §2.3) ---
-    DestinationUnavailable = "destination_unavailable", "The origin could not be reached.",
+    DestinationUnavailable = "destination_unavailable", "The origin could not be reached (RFC 9209 §2.3.4).",
         "Look at whether the origin runs at the `url` under [origin].";
-    DnsError = "dns_error", "The origin's name could not be resolved.",
+    DnsError = "dns_error", "The origin's name could not be resolved (RFC 9209 §2.3.2).",
         "Look at the `url` under [origin].";
-    ConnectionRefused = "connection_refused", "The origin refused the connection.",
+    ConnectionRefused = "connection_refused", "The origin refused the connection (RFC 9209 §2.3.7).",
         "Start the origin, or mend the `url` under [origin].";
-    ConnectionTimeout = "connection_timeout", "The origin did not take the connection within `connect_timeout`.",
+    ConnectionTimeout = "connection_timeout", "The origin did not take the connection within `connect_timeout` (RFC 9209 §2.3.9).",
         "Raise `connect_timeout` under [origin], or look at the origin's load.";
-    ConnectionTerminated = "connection_terminated", "The origin closed the connection before its response was whole.",
+    ConnectionTerminated = "connection_terminated", "The origin closed the connection before its response was whole (RFC 9209 §2.3.8).",
         "Look at the origin's log.";
-    ResponseTimeout = "http_response_timeout", "The origin did not answer within `response_timeout`.",
+    ResponseTimeout = "http_response_timeout", "The origin did not answer within `response_timeout` (RFC 9209 §2.3).",
         "Raise `response_timeout` under [origin], or look at the origin's load.";
-    ProtocolError = "http_protocol_error", "The origin's response breaks HTTP.",
+    ProtocolError = "http_protocol_error", "The origin's response breaks HTTP (RFC 9209 §2.3).",
         "Look at what the origin sends.";
+}
+
+impl Reason {
+    /// Returns the section of the RFC that the sentence of [`Reason::why`] names, such as `RFC 9111 §4.2`; `None` where the
+    /// rule is Larder's own.
+    pub fn section(self) -> Option<&'static str> {
+        let why = self.why();
+        let named = &why[why.rfind("RFC ")?..];
+        named.find(')').map(|end| &named[..end])
+    }
+}
+
+/// Renders the reference of all reasons as a table in Markdown, a row for each.
+pub fn reference() -> String {
+    // What would end a cell or begin emphasis inside it.
+    let cell = |text: &str| text.replace('|', "\\|").replace('*', "\\*");
+    let mut table = String::from("| reason | what it means | which rule | to change it |\n|---|---|---|---|\n");
+    for reason in Reason::ALL {
+        let (token, section) = (reason.token(), reason.section());
+        let why = section.map_or(reason.why().to_owned(), |section| without(reason.why(), section));
+        let row = [&format!("`{token}`"), &*cell(&why), section.unwrap_or("Larder's own"), &cell(reason.remedy())];
+        table.push_str(&format!("| {} |\n", row.join(" | ")));
+    }
+    table
+}
+
+/// Returns a sentence without the section that stands in brackets at its end.
+fn without(sentence: &str, section: &str) -> String {
+    sentence.replace(&format!(" ({section})"), "").replace(&format!(", {section})"), ")")
 }
 
 impl std::fmt::Display for Reason {
@@ -271,5 +300,27 @@ mod tests {
         for reason in Reason::ALL {
             assert!(reason.why().ends_with('.') && reason.remedy().ends_with('.'), "{reason}");
         }
+    }
+
+    #[test]
+    fn sections_are_read_off_the_sentences() {
+        let check = |reason: Reason, section: Option<&str>| assert_eq!(reason.section(), section, "{reason}");
+        check(Reason::Fresh, Some("RFC 9111 §4.2"));
+        check(Reason::MaxStale, Some("RFC 9111 §5.2.1.2"));
+        check(Reason::StatusNotUnderstood, Some("RFC 9111 §3, §5.2.2.3"));
+        check(Reason::HitForMiss, None);
+        for reason in Reason::ALL {
+            let is_read = reason.section().is_none_or(|section| section.contains('§') && section.len() < 40);
+            assert!(is_read && reason.section().is_some() == reason.why().contains("RFC "), "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_reference_has_a_row_for_each_reason() {
+        let table = reference();
+        assert_eq!(table.lines().count(), 2 + Reason::ALL.len());
+        let row = "| `max-stale` | The request accepts a stale response (max-stale). | RFC 9111 §5.2.1.2 | ";
+        assert!(table.contains(row), "{table}");
+        assert!(table.lines().skip(2).all(|row| row.replace("\\|", "").matches('|').count() == 5), "{table}");
     }
 }

@@ -19,6 +19,7 @@ mod memory;
 mod origin_answers;
 mod personalisation;
 mod purge;
+mod readme;
 mod reasons;
 mod routes;
 mod soak;
