@@ -271,6 +271,14 @@ impl PathPattern {
         glob.map(|glob| Self::Glob(Box::new(glob.compile_matcher()))).map_err(|error| error.to_string())
     }
 
+    /// Returns its text: a prefix in the canonical form, a glob as it was written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Prefix(prefix) => prefix,
+            Self::Glob(glob) => glob.glob().glob(),
+        }
+    }
+
     /// Tells whether a canonical path matches.
     pub fn matches(&self, path: &str) -> bool {
         match self {
@@ -299,6 +307,11 @@ impl Table {
     pub fn choose(&self, method: &Method, url: &CanonicalUrl) -> &Arc<Rule> {
         let found = self.routes.iter().find(|(matcher, _)| matcher.matches(method, url));
         found.map_or(&self.fallback, |(_, rule)| rule)
+    }
+
+    /// Returns what a request must look like for the route with this index.
+    pub fn matcher(&self, index: u16) -> Option<&Matcher> {
+        self.routes.get(usize::from(index)).map(|(matcher, _)| matcher)
     }
 }
 
@@ -338,6 +351,13 @@ mod tests {
         check_path("/a/*/c", &["/a/b/c", "/a/%2F/c"], &["/a/b/b/c", "/a/c"]);
         check_path("/*.{css,js}", &["/a.css", "/a.js"], &["/a.jsx", "/a/b.css"]);
         check_path("/v[0-9]/?", &["/v1/a"], &["/vx/a", "/v1/ab"]);
+    }
+
+    #[test]
+    fn a_pattern_gives_its_text_back() {
+        for text in ["/shop/", "/img/**/*.png", "/v[0-9]/?", "/"] {
+            assert_eq!(PathPattern::parse(text).unwrap().as_str(), text);
+        }
     }
 
     #[test]

@@ -228,6 +228,38 @@ pub enum LifetimeSource {
 }
 
 impl LifetimeSource {
+    /// Returns the stable token: the directive, field or key, as it is written.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::RouteForce => "route-force",
+            Self::LarderCacheControl => "larder-cache-control",
+            Self::CdnCacheControl => "cdn-cache-control",
+            Self::SMaxage => "s-maxage",
+            Self::MaxAge => "max-age",
+            Self::Expires => "expires",
+            Self::RouteTtl => "route-ttl",
+            Self::StatusTtl => "ttl-by-status",
+            Self::Heuristic => "heuristic",
+            Self::None => "none",
+        }
+    }
+
+    /// Returns the sentence that says where the lifetime came from, with the section of the RFC.
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::RouteForce => "The route's `cache = \"force\"` with its `ttl` replaces what the response says.",
+            Self::LarderCacheControl => "`Larder-Cache-Control` names it, before all else (RFC 9213 §2.1).",
+            Self::CdnCacheControl => "`CDN-Cache-Control` names it, before Cache-Control and Expires (RFC 9213 §2.1).",
+            Self::SMaxage => "`s-maxage` of Cache-Control names it for shared caches (RFC 9111 §5.2.2.10).",
+            Self::MaxAge => "`max-age` of Cache-Control names it (RFC 9111 §5.2.2.1).",
+            Self::Expires => "It is Expires less Date (RFC 9111 §5.3).",
+            Self::RouteTtl => "The response names none; the route's `ttl` does.",
+            Self::StatusTtl => "The response names none; `ttl_by_status` under [cache] does for its status.",
+            Self::Heuristic => "Nothing names one: it is a fraction of the time since Last-Modified (RFC 9111 §4.2.2).",
+            Self::None => "Nothing names one, and none is guessed: it is stored to be validated (RFC 9111 §4.2.2).",
+        }
+    }
+
     /// Tells whether the response itself named the lifetime.
     pub const fn is_explicit(self) -> bool {
         matches!(self, Self::LarderCacheControl | Self::CdnCacheControl | Self::SMaxage | Self::MaxAge | Self::Expires)

@@ -1,10 +1,11 @@
-//! The admin listener: `/live`, `/ready`, `/stats`, `/metrics`, `POST /purge`.
+//! The admin listener: `/live`, `/ready`, `/stats`, `/metrics`, `POST /explain`, `POST /purge`.
 //!
 //! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
 //! reaching it through a browser; every answer but `/metrics` is JSON, errors too. Deliberately absent: how a tier works
 //! inside, configuration files, the proxy.
 
 mod answer;
+pub mod explain;
 mod figures;
 mod guard;
 mod prometheus;
@@ -31,7 +32,7 @@ use figures::Figures;
 use stats::Stats;
 
 /// What exists, for whoever asks for something else.
-const ROUTES: [&str; 5] = ["GET /live", "GET /ready", "GET /stats", "GET /metrics", "POST /purge"];
+const ROUTES: [&str; 6] = ["GET /live", "GET /ready", "GET /stats", "GET /metrics", "POST /explain", "POST /purge"];
 
 /// What the admin side keeps to.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +61,8 @@ pub struct Parts {
     pub origin: Ask<origin::Figures>,
     /// What the server counts of itself.
     pub server: Ask<Server>,
+    /// What would happen to a request.
+    pub explain: explain::Explain,
     /// How many access log lines were dropped.
     pub log_dropped: Ask<u64>,
     /// What the configuration warns of, for `/stats`.
@@ -98,6 +101,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/ready", get(ready))
         .route("/stats", get(stats))
         .route("/metrics", get(metrics))
+        .route("/explain", post(explain))
         .route("/purge", post(purge))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -125,6 +129,11 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let text = prometheus::text(admin.figures())
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))?;
     Ok(([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
+}
+
+async fn explain(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
+    let question = explain::read(request).await?;
+    Ok(Json((admin.parts.explain)(&question).map_err(explain::problem)?).into_response())
 }
 
 async fn purge(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {

@@ -11,6 +11,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::outcome::{Decision, End, Ending, Outcome, Reason};
+use crate::proxy::explain::Fault;
 use crate::store;
 
 /// A router, and what its answers depend on.
@@ -42,6 +43,7 @@ fn bench() -> Bench {
         connections: Arc::new(|| 3),
         origin: Arc::new(Default::default),
         server: Arc::new(Default::default),
+        explain: Arc::new(|question| Err(Fault { part: "url", what: question.url.as_str().to_owned() })),
         log_dropped: Arc::new(|| 0),
         warnings: vec!["look at this".into()],
     });
@@ -169,6 +171,7 @@ async fn a_question_that_panics_is_a_500() {
         connections: Arc::new(|| 0),
         origin: Arc::new(Default::default),
         server: Arc::new(Default::default),
+        explain: Arc::new(|question| Err(Fault { part: "url", what: question.url.as_str().to_owned() })),
         log_dropped: Arc::new(|| 0),
         warnings: Vec::new(),
     };

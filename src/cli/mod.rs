@@ -1,10 +1,11 @@
-//! The command line: `serve`, `check`, `demo`, `stats`.
+//! The command line: `serve`, `check`, `demo`, `explain`, `stats`.
 //!
 //! Reads flags and files, puts the parts together, and says in plain words what to do next. Deliberately absent: anything
 //! that a library user of Larder would need.
 
 mod check;
 mod demo;
+mod explain;
 mod logging;
 mod serve;
 mod signals;
@@ -38,6 +39,8 @@ enum Command {
     Check(FileArgs),
     /// Start a small sample app with Larder in front of it, to try things out
     Demo,
+    /// Say what would happen to a request now, and why; or whether a saved response would be stored
+    Explain(explain::ExplainArgs),
     /// Ask a running Larder for its figures
     Stats(StatsArgs),
 }
@@ -110,6 +113,10 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Demo => demo::run(),
+        Command::Explain(args) => {
+            let admin = stats_address(StatsArgs { admin: args.admin().map(str::to_owned) });
+            explain::run(&args, &admin)
+        }
         Command::Stats(args) => stats::run(&stats_address(args)),
     };
     match done {

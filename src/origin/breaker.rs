@@ -99,11 +99,20 @@ impl Breaker {
     /// # Errors
     /// As [`Breaker::pass`].
     pub(super) fn check(&self, now: Instant) -> Result<(), Error> {
+        self.barred(now).map_or(Ok(()), |state| Err(self.refuse(state, now)))
+    }
+
+    /// Tells whether a request would be refused now; nothing is counted.
+    pub(super) fn is_barred(&self, now: Instant) -> bool {
+        self.barred(now).is_some()
+    }
+
+    /// Returns the state that keeps a request from passing now.
+    fn barred(&self, now: Instant) -> Option<u64> {
         match self.state.load(Ordering::Relaxed) {
-            CLOSED => Ok(()),
-            PROBING => Err(self.refuse(PROBING, now)),
-            due if self.millis(now) < due => Err(self.refuse(due, now)),
-            _due => Ok(()),
+            CLOSED => None,
+            PROBING => Some(PROBING),
+            due => (self.millis(now) < due).then_some(due),
         }
     }
 

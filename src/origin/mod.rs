@@ -229,6 +229,22 @@ impl Client {
     }
 }
 
+/// Checks a response's head as the client does on its arrival, for a request with or without a Range and preconditions.
+/// Tells whether only the closing connection would end its body, as [`ResponseBody::is_unsized`] does.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_head(
+    request: &Request<()>,
+    version: Version,
+    status: StatusCode,
+    fields: &HeaderMap,
+) -> Result<bool, &'static str> {
+    let asked = Asked::of(request);
+    asked.allows(status, fields)?;
+    Ok(framing::framing(&asked.method, version, status, fields)? == framing::Framing::Unsized)
+}
+
 /// What a response has to be read against.
 struct Asked {
     method: Method,
@@ -239,7 +255,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(request: &Request<RequestBody>) -> Self {
+    fn of<B>(request: &Request<B>) -> Self {
         let fields = request.headers();
         Self {
             method: request.method().clone(),

@@ -74,6 +74,16 @@ impl Permits {
         Arc::clone(&self.free).try_acquire_owned().ok().map(Permit)
     }
 
+    /// Says how a request would fail at once that asked for a permit now; `None` where it would get one, or wait for one.
+    /// Nothing is taken or counted.
+    pub fn outlook(&self) -> Option<Reason> {
+        if self.breaker.is_barred(Instant::now()) {
+            return Some(Reason::DestinationUnavailable);
+        }
+        let is_full = self.free.available_permits() == 0 && self.waiting() >= self.waiting_max;
+        is_full.then_some(Reason::Overloaded)
+    }
+
     /// Returns the breaker.
     pub(super) fn breaker(&self) -> &Arc<Breaker> {
         &self.breaker
@@ -153,6 +163,17 @@ mod tests {
         let third = poll_once(&mut third).expect("its turn").unwrap();
         drop(third);
         assert_eq!((permits.in_use(), permits.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_outlook_tells_what_a_request_would_get_and_counts_nothing() {
+        let permits = permits(1, 0, Duration::from_secs(10));
+        assert_eq!(permits.outlook(), None);
+        let taken = permits.acquire().await.unwrap();
+        assert_eq!(permits.outlook(), Some(Reason::Overloaded));
+        assert_eq!(permits.figures().permits_refused, 0);
+        drop(taken);
+        assert_eq!(permits.outlook(), None);
     }
 
     #[tokio::test]

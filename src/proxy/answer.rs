@@ -149,6 +149,18 @@ pub(super) fn switched(
     way.finish(asked, decision, assemble(parts.status, headers, Body::empty()))
 }
 
+/// Returns the status and coding that [`stored`] answers with.
+pub(super) fn outlook(asked: &Asked, entry: &Entry) -> (StatusCode, Coding) {
+    let coding = negotiate(asked, entry);
+    let form = match choose(asked, &entry.facts, &entry.head, Some(entry.body.identity_bytes)) {
+        Chosen::Nothing(form) => form,
+        Chosen::NotModified => Form::NotModified(coding),
+        Chosen::Whole => Form::Whole(coding),
+        Chosen::Parts(parts) => return (parts.form.status(entry.facts.status), Coding::Identity),
+    };
+    (form.status(entry.facts.status), coding)
+}
+
 /// What a request gets of a representation.
 enum Chosen {
     /// No content of it: 412 or 416.

@@ -8,6 +8,7 @@ mod asked;
 pub mod body;
 mod confirm;
 mod decide;
+pub mod explain;
 mod fill;
 mod filling;
 #[cfg(test)]

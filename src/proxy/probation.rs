@@ -159,6 +159,11 @@ fn start(
     tokio::spawn(trial::run(Arc::clone(way), lead, trial, hand));
 }
 
+/// Tells whether a comparison of the body that a guard hangs on is under way.
+pub(super) fn is_being_compared(shared: &Shared, guard: &Arc<Guard>) -> bool {
+    shared.probation.flights.find(&flight_name(guard)).is_some()
+}
+
 /// Names a flight. The guard lives for as long as it does, so that no other guard has its address meanwhile.
 fn flight_name(guard: &Arc<Guard>) -> [u8; size_of::<usize>()] {
     (Arc::as_ptr(guard) as usize).to_le_bytes()
@@ -171,7 +176,7 @@ fn is_stored(way: &Way, asked: &Asked, guard: &Arc<Guard>) -> bool {
 }
 
 /// How a request is answered that no verdict was reached for: alone.
-fn unsettled(shared: &Shared, asked: &Asked, entry: &Arc<Entry>) -> Alone {
+pub(super) fn unsettled(shared: &Shared, asked: &Asked, entry: &Arc<Entry>) -> Alone {
     let stand_in = may_stand_in(shared, asked, entry).then(|| Arc::clone(entry));
     Alone { decision: asked.decision(Outcome::Miss, Reason::Probation), stand_in }
 }

@@ -94,6 +94,10 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
             let is_ready = Arc::clone(&is_ready);
             Arc::new(move || is_ready.load(Ordering::Relaxed))
         },
+        explain: {
+            let (way, permits) = (Arc::clone(&way), Arc::clone(&permits));
+            Arc::new(move |question| proxy::explain::explain(&way, permits.outlook(), question))
+        },
         flights: Arc::new(move || way.flights()),
         connections: Arc::new(cores.connections()),
         origin: Arc::new(move || permits.figures()),

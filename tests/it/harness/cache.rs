@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::clock::{Clock, Timestamp};
+use larder::config::Flags;
 use larder::key::Scheme;
 use larder::route::{Matcher, Rule, Table};
 use larder::server::{self, Running};
@@ -51,6 +52,19 @@ impl Cache {
             (matcher, Arc::new(rule))
         });
         config.routes = Table::new(numbered.collect(), Arc::new(rule));
+        Self::of(config)
+    }
+
+    /// Starts a cache in front of `origin` with a configuration of these lines, as a file has them.
+    #[track_caller]
+    pub(crate) fn configured(origin: &Origin, lines: &str) -> Self {
+        let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}");
+        let flags = Flags { origin: format!("http://{}", origin.addr()).parse().ok(), ..Flags::default() };
+        let checked = larder::config::parse("the test's", &text, &flags).unwrap_or_else(|error| panic!("{error:?}"));
+        Self::of(checked.assemble().expect("it names an origin"))
+    }
+
+    fn of(config: server::Config) -> Self {
         let clock = Clock::stepped(START);
         let running = server::start(config, clock.clone()).unwrap();
         let (addr, admin) = (running.addr(), running.admin_addr().unwrap());
@@ -70,6 +84,11 @@ impl Cache {
     /// Connects to the admin side.
     pub(crate) fn admin(&self) -> Client {
         Client::connect(self.admin).host(&self.admin.to_string())
+    }
+
+    /// Returns where the admin side listens.
+    pub(crate) fn admin_addr(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Moves the cache's clock on.
@@ -115,11 +134,21 @@ impl Cache {
         self.admin().exchange("POST", "/purge", &[("Content-Type", "application/json")], body.as_bytes())
     }
 
+    /// Asks what would happen to a request.
+    #[track_caller]
+    pub(crate) fn explain(&self, question: &Value) -> Value {
+        let answer = self.admin().exchange("POST", "/explain", &JSON, question.to_string().as_bytes());
+        assert_eq!(answer.status(), 200, "{question}: {}", answer.text());
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
     /// Drains it, and returns once all its threads have gone.
     pub(crate) fn drain(mut self) {
         self.running.take().expect("it runs until it is drained").drain();
     }
 }
+
+const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 #[track_caller]
 fn stats(admin: &mut Client) -> Value {

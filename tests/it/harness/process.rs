@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -143,8 +144,17 @@ pub(crate) struct Ran {
 
 /// Runs `larder` with these arguments until it ends.
 pub(crate) fn run(arguments: &[&str]) -> Ran {
+    ran(Stdio::null(), arguments)
+}
+
+/// Runs `larder` with the file at `input` on its standard input until it ends.
+pub(crate) fn run_with(input: &Path, arguments: &[&str]) -> Ran {
+    ran(std::fs::File::open(input).unwrap().into(), arguments)
+}
+
+fn ran(input: Stdio, arguments: &[&str]) -> Ran {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(LARDER).current_dir(folder.path()).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(LARDER).current_dir(folder.path()).args(arguments).stdin(input).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     Ran { code: output.status.code(), output: String::from_utf8_lossy(&text).into_owned() }
 }

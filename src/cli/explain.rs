@@ -1,0 +1,399 @@
+//! `larder explain`: asks a running Larder what would happen to a request and why, and prints it for people or as JSON.
+//!
+//! With `--response` it judges a saved response's head, by the configuration alone: no Larder need run, and none is asked.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Read as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::FileArgs;
+use crate::clock::Clock;
+use crate::config::{Flags, OriginUrl};
+use crate::proxy::explain::{Because, Freshness, Judged, Question, RESPONSE_BYTES_MAX, Received, Report, Variant};
+use crate::proxy::{self, explain};
+use crate::store::Store;
+
+/// The longest wait for the whole answer. It is made from memory; an admin side that takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most characters of an unexpected answer that an error repeats.
+const QUOTE_CHARS_MAX: usize = 300;
+
+/// Stands for the origin where the configuration names none: it is not asked.
+const UNASKED: &str = "http://127.0.0.1:1";
+
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// The whole URL that the client uses, with scheme and host
+    url: String,
+    /// A field of the request, as with curl; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The request's method
+    #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
+    method: String,
+    /// Where the admin side listens [default: what config.toml says, else 127.0.0.1:9180]
+    #[arg(short, long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// Say whether a saved response would be stored and why: its head, as curl -i or -D prints it, on standard input. Needs
+    /// no running Larder; with --admin that one is asked
+    #[arg(long)]
+    response: bool,
+    /// The response's status, where no status line was saved
+    #[arg(long, value_name = "STATUS", requires = "response")]
+    status: Option<u16>,
+    /// When the response is taken as received
+    #[arg(long, value_enum, default_value_t = When::Date, requires = "response")]
+    received: When,
+    #[command(flatten)]
+    file: FileArgs,
+}
+
+/// When a saved response is taken as received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// When its Date says that it was made
+    Date,
+    /// Now: an old Date counts as age
+    Now,
+}
+
+impl ExplainArgs {
+    /// Returns where to ask, where that was said.
+    pub(super) fn admin(&self) -> Option<&str> {
+        self.admin.as_deref()
+    }
+}
+
+/// Asks, and prints the answer; `admin` is where a running Larder is asked (`host:port`, or a URL).
+///
+/// # Errors
+/// What cannot be read of the question, an admin side that cannot be reached or answers with something else, and a
+/// configuration that is wrong where one is needed.
+pub(super) fn run(args: &ExplainArgs, admin: &str) -> anyhow::Result<()> {
+    let saved = if args.response { Some(saved_head(std::io::stdin())?) } else { None };
+    // Both ways read it, so that what is wrong is told alike, and before anybody is asked.
+    let question = Question::new(&args.url, &args.method, &args.headers)?;
+    let is_asked = saved.is_none() || args.admin.is_some();
+    let shown = if is_asked { Shown::Everything } else { Shown::Response };
+    let report = match saved {
+        Some(head) if !is_asked => {
+            let received = if args.received == When::Now { Received::Now } else { Received::AtDate };
+            by_configuration(args, &question.with_response(&head, args.status, received)?)?
+        }
+        saved => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(fetch(admin, &written(args, saved.as_deref())))?
+        }
+    };
+    match args.json {
+        true => super::say(format_args!("{}", serde_json::to_string_pretty(&report)?)),
+        false => super::say(format_args!("{}", render(&report, shown).trim_end())),
+    }
+    Ok(())
+}
+
+/// Reads the head of a saved response: what follows it may be of any length, and is left.
+fn saved_head(input: std::io::Stdin) -> anyhow::Result<Vec<u8>> {
+    if input.is_terminal() {
+        eprintln!("Paste the response's head (status line and fields), then an end of file (Ctrl-D):");
+    }
+    let mut head = Vec::new();
+    let most = RESPONSE_BYTES_MAX as u64 + 1;
+    input.lock().take(most).read_to_end(&mut head).context("cannot read standard input")?;
+    Ok(head)
+}
+
+/// Answers by the configuration alone, over an empty store.
+fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<Report> {
+    let mut checked = args.file.load(&Flags::default())?;
+    let unasked = || UNASKED.parse::<OriginUrl>().ok();
+    checked.origin.url = checked.origin.url.take().or_else(unasked);
+    let config = checked.assemble().context("the configuration names no origin")?;
+    let clock = Clock::System;
+    let store = Arc::new(Store::new(config.store, clock.clone()));
+    let shared = proxy::Shared::new(config.proxy, config.routes, store, clock, None);
+    Ok(explain::explain(&shared, None, question)?)
+}
+
+/// Writes the question as the admin side reads it.
+fn written(args: &ExplainArgs, saved: Option<&[u8]>) -> serde_json::Value {
+    let mut question = json!({ "url": args.url, "method": args.method, "headers": args.headers });
+    if let Some(head) = saved {
+        question["response"] = json!(String::from_utf8_lossy(explain::heads(head)));
+        question["status"] = json!(args.status);
+        question["received"] = json!(if args.received == When::Now { "now" } else { "date" });
+    }
+    question
+}
+
+async fn fetch(admin: &str, question: &serde_json::Value) -> anyhow::Result<Report> {
+    let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+    let url = format!("{}/explain", base.trim_end_matches('/'));
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(TIMEOUT)
+        .build()?;
+    let response = client.post(&url).json(question).send().await.with_context(|| {
+        format!("cannot reach {url}: is Larder running, with this address as `listen` under [admin]?")
+    })?;
+    let status = response.status();
+    let text = response.text().await.with_context(|| format!("{url} broke off its answer"))?;
+    if !status.is_success() {
+        let told = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let told = told.and_then(|answer| answer["error"].as_str().map(quote)).unwrap_or_else(|| quote(&text));
+        bail!("{url} answered {status}: {told}");
+    }
+    serde_json::from_str(&text)
+        .with_context(|| format!("{url} answered with something other than an explanation: {}", quote(&text)))
+}
+
+/// What a page shows of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Everything,
+    /// Nothing of the store and what would happen now: no running Larder was asked.
+    Response,
+}
+
+/// Renders a report for people: what it is about, what happens and why, what is stored, and the rules in order.
+fn render(report: &Report, shown: Shown) -> String {
+    let mut page = String::new();
+    let subject = &report.request;
+    let _ = writeln!(page, "{} {}", subject.method, subject.url.as_deref().unwrap_or("(no URL can be read)"));
+    if let (Some(key), Some(hash)) = (&subject.key, &subject.key_hash) {
+        row(&mut page, "key", &format!("{} ({hash})", key.replace('\n', " + ")));
+    }
+    row(&mut page, "route", &route(report));
+    if let Some(judged) = &report.response {
+        response(&mut page, judged);
+    }
+    if shown == Shown::Everything {
+        now(&mut page, report);
+        let _ = writeln!(page, "\nStored under this key: {}", report.stored.len());
+        for variant in &report.stored {
+            stored(&mut page, variant);
+        }
+        rules(&mut page, report);
+    }
+    for note in &report.notes {
+        let _ = writeln!(page, "\nnote: {note}");
+    }
+    // Names and values in it come from others.
+    page.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char }).collect()
+}
+
+fn rules(page: &mut String, report: &Report) {
+    let _ = writeln!(page, "\nThe rules, in order");
+    for step in &report.rules {
+        let section = step.section.as_deref().filter(|section| !step.says.contains(section));
+        let section = section.map_or(String::new(), |section| format!(" ({section})"));
+        row(page, &step.about, &format!("{}{section}", step.says));
+    }
+}
+
+fn row(page: &mut String, name: &str, text: &str) {
+    let _ = writeln!(page, "  {name:<10} {text}");
+}
+
+fn route(report: &Report) -> String {
+    let Some(route) = &report.route else { return "none was looked for".to_owned() };
+    let Some(number) = route.number else { return "none matches: the defaults hold".to_owned() };
+    let mut text = format!("{number}");
+    let host = route.host.as_ref().map(|host| format!(", host {host}"));
+    let path = route.path.as_ref().map(|path| format!(", path {path}"));
+    let methods = (!route.methods.is_empty()).then(|| format!(", methods {}", route.methods.join(" ")));
+    let ttl = route.ttl_seconds.map(|ttl| format!(", ttl {}", seconds(ttl)));
+    text.extend([host, path, methods, Some(format!(", cache {}", route.cache)), ttl].into_iter().flatten());
+    text.extend(route.key.iter().map(|says| format!(". {}", says.trim_end_matches('.'))));
+    text
+}
+
+fn because(page: &mut String, because: &Because) {
+    row(page, "why", &format!("{} [{}]", because.why, because.reason));
+    row(page, "to change", &because.to_change);
+}
+
+fn now(page: &mut String, report: &Report) {
+    let now = &report.now;
+    let _ = writeln!(page, "\nNow: {}", now.says);
+    let parts = [
+        Some(now.outcome.clone()),
+        now.status.map(|status| status.to_string()),
+        now.coding.clone(),
+        now.ttl_seconds
+            .map(|ttl| if ttl < 0 { format!("stale for {}", span(-ttl)) } else { format!("fresh for {}", span(ttl)) }),
+    ];
+    row(page, "outcome", &parts.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    because(page, &now.because);
+    if let Some(failing) = &now.if_origin_fails {
+        let (unreachable, error) = (&failing.unreachable, &failing.server_error);
+        row(page, "if it fails", &format!("unreachable: {unreachable}; answers 5xx: {error}"));
+    }
+}
+
+fn response(page: &mut String, judged: &Judged) {
+    let word = if judged.stored { "would be stored" } else { "would not be stored" };
+    let _ = writeln!(page, "\nThe response, {}, {word}", judged.status);
+    if let Some(reason) = &judged.because {
+        because(page, reason);
+    }
+    row(page, "lifetime", &lifetime(&judged.freshness));
+    row(page, "stale use", &stale_use(&judged.freshness));
+    if !judged.vary.is_empty() {
+        row(page, "varies on", &judged.vary.join(", "));
+    }
+    if !judged.tags.is_empty() {
+        row(page, "tags", &judged.tags.join(", "));
+    }
+    if judged.guarded {
+        row(page, "guard", "it is compared before a request with other credentials gets it");
+    }
+}
+
+fn stored(page: &mut String, variant: &Variant) {
+    let mark = if variant.selected { "this request's" } else { "not this request's" };
+    let held: Vec<String> = variant.held.iter().map(|held| format!("{} {} bytes", held.coding, held.bytes)).collect();
+    let _ = writeln!(page, "  - {}, {mark}, in {}: {}", variant.status, variant.tier, held.join(", "));
+    row(page, "  size", &format!("body {} bytes, {} in all", variant.body_bytes, variant.memory_bytes));
+    row(page, "  lifetime", &lifetime(&variant.freshness));
+    row(page, "  stale use", &stale_use(&variant.freshness));
+    for (name, value) in &variant.vary {
+        row(page, "  varies on", &format!("{name}: {}", value.as_deref().unwrap_or("(absent)")));
+    }
+    for (name, value) in [("ETag", &variant.etag), ("Last-Modified", &variant.last_modified)] {
+        if let Some(value) = value {
+            row(page, "  validator", &format!("{name}: {value}"));
+        }
+    }
+    if !variant.tags.is_empty() {
+        row(page, "  tags", &variant.tags.join(", "));
+    }
+    if let Some(guard) = &variant.guard {
+        let with =
+            if guard.brought_in_with.is_empty() { "no credentials".into() } else { guard.brought_in_with.join(", ") };
+        row(
+            page,
+            "  guard",
+            &format!("{}, brought in with {with}; to this request: {}", guard.state, guard.to_this_request),
+        );
+    }
+    row(page, "  purge", &variant.purge);
+}
+
+fn lifetime(of: &Freshness) -> String {
+    let (age, lifetime) = (seconds(of.age_seconds), seconds(of.lifetime_seconds));
+    let validated = if of.no_cache { ", validated on every use" } else { "" };
+    let word = if of.fresh { "fresh" } else { "stale" };
+    format!("{word}: {age} old of {lifetime} ({}){validated}. {}", of.lifetime_from, of.lifetime_says)
+}
+
+fn stale_use(of: &Freshness) -> String {
+    match &of.stale_use {
+        None => "forbidden".to_owned(),
+        Some(windows) => format!(
+            "while it is refreshed {}, origin unreachable {}, origin answers 5xx {}",
+            seconds(windows.while_revalidate_seconds),
+            seconds(windows.if_unreachable_seconds),
+            seconds(windows.if_error_seconds)
+        ),
+    }
+}
+
+fn seconds(count: u64) -> String {
+    humantime::format_duration(Duration::from_secs(count)).to_string()
+}
+
+fn span(count: i64) -> String {
+    seconds(count.unsigned_abs())
+}
+
+fn quote(text: &str) -> String {
+    let plain = text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char });
+    plain.take(QUOTE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn args(line: &[&str]) -> Result<ExplainArgs, clap::Error> {
+        let line = ["larder", "explain"].iter().chain(line);
+        Cli::try_parse_from(line).map(|cli| match cli.command {
+            Command::Explain(args) => args,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn judged(config: &str, line: &[&str], head: &str) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut line = line.to_vec();
+        line.extend(["--response", "--config", file.to_str().unwrap()]);
+        let args = args(&line).unwrap();
+        let question = Question::new(&args.url, &args.method, &args.headers).unwrap();
+        let question = question.with_response(head.as_bytes(), args.status, Received::AtDate).unwrap();
+        by_configuration(&args, &question).unwrap()
+    }
+
+    #[test]
+    fn what_it_takes() {
+        let read = args(&["http://h/", "-H", "A: b", "-H", "C: d", "-X", "HEAD", "--admin", "127.0.0.1:1"]).unwrap();
+        assert_eq!((read.headers.len(), read.method.as_str(), read.admin()), (2, "HEAD", Some("127.0.0.1:1")));
+        for wrong in [&["--json"][..], &["http://h/", "--status", "200"], &["http://h/", "--received", "now"]] {
+            assert!(args(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_saved_response_is_judged_by_the_configuration_alone() {
+        let config = "[[route]]\npath = \"/shop/\"\nttl = \"5m\"\nset_cookie = \"strip\"\n";
+        let head = "HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 5\r\nSurrogate-Key: one two\r\n\r\nhello";
+        let report = judged(config, &["http://h/shop/x"], head);
+        let stored = report.response.as_ref().unwrap();
+        assert!(stored.stored, "{stored:?}");
+        assert_eq!((stored.freshness.lifetime_seconds, &*stored.freshness.lifetime_from), (300, "route-ttl"));
+        let page = render(&report, Shown::Response);
+        for part in ["The response, 200, would be stored", "5m (route-ttl)", "1, path /shop/", "tags", "one, two"] {
+            assert!(page.contains(part), "{part} in\n{page}");
+        }
+        let report = judged(config, &["http://h/else"], head);
+        let refused = report.response.as_ref().unwrap().because.as_ref().unwrap();
+        assert_eq!((&*refused.reason, refused.section.as_deref()), ("set-cookie", Some("RFC 9111 §7.3")));
+        assert!(render(&report, Shown::Response).contains("[set-cookie]"), "{}", render(&report, Shown::Response));
+    }
+
+    #[test]
+    fn an_old_response_is_judged_as_of_its_date_unless_it_is_taken_as_received_now() {
+        let head = "HTTP/1.1 200 OK\nDate: Mon, 01 Jan 2024 00:00:00 GMT\nCache-Control: max-age=60\nETag: \"1\"\nContent-Length: 0\n";
+        let at_date = judged("", &["http://h/"], head).response.unwrap();
+        assert_eq!((at_date.stored, at_date.freshness.age_seconds, at_date.freshness.fresh), (true, 0, true));
+        let question = Question::new::<&str>("http://h/", "GET", &[]).unwrap();
+        let question = question.with_response(head.as_bytes(), None, Received::Now).unwrap();
+        let now = by_configuration(&args(&["http://h/", "--response"]).unwrap(), &question).unwrap().response.unwrap();
+        assert!(!now.freshness.fresh && now.freshness.age_seconds > 60, "{now:?}");
+    }
+
+    #[test]
+    fn what_the_page_shows_cannot_steer_the_terminal() {
+        let page = render(
+            &judged("", &["http://h/", "-H", "X: y"], "HTTP/1.1 200 OK\nCache-Tag: a\u{9b}b\n"),
+            Shown::Everything,
+        );
+        assert!(page.chars().all(|char| char == '\n' || !char.is_control()), "{page:?}");
+    }
+}

@@ -1,0 +1,348 @@
+//! What is asked of `explain`: a request, and the head of a response to it where that is to be judged.
+//!
+//! Read from text, as a person types it and as `curl -i` saves it. Every part is bounded, and what cannot be read is told
+//! with its place and what would have been right.
+
+use std::fmt;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+
+use crate::key::CanonicalUrl;
+use crate::proxy::asked::Content;
+
+/// The most fields of a request: as many as the proxy takes.
+const REQUEST_FIELDS_MAX: usize = 100;
+
+/// The most fields of a response.
+const RESPONSE_FIELDS_MAX: usize = 256;
+
+/// The most bytes of a response's head. What follows it in a saved response is not read.
+pub const RESPONSE_BYTES_MAX: usize = 128 << 10;
+
+/// The most characters of a faulty value that is repeated.
+const QUOTE_CHARS_MAX: usize = 100;
+
+/// What is wrong with a question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{part}`: {what}")]
+pub struct Fault {
+    /// The part that it is wrong in: `url`, `method`, `headers`, `response`, `status`.
+    pub part: &'static str,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+/// Where a response's age is counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Received {
+    /// It is taken as received when its Date says that it was made: what is right for one that was saved.
+    #[default]
+    AtDate,
+    /// It is taken as received now, so that an old Date counts as age.
+    Now,
+}
+
+/// The head of a response that is to be judged.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Its version.
+    pub version: Version,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub headers: HeaderMap,
+    /// Where its age is counted from.
+    pub received: Received,
+}
+
+/// A request, and what came of it where that is to be judged.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The URL that the client uses, in its canonical form.
+    pub url: CanonicalUrl,
+    /// The method.
+    pub method: Method,
+    /// The request's fields.
+    pub headers: HeaderMap,
+    /// The response to it.
+    pub response: Option<Head>,
+}
+
+impl Question {
+    /// Reads a request: a whole URL, a method, and fields as `Name: value`.
+    ///
+    /// # Errors
+    /// The first part that cannot be read.
+    pub fn new<L: AsRef<[u8]>>(url: &str, method: &str, lines: &[L]) -> Result<Self, Fault> {
+        let url = CanonicalUrl::parse_absolute(url)
+            .map_err(|error| fault("url", format!("{} is no whole URL: {error}; write {EXAMPLE_URL}", quote(url))))?;
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| fault("method", format!("{} is no method; write a word such as GET", quote(method))))?;
+        let headers = fields("headers", lines.iter().map(AsRef::as_ref), REQUEST_FIELDS_MAX)?;
+        Ok(Self { url, method, headers, response: None })
+    }
+
+    /// Adds a response's head, as `curl -i` and `curl -D` print it; of several (interim ones, redirects that were
+    /// followed) the last. `status` replaces its own, and is needed where there is no status line.
+    ///
+    /// # Errors
+    /// What cannot be read in it.
+    pub fn with_response(mut self, text: &[u8], status: Option<u16>, received: Received) -> Result<Self, Fault> {
+        let mut head = Head::read(text, status)?;
+        head.received = received;
+        self.response = Some(head);
+        Ok(self)
+    }
+
+    /// Makes the head of the request as the way reads it.
+    ///
+    /// # Errors
+    /// A URL that no request can carry.
+    pub(super) fn parts(&self) -> Result<Parts, Fault> {
+        let uri: Uri = self.url.path_and_query().parse().map_err(|error| fault("url", format!("{error}")))?;
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = self.method.clone();
+        parts.uri = uri;
+        parts.headers = self.headers.clone();
+        // As with curl, a Host that is given names another than the URL's.
+        if !parts.headers.contains_key(header::HOST)
+            && let Ok(host) = HeaderValue::from_str(self.url.authority())
+        {
+            parts.headers.insert(header::HOST, host);
+        }
+        Ok(parts)
+    }
+
+    /// Returns what the fields say of the request's content.
+    pub(super) fn content(&self) -> Content {
+        let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes = length.unwrap_or(0);
+        Content { is_empty: bytes == 0 && !self.headers.contains_key(header::TRANSFER_ENCODING), bytes }
+    }
+}
+
+const EXAMPLE_URL: &str = "http://example.org/page";
+
+impl Head {
+    fn read(text: &[u8], status: Option<u16>) -> Result<Self, Fault> {
+        let own = status.map(|status| of_number("status", &status.to_string())).transpose()?;
+        let mut rest = text;
+        let mut head = Self::first(&mut rest, own)?;
+        while rest.starts_with(b"HTTP/") {
+            head = Self::first(&mut rest, own)?;
+        }
+        Ok(head)
+    }
+
+    /// Reads one head off the front of `rest`, with the empty line behind it.
+    fn first(rest: &mut &[u8], own: Option<StatusCode>) -> Result<Self, Fault> {
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while !rest.is_empty() {
+            let (line, after) = match rest.iter().position(|&byte| byte == b'\n') {
+                Some(end) => (&rest[..end], &rest[end + 1..]),
+                None => (*rest, &rest[rest.len()..]),
+            };
+            bytes += line.len() + 1;
+            if bytes > RESPONSE_BYTES_MAX || lines.len() > RESPONSE_FIELDS_MAX {
+                let most = format!("{RESPONSE_BYTES_MAX} bytes and {RESPONSE_FIELDS_MAX} fields");
+                return Err(fault("response", format!("its head is too long: at most {most} are read")));
+            }
+            *rest = after;
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        let (version, said) = match lines.first().filter(|line| line.starts_with(b"HTTP/")) {
+            Some(line) => status_line(line).map(|(version, status)| (version, Some(status)))?,
+            None => (Version::HTTP_11, None),
+        };
+        let fields_at = usize::from(said.is_some());
+        let status = own.or(said).ok_or_else(|| {
+            let example = "such as `HTTP/1.1 200 OK`";
+            fault(
+                "response",
+                format!("there is no status line {example}; give the status apart where it was not saved"),
+            )
+        })?;
+        let headers = fields("response", lines[fields_at..].iter().copied(), RESPONSE_FIELDS_MAX)?;
+        Ok(Self { version, status, headers, received: Received::default() })
+    }
+}
+
+/// Returns the heads that a saved response begins with, without the content behind them.
+pub fn heads(text: &[u8]) -> &[u8] {
+    let mut end = 0;
+    loop {
+        for line in text[end..].split_inclusive(|&byte| byte == b'\n') {
+            end += line.len();
+            if matches!(line, b"\r\n" | b"\n") {
+                break;
+            }
+        }
+        if !text[end..].starts_with(b"HTTP/") {
+            return &text[..end];
+        }
+    }
+}
+
+/// Reads a status line: `HTTP/1.1 200 OK`, or curl's `HTTP/2 200`.
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    let version = match words.next() {
+        Some("HTTP/1.0") => Version::HTTP_10,
+        Some("HTTP/1.1") => Version::HTTP_11,
+        Some("HTTP/2" | "HTTP/2.0") => Version::HTTP_2,
+        Some("HTTP/3" | "HTTP/3.0") => Version::HTTP_3,
+        _ => return Err(fault("response", format!("{} is no status line: its version is not known", quote(&line)))),
+    };
+    Ok((version, of_number("response", words.next().unwrap_or_default())?))
+}
+
+fn of_number(part: &'static str, digits: &str) -> Result<StatusCode, Fault> {
+    let is_code = digits.len() == 3;
+    let status = is_code.then(|| StatusCode::from_bytes(digits.as_bytes()).ok()).flatten();
+    status.ok_or_else(|| fault(part, format!("{} is no status code: write three digits such as 200", quote(digits))))
+}
+
+/// Reads fields, a line each.
+fn fields<'a>(part: &'static str, lines: impl Iterator<Item = &'a [u8]>, most: usize) -> Result<HeaderMap, Fault> {
+    let mut map = HeaderMap::new();
+    for (index, line) in lines.enumerate() {
+        if index >= most {
+            return Err(fault(part, format!("there are more than {most} fields")));
+        }
+        let (name, value) = field(line).map_err(|what| {
+            let number = index + 1;
+            fault(part, format!("field {number}, {}, {what}", quote(&String::from_utf8_lossy(line))))
+        })?;
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+fn field(line: &[u8]) -> Result<(HeaderName, HeaderValue), &'static str> {
+    if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+        return Err("is a folded line (RFC 9112 §5.2): write each field on one line");
+    }
+    let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+        return Err("has no colon: write `Name: value`");
+    };
+    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    let name = HeaderName::from_bytes(name).map_err(|_| "has a name that no field can have (RFC 9110 §5.1)")?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| "has a control byte in its value (RFC 9110 §5.5)")?;
+    Ok((name, value))
+}
+
+fn fault(part: &'static str, what: impl Into<String>) -> Fault {
+    Fault { part, what: what.into() }
+}
+
+/// Repeats a faulty value, its control characters written out and no more than a line of it.
+fn quote(text: &str) -> impl fmt::Display + use<> {
+    let cut: String = text.chars().take(QUOTE_CHARS_MAX).collect();
+    format!("{cut:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question() -> Question {
+        Question::new::<&str>("http://example.org/a", "GET", &[]).unwrap()
+    }
+
+    fn head(text: &str, status: Option<u16>) -> Result<Head, Fault> {
+        let question = question().with_response(text.as_bytes(), status, Received::Now)?;
+        Ok(question.response.expect("it was just given"))
+    }
+
+    #[test]
+    fn requests_are_read_and_what_is_wrong_is_told_with_its_place() {
+        let read = Question::new("http://EXAMPLE.org:80/x/../a?b", "PURGE", &["A: 1", "a:2", "Empty:"]).unwrap();
+        assert_eq!((read.url.as_str(), read.method.as_str()), ("http://example.org/a?b", "PURGE"));
+        assert_eq!(read.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        let many = vec!["A: b"; REQUEST_FIELDS_MAX + 1];
+        for (url, method, lines, part, told) in [
+            ("/a", "GET", &["A: b"][..], "url", "no whole URL"),
+            ("ftp://h/", "GET", &[], "url", "\"ftp://h/\""),
+            ("http://h/", "GE T", &[], "method", "no method"),
+            ("http://h/", "", &[], "method", "no method"),
+            ("http://h/", "GET", &["A: b", "novalue"], "headers", "field 2, \"novalue\", has no colon"),
+            ("http://h/", "GET", &["A b: c"], "headers", "name that no field"),
+            ("http://h/", "GET", &[": c"], "headers", "name that no field"),
+            ("http://h/", "GET", &["A: b\r\nC: d"], "headers", "control byte"),
+            ("http://h/", "GET", &[" A: b"], "headers", "folded"),
+            ("http://h/", "GET", &many, "headers", "more than 100"),
+        ] {
+            let fault = Question::new(url, method, lines).unwrap_err();
+            assert_eq!(fault.part, part, "{fault}");
+            assert!(fault.what.contains(told), "{fault}");
+        }
+    }
+
+    #[test]
+    fn saved_heads_are_read_as_curl_prints_them() {
+        let check = |text: &str, status: Option<u16>, expected: (Version, u16, &str)| {
+            let head = head(text, status).unwrap();
+            let tag = head.headers.get("a").map_or("", |value| value.to_str().unwrap());
+            assert_eq!((head.version, head.status.as_u16(), tag), expected, "{text:?}");
+        };
+        check("HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody\r\nA: c", None, (Version::HTTP_11, 200, "b"));
+        check("HTTP/2 404 \nA: b\n", None, (Version::HTTP_2, 404, "b"));
+        check("HTTP/1.0 200\r\n", None, (Version::HTTP_10, 200, ""));
+        check("HTTP/1.1 103 Hints\r\nA: x\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\n", None, (Version::HTTP_11, 200, "b"));
+        check("HTTP/1.1 302 Found\n\nHTTP/1.1 200 OK\nA: b\n\nx", Some(203), (Version::HTTP_11, 203, "b"));
+        check("A: b\n", Some(200), (Version::HTTP_11, 200, "b"));
+    }
+
+    #[test]
+    fn heads_end_where_content_begins() {
+        for (head, content) in [
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "body\r\n\r\nHTTP/1.1 200 OK"),
+            ("HTTP/1.1 103 Hints\r\n\r\nHTTP/2 200\r\n\r\n", "body"),
+            ("HTTP/1.1 200 OK\nA: b\n\n", "x"),
+            ("A: b", ""),
+            ("", ""),
+        ] {
+            assert_eq!(heads(format!("{head}{content}").as_bytes()), head.as_bytes(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn heads_that_cannot_be_read_say_why() {
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(RESPONSE_BYTES_MAX));
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(RESPONSE_FIELDS_MAX + 1));
+        for (text, told) in [
+            ("", "no status line"),
+            ("A: b\n", "no status line"),
+            ("HTTP/9 200 OK\n", "version is not known"),
+            ("HTTP/1.1 20 OK\n", "three digits"),
+            ("HTTP/1.1 2000 OK\n", "three digits"),
+            ("HTTP/1.1 200 OK\nA b\n", "no colon"),
+            ("HTTP/1.1 200 OK\nA: b\n c\n", "folded"),
+            (&long, "too long"),
+            (&many, "too long"),
+        ] {
+            let fault = head(text, None).unwrap_err();
+            assert!(fault.what.contains(told), "{fault}");
+        }
+        assert_eq!(head("HTTP/1.1 200 OK\n", Some(99)).unwrap_err().part, "status");
+    }
+
+    #[test]
+    fn content_is_what_the_fields_say() {
+        let check = |lines: &[&str], expected: (bool, u64)| {
+            let content = Question::new("http://h/", "POST", lines).unwrap().content();
+            assert_eq!((content.is_empty, content.bytes), expected, "{lines:?}");
+        };
+        check(&[], (true, 0));
+        check(&["Content-Length: 0"], (true, 0));
+        check(&["Content-Length: 7"], (false, 7));
+        check(&["Transfer-Encoding: chunked"], (false, 0));
+    }
+}

@@ -1,0 +1,277 @@
+//! Decisions in words: the parts of a report, made of what was decided. Nothing is decided here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{HeaderName, Method, header};
+
+use super::report::{Because, Failing, Freshness, Guarded, Held, Judged, Now, Route, StaleUse, Step, Subject, Variant};
+use super::{Action, Course, admission_token};
+use crate::clock::Timestamp;
+use crate::key::{CanonicalUrl, Key};
+use crate::outcome::{Outcome, Reason};
+use crate::policy::{Admission, Standing, freshness};
+use crate::proxy::decide::Keeping;
+use crate::route::{CacheMode, QueryRule, Rule, Table};
+use crate::stored::{self, Entry, Facts, Guard};
+
+fn step(about: &str, says: impl Into<String>, section: Option<&str>) -> Step {
+    Step { about: about.to_owned(), says: says.into(), section: section.map(str::to_owned) }
+}
+
+/// Tells a reason as a rule.
+pub(super) fn because(about: &str, reason: Reason) -> Step {
+    step(about, reason.why(), reason.section())
+}
+
+/// Tells how the URL was read.
+pub(super) fn located(url: Option<&CanonicalUrl>) -> Vec<Step> {
+    let read = |url: &CanonicalUrl| {
+        step("url", format!("Its canonical form is {}.", url.as_str()), Some("RFC 3986 §6.2.2, RFC 9110 §7.1"))
+    };
+    url.map(read).into_iter().collect()
+}
+
+/// Tells which route was chosen.
+pub(super) fn routed(table: &Table, rule: &Rule) -> Step {
+    let says = match rule.index {
+        None => "No route matches: the defaults hold.".to_owned(),
+        Some(index) => {
+            let matcher = table.matcher(index);
+            let path = matcher.and_then(|matcher| matcher.path.as_ref()).map(|path| format!(" (`{}`)", path.as_str()));
+            let number = u32::from(index) + 1;
+            format!("Route {number}{} is the first that matches.", path.unwrap_or_default())
+        }
+    };
+    step("route", says, None)
+}
+
+/// Tells that a request is looked up.
+pub(super) fn looked_up(method: &Method) -> Step {
+    step("request", format!("A {method} without content is looked up."), Some("RFC 9111 §4"))
+}
+
+/// Tells which stored response a request selects.
+pub(super) fn selected(entry: &Entry, among: usize) -> Step {
+    let names: Vec<&str> = entry.selecting.iter().map(|(name, _)| name.as_str()).collect();
+    let says = match names.as_slice() {
+        [] => "A response is stored that varies on no request field.".to_owned(),
+        names => format!("Of {among} stored, one was selected by the request's {}.", names.join(", ")),
+    };
+    step("store", says, Some("RFC 9111 §4.1"))
+}
+
+/// Tells how fresh a stored response is.
+pub(super) fn lifetime(facts: &Facts, now: Timestamp) -> Step {
+    let (age, lifetime) = (freshness::current_age(facts, now).as_secs(), facts.lifetime.as_secs());
+    let word = if freshness::is_fresh(facts, now) { "fresh" } else { "stale" };
+    let says = format!("It is {word}: {age} s old, of a lifetime of {lifetime} s. {}", facts.lifetime_source.says());
+    step("freshness", says, Some("RFC 9111 §4.2"))
+}
+
+/// Tells what the ledger says, where it says something.
+pub(super) fn purged(standing: Standing) -> Option<Step> {
+    let says = match standing {
+        Standing::Good => return None,
+        Standing::Invalid => "It was invalidated: it is validated before its next use.",
+        Standing::Soft => "It was purged softly: it is served stale while one request refreshes it.",
+        Standing::Gone => "It was purged: neither it nor its validator is used again.",
+    };
+    Some(step("purge", says, (standing == Standing::Invalid).then_some("RFC 9111 §4.4")))
+}
+
+/// Tells what the guard says, where it says something.
+pub(super) fn guarded(admission: Admission) -> Option<Step> {
+    let says = match admission {
+        Admission::Open => return None,
+        Admission::Watched => {
+            "It is shared with requests that carry other credentials, and its uses are checked at times."
+        }
+        Admission::Probation => "A request with other credentials brought it in, and nobody said that it is for all.",
+    };
+    Some(step("guard", says, None))
+}
+
+/// Tells what a request is about.
+pub(super) fn subject(method: &Method, url: Option<&CanonicalUrl>, key: Option<&Key>) -> Subject {
+    Subject {
+        method: method.to_string(),
+        url: url.map(|url| url.as_str().to_owned()),
+        key: key.map(|key| key.text().to_owned()),
+        key_hash: key.map(|key| format!("{:032x}", key.hash())),
+    }
+}
+
+/// Tells of the route that was chosen.
+pub(super) fn route(table: &Table, rule: &Rule) -> Route {
+    let matcher = rule.index.and_then(|index| table.matcher(index));
+    Route {
+        number: rule.index.map(|index| u32::from(index) + 1),
+        path: matcher.and_then(|matcher| matcher.path.as_ref()).map(|path| path.as_str().to_owned()),
+        host: matcher.and_then(|matcher| matcher.host.as_deref()).map(str::to_owned),
+        methods: matcher.map(|matcher| matcher.methods.iter().map(Method::to_string).collect()).unwrap_or_default(),
+        cache: match rule.cache {
+            CacheMode::Obey => "obey",
+            CacheMode::Force => "force",
+            CacheMode::Bypass => "bypass",
+        }
+        .to_owned(),
+        ttl_seconds: rule.ttl.map(|ttl| ttl.as_secs()),
+        key: keyed(rule),
+    }
+}
+
+/// Tells what a route does to the key.
+fn keyed(rule: &Rule) -> Vec<String> {
+    let list = |names: &[Box<str>]| names.join(", ");
+    let query = match &rule.query {
+        QueryRule::All => None,
+        QueryRule::None => Some("The query is dropped.".to_owned()),
+        QueryRule::Keep(names) => Some(format!("Of the query only these parameters count: {}.", list(names))),
+        QueryRule::Drop(names) => Some(format!("These parameters of the query are dropped: {}.", list(names))),
+    };
+    let fields: Vec<&str> = rule.key_headers.iter().map(HeaderName::as_str).collect();
+    let fields = (!fields.is_empty()).then(|| format!("The values of these fields count: {}.", fields.join(", ")));
+    let cookies = &rule.key_cookies;
+    let cookies = (!cookies.is_empty()).then(|| format!("The values of these cookies count: {}.", list(cookies)));
+    [query, fields, cookies].into_iter().flatten().collect()
+}
+
+/// Tells of a stored response, but for what depends on the request.
+pub(super) fn variant(entry: &Entry, now: Timestamp) -> Variant {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let field = |name: &HeaderName| entry.head.get(name).map(text);
+    let value = |value: &Option<Box<[u8]>>| value.as_deref().map(text);
+    Variant {
+        selected: false,
+        vary: entry.selecting.iter().map(|(name, held)| (name.to_string(), value(held))).collect::<BTreeMap<_, _>>(),
+        status: entry.facts.status.as_u16(),
+        freshness: freshness_of(&entry.facts, now),
+        etag: field(&header::ETAG),
+        last_modified: field(&header::LAST_MODIFIED),
+        tags: entry.tags.iter().map(|tag| tag.to_string()).collect(),
+        body_bytes: entry.body.identity_bytes,
+        held: entry
+            .body
+            .renditions
+            .iter()
+            .map(|held| Held { coding: held.coding.token().to_owned(), bytes: held.bytes.len() as u64 })
+            .collect(),
+        memory_bytes: entry.bytes() as u64,
+        tier: "memory".to_owned(),
+        guard: None,
+        purge: standing(Standing::Good).to_owned(),
+    }
+}
+
+/// Names what the ledger says.
+pub(super) const fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Good => "untouched",
+        Standing::Invalid => "to-be-validated",
+        Standing::Soft => "soft-purged",
+        Standing::Gone => "purged",
+    }
+}
+
+/// Tells what the guard knows.
+pub(super) fn guard(guard: &Guard, admission: Admission) -> Guarded {
+    let leader = guard.leader();
+    let fields = [("Cookie", leader.cookie.is_some()), ("Authorization", leader.authorization.is_some())];
+    Guarded {
+        state: if guard.is_shared() { "shared" } else { "probation" }.to_owned(),
+        brought_in_with: fields.iter().filter(|(_, had)| *had).map(|(name, _)| (*name).to_owned()).collect(),
+        to_this_request: admission_token(admission).to_owned(),
+    }
+}
+
+fn freshness_of(facts: &Facts, now: Timestamp) -> Freshness {
+    let secs = |span: Duration| span.as_secs();
+    Freshness {
+        age_seconds: secs(freshness::current_age(facts, now)),
+        lifetime_seconds: secs(facts.lifetime),
+        lifetime_from: facts.lifetime_source.token().to_owned(),
+        lifetime_says: facts.lifetime_source.says().to_owned(),
+        ttl_seconds: freshness::ttl(facts, now),
+        fresh: freshness::is_fresh(facts, now),
+        no_cache: facts.no_cache,
+        stale_use: match facts.stale {
+            stored::StaleUse::Forbidden => None,
+            stored::StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => Some(StaleUse {
+                while_revalidate_seconds: secs(while_revalidate),
+                if_unreachable_seconds: secs(if_unreachable),
+                if_error_seconds: secs(if_error_status),
+            }),
+        },
+    }
+}
+
+/// Tells what happens to a request.
+pub(super) fn now(course: &Course, if_origin_fails: Option<Failing>) -> Now {
+    let decision = &course.decision;
+    Now {
+        action: match course.action {
+            Action::Answer => "answer",
+            Action::Fetch => "fetch",
+            Action::Compare => "compare",
+            Action::Pass => "pass",
+            Action::Refuse => "refuse",
+            Action::Fail => "fail",
+        }
+        .to_owned(),
+        says: said(course),
+        outcome: decision.outcome.token().to_owned(),
+        because: Because::from(decision.reason),
+        asks_origin: course.asks_origin(),
+        conditional: course.is_conditional,
+        waits: course.waits,
+        refreshes: course.refreshes,
+        status: course.answer.map(|(status, _)| status),
+        coding: course.answer.and_then(|(_, coding)| coding).map(|coding| coding.token().to_owned()),
+        ttl_seconds: decision.ttl,
+        if_origin_fails,
+    }
+}
+
+fn said(course: &Course) -> String {
+    let says = match course.action {
+        Action::Answer if course.decision.outcome == Outcome::Hit => "It is answered from the store.",
+        Action::Answer if course.refreshes => {
+            "It is answered from the store, and a request aside refreshes what is there."
+        }
+        Action::Answer => "It is answered from the store with a stale response.",
+        Action::Fetch if course.waits => "It waits for another client's request for the same, which is under way.",
+        Action::Fetch if course.is_conditional => {
+            "The origin is asked whether what is stored still holds: with its 304 that answers, else its new response."
+        }
+        Action::Fetch => "The origin is asked; whoever asks for the same meanwhile waits for its one answer.",
+        Action::Compare => {
+            "The origin is asked, and its answer compared with what is stored; others wait for the verdict."
+        }
+        Action::Pass => "The origin is asked for this request alone.",
+        Action::Refuse => "Larder answers itself.",
+        Action::Fail => "The origin's side turns it away at once, and nothing stored may stand in.",
+    };
+    says.to_owned()
+}
+
+/// Tells what becomes of a response.
+pub(super) fn judged(facts: &Facts, at: Timestamp, kept: Result<Keeping, Reason>, guarded: bool) -> Judged {
+    let (vary, tags) = kept.as_ref().map_or_else(
+        |_| Default::default(),
+        |kept| {
+            let names: Vec<String> = kept.names.iter().map(HeaderName::to_string).collect();
+            let tags: Vec<String> = kept.tags.iter().map(|tag| tag.to_string()).collect();
+            (names, tags)
+        },
+    );
+    Judged {
+        status: facts.status.as_u16(),
+        stored: kept.is_ok(),
+        because: kept.err().map(Because::from),
+        freshness: freshness_of(facts, at),
+        vary,
+        tags,
+        guarded,
+    }
+}
