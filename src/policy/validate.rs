@@ -33,6 +33,19 @@ pub fn offer_variants(headers: &mut HeaderMap, entries: &[Arc<Entry>]) -> bool {
     set_preconditions(headers, entity_tags(entries), None)
 }
 
+/// Takes all preconditions out, If-Range with them (RFC 9110 §13.1).
+pub fn drop_preconditions(headers: &mut HeaderMap) {
+    for name in [
+        header::IF_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_NONE_MATCH,
+        header::IF_RANGE,
+        header::IF_UNMODIFIED_SINCE,
+    ] {
+        headers.remove(name);
+    }
+}
+
 fn set_preconditions(
     headers: &mut HeaderMap,
     entity_tags: Option<HeaderValue>,
@@ -43,16 +56,8 @@ fn set_preconditions(
     }
     // What comes back is to be the whole representation or a 304 to Larder's own validators. The client's own
     // preconditions and range are applied to the outcome.
-    for name in [
-        header::IF_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_NONE_MATCH,
-        header::IF_RANGE,
-        header::IF_UNMODIFIED_SINCE,
-        header::RANGE,
-    ] {
-        headers.remove(name);
-    }
+    drop_preconditions(headers);
+    headers.remove(header::RANGE);
     entity_tags.map(|tags| headers.insert(header::IF_NONE_MATCH, tags));
     last_modified.map(|date| headers.insert(header::IF_MODIFIED_SINCE, date));
     true

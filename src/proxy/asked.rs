@@ -13,9 +13,9 @@ use super::{Config, Peer, Shared};
 use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Key, Scheme};
 use crate::outcome::{Decision, Outcome, Reason};
-use crate::policy::credentials;
 use crate::policy::request::{self, Intent, RequestFacts};
 use crate::policy::storable::Exchange;
+use crate::policy::{credentials, validate};
 use crate::route::{self, Rule};
 use crate::stored::Credentials;
 
@@ -145,6 +145,21 @@ impl Asked {
             method: Method::GET,
             headers: self.headers.clone(),
             facts: RequestFacts { is_head: false, ..self.facts.clone() },
+            client: Client { interim: None, ..self.client },
+            ..*self
+        }
+    }
+
+    /// Makes the same request without preconditions.
+    pub(super) fn unconditional(&self) -> Self {
+        let mut headers = self.headers.clone();
+        validate::drop_preconditions(&mut headers);
+        Self {
+            key: self.key.clone(),
+            rule: Arc::clone(&self.rule),
+            method: self.method.clone(),
+            headers,
+            facts: RequestFacts { is_conditional: false, ..self.facts.clone() },
             client: Client { interim: None, ..self.client },
             ..*self
         }

@@ -38,6 +38,8 @@ pub(super) enum Landed {
     Confirmed(Arc<Entry>),
     /// The origin failed, and a stale response stands in.
     StoodIn(Arc<Entry>),
+    /// The origin confirmed what the leader's client holds itself, and nothing is stored.
+    Unchanged,
     /// The response is for one client alone.
     Unshared(Reason),
     /// The origin failed, and nothing stands in.
@@ -138,8 +140,13 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
                 }
                 Err(reason) => {
                     drop_superseded(&way, &errand, parts.status);
-                    remember(&way, &errand.asked, reason);
-                    lead.land(Landed::Unshared(reason));
+                    // It says of this client's copy, not of the key, that there is nothing to store.
+                    if parts.status == StatusCode::NOT_MODIFIED {
+                        lead.land(Landed::Unchanged);
+                    } else {
+                        remember(&way, &errand.asked, reason);
+                        lead.land(Landed::Unshared(reason));
+                    }
                     // Where the client has gone, dropping the response cancels the origin's work.
                     let _ = hand.send(Handed::Response(Response::from_parts(parts, body), reason));
                     return;

@@ -99,14 +99,23 @@ pub(super) struct Alone {
     pub(super) stand_in: Option<Arc<Entry>>,
 }
 
+/// What a request has learnt from a flight that was not for it.
+#[derive(Default)]
+struct Learnt {
+    /// The selecting fields that its response was seen to have, which the store may not know yet.
+    names: Option<Vec<HeaderName>>,
+    /// Whether the origin confirmed only what the leader's client holds itself. Whoever leads next asks for the whole, so
+    /// that it can answer everybody.
+    asks_whole: bool,
+}
+
 /// Asks the origin for what the store does not have, or is in doubt about, together with whoever asks for the same.
 ///
 /// What few requests come to is boxed, so that the future of a plain miss stays small: it is copied on its way.
 async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found: Found) -> Response<Body> {
     let asked = Arc::new(asked);
     let mut round = 1;
-    // The selecting fields that a flight's response was seen to have, which the store may not know yet.
-    let mut names = None;
+    let mut learnt = Learnt::default();
     loop {
         let turn = match found {
             Found::Usable(usable) => return Box::pin(again(&way, &asked, usable)).await,
@@ -115,7 +124,7 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
                 Turn::Alone(Alone { decision: asked.decision(Outcome::Pass, Reason::Personalised), stand_in })
             }
             Found::Doubted(entry) => Box::pin(probation::compare(&way, &asked, entry)).await,
-            Found::Missing(missing) => fetch(&way, &asked, missing, &mut names).await,
+            Found::Missing(missing) => fetch(&way, &asked, missing, &mut learnt).await,
         };
         match turn {
             Turn::Response(response) => return *response,
@@ -131,10 +140,10 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
 }
 
 /// Fetches what the store does not have: as the leader of a flight, or as a follower.
-async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, known: &mut Option<Vec<HeaderName>>) -> Turn {
+async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mut Learnt) -> Turn {
     let decision = asked.decision(Outcome::Miss, missing.reason);
     let alone = |decision| Turn::Alone(Alone { decision, stand_in: missing.selected.clone() });
-    let name = match decide::fetching(&way.shared, asked, &missing, known.take()) {
+    let name = match decide::fetching(&way.shared, asked, &missing, learnt.names.take()) {
         Fetching::Alone(decision) => return alone(decision),
         Fetching::Together(name) => name,
     };
@@ -144,12 +153,13 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, known: &mut
         Joined::Leader(lead) => {
             // A flight may have landed between the look-up and here: then there is nothing to lead.
             let Found::Missing(missing) = decide::look_up(&way.shared, asked) else { return again() };
-            let errand = fill::Errand {
-                asked: if asked.facts.is_head { Arc::new(asked.as_get(&way.shared)) } else { Arc::clone(asked) },
-                stored: missing.stored,
-                selected: missing.selected,
-                permit: None,
+            let leading = match (asked.facts.is_head, learnt.asks_whole) {
+                (true, _) => Arc::new(asked.as_get(&way.shared)),
+                (false, true) => Arc::new(asked.unconditional()),
+                (false, false) => Arc::clone(asked),
             };
+            let errand =
+                fill::Errand { asked: leading, stored: missing.stored, selected: missing.selected, permit: None };
             let response = match fill::led(way, lead, errand).await {
                 Some(handed) => received(way, asked, handed, missing.reason).await,
                 None => rescue::panicked(way, asked),
@@ -161,8 +171,8 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, known: &mut
     let Some(landed) = landed else { return again() };
     match Box::pin(shared(way, asked, landed, missing.reason)).await {
         Share::Response(response) => Turn::Response(response),
-        Share::Again(names) => {
-            *known = names;
+        Share::Again(lesson) => {
+            *learnt = lesson;
             again()
         }
         Share::Alone(reason) => alone(Decision { stored: Stored::No(reason), ..decision }),
@@ -224,7 +234,7 @@ async fn received(way: &Arc<Way>, asked: &Asked, handed: Handed, reason: Reason)
                 Box::pin(recode::stored(way, asked, &entry, decide::stood_in(&way.shared, asked, &entry))).await
             }
             Landed::Failed(error) => rescue::failed(way, asked, &error),
-            Landed::Unshared(_) => rescue::panicked(way, asked),
+            Landed::Unchanged | Landed::Unshared(_) => rescue::panicked(way, asked),
         },
     }
 }
@@ -232,8 +242,8 @@ async fn received(way: &Arc<Way>, asked: &Asked, handed: Handed, reason: Reason)
 /// What a follower makes of what a flight landed with.
 enum Share {
     Response(Box<Response<Body>>),
-    /// It is for others: look again, for a flight with the request's own values of these fields where any are named.
-    Again(Option<Vec<HeaderName>>),
+    /// It is for others: look again, knowing this.
+    Again(Learnt),
     /// It is not for this request, for this reason.
     Alone(Reason),
 }
@@ -244,17 +254,18 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
     let selecting = match &landed {
         Landed::Filling(fill) => Some(&fill.selecting),
         Landed::Confirmed(entry) | Landed::StoodIn(entry) => Some(&entry.selecting),
-        Landed::Unshared(_) | Landed::Failed(_) => None,
+        Landed::Unchanged | Landed::Unshared(_) | Landed::Failed(_) => None,
     };
     if let Some(selecting) = selecting.filter(|selecting| !vary::matches(selecting, &asked.headers)) {
-        return Share::Again(Some(selecting.iter().map(|(name, _)| name.clone()).collect()));
+        let names = Some(selecting.iter().map(|(name, _)| name.clone()).collect());
+        return Share::Again(Learnt { names, ..Learnt::default() });
     }
     let response = match landed {
         Landed::Filling(fill) => {
             // What another user brings in is compared once it is whole, not handed on.
             if fill.leader.is_some_and(|leader| !probation::admits_from(&way.shared, asked, leader)) {
                 return match timeout(way.shared.config.flight_timeout, fill.body.settled()).await {
-                    Ok(()) => Share::Again(None),
+                    Ok(()) => Share::Again(Learnt::default()),
                     Err(_) => Share::Alone(Reason::Probation),
                 };
             }
@@ -271,15 +282,20 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
         {
             return Share::Alone(Reason::InvalidatedMeanwhile);
         }
-        Landed::Confirmed(entry) if !probation::admits(&way.shared, asked, &entry) => return Share::Again(None),
+        Landed::Confirmed(entry) if !probation::admits(&way.shared, asked, &entry) => {
+            return Share::Again(Learnt::default());
+        }
         Landed::Confirmed(entry) => {
             recode::stored(way, asked, &entry, collapsed(confirmed(way, asked, &entry, reason))).await
         }
-        Landed::StoodIn(entry) if !probation::may_stand_in(&way.shared, asked, &entry) => return Share::Again(None),
+        Landed::StoodIn(entry) if !probation::may_stand_in(&way.shared, asked, &entry) => {
+            return Share::Again(Learnt::default());
+        }
         Landed::StoodIn(entry) => {
             recode::stored(way, asked, &entry, collapsed(decide::stood_in(&way.shared, asked, &entry))).await
         }
         Landed::Failed(error) => rescue::failed(way, asked, &error),
+        Landed::Unchanged => return Share::Again(Learnt { asks_whole: true, ..Learnt::default() }),
         Landed::Unshared(reason) => return Share::Alone(reason),
     };
     Share::Response(Box::new(response))

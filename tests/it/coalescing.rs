@@ -292,3 +292,32 @@ fn the_slowest_reader_of_a_body_too_large_to_store_holds_up_the_others_for_so_lo
     cache.settle();
     assert_eq!(cache.stats()["store"]["entries"], 0);
 }
+
+/// A page that many browsers hold, of which nothing is stored: after a restart, or a purge.
+#[test]
+fn a_crowd_that_holds_the_page_already_costs_two_requests() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match (request.target().as_str(), request.header("if-none-match")) {
+            ("/", Some(_)) => Reply::status("304 Not Modified").header("ETag", "\"v1\"").hold(&gate),
+            _ => Reply::fresh("page").header("ETag", "\"v1\""),
+        })
+    };
+    // One core takes what comes in order: who asks last is answered when all others have joined.
+    let cache = Cache::with(&origin, |setup| setup.config.workers = 1);
+    let mut crowd: Vec<Client> = (0..CROWD / 10).map(|_| cache.client()).collect();
+    for client in &mut crowd {
+        client.ask("GET", "/", &[("If-None-Match", "\"v1\"")], b"");
+    }
+    gate.arrived(1);
+    cache.client().get("/last").check(200, b"page", "fwd=uri-miss");
+    gate.open();
+    for client in &mut crowd {
+        assert_eq!(client.final_head().status, 304);
+    }
+    // The first is answered alone, as it asked; one of the others fetches the whole, for all.
+    assert_eq!(origin.targets().iter().filter(|target| *target == "/").count(), 2);
+    cache.settle();
+    cache.get("/").check(200, b"page", "hit");
+}
