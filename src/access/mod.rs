@@ -1,7 +1,8 @@
 //! The access log: a line a request, in common, combined or JSON form, with outcome and reason.
 //!
 //! Lines go through a bounded queue to a thread of their own, so that writing never holds up a request; what does not fit
-//! is dropped and counted. Deliberately absent: what is logged about Larder itself (that is `tracing`'s).
+//! is dropped and counted. The thread changes to another file between two lines, and opens the same one anew when it is
+//! told to, since whoever rotates logs has renamed it. Deliberately absent: what is logged about Larder itself (that is `tracing`'s).
 
 mod civil;
 mod form;
@@ -12,8 +13,9 @@ use std::io::{BufWriter, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::clock::Timestamp;
@@ -77,25 +79,39 @@ pub struct Line<'a> {
 /// A handle to write lines with; cheap to clone.
 #[derive(Clone)]
 pub struct Log {
+    format: Format,
     shared: Arc<Shared>,
 }
 
 /// What all handles share.
 struct Shared {
-    format: Format,
     writer: NonBlocking,
     /// Lines that found the queue full.
     overflowed: ErrorCounter,
     /// Lines that the thread could not write: a full disk, a closed pipe.
     unwritten: Arc<AtomicU64>,
+    /// What the thread is to write to from the next line on.
+    next: Arc<Next>,
     /// Dropped with the last handle: the thread writes what is queued (for at most a second), then ends.
     _guard: WorkerGuard,
 }
 
+/// What lines are written to.
+type Target = Box<dyn Write + Send>;
+
+/// What the thread is to write to next, left there by whoever changes it.
+#[derive(Default)]
+struct Next {
+    is_there: AtomicBool,
+    /// Guards the target itself, which is taken once. Nothing awaits under it.
+    target: Mutex<Option<Target>>,
+}
+
 /// What the thread writes to: counts what fails, since its caller only forgets it.
-struct Sink<W: Write> {
-    writer: BufWriter<W>,
+struct Sink {
+    writer: BufWriter<Target>,
     unwritten: Arc<AtomicU64>,
+    next: Arc<Next>,
 }
 
 thread_local! {
@@ -109,32 +125,44 @@ impl Log {
     /// # Errors
     /// A file that cannot be opened for appending.
     pub fn open(config: &Config) -> std::io::Result<Self> {
-        match &config.file {
-            Some(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path)?;
-                Ok(Self::start(config.format, file, QUEUE_LINES_MAX))
-            }
-            None => Ok(Self::start(config.format, std::io::stdout(), QUEUE_LINES_MAX)),
-        }
+        Ok(Self::start(config.format, target(config)?, QUEUE_LINES_MAX))
     }
 
-    fn start(format: Format, writer: impl Write + Send + 'static, queue_lines_max: usize) -> Self {
-        let unwritten = Arc::new(AtomicU64::new(0));
-        let sink = Sink { writer: BufWriter::with_capacity(WRITE_BYTES, writer), unwritten: Arc::clone(&unwritten) };
+    /// Makes the log of a configuration that takes this one's place: the same thread and queue, its file opened anew even
+    /// where it has the same name. Lines of both go there.
+    ///
+    /// # Errors
+    /// A file that cannot be opened for appending: then nothing has changed.
+    pub fn renewed(&self, config: &Config) -> std::io::Result<Self> {
+        *self.shared.next.target.lock() = Some(target(config)?);
+        self.shared.next.is_there.store(true, Ordering::Release);
+        // An empty line has the thread look at once: the space of a deleted file is freed when its last user lets go. Where
+        // the queue is full it looks anyway.
+        let _ = self.shared.writer.clone().write(b"");
+        Ok(Self { format: config.format, shared: Arc::clone(&self.shared) })
+    }
+
+    fn start(format: Format, target: Target, queue_lines_max: usize) -> Self {
+        let (unwritten, next) = (Arc::new(AtomicU64::new(0)), Arc::<Next>::default());
+        let sink = Sink {
+            writer: BufWriter::with_capacity(WRITE_BYTES, target),
+            unwritten: Arc::clone(&unwritten),
+            next: Arc::clone(&next),
+        };
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(queue_lines_max)
             .thread_name("larder-access")
             .finish(sink);
         let overflowed = writer.error_counter();
-        Self { shared: Arc::new(Shared { format, writer, overflowed, unwritten, _guard: guard }) }
+        Self { format, shared: Arc::new(Shared { writer, overflowed, unwritten, next, _guard: guard }) }
     }
 
     /// Queues a line. Never waits.
     pub fn line(&self, line: &Line<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            form::write(self.shared.format, line, scratch);
+            form::write(self.format, line, scratch);
             // The queue's end counts what does not fit, and never fails. Its handle is cloned as it writes by `&mut`.
             let _ = self.shared.writer.clone().write_all(scratch);
         });
@@ -147,9 +175,38 @@ impl Log {
     }
 }
 
-impl<W: Write> Write for Sink<W> {
+/// Opens what lines are written to.
+fn target(config: &Config) -> std::io::Result<Target> {
+    Ok(match &config.file {
+        Some(path) => {
+            let named = |error: std::io::Error| {
+                std::io::Error::new(error.kind(), format!("{} cannot be appended to: {error}", path.display()))
+            };
+            Box::new(OpenOptions::new().append(true).create(true).open(path).map_err(named)?)
+        }
+        None => Box::new(std::io::stdout()),
+    })
+}
+
+impl Sink {
+    /// Changes over, where there is something to change to.
+    fn change_over(&mut self) {
+        if !self.next.is_there.swap(false, Ordering::Acquire) {
+            return;
+        }
+        if let Some(target) = self.next.target.lock().take() {
+            if self.writer.flush().is_err() {
+                self.unwritten.fetch_add(1, Ordering::Relaxed);
+            }
+            self.writer = BufWriter::with_capacity(WRITE_BYTES, target);
+        }
+    }
+}
+
+impl Write for Sink {
     /// Takes a whole line, or counts it as lost: it is not tried again.
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.change_over();
         if self.writer.write_all(line).is_err() {
             self.unwritten.fetch_add(1, Ordering::Relaxed);
         }
@@ -157,6 +214,7 @@ impl<W: Write> Write for Sink<W> {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
+        self.change_over();
         self.writer.flush()
     }
 }
@@ -215,6 +273,27 @@ mod tests {
         assert!(Log::open(&Config { format: Format::Json, file }).is_err());
     }
 
+    #[test]
+    fn a_renamed_file_keeps_its_lines_and_the_next_go_to_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, rotated) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let config = Config { format: Format::Common, file: Some(file.clone()) };
+        let first = Log::open(&config).unwrap();
+        first.line(&line("/before"));
+        std::fs::rename(&file, &rotated).unwrap();
+        let second = first.renewed(&Config { format: Format::Json, ..config.clone() }).unwrap();
+        second.line(&line("/after"));
+        let missing = Some(folder.path().join("missing").join("access.log"));
+        assert!(second.renewed(&Config { file: missing, ..config }).is_err());
+        second.line(&line("/still"));
+        assert_eq!(second.dropped(), 0);
+        drop((first, second));
+        let text = [&rotated, &file].map(|file| std::fs::read_to_string(file).unwrap());
+        assert_eq!(text.each_ref().map(|text| text.lines().count()).iter().sum::<usize>(), 3);
+        assert!(text[1].contains("/after") && text[1].contains("/still"), "{text:?}");
+        assert!(text.concat().contains("/before"), "{text:?}");
+    }
+
     /// Tells when the thread begins to write, and then waits until it may.
     struct Gate {
         begun: mpsc::Sender<()>,
@@ -237,7 +316,7 @@ mod tests {
     fn what_does_not_fit_is_dropped_and_counted_without_waiting() {
         let (begun, has_begun) = mpsc::channel();
         let (let_go, open) = mpsc::channel();
-        let log = Log::start(Format::Common, Gate { begun, open }, 2);
+        let log = Log::start(Format::Common, Box::new(Gate { begun, open }), 2);
         log.line(&line("/taken"));
         has_begun.recv().unwrap();
         // The thread is held inside a write: two lines fit into the queue, three do not.
@@ -262,7 +341,11 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_counted_too() {
         let unwritten = Arc::new(AtomicU64::new(0));
-        let mut sink = Sink { writer: BufWriter::with_capacity(8, Full), unwritten: Arc::clone(&unwritten) };
+        let mut sink = Sink {
+            writer: BufWriter::with_capacity(8, Box::new(Full)),
+            unwritten: Arc::clone(&unwritten),
+            next: Arc::default(),
+        };
         sink.write_all(b"longer than the buffer\n").unwrap();
         sink.write_all(b"another of that kind\n").unwrap();
         assert_eq!(unwritten.load(Ordering::Relaxed), 2);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Server;
+use super::{Reloaded, Server};
 use crate::metrics::Snapshot;
 use crate::origin;
 use crate::outcome::{Outcome, Reason};
@@ -24,6 +24,8 @@ pub(super) struct Figures {
     pub(super) log_dropped: u64,
     /// What the configuration warns of.
     pub(super) warnings: Vec<String>,
+    /// What came of the last reload.
+    pub(super) reload: Option<Reloaded>,
     pub(super) uptime: Duration,
 }
 
@@ -48,6 +50,13 @@ impl Figures {
                 "The app answers {personalised} URLs differently from user to user without saying so: see `personalised` in \
                  /stats. {}",
                 Reason::Personalised.remedy()
+            ));
+        }
+        if let Some(reload) = self.reload.as_ref().filter(|reload| !reload.applied) {
+            warnings.push(format!(
+                "The last reload ({}) was refused, and the configuration before it is in force: see `reload` in /stats, or \
+                 run `larder check`.",
+                reload.by
             ));
         }
         if self.log_dropped > 0 {
@@ -154,6 +163,7 @@ pub(super) mod tests {
             },
             log_dropped: 10,
             warnings: vec!["of the configuration".into()],
+            reload: None,
             uptime: Duration::from_millis(12_345),
         }
     }
@@ -169,6 +179,7 @@ pub(super) mod tests {
             server: Server::default(),
             log_dropped: 0,
             warnings: Vec::new(),
+            reload: None,
             ..busy()
         }
     }

@@ -1,4 +1,4 @@
-//! The admin listener: `/live`, `/ready`, `/stats`, `/metrics`, `POST /explain`, `POST /purge`.
+//! The admin listener: `/live`, `/ready`, `/stats`, `/metrics`, `POST /explain`, `POST /purge`, `POST /reload`.
 //!
 //! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
 //! reaching it through a browser; every answer but `/metrics` is JSON, errors too. Deliberately absent: how a tier works
@@ -10,6 +10,7 @@ mod figures;
 mod guard;
 mod prometheus;
 mod purge;
+mod reload;
 pub mod stats;
 
 use std::net::SocketAddr;
@@ -29,10 +30,12 @@ use crate::origin;
 use crate::store::Store;
 use answer::Problem;
 use figures::Figures;
+pub use reload::{Fault, Reload, Reloaded};
 use stats::Stats;
 
 /// What exists, for whoever asks for something else.
-const ROUTES: [&str; 6] = ["GET /live", "GET /ready", "GET /stats", "GET /metrics", "POST /explain", "POST /purge"];
+const ROUTES: [&str; 7] =
+    ["GET /live", "GET /ready", "GET /stats", "GET /metrics", "POST /explain", "POST /purge", "POST /reload"];
 
 /// What the admin side keeps to.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +69,9 @@ pub struct Parts {
     /// How many access log lines were dropped.
     pub log_dropped: Ask<u64>,
     /// What the configuration warns of, for `/stats`.
-    pub warnings: Vec<String>,
+    pub warnings: Ask<Vec<String>>,
+    /// How the configuration is read again.
+    pub reload: Reload,
 }
 
 /// What the server counts of itself since the start.
@@ -103,6 +108,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/metrics", get(metrics))
         .route("/explain", post(explain))
         .route("/purge", post(purge))
+        .route("/reload", post(reload))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)
@@ -141,6 +147,10 @@ async fn purge(State(admin): State<Arc<Admin>>, request: axum::extract::Request)
     Ok(Json(purge.apply(|selector, kind| admin.parts.store.purge(selector, kind))).into_response())
 }
 
+async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    reload::reload(admin.parts.reload.clone()).await
+}
+
 async fn not_found(request: axum::extract::Request) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no {} here", request.uri().path()))
         .with("available", json!(ROUTES))
@@ -164,7 +174,8 @@ impl Admin {
             origin: (parts.origin)(),
             server: (parts.server)(),
             log_dropped: (parts.log_dropped)(),
-            warnings: parts.warnings.clone(),
+            warnings: (parts.warnings)(),
+            reload: (parts.reload.last)(),
             uptime: self.started.elapsed(),
         }
     }

@@ -82,6 +82,7 @@
 //! | `server.closed_in_body` | connections | closed because content did not move for `body_idle_timeout` |
 //! | `access_log.dropped_lines` | lines | lines that found the queue full or could not be written |
 //! | `warnings[]` | text | what is worth a look, each with what to change |
+//! | `reload` | | what came of the last reload of the configuration, null before the first: `at_unix_seconds`; `by`, who asked for it (`SIGHUP`, `POST /reload`, `file`); `applied`, else the one before it is in force; `problems[]`, each with `file`, `line`, `key`, `what`, `allowed`; `needs_restart[]`, what differs from what runs and has to wait |
 
 mod gather;
 
@@ -89,7 +90,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Server;
+use super::{Reloaded, Server};
 
 /// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,6 +135,8 @@ pub struct Stats {
     pub access_log: AccessLog,
     /// What is worth a look.
     pub warnings: Vec<String>,
+    /// What came of the last reload of the configuration.
+    pub reload: Option<Reloaded>,
 }
 
 /// Requests that have ended.

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::outcome::{Decision, End, Ending, Outcome, Reason};
-use crate::proxy::explain::Fault;
+use crate::proxy::explain;
 use crate::store;
 
 /// A router, and what its answers depend on.
@@ -43,9 +43,10 @@ fn bench() -> Bench {
         connections: Arc::new(|| 3),
         origin: Arc::new(Default::default),
         server: Arc::new(Default::default),
-        explain: Arc::new(|question| Err(Fault { part: "url", what: question.url.as_str().to_owned() })),
+        explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
         log_dropped: Arc::new(|| 0),
-        warnings: vec!["look at this".into()],
+        warnings: Arc::new(|| vec!["look at this".into()]),
+        reload: reload(),
     });
     Bench { router, store, metrics, ready }
 }
@@ -171,11 +172,41 @@ async fn a_question_that_panics_is_a_500() {
         connections: Arc::new(|| 0),
         origin: Arc::new(Default::default),
         server: Arc::new(Default::default),
-        explain: Arc::new(|question| Err(Fault { part: "url", what: question.url.as_str().to_owned() })),
+        explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
         log_dropped: Arc::new(|| 0),
-        warnings: Vec::new(),
+        warnings: Arc::new(Vec::new),
+        reload: reload(),
     };
     let bench = Bench { router: router(parts), ..bench() };
     assert_eq!(bench.get("/stats").await.0, 500);
     assert_eq!(bench.get("/live").await.0, 200);
+}
+
+/// A reload that is always refused.
+fn reload() -> Reload {
+    let refused = || Reloaded {
+        at_unix_seconds: 0,
+        by: "test".into(),
+        applied: false,
+        problems: vec![Fault {
+            file: "a.toml".into(),
+            line: Some(3),
+            key: "listen".into(),
+            what: "no".into(),
+            allowed: "yes".into(),
+        }],
+        needs_restart: Vec::new(),
+    };
+    Reload { now: Arc::new(refused), last: Arc::new(|| None) }
+}
+
+#[tokio::test]
+async fn a_reload_that_is_refused_says_what_is_wrong_where() {
+    let bench = bench();
+    let (status, _, answer) = bench.send("POST", "/reload", &[], "").await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["applied"]), (422, &json!(false)));
+    assert_eq!((&answer["problems"][0]["line"], &answer["problems"][0]["key"]), (&json!(3), &json!("listen")));
+    assert_eq!(bench.send("GET", "/reload", &[], "").await.0, 405);
+    assert_eq!(bench.send("POST", "/reload", &[("origin", "http://elsewhere")], "").await.0, 403);
 }

@@ -2,21 +2,39 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// Starts logging as `[log]` says. The environment's `LARDER_LOG` beats its level, with directives such as
 /// `warn,larder::store=debug`.
-pub(super) fn start(log: &Log) {
-    let filter =
-        EnvFilter::builder().with_default_directive(log.level.into()).with_env_var("LARDER_LOG").from_env_lossy();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+pub(super) fn start(log: &Log) -> Level {
+    let (filter, handle) = reload::Layer::new(filter(log));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     // It fails only where logging was started before, and then it goes on as it does.
     let _ = match log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().with_ansi(false).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => registry.with(lines.json().with_ansi(false)).try_init(),
     };
+    Level(handle)
+}
+
+fn filter(log: &Log) -> EnvFilter {
+    EnvFilter::builder().with_default_directive(log.level.into()).with_env_var("LARDER_LOG").from_env_lossy()
+}
+
+/// The least severity that is logged, to be changed while it runs.
+pub(super) struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Sets it to what `[log]` says.
+    pub(super) fn set(&self, log: &Log) {
+        // It fails only where logging was never started.
+        let _ = self.0.reload(filter(log));
+    }
 }
 
 /// Starts logging of nothing but warnings, as text.

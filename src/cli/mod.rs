@@ -9,7 +9,11 @@ mod explain;
 mod logging;
 mod serve;
 mod signals;
+mod source;
 mod stats;
+mod supervisor;
+mod upgrade;
+mod watch;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -65,6 +69,9 @@ struct ServeArgs {
     /// Where the admin side listens, or "off" [default: 127.0.0.1:9180]
     #[arg(short, long, value_name = "ADDR", value_parser = admin_listen)]
     admin: Option<AdminListen>,
+    /// Take the place of the Larder that runs: its listening sockets come through `server.upgrade_socket`
+    #[arg(long)]
+    takeover: bool,
 }
 
 #[derive(Args, Debug)]

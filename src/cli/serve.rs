@@ -1,39 +1,157 @@
-//! `larder serve`: reads the configuration, starts the server, and waits for the signal to stop.
+//! `larder serve`: reads the configuration, starts the server, and waits: for the signal to stop, for reasons to read the
+//! configuration again, for a newer Larder that takes over.
+
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use tokio::task::JoinHandle;
 
-use super::signals::Signals;
-use super::{ServeArgs, logging};
+use super::signals::{Asked, Signals};
+use super::source::Configuration;
+use super::upgrade::{self, Newcomer, Upgrade};
+use super::watch::Watch;
+use super::{ServeArgs, logging, supervisor};
 use crate::clock::Clock;
 use crate::config::Checked;
-use crate::server;
+use crate::server::handover::{self, Taken};
+use crate::server::{self, Reloader, Running, Sockets};
 
-/// Serves until a signal, then drains.
+/// Serves until a signal, or until another takes over; then drains.
 ///
 /// # Errors
 /// A configuration that is missing or wrong, or an address that cannot be listened on.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let checked = args.file.load(&args.flags())?;
+    let configuration = Arc::new(Configuration::of(args));
+    // Watched before it is read, so that no change falls in between.
+    let watch = configuration.file.as_deref().map(Watch::start);
+    let checked = configuration.load()?;
     let Some(config) = checked.assemble() else { bail!(no_origin(args)) };
-    logging::start(&checked.log);
+    let level = logging::start(&checked.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let running = server::start(config, Clock::System).context("Larder cannot start")?;
+        let (sockets, taken) = sockets(args, &checked, &config)?;
+        let start = server::Start { source: Some(configuration.source(checked.clone(), level)), sockets };
+        let running = server::start_with(config, Clock::System, start).context("Larder cannot start")?;
+        let upgrade = checked.server.upgrade_socket.as_deref().map(Upgrade::listen).transpose()?;
         announce(&running, &checked);
-        signals.next().await;
-        eprintln!("Stopping: what is in flight has {}; a second signal ends at once.", drain_timeout(&checked));
-        signals.drain(running).await;
+        if let Some(taken) = taken {
+            taken.ready().context("the Larder that ran before is gone")?;
+        }
+        supervisor::ready();
+        let watch = watch.filter(|_| checked.reload_on_change).and_then(watched);
+        attend(running, &mut signals, watch, upgrade).await;
         Ok(())
-    })
+    });
+    // Whoever was offered the sockets and still thinks about it is not waited for.
+    runtime.shutdown_background();
+    served
 }
 
-fn drain_timeout(checked: &Checked) -> humantime::FormattedDuration {
-    humantime::format_duration(checked.server.drain_timeout)
+/// Returns the sockets that are there already: those of the Larder that runs, or those that systemd listens on.
+fn sockets(args: &ServeArgs, checked: &Checked, config: &server::Config) -> anyhow::Result<(Sockets, Option<Taken>)> {
+    match (&checked.server.upgrade_socket, args.takeover) {
+        (None, true) => bail!(
+            "--takeover needs the socket on which the Larder that runs can be asked. In the configuration of both:\n\n    \
+             [server]\n    upgrade_socket = \"/run/larder/upgrade.sock\"\n"
+        ),
+        (Some(path), true) => {
+            let taken = handover::take(path)
+                .with_context(|| format!("cannot take over through {} (`server.upgrade_socket`)", path.display()))?;
+            match taken {
+                Some((taken, sockets)) => return Ok((sockets.fitting(config), Some(taken))),
+                None => eprintln!("No Larder runs at {}: there is nothing to take over.", path.display()),
+            }
+        }
+        (Some(path), false) => upgrade::refuse_second(path)?,
+        (None, false) => (),
+    }
+    Ok((supervisor::sockets(checked.admin.listen)?, None))
+}
+
+/// Where the configuration cannot be watched, says how else to reload.
+fn watched(watch: notify::Result<Watch>) -> Option<Watch> {
+    watch
+        .inspect_err(|error| tracing::warn!(%error, "the configuration cannot be watched: after a change, send SIGHUP"))
+        .ok()
+}
+
+/// Does what is asked for until it is time to end.
+async fn attend(running: Running, signals: &mut Signals, mut watch: Option<Watch>, upgrade: Option<Upgrade>) {
+    let mut handing = None;
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(running.reloader(), "SIGHUP").await,
+                Asked::Stop(_) => {
+                    supervisor::stopping();
+                    let timeout = drain_timeout(&running);
+                    eprintln!("Stopping: what is in flight has {timeout}; a second signal ends at once.");
+                    drop(upgrade);
+                    return signals.end(running, Running::drain).await;
+                }
+            },
+            () = changed(&mut watch) => reload(running.reloader(), "file").await,
+            newcomer = newcomer(&upgrade), if handing.is_none() => match running.offer() {
+                Ok(offer) => handing = Some(tokio::task::spawn_blocking(move || {
+                    offer.give(newcomer.stream).map(|()| newcomer.process)
+                })),
+                Err(error) => tracing::warn!(%error, "the listening sockets cannot be handed over"),
+            },
+            given = given(&mut handing) => match given {
+                Ok(process) => {
+                    process.inspect(|&process| supervisor::replaced_by(process));
+                    eprintln!("Another Larder serves from now on; what is in flight has {}.", drain_timeout(&running));
+                    return signals.end(running, Running::leave).await;
+                }
+                Err(error) => tracing::warn!(%error, "another Larder came to take over, but does not serve"),
+            },
+        }
+    }
+}
+
+/// Waits for a change of the file; for ever where none is watched.
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for somebody who takes over; for ever where nobody may.
+async fn newcomer(upgrade: &Option<Upgrade>) -> Newcomer {
+    match upgrade {
+        Some(upgrade) => upgrade.newcomer().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A hand-over that is under way; it comes to the process that serves then.
+type Handing = Option<JoinHandle<std::io::Result<Option<u32>>>>;
+
+/// Waits for what comes of a hand-over; for ever where none is under way. May be dropped and called again.
+async fn given(handing: &mut Handing) -> std::io::Result<Option<u32>> {
+    let Some(under_way) = handing else { return std::future::pending().await };
+    let given = under_way.await;
+    *handing = None;
+    given.unwrap_or_else(|broken| Err(std::io::Error::other(broken)))
+}
+
+/// Reloads on a thread that may block.
+async fn reload(reloader: Arc<Reloader>, by: &'static str) {
+    supervisor::reloading();
+    if tokio::task::spawn_blocking(move || reloader.reload(by)).await.is_err() {
+        tracing::error!("a reload broke off; the configuration before it stays");
+    }
+    supervisor::ready();
+}
+
+fn drain_timeout(running: &Running) -> humantime::FormattedDuration {
+    humantime::format_duration(running.drain_timeout())
 }
 
 /// Prints a line for each address with what to do next. On standard error, since standard output is the access log's.
-fn announce(running: &server::Running, checked: &Checked) {
+fn announce(running: &Running, checked: &Checked) {
     let addr = running.addr();
     let origin = checked.origin.url.as_ref().map(ToString::to_string).unwrap_or_default();
     eprintln!("Larder serves {origin} at http://{addr}   try: curl -sI http://{addr}/");

@@ -1,38 +1,62 @@
-//! SIGTERM and SIGINT: the first drains, the second ends at once.
+//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP: the configuration is read again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::server::Running;
 
+/// What a signal asks for.
+pub(super) enum Asked {
+    /// To stop; the signal's number.
+    Stop(i32),
+    /// To read the configuration again.
+    Reload,
+}
+
 /// Waits for signals; make it before anything is announced, so that none is missed.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// Takes over both signals; call it on a runtime.
+    /// Takes over the three signals; call it on a runtime.
     ///
     /// # Errors
     /// Where the system refuses a handler.
     pub(super) fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next signal and returns its number. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> i32 {
+    /// Waits for the next signal. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => libc::SIGTERM,
-            _ = self.interrupt.recv() => libc::SIGINT,
+            _ = self.terminate.recv() => Asked::Stop(libc::SIGTERM),
+            _ = self.interrupt.recv() => Asked::Stop(libc::SIGINT),
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 
-    /// Drains `running`; another signal meanwhile ends the process, with the exit code by which shells know it.
-    pub(super) async fn drain(&mut self, running: Running) {
-        let drained = tokio::task::spawn_blocking(move || running.drain());
+    /// Waits for the signal to stop and returns its number. May be dropped and called again.
+    pub(super) async fn stop(&mut self) -> i32 {
+        loop {
+            if let Asked::Stop(number) = self.next().await {
+                return number;
+            }
+        }
+    }
+
+    /// Has `running` end as `end` says; a signal to stop meanwhile ends the process, with the exit code by which shells know
+    /// it.
+    pub(super) async fn end(&mut self, running: Running, end: fn(Running)) {
+        let drained = tokio::task::spawn_blocking(move || end(running));
         tokio::select! {
             _ = drained => {}
-            number = self.next() => std::process::exit(128 + number),
+            number = self.stop() => std::process::exit(128 + number),
         }
     }
 }

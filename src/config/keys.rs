@@ -40,6 +40,8 @@ pub(super) const YEAR: Duration = Duration::from_secs(31_557_600);
 pub struct Checked {
     /// Where the proxy listens.
     pub listen: SocketAddr,
+    /// Whether a change of the file is put in force.
+    pub reload_on_change: bool,
     /// `[server]`
     pub server: Server,
     /// `[[site]]`
@@ -64,6 +66,7 @@ impl Default for Checked {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            reload_on_change: true,
             server: Server::default(),
             sites: Vec::new(),
             origin: Origin::default(),
@@ -81,6 +84,7 @@ impl Checked {
     /// Describes the file.
     pub(super) fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("listen", &mut self.listen, kind::address());
+        keys.key("reload_on_change", &mut self.reload_on_change, kind::flag());
         keys.table("server", |keys| self.server.keys(keys));
         keys.tables("site", &mut self.sites, 1000, Site::keys);
         keys.table("origin", |keys| self.origin.keys(keys));
@@ -109,6 +113,7 @@ pub struct Server {
     pub debug_from: Vec<IpNet>,
     pub head_bytes_max: u64,
     pub http2_streams_max: usize,
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -126,6 +131,7 @@ impl Default for Server {
             debug_from: Vec::new(),
             head_bytes_max: 32 * KIB,
             http2_streams_max: 100,
+            upgrade_socket: None,
         }
     }
 }
@@ -145,6 +151,7 @@ impl Server {
         keys.key("debug_from", &mut self.debug_from, kind::network().list(1000));
         keys.key("head_bytes_max", &mut self.head_bytes_max, kind::bytes(4 * KIB..=MIB));
         keys.key("http2_streams_max", &mut self.http2_streams_max, kind::count(1..=10_000));
+        keys.key("upgrade_socket", &mut self.upgrade_socket, kind::file().optional());
     }
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod kind;
 mod origin_url;
 mod problem;
+mod restart;
 mod route;
 mod syntax;
 mod visit;
@@ -139,6 +140,11 @@ impl Checked {
     /// Returns what is allowed, but likely not wanted: a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         across::warnings(self)
+    }
+
+    /// Says which keys differ from what `running` was started with and have to wait for a restart: a sentence each.
+    pub fn needs_restart(&self, running: &Self) -> Vec<String> {
+        restart::needed(running, self)
     }
 
     /// Puts together what the server is started with; `None` where no `origin.url` is known.

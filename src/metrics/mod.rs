@@ -39,22 +39,42 @@ const ROUTE_DIGITS: u8 = 1;
 /// The figures of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    names: Vec<String>,
-    /// Guards the list of shards, which grows when a core starts. Nothing awaits under it.
-    shards: Mutex<Vec<Arc<Local>>>,
+    /// Guards the lists, which grow when a core starts and when a reload brings routes. Nothing awaits under it.
+    lists: Mutex<Lists>,
     personalised: Arc<personalised::Register>,
 }
 
-/// One core's share of the figures.
+/// What grows.
+#[derive(Debug)]
+struct Lists {
+    /// The names of the rows. They stay when a reload takes their route away: counters never go back.
+    names: Vec<String>,
+    /// The rows of the configuration in force.
+    rows: Rows,
+    shards: Vec<Arc<Counted>>,
+}
+
+/// Which row each route of a configuration counts in; those that found no room count with [`NO_ROUTE`].
+#[derive(Clone, Debug, Default)]
+pub struct Rows(Arc<[Option<usize>]>);
+
+/// One core's share of the figures, as one configuration counts into it.
+#[derive(Debug)]
+pub struct Local {
+    counted: Arc<Counted>,
+    rows: Rows,
+    personalised: Arc<personalised::Register>,
+}
+
+/// What one core has counted, under whichever configuration.
 ///
 /// Aligned to two cache lines, so that the shards of two cores never share one.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Local {
+struct Counted {
     /// Guards the core's counters against a reader that adds them up. Held for some nanoseconds by the core, and by a
     /// reader for one row at a time. Nothing awaits under it.
     shard: Mutex<Shard>,
-    personalised: Arc<personalised::Register>,
 }
 
 /// What a core has counted.
@@ -62,8 +82,10 @@ pub struct Local {
 struct Shard {
     totals: Counts,
     latency: Latencies,
-    /// One for each route, and the last for requests without one.
+    /// One for each name.
     routes: Vec<Row>,
+    /// Of requests without a route.
+    unrouted: Row,
 }
 
 /// What a core has counted of one route.
@@ -84,7 +106,7 @@ pub struct Snapshot {
     pub totals: Counts,
     /// The latencies of all requests.
     pub latency: Latencies,
-    /// Figures per route in the order of the configuration; the last is [`NO_ROUTE`]'s.
+    /// Figures per route in the order in which they first came up; the last is [`NO_ROUTE`]'s.
     pub routes: Vec<Route>,
     /// What was found to differ by user.
     pub personalised: Personalised,
@@ -106,36 +128,58 @@ pub struct Route {
 impl Metrics {
     /// Makes figures for routes with these names (their index is [`Decision::route`]).
     pub fn new(routes: Vec<String>) -> Self {
-        Self { names: distinct(routes), shards: Mutex::new(Vec::new()), personalised: Arc::default() }
+        let lists = Lists { names: Vec::new(), rows: Rows::default(), shards: Vec::new() };
+        let metrics = Self { lists: Mutex::new(lists), personalised: Arc::default() };
+        metrics.adopt(routes);
+        metrics
+    }
+
+    /// Makes room for the routes of a configuration that takes the place of the one before. A name that was there before
+    /// counts on.
+    pub fn adopt(&self, routes: Vec<String>) -> Rows {
+        let mut lists = self.lists.lock();
+        let mut wanted = distinct(routes);
+        wanted.pop();
+        let rows = wanted.into_iter().map(|name| lists.row(name)).collect();
+        lists.rows = Rows(rows);
+        lists.rows.clone()
     }
 
     /// Makes a core's share.
     pub fn local(self: &Arc<Self>) -> Arc<Local> {
-        let routes = (0..self.names.len()).map(|_| Row::new(ROUTE_DIGITS)).collect();
-        let shard = Shard { totals: Counts::default(), latency: Latencies::new(DIGITS), routes };
-        let local = Arc::new(Local { shard: Mutex::new(shard), personalised: Arc::clone(&self.personalised) });
-        self.shards.lock().push(Arc::clone(&local));
-        local
+        let mut lists = self.lists.lock();
+        let row = || Row::new(ROUTE_DIGITS);
+        let routes = lists.names.iter().map(|_| row()).collect();
+        let shard = Shard { totals: Counts::default(), latency: Latencies::new(DIGITS), routes, unrouted: row() };
+        let counted = Arc::new(Counted { shard: Mutex::new(shard) });
+        lists.shards.push(Arc::clone(&counted));
+        Arc::new(Local { counted, rows: lists.rows.clone(), personalised: Arc::clone(&self.personalised) })
     }
 
     /// Adds up all shards.
     pub fn snapshot(&self) -> Snapshot {
-        let shards = self.shards.lock().clone();
+        let (names, shards) = {
+            let lists = self.lists.lock();
+            (lists.names.clone(), lists.shards.clone())
+        };
+        let names = names.into_iter().chain([NO_ROUTE.to_owned()]);
         let mut snapshot = Snapshot {
             totals: Counts::default(),
             latency: Latencies::new(DIGITS),
-            routes: self.names.iter().map(|name| Route::new(name.clone())).collect(),
+            routes: names.map(Route::new).collect(),
             personalised: self.personalised.snapshot(),
         };
-        for local in &shards {
-            let shard = local.shard.lock();
+        for counted in &shards {
+            let shard = counted.shard.lock();
             snapshot.totals.add(&shard.totals);
             snapshot.latency.add(&shard.latency);
             drop(shard);
             // A lock per row: a core never waits for longer than adding up one of them takes.
+            let last = snapshot.routes.len() - 1;
             for (index, route) in snapshot.routes.iter_mut().enumerate() {
-                let shard = local.shard.lock();
-                if let Some(row) = shard.routes.get(index) {
+                let shard = counted.shard.lock();
+                let row = if index == last { Some(&shard.unrouted) } else { shard.routes.get(index) };
+                if let Some(row) = row {
                     route.add(row);
                 }
             }
@@ -144,28 +188,55 @@ impl Metrics {
     }
 }
 
+impl Lists {
+    /// Returns the row of `name`; it is made where there is room.
+    fn row(&mut self, name: String) -> Option<usize> {
+        if let Some(index) = self.names.iter().position(|known| *known == name) {
+            return Some(index);
+        }
+        if self.names.len() >= ROUTES_MAX {
+            return None;
+        }
+        for counted in &self.shards {
+            counted.shard.lock().routes.push(Row::new(ROUTE_DIGITS));
+        }
+        self.names.push(name);
+        Some(self.names.len() - 1)
+    }
+}
+
 impl Local {
     /// Counts a request whose response has ended. On the way of every hit: one uncontended lock, some additions.
     pub fn record(&self, decision: &Decision, end: &End) {
         let class = Class::of(decision);
         let micros = latency::micros(end.elapsed);
-        let mut guard = self.shard.lock();
+        let mut guard = self.counted.shard.lock();
         let shard = &mut *guard;
         shard.totals.count(decision, end);
         shard.latency.record(class, micros);
-        let last = shard.routes.len().saturating_sub(1);
-        let index = decision.route.map_or(last, |index| usize::from(index).min(last));
-        if let Some(row) = shard.routes.get_mut(index) {
-            row.requests.count(decision.outcome, 1);
-            row.body_bytes.count(decision.outcome, end.body_bytes);
-            row.latency.record(class, micros);
-        }
+        let index = decision.route.and_then(|route| *self.rows.0.get(usize::from(route))?);
+        let row = match index.and_then(|index| shard.routes.get_mut(index)) {
+            Some(row) => row,
+            None => &mut shard.unrouted,
+        };
+        row.requests.count(decision.outcome, 1);
+        row.body_bytes.count(decision.outcome, end.body_bytes);
+        row.latency.record(class, micros);
+    }
+
+    /// Returns the same share, counted into by a configuration whose routes have these rows.
+    pub fn counting_in(&self, rows: &Rows) -> Arc<Self> {
+        Arc::new(Self {
+            counted: Arc::clone(&self.counted),
+            rows: rows.clone(),
+            personalised: Arc::clone(&self.personalised),
+        })
     }
 
     /// Counts an origin request that no client's request stands for: a refresh in the background (RFC 5861 §3), or a check
     /// of a stored body.
     pub fn record_refresh(&self) {
-        self.shard.lock().totals.refreshes += 1;
+        self.counted.shard.lock().totals.refreshes += 1;
     }
 
     /// Records that a stored response for `url` was found to differ by user. Off the way of hits: it takes a lock of all.
@@ -270,6 +341,26 @@ mod tests {
         assert_eq!(snapshot.routes.len(), ROUTES_MAX + 1);
         let count = |index: usize| snapshot.routes[index].requests.total();
         assert_eq!((count(0), count(254), count(255), count(256)), (1, 0, 1, 3));
+    }
+
+    #[test]
+    fn a_reload_counts_on_under_the_same_name_and_keeps_old_rows() {
+        let metrics = Arc::new(Metrics::new(vec!["/a".into(), "/b".into()]));
+        let old = metrics.local();
+        old.record(&on_route(Some(1)), &end(0, 1));
+        let new = old.counting_in(&metrics.adopt(vec!["/c".into(), "/b".into()]));
+        new.record(&on_route(Some(1)), &end(0, 1));
+        new.record(&on_route(Some(0)), &end(0, 1));
+        old.record(&on_route(Some(0)), &end(0, 1));
+        new.record(&on_route(Some(2)), &end(0, 1));
+        let snapshot = metrics.snapshot();
+        let rows: Vec<_> = snapshot.routes.iter().map(|row| (row.name.as_str(), row.requests.total())).collect();
+        assert_eq!(rows, [("/a", 1), ("/b", 2), ("/c", 1), (NO_ROUTE, 1)]);
+        for nth in 0..ROUTES_MAX {
+            metrics.adopt(vec![format!("/{nth}")]);
+        }
+        assert_eq!(metrics.snapshot().routes.len(), ROUTES_MAX + 1, "however many reloads there are");
+        assert_eq!(metrics.local().rows.0.as_ref(), [None]);
     }
 
     #[test]

@@ -73,6 +73,20 @@ impl Breaker {
         })
     }
 
+    /// Makes a closed breaker that counts on from where `old` was.
+    pub(super) fn after(old: &Self, config: &Config) -> Arc<Self> {
+        let (opened, refused) = (old.opened(), old.refused());
+        let new = Self::new(config);
+        new.opened.store(opened, Ordering::Relaxed);
+        new.refused.store(refused, Ordering::Relaxed);
+        new
+    }
+
+    /// Tells whether it was made from such a configuration.
+    pub(super) fn is_of(&self, config: &Config) -> bool {
+        (self.failures_max, self.interval) == (config.breaker_failures, config.breaker_interval)
+    }
+
     /// Lets a request pass, as a probe where it is time for one.
     ///
     /// # Errors

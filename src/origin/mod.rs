@@ -101,7 +101,8 @@ pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 /// Called with each 1xx response (but 100 and 101) as it comes.
 pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
-/// The client of one core.
+/// The client of one core. A clone shares its pool.
+#[derive(Clone)]
 pub struct Client {
     pool: Arc<Pool>,
     config: Arc<Config>,
@@ -122,6 +123,12 @@ impl Client {
         let origin = Uri::from_parts(origin).expect("all three parts are there");
         let host = config.host.as_deref().map(|host| host.parse().expect("the configuration's host was checked"));
         Self { pool: Pool::new(&config, origin), config, permits, host }
+    }
+
+    /// Makes the client of a configuration that takes this one's place: itself, pool and all, where nothing is different.
+    /// What is under way ends on the old one, whose idle connections then close.
+    pub fn renewed(&self, config: &Arc<Config>) -> Self {
+        if *self.config == **config { self.clone() } else { Self::new(Arc::clone(config), Arc::clone(&self.permits)) }
     }
 
     /// Returns the permits, for those who hold one across decisions.

@@ -1,12 +1,15 @@
 //! The permits: how many requests may be at the origin at once, and how many wait for their turn.
 //!
 //! One set for the whole process. Who waits is served in order; the queue and the wait are both bounded, so that a slow
-//! origin turns into quick refusals and not into memory.
+//! origin turns into quick refusals and not into memory. A reload changes the bounds of this one set, so that they hold
+//! across it: where fewer permits are to be given out than are held, the next ones that come back are not given out again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -18,31 +21,100 @@ use crate::outcome::Reason;
 #[derive(Debug)]
 pub struct Permits {
     free: Arc<Semaphore>,
-    total: usize,
-    timeout: Duration,
+    /// Held permits that are not to be given out again.
+    surplus: Arc<AtomicUsize>,
     waiting: AtomicUsize,
     refused: AtomicU64,
+    bounds: ArcSwap<Bounds>,
+    /// Held while the bounds are changed. Nothing awaits under it.
+    turn: Mutex<()>,
+}
+
+/// What the configuration says of them.
+#[derive(Debug)]
+struct Bounds {
+    total: usize,
+    timeout: Duration,
     waiting_max: usize,
+    authority: String,
     breaker: Arc<Breaker>,
 }
 
 /// A permit for one request at the origin; held until its response's body has ended.
 #[derive(Debug)]
-pub struct Permit(#[expect(dead_code, reason = "dropping it gives the permit back")] OwnedSemaphorePermit);
+pub struct Permit {
+    /// `None` only while it is dropped.
+    held: Option<OwnedSemaphorePermit>,
+    surplus: Arc<AtomicUsize>,
+}
+
+impl Drop for Permit {
+    /// Gives the permit back, unless there are too many.
+    fn drop(&mut self) {
+        let one_less = |surplus: usize| surplus.checked_sub(1);
+        if self.surplus.load(Ordering::Relaxed) > 0
+            && self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+            && let Some(held) = self.held.take()
+        {
+            held.forget();
+        }
+    }
+}
+
+impl Bounds {
+    fn new(config: &Config, breaker: Arc<Breaker>) -> Self {
+        Self {
+            total: config.connections_max.min(Semaphore::MAX_PERMITS),
+            timeout: config.permit_timeout,
+            waiting_max: config.permit_queue_max,
+            authority: config.authority.clone(),
+            breaker,
+        }
+    }
+}
 
 impl Permits {
     /// Makes `connections_max` permits.
     pub fn new(config: &Config) -> Self {
-        let total = config.connections_max.min(Semaphore::MAX_PERMITS);
+        let bounds = Bounds::new(config, Breaker::new(config));
         Self {
-            free: Arc::new(Semaphore::new(total)),
-            total,
-            timeout: config.permit_timeout,
+            free: Arc::new(Semaphore::new(bounds.total)),
+            surplus: Arc::default(),
             waiting: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
-            waiting_max: config.permit_queue_max,
-            breaker: Breaker::new(config),
+            bounds: ArcSwap::from_pointee(bounds),
+            turn: Mutex::new(()),
         }
+    }
+
+    /// Keeps to another configuration from now on. Another origin, or other keys of the breaker, get a closed breaker: what
+    /// is known of one address says nothing of another.
+    pub fn adjust(&self, config: &Config) {
+        let _turn = self.turn.lock();
+        let old = self.bounds.load_full();
+        let breaker = match old.authority == config.authority && old.breaker.is_of(config) {
+            true => Arc::clone(&old.breaker),
+            false => Breaker::after(&old.breaker, config),
+        };
+        let new = Bounds::new(config, breaker);
+        let (old_total, new_total) = (old.total, new.total);
+        self.bounds.store(Arc::new(new));
+        if new_total < old_total {
+            let forgotten = self.free.forget_permits(old_total - new_total);
+            self.surplus.fetch_add(old_total - new_total - forgotten, Ordering::Relaxed);
+        } else {
+            let mut more = new_total - old_total;
+            // What is held above the old bound counts again before new ones are made.
+            let _ = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |surplus| {
+                more = (new_total - old_total).saturating_sub(surplus);
+                Some(surplus.saturating_sub(new_total - old_total))
+            });
+            self.free.add_permits(more);
+        }
+    }
+
+    fn permit(&self, held: OwnedSemaphorePermit) -> Permit {
+        Permit { held: Some(held), surplus: Arc::clone(&self.surplus) }
     }
 
     /// Waits for a permit, in order.
@@ -51,14 +123,18 @@ impl Permits {
     /// [`Reason::Overloaded`] when the queue is full or the wait took too long; [`Reason::DestinationUnavailable`] at once
     /// while the breaker is open: a permit would be of no use.
     pub async fn acquire(self: &Arc<Self>) -> Result<Permit, Error> {
-        self.breaker.check(Instant::now())?;
+        let timeout = {
+            let bounds = self.bounds.load();
+            bounds.breaker.check(Instant::now())?;
+            bounds.timeout
+        };
         // The semaphore hands returned permits to those who wait, so this cannot jump the queue.
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Ok(Permit(permit));
+            return Ok(self.permit(permit));
         }
         let _place = self.queue()?;
-        match tokio::time::timeout(self.timeout, Arc::clone(&self.free).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Permit(permit)),
+        match tokio::time::timeout(timeout, Arc::clone(&self.free).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(self.permit(permit)),
             Ok(Err(_closed)) => Err(self.overloaded("no permit is given out any more")),
             Err(_elapsed) => Err(self.overloaded("the wait took longer than `permit_timeout`")),
         }
@@ -67,43 +143,48 @@ impl Permits {
     /// Takes a permit that nobody else wants, for work that can be left: `None` while anybody waits, while no more are left
     /// than an eighth, which is kept for those who wait for an answer, or while the breaker is open.
     pub fn spare(&self) -> Option<Permit> {
-        let kept = self.total / 8;
-        if self.waiting() > 0 || self.free.available_permits() <= kept || self.breaker.check(Instant::now()).is_err() {
+        let bounds = self.bounds.load();
+        let kept = bounds.total / 8;
+        if self.waiting() > 0 || self.free.available_permits() <= kept || bounds.breaker.check(Instant::now()).is_err()
+        {
             return None;
         }
-        Arc::clone(&self.free).try_acquire_owned().ok().map(Permit)
+        Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.permit(permit))
     }
 
     /// Says how a request would fail at once that asked for a permit now; `None` where it would get one, or wait for one.
     /// Nothing is taken or counted.
     pub fn outlook(&self) -> Option<Reason> {
-        if self.breaker.is_barred(Instant::now()) {
+        let bounds = self.bounds.load();
+        if bounds.breaker.is_barred(Instant::now()) {
             return Some(Reason::DestinationUnavailable);
         }
-        let is_full = self.free.available_permits() == 0 && self.waiting() >= self.waiting_max;
+        let is_full = self.free.available_permits() == 0 && self.waiting() >= bounds.waiting_max;
         is_full.then_some(Reason::Overloaded)
     }
 
     /// Returns the breaker.
-    pub(super) fn breaker(&self) -> &Arc<Breaker> {
-        &self.breaker
+    pub(super) fn breaker(&self) -> Arc<Breaker> {
+        Arc::clone(&self.bounds.load().breaker)
     }
 
     /// Returns the figures of the origin's side.
     pub fn figures(&self) -> Figures {
+        let breaker = self.breaker();
         Figures {
             permits_in_use: self.in_use(),
             permits_waiting: self.waiting(),
             permits_refused: self.refused.load(Ordering::Relaxed),
-            breaker: self.breaker.state(),
-            breaker_opened: self.breaker.opened(),
-            breaker_refused: self.breaker.refused(),
+            breaker: breaker.state(),
+            breaker_opened: breaker.opened(),
+            breaker_refused: breaker.refused(),
         }
     }
 
     /// Returns how many permits are given out.
     pub fn in_use(&self) -> usize {
-        self.total - self.free.available_permits()
+        let given_out = self.bounds.load().total + self.surplus.load(Ordering::Relaxed);
+        given_out.saturating_sub(self.free.available_permits())
     }
 
     /// Returns how many requests wait for a permit.
@@ -113,7 +194,7 @@ impl Permits {
 
     fn queue(&self) -> Result<Place<'_>, Error> {
         let place = Place(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.bounds.load().waiting_max {
             return Err(self.overloaded("as many as `permit_queue_max` wait already"));
         }
         Ok(place)
@@ -121,7 +202,7 @@ impl Permits {
 
     fn overloaded(&self, what: &str) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        Error::unsent(Reason::Overloaded, format!("all {} permits are taken, and {what}", self.total))
+        Error::unsent(Reason::Overloaded, format!("all {} permits are taken, and {what}", self.bounds.load().total))
     }
 }
 
@@ -230,6 +311,41 @@ mod tests {
         assert!(permits.spare().is_none());
         let figures = permits.figures();
         assert_eq!((figures.breaker, figures.breaker_opened), (super::super::State::Open, 1));
+    }
+
+    #[tokio::test]
+    async fn bounds_that_change_hold_for_what_is_given_out_already() {
+        let with = |connections_max| Config { connections_max, permit_queue_max: 9, ..config("unused:1") };
+        let permits = Arc::new(Permits::new(&with(3)));
+        let mut held = vec![permits.acquire().await.unwrap(), permits.acquire().await.unwrap()];
+        permits.adjust(&with(1));
+        assert_eq!(permits.in_use(), 2, "what is given out stays");
+        let mut waiting = Box::pin(permits.acquire());
+        held.pop();
+        assert!(poll_once(&mut waiting).is_none(), "the first that comes back is one too many");
+        held.pop();
+        let last = poll_once(&mut waiting).expect("its turn").unwrap();
+        assert_eq!(permits.in_use(), 1);
+        permits.adjust(&with(2));
+        let other = permits.acquire().await.unwrap();
+        permits.adjust(&with(1));
+        permits.adjust(&with(2));
+        drop((last, other));
+        assert_eq!((permits.in_use(), permits.free.available_permits()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn another_origin_gets_a_closed_breaker_and_the_same_one_keeps_its_own() {
+        let first = Config { breaker_failures: 3, ..config("unused:1") };
+        let permits = Permits::new(&first);
+        for _ in 0..3 {
+            permits.breaker().pass(Instant::now()).unwrap().unconnected(Instant::now());
+        }
+        permits.adjust(&Config { connections_max: 7, ..first.clone() });
+        assert_eq!(permits.figures().breaker, super::super::State::Open);
+        permits.adjust(&Config { authority: "unused:2".into(), ..first });
+        let figures = permits.figures();
+        assert_eq!((figures.breaker, figures.breaker_opened), (super::super::State::Closed, 1));
     }
 
     /// Polls once; `None` when it is not ready.

@@ -110,11 +110,11 @@ pub struct Shared {
     store: Arc<Store>,
     clock: Clock,
     access: Option<access::Log>,
-    hasher: KeyHasher,
+    hasher: Arc<KeyHasher>,
     flights: Arc<Flights<fill::Landed>>,
     renditions: Arc<Flights<Option<Bytes>>>,
-    memories: Memories<Note>,
-    probation: probation::Probation,
+    memories: Arc<Memories<Note>>,
+    probation: Arc<probation::Probation>,
     recoding: Arc<Semaphore>,
 }
 
@@ -133,12 +133,30 @@ impl Shared {
             store,
             clock,
             access,
-            hasher: KeyHasher::new(),
+            hasher: Arc::new(KeyHasher::new()),
             flights: Flights::new(),
             renditions: Flights::new(),
-            memories: Memories::new(),
-            probation: probation::Probation::new(),
+            memories: Arc::new(Memories::new()),
+            probation: Arc::new(probation::Probation::new()),
             recoding: Arc::new(Semaphore::new(RECODING_MAX)),
+        })
+    }
+
+    /// Makes the shared parts of a configuration that takes this one's place. What is stored, remembered and under way is
+    /// the same for both: a request that began under the old one ends under it, and may be followed by one of the new.
+    pub fn renewed(&self, config: Config, routes: Table, access: Option<access::Log>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            routes,
+            access,
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+            hasher: Arc::clone(&self.hasher),
+            flights: Arc::clone(&self.flights),
+            renditions: Arc::clone(&self.renditions),
+            memories: Arc::clone(&self.memories),
+            probation: Arc::clone(&self.probation),
+            recoding: Arc::clone(&self.recoding),
         })
     }
 
@@ -159,6 +177,12 @@ impl Way {
     /// Makes a core's way; call it on the core's runtime.
     pub fn new(shared: Arc<Shared>, origin: origin::Client, metrics: Arc<metrics::Local>) -> Arc<Self> {
         Arc::new(Self { shared, origin, metrics })
+    }
+
+    /// Makes the same core's way under another configuration: with the same pool of connections to the origin where
+    /// nothing is different there, and counting into the same figures.
+    pub fn renewed(&self, shared: &Arc<Shared>, origin: &Arc<origin::Config>, rows: &metrics::Rows) -> Arc<Self> {
+        Self::new(Arc::clone(shared), self.origin.renewed(origin), self.metrics.counting_in(rows))
     }
 
     /// Answers a request.

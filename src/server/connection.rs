@@ -193,7 +193,13 @@ impl<H: Hyper> Owner<H> {
 
     /// Passes the order to finish on to hyper, once; tells whether it did.
     fn finish_if_ordered(&mut self) -> bool {
-        let is_due = !self.is_finishing && self.wire.ordered() == Order::Finish;
+        let is_due = !self.is_finishing
+            && match self.wire.ordered() {
+                Order::Finish => true,
+                // HTTP/2 can tell the client to go while its requests are answered; on HTTP/1 the next response says so.
+                Order::Part => self.wire.activity.protocol() == Protocol::Http2,
+                Order::Stay | Order::Close => false,
+            };
         if is_due {
             self.is_finishing = true;
             self.hyper.finish();
@@ -257,7 +263,7 @@ async fn drain(wire: &Wire) {
         wire.owned_by(cx.waker());
         match wire.ordered() {
             Order::Close => Poll::Ready(()),
-            Order::Stay | Order::Finish => wire.poll_drain(cx).map(drop),
+            Order::Stay | Order::Part | Order::Finish => wire.poll_drain(cx).map(drop),
         }
     })
     .await;
@@ -272,7 +278,7 @@ async fn say_last(wire: &Wire, response: &[u8]) {
         wire.owned_by(cx.waker());
         match wire.ordered() {
             Order::Close => Poll::Ready(()),
-            Order::Stay | Order::Finish => wire.poll_shutdown(cx).map(drop),
+            Order::Stay | Order::Part | Order::Finish => wire.poll_shutdown(cx).map(drop),
         }
     })
     .await;

@@ -1,15 +1,20 @@
-//! The cores: a thread each, with a runtime, a listening socket and connections of its own.
+//! The cores: a thread each, with a runtime, listening sockets (one, unless they were handed over) and connections of its
+//! own.
 //!
 //! Accepts within the bound on connections, and drains: what waits in the accept queue is still taken, connections finish
-//! what is under way, and a core's runtime ends after the last flight of the process or at the deadline.
+//! what is under way, and a core's runtime ends after the last flight of the process or at the deadline. Where another
+//! process has taken the listening sockets over, what waits is left to it, and connections answer one more request.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -37,10 +42,8 @@ const BLOCKING_WAIT: Duration = Duration::from_secs(1);
 
 /// What all cores are made with.
 pub(super) struct Shared {
-    /// hyper, prepared.
-    pub(super) protocols: Protocols,
-    /// The timeouts.
-    pub(super) limits: Limits,
+    /// What a reload may change.
+    pub(super) live: ArcSwap<Live>,
     /// The most connections of the process.
     pub(super) connections_max: usize,
     /// Where things are counted.
@@ -49,42 +52,66 @@ pub(super) struct Shared {
     pub(super) is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// What a reload may change: new connections take the one in force, the sweep's timeouts hold for all.
+#[derive(Clone)]
+pub(super) struct Live {
+    /// hyper, prepared.
+    pub(super) protocols: Protocols,
+    /// The timeouts.
+    pub(super) limits: Limits,
+}
+
+/// Who listens after the cores have stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nobody.
+    Nobody,
+    /// Another process, on the same sockets.
+    Another,
+}
+
+/// The order to stop.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    after: After,
+    deadline: Instant,
+}
+
 /// The cores that run.
 pub(super) struct Cores {
     threads: Vec<JoinHandle<()>>,
-    /// `Some`: stop, and be done by then.
-    stop: watch::Sender<Option<Instant>>,
+    stop: watch::Sender<Option<Stop>>,
     permits: Arc<Semaphore>,
     connections_max: usize,
 }
 
 impl Cores {
-    /// Starts a core on each of `listeners`; `make` is called on each core's runtime and makes what answers there.
+    /// Starts a core on each of `listeners`; `make` gets its index and makes what answers there.
     ///
     /// # Errors
     /// A runtime or a thread that cannot be made.
     pub(super) fn start<F: Serve>(
-        listeners: Vec<TcpListener>,
-        shared: Shared,
-        make: impl Fn() -> F + Send + Sync + 'static,
+        listeners: Vec<Vec<TcpListener>>,
+        shared: Arc<Shared>,
+        mut make: impl FnMut(usize) -> Arc<F>,
     ) -> io::Result<Self> {
         let connections_max = shared.connections_max.min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(connections_max));
         let (stop, stopped) = watch::channel(None);
         let mut cores = Self { threads: Vec::new(), stop, permits, connections_max };
-        let (shared, make) = (Arc::new(shared), Arc::new(make));
-        for (index, listener) in listeners.into_iter().enumerate() {
+        for (index, listeners) in listeners.into_iter().enumerate() {
             let runtime = runtime()?;
-            let listener = {
+            let (listeners, serve) = {
                 let _on = runtime.enter();
-                tokio::net::TcpListener::from_std(listener)?
+                let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
+                (listeners.collect::<io::Result<Vec<_>>>()?, make(index))
             };
-            let (shared, make) = (Arc::clone(&shared), Arc::clone(&make));
+            let shared = Arc::clone(&shared);
             let (permits, stopped) = (Arc::clone(&cores.permits), stopped.clone());
             let run = move || {
                 runtime.block_on(async move {
-                    let core = Core { serve: Arc::new(make()), roster: Arc::default(), shared, permits, stopped };
-                    core.run(listener).await;
+                    let core = Core { serve, roster: Arc::default(), shared, permits, stopped };
+                    core.run(listeners).await;
                 });
                 runtime.shutdown_timeout(BLOCKING_WAIT);
             };
@@ -100,8 +127,8 @@ impl Cores {
     }
 
     /// Stops accepting, waits at most `within` for what is under way, and returns when the threads have ended.
-    pub(super) fn stop(&mut self, within: Duration) {
-        self.stop.send_replace(Some(Instant::now() + within));
+    pub(super) fn stop(&mut self, after: After, within: Duration) {
+        self.stop.send_replace(Some(Stop { after, deadline: Instant::now() + within }));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a core had panicked");
@@ -112,7 +139,7 @@ impl Cores {
 
 impl Drop for Cores {
     fn drop(&mut self) {
-        self.stop(Duration::ZERO);
+        self.stop(After::Nobody, Duration::ZERO);
     }
 }
 
@@ -126,25 +153,52 @@ struct Core<F> {
     roster: Arc<Roster>,
     shared: Arc<Shared>,
     permits: Arc<Semaphore>,
-    stopped: watch::Receiver<Option<Instant>>,
+    stopped: watch::Receiver<Option<Stop>>,
 }
 
 impl<F: Serve> Core<F> {
-    async fn run(self, listener: tokio::net::TcpListener) {
-        tokio::spawn(sweep(Arc::clone(&self.roster), self.shared.limits, Arc::clone(&self.shared.tally)));
-        let stop = stop(self.stopped.clone());
-        let deadline = tokio::select! {
-            biased;
-            deadline = stop => deadline,
-            never = self.accept(&listener) => match never {},
+    async fn run(self, listeners: Vec<tokio::net::TcpListener>) {
+        let limits = {
+            let shared = Arc::clone(&self.shared);
+            move || shared.live.load().limits
         };
-        if let Err(error) = self.accept_queued(listener) {
-            tracing::warn!(%error, "connections that waited to be accepted were lost");
+        tokio::spawn(sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.tally)));
+        let Stop { after, deadline } = tokio::select! {
+            biased;
+            stop = stop(self.stopped.clone()) => stop,
+            never = self.accept_all(&listeners) => match never {},
+        };
+        match after {
+            After::Nobody => {
+                for listener in listeners {
+                    if let Err(error) = self.accept_queued(listener) {
+                        tracing::warn!(%error, "connections that waited to be accepted were lost");
+                    }
+                }
+                self.roster.order_all(Order::Finish);
+            }
+            After::Another => {
+                drop(listeners);
+                self.roster.order_all(Order::Part);
+            }
         }
-        self.roster.order_all(Order::Finish);
         while Instant::now() < deadline && (!self.roster.is_empty() || (self.shared.is_busy)()) {
             sleep(DRAIN_STEP).await;
         }
+    }
+
+    /// Accepts on all listeners, of which there are few.
+    async fn accept_all(&self, listeners: &[tokio::net::TcpListener]) -> std::convert::Infallible {
+        let mut accepting: Vec<_> = listeners.iter().map(|listener| Box::pin(self.accept(listener))).collect();
+        poll_fn(|cx| {
+            for accepting in &mut accepting {
+                if let Poll::Ready(never) = accepting.as_mut().poll(cx) {
+                    match never {}
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Accepts for ever, while there are permits.
@@ -192,14 +246,14 @@ impl<F: Serve> Core<F> {
         let accepted = Accepted::new(socket, addr, Some(permit));
         self.roster.add(&accepted.wire, Instant::now());
         // A panic ends this task only; whoever panicked was counted where it happened.
-        tokio::spawn(accepted.serve(self.shared.protocols.clone(), Arc::clone(&self.serve)));
+        tokio::spawn(accepted.serve(self.shared.live.load().protocols.clone(), Arc::clone(&self.serve)));
     }
 }
 
-/// Waits for the order to stop; returns until when to be done.
-async fn stop(mut stopped: watch::Receiver<Option<Instant>>) -> Instant {
-    let deadline = stopped.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
-    deadline.unwrap_or_else(Instant::now)
+/// Waits for the order to stop.
+async fn stop(mut stopped: watch::Receiver<Option<Stop>>) -> Stop {
+    let stop = stopped.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
+    stop.unwrap_or_else(|| Stop { after: After::Nobody, deadline: Instant::now() })
 }
 
 /// Tells whether an error of `accept` belongs to the connection that would have been accepted.

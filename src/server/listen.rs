@@ -1,4 +1,5 @@
-//! Listening sockets: one per core on the same address, and an honest error where the address is taken.
+//! Listening sockets: one per core on the same address, and an honest error where the address is taken. Sockets that are
+//! there already (systemd's, or those of the Larder that ran before) are dealt out among the cores.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -41,16 +42,59 @@ pub(super) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Ve
     Ok((bound, listeners))
 }
 
+/// Deals sockets that are there already to `count` cores: each is accepted from, however many there are.
+///
+/// Where there are fewer, the rest of the cores get a socket of their own on the same address if these may share it, else
+/// they accept from the same queue.
+///
+/// # Errors
+/// What the system says of a socket, with the address named.
+pub(super) fn deal(sockets: Vec<TcpListener>, count: usize) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
+    let mut cores: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
+    let mut addr = None;
+    let given = sockets.len();
+    for (nth, socket) in sockets.into_iter().enumerate() {
+        addr = addr.or(socket.local_addr().ok());
+        let socket = Socket::from(socket);
+        set_options(&socket)?;
+        cores[nth % count].push(socket.into());
+    }
+    for nth in given..count {
+        let like = cores[nth % given].first().ok_or(io::ErrorKind::InvalidInput)?;
+        let socket = beside(like).or_else(|_| like.try_clone())?;
+        cores[nth].push(socket);
+    }
+    Ok((addr.ok_or(io::ErrorKind::InvalidInput)?, cores))
+}
+
+/// Makes another socket on the address of `like`, where that may be shared.
+fn beside(like: &TcpListener) -> io::Result<TcpListener> {
+    if !socket2::SockRef::from(like).reuse_port()? {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let addr = like.local_addr()?;
+    let another = socket(addr)?;
+    another.set_reuse_port(true)?;
+    another.bind(&addr.into())?;
+    listen(another)
+}
+
 /// Makes a socket whose options its accepted connections inherit.
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    set_options(&socket)?;
+    Ok(socket)
+}
+
+/// Sets what a listening socket needs, and what its connections inherit.
+fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-    Ok(socket)
+    Ok(())
 }
 
 fn listen(socket: Socket) -> io::Result<TcpListener> {
@@ -88,6 +132,24 @@ mod tests {
         for _ in 0..10 {
             TcpStream::connect(addr).unwrap();
         }
+    }
+
+    #[test]
+    fn sockets_that_are_there_are_dealt_to_all_cores() {
+        let check = |given: usize, cores: usize, wanted: &[usize]| {
+            let (addr, listeners) = bind(ANY.parse().unwrap(), given).unwrap();
+            let (dealt_addr, dealt) = deal(listeners, cores).unwrap();
+            assert_eq!(dealt_addr, addr);
+            assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), wanted);
+            assert!(dealt.iter().flatten().all(|listener| listener.local_addr().unwrap() == addr));
+        };
+        check(2, 2, &[1, 1]);
+        check(3, 2, &[2, 1]);
+        check(1, 3, &[1, 1, 1]);
+        let alone = TcpListener::bind(ANY).unwrap();
+        let addr = alone.local_addr().unwrap();
+        let (_, dealt) = deal(vec![alone], 2).unwrap();
+        assert_eq!(dealt[1][0].local_addr().unwrap(), addr, "a port that is not shared has one queue");
     }
 
     #[test]

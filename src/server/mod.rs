@@ -5,6 +5,8 @@
 //! | `run` | puts the parts together, and takes them apart |
 //! | `cores` | a thread per core: accepts, drains |
 //! | `listen` | the listening sockets |
+//! | `handover` | passing them to the process that takes this one's place |
+//! | `reload` | another configuration while requests run |
 //! | `connection` | one connection, from its acceptance to its close |
 //! | `protocol` | which protocol it speaks, and hyper set up for it |
 //! | `service` | requests in, responses out, with what is known about each while it runs |
@@ -18,8 +20,10 @@ mod activity;
 mod buffer;
 mod connection;
 mod cores;
+pub mod handover;
 mod listen;
 mod protocol;
+mod reload;
 mod run;
 mod screen;
 mod service;
@@ -34,7 +38,9 @@ use std::time::Duration;
 
 use crate::{access, admin, origin, proxy, route, store};
 
-pub use run::{Running, start};
+pub use handover::Sockets;
+pub use reload::{Fresh, Reloader, Source};
+pub use run::{Running, Start, start, start_with};
 pub use tally::Tally;
 
 /// Everything a running Larder needs to know.

@@ -88,7 +88,7 @@ pub(super) async fn sniff(wire: &Wire, read: &mut OwnedReadHalf) -> Option<(Prot
             match Pin::new(&mut *read).poll_read(cx, &mut buf) {
                 Poll::Ready(result) => Poll::Ready(result.is_ok()),
                 // Only a connection that has sent nothing may be closed under its client's hands.
-                Poll::Pending if wire.ordered() != Order::Stay => Poll::Ready(false),
+                Poll::Pending if wire.ordered() > Order::Part => Poll::Ready(false),
                 Poll::Pending => Poll::Pending,
             }
         });

@@ -8,12 +8,14 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::activity::Limits;
-use super::cores::{Cores, Shared};
-use super::protocol::Protocols;
+use super::cores::{self, After, Cores, Live};
+use super::handover::{Offer, Sockets};
+use super::reload::{self, Reloader, Said, Source};
 use super::service::Serving;
 use super::{Config, Tally, listen};
 use crate::clock::Clock;
@@ -33,13 +35,24 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 pub struct Running {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
-    drain_timeout: Duration,
     is_ready: Arc<AtomicBool>,
     tally: Arc<Tally>,
+    reloader: Arc<Reloader>,
+    /// The listening sockets once more, to be handed over.
+    sockets: Sockets,
     // Fields drop in this order: the admin side tells of the cores until they have ended.
     cores: Cores,
     admin: Option<Chore<oneshot::Sender<()>>>,
     store: Option<Chore<mpsc::Sender<()>>>,
+}
+
+/// What a start may be given beside the configuration.
+#[derive(Default)]
+pub struct Start {
+    /// Where a new configuration comes from; without it a reload is refused.
+    pub source: Option<Source>,
+    /// Sockets that listen already. Where there are none for the proxy, it binds its own; likewise the admin side.
+    pub sockets: Sockets,
 }
 
 /// A thread that ends when its signal is dropped.
@@ -70,73 +83,129 @@ impl<S> Drop for Chore<S> {
 /// A taken port or an address that cannot be bound, with the address named; an access log that cannot be opened; a thread
 /// that cannot be made.
 pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
+    start_with(config, clock, Start::default())
+}
+
+/// Starts serving as [`start`] does, on sockets that are there already, and with a way to reload.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Running> {
     listen::raise_open_files();
-    let (addr, listeners) = listen::bind(config.listen, config.workers.max(1))?;
-    let admin_listener = match config.admin.listen {
-        Some(listen) => listen::bind(listen, 1)?.1.pop(),
-        None => None,
-    };
+    let Listeners { addr, proxy, admin: admin_listener, sockets } = listeners(&config, start.sockets)?;
     let admin_addr = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
     let access = config.access.as_ref().map(access::Log::open).transpose()?;
     let store = Arc::new(Store::new(config.store.clone(), clock.clone()));
     let metrics = Arc::new(Metrics::new(config.route_names.clone()));
-    let way =
-        proxy::Shared::new(config.proxy.clone(), config.routes.clone(), Arc::clone(&store), clock, access.clone());
     let (tally, is_ready) = (Arc::<Tally>::default(), Arc::new(AtomicBool::new(true)));
-
+    let (store_of_way, log) = (Arc::clone(&store), access.clone());
+    let way = proxy::Shared::new(config.proxy.clone(), config.routes.clone(), store_of_way, clock.clone(), log);
     let permits = Arc::new(Permits::new(&config.origin));
-    let cores = cores(&config, listeners, &way, &metrics, (&tally, &permits))?;
-    let parts = admin::Parts {
-        store: Arc::clone(&store),
-        metrics,
-        ready: {
-            let is_ready = Arc::clone(&is_ready);
-            Arc::new(move || is_ready.load(Ordering::Relaxed))
-        },
-        explain: {
-            let (way, permits) = (Arc::clone(&way), Arc::clone(&permits));
-            Arc::new(move |question| proxy::explain::explain(&way, permits.outlook(), question))
-        },
-        flights: Arc::new(move || way.flights()),
-        connections: Arc::new(cores.connections()),
-        origin: Arc::new(move || permits.figures()),
-        server: {
-            let tally = Arc::clone(&tally);
-            Arc::new(move || tally.told())
-        },
-        log_dropped: Arc::new(move || access.as_ref().map_or(0, access::Log::dropped)),
-        warnings: config.warnings,
-    };
-    let admin = admin_listener.map(|listener| serve_admin(listener, parts)).transpose()?;
-    let store = Some(sweep_store(store)?);
-    Ok(Running { addr, admin_addr, drain_timeout: config.drain_timeout, is_ready, tally, cores, admin, store })
-}
-
-/// Starts the cores on the way of a request.
-fn cores(
-    config: &Config,
-    listeners: Vec<TcpListener>,
-    way: &Arc<proxy::Shared>,
-    metrics: &Arc<Metrics>,
-    (tally, permits): (&Arc<Tally>, &Arc<Permits>),
-) -> io::Result<Cores> {
-    let shared = Shared {
-        protocols: Protocols::new(config.head_bytes_max, config.http2_streams_max, Arc::clone(tally)),
-        limits: Limits { head: config.head_timeout, idle: config.idle_timeout, body: config.body_idle_timeout },
+    let shared = Arc::new(cores::Shared {
+        live: ArcSwap::from_pointee(Live::of(&config, &tally)),
         connections_max: config.connections_max,
-        tally: Arc::clone(tally),
+        tally: Arc::clone(&tally),
         is_busy: {
-            let way = Arc::clone(way);
+            let way = Arc::clone(&way);
             Arc::new(move || way.flights() > 0)
         },
-    };
-    let (way, metrics) = (Arc::clone(way), Arc::clone(metrics));
-    let (origin, permits) = (Arc::new(config.origin.clone()), Arc::clone(permits));
-    Cores::start(listeners, shared, move || {
+    });
+    let mut serving = Vec::with_capacity(proxy.len());
+    let origin = Arc::new(config.origin.clone());
+    let cores = Cores::start(proxy, Arc::clone(&shared), |_| {
         let client = origin::Client::new(Arc::clone(&origin), Arc::clone(&permits));
-        Serving(Way::new(Arc::clone(&way), client, metrics.local()))
-    })
+        let way = Way::new(Arc::clone(&way), client, metrics.local());
+        let core = Arc::new(Serving(ArcSwap::new(way)));
+        serving.push(Arc::clone(&core));
+        core
+    })?;
+    let reloader = Arc::new(Reloader {
+        source: start.source,
+        shared: Mutex::new(way),
+        log: ArcSwapOption::new(access.map(Arc::new)),
+        said: ArcSwap::from_pointee(Said::of(&config)),
+        last: ArcSwapOption::empty(),
+        parts: reload::Parts { serving, cores: shared, store, metrics, permits, tally: Arc::clone(&tally), clock },
+    });
+    let parts = admin_parts(&reloader, &cores, &is_ready);
+    let admin = admin_listener.map(|listener| serve_admin(listener, parts)).transpose()?;
+    let store = Some(sweep_store(Arc::clone(&reloader.parts.store))?);
+    Ok(Running { addr, admin_addr, is_ready, tally, reloader, sockets, cores, admin, store })
+}
+
+/// The sockets of both sides.
+struct Listeners {
+    addr: SocketAddr,
+    proxy: Vec<Vec<TcpListener>>,
+    admin: Option<TcpListener>,
+    /// All of them once more.
+    sockets: Sockets,
+}
+
+/// Takes the sockets that are there, and binds what is missing.
+fn listeners(config: &Config, given: Sockets) -> io::Result<Listeners> {
+    let workers = config.workers.max(1);
+    let (addr, proxy) = match given.proxy {
+        none if none.is_empty() => {
+            let (addr, listeners) = listen::bind(config.listen, workers)?;
+            (addr, listeners.into_iter().map(|listener| vec![listener]).collect())
+        }
+        sockets => listen::deal(sockets, workers)?,
+    };
+    let admin = match (given.admin, config.admin.listen) {
+        (Some(socket), _) => {
+            socket.set_nonblocking(true)?;
+            Some(socket)
+        }
+        (None, Some(listen)) => listen::bind(listen, 1)?.1.pop(),
+        (None, None) => None,
+    };
+    let all = proxy.iter().flatten().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+    let sockets = Sockets { proxy: all, admin: admin.as_ref().map(TcpListener::try_clone).transpose()? };
+    Ok(Listeners { addr, proxy, admin, sockets })
+}
+
+/// What the admin side looks at.
+fn admin_parts(reloader: &Arc<Reloader>, cores: &Cores, is_ready: &Arc<AtomicBool>) -> admin::Parts {
+    let reload::Parts { store, metrics, permits, tally, .. } = &reloader.parts;
+    let (is_ready, tally, permits) = (Arc::clone(is_ready), Arc::clone(tally), Arc::clone(permits));
+    let flights = Arc::clone(&reloader.shared.lock());
+    let asked = || Arc::clone(reloader);
+    admin::Parts {
+        store: Arc::clone(store),
+        metrics: Arc::clone(metrics),
+        ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
+        explain: {
+            let (reloader, permits) = (asked(), Arc::clone(&permits));
+            Arc::new(move |question| {
+                let way = Arc::clone(&reloader.shared.lock());
+                proxy::explain::explain(&way, permits.outlook(), question)
+            })
+        },
+        flights: Arc::new(move || flights.flights()),
+        connections: Arc::new(cores.connections()),
+        origin: Arc::new(move || permits.figures()),
+        server: Arc::new(move || tally.told()),
+        log_dropped: {
+            let reloader = asked();
+            Arc::new(move || reloader.log.load().as_ref().map_or(0, |log| log.dropped()))
+        },
+        warnings: {
+            let reloader = asked();
+            Arc::new(move || reloader.said.load().warnings.clone())
+        },
+        reload: admin::Reload {
+            now: {
+                let reloader = asked();
+                Arc::new(move || reloader.reload("POST /reload"))
+            },
+            last: {
+                let reloader = asked();
+                Arc::new(move || reloader.last.load().as_deref().cloned())
+            },
+        },
+    }
 }
 
 /// Serves the admin side on a thread of its own, so that no question of it delays a request.
@@ -193,10 +262,41 @@ impl Running {
         &self.tally
     }
 
+    /// Returns what reloads it.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
+    }
+
+    /// Returns how long a drain waits for what is in flight.
+    pub fn drain_timeout(&self) -> Duration {
+        self.reloader.said.load().drain_timeout
+    }
+
+    /// Makes an offer of the listening sockets, for one who takes this one's place.
+    ///
+    /// # Errors
+    /// Where the system gives no more descriptors.
+    pub fn offer(&self) -> io::Result<Offer> {
+        self.sockets.again().map(Offer)
+    }
+
     /// Stops accepting, ends what is in flight within the drain timeout, and returns when all threads are gone.
-    pub fn drain(mut self) {
+    pub fn drain(self) {
+        self.end(After::Nobody);
+    }
+
+    /// Leaves to who has taken the sockets over: accepts no more, answers one more request on each connection, and returns
+    /// when all have gone, or after the drain timeout.
+    pub fn leave(mut self) {
+        drop(self.admin.take());
+        self.end(After::Another);
+    }
+
+    fn end(mut self, after: After) {
         self.is_ready.store(false, Ordering::Relaxed);
-        self.cores.stop(self.drain_timeout);
+        // While these are open, the system goes on queueing connections at them.
+        self.sockets = Sockets::default();
+        self.cores.stop(after, self.drain_timeout());
         drop(self.admin.take());
         drop(self.store.take());
     }

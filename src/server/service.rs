@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -22,7 +24,7 @@ use hyper::service::Service;
 use super::Tally;
 use super::activity::Protocol;
 use super::screen::Refusal;
-use super::wire::Wire;
+use super::wire::{Order, Wire};
 use crate::proxy::interim::Interim;
 use crate::proxy::upload::Awaited;
 use crate::proxy::{Answer, Peer, Way};
@@ -45,17 +47,19 @@ pub(super) trait Serve: Send + Sync + 'static {
 }
 
 /// The way of a core, as what answers requests.
-pub(super) struct Serving(pub(super) Arc<Way>);
+///
+/// A request takes the way once, when it begins, and keeps it: a reload puts another one here.
+pub(super) struct Serving(pub(super) ArcSwap<Way>);
 
 impl Serve for Serving {
     type Body = crate::proxy::Body;
 
     fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
-        self.0.serve(peer, request)
+        self.0.load().serve(peer, request)
     }
 
     fn refuse(&self, client: SocketAddr, refusal: &Refusal) -> Vec<u8> {
-        last_response(&self.0.refuse(client.ip(), refusal.status, refusal.reason, refusal.why))
+        last_response(&self.0.load().refuse(client.ip(), refusal.status, refusal.reason, refusal.why))
     }
 }
 
@@ -161,6 +165,15 @@ impl Exchange {
         Self { wire: Arc::clone(wire), tally: Arc::clone(tally), had_content, is_http2, windowless: false }
     }
 
+    /// Has the client go after this response, where that is the order.
+    fn parting<B>(&self, mut response: Response<B>) -> Response<B> {
+        let is_last = !self.is_http2 && self.wire.ordered() == Order::Part;
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
     /// Notes whether an HTTP/2 response waits for the client's window. On HTTP/1 a full socket tells as much.
     fn windowless(&mut self, waits: bool) {
         if self.is_http2 && self.windowless != waits {
@@ -217,7 +230,7 @@ impl<B: Unpin> Future for Reply<B> {
                 (response, exchange.take().expect("it was there a moment ago"))
             }
         };
-        Poll::Ready(Ok(response.map(|body| Tracked { body, exchange })))
+        Poll::Ready(Ok(exchange.parting(response).map(|body| Tracked { body, exchange })))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep};
 
 use super::Tally;
 use super::activity::{Limits, Stage};
@@ -82,13 +82,12 @@ impl Roster {
     }
 }
 
-/// Sweeps for as long as the core runs.
-pub(super) async fn sweep(roster: Arc<Roster>, limits: Limits, tally: Arc<Tally>) {
-    let mut rounds = tokio::time::interval(round_length(&limits));
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Sweeps for as long as the core runs, by the limits in force.
+pub(super) async fn sweep(roster: Arc<Roster>, limits: impl Fn() -> Limits, tally: Arc<Tally>) {
     loop {
-        let now = rounds.tick().await;
-        roster.round(now, &limits, &tally);
+        let limits = limits();
+        roster.round(Instant::now(), &limits, &tally);
+        sleep(round_length(&limits)).await;
     }
 }
 

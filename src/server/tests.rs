@@ -1,5 +1,6 @@
 //! Behaviour over real sockets: cores with a closure for a way, and a client that speaks raw bytes.
 
+use arc_swap::ArcSwap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Notify, mpsc as frames};
 
 use super::activity::Limits;
-use super::cores::{Cores, Shared};
+use super::cores::{After, Cores, Live, Shared};
 use super::protocol::Protocols;
 use super::{Tally, listen};
 use crate::proxy::upload::Upload;
@@ -98,9 +99,10 @@ impl Server {
         let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), cores).unwrap();
         let tally = Arc::<Tally>::default();
         let protocols = Protocols::new(16 << 10, 100, Arc::clone(&tally));
-        let shared =
-            Shared { protocols, limits, connections_max, tally: Arc::clone(&tally), is_busy: Arc::new(|| false) };
-        let cores = Cores::start(listeners, shared, move || serve.clone()).unwrap();
+        let live = ArcSwap::from_pointee(Live { protocols, limits });
+        let shared = Shared { live, connections_max, tally: Arc::clone(&tally), is_busy: Arc::new(|| false) };
+        let listeners = listeners.into_iter().map(|listener| vec![listener]).collect();
+        let cores = Cores::start(listeners, Arc::new(shared), |_| Arc::new(serve.clone())).unwrap();
         Self { addr, cores, tally }
     }
 
@@ -668,7 +670,7 @@ fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
     idle.send(&get("/idle")).until("/idle");
     slow.send(&get("/slow"));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(began.notified());
-    let draining = std::thread::spawn(move || server.cores.stop(Duration::from_secs(20)));
+    let draining = std::thread::spawn(move || server.cores.stop(After::Nobody, Duration::from_secs(20)));
     // Their ends tell that the drain has begun; the slow one is still under way.
     assert_eq!((idle.text(), fresh.text()), (String::new(), String::new()));
     assert!(!draining.is_finished());
@@ -700,7 +702,7 @@ fn a_drain_finishes_http2_streams_too() {
         }
         let draining = std::thread::spawn(move || {
             let began = Instant::now();
-            server.cores.stop(Duration::from_secs(20));
+            server.cores.stop(After::Nobody, Duration::from_secs(20));
             began.elapsed()
         });
         while TcpStream::connect(addr).is_ok() {
@@ -724,7 +726,7 @@ fn a_drain_ends_at_its_deadline_and_a_half_sent_body_is_reset() {
     let mut old = server.client();
     old.send("GET / HTTP/1.0\r\n\r\n").until("part");
     let began = Instant::now();
-    server.cores.stop(SHORT);
+    server.cores.stop(After::Nobody, SHORT);
     assert!(began.elapsed() >= SHORT);
     assert_eq!(old.rest().1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
@@ -737,8 +739,10 @@ fn a_runtime_stays_for_what_outlives_its_connection() {
     let (twin, asked) = (Arc::downgrade(&flights), Arc::new(Notify::new()));
     let asks = Arc::clone(&asked);
     let shared = Shared {
-        protocols: Protocols::new(16 << 10, 100, Arc::clone(&tally)),
-        limits: PATIENT,
+        live: ArcSwap::from_pointee(Live {
+            protocols: Protocols::new(16 << 10, 100, Arc::clone(&tally)),
+            limits: PATIENT,
+        }),
         connections_max: 10,
         tally,
         is_busy: Arc::new(move || {
@@ -746,9 +750,9 @@ fn a_runtime_stays_for_what_outlives_its_connection() {
             twin.strong_count() > 0
         }),
     };
-    let mut cores = Cores::start(listeners, shared, || echo_path).unwrap();
+    let mut cores = Cores::start(vec![listeners], Arc::new(shared), |_| Arc::new(echo_path)).unwrap();
     drop(TcpStream::connect(addr).unwrap());
-    let draining = std::thread::spawn(move || cores.stop(Duration::from_secs(20)));
+    let draining = std::thread::spawn(move || cores.stop(After::Nobody, Duration::from_secs(20)));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(asked.notified());
     assert!(!draining.is_finished());
     drop(flights);

@@ -32,6 +32,8 @@ const HELD_STEP_BYTES: usize = 4 << 10;
 pub(super) enum Order {
     /// Nothing.
     Stay,
+    /// Answer one more request, then close: for clients that cannot know yet that somebody else listens now.
+    Part,
     /// Answer what is under way, then close.
     Finish,
     /// Close at once.
@@ -135,7 +137,8 @@ impl Wire {
     pub(super) fn ordered(&self) -> Order {
         match self.order.load(Ordering::Acquire) {
             0 => Order::Stay,
-            1 => Order::Finish,
+            1 => Order::Part,
+            2 => Order::Finish,
             _ => Order::Close,
         }
     }

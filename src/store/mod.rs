@@ -12,6 +12,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use moka::ops::compute::Op;
 use smallvec::SmallVec;
@@ -55,7 +56,7 @@ pub struct Config {
 /// Everything that is held, with the ledger of what was purged.
 pub struct Store {
     clock: Clock,
-    config: Config,
+    config: ArcSwap<Config>,
     budget: Arc<Budget>,
     ledger: Ledger,
     memory: memory::Memory,
@@ -73,7 +74,7 @@ impl Store {
             sweeper: sweep::Sweeper::default(),
             counts: Counts::default(),
             clock,
-            config,
+            config: ArcSwap::from_pointee(config),
         }
     }
 
@@ -94,7 +95,8 @@ impl Store {
     /// # Errors
     /// The reason why it was not stored: purged meanwhile, too many tags, above a share of the budget, or the budget spent.
     pub fn put(&self, key: &Key, mut entry: Entry) -> Result<Arc<Entry>, Reason> {
-        if entry.tags.len() > self.config.tags_max {
+        let config = self.config.load();
+        if entry.tags.len() > config.tags_max {
             return Err(Reason::TooManyTags);
         }
         let own = own_bytes(key.text(), &entry);
@@ -115,7 +117,7 @@ impl Store {
             let mut entries = SmallVec::with_capacity(1 + others.len());
             entries.push(Arc::clone(&entry));
             entries.extend(others.iter().filter(|other| other.selecting != entry.selecting).cloned());
-            entries.truncate(self.config.variants_max.max(1));
+            entries.truncate(config.variants_max.max(1));
             count(&self.counts.replaced, (1 + others.len() - entries.len()) as u64);
             Op::Put(Variants { key: key.text().into(), entries })
         });
@@ -182,8 +184,15 @@ impl Store {
     }
 
     /// Returns the configuration in force.
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Keeps to another configuration from now on, but for what was made with the old one: `capacity`, `ledger_max` and
+    /// `soft_max` stay. What is stored stays too.
+    pub fn adjust(&self, config: Config) {
+        let Config { capacity, ledger_max, soft_max, .. } = *self.config();
+        self.config.store(Arc::new(Config { capacity, ledger_max, soft_max, ..config }));
     }
 
     /// Reserves `bytes` for something to be held. Where they do not fit, moka is drained, and then they fit or not: `None`
@@ -232,7 +241,7 @@ impl Store {
         made: &mut SmallVec<[Made; 1]>,
     ) -> Option<Variants> {
         variants.key = key.text().into();
-        variants.entries.truncate(self.config.variants_max.max(1));
+        variants.entries.truncate(self.config.load().variants_max.max(1));
         for entry in &variants.entries {
             if old.entries.iter().any(|other| Arc::ptr_eq(other, entry)) {
                 continue;

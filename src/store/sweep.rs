@@ -133,6 +133,6 @@ impl Store {
                 while_revalidate.max(if_unreachable).max(if_error_status)
             }
         };
-        facts.received_at + facts.lifetime + stale + self.config.keep - facts.initial_age
+        facts.received_at + facts.lifetime + stale + self.config.load().keep - facts.initial_age
     }
 }

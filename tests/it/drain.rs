@@ -57,6 +57,27 @@ fn a_drain_ends_in_time_whatever_is_in_flight() {
 }
 
 #[test]
+fn a_second_signal_ends_at_once() {
+    let never = Gate::new();
+    let origin = {
+        let never = never.clone();
+        Origin::start(move |_| Reply::fresh("x").hold(&never))
+    };
+    let larder = Process::serve(&origin, "server.drain_timeout = \"1h\"");
+    let (mut client, mut idle) = (larder.client(), larder.client());
+    client.ask("GET", "/", &[], b"");
+    never.arrived(1);
+    larder.terminate();
+    assert_eq!(idle.closed(), End::Clean, "the drain has begun");
+    // A reload is not what ends a drain.
+    larder.signal("-HUP");
+    larder.signal("-INT");
+    let (status, _) = larder.ended();
+    never.open();
+    assert_eq!(status.code(), Some(128 + 2), "as shells know a process that SIGINT has ended");
+}
+
+#[test]
 fn a_taken_port_is_an_error_that_names_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();

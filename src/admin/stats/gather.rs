@@ -77,6 +77,7 @@ impl From<&Figures> for Stats {
             server: figures.server,
             access_log: AccessLog { dropped_lines: figures.log_dropped },
             warnings: figures.warnings(),
+            reload: figures.reload.clone(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::signals::Signals;
 use super::{logging, say};
 use crate::clock::Clock;
 use crate::config::{AdminListen, Flags, parse};
-use crate::server;
+use crate::server::{self, Running};
 
 /// Runs the demo until a signal.
 ///
@@ -36,7 +36,7 @@ pub(super) fn run() -> anyhow::Result<()> {
         }
         let end = if std::io::stdout().is_terminal() { "\n" } else { "" };
         say(format_args!("{end}Stopping."));
-        signals.drain(running).await;
+        signals.end(running, Running::drain).await;
         Ok(())
     })?;
     drop(app);

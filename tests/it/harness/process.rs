@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
@@ -22,8 +22,8 @@ pub(crate) struct Process {
     admin: SocketAddr,
     stderr: Option<JoinHandle<String>>,
     stdout: Option<JoinHandle<String>>,
-    /// Holds the configuration.
-    _folder: TempDir,
+    /// Holds the configuration; a successor reads the same.
+    folder: Arc<TempDir>,
 }
 
 impl Process {
@@ -37,13 +37,24 @@ impl Process {
     /// Starts it in a shell that has run `before`: for limits that a process inherits.
     #[track_caller]
     pub(crate) fn serve_under(before: &str, origin: &Origin, lines: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("larder.toml");
-        std::fs::write(&file, format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}\n")).unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        configure(&folder, lines);
+        Self::start(before, origin, folder, &[])
+    }
+
+    /// Starts another with the same configuration, to take this one's place.
+    #[track_caller]
+    pub(crate) fn successor(&self, origin: &Origin) -> Self {
+        Self::start("true", origin, Arc::clone(&self.folder), &["--takeover"])
+    }
+
+    #[track_caller]
+    fn start(before: &str, origin: &Origin, folder: Arc<TempDir>, flags: &[&str]) -> Self {
+        let file = folder.path().join(FILE);
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{before} && exec \"$0\" \"$@\"")).arg(LARDER);
         command.current_dir(folder.path()).arg("serve").arg("--config").arg(&file);
-        command.arg("--origin").arg(format!("http://{}", origin.addr()));
+        command.arg("--origin").arg(format!("http://{}", origin.addr())).args(flags);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
         // It tells on standard error where it listens: `… at http://127.0.0.1:1234 …`, then the admin side likewise.
@@ -68,7 +79,28 @@ impl Process {
         });
         let next = || addresses.recv_timeout(BOUND).expect("larder serve tells where it listens");
         let (addr, admin) = (next(), next());
-        Self { child, addr, admin, stderr: Some(stderr), stdout: Some(stdout), _folder: folder }
+        Self { child, addr, admin, stderr: Some(stderr), stdout: Some(stdout), folder }
+    }
+
+    /// Puts a configuration of these lines in the place of the one before, as editors do: by renaming. It is not told.
+    pub(crate) fn configure(&self, lines: &str) {
+        configure(&self.folder, lines);
+    }
+
+    /// Returns the folder that it runs in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Has it read its configuration again, and returns what it says of that.
+    pub(crate) fn reload(&self) -> (u16, Value) {
+        let response = self.admin().exchange("POST", "/reload", &[], b"");
+        (response.status(), serde_json::from_slice(&response.body).unwrap())
+    }
+
+    /// Tells whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Returns where it listens.
@@ -101,7 +133,12 @@ impl Process {
 
     /// Asks it to stop, as an operator or a supervisor does.
     pub(crate) fn terminate(&self) {
-        let done = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let done = Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap();
         assert!(done.success());
     }
 
@@ -127,6 +164,15 @@ impl Drop for Process {
             eprintln!("larder serve had said:\n{written}");
         }
     }
+}
+
+/// The name of the configuration.
+const FILE: &str = "larder.toml";
+
+fn configure(folder: &TempDir, lines: &str) {
+    let (draft, file) = (folder.path().join("draft.toml"), folder.path().join(FILE));
+    std::fs::write(&draft, format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}\n")).unwrap();
+    std::fs::rename(draft, file).unwrap();
 }
 
 fn address(text: &str) -> Option<SocketAddr> {

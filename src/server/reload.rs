@@ -1,0 +1,173 @@
+//! Puts another configuration in force while requests run: checked first, then applied whole, or not at all.
+//!
+//! A request takes its way once, when it begins (`service::Serving`), and ends under it. So a reload makes a new way for
+//! each core, around the same store, flights and figures, and puts it in the old one's place; connections notice nothing.
+//! A key that the new routes compute differently is simply another key. What cannot change while it runs (listening
+//! sockets, threads, the capacity of the map) stays as it is; where a new configuration comes from, and what in it has to
+//! wait for a restart, is told by the [`Source`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+
+use super::activity::Limits;
+use super::cores::{self, Live};
+use super::protocol::Protocols;
+use super::service::Serving;
+use super::{Config, Tally};
+use crate::admin::{Fault, Reloaded};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::origin::Permits;
+use crate::store::Store;
+use crate::{access, proxy};
+
+/// Where a new configuration comes from; it may read files.
+pub type Source = Box<dyn Fn() -> Result<Fresh, Vec<Fault>> + Send + Sync>;
+
+/// A configuration that was read again, and is in order.
+pub struct Fresh {
+    /// The configuration.
+    pub config: Config,
+    /// What in it has to wait for a restart: a sentence each.
+    pub needs_restart: Vec<String>,
+}
+
+/// What is changed by a reload, and told of it.
+pub struct Reloader {
+    pub(super) source: Option<Source>,
+    pub(super) parts: Parts,
+    /// The configuration's part of what all cores share. Held while a reload is under way, so that they take turns; nothing
+    /// awaits under it.
+    pub(super) shared: Mutex<Arc<proxy::Shared>>,
+    /// The access log, also while it is turned off: its thread stays.
+    pub(super) log: ArcSwapOption<access::Log>,
+    pub(super) said: ArcSwap<Said>,
+    pub(super) last: ArcSwapOption<Reloaded>,
+}
+
+/// The parts of a running Larder that a reload reaches.
+pub(super) struct Parts {
+    pub(super) serving: Vec<Arc<Serving>>,
+    pub(super) cores: Arc<cores::Shared>,
+    pub(super) store: Arc<Store>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) permits: Arc<Permits>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) clock: Clock,
+}
+
+/// What is asked of the configuration outside of requests.
+pub(super) struct Said {
+    pub(super) warnings: Vec<String>,
+    pub(super) drain_timeout: Duration,
+    pub(super) access: Option<access::Config>,
+}
+
+impl Said {
+    pub(super) fn of(config: &Config) -> Self {
+        Self { warnings: config.warnings.clone(), drain_timeout: config.drain_timeout, access: config.access.clone() }
+    }
+}
+
+impl Live {
+    pub(super) fn of(config: &Config, tally: &Arc<Tally>) -> Self {
+        Self {
+            protocols: Protocols::new(config.head_bytes_max, config.http2_streams_max, Arc::clone(tally)),
+            limits: Limits { head: config.head_timeout, idle: config.idle_timeout, body: config.body_idle_timeout },
+        }
+    }
+}
+
+impl Reloader {
+    /// Reads the configuration again and puts it in force; `by` says who asked. Where it is not in order, the one before
+    /// stays. The access log's file is opened anew either way. Blocks: it reads files, and waits for another reload.
+    pub fn reload(&self, by: &str) -> Reloaded {
+        let mut shared = self.shared.lock();
+        let result = match &self.source {
+            Some(source) => source(),
+            None => Err(vec![not_applied("there is no configuration to read again".to_owned())]),
+        };
+        let result = match result {
+            Ok(fresh) => self.apply(&mut shared, fresh).map_err(|error| vec![unopened(&error)]),
+            Err(problems) => {
+                self.reopen_log();
+                Err(problems)
+            }
+        };
+        let at_unix_seconds = self.parts.clock.now().as_secs();
+        let (needs_restart, problems) = match result {
+            Ok(needs_restart) => (needs_restart, Vec::new()),
+            Err(problems) => (Vec::new(), problems),
+        };
+        let applied = problems.is_empty();
+        let reloaded = Reloaded { at_unix_seconds, by: by.to_owned(), applied, problems, needs_restart };
+        tell(&reloaded);
+        self.last.store(Some(Arc::new(reloaded.clone())));
+        reloaded
+    }
+
+    /// Puts a configuration in force. What can fail comes first, and changes nothing where it does.
+    fn apply(&self, shared: &mut Arc<proxy::Shared>, fresh: Fresh) -> io::Result<Vec<String>> {
+        let Fresh { config, needs_restart } = fresh;
+        let access = match (&config.access, self.log.load_full()) {
+            (None, _) => None,
+            (Some(access), Some(log)) => Some(log.renewed(access)?),
+            (Some(access), None) => Some(access::Log::open(access)?),
+        };
+        if let Some(log) = &access {
+            self.log.store(Some(Arc::new(log.clone())));
+        }
+        let parts = &self.parts;
+        self.said.store(Arc::new(Said::of(&config)));
+        parts.cores.live.store(Arc::new(Live::of(&config, &parts.tally)));
+        parts.store.adjust(config.store);
+        parts.permits.adjust(&config.origin);
+        let rows = parts.metrics.adopt(config.route_names);
+        *shared = shared.renewed(config.proxy, config.routes, access);
+        let origin = Arc::new(config.origin);
+        for serving in &parts.serving {
+            let way = serving.0.load().renewed(shared, &origin, &rows);
+            serving.0.store(way);
+        }
+        Ok(needs_restart)
+    }
+
+    /// Opens the access log's file anew: whoever rotates logs has renamed it, and does not care about configurations.
+    fn reopen_log(&self) {
+        if let (Some(log), Some(access)) = (self.log.load_full(), &self.said.load().access)
+            && let Err(error) = log.renewed(access)
+        {
+            tracing::warn!(%error, "the access log goes on in the file that it has open");
+        }
+    }
+}
+
+fn unopened(error: &io::Error) -> Fault {
+    Fault { key: "log.access_file".to_owned(), ..not_applied(error.to_string()) }
+}
+
+fn not_applied(what: String) -> Fault {
+    let allowed = "a file that Larder may append to".to_owned();
+    Fault { file: String::new(), line: None, key: String::new(), what, allowed }
+}
+
+/// Logs what came of it.
+fn tell(reloaded: &Reloaded) {
+    for Fault { file, line, key, what, allowed } in &reloaded.problems {
+        let line = line.map_or_else(String::new, |line| format!(":{line}"));
+        tracing::error!("{file}{line}: `{key}`: {what}; allowed: {allowed}");
+    }
+    for sentence in &reloaded.needs_restart {
+        tracing::warn!("{sentence}");
+    }
+    if reloaded.applied {
+        tracing::info!(by = reloaded.by, "the configuration was read again and is in force");
+    } else {
+        let problems = reloaded.problems.len();
+        tracing::error!(by = reloaded.by, problems, "the configuration was read again and refused; the old one stays");
+    }
+}
