@@ -138,3 +138,20 @@ fn a_takeover_says_what_it_needs() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.output.contains("upgrade_socket = \"/run/larder/upgrade.sock\""), "{}", ran.output);
 }
+
+#[test]
+fn a_socket_that_systemd_holds_stands_in_place_of_listen() {
+    let origin = Origin::start(|_| Reply::fresh("hello"));
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap();
+    // It waits before Larder has begun, as clients of a service that is being restarted do.
+    let mut early = Client::connect(addr);
+    early.ask("GET", "/", &[], b"");
+    let larder = Process::activated(&origin, "server.workers = 3", socket);
+    assert_eq!(larder.addr(), addr);
+    early.response().check(200, "hello", "stored");
+    larder.client().get("/").check(200, "hello", "hit");
+    larder.terminate();
+    drop(early);
+    assert_eq!(larder.ended().0.code(), Some(0));
+}

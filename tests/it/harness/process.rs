@@ -1,7 +1,8 @@
 //! The real binary as a process of its own: for what only a process has (signals, memory, exit codes).
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
@@ -39,23 +40,32 @@ impl Process {
     pub(crate) fn serve_under(before: &str, origin: &Origin, lines: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         configure(&folder, lines);
-        Self::start(before, origin, folder, &[])
+        Self::start(before, origin, folder, &[], Stdio::null())
+    }
+
+    /// Starts it as systemd does that holds the socket: as descriptor 3, with the environment that tells so.
+    #[track_caller]
+    pub(crate) fn activated(origin: &Origin, lines: &str, socket: TcpListener) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        configure(&folder, lines);
+        let before = "exec 3<&0 </dev/null && export LISTEN_FDS=1 LISTEN_PID=$$";
+        Self::start(before, origin, folder, &[], OwnedFd::from(socket).into())
     }
 
     /// Starts another with the same configuration, to take this one's place.
     #[track_caller]
     pub(crate) fn successor(&self, origin: &Origin) -> Self {
-        Self::start("true", origin, Arc::clone(&self.folder), &["--takeover"])
+        Self::start("true", origin, Arc::clone(&self.folder), &["--takeover"], Stdio::null())
     }
 
     #[track_caller]
-    fn start(before: &str, origin: &Origin, folder: Arc<TempDir>, flags: &[&str]) -> Self {
+    fn start(before: &str, origin: &Origin, folder: Arc<TempDir>, flags: &[&str], stdin: Stdio) -> Self {
         let file = folder.path().join(FILE);
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{before} && exec \"$0\" \"$@\"")).arg(LARDER);
         command.current_dir(folder.path()).arg("serve").arg("--config").arg(&file);
         command.arg("--origin").arg(format!("http://{}", origin.addr())).args(flags);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
         // It tells on standard error where it listens: `… at http://127.0.0.1:1234 …`, then the admin side likewise.
         let (found, addresses) = mpsc::channel();
