@@ -1,4 +1,5 @@
-//! The command line: `serve`, `check`, `demo`, `explain`, `stats`.
+//! The command line: `serve`, `check`, `demo`, `explain`, `stats`; and what is made from its definition: `man`,
+//! `completions`, `schema`, `service`.
 //!
 //! Reads flags and files, puts the parts together, and says in plain words what to do next. Deliberately absent: anything
 //! that a library user of Larder would need.
@@ -7,6 +8,7 @@ mod check;
 mod demo;
 mod explain;
 mod logging;
+mod page;
 mod serve;
 mod signals;
 mod source;
@@ -47,6 +49,20 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Ask a running Larder for its figures
     Stats(StatsArgs),
+    /// Print the man page, or that of a command: larder man serve | man -l -
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+    /// Print a hardened unit file for systemd
+    Service,
 }
 
 #[derive(Args, Debug)]
@@ -125,6 +141,10 @@ pub fn run() -> ExitCode {
             explain::run(&args, &admin)
         }
         Command::Stats(args) => stats::run(&stats_address(args)),
+        Command::Man { command } => page::man(command.as_deref()),
+        Command::Completions { shell } => page::completions(shell),
+        Command::Schema => page::schema(),
+        Command::Service => page::service(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@ mod origin_url;
 mod problem;
 mod restart;
 mod route;
+mod schema;
 mod syntax;
 mod visit;
 
@@ -128,6 +129,11 @@ fn settle(checked: &mut Checked, places: &visit::Places) {
         let share = checked.memory.capacity / keys::OBJECT_SHARE;
         checked.memory.object_bytes_max = checked.memory.object_bytes_max.min(share);
     }
+}
+
+/// Returns the JSON Schema of the file, for editors.
+pub fn schema() -> serde_json::Value {
+    schema::schema()
 }
 
 impl Checked {

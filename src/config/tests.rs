@@ -190,6 +190,63 @@ fn every_key_is_in_the_reference() {
     }
 }
 
+/// Says what a value breaks of a schema, in the words that `schema.rs` uses.
+fn breach(schema: &serde_json::Value, value: &serde_json::Value, path: &str) -> Option<String> {
+    let no = |what: &str| Some(format!("{path}: {value} is not {what}"));
+    if let Some(any) = schema["anyOf"].as_array() {
+        return if any.iter().any(|schema| breach(schema, value, path).is_none()) {
+            None
+        } else {
+            no(&schema.to_string())
+        };
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        return if words.contains(value) { None } else { no(&schema["enum"].to_string()) };
+    }
+    if !schema["const"].is_null() {
+        return if schema["const"] == *value { None } else { no(&schema["const"].to_string()) };
+    }
+    match schema["type"].as_str().unwrap_or_else(|| panic!("{path} has no type: {schema}")) {
+        "string" if value.is_string() => None,
+        "boolean" if value.is_boolean() => None,
+        "integer" | "number" if value.is_number() => {
+            let within = value.as_f64() >= schema["minimum"].as_f64() && value.as_f64() <= schema["maximum"].as_f64();
+            if within && (value.is_u64() || schema["type"] == "number") { None } else { no("in the range") }
+        }
+        "array" if value.is_array() => {
+            value.as_array().into_iter().flatten().find_map(|item| breach(&schema["items"], item, &format!("{path}[]")))
+        }
+        "object" if value.is_object() => value.as_object().into_iter().flatten().find_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            match (&schema["properties"][name], &schema["additionalProperties"]) {
+                (serde_json::Value::Null, more) if more.is_object() => breach(more, value, &path),
+                (serde_json::Value::Null, _) => Some(format!("{path} is no key")),
+                (known, _) => breach(known, value, &path),
+            }
+        }),
+        other => no(other),
+    }
+}
+
+#[test]
+fn the_schema_takes_the_reference_and_what_is_commented_out_in_it() {
+    let schema = schema();
+    for text in [REFERENCE, &uncommented(), FULL] {
+        let value = serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap();
+        assert_eq!(breach(&schema, &value, ""), None);
+    }
+    for (text, part) in [
+        ("listne = 1", ".listne is no key"),
+        ("[server]\nworkers = 0", ".server.workers"),
+        ("[cache]\nset_cookie = \"eat\"", ".cache.set_cookie"),
+        ("[[route]]\nkey.query = { keep = [] }", ".route[].key.query"),
+        ("[log]\nlevel = true", ".log.level"),
+    ] {
+        let value = serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap();
+        assert!(breach(&schema, &value, "").is_some_and(|breach| breach.contains(part)), "{text}");
+    }
+}
+
 const FULL: &str = r#"
     listen = "[::1]:80"
     [server]

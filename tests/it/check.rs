@@ -49,3 +49,24 @@ fn the_reference_configuration_is_in_order_and_says_what_is_missing() {
     assert_eq!(ran.code, Some(1), "{}", ran.output);
     assert!(ran.output.contains("--origin http://"), "what to type: {}", ran.output);
 }
+
+#[test]
+fn pages_are_made_from_the_definition() {
+    let check = |arguments: &[&str], parts: &[&str]| {
+        let ran = process::run(arguments);
+        assert_eq!(ran.code, Some(0), "{}", ran.output);
+        for part in parts {
+            assert!(ran.output.contains(part), "{part:?} is not in {arguments:?}: {}", ran.output);
+        }
+    };
+    check(&["man"], &[".TH larder 1", "serve", "completions"]);
+    check(&["man", "serve"], &[".TH larder-serve 1", "takeover", "\\-\\-origin"]);
+    for shell in ["bash", "zsh", "fish"] {
+        check(&["completions", shell], &["larder", "takeover", "completions"]);
+    }
+    check(&["schema"], &["\"$schema\"", "\"upgrade_socket\"", "\"heuristic_fraction\""]);
+    check(&["service"], &["Type=notify", "ExecStart=/usr/local/bin/larder serve", "NoNewPrivileges=yes"]);
+    let ran = process::run(&["man", "sevre"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.output.contains("serve, check, demo"), "{}", ran.output);
+}

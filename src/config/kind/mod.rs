@@ -9,6 +9,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use serde_spanned::Spanned;
 use toml::de::DeValue;
 
@@ -40,6 +41,7 @@ pub(in crate::config) struct Kind<T> {
     read: ReadWith<T>,
     print: PrintWith<T>,
     allowed: String,
+    schema: Value,
 }
 
 impl<T: 'static> Kind<T> {
@@ -48,7 +50,12 @@ impl<T: 'static> Kind<T> {
         read: impl Fn(&Written<'_>) -> Read<T> + 'static,
         print: impl Fn(&T) -> Option<toml::Value> + 'static,
     ) -> Self {
-        Self { read: Box::new(read), print: Box::new(print), allowed: allowed.into() }
+        Self { read: Box::new(read), print: Box::new(print), allowed: allowed.into(), schema: json!({}) }
+    }
+
+    /// Says by a JSON Schema what is allowed, as far as one can.
+    fn described(self, schema: Value) -> Self {
+        Self { schema, ..self }
     }
 
     /// Makes a kind that is written as a string.
@@ -61,7 +68,8 @@ impl<T: 'static> Kind<T> {
             DeValue::String(text) => read(text).map_err(|what| fault(written, what)),
             other => Err(fault(written, unlike("a string", other))),
         };
-        Self::new(allowed, read, move |value| Some(toml::Value::String(print(value))))
+        let print = move |value: &T| Some(toml::Value::String(print(value)));
+        Self::new(allowed, read, print).described(json!({ "type": "string" }))
     }
 
     /// Reads a value.
@@ -79,10 +87,20 @@ impl<T: 'static> Kind<T> {
         &self.allowed
     }
 
+    /// Returns the JSON Schema of it.
+    pub(in crate::config) fn schema(&self) -> &Value {
+        &self.schema
+    }
+
     /// Makes the kind of a key that may be left out.
     pub(in crate::config) fn optional(self) -> Kind<Option<T>> {
         let (read, print) = (self.read, self.print);
-        Kind::new(self.allowed, move |written| read(written).map(Some), move |value| value.as_ref().and_then(&print))
+        Kind::new(
+            self.allowed,
+            move |written| read(written).map(Some),
+            move |value: &Option<T>| value.as_ref().and_then(&print),
+        )
+        .described(self.schema)
     }
 
     /// Makes a kind that is either a word, which stands for `None`, or a value of this kind.
@@ -94,8 +112,9 @@ impl<T: 'static> Kind<T> {
                 DeValue::String(text) if text == word => Ok(None),
                 _ => read(written).map(Some),
             },
-            move |value| value.as_ref().map_or_else(|| Some(toml::Value::from(word)), &print),
+            move |value: &Option<T>| value.as_ref().map_or_else(|| Some(toml::Value::from(word)), &print),
         )
+        .described(json!({ "anyOf": [{ "const": word }, self.schema] }))
     }
 
     /// Makes the kind of a list of at most `items_max` values of this kind.
@@ -120,6 +139,7 @@ impl<T: 'static> Kind<T> {
         Kind::new(format!("a list of at most {items_max}, each {}", self.allowed), each, move |values: &Vec<T>| {
             Some(toml::Value::Array(values.iter().filter_map(&print).collect()))
         })
+        .described(json!({ "type": "array", "maxItems": items_max, "items": self.schema }))
     }
 }
 
@@ -160,11 +180,13 @@ pub(in crate::config) fn flag() -> Kind<bool> {
         },
         |&value| Some(value.into()),
     )
+    .described(json!({ "type": "boolean" }))
 }
 
 /// A whole number.
 pub(in crate::config) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
     let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+    let schema = json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() });
     let read = move |written: &Written<'_>| match written.get_ref() {
         found @ DeValue::Integer(text) => integer(found)
             .and_then(|value| usize::try_from(value).ok())
@@ -173,13 +195,14 @@ pub(in crate::config) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
             .map_err(|what| fault(written, what)),
         found => Err(fault(written, unlike("a whole number", found))),
     };
-    Kind::new(allowed, read, |&value| i64::try_from(value).ok().map(toml::Value::Integer))
+    Kind::new(allowed, read, |&value: &usize| i64::try_from(value).ok().map(toml::Value::Integer)).described(schema)
 }
 
 /// A share between two numbers.
 pub(in crate::config) fn fraction(range: RangeInclusive<f64>) -> Kind<f64> {
     let show = |value: &f64| format!("{value:?}");
     let allowed = format!("a number from {} to {}", show(range.start()), show(range.end()));
+    let schema = json!({ "type": "number", "minimum": range.start(), "maximum": range.end() });
     let read = move |written: &Written<'_>| {
         let number = match written.get_ref() {
             DeValue::Float(text) => text.as_str().parse().ok(),
@@ -191,7 +214,7 @@ pub(in crate::config) fn fraction(range: RangeInclusive<f64>) -> Kind<f64> {
             None => Err(fault(written, unlike("a number", written.get_ref()))),
         }
     };
-    Kind::new(allowed, read, |&value| Some(value.into()))
+    Kind::new(allowed, read, |&value: &f64| Some(value.into())).described(schema)
 }
 
 /// Prints a span as it may be written.
@@ -213,7 +236,7 @@ pub(in crate::config) fn span(range: RangeInclusive<Duration>) -> Kind<Duration>
             .map_err(|what| fault(written, what)),
         found => Err(fault(written, unlike("a string with a unit", found))),
     };
-    Kind::new(allowed, read, |value| Some(span_text(value).into()))
+    Kind::new(allowed, read, |value: &Duration| Some(span_text(value).into())).described(json!({ "type": "string" }))
 }
 
 /// A number of bytes, with or without a unit.
@@ -224,6 +247,7 @@ pub(in crate::config) fn bytes(range: RangeInclusive<u64>) -> Kind<u64> {
         show(range.start()),
         show(range.end())
     );
+    let number = json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() });
     let read = move |written: &Written<'_>| {
         let count = match written.get_ref() {
             DeValue::String(text) => {
@@ -233,10 +257,11 @@ pub(in crate::config) fn bytes(range: RangeInclusive<u64>) -> Kind<u64> {
         };
         count.and_then(|bytes| within(bytes, &range, show)).map_err(|what| fault(written, what))
     };
-    Kind::new(allowed, read, move |value| {
+    Kind::new(allowed, read, move |value: &u64| {
         let text = show(value);
         Some(text.parse::<i64>().map_or(toml::Value::String(text), toml::Value::Integer))
     })
+    .described(json!({ "anyOf": [{ "type": "string" }, number] }))
 }
 
 /// One of a few words.
@@ -253,6 +278,7 @@ pub(in crate::config) fn choice<T: Clone + PartialEq + 'static>(words: &'static 
         },
         move |value| words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| *word).to_owned(),
     )
+    .described(json!({ "enum": words.iter().map(|(word, _)| *word).collect::<Vec<_>>() }))
 }
 
 /// Any text of 1 to `chars_max` printable characters.
@@ -277,4 +303,5 @@ pub(in crate::config) fn file() -> Kind<PathBuf> {
         move |written| path.read(written).map(PathBuf::from),
         |path: &PathBuf| Some(path.to_string_lossy().into_owned().into()),
     )
+    .described(json!({ "type": "string" }))
 }

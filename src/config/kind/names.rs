@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
+use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
 use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
@@ -153,6 +154,7 @@ pub(in crate::config) fn ttl_by_status(range: RangeInclusive<Duration>) -> Kind<
         let pairs = ttls.iter().map(|(status, ttl)| (status.as_str().to_owned(), span_text(ttl).into()));
         Some(toml::Value::Table(pairs.collect()))
     })
+    .described(json!({ "type": "object", "additionalProperties": { "type": "string" } }))
 }
 
 /// Which query parameters count.
@@ -170,11 +172,14 @@ pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
         },
         found => Err(fault(written, format!("{} is not a rule", describe(found)))),
     };
+    let list = json!({ "type": "array", "maxItems": PATTERNS_MAX, "items": { "type": "string" } });
+    let dropped = json!({ "type": "object", "additionalProperties": false, "properties": { "drop": list }, "required": ["drop"] });
+    let schema = json!({ "anyOf": [{ "enum": ["all", "none"] }, list, dropped] });
     let strings = |names: &[Box<str>]| toml::Value::Array(names.iter().map(|name| (&**name).into()).collect());
     Kind::new(
         r#""all", "none", a list of the names to keep, or { drop = ["utm_*", …] }; `*` stands for any characters"#,
         read,
-        move |rule| {
+        move |rule: &QueryRule| {
             Some(match rule {
                 QueryRule::All => "all".into(),
                 QueryRule::None => "none".into(),
@@ -185,6 +190,7 @@ pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
             })
         },
     )
+    .described(schema)
 }
 
 /// Returns the value of `name` where it is the table's only key.
