@@ -159,6 +159,17 @@ pub fn update_by_head(entry: &Entry, exchange: &Exchange<'_>, status: StatusCode
         && is_same(&header::ETAG)
         && is_same(&header::LAST_MODIFIED)
         && has_same_length;
+    // The RFC lets a HEAD that names nothing to compare by update whatever is stored. It may as well tell of what has
+    // replaced that, and then the old bytes would be fresh for as long as the new ones: it proves nothing, and leaves
+    // things as they are. A length is proof enough only where there is no validator to compare.
+    let is_told = |name: header::HeaderName| headers.contains_key(&name) && entry.head.get(&name).is_some();
+    let is_proof = match entry.facts.has_validator {
+        true => is_told(header::ETAG) || is_told(header::LAST_MODIFIED),
+        false => length.is_some(),
+    };
+    if agrees && !is_proof {
+        return Update::Other;
+    }
     if agrees { confirm(entry, exchange, headers) } else { Update::Contradicted }
 }
 
@@ -477,10 +488,15 @@ mod tests {
     #[track_caller]
     fn check_head(status: u16, given: &[(&str, &str)], expected: &str) {
         let stored = entry(&[("cache-control", "max-age=2"), ("etag", "\"1\""), ("x-kept", "a")]);
+        check_head_of(&stored, status, given, expected);
+    }
+
+    #[track_caller]
+    fn check_head_of(stored: &Entry, status: u16, given: &[(&str, &str)], expected: &str) {
         let (asked, rule) = (RequestFacts::default(), Rule::default());
         let exchange = Exchange { method: &http::Method::HEAD, ..exchange(&asked, &rule) };
         let status = StatusCode::from_u16(status).unwrap();
-        let found = match update_by_head(&stored, &exchange, status, &fields(given)) {
+        let found = match update_by_head(stored, &exchange, status, &fields(given)) {
             Update::Confirmed(head, facts) => {
                 assert!(head.get(&HeaderName::from_static("x-kept")).is_some());
                 assert_eq!(facts.received_at, RECEIVED);
@@ -495,13 +511,20 @@ mod tests {
 
     #[test]
     fn s4_3_5_a_head_that_agrees_updates_and_one_that_does_not_contradicts() {
-        check_head(200, &[("cache-control", "max-age=1000")], "confirmed");
+        check_head(200, &[("cache-control", "max-age=1000"), ("etag", "\"1\"")], "confirmed");
+        // Nothing says that it tells of the stored bytes.
+        check_head(200, &[("cache-control", "max-age=1000")], "other");
+        check_head(200, &[("cache-control", "max-age=1000"), ("content-length", "3")], "other");
         check_head(200, &[("etag", "\"1\""), ("content-length", "3")], "confirmed");
         check_head(200, &[("content-length", "4")], "contradicted");
         check_head(200, &[("content-length", "x")], "contradicted");
         check_head(200, &[("etag", "\"2\"")], "contradicted");
         check_head(200, &[("last-modified", "@0")], "contradicted");
         check_head(410, &[("etag", "\"2\"")], "other");
+        let mut bare = Arc::into_inner(entry(&[("cache-control", "max-age=2"), ("x-kept", "a")])).unwrap();
+        bare.facts.has_validator = false;
+        check_head_of(&bare, 200, &[("content-length", "3")], "confirmed");
+        check_head_of(&bare, 200, &[("cache-control", "max-age=1000")], "other");
         check_head(304, &[], "other");
     }
 

@@ -17,6 +17,7 @@ mod front_door;
 mod harness;
 mod hostile;
 mod memory;
+mod model_rfc9111;
 mod origin_answers;
 mod personalisation;
 mod purge;
