@@ -1,13 +1,15 @@
-//! What takes minutes to show: Larder as a process under an hour's worth of mishaps. Two runs, each of which prints a small
+//! What takes minutes to show: Larder as a process under an hour's worth of mishaps. Three runs, each of which prints a small
 //! table and exits with 1 when a promise is broken.
 //!
 //! ```text
 //! cargo bench --bench soak -- mixed [SECONDS] [CONNECTIONS]   default 600 and 1000
 //! cargo bench --bench soak -- slow [SECONDS]                  default 30
+//! cargo bench --bench soak -- floods [SECONDS]                default 10, for each of eleven floods
 //! ```
 //!
-//! Both need two open files per connection: `ulimit -n 8192` is enough.
+//! All need two open files per connection: `ulimit -n 8192` is enough.
 
+mod floods;
 mod mixed;
 mod process;
 mod slow;
@@ -20,11 +22,18 @@ fn main() -> ExitCode {
     let number = |at: usize, default: u64| {
         arguments.get(at).map_or(Some(default), |argument| argument.parse().ok()).filter(|number| *number > 0)
     };
-    let broken = match (arguments.first().map(String::as_str), number(1, 600), number(1, 30), number(2, 1_000)) {
-        (Some("mixed"), Some(seconds), _, Some(connections)) => mixed::run(seconds, connections as usize),
-        (Some("slow"), _, Some(seconds), _) => slow::run(seconds),
+    let mode = arguments.first().map_or("", String::as_str);
+    let default = match mode {
+        "mixed" => 600,
+        "slow" => 30,
+        _ => 10,
+    };
+    let broken = match (mode, number(1, default), number(2, 1_000)) {
+        ("mixed", Some(seconds), Some(connections)) => mixed::run(seconds, connections as usize),
+        ("slow", Some(seconds), _) => slow::run(seconds),
+        ("floods", Some(seconds), _) => floods::run(seconds),
         _ => {
-            eprintln!("usage: soak mixed [SECONDS] [CONNECTIONS] | soak slow [SECONDS]");
+            eprintln!("usage: soak mixed [SECONDS] [CONNECTIONS] | soak slow [SECONDS] | soak floods [SECONDS]");
             return ExitCode::from(2);
         }
     };

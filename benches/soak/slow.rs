@@ -152,7 +152,7 @@ async fn until_closed(addr: SocketAddr, Words(first, rest): Words) -> std::io::R
 }
 
 /// Asks for the small object at a steady pace; returns how long each answer took.
-async fn probe(addr: SocketAddr, until: Instant) -> Vec<Duration> {
+pub(crate) async fn probe(addr: SocketAddr, until: Instant) -> Vec<Duration> {
     let mut took = Vec::new();
     let mut held = [0; 4096];
     let mut stream: Option<TcpStream> = None;

@@ -83,6 +83,8 @@ pub(super) struct Activity {
     unclaimed: AtomicBool,
     /// Whether hyper wanted bytes and there were none, in its last turn.
     starved: AtomicBool,
+    /// Bytes that hyper has read since the core came round, where they are counted.
+    taken: AtomicU32,
     /// Whether the socket took no more bytes when last asked.
     blocked: AtomicBool,
     /// HTTP/2 responses whose last frame waits for the client's window.
@@ -109,6 +111,7 @@ impl Activity {
             running: AtomicU32::new(0),
             unclaimed: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            taken: AtomicU32::new(0),
             blocked: AtomicBool::new(false),
             windowless: AtomicU32::new(0),
             awaited: Arc::default(),
@@ -131,6 +134,21 @@ impl Activity {
     /// Notes that hyper is about to be polled.
     pub(super) fn turn(&self) {
         self.starved.store(false, Relaxed);
+    }
+
+    /// Notes that the core has come round to the connection again.
+    pub(super) fn round(&self) {
+        self.taken.store(0, Relaxed);
+    }
+
+    /// Notes bytes that hyper takes.
+    pub(super) fn take(&self, bytes: u32) {
+        add(&self.taken, bytes);
+    }
+
+    /// Returns how many bytes hyper has taken since the core came round.
+    pub(super) fn taken(&self) -> u32 {
+        self.taken.load(Relaxed)
     }
 
     /// Notes bytes that came.

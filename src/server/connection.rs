@@ -155,6 +155,7 @@ impl<H: Hyper> Owner<H> {
         if self.wire.ordered() == Order::Close {
             return Poll::Ready(self.cut());
         }
+        self.wire.activity.round();
         if self.wire.activity.running() > 0 {
             // Before the turn, so that the response says `Connection: close`.
             self.finish_if_ordered();
