@@ -29,6 +29,9 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(120);
 const PATIENT: Limits = Limits { head: LONG, idle: LONG, body: LONG };
 
+/// The frame at which a body panics.
+const PANIC: &str = "panic!";
+
 /// A test's body: frames from a channel, an error to break off with, a length where one is announced.
 struct Script {
     frames: frames::UnboundedReceiver<Result<Bytes, io::Error>>,
@@ -40,7 +43,9 @@ impl Body for Script {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.frames.poll_recv(cx).map(|next| next.map(|item| item.map(Frame::data)))
+        let next = self.frames.poll_recv(cx);
+        assert!(!matches!(&next, Poll::Ready(Some(Ok(frame))) if frame == PANIC), "on purpose, in the body");
+        next.map(|next| next.map(|item| item.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -368,6 +373,39 @@ fn a_panic_ends_one_request_and_is_counted() {
         assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams go on");
     });
     assert_eq!(server.tally.panics.load(Ordering::Relaxed), 3);
+    assert!(server.client().send(&get("/fine")).until("/fine").contains(" 200 "));
+}
+
+#[test]
+fn a_body_that_panics_never_ends_cleanly() {
+    let server = Server::start(PATIENT, |peer, request| {
+        let length = match request.uri().path() {
+            "/sized" => Some(100),
+            "/unsized" => None,
+            _ => return echo_path(peer, request),
+        };
+        let (feed, script) = fed(length);
+        feed.send(Ok("part".into())).unwrap();
+        feed.send(Ok(PANIC.into())).unwrap();
+        Answer::Now(Response::new(script))
+    });
+    for path in ["/sized", "/unsized"] {
+        let (all, _) = server.client().send(&get(path)).rest();
+        let all = String::from_utf8_lossy(&all);
+        assert!(!all.ends_with("0\r\n\r\n") && !all.contains(PANIC), "{all:?}");
+        // RFC 9112 §6.3: only a reset tells an HTTP/1.0 client.
+        let (all, end) = server.client().send(&format!("GET {path} HTTP/1.0\r\n\r\n")).rest();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "{all:?}");
+    }
+    with_http2(server.addr, async |mut sender| {
+        let broken = match sender.send_request(h2_get("/unsized")).await {
+            Ok(response) => response.into_body().collect().await.is_err(),
+            Err(_) => true,
+        };
+        assert!(broken);
+        assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams go on");
+    });
+    assert_eq!(server.tally.panics.load(Ordering::Relaxed), 5);
     assert!(server.client().send(&get("/fine")).until("/fine").contains(" 200 "));
 }
 
