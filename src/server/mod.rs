@@ -41,6 +41,7 @@ use crate::{access, admin, origin, proxy, route, store};
 pub use handover::Sockets;
 pub use reload::{Fresh, Reloader, Source};
 pub use run::{Running, Start, start, start_with};
+pub use screen::{Screened, screened};
 pub use tally::Tally;
 
 /// Everything a running Larder needs to know.

@@ -12,12 +12,15 @@
 mod content;
 mod head;
 mod line;
+mod offline;
 
 use http::StatusCode;
 
 use self::content::Chunks;
 use self::head::{Content, Head};
 use crate::outcome::Reason;
+
+pub use self::offline::{Screened, screened};
 
 /// The most fields of a head, and of a trailer section: hyper's own limit, which is no more than browsers and the proxies
 /// before us together ever send.

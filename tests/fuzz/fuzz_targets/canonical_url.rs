@@ -1,0 +1,5 @@
+//! One input for `larder_fuzz::canonical_url`, which says what has to hold.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| larder_fuzz::canonical_url(bytes));
