@@ -34,7 +34,7 @@
 //! | layer | modules | deliberately absent |
 //! |---|---|---|
 //! | ground | [`units`], [`clock`], [`outcome`], [`key`] | anything else of ours |
-//! | pure | [`stored`], [`route`], [`policy`], [`respond`] | runtimes, sockets, files, the clock, logging, errors |
+//! | pure | [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | runtimes, sockets, files, the clock, logging, errors |
 //! | edges | [`store`], [`origin`], [`metrics`], [`access`] | each other; HTTP semantics in the store, caching at the origin |
 //! | the way | [`proxy`] | admin routes, files, TOML |
 //! | around | [`admin`] | how the store works inside, configuration files |
@@ -66,6 +66,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod analytics;
 pub mod cli;
 pub mod clock;
 pub mod config;

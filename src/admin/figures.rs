@@ -92,6 +92,8 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::analytics::Asked;
+    use crate::clock::Timestamp;
     use crate::metrics::Metrics;
     use crate::outcome::{Decision, End, Ending, Stored};
     use crate::stored::Differing;
@@ -121,6 +123,13 @@ pub(super) mod tests {
         local.record(&new(Outcome::Refused, Reason::BadRequest), &end(0, 3));
         local.record(&new(Outcome::Failed, Reason::ConnectionRefused), &end(0, 700));
         let differing = |cookie, authorization| Differing { cookie, authorization };
+        for micros in [40_000, 60_000] {
+            let decision = Decision { fwd_status: Some(503), stored: Stored::No(Reason::SetCookie), ..miss };
+            let at = Timestamp::from_secs(1_000_000);
+            let asked =
+                Asked { url: "http://h/slow".into(), status: 503, origin_time: Some(end(0, micros).elapsed), at };
+            local.record_asked(&asked, &decision, &end(700, micros));
+        }
         local.record_personalised("http://h/", differing(true, false));
         local.record_personalised("http://h/account", differing(true, false));
         local.record_personalised("http://h/account", differing(false, true));

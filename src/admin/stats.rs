@@ -74,6 +74,29 @@
 //! | `personalised.urls[].times` | bodies | how often it was found |
 //! | `personalised.urls[].differed[]` | text | in which request fields the users differed: `Cookie`, `Authorization` |
 //! | `personalised.urls[].fix` | text | what to change |
+//! | `asked_most.by_requests[].url` | text | the URLs asked for most, at most 20; the first 512 bytes of each. Of a core's hits after its first 4,096 one in 16 is counted, as 16 |
+//! | `asked_most.by_requests[].at_least` | requests | of this URL, at the least: each list follows 256 URLs a core, and what takes another's place may not have been seen from the start |
+//! | `asked_most.by_requests[].at_most` | requests | of this URL, at the most; the same where the list has room for all |
+//! | `asked_most.by_bytes[].url` | text | the URLs that sent most, likewise |
+//! | `asked_most.by_bytes[].at_least` | bytes | body bytes of this URL, at the least; a hit counts for what its body has |
+//! | `asked_most.by_bytes[].at_most` | bytes | at the most |
+//! | `asked_most.by_misses[].url` | text | the URLs least answered from the cache, likewise |
+//! | `asked_most.by_misses[].at_least` | requests | of this URL that were neither hits, nor stale, nor refused; at the least |
+//! | `asked_most.by_misses[].at_most` | requests | at the most |
+//! | `asked_most.by_origin_time_us[].url` | text | the URLs that the origin works on longest, likewise |
+//! | `asked_most.by_origin_time_us[].at_least` | microseconds | from the request's head to the response's, where the origin was asked: the wait for a turn, the connection and its own work; at the least |
+//! | `asked_most.by_origin_time_us[].at_most` | microseconds | at the most |
+//! | `not_from_cache[].reason` | text | why requests were not answered from the cache: what kept the response from being stored, else why it was fetched; the most origin time first |
+//! | `not_from_cache[].requests` | requests | that were neither hits, nor stale, nor refused, for this reason |
+//! | `not_from_cache[].origin_time_us` | microseconds | their origin time, as above |
+//! | `not_from_cache[].why` | text | the reason as a sentence |
+//! | `not_from_cache[].change` | text | what to change |
+//! | `not_from_cache[].urls[]` | text | the URLs with the most of it, at most 3 |
+//! | `recent_errors[].at` | seconds | of Unix time; the last 32 requests that the origin or Larder failed on, the newest first |
+//! | `recent_errors[].url` | text | the URL, or its first 512 bytes |
+//! | `recent_errors[].status` | number | the status that the client was sent |
+//! | `recent_errors[].outcome` | text | what became of the request |
+//! | `recent_errors[].what` | text | what went wrong |
 //! | `server.accepted` | connections | accepted |
 //! | `server.accept_errors` | times | that accepting failed for want of descriptors or memory |
 //! | `server.panics` | handlers | that panicked; the process went on |
@@ -84,6 +107,7 @@
 //! | `warnings[]` | text | what is worth a look, each with what to change |
 //! | `reload` | | what came of the last reload of the configuration, null before the first: `at_unix_seconds`; `by`, who asked for it (`SIGHUP`, `POST /reload`, `file`); `applied`, else the one before it is in force; `problems[]`, each with `file`, `line`, `key`, `what`, `allowed`; `needs_restart[]`, what differs from what runs and has to wait |
 
+mod asked;
 mod gather;
 
 use std::collections::BTreeMap;
@@ -91,6 +115,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Reloaded, Server};
+pub use asked::{AskedMost, NotFromCache, RecentError, Weighed};
 
 /// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +154,12 @@ pub struct Stats {
     pub routes: Vec<RouteStats>,
     /// What was found to differ by user.
     pub personalised: Personalised,
+    /// The URLs that weigh most.
+    pub asked_most: AskedMost,
+    /// Why requests were not answered from the cache, the most origin time first.
+    pub not_from_cache: Vec<NotFromCache>,
+    /// What went wrong last, the newest first.
+    pub recent_errors: Vec<RecentError>,
     /// The server.
     pub server: Server,
     /// The access log.
@@ -475,6 +506,12 @@ mod tests {
                 "Send `Vary: Cookie` or `Cache-Control: private`, or name the cookie that decides in `key.cookies` on a route."
             ),
         );
+        let most = json!({"url": "http://h/slow", "at_least": 2, "at_most": 2});
+        check("/asked_most/by_requests/0", most.clone());
+        check("/asked_most/by_misses/0", most);
+        check("/not_from_cache/0/reason", json!("set-cookie"));
+        check("/not_from_cache/0/urls", json!(["http://h/slow"]));
+        check("/recent_errors/0/what", json!("The origin answered 503."));
         check("/access_log/dropped_lines", json!(10));
     }
 

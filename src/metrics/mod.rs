@@ -7,6 +7,7 @@
 //! Takes a [`Decision`] and an [`End`]; asks nobody. Deliberately absent: axum, the store, the origin, and what a figure
 //! is called outside (that is `admin`'s).
 
+mod asked;
 mod counts;
 mod latency;
 mod personalised;
@@ -16,9 +17,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::analytics::Summary;
 use crate::outcome::{Decision, End};
 use crate::stored::Differing;
 
+pub use asked::Heading;
 pub use counts::{ByOutcome, Counts, asked_origin};
 pub use latency::{Class, Latencies, Latency};
 pub use personalised::{Personalised, PersonalisedUrl};
@@ -75,6 +78,7 @@ struct Counted {
     /// Guards the core's counters against a reader that adds them up. Held for some nanoseconds by the core, and by a
     /// reader for one row at a time. Nothing awaits under it.
     shard: Mutex<Shard>,
+    watched: asked::Watched,
 }
 
 /// What a core has counted.
@@ -110,6 +114,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// What was found to differ by user.
     pub personalised: Personalised,
+    /// What is asked for most, and what is not answered from the cache.
+    pub summary: Summary,
 }
 
 /// The figures of one route.
@@ -151,7 +157,7 @@ impl Metrics {
         let row = || Row::new(ROUTE_DIGITS);
         let routes = lists.names.iter().map(|_| row()).collect();
         let shard = Shard { totals: Counts::default(), latency: Latencies::new(DIGITS), routes, unrouted: row() };
-        let counted = Arc::new(Counted { shard: Mutex::new(shard) });
+        let counted = Arc::new(Counted { shard: Mutex::new(shard), watched: asked::Watched::default() });
         lists.shards.push(Arc::clone(&counted));
         Arc::new(Local { counted, rows: lists.rows.clone(), personalised: Arc::clone(&self.personalised) })
     }
@@ -168,6 +174,7 @@ impl Metrics {
             latency: Latencies::new(DIGITS),
             routes: names.map(Route::new).collect(),
             personalised: self.personalised.snapshot(),
+            summary: asked::summary(shards.iter().map(|counted| &counted.watched)),
         };
         for counted in &shards {
             let shard = counted.shard.lock();

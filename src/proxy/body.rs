@@ -11,9 +11,9 @@ use http_body::{Frame, SizeHint};
 
 use super::filling::Reader;
 use super::log::Logged;
-use crate::metrics;
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Reason};
+use crate::{analytics, metrics};
 
 /// A body that failed on the way; the connection must not end it cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +181,7 @@ pub(super) struct Observer {
     body_bytes: u64,
     aborted: Option<Reason>,
     logged: Option<Box<Logged>>,
+    noted: Option<Box<analytics::Asked>>,
 }
 
 impl Observer {
@@ -191,7 +192,12 @@ impl Observer {
         started: Instant,
         logged: Option<Box<Logged>>,
     ) -> Self {
-        Self { metrics, decision, started, body_bytes: 0, aborted: None, logged }
+        Self { metrics, decision, started, body_bytes: 0, aborted: None, logged, noted: None }
+    }
+
+    /// Has the URL counted that was noted when the head went out.
+    pub(super) fn noted(self, noted: Option<Box<analytics::Asked>>) -> Self {
+        Self { noted, ..self }
     }
 
     fn ended(self, whole: bool) {
@@ -202,6 +208,9 @@ impl Observer {
         };
         let end = End { ending, body_bytes: self.body_bytes, elapsed: self.started.elapsed() };
         self.metrics.record(&self.decision, &end);
+        if let Some(noted) = self.noted {
+            self.metrics.record_asked(&noted, &self.decision, &end);
+        }
         if let Some(logged) = self.logged {
             logged.write(&self.decision, &end);
         }

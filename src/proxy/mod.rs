@@ -207,7 +207,15 @@ impl Way {
     /// Has the end recorded of a response whose head tells the decision already.
     fn observe(&self, asked: &Asked, decision: Decision, response: Response<Body>) -> Response<Body> {
         let logged = self.shared.access.as_ref().map(|log| Box::new(Logged::new(log, asked, response.status())));
-        let observer = Observer::new(Arc::clone(&self.metrics), decision, asked.started, logged);
+        let heading = metrics::Heading {
+            url: asked.key.url(),
+            status: response.status().as_u16(),
+            body_bytes: response.body().length().unwrap_or_default(),
+            at: asked.at,
+            started: asked.started,
+        };
+        let noted = self.metrics.heads_out(&decision, &heading);
+        let observer = Observer::new(Arc::clone(&self.metrics), decision, asked.started, logged).noted(noted);
         response.map(|body| body.observed(observer))
     }
 }

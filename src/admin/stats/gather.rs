@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::figures::{Figures, ratio};
 use super::{
-    AccessLog, Bytes, Endings, Evicted, HashCollisions, LatencyByClass, Memory, Origin, Personalised, PersonalisedUrl,
-    Quantiles, Ratios, Requests, RouteStats, Stats, Stored, Storing,
+    AccessLog, Bytes, Endings, Evicted, HashCollisions, LatencyByClass, Memory, NotFromCache, Origin, Personalised,
+    PersonalisedUrl, Quantiles, Ratios, RecentError, Requests, RouteStats, Stats, Stored, Storing,
 };
 use crate::metrics::{self, ByOutcome, Class, Latency, Route};
 use crate::outcome::{Outcome, Reason};
@@ -74,6 +74,9 @@ impl From<&Figures> for Stats {
             },
             routes: figures.requests.routes.iter().map(RouteStats::from).collect(),
             personalised: (&figures.requests.personalised).into(),
+            asked_most: (&figures.requests.summary).into(),
+            not_from_cache: figures.requests.summary.not_from_cache.iter().map(NotFromCache::from).collect(),
+            recent_errors: figures.requests.summary.troubles.iter().map(RecentError::from).collect(),
             server: figures.server,
             access_log: AccessLog { dropped_lines: figures.log_dropped },
             warnings: figures.warnings(),

@@ -1,0 +1,232 @@
+//! What is asked for most, what is not answered from the cache and why, and what went wrong last: bounded tables that one
+//! core fills and a reader merges.
+//!
+//! A core's [`Tables`] hold no more than [`ROWS_MAX`] URLs in each list, so that a flood of URLs grows nothing; the rows
+//! that matter stay (`top`). Hits are the many: the first [`HITS_EXACT`] of a core are counted one by one, of those after
+//! them one in [`HIT_SAMPLE`] is, for so many. Everything else is counted exactly.
+//! Deliberately absent: locks (the owner has one), clocks, and what a figure is called outside.
+
+pub mod reasons;
+pub mod top;
+pub mod trouble;
+
+use std::time::Duration;
+
+use self::reasons::{Lost, NotFromCache};
+use self::top::{Counted, Top};
+use self::trouble::{Trouble, Troubles};
+use crate::clock::Timestamp;
+use crate::outcome::{Decision, End};
+
+/// The URLs that a core follows in each list: enough that the first [`ROWS_TOLD`] are right for the usual skewed traffic,
+/// and little enough to be looked through when a new URL needs a place.
+pub const ROWS_MAX: usize = 256;
+
+/// The rows of each list that are told.
+pub const ROWS_TOLD: usize = 20;
+
+/// The most bytes of a URL that are kept.
+pub const URL_BYTES_MAX: usize = 512;
+
+/// The hits of a core that are counted one by one, so that the figures of a quiet server are exact.
+pub const HITS_EXACT: u64 = 4_096;
+
+/// Of hits beyond these, one in so many is counted, with so much weight.
+pub const HIT_SAMPLE: u64 = 16;
+
+/// The lists of URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum By {
+    /// Requests, whatever became of them.
+    Requests,
+    /// Body bytes.
+    Bytes,
+    /// Requests that were not answered from the cache.
+    Misses,
+    /// Microseconds until the origin's answer was there.
+    OriginTime,
+}
+
+impl By {
+    /// Every list.
+    pub const ALL: [By; 4] = [Self::Requests, Self::Bytes, Self::Misses, Self::OriginTime];
+}
+
+/// A request that was not a plain hit, as it is known when its response's head goes out.
+#[derive(Debug)]
+pub struct Asked {
+    /// The canonical URL.
+    pub url: Box<str>,
+    /// The status that the client is sent.
+    pub status: u16,
+    /// How long the origin took: from the request's head to the response's. `None` where it was not asked.
+    pub origin_time: Option<Duration>,
+    /// When the request came.
+    pub at: Timestamp,
+}
+
+/// What a core has seen.
+#[derive(Debug)]
+pub struct Tables {
+    top: [Top; By::ALL.len()],
+    not_from_cache: NotFromCache,
+    troubles: Troubles,
+    hits: u64,
+    /// The state of the generator that draws the sample: a fixed stride would fall in step with a page's own requests.
+    random: u64,
+}
+
+impl Tables {
+    /// Makes empty tables; `seed` starts the sample.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            top: std::array::from_fn(|_| Top::new(ROWS_MAX)),
+            not_from_cache: NotFromCache::default(),
+            troubles: Troubles::default(),
+            hits: 0,
+            random: seed | 1,
+        }
+    }
+
+    /// Counts a request that the store answered without the origin. Allocates only for a URL that is new to the list.
+    pub fn hit(&mut self, url: &str, body_bytes: u64) {
+        self.hits += 1;
+        let mut weight = 1;
+        if self.hits > HITS_EXACT {
+            if !self.next().is_multiple_of(HIT_SAMPLE) {
+                return;
+            }
+            weight = HIT_SAMPLE;
+        }
+        let url = cut(url);
+        self.top[By::Requests as usize].add(url, weight);
+        self.top[By::Bytes as usize].add(url, body_bytes.saturating_mul(weight));
+    }
+
+    /// Counts any other request, once its response has ended.
+    pub fn other(&mut self, asked: &Asked, decision: &Decision, end: &End) {
+        let url = cut(&asked.url);
+        let micros = asked.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.top[By::Requests as usize].add(url, 1);
+        self.top[By::Bytes as usize].add(url, end.body_bytes);
+        self.top[By::OriginTime as usize].add(url, micros);
+        if let Some(reason) = reasons::not_from_cache(decision) {
+            self.top[By::Misses as usize].add(url, 1);
+            self.not_from_cache.add(reason, url, micros);
+        }
+        self.troubles.look_at(asked, url, decision, end);
+    }
+
+    /// Returns a list's rows.
+    pub fn top(&self, by: By) -> &Top {
+        &self.top[by as usize]
+    }
+
+    /// Returns what was not answered from the cache.
+    pub fn not_from_cache(&self) -> &NotFromCache {
+        &self.not_from_cache
+    }
+
+    /// Returns what went wrong last.
+    pub fn troubles(&self) -> &Troubles {
+        &self.troubles
+    }
+
+    /// Draws a number (xorshift; Marsaglia 2003).
+    fn next(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random >> 32
+    }
+}
+
+/// What all cores have seen.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The first rows of each list, in the order of [`By::ALL`].
+    pub top: [Vec<Counted>; By::ALL.len()],
+    /// Why requests were not answered from the cache, the most origin time first.
+    pub not_from_cache: Vec<Lost>,
+    /// What went wrong last, the newest first.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Summary {
+    /// Returns a list.
+    pub fn top(&self, by: By) -> &[Counted] {
+        &self.top[by as usize]
+    }
+}
+
+fn cut(url: &str) -> &str {
+    &url[..url.floor_char_boundary(URL_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Ending, Outcome, Reason, Stored};
+
+    fn asked(url: &str, micros: u64) -> Asked {
+        Asked {
+            url: url.into(),
+            status: 200,
+            origin_time: Some(Duration::from_micros(micros)),
+            at: Timestamp::from_secs(7),
+        }
+    }
+
+    const END: End = End { ending: Ending::Complete, body_bytes: 10, elapsed: Duration::ZERO };
+
+    #[test]
+    fn every_list_counts_what_its_name_says() {
+        let mut tables = Tables::new(1);
+        tables.hit("http://h/a", 100);
+        tables.hit("http://h/a", 100);
+        let miss = Decision { stored: Stored::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        tables.other(&asked("http://h/a", 500), &miss, &END);
+        tables.other(&asked("http://h/b", 900), &Decision::new(Outcome::Pass, Reason::Method), &END);
+        let first = |by| {
+            let rows = top::merge(&[tables.top(by).part()], ROWS_TOLD);
+            rows.into_iter().map(|row| (row.url.to_string(), row.at_least)).collect::<Vec<_>>()
+        };
+        let (a, b) = (|number| ("http://h/a".to_owned(), number), |number| ("http://h/b".to_owned(), number));
+        assert_eq!(first(By::Requests), [a(3), b(1)]);
+        assert_eq!(first(By::Bytes), [a(210), b(10)]);
+        assert_eq!(first(By::Misses), [a(1), b(1)]);
+        assert_eq!(first(By::OriginTime), [b(900), a(500)]);
+    }
+
+    #[test]
+    fn hits_are_exact_at_first_and_then_sampled_without_bias() {
+        let mut tables = Tables::new(0x9e37_79b9_7f4a_7c15);
+        let count = |tables: &Tables| top::merge(&[tables.top(By::Requests).part()], 1)[0].at_least;
+        for _ in 0..HITS_EXACT {
+            tables.hit("http://h/", 1);
+        }
+        assert_eq!(count(&tables), HITS_EXACT);
+        for _ in 0..1_000_000 {
+            tables.hit("http://h/", 1);
+        }
+        let told = count(&tables) - HITS_EXACT;
+        assert!((970_000..1_030_000).contains(&told), "{told}");
+    }
+
+    #[test]
+    fn a_flood_of_urls_grows_nothing() {
+        let mut tables = Tables::new(1);
+        let long = "x".repeat(2 * URL_BYTES_MAX);
+        for nth in 0..20_000 {
+            let url = format!("http://h/{nth}/{long}");
+            tables.hit(&url, 1);
+            tables.other(&asked(&url, 1), &Decision::new(Outcome::Failed, Reason::ConnectionRefused), &END);
+        }
+        for by in By::ALL {
+            let part = tables.top(by).part();
+            assert!(part.rows.len() <= ROWS_MAX && part.rows.iter().all(|row| row.url.len() <= URL_BYTES_MAX));
+        }
+        assert!(tables.troubles().list().len() <= 32);
+    }
+}

@@ -1,0 +1,123 @@
+//! "Why is my hit ratio low?": for each reason that kept a request from being answered out of the cache, how many there
+//! were, how much of the origin's time they took, and at which URLs.
+
+use std::sync::Arc;
+
+use super::top::{self, Part, Top};
+use crate::outcome::{Decision, Outcome, Reason, Stored};
+
+/// The URLs that a core follows for each reason.
+const EXAMPLES_MAX: usize = 16;
+
+/// The examples that are told.
+const EXAMPLES_TOLD: usize = 3;
+
+/// What a core has counted: one place for each reason, made when it first occurs.
+#[derive(Debug)]
+pub struct NotFromCache(Vec<Option<Box<Row>>>);
+
+#[derive(Debug)]
+struct Row {
+    requests: u64,
+    origin_micros: u64,
+    urls: Top,
+}
+
+/// A reason with what it cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The reason.
+    pub reason: Reason,
+    /// Requests that were not answered from the cache for it.
+    pub requests: u64,
+    /// Microseconds of waiting for the origin.
+    pub origin_micros: u64,
+    /// The URLs with the most of it.
+    pub urls: Vec<Arc<str>>,
+}
+
+impl Default for NotFromCache {
+    fn default() -> Self {
+        Self(Reason::ALL.iter().map(|_| None).collect())
+    }
+}
+
+impl NotFromCache {
+    /// Counts a request.
+    pub(super) fn add(&mut self, reason: Reason, url: &str, origin_micros: u64) {
+        let row = self.0[reason as usize]
+            .get_or_insert_with(|| Box::new(Row { requests: 0, origin_micros: 0, urls: Top::new(EXAMPLES_MAX) }));
+        row.requests += 1;
+        row.origin_micros = row.origin_micros.saturating_add(origin_micros);
+        // A URL counts for an example even where the origin was not asked.
+        row.urls.add(url, origin_micros.saturating_add(1));
+    }
+
+    /// Copies what was counted for `reason`.
+    pub fn part(&self, reason: Reason) -> Option<(u64, u64, Part)> {
+        self.0[reason as usize].as_ref().map(|row| (row.requests, row.origin_micros, row.urls.part()))
+    }
+}
+
+/// Tells why a request was not answered from the cache: what kept its response from being stored, where something did,
+/// and else why it had to be fetched. `None` for what the cache answered, and for what was refused before.
+pub(super) fn not_from_cache(decision: &Decision) -> Option<Reason> {
+    match (decision.outcome, decision.stored) {
+        (Outcome::Hit | Outcome::Stale | Outcome::Refused, _) => None,
+        (_, Stored::No(reason)) => Some(reason),
+        (_, Stored::Begun | Stored::NothingTo) => Some(decision.reason),
+    }
+}
+
+/// Adds up what the cores counted; the most origin time first.
+pub fn merge(mut part: impl FnMut(Reason) -> Vec<(u64, u64, Part)>) -> Vec<Lost> {
+    let mut lost = Vec::new();
+    for reason in Reason::ALL {
+        let parts = part(*reason);
+        if parts.is_empty() {
+            continue;
+        }
+        let requests = parts.iter().map(|(requests, ..)| requests).sum();
+        let origin_micros = parts.iter().fold(0_u64, |sum, (_, micros, _)| sum.saturating_add(*micros));
+        let urls: Vec<Part> = parts.into_iter().map(|(.., urls)| urls).collect();
+        let urls = top::merge(&urls, EXAMPLES_TOLD).into_iter().map(|row| row.url).collect();
+        lost.push(Lost { reason: *reason, requests, origin_micros, urls });
+    }
+    lost.sort_by_key(|row| std::cmp::Reverse((row.origin_micros, row.requests)));
+    lost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_what_kept_it_from_being_stored() {
+        let check = |decision: Decision, reason| assert_eq!(not_from_cache(&decision), reason, "{decision:?}");
+        let new = Decision::new;
+        let miss = new(Outcome::Miss, Reason::UriMiss);
+        check(Decision { stored: Stored::No(Reason::SetCookie), ..miss }, Some(Reason::SetCookie));
+        check(Decision { stored: Stored::Begun, ..miss }, Some(Reason::UriMiss));
+        check(new(Outcome::Revalidated, Reason::NoCache), Some(Reason::NoCache));
+        check(new(Outcome::Pass, Reason::Method), Some(Reason::Method));
+        check(new(Outcome::Failed, Reason::ConnectionRefused), Some(Reason::ConnectionRefused));
+        check(new(Outcome::Hit, Reason::Fresh), None);
+        check(new(Outcome::Stale, Reason::IfError), None);
+        check(new(Outcome::Refused, Reason::BadRequest), None);
+    }
+
+    #[test]
+    fn reasons_are_ranked_by_the_time_they_cost() {
+        let (mut one, mut other) = (NotFromCache::default(), NotFromCache::default());
+        one.add(Reason::Method, "/post", 10);
+        one.add(Reason::UriMiss, "/a", 300);
+        other.add(Reason::UriMiss, "/b", 400);
+        for _ in 0..5 {
+            other.add(Reason::NoStore, "/c", 0);
+        }
+        let lost = merge(|reason| [&one, &other].iter().filter_map(|part| part.part(reason)).collect());
+        let told: Vec<_> = lost.iter().map(|row| (row.reason, row.requests, row.origin_micros)).collect();
+        assert_eq!(told, [(Reason::UriMiss, 2, 700), (Reason::Method, 1, 10), (Reason::NoStore, 5, 0)]);
+        assert_eq!(lost[0].urls, ["/b".into(), "/a".into()]);
+    }
+}
