@@ -1,13 +1,16 @@
-//! The admin listener: `/live`, `/ready`, `/stats`, `/metrics`, `POST /explain`, `POST /purge`, `POST /reload`.
+//! The admin listener: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/events`, `/metrics`, `POST /explain`,
+//! `POST /purge`, `POST /reload`.
 //!
 //! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
-//! reaching it through a browser; every answer but `/metrics` is JSON, errors too. Deliberately absent: how a tier works
-//! inside, configuration files, the proxy.
+//! reaching it through a browser; every answer but the dashboard and `/metrics` is JSON, errors too. Deliberately absent:
+//! how a tier works inside, configuration files, the proxy.
 
 mod answer;
+mod events;
 pub mod explain;
 mod figures;
 mod guard;
+mod page;
 mod prometheus;
 mod purge;
 mod reload;
@@ -29,13 +32,23 @@ use crate::metrics::Metrics;
 use crate::origin;
 use crate::store::Store;
 use answer::Problem;
+use events::Feed;
 use figures::Figures;
 pub use reload::{Fault, Reload, Reloaded};
 use stats::Stats;
 
 /// What exists, for whoever asks for something else.
-const ROUTES: [&str; 7] =
-    ["GET /live", "GET /ready", "GET /stats", "GET /metrics", "POST /explain", "POST /purge", "POST /reload"];
+const ROUTES: [&str; 9] = [
+    "GET /",
+    "GET /live",
+    "GET /ready",
+    "GET /stats",
+    "GET /events",
+    "GET /metrics",
+    "POST /explain",
+    "POST /purge",
+    "POST /reload",
+];
 
 /// What the admin side keeps to.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,10 +114,14 @@ struct Admin {
 /// Makes the admin side's router.
 pub fn router(parts: Parts) -> Router {
     let admin = Arc::new(Admin { parts, started: Instant::now() });
+    let feed = Arc::new(Feed::new(told_by(Arc::clone(&admin))));
     Router::new()
+        .route("/", get(page::index))
+        .route("/page/{name}", get(part))
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/stats", get(stats))
+        .route("/events", get(move || async move { feed.listen() }))
         .route("/metrics", get(metrics))
         .route("/explain", post(explain))
         .route("/purge", post(purge))
@@ -149,6 +166,18 @@ async fn purge(State(admin): State<Arc<Admin>>, request: axum::extract::Request)
 
 async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     reload::reload(admin.parts.reload.clone()).await
+}
+
+/// Tells the figures as one line, for who listens.
+fn told_by(admin: Arc<Admin>) -> events::Tell {
+    Arc::new(move || serde_json::to_string(&Stats::from(&admin.figures())).unwrap_or_else(|_| "null".to_owned()))
+}
+
+async fn part(path: axum::extract::Path<String>, request: axum::extract::Request) -> Response {
+    match page::part(path).await {
+        Some(response) => response,
+        None => not_found(request).await.into_response(),
+    }
 }
 
 async fn not_found(request: axum::extract::Request) -> Problem {

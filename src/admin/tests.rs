@@ -152,7 +152,9 @@ async fn what_is_refused_changes_nothing() {
 #[tokio::test]
 async fn what_does_not_exist_is_told_with_what_does() {
     let bench = bench();
-    for path in ["/", "/stat", "/stats/", "/../stats", "/%2e%2e/stats", "//stats"] {
+    for path in
+        ["/page/", "/page/none.js", "/page/..%2fapp.js", "/stat", "/stats/", "/../stats", "/%2e%2e/stats", "//stats"]
+    {
         let (status, answer) = bench.get(path).await;
         assert_eq!((status, &answer["available"]), (404, &json!(ROUTES)), "{path}");
     }
@@ -160,6 +162,24 @@ async fn what_does_not_exist_is_told_with_what_does() {
     assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "POST"));
     assert!(answer.contains("GET is not for this path"));
     assert_eq!(bench.send("DELETE", "/stats", &[], "").await.0, 405);
+}
+
+#[tokio::test]
+async fn the_dashboard_comes_with_its_policy() {
+    let bench = bench();
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/page/app.js", "text/javascript; charset=utf-8"),
+        ("/page/style.css", "text/css; charset=utf-8"),
+    ] {
+        let (status, headers, body) = bench.send("GET", path, &[], "").await;
+        assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, kind), "{path}");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert!(!body.is_empty());
+    }
+    assert_eq!(bench.send("GET", "/", &[("host", "evil.example")], "").await.0, 421);
 }
 
 #[tokio::test]

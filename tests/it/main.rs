@@ -9,6 +9,7 @@ mod check;
 mod coalescing;
 mod compression;
 mod cut;
+mod dashboard;
 mod drain;
 mod explain;
 mod faults;

@@ -91,6 +91,11 @@ impl Cache {
         self.admin
     }
 
+    /// Returns the URL of a page of the admin side.
+    pub(crate) fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
+    }
+
     /// Moves the cache's clock on.
     pub(crate) fn step(&self, seconds: u64) {
         self.clock.step(Duration::from_secs(seconds));

@@ -5,6 +5,7 @@
 //! [`BOUND`] and hangs none.
 
 pub(crate) mod black_hole;
+pub(crate) mod browser;
 pub(crate) mod cache;
 pub(crate) mod client;
 pub(crate) mod http2;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 pub(crate) use black_hole::BlackHole;
+pub(crate) use browser::Browser;
 pub(crate) use cache::Cache;
 pub(crate) use client::{Client, End, Response};
 pub(crate) use http2::Http2;

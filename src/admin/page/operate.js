@@ -1,0 +1,123 @@
+// Explaining and purging: forms that ask the admin side, and its answers in readable form.
+
+import { byId, el } from "./show.js";
+
+/** What a request needs to be let through, where a token is set. It is nowhere but in the field. */
+export function credentials() {
+  const token = byId("token").value.trim();
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+async function ask(path, content) {
+  const response = await fetch(path, {
+    method: "POST", cache: "no-store", body: JSON.stringify(content),
+    headers: { "Content-Type": "application/json", ...credentials() },
+  });
+  const text = await response.text();
+  let answer = text;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    // Some answers are plain text; they are shown as they are.
+  }
+  return { status: response.status, answer };
+}
+
+/** Says what an answer means that is none of success, else nothing. */
+function trouble(path, { status, answer }) {
+  if (status < 400) return null;
+  if (status === 404 || status === 405) return `This Larder has no POST ${path} yet.`;
+  if (status === 401) return "The admin token is missing or wrong: type it in the field “Admin token”.";
+  return typeof answer === "string" ? `${status}: ${answer}` : `${answer.error ?? "refused"} (${status})`;
+}
+
+/** Shows any JSON: objects as lists of names, texts of several lines as they are. */
+function readable(value) {
+  if (Array.isArray(value)) {
+    if (value.length === 0) return "none";
+    return el("ul", {}, ...value.map((one) => el("li", {}, readable(one))));
+  }
+  if (value !== null && typeof value === "object") {
+    const rows = Object.entries(value).flatMap(([name, one]) => [el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, readable(one))]);
+    return el("dl", { class: "told" }, ...rows);
+  }
+  if (typeof value === "string" && value.includes("\n")) return el("pre", {}, value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return value === null ? "–" : String(value);
+}
+
+async function run(form, result, path, content, verdict) {
+  const button = form.querySelector("button[type=submit]");
+  button.disabled = true;
+  let shown;
+  try {
+    const told = await ask(path, content);
+    const why = trouble(path, told);
+    shown = why
+      ? [el("p", { class: "verdict bad" }, why), ...(told.answer?.example ? [readable({ example: told.answer.example })] : [])]
+      : [el("p", { class: "verdict" }, verdict(told.answer)), readable(told.answer)];
+  } catch {
+    shown = [el("p", { class: "verdict bad" }, "Larder does not answer.")];
+  }
+  result.replaceChildren(...shown);
+  button.disabled = false;
+  // A button that is off loses the focus; whoever has moved on keeps theirs.
+  if (document.activeElement === document.body) button.focus({ preventScroll: true });
+}
+
+function fieldsOf(text) {
+  return text.split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
+    const at = line.indexOf(":");
+    return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
+  });
+}
+
+const SELECTORS = {
+  url: { label: "URL", example: "http://example.org/page", make: (value) => ({ url: value }) },
+  prefix: { label: "URL that ends with /", example: "http://example.org/shop/", make: (value) => ({ prefix: value }) },
+  host: { label: "Host", example: "example.org", make: (value) => ({ host: value }) },
+  tag: { label: "Tag", example: "product-17", make: (value) => ({ tag: value }) },
+  everything: { label: "", example: "", make: () => ({ everything: true }) },
+};
+
+/** Shows the fields that the chosen selector needs. */
+function choose() {
+  const what = byId("purge-what").value;
+  const isAll = what === "everything";
+  byId("purge-value-field").hidden = isAll;
+  byId("purge-sure-field").hidden = !isAll;
+  byId("purge-value").required = !isAll;
+  byId("purge-sure").required = isAll;
+  byId("purge-sure").checked = false;
+  byId("purge-value-label").textContent = SELECTORS[what].label;
+  byId("purge-value").placeholder = SELECTORS[what].example;
+}
+
+/** Puts a URL into a form, and the cursor on its button; explaining changes nothing and starts at once. */
+export function fill(which, url) {
+  const form = byId(which);
+  if (which === "purge") {
+    byId("purge-what").value = "url";
+    choose();
+  }
+  byId(`${which}-${which === "purge" ? "value" : "url"}`).value = url;
+  form.scrollIntoView({ block: "center" });
+  form.querySelector("button[type=submit]").focus({ preventScroll: true });
+  if (which === "explain") form.requestSubmit();
+}
+
+export function wire() {
+  byId("explain").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const content = { url: byId("explain-url").value.trim(), method: byId("explain-method").value.trim(), headers: fieldsOf(byId("explain-headers").value) };
+    run(event.target, byId("explain-result"), "/explain", content, () => `${content.method} ${content.url}`);
+  });
+  byId("purge").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const selector = SELECTORS[byId("purge-what").value].make(byId("purge-value").value.trim());
+    run(event.target, byId("purge-result"), "/purge", { ...selector, kind: byId("purge-kind").value }, () => "Purged.");
+    byId("purge-sure").checked = false;
+  });
+  byId("purge-what").addEventListener("change", choose);
+  choose();
+}
