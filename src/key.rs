@@ -130,6 +130,11 @@ impl CanonicalUrl {
         self.layout.scheme
     }
 
+    /// Returns scheme, host and port: `scheme://host[:port]`.
+    pub fn origin(&self) -> &str {
+        &self.text[..self.layout.path_at as usize]
+    }
+
     /// Returns the host with its port where that is not the scheme's own, in lower case.
     pub fn authority(&self) -> &str {
         self.layout.authority(&self.text)
@@ -157,7 +162,7 @@ impl CanonicalUrl {
 
     /// Tells whether `other` has the same scheme, host and port.
     pub fn is_same_origin(&self, other: &Self) -> bool {
-        self.text[..self.layout.path_at as usize] == other.text[..other.layout.path_at as usize]
+        self.origin() == other.origin()
     }
 
     /// Drops the query with its `?`.

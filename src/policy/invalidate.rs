@@ -1,17 +1,40 @@
 //! What a response to an unsafe or unknown method makes invalid (RFC 9111 §4.4).
 //!
-//! Only names URLs: which keys these have is the routes' affair, what invalid means is the ledger's.
+//! Only names URLs and groups: which keys these have is the routes' affair, what invalid means is the ledger's.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use super::tags;
 use crate::key::CanonicalUrl;
+
+/// The most groups that one response invalidates by name. One that names more invalidates everything of its origin: too
+/// much is safe, too little is not.
+const GROUPS_MAX: usize = 128;
+
+/// What a response invalidates beside URLs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// These groups of the request's origin.
+    Named(Vec<Box<str>>),
+    /// Everything of the request's origin.
+    All,
+}
+
+/// Returns the groups to invalidate, all of the request's own origin (RFC 9875 §3). None for safe methods and for error
+/// statuses, as with URLs.
+pub fn groups(method: &Method, status: StatusCode, headers: &HeaderMap) -> Groups {
+    if !invalidates(method, status) {
+        return Groups::Named(Vec::new());
+    }
+    let named = tags::invalidated_groups(headers);
+    if named.len() > GROUPS_MAX { Groups::All } else { Groups::Named(named) }
+}
 
 /// Returns the URLs to invalidate: the request's own, and those of Location and Content-Location on the same origin.
 /// Empty for safe methods and for error statuses.
 pub fn targets(method: &Method, url: &CanonicalUrl, status: StatusCode, headers: &HeaderMap) -> Vec<CanonicalUrl> {
-    // A non-error response is one with a 2xx or 3xx status.
-    if is_safe(method) || !(status.is_success() || status.is_redirection()) {
+    if !invalidates(method, status) {
         return Vec::new();
     }
     let mut targets = vec![url.clone()];
@@ -25,6 +48,11 @@ pub fn targets(method: &Method, url: &CanonicalUrl, status: StatusCode, headers:
         }
     }
     targets
+}
+
+/// Tells whether a response is a non-error one (2xx or 3xx) to a method that is not known to be safe.
+fn invalidates(method: &Method, status: StatusCode) -> bool {
+    !is_safe(method) && (status.is_success() || status.is_redirection())
 }
 
 /// Tells whether a method is known to be safe (RFC 9110 §9.2.1; QUERY is by its own definition).
@@ -110,5 +138,28 @@ mod tests {
         ] {
             check("POST", 200, &[(header::LOCATION, value), (header::CONTENT_LOCATION, value)], &[OWN]);
         }
+    }
+
+    #[test]
+    fn rfc9875_s3_groups_are_invalidated_by_unsafe_requests_that_succeeded() {
+        let check = |method: &str, status: u16, value: &str, expected: Groups| {
+            let fields = HeaderMap::from_iter([(
+                HeaderName::from_static("cache-group-invalidation"),
+                HeaderValue::from_str(value).unwrap(),
+            )]);
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(groups(&method, StatusCode::from_u16(status).unwrap(), &fields), expected, "{method} {status}");
+        };
+        let named = |names: &[&str]| Groups::Named(names.iter().map(|name| Box::from(*name)).collect());
+        check("POST", 200, r#""a", "b""#, named(&["a", "b"]));
+        check("DELETE", 303, r#""a""#, named(&["a"]));
+        check("POST", 200, "a", named(&[]));
+        for (method, status) in [("GET", 200), ("HEAD", 200), ("OPTIONS", 200), ("POST", 400), ("POST", 500)] {
+            check(method, status, r#""a""#, named(&[]));
+        }
+        let many = |count: usize| (0..count).map(|at| format!("\"{at}\"")).collect::<Vec<_>>().join(", ");
+        check("POST", 200, &many(GROUPS_MAX + 1), Groups::All);
+        let at_most: Vec<String> = (0..GROUPS_MAX).map(|at| at.to_string()).collect();
+        check("POST", 200, &many(GROUPS_MAX), named(&at_most.iter().map(String::as_str).collect::<Vec<_>>()));
     }
 }

@@ -1,5 +1,9 @@
 //! The tags that an origin names its responses by, so that they can be purged together (RFC 9875, and what CDNs made
 //! common before it).
+//!
+//! Two kinds: a *group* (`Cache-Groups`) belongs to the origin of its URL, so that one app of several cannot invalidate
+//! another's responses (RFC 9875 §2.1). What `Surrogate-Key`, `Cache-Tag` and `xkey` name belongs to the whole deployment.
+//! Both stand in one list; a group is marked, so that the two are never mixed up ([`group`]).
 
 use http::{HeaderMap, HeaderName};
 
@@ -8,34 +12,67 @@ const GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const COMMA_SEPARATED: HeaderName = HeaderName::from_static("cache-tag");
 const SPACE_SEPARATED: [HeaderName; 2] = [HeaderName::from_static("surrogate-key"), HeaderName::from_static("xkey")];
 
-/// Returns the tags of a response, exact, each once, none empty.
+/// What a response to an unsafe request invalidates beside its own URL (RFC 9875 §3).
+const INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
+
+/// Stands before the name of a group: no field's value has a line feed in it.
+const GROUP_MARK: char = '\n';
+
+/// Returns the tags of a response, exact, each once, none empty; groups marked.
 pub fn parse(headers: &HeaderMap) -> Box<[Box<str>]> {
     let mut tags: Vec<Box<str>> = Vec::new();
-    let mut add = |tag: &str| {
-        if !tag.is_empty() && !tags.iter().any(|known| **known == *tag) {
-            tags.push(tag.into());
-        }
-    };
-    for value in lines(headers, &GROUPS) {
-        if let Ok(list) = sfv::Parser::new(value).parse::<sfv::List>() {
-            for member in list {
-                if let sfv::ListEntry::Item(item) = member
-                    && let sfv::BareItem::String(tag) = item.bare_item
-                {
-                    add(tag.as_str());
-                }
-            }
-        }
+    for name in strings(headers, &GROUPS) {
+        add(&mut tags, &format!("{GROUP_MARK}{name}"));
     }
     for value in lines(headers, &COMMA_SEPARATED) {
-        value.split(',').map(str::trim).for_each(&mut add);
+        value.split(',').map(str::trim).for_each(|tag| add(&mut tags, tag));
     }
     for name in &SPACE_SEPARATED {
         for value in lines(headers, name) {
-            value.split_ascii_whitespace().for_each(&mut add);
+            value.split_ascii_whitespace().for_each(|tag| add(&mut tags, tag));
         }
     }
     tags.into_boxed_slice()
+}
+
+/// Returns the name of the group that a tag of a stored response is; `None` where it is a tag of the whole deployment.
+pub fn group(tag: &str) -> Option<&str> {
+    tag.strip_prefix(GROUP_MARK)
+}
+
+/// Returns the name of a stored response's tag, whatever kind it is.
+pub fn name(tag: &str) -> &str {
+    group(tag).unwrap_or(tag)
+}
+
+/// Returns the groups that `Cache-Group-Invalidation` names, each once.
+pub fn invalidated_groups(headers: &HeaderMap) -> Vec<Box<str>> {
+    let mut groups = Vec::new();
+    strings(headers, &INVALIDATION).iter().for_each(|group| add(&mut groups, group));
+    groups
+}
+
+fn add(tags: &mut Vec<Box<str>>, tag: &str) {
+    if !tag.is_empty() && !tags.iter().any(|known| **known == *tag) {
+        tags.push(tag.into());
+    }
+}
+
+/// Returns the strings of a list field (RFC 9651 §3.1), none empty. Members of other types and parameters are left out. A
+/// line that is no list loses its own members only: a tag more purges a little too much, a tag less could not be purged.
+fn strings(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let mut found = Vec::new();
+    for value in lines(headers, name) {
+        for member in sfv::Parser::new(value).parse::<sfv::List>().unwrap_or_default() {
+            if let sfv::ListEntry::Item(item) = member
+                && let sfv::BareItem::String(string) = item.bare_item
+                && !string.as_str().is_empty()
+            {
+                found.push(string.as_str().to_owned());
+            }
+        }
+    }
+    found
 }
 
 fn lines<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
@@ -50,14 +87,32 @@ mod tests {
     #[test]
     fn each_field_names_tags_in_its_own_way() {
         let mut headers = HeaderMap::new();
-        headers.append("cache-groups", HeaderValue::from_static(r#""shop", "a b";x=1, token"#));
+        headers.append("cache-groups", HeaderValue::from_static(r#""shop", "a b";x=1, token, ("inner"), "", "shop""#));
+        headers.append("cache-groups", HeaderValue::from_static("\"open"));
         headers.append("cache-tag", HeaderValue::from_static("one, two words,, shop"));
         headers.append("surrogate-key", HeaderValue::from_static("three  four"));
         headers.append("xkey", HeaderValue::from_static("four"));
         headers.append("xkey", HeaderValue::from_static("five"));
         let tags = parse(&headers);
         let tags: Vec<&str> = tags.iter().map(|tag| &**tag).collect();
-        assert_eq!(tags, ["shop", "a b", "one", "two words", "three", "four", "five"]);
+        assert_eq!(tags, ["\nshop", "\na b", "one", "two words", "shop", "three", "four", "five"]);
+        assert_eq!((group(tags[0]), name(tags[0])), (Some("shop"), "shop"));
+        assert_eq!((group(tags[4]), name(tags[4])), (None, "shop"));
         assert!(parse(&HeaderMap::new()).is_empty());
+    }
+
+    #[test]
+    fn rfc9875_s3_invalidation_is_a_list_of_strings() {
+        let check = |lines: &[&'static str], expected: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("cache-group-invalidation", HeaderValue::from_static(line));
+            }
+            let found = invalidated_groups(&headers);
+            assert_eq!(found.iter().map(|group| &**group).collect::<Vec<_>>(), expected, "{lines:?}");
+        };
+        check(&[r#""a", "b";p=1"#, r#""a", "c""#], &["a", "b", "c"]);
+        check(&["a, b", "?1", "1", r#""open"#, r#""""#], &[]);
+        check(&[], &[]);
     }
 }

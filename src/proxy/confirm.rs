@@ -9,7 +9,7 @@ use super::{Way, fill, probation};
 use crate::outcome::Reason;
 use crate::policy::storable::Exchange;
 use crate::policy::validate::{self, Update};
-use crate::policy::{Standing, vary};
+use crate::policy::{Standing, tags, vary};
 use crate::stored::{Entry, Facts, FlatHead, Guard};
 
 /// An entry that the origin confirmed.
@@ -76,6 +76,10 @@ fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence:
         Update::Other => None,
         Update::Confirmed(head, facts) => {
             let new = confirmed(head, facts);
+            if new.tags.len() > way.shared.store.config().tags_max {
+                replace(way, asked, entry, None);
+                return Some(Confirmed::Once(new, Reason::TooManyTags));
+            }
             replace(way, asked, entry, Some(&new));
             Some(Confirmed::ForAll(new))
         }
@@ -95,8 +99,14 @@ fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence:
 /// are this request's: then the body is on probation again.
 fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: Facts, sequence: u64) -> Entry {
     let length = Some(entry.body.identity_bytes);
-    facts.no_transform |= !fill::is_compressible(&way.shared.config, facts.status, &head.to_map(), length);
+    let fields = head.to_map();
+    facts.no_transform |= !fill::is_compressible(&way.shared.config, facts.status, &fields, length);
     let mut dressed = entry.confirmed(head, facts, sequence);
+    // The new head may name other tags. One that names none leaves those that a qualified no-cache kept out of the store.
+    let tags = tags::parse(&fields);
+    if !tags.is_empty() {
+        dressed.tags = tags;
+    }
     if let Some(guard) = &dressed.guard
         && !probation::sets_same_cookies(&entry.head, &dressed.head)
     {

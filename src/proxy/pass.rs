@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
 use crate::outcome::{Decision, Reason, Stored};
-use crate::policy::invalidate;
+use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable_post};
 use crate::respond::range::Piece;
@@ -129,7 +129,7 @@ fn post_answer(
     }
 }
 
-/// Invalidates what an unsafe request changed (RFC 9111 §4.4). Returns how many records that took.
+/// Invalidates what an unsafe request changed: URLs (RFC 9111 §4.4), and groups (RFC 9875 §3). Returns how many records that took.
 fn invalidate_changed(way: &Way, asked: &Asked, response: &Response<ResponseBody>) -> u64 {
     let shared = &way.shared;
     let mut records = 0;
@@ -140,6 +140,15 @@ fn invalidate_changed(way: &Way, asked: &Asked, response: &Response<ResponseBody
             shared.store.purge(Selector::Url(target.as_str().into()), Kind::Validate);
             records += 1;
         }
+    }
+    let url = asked.key.to_url();
+    let selectors = match invalidate::groups(&asked.method, response.status(), response.headers()) {
+        Groups::Named(groups) => groups.iter().map(|group| Selector::group(&url, group)).collect(),
+        Groups::All => vec![Selector::origin(&url)],
+    };
+    for selector in selectors {
+        shared.store.purge(selector, Kind::Validate);
+        records += 1;
     }
     records
 }

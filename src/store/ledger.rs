@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::clock::Timestamp;
+use crate::key::CanonicalUrl;
 use crate::policy::Standing;
 use crate::stored::Entry;
 
@@ -55,8 +56,22 @@ pub enum Selector {
     Prefix(Box<str>),
     /// One canonical URL, whatever its route adds to the key.
     Url(Box<str>),
-    /// Everything that the origin tagged so, exactly.
+    /// Everything that was tagged so, exactly, whichever field named the tag and on whichever host.
     Tag(Box<str>),
+    /// Everything of one origin that `Cache-Groups` put into this group: see [`Selector::group`].
+    Group(Box<str>),
+}
+
+impl Selector {
+    /// Selects a group of the origin of `url` (RFC 9875 §2.1: a group of another origin is another group).
+    pub fn group(url: &CanonicalUrl, name: &str) -> Self {
+        Self::Group(records::group_text(url.origin(), name).into())
+    }
+
+    /// Selects every URL of the origin of `url`.
+    pub fn origin(url: &CanonicalUrl) -> Self {
+        Self::Prefix(url.origin().into())
+    }
 }
 
 /// The records of what was purged.
@@ -256,6 +271,7 @@ mod tests {
             ("p:", prefix) => Selector::Prefix(prefix.into()),
             ("u:", url) => Selector::Url(url.into()),
             ("t:", tag) => Selector::Tag(tag.into()),
+            ("g:", group) => Selector::Group(group.into()),
             other => panic!("{other:?}"),
         }
     }
@@ -308,6 +324,15 @@ mod tests {
         check("t:a", URL, &[], false);
         check("t:", URL, &[], false);
         check("t:", URL, &[""], true);
+        // A tag covers groups of that name on every host; a group, those of its own origin, and no tag.
+        check("t:a", URL, &["\na"], true);
+        check("t:a", URL, &["\nab"], false);
+        check("g:http://h\na", URL, &["\na"], true);
+        check("g:http://h\na", URL, &["a"], false);
+        check("g:http://h\na", URL, &["\nab"], false);
+        check("g:https://h\na", URL, &["\na"], false);
+        check("g:http://h:8080\na", URL, &["\na"], false);
+        check("g:http://hh\na", URL, &["\na"], false);
         // Tags that look like what is implied are tags.
         check("t:http://h/", URL, &[], false);
     }
@@ -449,7 +474,10 @@ mod tests {
                 Selector::All => true,
                 Selector::Host(name) => **name == *host,
                 Selector::Url(name) => **name == *url,
-                Selector::Tag(name) => tags.contains(name),
+                Selector::Tag(name) => tags.iter().any(|tag| **tag == **name || tag.strip_prefix('\n') == Some(name)),
+                Selector::Group(name) => {
+                    tags.iter().any(|tag| tag.starts_with('\n') && **name == *format!("{start}://{host}{tag}"))
+                }
                 // Each piece of the path starts a prefix that ends before its slash, and one that ends with it.
                 Selector::Prefix(name) => {
                     let mut prefix = format!("{start}://{host}");
@@ -501,7 +529,7 @@ mod tests {
         "http://g:1/s/",
     ];
 
-    const SELECTORS: [&str; 14] = [
+    const SELECTORS: [&str; 17] = [
         "a:",
         "h:h",
         "h:g:1",
@@ -516,11 +544,14 @@ mod tests {
         "t:a",
         "t:ab",
         "t:",
+        "g:http://h\na",
+        "g:http://h\nab",
+        "g:http://g:1\na",
     ];
 
     fn step() -> impl Strategy<Value = Step> {
         let kind = prop::sample::select(vec![Kind::Hard, Kind::Validate, Kind::Soft]);
-        let tags = prop::sample::subsequence(vec!["a", "ab", "b"], 0..3);
+        let tags = prop::sample::subsequence(vec!["a", "ab", "b", "\na", "\nab"], 0..4);
         prop_oneof![
             3 => (prop::sample::select(&URLS[..]), tags).prop_map(|(url, tags)| Step::Store(url, tags)),
             3 => (prop::sample::select(&SELECTORS[..]), kind).prop_map(|(text, kind)| Step::Purge(text, kind)),

@@ -15,6 +15,7 @@ mod explain;
 mod faults;
 mod flights;
 mod front_door;
+mod groups;
 mod harness;
 mod hostile;
 mod memory;

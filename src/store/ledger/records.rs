@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::{Kind, Selector};
 use crate::clock::Timestamp;
-use crate::policy::Standing;
+use crate::policy::{Standing, tags};
 
 /// Returns the worse of two standings: hard beats validate beats soft.
 pub(super) fn worse(one: Standing, other: Standing) -> Standing {
@@ -20,6 +20,11 @@ pub(super) fn worse(one: Standing, other: Standing) -> Standing {
         Standing::Gone => 3,
     };
     if severity(one) >= severity(other) { one } else { other }
+}
+
+/// Writes a group's name as it is recorded: an origin has no line feed in it.
+pub(super) fn group_text(origin: &str, name: &str) -> String {
+    format!("{origin}\n{name}")
 }
 
 /// One purge.
@@ -95,6 +100,7 @@ pub(super) struct Records {
     prefix_lengths: BTreeMap<usize, usize>,
     urls: HashMap<Box<str>, Marks>,
     tags: HashMap<Box<str>, Marks>,
+    groups: HashMap<Box<str>, Marks>,
     /// What records became that there was no room for: they cover everything now. Two numbers, so they stay for good.
     folded: Marks,
     /// The highest number that was retired.
@@ -106,7 +112,7 @@ impl Records {
     pub(super) fn judge(
         &self,
         url: &str,
-        (tags, sequence): (&[Box<str>], u64),
+        (named, sequence): (&[Box<str>], u64),
         now: Timestamp,
         soft_max: Duration,
     ) -> Standing {
@@ -131,7 +137,12 @@ impl Records {
             }
         }
         if !self.tags.is_empty() {
-            tags.iter().for_each(|tag| add(self.tags.get(tag)));
+            named.iter().for_each(|tag| add(self.tags.get(tags::name(tag))));
+        }
+        if !self.groups.is_empty() {
+            let origin = &url[..parts.path_at];
+            let groups = named.iter().filter_map(|tag| tags::group(tag));
+            groups.for_each(|group| add(self.groups.get(group_text(origin, group).as_str())));
         }
         worst
     }
@@ -146,6 +157,7 @@ impl Records {
             }),
             Selector::Url(url) => self.urls.entry(url.clone()).or_default(),
             Selector::Tag(tag) => self.tags.entry(tag.clone()).or_default(),
+            Selector::Group(group) => self.groups.entry(group.clone()).or_default(),
         };
         marks.add(number, record.kind, record.at);
         self.order.insert(number, record);
@@ -163,6 +175,7 @@ impl Records {
             Selector::Prefix(prefix) => (&mut self.prefixes, prefix),
             Selector::Url(url) => (&mut self.urls, url),
             Selector::Tag(tag) => (&mut self.tags, tag),
+            Selector::Group(group) => (&mut self.groups, group),
         };
         if let Some(marks) = map.get_mut(name) {
             marks.remove(number);
@@ -184,7 +197,7 @@ impl Records {
     /// Tells whether nothing is left to judge by but what folded.
     #[cfg(test)]
     pub(super) fn is_bare(&self) -> bool {
-        let maps = [&self.hosts, &self.prefixes, &self.urls, &self.tags];
+        let maps = [&self.hosts, &self.prefixes, &self.urls, &self.tags, &self.groups];
         self.order.is_empty()
             && self.prefix_lengths.is_empty()
             && self.all.is_empty()
@@ -200,6 +213,7 @@ impl Records {
             Selector::Prefix(prefix) => self.prefixes.get(prefix),
             Selector::Url(url) => self.urls.get(url),
             Selector::Tag(tag) => self.tags.get(tag),
+            Selector::Group(group) => self.groups.get(group),
         };
         let Some(marks) = marks else { return };
         let soft = marks.soft.iter().map(|(number, _)| *number);
