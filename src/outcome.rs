@@ -103,6 +103,9 @@ reasons! {
         "Look at why the origin closed the connection.";
     InvalidatedMeanwhile = "invalidated-meanwhile", "The URL was purged or invalidated while the response was under way (RFC 9111 §4.4).",
         "Nothing: the next response is stored.";
+    // --- answered by Larder itself ---
+    Purge = "purge", "A PURGE from a network that `purge.method_from` lists: Larder carried it out.",
+        "Nothing: it was asked for.";
     // --- a stale response stood in ---
     WhileRevalidate = "stale-while-revalidate", "A stale response was served while one request refreshes it (RFC 5861 §3).",
         "Nothing: the next request gets the fresh one.";
@@ -119,8 +122,8 @@ reasons! {
         "Add the host to `hosts` under `[[site]]`.";
     RequestTooLarge = "request-too-large", "The request's content is larger than `request_body_max` (RFC 9110 §15.5.14).",
         "Raise `request_body_max` under [server].";
-    MethodRefused = "method-refused", "CONNECT and TRACE are refused (RFC 9110 §9.3.6, §9.3.8).",
-        "Nothing: a reverse proxy has no use for them.";
+    MethodRefused = "method-refused", "CONNECT and TRACE are refused, and so is PURGE from whom `purge.method_from` does not list (RFC 9110 §9.3.6, §9.3.8).",
+        "Name the network in `purge.method_from` if it may purge; a reverse proxy has no use for the others.";
     OnlyIfCached = "only-if-cached", "The request says only-if-cached and nothing suitable is stored (RFC 9111 §5.2.1.7).",
         "Nothing: the client asked for it.";
     Overloaded = "overloaded", "All permits towards the origin were taken for too long.",
@@ -197,12 +200,14 @@ pub enum Outcome {
     Refused,
     /// The origin failed and nothing could stand in.
     Failed,
+    /// Answered by Larder itself: neither the store nor the origin has the answer.
+    Own,
 }
 
 impl Outcome {
     /// Every outcome.
     pub const ALL: &'static [Outcome] =
-        &[Self::Hit, Self::Stale, Self::Revalidated, Self::Miss, Self::Pass, Self::Refused, Self::Failed];
+        &[Self::Hit, Self::Stale, Self::Revalidated, Self::Miss, Self::Pass, Self::Refused, Self::Failed, Self::Own];
 
     /// Returns the stable token: lower case.
     pub const fn token(self) -> &'static str {
@@ -214,6 +219,7 @@ impl Outcome {
             Self::Pass => "pass",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Own => "own",
         }
     }
 }

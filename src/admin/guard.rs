@@ -1,9 +1,16 @@
-//! What stands before every admin request: no web page elsewhere gets through a browser, and no panic gets out.
+//! What stands before every admin request: who has no business here is turned away, and no panic gets out.
 //!
-//! The admin side has no password yet and listens on loopback, where any page that a browser on the same machine shows can
-//! send requests. Two checks stop that:
+//! | | no token is set | a token is set |
+//! |---|---|---|
+//! | `/live`, `/ready` | open | open |
+//! | reading, on loopback | open | open |
+//! | changing, on loopback | open | needs the token |
+//! | everything, on other addresses | refused (the configuration does not allow it) | needs the token |
+//!
+//! Also on loopback any page that a browser on the same machine shows can send requests. Two checks stop that:
 //! - *Host* must be a loopback name or an IP address. A page that rebinds its own name to 127.0.0.1 still sends its own
-//!   name there (DNS rebinding). Answered with 421.
+//!   name there (DNS rebinding). Answered with 421. Who shows the token is no such page, and what is open on other
+//!   addresses is asked for by health checks under names of all kinds: there any Host will do.
 //! - *Origin* and *Sec-Fetch-Site* of a request that may change something must be of the same origin. Browsers send them
 //!   with every such request from a page; tools send none (cross-site request forgery). Answered with 403.
 //!
@@ -13,7 +20,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode, Uri, Version};
@@ -22,24 +29,85 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::answer::Problem;
+use super::token::{self, Token};
 
-/// Lets a request through that cannot come from a page elsewhere.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let checked = check_host(request.version(), request.uri(), request.headers())
-        .and_then(|authority| check_origin(request.method(), authority.as_ref(), request.headers()));
+/// What tells nothing that is worth a token, and is asked for by what has none: health checks.
+const OPEN: [&str; 2] = ["/live", "/ready"];
+
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) token: Option<Token>,
+    pub(super) reach: Reach,
+}
+
+/// From where the admin side can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// From this machine only.
+    Loopback,
+    /// From elsewhere too.
+    Elsewhere,
+}
+
+impl Access {
+    /// Says why a request is turned away.
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let is_open = is_safe(method) && OPEN.contains(&uri.path());
+        let shown = self.token.as_ref().and_then(|token| token::shown(headers).map(|text| token.is(text)));
+        let takes_any_name = shown == Some(true) || is_open && self.reach == Reach::Elsewhere;
+        let authority = if takes_any_name {
+            named(request.version(), uri, headers, |_| true)?
+        } else {
+            check_host(request.version(), uri, headers)?
+        };
+        check_origin(method, authority.as_ref(), headers)?;
+        match (shown, self.reach) {
+            _ if is_open => Ok(()),
+            (Some(true), _) => Ok(()),
+            (None, Reach::Loopback) if self.token.is_none() || is_safe(method) => Ok(()),
+            (Some(false), _) => Err(unauthorized("this is not the token")),
+            (None, _) => Err(unauthorized("this needs the token")),
+        }
+    }
+}
+
+fn unauthorized(error: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, error)
+        .with("example", json!("Authorization: Bearer (what `token` under [admin] says)"))
+}
+
+/// Lets a request through that may ask.
+pub(super) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let checked = access.check(&request);
     let mut response = match checked {
         Ok(()) => without_panic(next.run(request)).await,
         Err(problem) => problem.into_response(),
     };
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    if is_unauthorized {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"larder\""));
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// Returns the authority that the request is meant for; `None` only where HTTP/1.0 names none, which no browser speaks.
-/// An absolute target's authority stands above Host, which is checked all the same (RFC 9112 §3.2.2).
+/// Returns the authority that the request is meant for, where no page can have it.
 fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Problem> {
+    named(version, uri, headers, is_local)
+}
+
+/// Returns the authority that the request is meant for, where it `may_be`; `None` only where HTTP/1.0 names none, which no
+/// browser speaks. An absolute target's authority stands above Host, which is checked all the same (RFC 9112 §3.2.2).
+fn named(
+    version: Version,
+    uri: &Uri,
+    headers: &HeaderMap,
+    may_be: impl Fn(&Authority) -> bool,
+) -> Result<Option<Authority>, Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -50,7 +118,7 @@ fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option
         Some(value) => Some(Authority::try_from(value.as_bytes()).map_err(|_| misdirected())?),
     };
     for authority in uri.authority().into_iter().chain(&host) {
-        if !is_local(authority) {
+        if !may_be(authority) {
             return Err(misdirected());
         }
     }
@@ -82,9 +150,14 @@ fn is_local(authority: &Authority) -> bool {
     name == "localhost" || name.ends_with(".localhost") || host.parse::<Ipv4Addr>().is_ok()
 }
 
+/// Tells whether a method changes nothing.
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
 /// Refuses what a page of another origin sends, unless it can change nothing.
 fn check_origin(method: &Method, authority: Option<&Authority>, headers: &HeaderMap) -> Result<(), Problem> {
-    if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+    if is_safe(method) {
         return Ok(());
     }
     let origins = headers.get_all(header::ORIGIN).iter();
@@ -179,6 +252,55 @@ mod tests {
         check(Version::HTTP_11, "http://localhost/", &[("host", "example.org")], 421);
         check(Version::HTTP_2, "http://localhost/", &[], 200);
         check(Version::HTTP_2, "http://example.org/", &[], 421);
+    }
+
+    #[test]
+    fn who_may_ask() {
+        let request = |method: &str, path: &str, fields: &[(&str, &str)]| {
+            let mut request = Request::builder().method(method).uri(path);
+            if !fields.iter().any(|(name, _)| *name == "host") {
+                request = request.header("host", "localhost:9000");
+            }
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            request.body(axum::body::Body::empty()).unwrap()
+        };
+        const RIGHT: (&str, &str) = ("authorization", "Bearer right");
+        const WRONG: (&str, &str) = ("authorization", "Bearer wrong");
+        const NAME: (&str, &str) = ("host", "larder.internal:9180");
+        // The request, then its status with no token on loopback, with one on loopback, with one elsewhere, with none there.
+        let check = |method: &str, path: &str, fields: &[(&str, &str)], expected: [u16; 4]| {
+            let with = |token: Option<&str>, reach| Access { token: token.map(Token::new), reach };
+            let accesses = [
+                with(None, Reach::Loopback),
+                with(Some("right"), Reach::Loopback),
+                with(Some("right"), Reach::Elsewhere),
+                with(None, Reach::Elsewhere),
+            ];
+            let told = accesses.map(|access| {
+                let checked = access.check(&request(method, path, fields));
+                checked.err().map_or(200, |problem| problem.status.as_u16())
+            });
+            assert_eq!(told, expected, "{method} {path} {fields:?}");
+        };
+        check("GET", "/stats", &[], [200, 200, 401, 401]);
+        check("GET", "/stats", &[RIGHT], [200, 200, 200, 401]);
+        check("GET", "/stats", &[WRONG], [200, 401, 401, 401]);
+        check("POST", "/purge", &[], [200, 401, 401, 401]);
+        check("POST", "/purge", &[RIGHT], [200, 200, 200, 401]);
+        check("POST", "/purge", &[WRONG], [200, 401, 401, 401]);
+        check("POST", "/purge", &[("authorization", "Basic cmlnaHQ=")], [200, 401, 401, 401]);
+        check("POST", "/purge", &[RIGHT, RIGHT], [200, 401, 401, 401]);
+        check("POST", "/live", &[], [200, 401, 401, 401]);
+        check("POST", "/purge", &[RIGHT, ("origin", "http://evil.example")], [403; 4]);
+        check("GET", "/live", &[WRONG], [200; 4]);
+        // A name of its own: only where no page can profit by it.
+        check("GET", "/live", &[NAME], [421, 421, 200, 200]);
+        check("GET", "/stats", &[NAME], [421; 4]);
+        check("GET", "/stats", &[NAME, RIGHT], [421, 200, 200, 421]);
+        check("POST", "/purge", &[NAME, RIGHT, ("origin", "http://larder.internal:9180")], [421, 200, 200, 421]);
+        check("GET", "/live/../stats", &[], [200, 200, 401, 401]);
     }
 
     #[test]

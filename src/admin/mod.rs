@@ -2,8 +2,9 @@
 //! `POST /purge`, `POST /reload`.
 //!
 //! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
-//! reaching it through a browser; every answer but the dashboard and `/metrics` is JSON, errors too. Deliberately absent:
-//! how a tier works inside, configuration files, the proxy.
+//! reaching it through a browser, and asks for the token where one is set; every answer but the dashboard and `/metrics` is
+//! JSON, errors too. Deliberately absent: how a tier works inside, configuration files, the way of a request (what explaining
+//! and purging are made of is handed to it).
 
 mod answer;
 mod events;
@@ -14,7 +15,9 @@ mod page;
 mod prometheus;
 mod purge;
 mod reload;
+mod selectors;
 pub mod stats;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,12 +33,16 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::origin;
-use crate::store::Store;
+use crate::proxy::purge::{Purged, Target};
+use crate::store::{Kind, Store};
 use answer::Problem;
 use events::Feed;
 use figures::Figures;
+use guard::{Access, Reach};
 pub use reload::{Fault, Reload, Reloaded};
 use stats::Stats;
+
+pub use token::Token;
 
 /// What exists, for whoever asks for something else.
 const ROUTES: [&str; 9] = [
@@ -55,6 +62,17 @@ const ROUTES: [&str; 9] = [
 pub struct Config {
     /// Where it listens; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    /// What who asks has to show; `None`: nothing, which is for loopback addresses only.
+    pub token: Option<Token>,
+}
+
+impl Config {
+    /// Says who may ask.
+    fn access(&self) -> Access {
+        let is_loopback = self.listen.is_none_or(|listen| listen.ip().is_loopback());
+        let reach = if is_loopback { Reach::Loopback } else { Reach::Elsewhere };
+        Access { token: self.token.clone(), reach }
+    }
 }
 
 /// A question that the admin side asks of the others.
@@ -63,8 +81,12 @@ pub type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
 /// What the admin side looks at, handed to it.
 #[derive(Clone)]
 pub struct Parts {
-    /// The store, for its figures and for purging.
+    /// What it keeps to.
+    pub config: Config,
+    /// The store, for its figures.
     pub store: Arc<Store>,
+    /// Purges.
+    pub purge: Arc<dyn Fn(Target, Kind) -> Purged + Send + Sync>,
     /// The figures.
     pub metrics: Arc<Metrics>,
     /// Whether requests are served: false while draining.
@@ -113,6 +135,7 @@ struct Admin {
 
 /// Makes the admin side's router.
 pub fn router(parts: Parts) -> Router {
+    let access = parts.config.access();
     let admin = Arc::new(Admin { parts, started: Instant::now() });
     let feed = Arc::new(Feed::new(told_by(Arc::clone(&admin))));
     Router::new()
@@ -129,7 +152,7 @@ pub fn router(parts: Parts) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)
-        .layer(axum::middleware::from_fn(guard::guard))
+        .layer(axum::middleware::from_fn_with_state(access, guard::guard))
 }
 
 /// Says that the process runs: 200 for as long as it can answer at all.
@@ -161,7 +184,7 @@ async fn explain(State(admin): State<Arc<Admin>>, request: axum::extract::Reques
 
 async fn purge(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
     let purge = purge::read(request).await?;
-    Ok(Json(purge.apply(|selector, kind| admin.parts.store.purge(selector, kind))).into_response())
+    Ok(Json(purge.apply(|target, kind| (admin.parts.purge)(target, kind))).into_response())
 }
 
 async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {

@@ -207,6 +207,12 @@ impl Figures {
             alone(store.collisions),
         )?;
         page.counter("purges", "Purges and invalidations recorded", None, alone(store.ledger_sequence))?;
+        page.gauge(
+            "purges_swept",
+            "The number of the purge up to which all were swept, to compare with the purges counted",
+            None,
+            store.swept_through as f64,
+        )?;
         page.gauge("purge_records", "Purge records that are still kept", None, store.ledger_records as f64)
     }
 

@@ -2,81 +2,77 @@
 //!
 //! ```json
 //! {"url": "http://example.org/page"}
-//! {"urls": ["http://example.org/a", "http://example.org/b?x=1"], "kind": "soft"}
+//! {"urls": ["http://example.org/a", "http://example.org/b?x=1"], "tag": "news", "kind": "soft"}
+//! {"prefix": "example.org/shop/"}
+//! {"all": true, "kind": "validate"}
 //! ```
 //! `kind` is `hard` (the default: never reused, its validator neither), `validate` (validated before its next use) or
-//! `soft` (served stale while one request refreshes it). A URL purges every variant, whatever its route adds to the key.
-//! The answer is `{"purged": how many selectors, "sequence": the ledger's number after them}`.
-//! More kinds of selectors are more fields of [`Asked`], each adding to the one list of selectors.
+//! `soft` (served stale while one request refreshes it). What the selectors mean stands in [`selectors`](super::selectors).
+//!
+//! The answer has `purged` (how many selectors), `sequence` (the ledger's number after them) and `entries` (how many stored
+//! responses the URLs had). What only a walk over the store can find is `"swept": "pending"`; none of it is served from the
+//! moment of the answer on, and its bytes are back when `store.sweep.through` of `/stats` has reached `sequence`.
 
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::answer::Problem;
-use crate::key::CanonicalUrl;
-use crate::store::{Kind, Selector};
+use super::selectors::Asked;
+use crate::proxy::purge::{Purged, Target};
+use crate::store::Kind;
 
-/// The most bytes of a request's content.
-const BODY_BYTES_MAX: usize = 64 << 10;
-
-/// The most selectors of one request. Each takes a record of the ledger, whose oldest fold into one when there are many.
-const SELECTORS_MAX: usize = 1_000;
+/// The most bytes of a request's content: room for as many selectors as are allowed.
+const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// The longest wait for a request's content.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most characters of a faulty value that an answer repeats.
-const QUOTE_CHARS_MAX: usize = 200;
-
-/// A purge as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    url: Option<String>,
-    urls: Option<Vec<String>>,
-    #[serde(default)]
-    kind: KindName,
-}
-
-/// The names of the kinds.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KindName {
-    #[default]
-    Hard,
-    Validate,
-    Soft,
-}
+/// What a purge of more than one URL is told with.
+const WATCH: &str =
+    "GET /stats: `store.sweep.through` reaches the sequence; `store.evicted.purge` counts what is freed";
 
 /// A purge that can be carried out.
 #[derive(Debug, PartialEq)]
 pub(super) struct Purge {
     /// At least one.
-    selectors: Vec<Selector>,
+    targets: Vec<Target>,
     kind: Kind,
 }
 
 /// What was done.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Purged {
+pub(super) struct Answer {
     /// How many selectors were recorded.
     purged: usize,
     /// The ledger's number of the last of them: whatever was asked of the origin before it counts as purged.
     sequence: u64,
+    /// How many stored responses the URLs among them had; null where nothing could be counted.
+    entries: Option<u64>,
+    /// `pending` where the rest is found by the sweep. Nothing of it is served meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swept: Option<&'static str>,
+    /// How to see when it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watch: Option<&'static str>,
 }
 
 impl Purge {
-    /// Records all selectors with `record`, which returns the ledger's number.
-    pub(super) fn apply(self, mut record: impl FnMut(Selector, Kind) -> u64) -> Purged {
-        let purged = self.selectors.len();
-        let kind = self.kind;
-        let sequence = self.selectors.into_iter().map(|selector| record(selector, kind)).max().unwrap_or_default();
-        Purged { purged, sequence }
+    /// Carries all of it out with `purge`.
+    pub(super) fn apply(self, purge: impl Fn(Target, Kind) -> Purged) -> Answer {
+        let done: Vec<Purged> = self.targets.into_iter().map(|target| purge(target, self.kind)).collect();
+        let is_pending = done.iter().any(|purged| purged.entries.is_none());
+        Answer {
+            purged: done.len(),
+            sequence: done.iter().map(|purged| purged.sequence).max().unwrap_or_default(),
+            entries: done.iter().filter_map(|purged| purged.entries).reduce(|sum, more| sum + more),
+            swept: is_pending.then_some("pending"),
+            watch: is_pending.then_some(WATCH),
+        }
     }
 }
 
@@ -122,33 +118,8 @@ async fn content(headers: &HeaderMap, body: Body, wait: Duration) -> Result<Vec<
 
 fn parse(content: &[u8]) -> Result<Purge, Problem> {
     let asked: Asked = serde_json::from_slice(content).map_err(|error| bad(error.to_string()))?;
-    let urls = match (asked.url, asked.urls) {
-        (Some(url), None) => vec![url],
-        (None, Some(urls)) => urls,
-        (Some(_), Some(_)) => return Err(bad("give `url` or `urls`, not both")),
-        (None, None) => return Err(bad("there is nothing to purge: give `url` or `urls`")),
-    };
-    if urls.is_empty() {
-        return Err(bad("there is nothing to purge: `urls` is empty"));
-    }
-    if urls.len() > SELECTORS_MAX {
-        return Err(bad(format!("`urls` has {} members, at most {SELECTORS_MAX} are allowed", urls.len())));
-    }
-    let selectors = urls.iter().map(|url| selector(url)).collect::<Result<_, _>>()?;
-    let kind = match asked.kind {
-        KindName::Hard => Kind::Hard,
-        KindName::Validate => Kind::Validate,
-        KindName::Soft => Kind::Soft,
-    };
-    Ok(Purge { selectors, kind })
-}
-
-fn selector(url: &str) -> Result<Selector, Problem> {
-    let canonical = CanonicalUrl::parse_absolute(url).map_err(|error| {
-        let quote: String = url.chars().take(QUOTE_CHARS_MAX).collect();
-        bad(format!("{quote:?} is no URL to purge: {error}"))
-    })?;
-    Ok(Selector::Url(canonical.as_str().into()))
+    let (targets, kind) = asked.read().map_err(bad)?;
+    Ok(Purge { targets, kind })
 }
 
 fn bad(error: impl Into<String>) -> Problem {
@@ -156,7 +127,7 @@ fn bad(error: impl Into<String>) -> Problem {
 }
 
 fn example() -> serde_json::Value {
-    json!({ "urls": ["http://example.org/page"], "kind": "hard" })
+    json!({ "urls": ["http://example.org/page"], "prefixes": ["example.org/shop/"], "tags": ["news"], "kind": "hard" })
 }
 
 #[cfg(test)]
@@ -172,45 +143,24 @@ mod tests {
         (status, serde_json::from_slice(&bytes).unwrap())
     }
 
-    #[test]
-    fn what_can_be_purged() {
-        let check = |content: &str, urls: &[&str], kind: Kind| {
-            let selectors = urls.iter().map(|url| Selector::Url((*url).into())).collect();
-            assert_eq!(parse(content.as_bytes()).unwrap(), Purge { selectors, kind }, "{content}");
-        };
-        check(r#"{"url": "http://example.org/a"}"#, &["http://example.org/a"], Kind::Hard);
-        check(r#"{"url": "http://EXAMPLE.org:80/a?b=1", "kind": "soft"}"#, &["http://example.org/a?b=1"], Kind::Soft);
-        check(
-            r#"{"urls": ["https://example.org/a", "http://example.org"], "kind": "validate"}"#,
-            &["https://example.org/a", "http://example.org/"],
-            Kind::Validate,
-        );
-        check(r#"{"urls": ["http://example.org/a"], "kind": "hard"}"#, &["http://example.org/a"], Kind::Hard);
-    }
-
     #[tokio::test]
-    async fn what_cannot_is_told_with_an_example() {
-        let many = json!({ "urls": vec!["http://example.org/"; SELECTORS_MAX + 1] }).to_string();
+    async fn what_cannot_be_read_is_told_with_an_example() {
         for (content, told) in [
             ("", "EOF"),
             ("[]", "expected"),
-            ("{}", "give `url` or `urls`"),
-            (r#"{"urls": []}"#, "`urls` is empty"),
-            (r#"{"url": "http://a/", "urls": ["http://a/"]}"#, "not both"),
+            ("{}", "nothing to purge"),
             (r#"{"url": "http://a/", "url": "http://a/"}"#, "duplicate field"),
             (r#"{"url": 5}"#, "expected a string"),
             (r#"{"url": "http://a/", "kind": "gentle"}"#, "unknown variant `gentle`"),
-            (r#"{"url": "http://a/", "prefix": "/"}"#, "unknown field `prefix`"),
-            (r#"{"url": "/a"}"#, "\"/a\" is no URL to purge"),
-            (r#"{"urls": ["http://a/", "ftp://a/"]}"#, "\"ftp://a/\" is no URL to purge"),
+            (r#"{"url": "http://a/", "pattern": "/"}"#, "unknown field `pattern`"),
             (r#"{"url": "http://a/"} trailing"#, "trailing"),
-            (many.as_str(), "at most 1000"),
         ] {
             let (status, answer) = error(parse(content.as_bytes()).unwrap_err()).await;
             assert_eq!(status, 400, "{content}");
             assert!(answer["error"].as_str().unwrap().contains(told), "{content}: {answer}");
             assert_eq!(answer["example"], example());
         }
+        assert!(parse(example().to_string().as_bytes()).is_ok(), "the example is one");
     }
 
     #[test]
@@ -262,14 +212,21 @@ mod tests {
     }
 
     #[test]
-    fn every_selector_is_recorded_with_its_kind() {
-        let selectors = vec![Selector::Url("http://a/".into()), Selector::Url("http://b/".into())];
-        let mut recorded = Vec::new();
-        let purged = Purge { selectors: selectors.clone(), kind: Kind::Soft }.apply(|selector, kind| {
-            recorded.push((selector, kind));
-            40 + recorded.len() as u64
-        });
-        assert_eq!(purged, Purged { purged: 2, sequence: 42 });
-        assert_eq!(recorded, selectors.into_iter().map(|selector| (selector, Kind::Soft)).collect::<Vec<_>>());
+    fn every_target_is_purged_and_what_is_known_is_told() {
+        let check = |counts: &[Option<u64>], entries: Option<u64>, swept: Option<&str>| {
+            let targets = vec![Target::Wide(crate::store::Selector::All); counts.len()];
+            let done = std::cell::Cell::new(0);
+            let answer = Purge { targets, kind: Kind::Soft }.apply(|_, kind| {
+                assert_eq!(kind, Kind::Soft);
+                done.set(done.get() + 1);
+                Purged { sequence: 40 + done.get() as u64, entries: counts[done.get() - 1] }
+            });
+            assert_eq!((answer.purged, answer.sequence), (counts.len(), 40 + counts.len() as u64));
+            assert_eq!((answer.entries, answer.swept, answer.watch.is_some()), (entries, swept, swept.is_some()));
+        };
+        check(&[Some(0)], Some(0), None);
+        check(&[Some(2), Some(3)], Some(5), None);
+        check(&[Some(2), None], Some(2), Some("pending"));
+        check(&[None], None, Some("pending"));
     }
 }

@@ -11,7 +11,7 @@
 //! | `connections` | connections | client connections open now |
 //! | `fills_in_flight` | fills | origin requests for a key under way now, each with all who wait for it |
 //! | `requests.total` | requests | all that have ended |
-//! | `requests.by_outcome.*` | requests | by outcome: `hit`, `stale`, `revalidated`, `miss`, `pass`, `refused`, `failed`; they add up to `requests.total` |
+//! | `requests.by_outcome.*` | requests | by outcome: `hit`, `stale`, `revalidated`, `miss`, `pass`, `refused`, `failed`, `own` (Larder's own answer, to a PURGE); they add up to `requests.total` |
 //! | `requests.by_reason.*` | requests | by reason, whatever the outcome; they add up to `requests.total` |
 //! | `requests.collapsed` | requests | those that waited for another's origin request, whatever came of it |
 //! | `ratios.cache_hit` | 0 to 1 | cache hit ratio: `requests.by_outcome.hit / requests.total`. Stale and revalidated answers are no hits |
@@ -46,6 +46,9 @@
 //! | `store.refused` | bodies | not stored because the budget was spent |
 //! | `store.purges` | records | the ledger's number: purges and invalidations since the start |
 //! | `store.purge_records` | records | those that are still kept |
+//! | `store.sweep.through` | records | the ledger's number up to which every purge was swept: what it made useless has been freed. A soft purge frees nothing |
+//! | `store.sweep.keys` | keys | that the last sweep, or the one under way, has looked at |
+//! | `store.sweep.freed` | entries | that it has freed: purged, or past their keep time |
 //! | `memory.capacity_bytes` | bytes | the most that may be held |
 //! | `memory.alive_bytes` | bytes | held now: stored, being filled, or pinned by readers |
 //! | `memory.stored_bytes` | bytes | of these, what the map holds, as weighed |
@@ -54,7 +57,7 @@
 //! | `hash_collisions.expected_pairs` | pairs | expected among all keys: `n * (n - 1) / 2^129` |
 //! | `latency.hits.*` | | from the request's head to the response's end, of hits and of stale answers that did not wait |
 //! | `latency.misses.*` | | of misses, revalidations, and stale answers after the origin failed |
-//! | `latency.passes.*` | | of requests passed by, uploads and open-ended streams among them |
+//! | `latency.passes.*` | | of requests passed by, uploads and open-ended streams among them, and of Larder's own answers |
 //! | `latency.errors.*` | | of requests refused or failed |
 //! | `latency.hits.count` | requests | how many were timed; likewise below |
 //! | `latency.hits.p50_us` | microseconds | the latency that half of them stay at or under; exact to 1 %, from 1 to 600,000,000 |
@@ -271,6 +274,19 @@ pub struct Stored {
     pub purges: u64,
     /// Records of them that are still kept.
     pub purge_records: u64,
+    /// How far they are swept.
+    pub sweep: Sweep,
+}
+
+/// How far purges are swept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// The ledger's number up to which every purge was swept.
+    pub through: u64,
+    /// Keys that the last sweep, or the one under way, has looked at.
+    pub keys: u64,
+    /// Entries that it has freed.
+    pub freed: u64,
 }
 
 /// Entries that left, by cause.
@@ -458,7 +474,7 @@ mod tests {
         check("/requests/total", json!(14));
         check(
             "/requests/by_outcome",
-            json!({"hit": 6, "stale": 1, "revalidated": 1, "miss": 3, "pass": 1, "refused": 1, "failed": 1}),
+            json!({"hit": 6, "stale": 1, "revalidated": 1, "miss": 3, "pass": 1, "refused": 1, "failed": 1, "own": 0}),
         );
         check("/requests/by_reason/uri-miss", json!(3));
         check("/requests/collapsed", json!(1));

@@ -36,6 +36,16 @@ fn bench() -> Bench {
     let ready = Arc::new(AtomicBool::new(true));
     let is_ready = Arc::clone(&ready);
     let router = router(Parts {
+        config: Config { listen: Some("127.0.0.1:9180".parse().unwrap()), token: None },
+        purge: {
+            let store = Arc::clone(&store);
+            Arc::new(move |target, kind| match target {
+                Target::Url(url) => {
+                    Purged { sequence: store.purge(store::Selector::Url(url.as_str().into()), kind), entries: Some(1) }
+                }
+                Target::Wide(selector) => Purged { sequence: store.purge(selector, kind), entries: None },
+            })
+        },
         store: Arc::clone(&store),
         metrics: Arc::clone(&metrics),
         ready: Arc::new(move || is_ready.load(Ordering::SeqCst)),
@@ -114,9 +124,12 @@ async fn a_purge_reaches_the_ledger() {
     let before = bench.store.sequence();
     let (status, answer) =
         bench.purge(r#"{"urls": ["http://a.example/x", "http://a.example/y"], "kind": "soft"}"#).await;
-    assert_eq!((status, &answer["purged"]), (200, &json!(2)));
+    assert_eq!((status, &answer["purged"], &answer["entries"]), (200, &json!(2), &json!(2)));
+    assert_eq!(answer.get("swept"), None);
     assert!(bench.store.sequence() > before);
     assert_eq!(answer["sequence"], json!(bench.store.sequence()));
+    let (_, answer) = bench.purge(r#"{"tag": "a", "prefix": "http://a.example/"}"#).await;
+    assert_eq!((&answer["purged"], &answer["entries"], &answer["swept"]), (&json!(2), &Value::Null, &json!("pending")));
     let same_origin = [("content-type", "application/json"), ("origin", "http://localhost:9000")];
     assert_eq!(bench.send("POST", "/purge", &same_origin, r#"{"url": "http://a.example/"}"#).await.0, 200);
 }
@@ -127,13 +140,14 @@ async fn what_is_refused_changes_nothing() {
     const JSON: (&str, &str) = ("content-type", "application/json");
     let bench = bench();
     let before = bench.store.sequence();
-    let long = format!(r#"{{"url": "http://a.example/{}"}}"#, "a".repeat(64 << 10));
+    let long = format!(r#"{{"url": "http://a.example/{}"}}"#, "a".repeat(256 << 10));
     for (fields, body, status) in [
         (&[][..], GOOD, 415),
         (&[("content-type", "text/plain")][..], GOOD, 415),
         (&[JSON][..], "{", 400),
         (&[JSON][..], r#"{"urls": ["http://a.example/", "nonsense"]}"#, 400),
-        (&[JSON][..], r#"{"url": "http://a.example/", "tag": "a"}"#, 400),
+        (&[JSON][..], r#"{"url": "http://a.example/", "unknown": "a"}"#, 400),
+        (&[JSON][..], r#"{"url": "http://a.example/", "tag": ""}"#, 400),
         (&[JSON][..], &long, 413),
         (&[JSON, ("origin", "http://evil.example")][..], GOOD, 403),
         (&[JSON, ("origin", "null")][..], GOOD, 403),
@@ -185,6 +199,8 @@ async fn the_dashboard_comes_with_its_policy() {
 #[tokio::test]
 async fn a_question_that_panics_is_a_500() {
     let parts = Parts {
+        config: Config { listen: None, token: None },
+        purge: Arc::new(|_, _| panic!("on purpose")),
         store: bench().store,
         metrics: Arc::new(Metrics::new(Vec::new())),
         ready: Arc::new(|| true),

@@ -7,22 +7,19 @@ use std::io::{IsTerminal, Read as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::FileArgs;
+use super::ask::AdminArgs;
 use crate::clock::Clock;
 use crate::config::{Flags, OriginUrl};
 use crate::proxy::explain::{Because, Freshness, Judged, Question, RESPONSE_BYTES_MAX, Received, Report, Variant};
 use crate::proxy::{self, explain};
 use crate::store::Store;
 
-/// The longest wait for the whole answer. It is made from memory; an admin side that takes longer hangs.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The most characters of an unexpected answer that an error repeats.
-const QUOTE_CHARS_MAX: usize = 300;
+/// Where it is asked.
+const PATH: &str = "/explain";
 
 /// Stands for the origin where the configuration names none: it is not asked.
 const UNASKED: &str = "http://127.0.0.1:1";
@@ -37,9 +34,8 @@ pub(super) struct ExplainArgs {
     /// The request's method
     #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
     method: String,
-    /// Where the admin side listens [default: what config.toml says, else 127.0.0.1:9180]
-    #[arg(short, long, value_name = "ADDR")]
-    admin: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -53,8 +49,6 @@ pub(super) struct ExplainArgs {
     /// When the response is taken as received
     #[arg(long, value_enum, default_value_t = When::Date, requires = "response")]
     received: When,
-    #[command(flatten)]
-    file: FileArgs,
 }
 
 /// When a saved response is taken as received.
@@ -66,23 +60,16 @@ enum When {
     Now,
 }
 
-impl ExplainArgs {
-    /// Returns where to ask, where that was said.
-    pub(super) fn admin(&self) -> Option<&str> {
-        self.admin.as_deref()
-    }
-}
-
-/// Asks, and prints the answer; `admin` is where a running Larder is asked (`host:port`, or a URL).
+/// Asks, and prints the answer.
 ///
 /// # Errors
 /// What cannot be read of the question, an admin side that cannot be reached or answers with something else, and a
 /// configuration that is wrong where one is needed.
-pub(super) fn run(args: &ExplainArgs, admin: &str) -> anyhow::Result<()> {
+pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let saved = if args.response { Some(saved_head(std::io::stdin())?) } else { None };
     // Both ways read it, so that what is wrong is told alike, and before anybody is asked.
     let question = Question::new(&args.url, &args.method, &args.headers)?;
-    let is_asked = saved.is_none() || args.admin.is_some();
+    let is_asked = saved.is_none() || args.admin.names_an_address();
     let shown = if is_asked { Shown::Everything } else { Shown::Response };
     let report = match saved {
         Some(head) if !is_asked => {
@@ -91,7 +78,10 @@ pub(super) fn run(args: &ExplainArgs, admin: &str) -> anyhow::Result<()> {
         }
         saved => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(fetch(admin, &written(args, saved.as_deref())))?
+            let text = runtime.block_on(args.admin.resolve()?.post(PATH, &written(args, saved.as_deref())))?;
+            let unlike =
+                || args.admin.resolve().map(|admin| admin.unlike(PATH, "an explanation", &text)).unwrap_or_default();
+            serde_json::from_str(&text).with_context(unlike)?
         }
     };
     match args.json {
@@ -114,7 +104,7 @@ fn saved_head(input: std::io::Stdin) -> anyhow::Result<Vec<u8>> {
 
 /// Answers by the configuration alone, over an empty store.
 fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<Report> {
-    let mut checked = args.file.load(&Flags::default())?;
+    let mut checked = args.admin.file.load(&Flags::default())?;
     let unasked = || UNASKED.parse::<OriginUrl>().ok();
     checked.origin.url = checked.origin.url.take().or_else(unasked);
     let config = checked.assemble().context("the configuration names no origin")?;
@@ -133,29 +123,6 @@ fn written(args: &ExplainArgs, saved: Option<&[u8]>) -> serde_json::Value {
         question["received"] = json!(if args.received == When::Now { "now" } else { "date" });
     }
     question
-}
-
-async fn fetch(admin: &str, question: &serde_json::Value) -> anyhow::Result<Report> {
-    let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
-    let url = format!("{}/explain", base.trim_end_matches('/'));
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .timeout(TIMEOUT)
-        .build()?;
-    let response = client.post(&url).json(question).send().await.with_context(|| {
-        format!("cannot reach {url}: is Larder running, with this address as `listen` under [admin]?")
-    })?;
-    let status = response.status();
-    let text = response.text().await.with_context(|| format!("{url} broke off its answer"))?;
-    if !status.is_success() {
-        let told = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let told = told.and_then(|answer| answer["error"].as_str().map(quote)).unwrap_or_else(|| quote(&text));
-        bail!("{url} answered {status}: {told}");
-    }
-    serde_json::from_str(&text)
-        .with_context(|| format!("{url} answered with something other than an explanation: {}", quote(&text)))
 }
 
 /// What a page shows of a report.
@@ -318,11 +285,6 @@ fn span(count: i64) -> String {
     seconds(count.unsigned_abs())
 }
 
-fn quote(text: &str) -> String {
-    let plain = text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char });
-    plain.take(QUOTE_CHARS_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -353,7 +315,7 @@ mod tests {
     #[test]
     fn what_it_takes() {
         let read = args(&["http://h/", "-H", "A: b", "-H", "C: d", "-X", "HEAD", "--admin", "127.0.0.1:1"]).unwrap();
-        assert_eq!((read.headers.len(), read.method.as_str(), read.admin()), (2, "HEAD", Some("127.0.0.1:1")));
+        assert_eq!((read.headers.len(), read.method.as_str(), read.admin.names_an_address()), (2, "HEAD", true));
         for wrong in [&["--json"][..], &["http://h/", "--status", "200"], &["http://h/", "--received", "now"]] {
             assert!(args(wrong).is_err(), "{wrong:?}");
         }

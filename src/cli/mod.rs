@@ -1,14 +1,16 @@
-//! The command line: `serve`, `check`, `demo`, `explain`, `stats`; and what is made from its definition: `man`,
+//! The command line: `serve`, `check`, `demo`, `explain`, `purge`, `stats`; and what is made from its definition: `man`,
 //! `completions`, `schema`, `service`.
 //!
 //! Reads flags and files, puts the parts together, and says in plain words what to do next. Deliberately absent: anything
 //! that a library user of Larder would need.
 
+mod ask;
 mod check;
 mod demo;
 mod explain;
 mod logging;
 mod page;
+mod purge;
 mod serve;
 mod signals;
 mod source;
@@ -48,7 +50,9 @@ enum Command {
     /// Say what would happen to a request now, and why; or whether a saved response would be stored
     Explain(explain::ExplainArgs),
     /// Ask a running Larder for its figures
-    Stats(StatsArgs),
+    Stats(ask::AdminArgs),
+    /// Have a running Larder purge URLs, prefixes, hosts, tags or everything
+    Purge(purge::PurgeArgs),
     /// Print the man page, or that of a command: larder man serve | man -l -
     Man {
         /// The command
@@ -65,7 +69,7 @@ enum Command {
     Service,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct FileArgs {
     /// The configuration [default: config.toml in the working folder, where there is one]
     #[arg(short, long, value_name = "FILE")]
@@ -88,13 +92,6 @@ struct ServeArgs {
     /// Take the place of the Larder that runs: its listening sockets come through `server.upgrade_socket`
     #[arg(long)]
     takeover: bool,
-}
-
-#[derive(Args, Debug)]
-struct StatsArgs {
-    /// Where the admin side listens [default: what config.toml says, else 127.0.0.1:9180]
-    #[arg(short, long, value_name = "ADDR")]
-    admin: Option<String>,
 }
 
 /// Parses the value of `--admin`.
@@ -136,11 +133,9 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Demo => demo::run(),
-        Command::Explain(args) => {
-            let admin = stats_address(StatsArgs { admin: args.admin().map(str::to_owned) });
-            explain::run(&args, &admin)
-        }
-        Command::Stats(args) => stats::run(&stats_address(args)),
+        Command::Stats(args) => stats::run(&args),
+        Command::Purge(args) => purge::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Man { command } => page::man(command.as_deref()),
         Command::Completions { shell } => page::completions(shell),
         Command::Schema => page::schema(),
@@ -172,15 +167,6 @@ fn complain(error: &anyhow::Error) {
 /// Writes to standard output. Where that is closed (`larder check | head`), nobody wants the rest.
 fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
-}
-
-/// Returns where to ask for figures: the flag, else what the configuration in the working folder says.
-fn stats_address(args: StatsArgs) -> String {
-    let configured = || {
-        let checked = FileArgs { config: None }.load(&Flags::default()).unwrap_or_default();
-        checked.admin.listen.or(Checked::default().admin.listen)
-    };
-    args.admin.or_else(|| configured().map(|addr| addr.to_string())).unwrap_or_default()
 }
 
 #[cfg(test)]

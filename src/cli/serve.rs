@@ -159,6 +159,11 @@ fn announce(running: &Running, checked: &Checked) {
         Some(admin) => eprintln!("Figures at http://{admin}/stats   try: larder stats --admin {admin}"),
         None => eprintln!("The admin side is off; `[admin] listen` or --admin turns it on."),
     }
+    if let Some(admin) = running.admin_addr().filter(|admin| !admin.ip().is_loopback()) {
+        eprintln!(
+            "The admin side on {admin} can be reached from elsewhere: it asks for the token, but for /live and /ready."
+        );
+    }
     for warning in checked.warnings() {
         tracing::info!("{warning}");
     }

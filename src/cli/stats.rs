@@ -5,48 +5,28 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::ask::{Admin, AdminArgs, plain};
 use crate::admin::stats::{Quantiles, Stats};
 use crate::outcome::{Outcome, Reason};
 
-/// The longest wait for the whole answer. The figures are in memory; an admin side that takes longer hangs.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The most characters of an unexpected answer that an error repeats.
-const QUOTE_CHARS_MAX: usize = 300;
-
-/// Asks the admin side at `admin` (`host:port`, or a URL) for its figures and prints them.
+/// Asks the admin side for its figures and prints them.
 ///
 /// # Errors
 /// An admin side that cannot be reached or answers with something else, and an output that cannot be written.
-pub(super) fn run(admin: &str) -> anyhow::Result<()> {
+pub(super) fn run(args: &AdminArgs) -> anyhow::Result<()> {
+    let admin = args.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stats = runtime.block_on(fetch(admin))?;
+    let stats = runtime.block_on(fetch(&admin))?;
     std::io::stdout().write_all(render(&stats).as_bytes()).context("cannot write the figures")
 }
 
-async fn fetch(admin: &str) -> anyhow::Result<Stats> {
-    let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
-    let url = format!("{}/stats", base.trim_end_matches('/'));
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .timeout(TIMEOUT)
-        .build()?;
-    let response = client.get(&url).send().await.with_context(|| {
-        format!("cannot reach {url}: is Larder running, with this address as `listen` under [admin]?")
-    })?;
-    let status = response.status();
-    let text = response.text().await.with_context(|| format!("{url} broke off its answer"))?;
-    if !status.is_success() {
-        bail!("{url} answered {status}: {}", quote(&text));
-    }
-    serde_json::from_str(&text)
-        .with_context(|| format!("{url} answered with something other than Larder's figures: {}", quote(&text)))
+async fn fetch(admin: &Admin) -> anyhow::Result<Stats> {
+    let text = admin.get("/stats").await?;
+    serde_json::from_str(&text).with_context(|| admin.unlike("/stats", "Larder's figures", &text))
 }
 
 /// Renders the figures for a terminal: a line of what runs, then a table for each question, then the warnings.
@@ -166,6 +146,7 @@ fn store(stats: &Stats) -> Table {
             row("replaced", store.replaced.to_string()),
             row("refused by the budget", store.refused.to_string()),
             row("purges", store.purges.to_string()),
+            row("  of them swept", store.sweep.through.to_string()),
             row("hash collisions seen", collisions.seen.to_string()),
             row("  expected pairs", format!("{:.1e}", collisions.expected_pairs)),
         ],
@@ -244,15 +225,6 @@ fn micros(us: Option<u64>) -> String {
     }
 }
 
-/// Returns text from the other side in a form that cannot steer the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
-}
-
-fn quote(text: &str) -> String {
-    plain(text).chars().take(QUOTE_CHARS_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use axum::Router;
@@ -274,7 +246,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let server = tokio::spawn(axum::serve(listener, Router::new().route("/stats", get(respond))).into_future());
-        let stats = fetch(&addr.to_string()).await;
+        let stats = fetch(&Admin::at(&addr.to_string(), None)).await;
         server.abort();
         stats
     }
@@ -297,7 +269,7 @@ mod tests {
         let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = nobody.local_addr().unwrap();
         drop(nobody);
-        let unreachable = told(fetch(&format!("http://{addr}/")).await);
+        let unreachable = told(fetch(&Admin::at(&format!("http://{addr}/"), None)).await);
         assert!(unreachable.contains(&format!("cannot reach http://{addr}/stats: is Larder running")), "{unreachable}");
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::keys::{Checked, OBJECT_SHARE};
 use super::problem::Problem;
+use super::secret;
 use super::visit::Places;
 use crate::route::{CacheMode, SetCookie};
 use crate::units::ByteCount;
@@ -73,14 +74,21 @@ fn listeners(checked: &Checked, judge: &mut Judge<'_>) {
         let what = format!("{admin} is where the proxy listens (`listen = \"{}\"`)", checked.listen);
         judge.contradiction(&["admin.listen", "listen"], what, "another port, or \"off\"".into());
     }
-    if !admin.ip().is_loopback() {
-        let what =
-            format!("{} can be reached from elsewhere, and this version has no token for the admin side", admin.ip());
+    let has_token = checked.admin.token.is_some() || checked.admin.token_file.is_some();
+    if !admin.ip().is_loopback() && !has_token {
+        let what = format!("{} can be reached from elsewhere, and there is no token to ask for", admin.ip());
         judge.contradiction(
             &["admin.listen"],
             what,
-            "a loopback address, such as \"127.0.0.1:9180\", or \"off\"".into(),
+            format!(
+                "a loopback address, such as \"127.0.0.1:9180\", or \"off\", or beside it `token` or `token_file`: {}",
+                secret::ALLOWED
+            ),
         );
+    }
+    if checked.admin.token.is_some() && checked.admin.token_file.is_some() {
+        let what = "there are two tokens: `token` and `token_file`".to_owned();
+        judge.contradiction(&["admin.token_file", "admin.token"], what, "one of the two".into());
     }
 }
 
@@ -88,9 +96,16 @@ fn listeners(checked: &Checked, judge: &mut Judge<'_>) {
 fn origin(checked: &Checked, judge: &mut Judge<'_>) {
     let Some(url) = &checked.origin.url else { return };
     let authority = url.authority().replace("localhost:", "127.0.0.1:");
-    if authority.parse().is_ok_and(|origin: SocketAddr| origin.ip().is_loopback() && meet(checked.listen, origin)) {
+    let Ok(origin) = authority.parse::<SocketAddr>() else { return };
+    let is_at = |listen: SocketAddr| meet(listen, origin) && (origin.ip().is_loopback() || listen == origin);
+    if is_at(checked.listen) {
         let what = format!("{url} is where Larder itself listens (`listen = \"{}\"`)", checked.listen);
         judge.contradiction(&["origin.url", "listen"], what, "the address that the app listens on".into());
+    }
+    // Whoever reaches the proxy would reach the admin side through it.
+    if let Some(admin) = checked.admin.listen.filter(|admin| is_at(*admin)) {
+        let what = format!("{url} is where Larder's admin side listens (`admin.listen = \"{admin}\"`)");
+        judge.contradiction(&["origin.url", "admin.listen"], what, "the address that the app listens on".into());
     }
 }
 
@@ -117,6 +132,17 @@ pub(super) fn warnings(checked: &Checked) -> Vec<String> {
         found.push(format!(
             "Larder listens on {} and no [[site]] lists its hosts: whatever Host a stranger sends fills the cache.",
             checked.listen
+        ));
+    }
+    for net in checked.purge.method_from.iter().filter(|net| net.prefix_len() == 0) {
+        found.push(format!("`purge.method_from` has {net}: every client may then empty the cache, URL by URL."));
+    }
+    if let (Some(admin), Some(_)) = (checked.admin.listen, checked.admin.secret())
+        && !admin.ip().is_loopback()
+    {
+        found.push(format!(
+            "The admin side listens on {admin}, where others can reach it: it asks for the token, which goes over the network \
+             as it is. Let only networks that you trust reach that port."
         ));
     }
     for net in checked.server.trusted_proxies.iter().filter(|net| net.prefix_len() == 0) {

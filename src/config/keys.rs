@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use super::kind;
 use super::origin_url::OriginUrl;
 use super::route::Route;
+use super::secret::Secret;
 use super::visit::Keys;
 use crate::access;
 use crate::key::Scheme;
@@ -54,6 +55,8 @@ pub struct Checked {
     pub compression: Compression,
     /// `[cache]`
     pub cache: Cache,
+    /// `[purge]`
+    pub purge: Purge,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -73,6 +76,7 @@ impl Default for Checked {
             memory: Memory::default(),
             compression: Compression::default(),
             cache: Cache::default(),
+            purge: Purge::default(),
             admin: Admin::default(),
             log: Log::default(),
             routes: Vec::new(),
@@ -91,6 +95,7 @@ impl Checked {
         keys.table("memory", |keys| self.memory.keys(keys));
         keys.table("compression", |keys| self.compression.keys(keys));
         keys.table("cache", |keys| self.cache.keys(keys));
+        keys.table("purge", |keys| self.purge.keys(keys));
         keys.table("admin", |keys| self.admin.keys(keys));
         keys.table("log", |keys| self.log.keys(keys));
         keys.tables("route", &mut self.routes, ROUTES_MAX, Route::keys);
@@ -354,22 +359,49 @@ impl Cache {
     }
 }
 
+/// `[purge]`: PURGE on the proxy's port.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Purge {
+    /// Who may send it.
+    pub method_from: Vec<IpNet>,
+}
+
+impl Purge {
+    fn keys<K: Keys>(&mut self, keys: &mut K) {
+        keys.key("method_from", &mut self.method_from, kind::network().list(1000));
+    }
+}
+
 /// `[admin]`: the operator's side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Where it listens; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    /// What who asks has to show.
+    pub token: Option<Secret>,
+    /// The file that has it in place of `token`.
+    pub token_file: Option<PathBuf>,
+    /// What was read from that file.
+    pub token_read: Option<Secret>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180))) }
+        let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180)));
+        Self { listen, token: None, token_file: None, token_read: None }
     }
 }
 
 impl Admin {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("listen", &mut self.listen, kind::address().or_word("off"));
+        keys.key("token", &mut self.token, kind::secret().optional());
+        keys.key("token_file", &mut self.token_file, kind::file().optional());
+    }
+
+    /// Returns the token, wherever it stands.
+    pub fn secret(&self) -> Option<&Secret> {
+        self.token.as_ref().or(self.token_read.as_ref())
     }
 }
 

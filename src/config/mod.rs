@@ -15,6 +15,7 @@ mod problem;
 mod restart;
 mod route;
 mod schema;
+mod secret;
 mod syntax;
 mod visit;
 
@@ -23,10 +24,13 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-pub use keys::{Admin, AskOrigin, Cache, Checked, Compression, Log, LogFormat, LogLevel, Memory, Origin, Server, Site};
+pub use keys::{
+    Admin, AskOrigin, Cache, Checked, Compression, Log, LogFormat, LogLevel, Memory, Origin, Purge, Server, Site,
+};
 pub use origin_url::OriginUrl;
 pub use problem::{Problem, Problems};
 pub use route::{Key, Route};
+pub use secret::Secret;
 
 use crate::{access, admin, origin, proxy, server, store};
 
@@ -89,6 +93,7 @@ pub fn parse(file: &str, text: &str, flags: &Flags) -> Result<Checked, Problems>
     if errors.is_empty() {
         overlay(&mut checked, flags, &mut places, &mut problems);
         settle(&mut checked, &places);
+        problems.extend(read_token(&mut checked, &places));
         problems.extend(across::problems(&checked, &places));
     } else {
         // Where the syntax is broken, the parser guesses how it goes on; a line is believed only where nothing is broken.
@@ -120,6 +125,26 @@ fn overlay(checked: &mut Checked, flags: &Flags, places: &mut visit::Places, pro
             AdminListen::At(addr) => Some(addr),
         };
         replaced("admin.listen");
+    }
+}
+
+/// Reads the token from its file, where one is named.
+fn read_token(checked: &mut Checked, places: &visit::Places) -> Option<Problem> {
+    const KEY: &str = "admin.token_file";
+    // Beside `token` it is a contradiction, and only that is told.
+    let file = checked.admin.token_file.as_deref().filter(|_| checked.admin.token.is_none())?;
+    let refused = |what| Problem {
+        span: places.of(KEY),
+        key: KEY.to_owned(),
+        what,
+        allowed: format!("a file that can be read and has nothing in it but the token: {}", secret::ALLOWED),
+    };
+    match Secret::read(file) {
+        Ok(secret) => {
+            checked.admin.token_read = Some(secret);
+            None
+        }
+        Err(what) => Some(refused(what)),
     }
 }
 
@@ -174,7 +199,10 @@ impl Checked {
             store: self.store_part(),
             routes: route::table(self),
             route_names: self.routes.iter().map(Route::shown_name).collect(),
-            admin: admin::Config { listen: self.admin.listen },
+            admin: admin::Config {
+                listen: self.admin.listen,
+                token: self.admin.secret().map(|secret| admin::Token::new(secret.expose())),
+            },
             access: self.log.access.map(|format| access::Config { format, file: self.log.access_file.clone() }),
         })
     }
@@ -184,6 +212,7 @@ impl Checked {
             scheme: self.server.scheme,
             trusted_proxies: self.server.trusted_proxies.clone(),
             debug_from: self.server.debug_from.clone(),
+            purge_from: self.purge.method_from.clone(),
             hosts: self.sites.iter().flat_map(|site| site.hosts.iter().cloned()).collect(),
             request_body_max: self.server.request_body_max,
             reader_stall: self.cache.reader_stall,

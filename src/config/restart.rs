@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::visit::Keys;
 
 /// The keys that a reload leaves as they are: sockets, threads and the map are made once, at the start.
-pub(super) const FIXED: [&str; 10] = [
+pub(super) const FIXED: [&str; 11] = [
     "listen",
     "reload_on_change",
     "server.workers",
@@ -17,6 +17,7 @@ pub(super) const FIXED: [&str; 10] = [
     "memory.ledger_max",
     "cache.soft_max",
     "admin.listen",
+    "admin.token_file",
     "log.format",
 ];
 
@@ -54,6 +55,9 @@ impl Keys for Values {
 
 /// Says which keys of `fresh` differ from what `running` was started with and wait for a restart: a sentence each.
 pub(super) fn needed(running: &Checked, fresh: &Checked) -> Vec<String> {
+    // What a secret was and is must not be told, so it is not among the values.
+    let secret = (running.admin.secret() != fresh.admin.secret())
+        .then(|| "The token of [admin] stays what it was until Larder is started again.".to_owned());
     let (running, fresh) = (Values::of(running), Values::of(fresh));
     let shown = |value: Option<&String>| value.filter(|value| !value.is_empty()).cloned().unwrap_or("not set".into());
     let differs = FIXED.iter().filter(|&&key| running.get(key) != fresh.get(key));
@@ -62,6 +66,7 @@ pub(super) fn needed(running: &Checked, fresh: &Checked) -> Vec<String> {
             let (was, is) = (shown(running.get(key)), shown(fresh.get(key)));
             format!("`{key}` stays {was} until Larder is started again; the file says {is}.")
         })
+        .chain(secret)
         .collect()
 }
 

@@ -85,7 +85,12 @@ fn keys_that_contradict_each_other_are_told() {
     check(broken!("force_without_ttl"), 6, "route[0].cache", "no `ttl`", "ttl = \"5m\"");
     check(broken!("origin_is_larder"), 4, "origin.url", "where Larder itself listens", "the app");
     check(broken!("admin_same_as_listen"), 4, "admin.listen", "where the proxy listens", "another port");
-    check(broken!("admin_not_loopback"), 2, "admin.listen", "no token", "loopback");
+    check(broken!("admin_not_loopback"), 2, "admin.listen", "no token", "`token` or `token_file`");
+    check(broken!("admin_token_short"), 2, "admin.token", "7 characters are too few", "openssl rand");
+    check(broken!("admin_token_file_missing"), 2, "admin.token_file", "cannot be read", "openssl rand");
+    check(broken!("purge_network_misread"), 2, "purge.method_from", "\"10.0.0.0/33\"", "10.0.0.0/8");
+    check(broken!("origin_is_admin"), 2, "origin.url", "where Larder's admin side listens", "the app");
+    check(broken!("admin_two_tokens"), 3, "admin.token_file", "two tokens", "one of the two");
     check(broken!("route_names_twice"), 6, "route[1].name", "taken by route 1", "a name of its own");
 }
 
@@ -297,6 +302,24 @@ fn what_is_printed_reads_back() {
         assert_eq!(good(&printed), checked, "{printed}");
         assert!(toml::from_str::<toml::Table>(&printed).is_ok(), "{printed}");
     }
+}
+
+#[test]
+fn a_token_opens_other_addresses_and_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "0123456789abcdef\n").unwrap();
+    let origin = "origin.url = \"http://app\"\n[admin]\nlisten = \"0.0.0.0:9180\"\n";
+    for token in ["token = \"0123456789abcdef\"".to_owned(), format!("token_file = \"{}\"", file.display())] {
+        let checked = good(&format!("{origin}{token}\n"));
+        assert_eq!(checked.assemble().unwrap().admin.token, Some(admin::Token::new("0123456789abcdef")));
+        assert!(checked.warnings().iter().any(|warning| warning.contains("asks for the token")));
+        assert!(
+            !checked.to_toml().contains("0123456789abcdef") && !format!("{checked:?}").contains("0123456789abcdef")
+        );
+    }
+    let printed = good(&format!("{origin}token = \"0123456789abcdef\"")).to_toml();
+    assert!(read(&printed).is_err(), "what stands in its place is no token");
 }
 
 #[test]

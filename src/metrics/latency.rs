@@ -47,7 +47,7 @@ impl Class {
             Outcome::Hit => Self::Hit,
             Outcome::Stale if !asked_origin(decision) => Self::Hit,
             Outcome::Stale | Outcome::Revalidated | Outcome::Miss => Self::Miss,
-            Outcome::Pass => Self::Pass,
+            Outcome::Pass | Outcome::Own => Self::Pass,
             Outcome::Refused | Outcome::Failed => Self::Error,
         }
     }

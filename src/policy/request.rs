@@ -50,6 +50,8 @@ pub enum Intent {
     LookUp(RequestFacts),
     /// The origin answers, and nothing is looked up. Its response may invalidate, and a POST's may be stored.
     Pass(Reason, RequestFacts),
+    /// Larder is asked to purge this URL: a request to it, never to the origin.
+    Purge(RequestFacts),
     /// Larder answers with this status and closes nothing but the request.
     Refuse(StatusCode, Reason),
 }
@@ -65,6 +67,10 @@ pub fn classify(method: &Method, headers: &HeaderMap, has_content: bool, rule: &
         return Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::BadRequest);
     }
     let facts = RequestFacts::of(method, headers);
+    // Caches take PURGE as meant for them. Passed on, it could reach one behind us that asks less who sends it.
+    if method.as_str() == "PURGE" {
+        return Intent::Purge(facts);
+    }
     // RFC 9111 §4: only GET and HEAD are answered from the store.
     let is_retrieval = *method == Method::GET || *method == Method::HEAD;
     let reason = if asks_for_upgrade(headers) {
@@ -123,7 +129,7 @@ mod tests {
     fn check_with(rule: &Rule, method: &str, given: &[(&str, &str)], has_content: bool, expected: Result<(), Reason>) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let found = match classify(&method, &fields(given), has_content, rule) {
-            Intent::LookUp(_) => Ok(()),
+            Intent::LookUp(_) | Intent::Purge(_) => Ok(()),
             Intent::Pass(reason, _) | Intent::Refuse(_, reason) => Err(reason),
         };
         assert_eq!(found, expected, "{method} {given:?}");
@@ -138,6 +144,10 @@ mod tests {
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "M-SEARCH", "get"] {
             check(method, &[], false, Err(Reason::Method));
         }
+        let purge = Method::from_bytes(b"PURGE").unwrap();
+        let bypass = Rule { cache: CacheMode::Bypass, ..Rule::default() };
+        assert!(matches!(classify(&purge, &HeaderMap::new(), false, &bypass), Intent::Purge(_)));
+        check("purge", &[], false, Err(Reason::Method));
         for method in [Method::CONNECT, Method::TRACE] {
             let expected = Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
             assert_eq!(classify(&method, &HeaderMap::new(), false, &Rule::default()), expected);

@@ -67,6 +67,8 @@ pub(super) enum Errand {
     LookUp,
     /// Ask the origin.
     Pass(Reason),
+    /// Purge.
+    Purge,
 }
 
 /// A request that is answered without being read further.
@@ -112,10 +114,13 @@ impl Asked {
         if !config.hosts.is_empty() && !config.hosts.iter().any(|pattern| route::host_matches(pattern, &url)) {
             return Err(refusal(StatusCode::MISDIRECTED_REQUEST, Reason::SiteUnknown));
         }
-        let rule = Arc::clone(shared.routes.choose(&parts.method, &url));
+        // What is to be purged is what a GET would find.
+        let routed = if parts.method.as_str() == "PURGE" { &Method::GET } else { &parts.method };
+        let rule = Arc::clone(shared.routes.choose(routed, &url));
         let (errand, facts) = match request::classify(&parts.method, &parts.headers, !content.is_empty, &rule) {
             Intent::LookUp(facts) => (Errand::LookUp, facts),
             Intent::Pass(reason, facts) => (Errand::Pass(reason), facts),
+            Intent::Purge(facts) => (Errand::Purge, facts),
             Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
         };
         if content.bytes > config.request_body_max {

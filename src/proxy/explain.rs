@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, header};
 
 use super::asked::{self, Asked, Client, Errand, Refusal};
 use super::decide::{self, Fetching, Found};
-use super::{Shared, answer, probation, rescue};
+use super::{Shared, answer, probation, purge, rescue};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin;
@@ -58,6 +58,7 @@ enum Action {
     Fetch,
     Compare,
     Pass,
+    Purge,
     Refuse,
     Fail,
 }
@@ -156,11 +157,23 @@ impl Read<'_> {
         }
     }
 
+    /// What becomes of a PURGE.
+    fn purged(&self) -> Course {
+        let asked = &self.asked;
+        let (action, outcome, reason, status) = match purge::decide(&self.shared.config, asked) {
+            Ok(_kind) => (Action::Purge, Outcome::Own, Reason::Purge, 200),
+            Err((status, reason)) => (Action::Refuse, Outcome::Refused, reason, status.as_u16()),
+        };
+        Course { answer: Some((status, None)), ..Course::new(action, asked.decision(outcome, reason)) }
+    }
+
     /// Goes the way of the request up to where it would have effects.
     fn course(&self) -> Course {
         let (shared, asked) = (self.shared, &self.asked);
-        if let Errand::Pass(reason) = self.errand {
-            return Course::new(Action::Pass, asked.decision(Outcome::Pass, reason));
+        match self.errand {
+            Errand::LookUp => {}
+            Errand::Pass(reason) => return Course::new(Action::Pass, asked.decision(Outcome::Pass, reason)),
+            Errand::Purge => return self.purged(),
         }
         match decide::look_up(shared, asked) {
             Found::Usable(usable) => {
@@ -233,7 +246,7 @@ impl Read<'_> {
     /// Tells the rules that the course came of, behind URL and route.
     fn rules(&self, course: &Course) -> Vec<Step> {
         let reason = course.decision.reason;
-        if let Errand::Pass(_) = self.errand {
+        if self.errand != Errand::LookUp {
             return vec![tell::because("request", reason)];
         }
         let mut rules = vec![tell::looked_up(&self.asked.method)];
@@ -329,6 +342,7 @@ impl Read<'_> {
                 storable_post(exchange, &asked.key.to_url(), head.status, &head.headers, is_unsized)
             }
             Errand::Pass(reason) => Storable::No(reason),
+            Errand::Purge => Storable::No(Reason::Method),
             Errand::LookUp => storable(exchange, head.status, &head.headers, is_unsized),
         };
         match answer {

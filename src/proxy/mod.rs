@@ -19,6 +19,7 @@ mod log;
 mod pass;
 mod pour;
 mod probation;
+pub mod purge;
 mod recode;
 mod remember;
 mod rescue;
@@ -59,6 +60,8 @@ pub struct Config {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Who is shown keys as text.
     pub debug_from: Vec<ipnet::IpNet>,
+    /// Who may send PURGE; empty: nobody.
+    pub purge_from: Vec<ipnet::IpNet>,
     /// The hosts that are served; empty: all. `*.example.org` matches below it.
     pub hosts: Vec<String>,
     /// The largest content of a request, in bytes.

@@ -65,6 +65,15 @@ pub(super) fn refused(way: &Way, asked: &Asked, status: StatusCode, reason: Reas
     way.finish(asked, asked.decision(Outcome::Refused, reason), page(way, status, reason))
 }
 
+/// Answers a PURGE where nobody may send one.
+pub(super) fn method_not_allowed(way: &Way, asked: &Asked) -> Response<Body> {
+    let mut response = refused(way, asked, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused);
+    // What the origin allows only it could say (RFC 9110 §10.2.1); these are refused by nobody here.
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
 /// Answers a request that a task of ours failed on; the process goes on.
 pub(super) fn panicked(way: &Way, asked: &Asked) -> Response<Body> {
     tracing::error!(url = asked.key.url(), "a task that worked on this request ended without an answer");

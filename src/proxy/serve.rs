@@ -1,7 +1,7 @@
 //! **The way of a request**, as one chain of decisions to read first.
 //!
 //! ```text
-//! Asked::read   canonical target ► route ► classify ► key           or refused, or passed (why?)
+//! Asked::read   canonical target ► route ► classify ► key           or refused, or passed (why?), or a purge
 //! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Personalised | OnlyIfCached
 //! fetch         one flight per key ► origin ► policy::storable ► store
 //! compare       one flight per doubted body ► origin ► shared, or dropped
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::asked::{Asked, Errand};
 use super::decide::{self, Fetching, Found, Missing, Usable};
 use super::fill::{self, Handed, Landed};
-use super::{Answer, Body, Peer, Way, answer, pass, probation, recode, rescue};
+use super::{Answer, Body, Peer, Way, answer, pass, probation, purge, recode, rescue};
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
 use crate::policy::reuse::Failure;
@@ -35,8 +35,10 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
         Ok(read) => read,
         Err(refusal) => return Answer::Now(rescue::unread(way, &refusal)),
     };
-    if let Errand::Pass(reason) = errand {
-        return Answer::Later(Box::pin(passed(Arc::clone(way), asked, request, reason)));
+    match errand {
+        Errand::LookUp => {}
+        Errand::Pass(reason) => return Answer::Later(Box::pin(passed(Arc::clone(way), asked, request, reason))),
+        Errand::Purge => return Answer::Now(purge::answer(way, &asked)),
     }
     match decide::look_up(&way.shared, &asked) {
         Found::Usable(usable) => match answer::stored(way, &asked, &usable.entry, usable.decision) {

@@ -68,7 +68,7 @@ fn forward_token(decision: &Decision) -> Option<&'static str> {
         // What was confirmed was held: stale, or fresh and the request wanted it checked.
         Outcome::Revalidated if token == "request" => Some(token),
         Outcome::Revalidated => Some("stale"),
-        Outcome::Hit | Outcome::Stale | Outcome::Refused | Outcome::Failed => None,
+        Outcome::Hit | Outcome::Stale | Outcome::Refused | Outcome::Failed | Outcome::Own => None,
     }
 }
 
@@ -82,7 +82,9 @@ fn detail(decision: &Decision, forward: Option<&str>) -> Option<Reason> {
     let candidates = match decision.outcome {
         Outcome::Hit => [None, None],
         Outcome::Miss | Outcome::Revalidated => [not_stored, Some(decision.reason)],
-        Outcome::Stale | Outcome::Pass | Outcome::Refused | Outcome::Failed => [Some(decision.reason), not_stored],
+        Outcome::Stale | Outcome::Pass | Outcome::Refused | Outcome::Failed | Outcome::Own => {
+            [Some(decision.reason), not_stored]
+        }
     };
     candidates.into_iter().flatten().find(|reason| Some(reason.token()) != forward)
 }

@@ -128,7 +128,8 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
         last: ArcSwapOption::empty(),
         parts: reload::Parts { serving, cores: shared, store, metrics, permits, tally: Arc::clone(&tally), clock },
     });
-    let parts = admin_parts(&reloader, &cores, &is_ready);
+    let admin = admin::Config { listen: admin_addr, ..config.admin };
+    let parts = admin_parts(admin, &reloader, &cores, &is_ready);
     let admin = admin_listener.map(|listener| serve_admin(listener, parts)).transpose()?;
     let store = Some(sweep_store(Arc::clone(&reloader.parts.store))?);
     Ok(Running { addr, admin_addr, is_ready, tally, reloader, sockets, cores, admin, store })
@@ -155,6 +156,7 @@ fn listeners(config: &Config, given: Sockets) -> io::Result<Listeners> {
     };
     let admin = match (given.admin, config.admin.listen) {
         (Some(socket), _) => {
+            check_reach(&socket, config)?;
             socket.set_nonblocking(true)?;
             Some(socket)
         }
@@ -166,13 +168,38 @@ fn listeners(config: &Config, given: Sockets) -> io::Result<Listeners> {
     Ok(Listeners { addr, proxy, admin, sockets })
 }
 
+/// Refuses a socket for the admin side that others can reach where there is no token to ask for: the configuration says
+/// nothing of a socket that was handed over.
+fn check_reach(socket: &TcpListener, config: &Config) -> io::Result<()> {
+    let addr = socket.local_addr()?;
+    if addr.ip().is_loopback() || config.admin.token.is_some() {
+        return Ok(());
+    }
+    let what = format!(
+        "the socket for the admin side that was handed over is on {addr}, where others can reach it: set `token` or \
+         `token_file` under [admin]"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+}
+
 /// What the admin side looks at.
-fn admin_parts(reloader: &Arc<Reloader>, cores: &Cores, is_ready: &Arc<AtomicBool>) -> admin::Parts {
+fn admin_parts(
+    config: admin::Config,
+    reloader: &Arc<Reloader>,
+    cores: &Cores,
+    is_ready: &Arc<AtomicBool>,
+) -> admin::Parts {
     let reload::Parts { store, metrics, permits, tally, .. } = &reloader.parts;
     let (is_ready, tally, permits) = (Arc::clone(is_ready), Arc::clone(tally), Arc::clone(permits));
     let flights = Arc::clone(&reloader.shared.lock());
     let asked = || Arc::clone(reloader);
+    let purging = Arc::clone(reloader);
     admin::Parts {
+        config,
+        purge: Arc::new(move |target, kind| {
+            let way = Arc::clone(&purging.shared.lock());
+            way.purge(target, kind)
+        }),
         store: Arc::clone(store),
         metrics: Arc::clone(metrics),
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),

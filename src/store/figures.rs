@@ -35,6 +35,12 @@ pub struct Figures {
     pub ledger_records: u64,
     /// The ledger's number.
     pub ledger_sequence: u64,
+    /// The ledger's number up to which a sweep has passed all records.
+    pub swept_through: u64,
+    /// Keys that the last sweep, or the one under way, has looked at.
+    pub swept_keys: u64,
+    /// Entries that it has freed.
+    pub swept_freed: u64,
 }
 
 /// What happened, as far as the map itself does not count it.
@@ -71,6 +77,9 @@ impl Store {
             collisions: read(&self.counts.collisions),
             ledger_records: self.ledger.len() as u64,
             ledger_sequence: self.ledger.latest(),
+            swept_through: self.sweeper.progress.through.load(Ordering::Acquire),
+            swept_keys: read(&self.sweeper.progress.keys),
+            swept_freed: read(&self.sweeper.progress.freed),
         }
     }
 }

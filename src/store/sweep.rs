@@ -4,7 +4,7 @@
 //! sweep finds invalid and keeps, because the origin may still confirm it, is marked, so that the record can go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -29,11 +29,23 @@ pub(super) struct Sweeper {
     due_at: AtomicI64,
     /// Held by the one sweep that runs. Nothing waits for it.
     running: Mutex<()>,
+    pub(super) progress: Progress,
+}
+
+/// How far the sweep has come, for whoever waits for a purge.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The ledger's number up to which every record was swept, or has nothing to free.
+    pub(super) through: AtomicU64,
+    /// Keys that the last walk, or the one under way, has looked at.
+    pub(super) keys: AtomicU64,
+    /// Entries that it has freed.
+    pub(super) freed: AtomicU64,
 }
 
 impl Default for Sweeper {
     fn default() -> Self {
-        Self { due_at: AtomicI64::new(i64::MAX), running: Mutex::new(()) }
+        Self { due_at: AtomicI64::new(i64::MAX), running: Mutex::new(()), progress: Progress::default() }
     }
 }
 
@@ -64,17 +76,24 @@ impl Store {
         let Some(_running) = self.sweeper.running.try_lock() else { return };
         let now = self.clock.now();
         self.ledger.retire(now);
+        let progress = &self.sweeper.progress;
+        // Read first: what is recorded after it is left to the next round.
+        let mut through = self.ledger.latest();
         if self.ledger.wants_sweep(now) || self.sweeper.is_due(now) {
-            let through = self.ledger.begin_sweep(now);
+            through = self.ledger.begin_sweep(now);
             self.sweeper.due_at.store(i64::MAX, Ordering::Relaxed);
+            progress.keys.store(0, Ordering::Relaxed);
+            progress.freed.store(0, Ordering::Relaxed);
             for (at, (hash, variants)) in self.memory.iter().enumerate() {
                 self.sweep_key(hash, &variants, now);
+                count(&progress.keys, 1);
                 if at % SLICE_KEYS == SLICE_KEYS - 1 {
                     thread::yield_now();
                 }
             }
             self.ledger.end_sweep(through);
         }
+        progress.through.store(through, Ordering::Release);
         // Also where nothing is due: moka puts its work off, and an idle cache does none.
         self.memory.drain();
     }
@@ -104,6 +123,7 @@ impl Store {
             Verdict::Purged => count(&self.counts.evicted_by_purge, 1),
             Verdict::TooOld => count(&self.counts.evicted_by_age, 1),
         }
+        count(&self.sweeper.progress.freed, 1);
         false
     }
 

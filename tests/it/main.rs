@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access_log;
+mod admin_safety;
 mod caching;
 mod check;
 mod coalescing;

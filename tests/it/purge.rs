@@ -1,6 +1,11 @@
-//! `POST /purge` on the admin side: what was purged is not served again, whatever its form.
+//! Purging, by `POST /purge` on the admin side and by PURGE on the proxy's port: what was purged is not served again,
+//! whatever its form, and its bytes come back.
 
-use crate::harness::{Cache, Gate, Origin, Reply};
+use larder::route::QueryRule;
+use serde_json::{Value, json};
+
+use crate::harness::cache::Setup;
+use crate::harness::{Cache, Gate, Origin, Process, Reply, Response, eventually, process};
 
 #[test]
 fn a_purged_url_is_fetched_again() {
@@ -99,4 +104,187 @@ fn a_page_elsewhere_cannot_reach_the_admin_side() {
     let refused = rebound.exchange("POST", "/purge", &json, br#"{"url": "http://example.org/"}"#);
     assert!((400..500).contains(&refused.status()), "{}", refused.status());
     cache.get("/").check(200, "x", "hit");
+}
+
+fn answer(response: &Response) -> Value {
+    assert_eq!(response.status(), 200, "{}", response.text());
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+#[test]
+fn wide_selectors_cover_what_they_name_and_nothing_beside_it() {
+    let targets = ["/shop", "/shop?x", "/shop/", "/shop/a", "/shopping", "/tag/a", "/tag/ab"];
+    let check = |body: &str, expected: &[&str]| {
+        let origin = Origin::start(|request| match request.target().strip_prefix("/tag/") {
+            Some(tag) => Reply::fresh("x").header("Surrogate-Key", &format!("{tag} other")),
+            None => Reply::fresh("x"),
+        });
+        let cache = Cache::start(&origin);
+        targets.iter().for_each(|target| drop(cache.get(target)));
+        let told = answer(&cache.purge(body));
+        assert_eq!((&told["entries"], &told["swept"]), (&Value::Null, &json!("pending")), "{body}");
+        let sequence = told["sequence"].as_u64().unwrap();
+        eventually("it is swept", || cache.stats()["store"]["sweep"]["through"].as_u64() >= Some(sequence));
+        assert_eq!(cache.stats()["store"]["evicted"]["purge"], expected.len(), "{body}");
+        let gone: Vec<&str> = targets.into_iter().filter(|target| !cache.get(target).is_hit()).collect();
+        assert_eq!(gone, expected, "{body}");
+    };
+    check(r#"{"prefix": "http://example.org/shop/"}"#, &["/shop/", "/shop/a"]);
+    check(r#"{"prefix": "EXAMPLE.org:80/x/../shop"}"#, &["/shop", "/shop?x", "/shop/", "/shop/a"]);
+    check(r#"{"prefix": "https://example.org/shop/"}"#, &[]);
+    check(r#"{"tag": "a"}"#, &["/tag/a"]);
+    check(r#"{"tags": ["ab", "none"]}"#, &["/tag/ab"]);
+    check(r#"{"host": "Example.org"}"#, &targets);
+    check(r#"{"host": "example.org:8080"}"#, &[]);
+    check(r#"{"all": true}"#, &targets);
+    check(r#"{"prefix": "example.org/shop/", "tag": "other"}"#, &["/shop/", "/shop/a", "/tag/a", "/tag/ab"]);
+}
+
+#[test]
+fn the_bytes_of_what_was_purged_come_back() {
+    let origin = Origin::start(|_| Reply::fresh(vec![b'x'; 20_000]).header("Cache-Tag", "all").header("ETag", "\"1\""));
+    let cache = Cache::start(&origin);
+    let alive = || cache.stats()["memory"]["alive_bytes"].as_u64().unwrap();
+    let empty = alive();
+    (0..50).for_each(|at| drop(cache.get(&format!("/{at}"))));
+    assert!(alive() > empty + 50 * 100);
+    cache.purge(r#"{"tag": "all"}"#);
+    eventually("they are back", || alive() == empty);
+    assert_eq!(cache.stats()["store"]["entries"], 0);
+}
+
+#[test]
+fn a_url_is_counted_and_purged_as_its_route_keys_it() {
+    let origin = Origin::start(|_| Reply::fresh("x").header("Vary", "Accept-Language"));
+    let cache = Cache::with(&origin, |setup| setup.rule.query = QueryRule::Drop(Box::from([Box::from("utm_*")])));
+    for language in ["de", "en"] {
+        cache.get_with("/a?x=1&utm_source=news", &[("Accept-Language", language)]);
+    }
+    let purge = |url: &str| answer(&cache.purge(&json!({ "url": url }).to_string()))["entries"].clone();
+    assert_eq!(purge("http://example.org/a"), 0);
+    assert_eq!(purge("http://example.org/a?utm_source=other&x=1"), 2);
+    assert!(!cache.get_with("/a?x=1", &[("Accept-Language", "de")]).is_hit());
+}
+
+#[test]
+fn a_soft_purge_of_a_hot_key_makes_nobody_wait() {
+    let gate = Gate::new();
+    let script = {
+        let (gate, asked) = (gate.clone(), std::sync::atomic::AtomicUsize::new(0));
+        move |_: &_| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => Reply::fresh("old").header("Cache-Tag", "hot"),
+            _ => Reply::fresh("new").hold(&gate),
+        }
+    };
+    let origin = Origin::start(script);
+    let cache = Cache::start(&origin);
+    cache.get("/");
+    cache.purge(r#"{"tag": "hot", "kind": "soft"}"#);
+    // The refresh is held at the origin for as long as all of these take.
+    for _ in 0..50 {
+        cache.client().get("/").check(200, "old", "detail=stale-while-revalidate");
+    }
+    gate.arrived(1);
+    gate.open();
+    cache.settle();
+    cache.get("/").check(200, "new", "hit");
+    assert_eq!(origin.targets().len(), 2, "one refresh for all of them");
+}
+
+#[test]
+fn a_soft_purge_of_what_forbids_stale_is_validated() {
+    let origin = Origin::start(|request| match request.header("if-none-match") {
+        Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60, must-revalidate"),
+        None => Reply::ok().header("Cache-Control", "max-age=60, must-revalidate").header("ETag", "\"1\"").body("x"),
+    });
+    let cache = Cache::start(&origin);
+    cache.get("/");
+    cache.purge(r#"{"url": "http://example.org/", "kind": "soft"}"#);
+    cache.get("/").check(200, "x", "fwd-status=304");
+    cache.get("/").check(200, "x", "hit");
+}
+
+/// Starts a cache that takes PURGE from these networks, and trusts these proxies.
+fn with_method(origin: &Origin, from: &[&str], trusted: &[&str]) -> Cache {
+    let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Cache::with(origin, |setup: &mut Setup| {
+        setup.config.proxy.purge_from = nets(from);
+        setup.config.proxy.trusted_proxies = nets(trusted);
+    })
+}
+
+#[test]
+fn purge_by_method_from_listed_networks_only() {
+    let check = |from: &[&str], trusted: &[&str], fields: &[(&str, &str)], status: u16| {
+        let origin = Origin::start(|_| Reply::fresh("x"));
+        let cache = with_method(&origin, from, trusted);
+        cache.get("/a");
+        let told = cache.request("PURGE", "/a", fields, b"");
+        assert_eq!(told.status(), status, "{from:?} {trusted:?} {fields:?}: {}", told.text());
+        assert_eq!(cache.get("/a").is_hit(), status != 200, "{from:?} {trusted:?} {fields:?}");
+        assert!(origin.targets().len() <= 2, "a PURGE never goes to the origin");
+        if status == 405 {
+            assert!(told.header("allow").is_some());
+        }
+    };
+    const LOCAL: &[&str] = &["127.0.0.0/8"];
+    const OTHER: &[&str] = &["10.0.0.0/8"];
+    check(&[], &[], &[], 405);
+    check(OTHER, &[], &[], 403);
+    check(LOCAL, &[], &[], 200);
+    check(LOCAL, &[], &[("Purge-Kind", "gentle")], 400);
+    // By way of a proxy that nobody trusts: who sent it is not known.
+    check(LOCAL, &[], &[("X-Forwarded-For", "127.0.0.1")], 403);
+    check(LOCAL, &[], &[("Via", "1.1 front")], 403);
+    check(OTHER, &[], &[("X-Forwarded-For", "10.0.0.1")], 403);
+    // By way of one that is trusted: the last in the chain that is none.
+    check(OTHER, LOCAL, &[("X-Forwarded-For", "10.0.0.1")], 200);
+    check(OTHER, LOCAL, &[("X-Forwarded-For", "10.0.0.1, 192.0.2.1")], 403);
+    check(OTHER, LOCAL, &[("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "10.0.0.1, 127.0.0.1")], 200);
+    check(OTHER, LOCAL, &[("X-Forwarded-For", "10.0.0.1, unknown")], 403);
+    check(LOCAL, LOCAL, &[("X-Forwarded-For", "192.0.2.1")], 403);
+    check(LOCAL, LOCAL, &[("Forwarded", "for=192.0.2.1")], 403);
+    check(LOCAL, LOCAL, &[], 200);
+}
+
+#[test]
+fn purge_by_method_tells_what_it_found_and_takes_a_kind() {
+    let origin = Origin::replies([Reply::fresh("old"), Reply::fresh("new")]);
+    let cache = with_method(&origin, &["127.0.0.1/32"], &[]);
+    let nothing = cache.request("PURGE", "/", &[], b"");
+    assert_eq!(
+        (answer(&nothing)["entries"].clone(), nothing.cache_status()),
+        (json!(0), "Larder; detail=purge".into())
+    );
+    cache.get("/");
+    let soft = answer(&cache.request("PURGE", "/", &[("Purge-Kind", "soft")], b""));
+    assert_eq!((&soft["purged"], &soft["entries"]), (&json!(1), &json!(1)));
+    cache.get("/").check(200, "old", "detail=stale-while-revalidate");
+    cache.settle();
+    cache.get("/").check(200, "new", "hit");
+    assert_eq!(cache.stats()["requests"]["by_outcome"]["own"], 2);
+}
+
+#[test]
+fn the_command_line_purges() {
+    let origin = Origin::start(|_| Reply::fresh("x").header("Cache-Tag", "a"));
+    let process = Process::serve(&origin, "admin.token = \"0123456789abcdef\"");
+    let is_hit = || process.client().get("/").is_hit();
+    let admin = process.admin_addr().to_string();
+    let purge = |arguments: &[&str]| process::run(&[&["purge", "--admin", &admin], arguments].concat());
+    eventually("it is stored", is_hit);
+    let refused = purge(&["--tag", "a"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.output);
+    assert!(refused.output.contains("LARDER_ADMIN_TOKEN"), "{}", refused.output);
+    assert!(is_hit());
+    let wrong = purge(&["--tag", "a", "--token", "wrong"]);
+    assert_eq!(wrong.code, Some(1), "{}", wrong.output);
+    assert!(is_hit());
+    let token = ["--token", "0123456789abcdef"];
+    let purged = purge(&[&["--tag", "a"][..], &token].concat());
+    assert_eq!(purged.code, Some(0), "{}", purged.output);
+    assert!(purged.output.contains("Purged 1 selector"), "{}", purged.output);
+    assert!(!is_hit());
+    let odd = purge(&[&["/not/a/url"][..], &token].concat());
+    assert!(odd.code == Some(1) && odd.output.contains("no url to purge"), "{}", odd.output);
 }

@@ -151,6 +151,9 @@ fn bring_about(reason: Reason) -> Seen {
         Reason::HeadTooLarge => other("GET", &[("X-Long", &"x".repeat(40_000))], b"", |_| {}),
         Reason::RequestTooLarge => other("POST", &[], b"four", |setup| setup.config.proxy.request_body_max = 3),
         Reason::MethodRefused => other("TRACE", &[], b"", |_| {}),
+        Reason::Purge => other("PURGE", &[], b"", |setup| {
+            setup.config.proxy.purge_from = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+        }),
         Reason::OnlyIfCached => other("GET", &[("Cache-Control", "only-if-cached")], b"", |_| {}),
         Reason::Overloaded => overloaded(),
         // RFC 5737 and RFC 919 have no machine there: the one is not resolved, the other not connected to.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::figures::{Figures, ratio};
 use super::{
     AccessLog, Bytes, Endings, Evicted, HashCollisions, LatencyByClass, Memory, NotFromCache, Origin, Personalised,
-    PersonalisedUrl, Quantiles, Ratios, RecentError, Requests, RouteStats, Stats, Stored, Storing,
+    PersonalisedUrl, Quantiles, Ratios, RecentError, Requests, RouteStats, Stats, Stored, Storing, Sweep,
 };
 use crate::metrics::{self, ByOutcome, Class, Latency, Route};
 use crate::outcome::{Outcome, Reason};
@@ -97,6 +97,7 @@ impl From<&Figures> for Stored {
             refused: store.refused,
             purges: store.ledger_sequence,
             purge_records: store.ledger_records,
+            sweep: Sweep { through: store.swept_through, keys: store.swept_keys, freed: store.swept_freed },
         }
     }
 }

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
 use crate::config::origin_url::OriginUrl;
+use crate::config::secret::{self, Secret};
 use crate::route::{PathPattern, QueryRule};
 
 /// Something that has a parser and a printed form of its own.
@@ -37,6 +38,11 @@ pub(in crate::config) fn network() -> Kind<IpNet> {
         },
         IpNet::to_string,
     )
+}
+
+/// A secret. It is printed as a text that does not read back: what `larder check` shows may end up anywhere.
+pub(in crate::config) fn secret() -> Kind<Secret> {
+    Kind::string(secret::ALLOWED, Secret::parse, |_| "(not shown)".to_owned())
 }
 
 /// A host, perhaps with a port, in lower case; perhaps `*.` and a domain.

@@ -215,6 +215,7 @@ pub(super) fn now(course: &Course, if_origin_fails: Option<Failing>) -> Now {
             Action::Fetch => "fetch",
             Action::Compare => "compare",
             Action::Pass => "pass",
+            Action::Purge => "purge",
             Action::Refuse => "refuse",
             Action::Fail => "fail",
         }
@@ -249,6 +250,7 @@ fn said(course: &Course) -> String {
             "The origin is asked, and its answer compared with what is stored; others wait for the verdict."
         }
         Action::Pass => "The origin is asked for this request alone.",
+        Action::Purge => "Larder purges what is stored under the URL.",
         Action::Refuse => "Larder answers itself.",
         Action::Fail => "The origin's side turns it away at once, and nothing stored may stand in.",
     };

@@ -81,14 +81,14 @@ impl Cache {
         Client::connect(self.addr)
     }
 
-    /// Connects to the admin side.
-    pub(crate) fn admin(&self) -> Client {
-        Client::connect(self.admin).host(&self.admin.to_string())
-    }
-
     /// Returns where the admin side listens.
     pub(crate) fn admin_addr(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Connects to the admin side.
+    pub(crate) fn admin(&self) -> Client {
+        Client::connect(self.admin).host(&self.admin.to_string())
     }
 
     /// Returns the URL of a page of the admin side.
@@ -178,6 +178,7 @@ fn config(origin: SocketAddr) -> server::Config {
             scheme: Scheme::Http,
             trusted_proxies: Vec::new(),
             debug_from: Vec::new(),
+            purge_from: Vec::new(),
             hosts: Vec::new(),
             request_body_max: 1 << 20,
             reader_stall: seconds(5),
@@ -213,7 +214,7 @@ fn config(origin: SocketAddr) -> server::Config {
         },
         routes: Table::new(Vec::new(), Arc::default()),
         route_names: Vec::new(),
-        admin: admin::Config { listen: Some("127.0.0.1:0".parse().unwrap()) },
+        admin: admin::Config { listen: Some("127.0.0.1:0".parse().unwrap()), token: None },
         access: None,
         warnings: Vec::new(),
     }

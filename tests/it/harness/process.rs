@@ -118,6 +118,11 @@ impl Process {
         self.addr
     }
 
+    /// Returns where the admin side listens.
+    pub(crate) fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Connects to it.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr)

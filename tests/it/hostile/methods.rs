@@ -34,6 +34,8 @@ pub(crate) fn cases() -> Vec<Case> {
         "TRACE /m HTTP/1.1\r\nHost: a\r\nCookie: secret\r\nMax-Forwards: 0\r\n\r\n",
         Expect::Answered(501),
     ));
+    // What caches take as meant for them goes to none behind us.
+    all.push(case("RFC 9110 §15.5.6", of("PURGE"), Expect::Answered(405)));
     for method in [
         "GET",
         "HEAD",
@@ -47,6 +49,7 @@ pub(crate) fn cases() -> Vec<Case> {
         "get",
         "Get",
         "connect",
+        "purge",
         "trace",
         "!#$%&'*+-.^_`|~",
     ] {

@@ -1,0 +1,225 @@
+//! What a purge names, made canonical by the same code as keys.
+//!
+//! | field | covers |
+//! |---|---|
+//! | `url`, `urls` | `http://host[:port]/path[?query]`: every variant of it, whatever its route adds to the key. Query parameters that the route drops are dropped here too |
+//! | `prefix`, `prefixes` | `host/path`, with `http://` or `https://` before it where only one scheme is meant. It ends at a `/`: `/shop/` covers `/shop/` and all below it, not `/shop` and not `/shopping`. `/shop` covers `/shop` itself too, whatever its query, and again not `/shopping` |
+//! | `host`, `hosts` | `host[:port]`: every URL of it, of either scheme |
+//! | `tag`, `tags` | everything tagged exactly so, by `Surrogate-Key`, `Cache-Tag`, `xkey` or `Cache-Groups`, on every host |
+//! | `all` | `true`: everything |
+
+use serde::Deserialize;
+
+use crate::key::{CanonicalUrl, Scheme};
+use crate::proxy::purge::Target;
+use crate::store::{Kind, Selector};
+
+/// The most targets of one request. Each takes a record of the ledger, whose oldest fold into one when there are many.
+const TARGETS_MAX: usize = 1_000;
+
+/// The most characters of a faulty value that an answer repeats.
+const QUOTE_CHARS_MAX: usize = 200;
+
+/// A purge as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    url: Option<String>,
+    urls: Option<Vec<String>>,
+    prefix: Option<String>,
+    prefixes: Option<Vec<String>>,
+    host: Option<String>,
+    hosts: Option<Vec<String>>,
+    tag: Option<String>,
+    tags: Option<Vec<String>>,
+    #[serde(default)]
+    all: bool,
+    #[serde(default)]
+    kind: KindName,
+}
+
+/// The names of the kinds.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindName {
+    #[default]
+    Hard,
+    Validate,
+    Soft,
+}
+
+impl Asked {
+    /// Returns what is to be purged, at least one and at most [`TARGETS_MAX`], and how.
+    ///
+    /// # Errors
+    /// What is wrong with the first thing that is.
+    pub(super) fn read(self) -> Result<(Vec<Target>, Kind), String> {
+        let mut targets = Vec::new();
+        collect(("url", "urls"), (self.url, self.urls), &mut targets, url)?;
+        collect(("prefix", "prefixes"), (self.prefix, self.prefixes), &mut targets, prefix)?;
+        collect(("host", "hosts"), (self.host, self.hosts), &mut targets, host)?;
+        collect(("tag", "tags"), (self.tag, self.tags), &mut targets, tag)?;
+        if self.all {
+            if !targets.is_empty() {
+                return Err("`all` covers everything: leave out the rest, or leave out `all`".to_owned());
+            }
+            targets.push(Target::Wide(Selector::All));
+        }
+        if targets.is_empty() {
+            return Err(
+                "there is nothing to purge: give `url`, `prefix`, `host`, `tag` (or `urls`, `prefixes`, `hosts`, \
+                        `tags`), or `all`"
+                    .to_owned(),
+            );
+        }
+        if targets.len() > TARGETS_MAX {
+            return Err(format!("{} selectors are too many, at most {TARGETS_MAX} are allowed", targets.len()));
+        }
+        let kind = match self.kind {
+            KindName::Hard => Kind::Hard,
+            KindName::Validate => Kind::Validate,
+            KindName::Soft => Kind::Soft,
+        };
+        Ok((targets, kind))
+    }
+}
+
+/// Reads the values of a field in its two forms.
+fn collect(
+    (one, many): (&str, &str),
+    values: (Option<String>, Option<Vec<String>>),
+    targets: &mut Vec<Target>,
+    read: fn(&str) -> Result<Vec<Target>, String>,
+) -> Result<(), String> {
+    let values = match values {
+        (Some(_), Some(_)) => return Err(format!("give `{one}` or `{many}`, not both")),
+        (Some(value), None) => vec![value],
+        (None, Some(values)) if values.is_empty() => return Err(format!("`{many}` is empty")),
+        (None, values) => values.unwrap_or_default(),
+    };
+    if values.len() > TARGETS_MAX {
+        return Err(format!("`{many}` has {} members, at most {TARGETS_MAX} are allowed", values.len()));
+    }
+    for value in values {
+        let quote: String = value.chars().take(QUOTE_CHARS_MAX).collect();
+        targets.extend(read(&value).map_err(|error| format!("{quote:?} is no {one} to purge: {error}"))?);
+    }
+    Ok(())
+}
+
+fn url(text: &str) -> Result<Vec<Target>, String> {
+    Ok(vec![Target::Url(CanonicalUrl::parse_absolute(text).map_err(|error| error.to_string())?)])
+}
+
+fn prefix(text: &str) -> Result<Vec<Target>, String> {
+    if text.contains(['?', '#']) {
+        return Err("a query is no part of a prefix".to_owned());
+    }
+    if text.ends_with('*') {
+        return Err("a prefix ends at a `/`, and `*` would stand for itself: leave it out".to_owned());
+    }
+    let read = |url: String| CanonicalUrl::parse_absolute(&url).map_err(|error| error.to_string());
+    let urls = if text.contains("://") {
+        vec![read(text.to_owned())?]
+    } else {
+        vec![read(format!("http://{text}"))?, read(format!("https://{text}"))?]
+    };
+    Ok(urls.iter().map(|url| Target::Wide(Selector::Prefix(url.as_str().into()))).collect())
+}
+
+fn host(text: &str) -> Result<Vec<Target>, String> {
+    let mut hosts: Vec<Target> = Vec::with_capacity(2);
+    // The port that a scheme implies is not written in a key, and which that is depends on the scheme.
+    for scheme in [Scheme::Http, Scheme::Https] {
+        let url = CanonicalUrl::new(scheme, text, "/").map_err(|error| error.to_string())?;
+        let target = Target::Wide(Selector::Host(url.authority().into()));
+        if !hosts.contains(&target) {
+            hosts.push(target);
+        }
+    }
+    Ok(hosts)
+}
+
+fn tag(text: &str) -> Result<Vec<Target>, String> {
+    if text.is_empty() || text.trim() != text || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err("a tag is printable ASCII, not empty, without a space at either end".to_owned());
+    }
+    Ok(vec![Target::Wide(Selector::Tag(text.into()))])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<(Vec<Target>, Kind), String> {
+        serde_json::from_str::<Asked>(text).unwrap().read()
+    }
+
+    /// Writes a target as a letter for its kind and what it names.
+    fn shown(target: &Target) -> String {
+        match target {
+            Target::Url(url) => format!("u:{}", url.as_str()),
+            Target::Wide(Selector::All) => "a:".to_owned(),
+            Target::Wide(Selector::Prefix(prefix)) => format!("p:{prefix}"),
+            Target::Wide(Selector::Host(host)) => format!("h:{host}"),
+            Target::Wide(Selector::Tag(tag)) => format!("t:{tag}"),
+            Target::Wide(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_can_be_purged_in_canonical_form() {
+        let check = |text: &str, expected: &[&str], kind: Kind| {
+            let (targets, found) = read(text).unwrap();
+            assert_eq!(targets.iter().map(shown).collect::<Vec<_>>(), expected, "{text}");
+            assert_eq!(found, kind, "{text}");
+        };
+        check(
+            r#"{"url": "http://EXAMPLE.org:80/x/../%7ea?b=1", "kind": "soft"}"#,
+            &["u:http://example.org/~a?b=1"],
+            Kind::Soft,
+        );
+        check(r#"{"urls": ["https://a", "http://b/"]}"#, &["u:https://a/", "u:http://b/"], Kind::Hard);
+        check(r#"{"prefix": "https://A:443/shop/./"}"#, &["p:https://a/shop/"], Kind::Hard);
+        check(r#"{"prefix": "a/shop"}"#, &["p:http://a/shop", "p:https://a/shop"], Kind::Hard);
+        check(r#"{"prefixes": ["http://a", "http://a/x/../y/"]}"#, &["p:http://a/", "p:http://a/y/"], Kind::Hard);
+        check(r#"{"host": "EXAMPLE.org"}"#, &["h:example.org"], Kind::Hard);
+        check(r#"{"host": "a:443"}"#, &["h:a:443", "h:a"], Kind::Hard);
+        check(r#"{"hosts": ["[::1]:8080"]}"#, &["h:[::1]:8080"], Kind::Hard);
+        check(r#"{"tags": ["a", "a b"], "kind": "validate"}"#, &["t:a", "t:a b"], Kind::Validate);
+        check(r#"{"all": true}"#, &["a:"], Kind::Hard);
+        check(r#"{"tag": "a", "url": "http://a/", "host": "a"}"#, &["u:http://a/", "h:a", "t:a"], Kind::Hard);
+    }
+
+    #[test]
+    fn what_cannot_is_told() {
+        let many = json!({ "urls": vec!["http://example.org/"; TARGETS_MAX + 1] }).to_string();
+        let many_in_all = json!({ "tags": vec!["a"; TARGETS_MAX], "host": "a" }).to_string();
+        for (text, told) in [
+            ("{}", "nothing to purge"),
+            (r#"{"all": false}"#, "nothing to purge"),
+            (r#"{"all": true, "tag": "a"}"#, "leave out"),
+            (r#"{"urls": []}"#, "`urls` is empty"),
+            (r#"{"url": "http://a/", "urls": ["http://a/"]}"#, "give `url` or `urls`, not both"),
+            (r#"{"url": "/a"}"#, "\"/a\" is no url to purge: the URL has no scheme"),
+            (r#"{"urls": ["http://a/", "ftp://a/"]}"#, "\"ftp://a/\" is no url to purge"),
+            (r#"{"prefix": "/shop/"}"#, "the host is empty"),
+            (r#"{"prefix": "a/shop/*"}"#, "leave it out"),
+            (r#"{"prefix": "a/shop?x"}"#, "a query is no part"),
+            (r#"{"prefix": "ftp://a/"}"#, "neither http nor https"),
+            (r#"{"host": "*.example.org"}"#, "a character that no host name has"),
+            (r#"{"host": "http://a"}"#, "\"http://a\" is no host to purge"),
+            (r#"{"host": "a/b"}"#, "a character that no host name has"),
+            (r#"{"tag": ""}"#, "a tag is printable ASCII"),
+            (r#"{"tag": " a"}"#, "a tag is printable ASCII"),
+            (r#"{"tag": "\na"}"#, "a tag is printable ASCII"),
+            (many.as_str(), "at most 1000"),
+            (many_in_all.as_str(), "1001 selectors are too many"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(told), "{text:.80}: {error}");
+        }
+    }
+}

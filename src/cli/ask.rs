@@ -1,0 +1,167 @@
+//! How the command line talks to the admin side of a running Larder: where it is, the token, and errors in plain words.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::{RequestBuilder, Response, StatusCode};
+
+use super::FileArgs;
+use crate::config::{Checked, Flags};
+
+/// The longest wait for the whole answer. What is asked for is in memory; an admin side that takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most characters of an unexpected answer that an error repeats.
+const QUOTE_CHARS_MAX: usize = 300;
+
+/// Which admin side is asked, and as whom.
+#[derive(Args, Clone, Debug)]
+pub(super) struct AdminArgs {
+    #[command(flatten)]
+    pub(super) file: FileArgs,
+    /// Where the admin side listens [default: what the configuration says, else 127.0.0.1:9180]
+    #[arg(short, long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// The admin side's token [default: what the configuration says]
+    #[arg(long, value_name = "TOKEN", env = "LARDER_ADMIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// An admin side.
+#[derive(Debug)]
+pub(super) struct Admin {
+    base: String,
+    token: Option<String>,
+}
+
+impl AdminArgs {
+    /// Tells whether an address was given on the command line.
+    pub(super) fn names_an_address(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// Returns the admin side that is meant: flags beat the configuration.
+    ///
+    /// # Errors
+    /// A configuration that was named and cannot be read. One that merely lies in the working folder is passed over then.
+    pub(super) fn resolve(&self) -> anyhow::Result<Admin> {
+        let checked = match self.file.load(&Flags::default()) {
+            Err(error) if self.file.config.is_some() => return Err(error.into()),
+            loaded => loaded.unwrap_or_default(),
+        };
+        let configured =
+            || checked.admin.listen.or(Checked::default().admin.listen).map(|addr| reachable(addr).to_string());
+        let admin = self.admin.clone().or_else(configured).unwrap_or_default();
+        let token = self.token.clone().or_else(|| checked.admin.secret().map(|secret| secret.expose().to_owned()));
+        Ok(Admin::at(&admin, token))
+    }
+}
+
+/// Returns where this machine reaches a listener: one on all addresses is on loopback too.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+impl Admin {
+    /// Makes one of `host:port` or a URL.
+    pub(super) fn at(admin: &str, token: Option<String>) -> Self {
+        let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+        Self { base: base.trim_end_matches('/').to_owned(), token }
+    }
+
+    /// Asks for `path`, and returns the text of the answer.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<String> {
+        self.send(path, |client, url| client.get(url)).await
+    }
+
+    /// Sends JSON to `path`, and returns the text of the answer.
+    pub(super) async fn post(&self, path: &str, content: &serde_json::Value) -> anyhow::Result<String> {
+        self.send(path, |client, url| client.post(url).json(content)).await
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        make: impl Fn(&reqwest::Client, &str) -> RequestBuilder,
+    ) -> anyhow::Result<String> {
+        let url = format!("{}{path}", self.base);
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .timeout(TIMEOUT)
+            .build()?;
+        let mut request = make(&client, &url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.with_context(|| {
+            format!("cannot reach {url}: is Larder running, with this address as `listen` under [admin]?")
+        })?;
+        let status = response.status();
+        let text = text(&url, response).await?;
+        if status == StatusCode::UNAUTHORIZED {
+            bail!("{url} asks for its token: give --token, set LARDER_ADMIN_TOKEN, or name its file as --config");
+        }
+        if !status.is_success() {
+            let told = serde_json::from_str::<serde_json::Value>(&text).ok();
+            let told = told.and_then(|answer| answer["error"].as_str().map(quote)).unwrap_or_else(|| quote(&text));
+            bail!("{url} answered {status}: {told}");
+        }
+        Ok(text)
+    }
+
+    /// Says that an answer is something else than `expected`.
+    pub(super) fn unlike(&self, path: &str, expected: &str, text: &str) -> String {
+        format!("{}{path} answered with something other than {expected}: {}", self.base, quote(text))
+    }
+}
+
+async fn text(url: &str, response: Response) -> anyhow::Result<String> {
+    response.text().await.with_context(|| format!("{url} broke off its answer"))
+}
+
+/// Makes text that came from elsewhere fit for a terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+fn quote(text: &str) -> String {
+    plain(text).chars().take(QUOTE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(args: &AdminArgs) -> (String, Option<String>) {
+        let admin = args.resolve().unwrap();
+        (admin.base, admin.token)
+    }
+
+    #[test]
+    fn flags_beat_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        std::fs::write(&file, "[admin]\nlisten = \"0.0.0.0:99\"\ntoken = \"0123456789abcdef\"\n").unwrap();
+        let args = |admin: Option<&str>, token: Option<&str>| AdminArgs {
+            file: FileArgs { config: Some(file.clone()) },
+            admin: admin.map(str::to_owned),
+            token: token.map(str::to_owned),
+        };
+        let configured = ("http://127.0.0.1:99".to_owned(), Some("0123456789abcdef".to_owned()));
+        assert_eq!(resolved(&args(None, None)), configured);
+        let given = ("http://[::1]:1".to_owned(), Some("other".to_owned()));
+        assert_eq!(resolved(&args(Some("[::1]:1"), Some("other"))), given);
+        assert_eq!(resolved(&args(Some("http://h:1/"), None)).0, "http://h:1");
+        let missing = FileArgs { config: Some(folder.path().join("none.toml")) };
+        assert!(AdminArgs { file: missing, ..args(None, None) }.resolve().is_err());
+    }
+}

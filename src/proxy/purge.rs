@@ -1,0 +1,192 @@
+//! Purging, for whoever may: the admin side, and PURGE on the proxy's port from listed networks.
+//!
+//! A URL is purged as the routes key it: the query parameters that its route drops are dropped here too. What cannot be
+//! found by its key (prefixes, hosts, tags; URLs whose route adds to the key) is left to the ledger and the sweep.
+//!
+//! PURGE is answered with 200 and JSON also where nothing was stored: the purge holds for what is still on its way, and a
+//! deploy script need not tell a cold cache from a failure. `entries` says how many responses there were.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use super::asked::Asked;
+use super::{Body, Config, Shared, Way, rescue};
+use crate::key::CanonicalUrl;
+use crate::outcome::{Outcome, Reason};
+use crate::policy::Standing;
+use crate::respond::head;
+use crate::store::{Kind, Selector};
+
+/// Says which kind of purge a PURGE asks for.
+const KIND: HeaderName = HeaderName::from_static("purge-kind");
+
+/// What tells that a request came by way of a proxy.
+const FORWARDING: [HeaderName; 4] =
+    [HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip"), header::FORWARDED, header::VIA];
+
+/// What is to be purged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// A URL, as clients ask for it.
+    Url(CanonicalUrl),
+    /// What more than one URL is covered by.
+    Wide(Selector),
+}
+
+/// What became of a purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    /// The ledger's number: what the origin was asked for before it counts as purged.
+    pub sequence: u64,
+    /// How many stored responses it affected; `None` where only the sweep will find them.
+    pub entries: Option<u64>,
+}
+
+impl Shared {
+    /// Purges. When this returns, nothing that `target` covers is found good.
+    pub fn purge(&self, target: Target, kind: Kind) -> Purged {
+        match target {
+            Target::Wide(selector) => Purged { sequence: self.store.purge(selector, kind), entries: None },
+            Target::Url(url) => self.purge_url(&url, kind),
+        }
+    }
+
+    fn purge_url(&self, url: &CanonicalUrl, kind: Kind) -> Purged {
+        // Routes may treat the two methods that are looked up differently.
+        let mut urls: Vec<CanonicalUrl> = Vec::with_capacity(2);
+        let mut entries = Some(0);
+        for method in [Method::GET, Method::HEAD] {
+            let rule = self.routes.choose(&method, url);
+            let keyed = rule.query.apply(url.clone());
+            if !urls.contains(&keyed) {
+                let is_whole_key = rule.key_headers.is_empty() && rule.key_cookies.is_empty();
+                let found =
+                    is_whole_key.then(|| self.affected(rule.key_of(&self.hasher, keyed.clone(), &HeaderMap::new())));
+                entries = entries.zip(found).map(|(sum, found)| sum + found);
+                urls.push(keyed);
+            }
+        }
+        let record = |url: CanonicalUrl| self.store.purge(Selector::Url(url.as_str().into()), kind);
+        Purged { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
+    }
+
+    /// Counts what is stored under `key` and was not purged for good before.
+    fn affected(&self, key: crate::key::Key) -> u64 {
+        let Some(stored) = self.store.get(&key) else { return 0 };
+        let now = self.clock.now();
+        let held = |entry: &&Arc<_>| self.store.standing(&key, entry, now) != Standing::Gone;
+        stored.entries.iter().filter(held).count() as u64
+    }
+}
+
+/// Decides what becomes of a PURGE.
+///
+/// # Errors
+/// Why it is refused: 405 where no network is listed, 403 to who is in none, 400 for a kind that there is not.
+pub(super) fn decide(config: &Config, asked: &Asked) -> Result<Kind, (StatusCode, Reason)> {
+    if config.purge_from.is_empty() {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused));
+    }
+    let is_listed = |addr: IpAddr| config.purge_from.iter().any(|net| net.contains(&addr));
+    if !requester(config, asked).is_some_and(is_listed) {
+        return Err((StatusCode::FORBIDDEN, Reason::MethodRefused));
+    }
+    kind(&asked.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
+}
+
+/// Answers a PURGE, from listed networks by purging.
+pub(super) fn answer(way: &Way, asked: &Asked) -> Response<Body> {
+    let kind = match decide(&way.shared.config, asked) {
+        Ok(kind) => kind,
+        Err((StatusCode::METHOD_NOT_ALLOWED, _)) => return rescue::method_not_allowed(way, asked),
+        Err((status, reason)) => return rescue::refused(way, asked, status, reason),
+    };
+    let Purged { sequence, entries } = way.shared.purge(Target::Url(asked.key.to_url()), kind);
+    let entries = entries.map_or_else(|| "null".to_owned(), |entries| entries.to_string());
+    let text = format!("{{\"purged\":1,\"sequence\":{sequence},\"entries\":{entries}}}\n");
+    let mut response = Response::new(Body::whole(Bytes::from(text)));
+    let headers = response.headers_mut();
+    headers.insert(header::DATE, head::date(way.shared.clock.now()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    way.finish(asked, asked.decision(Outcome::Own, Reason::Purge), response)
+}
+
+/// Returns the kind that is asked for; `None` where the field says something else.
+fn kind(headers: &HeaderMap) -> Option<Kind> {
+    let mut values = headers.get_all(KIND).iter();
+    match (values.next().map(|value| value.as_bytes().trim_ascii()), values.next()) {
+        (None, _) => Some(Kind::Hard),
+        (Some(b"hard"), None) => Some(Kind::Hard),
+        (Some(b"validate"), None) => Some(Kind::Validate),
+        (Some(b"soft"), None) => Some(Kind::Soft),
+        _ => None,
+    }
+}
+
+/// Returns who asks: the other end of the connection, or, where that is a trusted proxy, the last in X-Forwarded-For that
+/// is none. `None` where nobody can say: a request that came by way of a proxy that is not trusted has that one's address,
+/// which tells nothing about who sent it.
+fn requester(config: &Config, asked: &Asked) -> Option<IpAddr> {
+    if !asked.client.trusted {
+        let is_forwarded = FORWARDING.iter().any(|name| asked.headers.contains_key(name));
+        return (!is_forwarded).then_some(asked.client.addr);
+    }
+    let lines: Vec<&[u8]> = asked.headers.get_all(&FORWARDING[0]).iter().map(HeaderValue::as_bytes).collect();
+    if lines.is_empty() {
+        let is_forwarded = FORWARDING.iter().any(|name| asked.headers.contains_key(name));
+        return (!is_forwarded).then_some(asked.client.addr);
+    }
+    let chain = lines.join(&b',');
+    let mut last = None;
+    for member in chain.rsplit(|byte| *byte == b',') {
+        let addr = address(member.trim_ascii())?;
+        last = Some(addr);
+        if !config.trusted_proxies.iter().any(|net| net.contains(&addr)) {
+            break;
+        }
+    }
+    last
+}
+
+/// Reads a member of X-Forwarded-For: an address, perhaps with a port.
+fn address(member: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(member).ok()?;
+    let addr = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|addr| addr.ip()));
+    addr.ok().map(|addr: IpAddr| addr.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_one_of_three_words() {
+        let check = |values: &[&'static str], expected: Option<Kind>| {
+            let headers = values.iter().map(|value| (KIND, HeaderValue::from_static(value)));
+            assert_eq!(kind(&HeaderMap::from_iter(headers)), expected, "{values:?}");
+        };
+        check(&[], Some(Kind::Hard));
+        check(&["soft"], Some(Kind::Soft));
+        check(&["validate"], Some(Kind::Validate));
+        check(&["Soft"], None);
+        check(&[""], None);
+    }
+
+    #[test]
+    fn members_of_x_forwarded_for_are_addresses() {
+        let check = |member: &str, expected: Option<&str>| {
+            assert_eq!(address(member.as_bytes()), expected.map(|text| text.parse().unwrap()), "{member}");
+        };
+        check("10.0.0.1", Some("10.0.0.1"));
+        check("10.0.0.1:80", Some("10.0.0.1"));
+        check("::1", Some("::1"));
+        check("[::1]:80", Some("::1"));
+        check("::ffff:10.0.0.1", Some("10.0.0.1"));
+        check("unknown", None);
+        check("", None);
+    }
+}

@@ -1,0 +1,121 @@
+//! Hostile requests to the admin side: refused, and nothing changed; and no way from the proxy's port to it.
+
+use larder::admin::Token;
+
+use crate::harness::{Cache, Client, Origin, Reply};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const EVERYTHING: &[u8] = br#"{"all": true}"#;
+const RIGHT: (&str, &str) = ("Authorization", "Bearer 0123456789abcdef");
+
+/// Starts a cache with a stored `/`, on loopback or on every address, with a token where it is to have one.
+fn cache(origin: &Origin, listen: &str, token: Option<&str>) -> Cache {
+    let cache = Cache::with(origin, |setup| {
+        setup.config.admin.listen = Some(listen.parse().unwrap());
+        setup.config.admin.token = token.map(Token::new);
+    });
+    // `settle` reads `/stats`, which may need the token.
+    cache.client().get("/");
+    while !cache.client().get("/").is_hit() {}
+    cache
+}
+
+fn admin(cache: &Cache) -> Client {
+    Client::connect(([127, 0, 0, 1], cache.admin_addr().port()).into()).host("127.0.0.1")
+}
+
+#[test]
+fn hostile_requests_are_refused_and_change_nothing() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    for (listen, token) in [
+        ("127.0.0.1:0", None),
+        ("127.0.0.1:0", Some("0123456789abcdef")),
+        ("0.0.0.0:0", Some("0123456789abcdef")),
+        // What the configuration does not allow, and who embeds Larder might.
+        ("0.0.0.0:0", None),
+    ] {
+        let cache = cache(&origin, listen, token);
+        let check = |host: &str, target: &str, fields: &[(&str, &str)], body: &[u8], expected: &[u16]| {
+            let told = admin(&cache).host(host).exchange("POST", target, &[&[JSON][..], fields].concat(), body);
+            let told = (told.status(), told.text());
+            assert!(expected.contains(&told.0), "{listen} {token:?} {host} {target} {fields:?}: {told:?}");
+            assert!(cache.client().get("/").is_hit(), "{listen} {token:?} {host} {target} {fields:?}: it was purged");
+        };
+        if token.is_some() || listen.starts_with("0.") {
+            check("127.0.0.1", "/purge", &[], EVERYTHING, &[401]);
+            check("127.0.0.1", "/purge", &[("Authorization", "Bearer 0123456789abcdeX")], EVERYTHING, &[401]);
+            check("127.0.0.1", "/purge", &[("Authorization", "Bearer")], EVERYTHING, &[401]);
+            check("127.0.0.1", "/purge", &[("Authorization", "0123456789abcdef")], EVERYTHING, &[401]);
+            check("127.0.0.1", "/purge", &[("X-Token", "0123456789abcdef")], EVERYTHING, &[401]);
+        }
+        check("127.0.0.1", "/purge", &[RIGHT, ("Origin", "http://evil.example")], EVERYTHING, &[403]);
+        check("127.0.0.1", "/purge", &[RIGHT, ("Origin", "null")], EVERYTHING, &[403]);
+        check("127.0.0.1", "/purge", &[("Sec-Fetch-Site", "cross-site")], EVERYTHING, &[401, 403]);
+        check("evil.example", "/purge", &[], EVERYTHING, &[421]);
+        check("evil.example", "/purge", &[("Origin", "http://evil.example")], EVERYTHING, &[421]);
+        for target in ["/live/../purge", "/%2e%2e/purge", "//purge", "/purge/", "/purge%00", "/PURGE", "/..%2fpurge"] {
+            check("127.0.0.1", target, &[], EVERYTHING, &[401, 404]);
+            check("127.0.0.1", target, &[RIGHT], EVERYTHING, &[401, 404]);
+        }
+        check("127.0.0.1", "/stats", &[], EVERYTHING, &[401, 405]);
+    }
+}
+
+#[test]
+fn ten_megabytes_are_refused_before_they_are_read() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = cache(&origin, "127.0.0.1:0", None);
+    for framing in ["Content-Length: 10485760", "Transfer-Encoding: chunked"] {
+        let mut client = admin(&cache);
+        client.send(format!(
+            "POST /purge HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+        ));
+        // It may stop reading at any time, and answers all the same.
+        let piece = [&b"10000\r\n"[..], &vec![b' '; 0x10000], b"\r\n"].concat();
+        let _ = (0..160).try_for_each(|_| client.try_send(&piece));
+        if let Ok(head) = client.try_head() {
+            assert_eq!(head.status, 413, "{framing}");
+        }
+        assert!(cache.client().get("/").is_hit());
+    }
+    assert_eq!(admin(&cache).get("/live").status(), 200);
+}
+
+#[test]
+fn with_a_token_who_has_it_may_do_everything_and_others_only_what_is_open() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let cache = cache(&origin, listen, Some("0123456789abcdef"));
+        let get = |target: &str, fields: &[(&str, &str)]| admin(&cache).exchange("GET", target, fields, b"");
+        assert_eq!((get("/live", &[]).status(), get("/ready", &[]).status()), (200, 200));
+        for target in ["/stats", "/metrics"] {
+            let refused = get(target, &[]);
+            if listen.starts_with("0.") {
+                assert_eq!(refused.status(), 401, "{target}");
+                assert_eq!(refused.header("www-authenticate").as_deref(), Some("Bearer realm=\"larder\""));
+            } else {
+                assert_eq!(refused.status(), 200, "{target}");
+            }
+            assert_eq!(get(target, &[RIGHT]).status(), 200, "{target}");
+        }
+        let purged = admin(&cache).exchange("POST", "/purge", &[JSON, RIGHT], EVERYTHING);
+        assert_eq!(purged.status(), 200, "{}", purged.text());
+        assert!(!cache.client().get("/").is_hit());
+    }
+}
+
+#[test]
+fn no_request_on_the_proxys_port_reaches_the_admin_side() {
+    let origin = Origin::start(|request| Reply::ok().body(format!("the app's {}", request.target())));
+    let cache = Cache::start(&origin);
+    let admin = cache.admin_addr().to_string();
+    for host in ["example.org", "localhost", admin.as_str()] {
+        for (method, target) in [("GET", "/stats"), ("GET", "/metrics"), ("POST", "/purge"), ("GET", "/live")] {
+            let told = cache.client().host(host).exchange(method, target, &[JSON], b"");
+            assert_eq!(told.text(), format!("the app's {target}"), "{method} {host}");
+        }
+        let absolute = cache.client().host(host).get(&format!("http://{host}/stats"));
+        assert_eq!(absolute.text(), "the app's /stats");
+    }
+    assert_eq!(cache.stats()["store"]["purges"], 0);
+}
