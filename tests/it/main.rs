@@ -24,6 +24,7 @@ mod model_rfc9111;
 mod origin_answers;
 mod personalisation;
 mod purge;
+mod purge_model;
 mod readme;
 mod reasons;
 mod reload;
