@@ -1,17 +1,19 @@
-//! What takes minutes to show: Larder as a process under an hour's worth of mishaps. Three runs, each of which prints a small
+//! What takes minutes to show: Larder as a process under an hour's worth of mishaps. Runs, each of which prints a small
 //! table and exits with 1 when a promise is broken.
 //!
 //! ```text
 //! cargo bench --bench soak -- mixed [SECONDS] [CONNECTIONS]   default 600 and 1000
 //! cargo bench --bench soak -- slow [SECONDS]                  default 30
 //! cargo bench --bench soak -- floods [SECONDS]                default 10, for each of eleven floods
+//! cargo bench --bench soak -- purge [ENTRIES]                 default 1000000; takes 2 GB
 //! ```
 //!
-//! All need two open files per connection: `ulimit -n 8192` is enough.
+//! All but the last need two open files per connection: `ulimit -n 8192` is enough.
 
 mod floods;
 mod mixed;
 mod process;
+mod purge;
 mod slow;
 
 use std::process::ExitCode;
@@ -26,14 +28,16 @@ fn main() -> ExitCode {
     let default = match mode {
         "mixed" => 600,
         "slow" => 30,
+        "purge" => 1_000_000,
         _ => 10,
     };
     let broken = match (mode, number(1, default), number(2, 1_000)) {
         ("mixed", Some(seconds), Some(connections)) => mixed::run(seconds, connections as usize),
         ("slow", Some(seconds), _) => slow::run(seconds),
         ("floods", Some(seconds), _) => floods::run(seconds),
+        ("purge", Some(entries), _) => purge::run(entries),
         _ => {
-            eprintln!("usage: soak mixed [SECONDS] [CONNECTIONS] | soak slow [SECONDS] | soak floods [SECONDS]");
+            eprintln!("usage: soak mixed [SECONDS] [CONNECTIONS] | slow [SECONDS] | floods [SECONDS] | purge [ENTRIES]");
             return ExitCode::from(2);
         }
     };

@@ -10,7 +10,8 @@ pub(crate) struct Larder {
     child: Child,
     /// Where it listens.
     pub(crate) addr: SocketAddr,
-    admin: SocketAddr,
+    /// Where its admin side listens.
+    pub(crate) admin: SocketAddr,
     file: std::path::PathBuf,
 }
 
