@@ -27,9 +27,9 @@ use super::screen::{Refusal, Screen, Then, Verdict};
 const HELD_STEP_BYTES: usize = 4 << 10;
 
 /// How much an HTTP/2 connection may read before others have their turn. Frames of a few bytes cost hyper much more than
-/// their length: 2,000 of them are a millisecond, and without this a flood of them is read for 100 ms on end. A fast upload
-/// gives way every two frames, which costs it next to nothing.
-const HTTP2_TURN_BYTES: u32 = 32 << 10;
+/// their length: 1,000 of them are half a millisecond, and without this a flood of them is read for 100 ms on end. A fast
+/// upload gives way after each frame, which costs it next to nothing.
+const HTTP2_TURN_BYTES: u32 = 16 << 10;
 
 /// What a connection is told to do by its core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
