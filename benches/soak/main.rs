@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         ("floods", Some(seconds), _) => floods::run(seconds),
         ("purge", Some(entries), _) => purge::run(entries),
         _ => {
-            eprintln!("usage: soak mixed [SECONDS] [CONNECTIONS] | slow [SECONDS] | floods [SECONDS] | purge [ENTRIES]");
+            eprintln!(
+                "usage: soak mixed [SECONDS] [CONNECTIONS] | slow [SECONDS] | floods [SECONDS] | purge [ENTRIES]"
+            );
             return ExitCode::from(2);
         }
     };
