@@ -10,10 +10,11 @@ pub mod reasons;
 pub mod top;
 pub mod trouble;
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use self::reasons::{Lost, NotFromCache};
-use self::top::{Counted, Top};
+use self::top::{Counted, Item, Top};
 use self::trouble::{Trouble, Troubles};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, End};
@@ -73,6 +74,7 @@ pub struct Tables {
     not_from_cache: NotFromCache,
     troubles: Troubles,
     hits: u64,
+    hasher: RandomState,
     /// The state of the generator that draws the sample: a fixed stride would fall in step with a page's own requests.
     random: u64,
 }
@@ -85,6 +87,7 @@ impl Tables {
             not_from_cache: NotFromCache::default(),
             troubles: Troubles::default(),
             hits: 0,
+            hasher: RandomState::new(),
             random: seed | 1,
         }
     }
@@ -99,21 +102,22 @@ impl Tables {
             }
             weight = HIT_SAMPLE;
         }
-        let url = cut(url);
-        self.top[By::Requests as usize].add(url, weight);
-        self.top[By::Bytes as usize].add(url, body_bytes.saturating_mul(weight));
+        let item = self.item(cut(url));
+        self.top[By::Requests as usize].add(&item, weight);
+        self.top[By::Bytes as usize].add(&item, body_bytes.saturating_mul(weight));
     }
 
     /// Counts any other request, once its response has ended.
     pub fn other(&mut self, asked: &Asked, decision: &Decision, end: &End) {
         let url = cut(&asked.url);
         let micros = asked.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-        self.top[By::Requests as usize].add(url, 1);
-        self.top[By::Bytes as usize].add(url, end.body_bytes);
-        self.top[By::OriginTime as usize].add(url, micros);
+        let item = self.item(url);
+        self.top[By::Requests as usize].add(&item, 1);
+        self.top[By::Bytes as usize].add(&item, end.body_bytes);
+        self.top[By::OriginTime as usize].add(&item, micros);
         if let Some(reason) = reasons::not_from_cache(decision) {
-            self.top[By::Misses as usize].add(url, 1);
-            self.not_from_cache.add(reason, url, micros);
+            self.top[By::Misses as usize].add(&item, 1);
+            self.not_from_cache.add(reason, &item, micros);
         }
         self.troubles.look_at(asked, url, decision, end);
     }
@@ -131,6 +135,10 @@ impl Tables {
     /// Returns what went wrong last.
     pub fn troubles(&self) -> &Troubles {
         &self.troubles
+    }
+
+    fn item<'a>(&self, url: &'a str) -> Item<'a> {
+        Item::new(url, self.hasher.hash_one(url))
     }
 
     /// Draws a number (xorshift; Marsaglia 2003).

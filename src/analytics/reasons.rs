@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::top::{self, Part, Top};
+use super::top::{self, Item, Part, Top};
 use crate::outcome::{Decision, Outcome, Reason, Stored};
 
 /// The URLs that a core follows for each reason.
@@ -44,13 +44,13 @@ impl Default for NotFromCache {
 
 impl NotFromCache {
     /// Counts a request.
-    pub(super) fn add(&mut self, reason: Reason, url: &str, origin_micros: u64) {
+    pub(super) fn add(&mut self, reason: Reason, item: &Item<'_>, origin_micros: u64) {
         let row = self.0[reason as usize]
             .get_or_insert_with(|| Box::new(Row { requests: 0, origin_micros: 0, urls: Top::new(EXAMPLES_MAX) }));
         row.requests += 1;
         row.origin_micros = row.origin_micros.saturating_add(origin_micros);
         // A URL counts for an example even where the origin was not asked.
-        row.urls.add(url, origin_micros.saturating_add(1));
+        row.urls.add(item, origin_micros.saturating_add(1));
     }
 
     /// Copies what was counted for `reason`.
@@ -108,12 +108,13 @@ mod tests {
 
     #[test]
     fn reasons_are_ranked_by_the_time_they_cost() {
+        let item = |url: &'static str| Item::new(url, u64::from(url.as_bytes()[1]));
         let (mut one, mut other) = (NotFromCache::default(), NotFromCache::default());
-        one.add(Reason::Method, "/post", 10);
-        one.add(Reason::UriMiss, "/a", 300);
-        other.add(Reason::UriMiss, "/b", 400);
+        one.add(Reason::Method, &item("/post"), 10);
+        one.add(Reason::UriMiss, &item("/a"), 300);
+        other.add(Reason::UriMiss, &item("/b"), 400);
         for _ in 0..5 {
-            other.add(Reason::NoStore, "/c", 0);
+            other.add(Reason::NoStore, &item("/c"), 0);
         }
         let lost = merge(|reason| [&one, &other].iter().filter_map(|part| part.part(reason)).collect());
         let told: Vec<_> = lost.iter().map(|row| (row.reason, row.requests, row.origin_micros)).collect();

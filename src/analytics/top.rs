@@ -4,18 +4,70 @@
 //! at most what it tells and at least that less what it took over; whatever weighs more than one part in so many rows of
 //! everything is in the list. Rows of several cores add up with both bounds.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+
+/// A URL to be counted in several lists: hashed once, and copied at most once.
+#[derive(Debug)]
+pub struct Item<'a> {
+    url: &'a str,
+    /// A keyed hash of the URL. Two URLs with one hash would be counted as one: in 2⁶⁴ that is for nobody to see.
+    hash: u64,
+    shared: OnceCell<Arc<str>>,
+}
+
+impl<'a> Item<'a> {
+    /// Makes an item of a URL and its keyed hash.
+    pub fn new(url: &'a str, hash: u64) -> Self {
+        Self { url, hash, shared: OnceCell::new() }
+    }
+
+    fn shared(&self) -> Arc<str> {
+        Arc::clone(self.shared.get_or_init(|| self.url.into()))
+    }
+}
 
 /// A bounded list.
 #[derive(Debug)]
 pub struct Top {
-    rows: Vec<Row>,
-    places: HashMap<Arc<str>, usize>,
+    rows: Vec<Known>,
+    /// What each row weighs at most; apart from the rows, since it is these that are looked through.
+    weights: Vec<u64>,
+    places: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
     rows_max: usize,
 }
 
-/// A row as it is held.
+/// A row but for its weight.
+#[derive(Debug)]
+struct Known {
+    url: Arc<str>,
+    hash: u64,
+    taken_over: u64,
+}
+
+/// Hands on what is a hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A row as it is copied.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The URL.
@@ -48,37 +100,61 @@ pub struct Counted {
 impl Top {
     /// Makes an empty list with room for `rows_max` rows.
     pub fn new(rows_max: usize) -> Self {
-        Self { rows: Vec::with_capacity(rows_max), places: HashMap::with_capacity(rows_max), rows_max }
+        Self {
+            rows: Vec::with_capacity(rows_max),
+            weights: Vec::with_capacity(rows_max),
+            places: HashMap::with_capacity_and_hasher(rows_max, BuildHasherDefault::default()),
+            rows_max,
+        }
     }
 
     /// Adds to a URL's weight. Allocates only where the URL has no row.
-    pub fn add(&mut self, url: &str, weight: u64) {
+    pub fn add(&mut self, item: &Item<'_>, weight: u64) {
         if weight == 0 {
             return;
         }
-        if let Some(place) = self.places.get(url) {
-            let row = &mut self.rows[*place];
-            row.weight = row.weight.saturating_add(weight);
+        if let Some(place) = self.places.get(&item.hash) {
+            let held = &mut self.weights[*place];
+            *held = held.saturating_add(weight);
             return;
         }
-        let url: Arc<str> = url.into();
+        let row = |taken_over| Known { url: item.shared(), hash: item.hash, taken_over };
         if self.rows.len() < self.rows_max {
-            self.places.insert(Arc::clone(&url), self.rows.len());
-            self.rows.push(Row { url, weight, taken_over: 0 });
+            self.places.insert(item.hash, self.rows.len());
+            self.rows.push(row(0));
+            self.weights.push(weight);
             return;
         }
-        let Some((place, row)) = self.rows.iter_mut().enumerate().min_by_key(|(_, row)| row.weight) else { return };
-        self.places.remove(&row.url);
-        self.places.insert(Arc::clone(&url), place);
-        *row = Row { url, weight: row.weight.saturating_add(weight), taken_over: row.weight };
+        let lightest = least(&self.weights);
+        let Some(place) = self.weights.iter().position(|weight| *weight == lightest) else { return };
+        self.places.remove(&self.rows[place].hash);
+        self.places.insert(item.hash, place);
+        self.rows[place] = row(lightest);
+        self.weights[place] = lightest.saturating_add(weight);
     }
 
     /// Copies the rows: a count of references each.
     pub fn part(&self) -> Part {
-        let is_full = self.rows.len() == self.rows_max;
-        let floor = self.rows.iter().map(|row| row.weight).min().filter(|_| is_full).unwrap_or_default();
-        Part { rows: self.rows.clone(), floor }
+        let floor = if self.rows.len() == self.rows_max { least(&self.weights) } else { 0 };
+        let row = |(known, weight): (&Known, &u64)| Row {
+            url: Arc::clone(&known.url),
+            weight: *weight,
+            taken_over: known.taken_over,
+        };
+        Part { rows: self.rows.iter().zip(&self.weights).map(row).collect(), floor }
     }
+}
+
+/// Returns the least of the weights, in several lanes that do not wait for one another.
+fn least(weights: &[u64]) -> u64 {
+    let (lanes, rest) = weights.as_chunks::<8>();
+    let mut least = [u64::MAX; 8];
+    for lane in lanes {
+        for (least, weight) in least.iter_mut().zip(lane) {
+            *least = (*least).min(*weight);
+        }
+    }
+    least.iter().chain(rest).copied().min().unwrap_or(u64::MAX)
 }
 
 /// Adds the parts up, and returns the first `rows_told` rows by what they weigh at the least.
@@ -104,11 +180,30 @@ pub fn merge(parts: &[Part], rows_told: usize) -> Vec<Counted> {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
     use super::*;
+
+    /// A list that hashes what it is given.
+    struct List(Top, RandomState);
+
+    impl List {
+        fn new(rows_max: usize) -> Self {
+            Self(Top::new(rows_max), RandomState::new())
+        }
+
+        fn add(&mut self, url: &str, weight: u64) {
+            self.0.add(&Item::new(url, self.1.hash_one(url)), weight);
+        }
+
+        fn part(&self) -> Part {
+            self.0.part()
+        }
+    }
 
     #[test]
     fn the_bounds_hold_whatever_comes() {
-        let mut top = Top::new(32);
+        let mut top = List::new(32);
         let mut exact = HashMap::new();
         let mut random = 1_u64;
         for _ in 0..20_000 {
@@ -132,7 +227,7 @@ mod tests {
 
     #[test]
     fn parts_add_up_with_their_bounds() {
-        let (mut one, mut other) = (Top::new(2), Top::new(2));
+        let (mut one, mut other) = (List::new(2), List::new(2));
         one.add("/a", 10);
         one.add("/b", 4);
         other.add("/a", 5);
@@ -147,8 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn the_least_is_found_in_every_lane() {
+        for length in [1, 7, 8, 9, 16, 255, 256] {
+            for place in 0..length {
+                let mut weights = vec![9; length];
+                weights[place] = 3;
+                assert_eq!(least(&weights), 3, "{place} of {length}");
+            }
+        }
+    }
+
+    #[test]
     fn weights_never_wrap() {
-        let mut top = Top::new(1);
+        let mut top = List::new(1);
         top.add("/", u64::MAX);
         top.add("/", 5);
         top.add("/nothing", 0);
