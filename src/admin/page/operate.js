@@ -65,12 +65,8 @@ async function run(form, result, path, content, verdict) {
   if (document.activeElement === document.body) button.focus({ preventScroll: true });
 }
 
-function fieldsOf(text) {
-  return text.split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
-    const at = line.indexOf(":");
-    return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
-  });
-}
+/** Lines as `curl -H` takes them. */
+const linesOf = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 const SELECTORS = {
   url: { label: "URL", example: "http://example.org/page", make: (value) => ({ url: value }) },
@@ -109,8 +105,8 @@ export function fill(which, url) {
 export function wire() {
   byId("explain").addEventListener("submit", (event) => {
     event.preventDefault();
-    const content = { url: byId("explain-url").value.trim(), method: byId("explain-method").value.trim(), headers: fieldsOf(byId("explain-headers").value) };
-    run(event.target, byId("explain-result"), "/explain", content, () => `${content.method} ${content.url}`);
+    const content = { url: byId("explain-url").value.trim(), method: byId("explain-method").value.trim(), headers: linesOf(byId("explain-headers").value) };
+    run(event.target, byId("explain-result"), "/explain", content, (answer) => answer.now?.says ?? `${content.method} ${content.url}`);
   });
   byId("purge").addEventListener("submit", (event) => {
     event.preventDefault();
