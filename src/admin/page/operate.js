@@ -70,10 +70,10 @@ const linesOf = (text) => text.split("\n").map((line) => line.trim()).filter(Boo
 
 const SELECTORS = {
   url: { label: "URL", example: "http://example.org/page", make: (value) => ({ url: value }) },
-  prefix: { label: "URL that ends with /", example: "http://example.org/shop/", make: (value) => ({ prefix: value }) },
+  prefix: { label: "Prefix that ends with /", example: "example.org/shop/", make: (value) => ({ prefix: value }) },
   host: { label: "Host", example: "example.org", make: (value) => ({ host: value }) },
   tag: { label: "Tag", example: "product-17", make: (value) => ({ tag: value }) },
-  everything: { label: "", example: "", make: () => ({ everything: true }) },
+  everything: { label: "", example: "", make: () => ({ all: true }) },
 };
 
 /** Shows the fields that the chosen selector needs. */
