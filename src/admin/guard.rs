@@ -2,7 +2,7 @@
 //!
 //! | | no token is set | a token is set |
 //! |---|---|---|
-//! | `/live`, `/ready` | open | open |
+//! | `/live`, `/ready`, the dashboard's own files | open | open |
 //! | reading, on loopback | open | open |
 //! | changing, on loopback | open | needs the token |
 //! | everything, on other addresses | refused (the configuration does not allow it) | needs the token |
@@ -31,8 +31,11 @@ use serde_json::json;
 use super::answer::Problem;
 use super::token::{self, Token};
 
-/// What tells nothing that is worth a token, and is asked for by what has none: health checks.
-const OPEN: [&str; 2] = ["/live", "/ready"];
+/// Tells whether a path tells nothing that is worth a token, and is asked for by what has none: health checks, and browsers
+/// that open the dashboard, whose files are the same everywhere. What it shows it asks for with the token.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/live" | "/ready") || path.starts_with("/page/")
+}
 
 /// Who may ask.
 #[derive(Clone, Debug)]
@@ -54,7 +57,7 @@ impl Access {
     /// Says why a request is turned away.
     fn check(&self, request: &Request) -> Result<(), Problem> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let is_open = is_safe(method) && OPEN.contains(&uri.path());
+        let is_open = is_safe(method) && is_open(uri.path());
         let shown = self.token.as_ref().and_then(|token| token::shown(headers).map(|text| token.is(text)));
         let takes_any_name = shown == Some(true) || is_open && self.reach == Reach::Elsewhere;
         let authority = if takes_any_name {
@@ -295,6 +298,10 @@ mod tests {
         check("POST", "/live", &[], [200, 401, 401, 401]);
         check("POST", "/purge", &[RIGHT, ("origin", "http://evil.example")], [403; 4]);
         check("GET", "/live", &[WRONG], [200; 4]);
+        check("GET", "/", &[], [200; 4]);
+        check("GET", "/page/app.js", &[], [200; 4]);
+        check("POST", "/", &[], [200, 401, 401, 401]);
+        check("GET", "/events", &[], [200, 200, 401, 401]);
         // A name of its own: only where no page can profit by it.
         check("GET", "/live", &[NAME], [421, 421, 200, 200]);
         check("GET", "/stats", &[NAME], [421; 4]);
