@@ -9,16 +9,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::filling::Reader;
+use super::filling::{Aborted, Reader};
 use super::log::Logged;
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Reason};
 use crate::{analytics, metrics};
-
-/// A body that failed on the way; the connection must not end it cleanly.
-#[derive(Debug, thiserror::Error)]
-#[error("the body failed on the way: {0}")]
-pub struct Aborted(pub Reason);
 
 /// The body of a response. Dropping it records the request's end.
 pub struct Body {

@@ -16,13 +16,17 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::body::Aborted;
 use crate::outcome::Reason;
 use crate::respond::range::Piece;
 
 /// How far the fill may be ahead of the slowest reader of a body that is not kept, in bytes: a few chunks, so that one
 /// reader's pause does not stop the others.
 const WINDOW: u64 = 256 << 10;
+
+/// A body that failed on the way; the connection must not end it cleanly.
+#[derive(Debug, thiserror::Error)]
+#[error("the body failed on the way: {0}")]
+pub struct Aborted(pub Reason);
 
 /// The shared body.
 #[derive(Debug, Default)]
