@@ -10,25 +10,20 @@
 //! The answer is a [`Report`]. The origin is not asked, and nothing changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::Problem;
+use super::content::Content;
 use crate::proxy::explain::{Fault, Question, RESPONSE_BYTES_MAX, Received, Report};
 
 /// What answers a question.
 pub type Explain = Arc<dyn Fn(&Question) -> Result<Report, Fault> + Send + Sync>;
 
-/// The most bytes of a request's content: a response's head with its line ends escaped, a request's, and some room.
-const BODY_BYTES_MAX: usize = 2 * RESPONSE_BYTES_MAX;
-
-/// The longest wait for a request's content.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read: with room for a response's head and the JSON around it.
+const CONTENT: Content = Content { what: "a question", bytes_max: 2 * RESPONSE_BYTES_MAX, example };
 
 /// A question as it is written.
 #[derive(Debug, Deserialize)]
@@ -64,18 +59,16 @@ enum ReceivedName {
 /// 415 where the content is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it
 /// cannot be understood.
 pub(super) async fn read(request: Request) -> Result<Question, Problem> {
-    let (head, body) = request.into_parts();
-    check_type(&head.headers)?;
-    parse(&content(&head.headers, body, BODY_TIMEOUT).await?)
+    parse(&CONTENT.read(request).await?)
 }
 
 /// Says what is wrong with a question.
 pub(super) fn problem(fault: Fault) -> Problem {
-    bad(fault.to_string())
+    CONTENT.bad(fault.to_string())
 }
 
 fn parse(content: &[u8]) -> Result<Question, Problem> {
-    let asked: Asked = serde_json::from_slice(content).map_err(|error| bad(error.to_string()))?;
+    let asked: Asked = serde_json::from_slice(content).map_err(|error| CONTENT.bad(error.to_string()))?;
     let question = Question::new(&asked.url, &asked.method, &asked.headers).map_err(problem)?;
     let received = match asked.received {
         ReceivedName::Date => Received::AtDate,
@@ -83,42 +76,11 @@ fn parse(content: &[u8]) -> Result<Question, Problem> {
     };
     match asked.response {
         Some(text) => question.with_response(text.as_bytes(), asked.status, received).map_err(problem),
-        None if asked.status.is_some() => Err(bad("`status`: it is the status of a `response`, which is missing")),
+        None if asked.status.is_some() => {
+            Err(CONTENT.bad("`status`: it is the status of a `response`, which is missing"))
+        }
         None => Ok(question),
     }
-}
-
-/// Asks for JSON by its type: a form that a page elsewhere sends without asking first cannot have it.
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let what = "a question is JSON, with `Content-Type: application/json`";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, what).with("example", example()))
-}
-
-async fn content(headers: &HeaderMap, body: Body, wait: Duration) -> Result<Vec<u8>, Problem> {
-    let too_long =
-        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a question has at most {BODY_BYTES_MAX} bytes"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
-        return Err(too_long());
-    }
-    match tokio::time::timeout(wait, to_bytes(body, BODY_BYTES_MAX)).await {
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the content did not come in time")),
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(error)) => {
-            let is_limit =
-                std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-            Err(if is_limit { too_long() } else { bad("the content broke off") })
-        }
-    }
-}
-
-fn bad(error: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, error).with("example", example())
 }
 
 fn example() -> serde_json::Value {
@@ -127,6 +89,8 @@ fn example() -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
+    use axum::http::StatusCode;
     use axum::response::IntoResponse;
 
     use super::*;
@@ -170,15 +134,5 @@ mod tests {
             assert!(answer["error"].as_str().unwrap().contains(told), "{content}: {answer}");
             assert_eq!(answer["example"], example());
         }
-    }
-
-    #[tokio::test]
-    async fn content_is_bounded_and_of_the_right_type() {
-        let above = content(&HeaderMap::new(), Body::from(vec![b' '; BODY_BYTES_MAX + 1]), BODY_TIMEOUT).await;
-        assert_eq!(above.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
-        let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, (BODY_BYTES_MAX + 1).into())]);
-        let refused = content(&announced, Body::empty(), BODY_TIMEOUT).await;
-        assert_eq!(refused.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(check_type(&HeaderMap::new()).unwrap_err().status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 }

@@ -7,6 +7,7 @@
 //! and purging are made of is handed to it).
 
 mod answer;
+mod content;
 mod events;
 pub mod explain;
 mod figures;

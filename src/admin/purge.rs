@@ -13,24 +13,18 @@
 //! responses the URLs had). What only a walk over the store can find is `"swept": "pending"`; none of it is served from the
 //! moment of the answer on, and its bytes are back when `store.sweep.through` of `/stats` has reached `sequence`.
 
-use std::time::Duration;
-
-use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
 use super::answer::Problem;
+use super::content::Content;
 use super::selectors::Asked;
 use crate::proxy::purge::{Purged, Target};
 use crate::store::Kind;
 
-/// The most bytes of a request's content: room for as many selectors as are allowed.
-const BODY_BYTES_MAX: usize = 256 << 10;
-
-/// The longest wait for a request's content.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read: with room for as many selectors as are allowed.
+const CONTENT: Content = Content { what: "a purge", bytes_max: 256 << 10, example };
 
 /// What a purge of more than one URL is told with.
 const WATCH: &str =
@@ -82,48 +76,13 @@ impl Purge {
 /// 415 where the content is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it
 /// cannot be understood.
 pub(super) async fn read(request: Request) -> Result<Purge, Problem> {
-    let (head, body) = request.into_parts();
-    check_type(&head.headers)?;
-    parse(&content(&head.headers, body, BODY_TIMEOUT).await?)
-}
-
-/// Asks for JSON by its type: a form that a page elsewhere sends without asking first cannot have it.
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a purge is JSON, with `Content-Type: application/json`")
-        .with("example", example()))
-}
-
-async fn content(headers: &HeaderMap, body: Body, wait: Duration) -> Result<Vec<u8>, Problem> {
-    let too_long =
-        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a purge has at most {BODY_BYTES_MAX} bytes"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
-        return Err(too_long());
-    }
-    match tokio::time::timeout(wait, to_bytes(body, BODY_BYTES_MAX)).await {
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the content did not come in time")),
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(error)) => {
-            let is_limit =
-                std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-            Err(if is_limit { too_long() } else { bad("the content broke off") })
-        }
-    }
+    parse(&CONTENT.read(request).await?)
 }
 
 fn parse(content: &[u8]) -> Result<Purge, Problem> {
-    let asked: Asked = serde_json::from_slice(content).map_err(|error| bad(error.to_string()))?;
-    let (targets, kind) = asked.read().map_err(bad)?;
+    let asked: Asked = serde_json::from_slice(content).map_err(|error| CONTENT.bad(error.to_string()))?;
+    let (targets, kind) = asked.read().map_err(|error| CONTENT.bad(error))?;
     Ok(Purge { targets, kind })
-}
-
-fn bad(error: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, error).with("example", example())
 }
 
 fn example() -> serde_json::Value {
@@ -132,6 +91,7 @@ fn example() -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
     use axum::response::IntoResponse;
 
     use super::*;
@@ -161,54 +121,6 @@ mod tests {
             assert_eq!(answer["example"], example());
         }
         assert!(parse(example().to_string().as_bytes()).is_ok(), "the example is one");
-    }
-
-    #[test]
-    fn only_json_by_type() {
-        let check = |value: Option<&str>, is_json: bool| {
-            let mut headers = HeaderMap::new();
-            headers.extend(value.map(|value| (header::CONTENT_TYPE, value.parse().unwrap())));
-            assert_eq!(check_type(&headers).is_ok(), is_json, "{value:?}");
-        };
-        check(Some("application/json"), true);
-        check(Some("Application/JSON ; charset=utf-8"), true);
-        check(Some("application/jsonp"), false);
-        check(Some("text/plain"), false);
-        check(Some("application/x-www-form-urlencoded"), false);
-        check(None, false);
-    }
-
-    #[tokio::test]
-    async fn content_is_bounded_whether_announced_or_not() {
-        let none = HeaderMap::new();
-        let at = content(&none, Body::from(vec![b' '; BODY_BYTES_MAX]), BODY_TIMEOUT).await;
-        assert_eq!(at.unwrap().len(), BODY_BYTES_MAX);
-        let above = content(&none, Body::from(vec![b' '; BODY_BYTES_MAX + 1]), BODY_TIMEOUT).await;
-        assert_eq!(above.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
-        let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, (BODY_BYTES_MAX + 1).into())]);
-        let refused = content(&announced, Body::empty(), BODY_TIMEOUT).await;
-        assert_eq!(refused.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
-    }
-
-    /// A body that never comes.
-    struct Silent;
-
-    impl http_body::Body for Silent {
-        type Data = bytes::Bytes;
-        type Error = std::convert::Infallible;
-
-        fn poll_frame(
-            self: std::pin::Pin<&mut Self>,
-            _cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-            std::task::Poll::Pending
-        }
-    }
-
-    #[tokio::test]
-    async fn content_that_does_not_come_is_given_up() {
-        let waited = content(&HeaderMap::new(), Body::new(Silent), Duration::from_millis(1)).await;
-        assert_eq!(waited.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
     }
 
     #[test]
