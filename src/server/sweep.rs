@@ -1,7 +1,8 @@
 //! The sweep: one coarse timer of a core that closes connections whose client keeps it waiting for too long.
 //!
 //! It looks at each connection a few times a timeout and compares stage and progress mark with what it saw last time, so
-//! that connections need no timers and read no clock. A timeout is kept to within one round.
+//! that connections need no timers and read no clock. A timeout is kept to within one round. A round goes in steps, since
+//! closing hundreds of connections in one go would keep the requests of others waiting.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -17,14 +18,26 @@ use super::wire::{Order, Wire};
 /// The longest time between two rounds.
 const ROUND_MAX: Duration = Duration::from_millis(500);
 
-/// The shortest time between two rounds: a core with a hundred thousand connections still spends most of its time serving.
-const ROUND_MIN: Duration = Duration::from_millis(10);
+/// The shortest time between two steps, and so between two rounds: a core with a hundred thousand connections still spends
+/// most of its time serving.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// The fewest connections that are worth a step.
+const STEP_MIN: usize = 32;
 
 /// The connections of a core.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    /// Guards the connections, which are weak so that a socket closes when its owner lets go. Nothing awaits under it.
-    watched: Mutex<Vec<Watched>>,
+    /// Guards the connections. Nothing awaits under it.
+    rounds: Mutex<Rounds>,
+}
+
+/// The connections, and how far the round under way has come.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// Weak, so that a socket closes when its owner lets go.
+    watched: Vec<Watched>,
+    next: usize,
 }
 
 /// A connection, and what was last seen of it.
@@ -40,12 +53,12 @@ impl Roster {
     /// Adds a connection that was accepted `now`.
     pub(super) fn add(&self, wire: &Arc<Wire>, now: Instant) {
         let (stage, mark) = wire.activity.stage();
-        self.watched.lock().push(Watched { wire: Arc::downgrade(wire), stage, mark, since: now });
+        self.rounds.lock().watched.push(Watched { wire: Arc::downgrade(wire), stage, mark, since: now });
     }
 
     /// Gives every connection an order.
     pub(super) fn order_all(&self, order: Order) {
-        for watched in self.watched.lock().iter() {
+        for watched in &self.rounds.lock().watched {
             if let Some(wire) = watched.wire.upgrade() {
                 wire.order(order);
             }
@@ -54,46 +67,72 @@ impl Roster {
 
     /// Tells whether no connection is open, tunnels included.
     pub(super) fn is_empty(&self) -> bool {
-        self.watched.lock().iter().all(|watched| watched.wire.strong_count() == 0)
+        self.rounds.lock().watched.iter().all(|watched| watched.wire.strong_count() == 0)
     }
 
-    /// Looks at every connection once, forgets those that have closed, and closes those that were waited for too long.
-    pub(super) fn round(&self, now: Instant, limits: &Limits, tally: &Tally) {
-        self.watched.lock().retain_mut(|watched| {
-            let Some(wire) = watched.wire.upgrade() else { return false };
-            let (stage, mark) = wire.activity.stage();
-            if (stage, mark) != (watched.stage, watched.mark) {
-                (watched.stage, watched.mark, watched.since) = (stage, mark, now);
-                return true;
+    /// Takes the next step of a round: looks at some connections, forgets those that have closed, and closes those that were
+    /// waited for too long. Returns how long to pause until the step after it.
+    pub(super) fn step(&self, now: Instant, limits: &Limits, tally: &Tally) -> Duration {
+        let mut rounds = self.rounds.lock();
+        let Rounds { watched, next } = &mut *rounds;
+        let (steps, pause) = steps(watched.len(), round_length(limits));
+        for _ in 0..watched.len().div_ceil(steps) {
+            if watched.get_mut(*next).is_some_and(|watched| !watched.look(now, limits, tally)) {
+                // The last one comes in its place, and is the next to be looked at.
+                watched.swap_remove(*next);
+            } else {
+                *next += 1;
             }
-            let Some(limit) = limits.of(stage) else { return true };
-            if now.duration_since(watched.since) < limit {
-                return true;
-            }
-            if let Some(counter) = tally.closed(stage) {
-                counter.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(client = %wire.addr, ?stage, ?limit, "closed: the client kept the connection waiting");
-            }
-            wire.order(Order::Close);
-            // Closed where it stands; what was ordered needs no second look, but is still counted as open.
-            watched.since = now;
-            true
-        });
+        }
+        if *next >= watched.len() {
+            *next = 0;
+        }
+        pause
+    }
+}
+
+impl Watched {
+    /// Looks at the connection, and closes it if it was waited for too long; returns whether it is still open.
+    fn look(&mut self, now: Instant, limits: &Limits, tally: &Tally) -> bool {
+        let Some(wire) = self.wire.upgrade() else { return false };
+        let (stage, mark) = wire.activity.stage();
+        if (stage, mark) != (self.stage, self.mark) {
+            (self.stage, self.mark, self.since) = (stage, mark, now);
+            return true;
+        }
+        let Some(limit) = limits.of(stage) else { return true };
+        if now.duration_since(self.since) < limit {
+            return true;
+        }
+        if let Some(counter) = tally.closed(stage) {
+            counter.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(client = %wire.addr, ?stage, ?limit, "closed: the client kept the connection waiting");
+        }
+        wire.order(Order::Close);
+        // Closed where it stands; what was ordered needs no second look, but is still counted as open.
+        self.since = now;
+        true
     }
 }
 
 /// Sweeps for as long as the core runs, by the limits in force.
 pub(super) async fn sweep(roster: Arc<Roster>, limits: impl Fn() -> Limits, tally: Arc<Tally>) {
     loop {
-        let limits = limits();
-        roster.round(Instant::now(), &limits, &tally);
-        sleep(round_length(&limits)).await;
+        let pause = roster.step(Instant::now(), &limits(), &tally);
+        sleep(pause).await;
     }
 }
 
 /// A quarter of the shortest timeout, within bounds.
 fn round_length(limits: &Limits) -> Duration {
-    (limits.head.min(limits.idle).min(limits.body) / 4).clamp(ROUND_MIN, ROUND_MAX)
+    (limits.head.min(limits.idle).min(limits.body) / 4).clamp(PAUSE_MIN, ROUND_MAX)
+}
+
+/// Returns in how many steps a round over so many connections goes, and how long the pause after each is.
+fn steps(connections: usize, round: Duration) -> (usize, Duration) {
+    let most = usize::try_from(round.as_millis() / PAUSE_MIN.as_millis()).unwrap_or(usize::MAX);
+    let steps = (connections / STEP_MIN).min(most).max(1);
+    (steps, round / u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -119,10 +158,10 @@ mod tests {
     async fn check(prepare: impl Fn(&Wire), between: impl Fn(&Wire), rounds: &[u64], expected: Option<u64>) {
         let (roster, wire, start, _client) = watched().await;
         prepare(&wire);
-        roster.round(start, &LIMITS, &Tally::default());
+        roster.step(start, &LIMITS, &Tally::default());
         let closed = rounds.iter().copied().find(|&secs| {
             between(&wire);
-            roster.round(start + Duration::from_secs(secs), &LIMITS, &Tally::default());
+            roster.step(start + Duration::from_secs(secs), &LIMITS, &Tally::default());
             wire.ordered() == Order::Close
         });
         assert_eq!(closed, expected);
@@ -166,8 +205,8 @@ mod tests {
         assert!(!roster.is_empty());
         drop(wire);
         assert!(roster.is_empty());
-        roster.round(start, &LIMITS, &Tally::default());
-        assert!(roster.watched.lock().is_empty());
+        roster.step(start, &LIMITS, &Tally::default());
+        assert!(roster.rounds.lock().watched.is_empty());
     }
 
     #[test]
@@ -175,6 +214,40 @@ mod tests {
         assert_eq!(round_length(&LIMITS), ROUND_MAX);
         let head = |head| Limits { head, ..LIMITS };
         assert_eq!(round_length(&head(Duration::from_millis(400))), Duration::from_millis(100));
-        assert_eq!(round_length(&head(Duration::ZERO)), ROUND_MIN);
+        assert_eq!(round_length(&head(Duration::ZERO)), PAUSE_MIN);
+    }
+
+    #[test]
+    fn a_round_over_many_connections_goes_in_steps() {
+        let check = |connections, round, expected| {
+            let (steps, pause) = steps(connections, Duration::from_millis(round));
+            assert_eq!((steps, pause.as_millis()), expected, "{connections} connections, {round} ms");
+        };
+        check(0, 500, (1, 500));
+        check(STEP_MIN, 500, (1, 500));
+        check(10 * STEP_MIN, 500, (10, 50));
+        check(1_000_000, 500, (50, 10));
+        check(1_000_000, 10, (1, 10));
+    }
+
+    #[tokio::test]
+    async fn the_steps_of_a_round_pass_over_nobody() {
+        let (roster, wire, start, _client) = watched().await;
+        let others: Vec<_> = (1..10 * STEP_MIN).map(|_| Arc::clone(&wire)).collect();
+        let gone = Arc::downgrade(&wire);
+        {
+            let mut rounds = roster.rounds.lock();
+            let seen = |wire| Watched { wire, stage: Stage::Head, mark: 0, since: start };
+            // Every second one has closed.
+            rounds.watched.extend(others.iter().flat_map(|wire| [seen(Arc::downgrade(wire)), seen(Weak::new())]));
+        }
+        let seen_at = start + Duration::from_secs(1);
+        wire.speaks(Protocol::Http1);
+        for _ in 0..20 {
+            roster.step(seen_at, &LIMITS, &Tally::default());
+        }
+        let rounds = roster.rounds.lock();
+        assert_eq!(rounds.watched.len(), 10 * STEP_MIN);
+        assert!(rounds.watched.iter().all(|watched| watched.since == seen_at && watched.wire.ptr_eq(&gone)));
     }
 }
