@@ -1,8 +1,11 @@
-//! A list of what weighs most, in bounded room: the space-saving algorithm (Metwally, Agrawal and El Abbadi 2005).
+//! A list of what weighs most, in bounded room: the space-saving algorithm (Metwally, Agrawal and El Abbadi 2005) behind
+//! a filter (Homem and Carvalho 2010).
 //!
-//! A URL that has no row takes the lightest row over with its weight, and what it takes over is noted. So a row's weight is
-//! at most what it tells and at least that less what it took over; whatever weighs more than one part in so many rows of
-//! everything is in the list. Rows of several cores add up with both bounds.
+//! URLs that have no row are weighed together, in as many cells as their hashes are told apart by. One whose cell has come
+//! to weigh more than the lightest row takes that row's place, and what the cell held of others is noted. So a row's weight
+//! is at most what it tells and at least that less what it took over, and no URL without a row weighs more than the
+//! lightest row. A URL that comes once, as in a scan, costs a cell and no row. Rows of several cores add up with both
+//! bounds.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -37,7 +40,15 @@ pub struct Top {
     weights: Vec<u64>,
     places: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
     rows_max: usize,
+    /// What the URLs without a row weigh, those with the lowest bits of their hashes in common together; none above the
+    /// lightest row.
+    cells: Box<[u64]>,
+    /// What the lightest row weighs at the least: rows only become heavier, so what was found once stays a bound.
+    lightest: u64,
 }
+
+/// Cells for each row. The more there are, the fewer URLs of a scan take a row.
+const CELLS: usize = 8;
 
 /// A row but for its weight.
 #[derive(Debug)]
@@ -105,6 +116,8 @@ impl Top {
             weights: Vec::with_capacity(rows_max),
             places: HashMap::with_capacity_and_hasher(rows_max, BuildHasherDefault::default()),
             rows_max,
+            cells: vec![0; (rows_max * CELLS).next_power_of_two()].into(),
+            lightest: 0,
         }
     }
 
@@ -125,12 +138,27 @@ impl Top {
             self.weights.push(weight);
             return;
         }
-        let lightest = least(&self.weights);
-        let Some(place) = self.weights.iter().position(|weight| *weight == lightest) else { return };
-        self.places.remove(&self.rows[place].hash);
+        let cell = self.cell(item.hash);
+        let others = self.cells[cell];
+        let sum = others.saturating_add(weight);
+        if sum > self.lightest {
+            self.lightest = least(&self.weights);
+        }
+        if sum <= self.lightest {
+            self.cells[cell] = sum;
+            return;
+        }
+        let Some(place) = self.weights.iter().position(|weight| *weight == self.lightest) else { return };
+        let left = std::mem::replace(&mut self.rows[place], row(others));
+        let cell = self.cell(left.hash);
+        self.cells[cell] = self.lightest;
+        self.weights[place] = sum;
+        self.places.remove(&left.hash);
         self.places.insert(item.hash, place);
-        self.rows[place] = row(lightest);
-        self.weights[place] = lightest.saturating_add(weight);
+    }
+
+    fn cell(&self, hash: u64) -> usize {
+        hash as usize & (self.cells.len() - 1)
     }
 
     /// Copies the rows: a count of references each.
@@ -232,13 +260,30 @@ mod tests {
         one.add("/b", 4);
         other.add("/a", 5);
         let row = |url: &str, at_least, at_most| Counted { url: url.into(), at_least, at_most };
-        // `one` is full: what it does not list may have been 4 there.
+        // `one` is full: what it does not list may have been 4 there, and 2 in the other.
         other.add("/c", 1);
         other.add("/d", 2);
         let rows = merge(&[one.part(), other.part()], 3);
-        assert_eq!(rows, [row("/a", 15, 15), row("/b", 4, 7), row("/d", 2, 7)]);
+        assert_eq!(rows, [row("/a", 15, 15), row("/b", 4, 6), row("/d", 2, 6)]);
         assert_eq!(merge(&[one.part(), other.part()], 1).len(), 1);
         assert_eq!(merge(&[], 3), []);
+    }
+
+    #[test]
+    fn a_scan_takes_few_rows_and_none_of_a_heavy_url() {
+        let mut top = List::new(32);
+        let mut taken = 0;
+        for nth in 0..20_000 {
+            if nth % 10 == 0 {
+                top.add("/often", 1);
+            }
+            let url = format!("/{nth}");
+            top.add(&url, 1);
+            taken += usize::from(top.0.places.contains_key(&top.1.hash_one(&url)));
+        }
+        assert!(taken < 20_000 / 3, "{taken} of 20,000 took a row");
+        let often = &merge(&[top.part()], 1)[0];
+        assert_eq!((&*often.url, often.at_least, often.at_most), ("/often", 2_000, 2_000));
     }
 
     #[test]

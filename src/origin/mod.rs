@@ -36,7 +36,6 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use body::ResponseBody;
-use breaker::Attempt;
 pub use breaker::State;
 use error::Unsuccessful;
 pub use error::{ContentFailed, Error};
@@ -149,10 +148,11 @@ impl Client {
         permit: Permit,
         on_interim: Option<OnInterim>,
     ) -> Result<Response<ResponseBody>, Error> {
-        let attempt = self.permits.breaker().pass(Instant::now())?;
+        let now = Instant::now();
+        let attempt = self.permits.breaker().pass(now)?;
         let asked = Asked::of(&request);
-        let (request, turn) = self.prepare(request, attempt, on_interim);
-        let (response, connection) = self.head(request, &turn).await?;
+        let (request, turn) = self.prepare(request, Turn::new(now, attempt), on_interim);
+        let (response, connection) = self.head(request, &turn, now).await?;
         self.receive(response, connection, &asked, permit)
     }
 
@@ -160,7 +160,7 @@ impl Client {
     fn prepare(
         &self,
         request: Request<RequestBody>,
-        attempt: Attempt,
+        turn: Turn,
         on_interim: Option<OnInterim>,
     ) -> (Request<Upload>, Arc<Turn>) {
         let (mut parts, body) = request.into_parts();
@@ -169,7 +169,7 @@ impl Client {
             parts.headers.insert(HOST, host.clone());
         }
         upload::frame_content(&parts.method, &mut parts.headers, &body);
-        let turn = Arc::new(Turn::new(Instant::now(), attempt));
+        let turn = Arc::new(turn);
         let mut request = Request::from_parts(parts, Upload::new(body, Arc::clone(&turn)));
         if let Some(on_interim) = on_interim {
             hyper::ext::on_informational(&mut request, move |response| {
@@ -188,11 +188,16 @@ impl Client {
     }
 
     /// Waits for the response's head, as long as [`Turn`] says that the origin may take.
-    async fn head(&self, request: Request<Upload>, turn: &Turn) -> Result<(Response<Incoming>, Use), Error> {
-        let mut sent = pin!(self.pool.send(request));
+    async fn head(
+        &self,
+        request: Request<Upload>,
+        turn: &Turn,
+        mut now: Instant,
+    ) -> Result<(Response<Incoming>, Use), Error> {
+        let mut sent = pin!(self.pool.send(request, now));
         let timeout = self.config.response_timeout;
         loop {
-            let deadline = turn.deadline(Instant::now(), timeout);
+            let deadline = turn.deadline(now, timeout);
             if let Ok(result) = tokio::time::timeout_at(deadline, &mut sent).await {
                 return result.map_err(|failure| {
                     if matches!(&failure, Unsuccessful::Unconnected(error) if !error.is_ours()) {
@@ -201,7 +206,8 @@ impl Client {
                     Error::before_head(&failure)
                 });
             }
-            if turn.deadline(Instant::now(), timeout) <= Instant::now() {
+            now = Instant::now();
+            if turn.deadline(now, timeout) <= now {
                 let detail = format!("no response within {timeout:?} (`response_timeout`)");
                 return Err(Error::sent(Reason::ResponseTimeout, detail));
             }

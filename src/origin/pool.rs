@@ -89,8 +89,9 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Upload>,
+        now: Instant,
     ) -> Result<(Response<Incoming>, Use), Unsuccessful> {
-        while let Some(mut line) = self.take(Instant::now()) {
+        while let Some(mut line) = self.take(now) {
             match line.exchange(request).await {
                 Ok(response) => return Ok((response, self.used_by(line))),
                 Err(mut error) => match error.take_message() {

@@ -50,9 +50,8 @@ pub(super) struct Missing {
 }
 
 /// Looks into the store and decides whether what is there may answer.
-pub(super) fn look_up(shared: &Shared, asked: &Asked) -> Found {
+pub(super) fn look_up(shared: &Shared, asked: &Asked, now: Timestamp) -> Found {
     let store = &shared.store;
-    let now = shared.clock.now();
     let stored = store.get(&asked.key);
     let selected = stored.as_ref().and_then(|stored| vary::select(&stored.entries, &asked.headers)).cloned();
     let Some(entry) = selected else {

@@ -175,7 +175,7 @@ impl Read<'_> {
             Errand::Pass(reason) => return Course::new(Action::Pass, asked.decision(Outcome::Pass, reason)),
             Errand::Purge => return self.purged(),
         }
-        match decide::look_up(shared, asked) {
+        match decide::look_up(shared, asked, asked.at) {
             Found::Usable(usable) => {
                 Course { refreshes: usable.refresh, ..self.answered(usable.decision, &usable.entry) }
             }

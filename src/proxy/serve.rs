@@ -40,7 +40,7 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
         Errand::Pass(reason) => return Answer::Later(Box::pin(passed(Arc::clone(way), asked, request, reason))),
         Errand::Purge => return Answer::Now(purge::answer(way, &asked)),
     }
-    match decide::look_up(&way.shared, &asked) {
+    match decide::look_up(&way.shared, &asked, asked.at) {
         Found::Usable(usable) => match answer::stored(way, &asked, &usable.entry, usable.decision) {
             Ok(response) => {
                 aside(way, asked, usable);
@@ -132,7 +132,7 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
             Turn::Response(response) => return *response,
             Turn::Again(_) if round < ROUNDS_MAX => {
                 round += 1;
-                found = decide::look_up(&way.shared, &asked);
+                found = decide::look_up(&way.shared, &asked, way.shared.clock.now());
             }
             Turn::Again(how) | Turn::Alone(how) => {
                 return Box::pin(alone(&way, &asked, request, how.decision, how.stand_in.as_ref())).await;
@@ -154,7 +154,14 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
         Joined::Follower(follow) => follow,
         Joined::Leader(lead) => {
             // A flight may have landed between the look-up and here: then there is nothing to lead.
-            let Found::Missing(missing) = decide::look_up(&way.shared, asked) else { return again() };
+            let missing = if missing.stored.is_none() && way.shared.store.is_vacant(&asked.key) {
+                missing
+            } else {
+                match decide::look_up(&way.shared, asked, way.shared.clock.now()) {
+                    Found::Missing(missing) => missing,
+                    _ => return again(),
+                }
+            };
             let leading = match (asked.facts.is_head, learnt.asks_whole) {
                 (true, _) => Arc::new(asked.as_get(&way.shared)),
                 (false, true) => Arc::new(asked.unconditional()),

@@ -121,6 +121,12 @@ impl Memory {
         None
     }
 
+    /// Tells whether something is stored under `hash`. Does not count as a use, and costs less than to look for it in vain:
+    /// moka writes down also what it did not find.
+    pub fn holds(&self, hash: u128) -> bool {
+        self.map.contains_key(&hash)
+    }
+
     /// Changes what is stored under `hash`, one caller at a time: `decide` gets what is there, and says what is to be.
     /// Variants beyond a share of the capacity are left out, the oldest first; what is still too large changes nothing.
     ///
@@ -128,7 +134,7 @@ impl Memory {
     pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Op<Variants>) {
         let inserted = {
             let _turn = self.turns[hash as usize % TURNS].lock();
-            let found = self.map.get(&hash).and_then(|slot| slot.0.load_full());
+            let found = if self.holds(hash) { self.get(hash) } else { None };
             match decide(found.as_ref()) {
                 Op::Nop => 0,
                 Op::Remove => {

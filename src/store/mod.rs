@@ -88,6 +88,11 @@ impl Store {
         Some(found)
     }
 
+    /// Tells whether nothing is stored under `key`, nor under another key of the same hash; costs less than [`Store::get`].
+    pub fn is_vacant(&self, key: &Key) -> bool {
+        !self.memory.holds(key.hash())
+    }
+
     /// Stores `entry` under `key`: it replaces the variant with the same selecting fields, or joins the others, newest
     /// first and at most `variants_max`. Another key's responses under the same hash are replaced.
     /// The bytes of its body were reserved by the caller ([`Store::reserve`]); the entry's own are reserved here.
@@ -108,7 +113,8 @@ impl Store {
             entry.body.renditions.push(Rendition { coding: Coding::Identity, bytes: Bytes::new() });
         }
         hold(&entry, self.reserve(own).ok_or(Reason::Budget)?);
-        if !self.ledger.admits(key.url(), &entry, self.clock.now()) {
+        let now = self.clock.now();
+        if !self.ledger.admits(key.url(), &entry, now) {
             return Err(Reason::InvalidatedMeanwhile);
         }
         let entry = Arc::new(entry);
@@ -122,7 +128,7 @@ impl Store {
             Op::Put(Variants { key: key.text().into(), entries })
         });
         // A purge may have come, and its sweep may have passed, between the judgement and the insertion.
-        self.ledger.settle(key.url(), &entry, self.clock.now());
+        self.ledger.settle(key.url(), &entry, now);
         if !self.ledger.remembers(entry.sequence) {
             ledger::mark(&entry, Standing::Invalid);
         }
