@@ -86,16 +86,21 @@ static NEEDED_IN_STORE: [&str; 9] = [
 ];
 
 /// A handful of names, as lists in fields have them.
-type Names = SmallVec<[HeaderName; 4]>;
+pub type Names = SmallVec<[HeaderName; 4]>;
 
-/// Removes the hop-by-hop fields and those that `Connection` lists. `Cache-Control`, `Host` and other fields that a
-/// recipient needs end to end are not removed even when they are listed.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+/// Returns the fields that end here: the hop-by-hop ones and those that `Connection` lists. `Cache-Control`, `Host` and
+/// other fields that a recipient needs end to end are not among them even when they are listed.
+pub fn hop_by_hop(headers: &HeaderMap) -> Names {
     let listed = headers.get_all(header::CONNECTION).iter().flat_map(|line| names(line.as_bytes()));
     let mut ending: Names = listed.filter(|name| !is_end_to_end(name.as_str())).collect();
     // Most messages have one or none of these: one look at each name costs less than a search for each of ten.
     ending.extend(headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned());
-    for name in &ending {
+    ending
+}
+
+/// Removes the fields that end here.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    for name in hop_by_hop(headers) {
         headers.remove(name);
     }
 }
@@ -104,32 +109,35 @@ fn is_end_to_end(name: &str) -> bool {
     END_TO_END.binary_search(&name).is_ok() || END_TO_END_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
-/// Removes from a response what must not be stored or reused, beside its hop-by-hop fields, which are gone already: fields
-/// named by `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4, §5.2.2.7), and `Set-Cookie` where the rule strips it.
+/// Returns the fields of a response that must not be stored or reused, beside its hop-by-hop ones: those named by
+/// `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4, §5.2.2.7), and `Set-Cookie` where the rule strips it.
 ///
-/// `Age` goes too, since it is written anew on each use, and `Trailer`, since trailers are not stored. It is to be called
-/// once the response's facts are known.
-pub fn strip_for_storage(headers: &mut HeaderMap, set_cookie: SetCookie) {
+/// `Age` is among them, since it is written anew on each use, and `Trailer`, since trailers are not stored.
+pub fn unstored(headers: &HeaderMap, set_cookie: SetCookie) -> Names {
     let mut qualified = Names::new();
     for field in &CACHE_CONTROLS {
         for line in headers.get_all(field) {
             qualified.extend(qualified_names(line.as_bytes()));
         }
     }
-    for name in qualified.iter().filter(|name| NEEDED_IN_STORE.binary_search(&name.as_str()).is_err()) {
-        headers.remove(name);
-    }
-    headers.remove(header::AGE);
-    headers.remove(header::TRAILER);
-    strip_set_cookie(headers, set_cookie);
+    qualified.retain(|name| NEEDED_IN_STORE.binary_search(&name.as_str()).is_err());
+    qualified.extend([header::AGE, header::TRAILER]);
+    qualified.extend(stripped_cookies(set_cookie));
+    qualified
 }
 
-/// Removes `Set-Cookie` where the rule strips it: from what is stored, and from what the client that led the fill gets.
-pub fn strip_set_cookie(headers: &mut HeaderMap, set_cookie: SetCookie) {
-    if set_cookie == SetCookie::Strip {
-        headers.remove(header::SET_COOKIE);
-        headers.remove("set-cookie2");
+/// Removes the fields that must not be stored. It is to be called once the response's facts are known.
+pub fn strip_for_storage(headers: &mut HeaderMap, set_cookie: SetCookie) {
+    for name in unstored(headers, set_cookie) {
+        headers.remove(name);
     }
+}
+
+/// Returns the fields that set cookies where the rule strips them: from what is stored, and from what the client that led
+/// the fill gets.
+pub fn stripped_cookies(set_cookie: SetCookie) -> Names {
+    const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
+    if set_cookie == SetCookie::Strip { [header::SET_COOKIE, SET_COOKIE2].into_iter().collect() } else { Names::new() }
 }
 
 /// Iterates over the field names in a comma-separated list; what is none is left out.
@@ -312,10 +320,8 @@ mod tests {
     fn a_rule_strips_cookies() {
         let fields = [("set-cookie", "a=1"), ("set-cookie2", "b=2"), ("x-own", "1")];
         check(&fields, |headers| strip_for_storage(headers, SetCookie::Strip), &["x-own"]);
-        check(
-            &fields,
-            |headers| strip_set_cookie(headers, SetCookie::NeverStore),
-            &["set-cookie", "set-cookie2", "x-own"],
-        );
+        let obeying = |headers: &mut HeaderMap| strip_for_storage(headers, SetCookie::NeverStore);
+        check(&fields, obeying, &["set-cookie", "set-cookie2", "x-own"]);
+        assert_eq!(stripped_cookies(SetCookie::Strip).to_vec(), ["set-cookie", "set-cookie2"]);
     }
 }

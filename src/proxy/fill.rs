@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
@@ -27,6 +27,7 @@ use crate::policy::validate;
 use crate::policy::vary;
 use crate::respond::range::Piece;
 use crate::respond::{encoding, head};
+use crate::route::SetCookie;
 use crate::stored::{Credentials, Entry, Facts, FlatHead, Selecting, Variants};
 
 /// What a flight lands with, for all who wait for it.
@@ -259,22 +260,13 @@ pub(super) fn prepare(
     let length = http_body::Body::size_hint(body).exact();
     let Keeping { tags, names } = decide::keeping(&way.shared, &asked.rule, &parts.headers, length)?;
     let selecting = vary::selecting(&names, &asked.headers);
-    let mut kept = parts.headers.clone();
-    fields::strip_hop_by_hop(&mut kept);
-    fields::strip_set_cookie(&mut kept, asked.rule.set_cookie);
-    kept.remove(header::CONTENT_LENGTH);
-    if !kept.contains_key(header::DATE) {
-        kept.insert(header::DATE, head::date(facts.received_at));
-    }
-    let everything = kept.len();
-    let first = FlatHead::from_map(&kept);
-    fields::strip_for_storage(&mut kept, asked.rule.set_cookie);
-    facts.no_transform |= !is_compressible(config, parts.status, &kept, length);
+    facts.no_transform |= !is_compressible(config, parts.status, &parts.headers, length);
+    let (first, head) = flatten(&parts.headers, asked.rule.set_cookie, facts.received_at);
     Ok(Fill {
         status: parts.status,
         headers: std::mem::take(&mut parts.headers),
-        first: (kept.len() < everything).then(|| first.clone()),
-        head: if kept.len() < everything { FlatHead::from_map(&kept) } else { first },
+        first,
+        head,
         leader: probation::is_guarded(asked, &facts, &selecting).then(|| asked.credentials(&way.shared)),
         facts,
         selecting,
@@ -284,6 +276,22 @@ pub(super) fn prepare(
         length,
         body: Filling::new(),
     })
+}
+
+/// Flattens a response's fields for the leader's client, where those are more than what is stored, and as they are stored.
+fn flatten(fields: &HeaderMap, set_cookie: SetCookie, received_at: Timestamp) -> (Option<FlatHead>, FlatHead) {
+    let mut ending = fields::hop_by_hop(fields);
+    ending.push(header::CONTENT_LENGTH);
+    ending.extend(fields::stripped_cookies(set_cookie));
+    let unstored = fields::unstored(fields, set_cookie);
+    let date = if fields.contains_key(header::DATE) { None } else { Some(head::date(received_at)) };
+    let flat = |left_out: &dyn Fn(&HeaderName) -> bool| {
+        let kept = fields.iter().filter(|(name, _)| !ending.contains(name) && !left_out(name));
+        let dated = date.iter().map(|date| (&header::DATE, date));
+        FlatHead::from_fields(kept.chain(dated).map(|(name, value)| (name, value.as_bytes())))
+    };
+    let is_more = unstored.iter().any(|name| fields.contains_key(name) && !ending.contains(name));
+    (is_more.then(|| flat(&|_| false)), flat(&|name| unstored.contains(name)))
 }
 
 /// Tells whether the store may hold a body in another coding than it came in.

@@ -25,8 +25,8 @@ use crate::proxy::Way;
 use crate::store::Store;
 use crate::{access, admin, origin, proxy};
 
-/// How often the store is swept.
-const STORE_SWEEP: Duration = Duration::from_secs(1);
+/// How often the store is swept, where there is something to sweep.
+const STORE_SWEEP: Duration = Duration::from_millis(250);
 
 /// How long the admin side may take to end what is under way; its answers take milliseconds.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);

@@ -149,6 +149,16 @@ impl Memory {
         }
     }
 
+    /// Removes what is stored under `hash`, if it is `known`; returns whether it was.
+    pub fn remove(&self, hash: u128, known: &Arc<Variants>) -> bool {
+        let _turn = self.turns[hash as usize % TURNS].lock();
+        let is_known = self.get(hash).is_some_and(|found| Arc::ptr_eq(&found, known));
+        if is_known {
+            self.map.invalidate(&hash);
+        }
+        is_known
+    }
+
     /// Inserts, and returns the weight of what was inserted.
     fn insert(&self, hash: u128, mut variants: Variants) -> u64 {
         while weight(&variants) > self.key_bytes_max && variants.entries.len() > 1 {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use moka::ops::compute::Op;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::figures::count;
 use super::{Store, ledger};
@@ -68,6 +69,9 @@ enum Verdict {
     TooOld,
 }
 
+/// A verdict for each variant of a key.
+type Verdicts = SmallVec<[Verdict; 4]>;
+
 impl Store {
     /// Frees what was purged and what is past its keep time, in steps of at most a millisecond, and retires records that a
     /// whole sweep has passed. Call it on a timer, off the cores' loops. It returns at once when there is nothing to do,
@@ -98,33 +102,46 @@ impl Store {
         self.memory.drain();
     }
 
-    fn sweep_key(&self, hash: u128, variants: &Variants, now: Timestamp) {
-        let verdicts = variants.entries.iter().map(|entry| self.verdict(&variants.key, entry, now));
-        // Every entry is judged, and so marked, whatever the first verdict is.
-        if verdicts.filter(|verdict| *verdict != Verdict::Kept).count() == 0 {
+    fn sweep_key(&self, hash: u128, variants: &Arc<Variants>, now: Timestamp) {
+        let verdicts = self.verdicts(variants, now);
+        let kept = |verdicts: &Verdicts| verdicts.iter().filter(|verdict| **verdict == Verdict::Kept).count();
+        if kept(&verdicts) == verdicts.len() {
+            return;
+        }
+        if kept(&verdicts) == 0 && self.memory.remove(hash, variants) {
+            verdicts.iter().for_each(|verdict| self.count_freed(*verdict));
             return;
         }
         self.memory.compute(hash, |found| {
             let Some(found) = found else { return Op::Nop };
-            let mut left = Variants::clone(found);
-            left.entries.retain(|entry| self.survives(&found.key, entry, now));
-            match left.entries.len() {
+            let verdicts = self.verdicts(found, now);
+            verdicts.iter().for_each(|verdict| self.count_freed(*verdict));
+            match kept(&verdicts) {
                 0 => Op::Remove,
-                some if some == found.entries.len() => Op::Nop,
-                _ => Op::Put(left),
+                all if all == verdicts.len() => Op::Nop,
+                _ => {
+                    let mut left = Variants::clone(found);
+                    let mut verdicts = verdicts.iter();
+                    left.entries.retain(|_| verdicts.next() == Some(&Verdict::Kept));
+                    Op::Put(left)
+                }
             }
         });
     }
 
-    /// Tells whether an entry stays, and counts it where it goes.
-    fn survives(&self, key: &str, entry: &Arc<Entry>, now: Timestamp) -> bool {
-        match self.verdict(key, entry, now) {
-            Verdict::Kept => return true,
+    /// Judges every entry, and so marks every one, whatever the first verdict is.
+    fn verdicts(&self, variants: &Variants, now: Timestamp) -> Verdicts {
+        variants.entries.iter().map(|entry| self.verdict(&variants.key, entry, now)).collect()
+    }
+
+    /// Counts an entry that goes.
+    fn count_freed(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Kept => return,
             Verdict::Purged => count(&self.counts.evicted_by_purge, 1),
             Verdict::TooOld => count(&self.counts.evicted_by_age, 1),
         }
         count(&self.sweeper.progress.freed, 1);
-        false
     }
 
     fn verdict(&self, key: &str, entry: &Entry, now: Timestamp) -> Verdict {
