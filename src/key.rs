@@ -199,12 +199,14 @@ impl fmt::Debug for CanonicalUrl {
 }
 
 /// What an [`Extra`] was taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExtraSource {
     /// A request field.
     Header,
     /// A cookie.
     Cookie,
+    /// The route's mode: what is kept in shadow mode is found by no request that is served.
+    Mode,
 }
 
 /// What a route adds to a key: a named value of the request.
@@ -309,6 +311,7 @@ impl KeyHasher {
             text.push_str(match extra.source {
                 ExtraSource::Header => "\nheader:",
                 ExtraSource::Cookie => "\ncookie:",
+                ExtraSource::Mode => "\nmode:",
             });
             canonical::push_opaque(&mut text, extra.name.as_bytes());
             if let Some(value) = &extra.value {

@@ -59,6 +59,8 @@
 //! - **Asked before held.** [`store::Budget`] is asked before bytes are held, and counts them until their last reader has
 //!   dropped them.
 //! - **What may have reached the origin is not sent twice.**
+//! - **What shadow mode keeps is never served**: [`route::Rule::key_of`] adds the mode to its keys. [`proxy::shadow`] decides by
+//!   the same functions, and passes.
 //! - **What is told is what happens.** [`proxy::explain`] calls the functions that `serve` and the fill decide with
 //!   (`proxy/decide.rs`, [`policy`]). Absent: a second copy of any rule.
 //! - **Errors become responses in `proxy/rescue.rs`** and nowhere else.

@@ -72,6 +72,8 @@ reasons! {
         "Look at the reason of the response that was not stored.";
     Personalised = "personalised", "Recent responses for this URL differed from user to user although nothing in them says so.",
         "Send `Vary: Cookie` or `private`, or name the cookie that decides in `key.cookies` on a route.";
+    Shadow = "shadow", "Shadow mode: the request was passed as if there were no cache, and what would have become of it was counted.",
+        "Set `mode = \"serve\"` once `larder shadow-report` has shown enough.";
     // --- asked the origin, and the response was not stored ---
     NoStore = "no-store", "The response says no-store (RFC 9111 §5.2.2.5).",
         "Drop no-store at the origin, or set `cache = \"force\"` on the route.";
@@ -235,6 +237,30 @@ pub enum Stored {
     NothingTo,
 }
 
+/// What would have become of a request that was passed in shadow mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Would {
+    /// What kind of answer it would have got.
+    pub outcome: Outcome,
+    /// Why: what would have kept the response from being stored, where something would, else why it would be that kind.
+    pub reason: Reason,
+    /// Whether it would have waited for another's origin request.
+    pub collapsed: bool,
+}
+
+impl Would {
+    /// Makes one of a kind and a reason.
+    pub const fn new(outcome: Outcome, reason: Reason) -> Self {
+        Self { outcome, reason, collapsed: false }
+    }
+
+    /// Tells whether the origin would have been spared a request.
+    pub fn spares_origin(self) -> bool {
+        let asked = self.outcome == Outcome::Stale && self.reason == Reason::IfError;
+        self.collapsed || (matches!(self.outcome, Outcome::Hit | Outcome::Stale) && !asked)
+    }
+}
+
 /// Everything that is known about a request when its response's head goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -254,6 +280,8 @@ pub struct Decision {
     pub key_hash: Option<u128>,
     /// The index of the `[[route]]` that matched.
     pub route: Option<u16>,
+    /// What would have become of it, where it was passed in shadow mode.
+    pub would: Option<Would>,
 }
 
 impl Decision {
@@ -268,6 +296,7 @@ impl Decision {
             ttl: None,
             key_hash: None,
             route: None,
+            would: None,
         }
     }
 }

@@ -26,6 +26,16 @@ pub enum CacheMode {
     Bypass,
 }
 
+/// Whether a route's requests are answered from the cache at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// They are.
+    #[default]
+    Serve,
+    /// They are passed, and what would have become of them is counted.
+    Shadow,
+}
+
 /// What happens to responses that set a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SetCookie {
@@ -83,6 +93,8 @@ pub fn wildcard(pattern: &str, name: &str) -> bool {
 pub struct Rule {
     /// The index of the `[[route]]` in the file; `None` where no route matched.
     pub index: Option<u16>,
+    /// Whether its requests are answered from the cache at all.
+    pub mode: Mode,
     /// What is done with the cache.
     pub cache: CacheMode,
     /// The lifetime where the response has none of its own.
@@ -145,6 +157,7 @@ impl Default for Rule {
     fn default() -> Self {
         Self {
             index: None,
+            mode: Mode::Serve,
             cache: CacheMode::Obey,
             ttl: None,
             ttl_by_status: Arc::from([]),
@@ -182,7 +195,9 @@ impl Rule {
             name,
             value: joined(cookie_values(headers, name), b";"),
         });
-        hasher.key(self.query.apply(url), fields.chain(cookies))
+        let mode =
+            (self.mode == Mode::Shadow).then_some(Extra { source: ExtraSource::Mode, name: "shadow", value: None });
+        hasher.key(self.query.apply(url), fields.chain(cookies).chain(mode))
     }
 }
 
@@ -290,6 +305,17 @@ impl PathPattern {
     }
 }
 
+/// How much of a [`Table`] is in shadow mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shadowed {
+    /// Every rule.
+    All,
+    /// Some rules.
+    Some,
+    /// No rule.
+    None,
+}
+
 /// The routes of the configuration, in order, and the rule for what none of them matches.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -307,6 +333,25 @@ impl Table {
     pub fn choose(&self, method: &Method, url: &CanonicalUrl) -> &Arc<Rule> {
         let found = self.routes.iter().find(|(matcher, _)| matcher.matches(method, url));
         found.map_or(&self.fallback, |(_, rule)| rule)
+    }
+
+    /// Tells which rules are in shadow mode.
+    pub fn shadowed(&self) -> Shadowed {
+        let rules = self.routes.iter().map(|(_, rule)| rule).chain([&self.fallback]);
+        let (all, some) = rules.fold((true, false), |(all, some), rule| {
+            let is_shadowed = rule.mode == Mode::Shadow;
+            (all && is_shadowed, some || is_shadowed)
+        });
+        match (all, some) {
+            (true, _) => Shadowed::All,
+            (false, true) => Shadowed::Some,
+            (false, false) => Shadowed::None,
+        }
+    }
+
+    /// Returns the rule of the route with this index.
+    pub fn rule(&self, index: u16) -> Option<&Arc<Rule>> {
+        self.routes.get(usize::from(index)).map(|(_, rule)| rule)
     }
 
     /// Returns what a request must look like for the route with this index.

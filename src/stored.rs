@@ -17,8 +17,10 @@ use smallvec::SmallVec;
 use crate::clock::Timestamp;
 
 mod guard;
+mod witness;
 
 pub use guard::{Credentials, Differing, Guard};
+pub use witness::{Compared, FieldValue, Witness};
 
 /// Names that take one byte in a [`FlatHead`]: the ones that responses carry, those that most of them carry first. Order
 /// is the encoding; it lives in memory only, so it may change between versions.
@@ -401,6 +403,8 @@ pub struct Entry {
     pub used: AtomicBool,
     /// Who brought the body in, and whether others may have it; `None` where nobody need ask.
     pub guard: Option<Arc<Guard>>,
+    /// What it was brought in by, for comparisons; only what is kept in shadow mode has one.
+    pub witness: Option<Arc<Witness>>,
     /// What goes when the entry goes: the store hangs its account of the entry's own bytes here. Others leave it empty.
     pub held: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -412,7 +416,8 @@ impl Entry {
             self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |value| value.len())).sum();
         let tags: usize = self.tags.iter().map(|tag| 16 + tag.len()).sum();
         let guard = self.guard.as_ref().map_or(0, |_| 16 + size_of::<Guard>());
-        size_of::<Self>() + 16 + self.head.len() + self.body.held_bytes() + selecting + tags + guard
+        let witness = self.witness.as_ref().map_or(0, |witness| witness.bytes());
+        size_of::<Self>() + 16 + self.head.len() + self.body.held_bytes() + selecting + tags + guard + witness
     }
 
     /// Makes an entry of a response that was asked for when the ledger stood at `sequence`.
@@ -435,6 +440,7 @@ impl Entry {
             checked,
             used: AtomicBool::new(false),
             guard: None,
+            witness: None,
             held: OnceLock::new(),
         }
     }
@@ -445,7 +451,8 @@ impl Entry {
         let (body, selecting, tags) = (self.body.clone(), self.selecting.clone(), self.tags.clone());
         // What permits sharing now needs no guard any more.
         let guard = self.guard.clone().filter(|_| !facts.permits_sharing);
-        Self { used, guard, ..Self::new(head, facts, body, selecting, tags, sequence) }
+        let witness = self.witness.clone();
+        Self { used, guard, witness, ..Self::new(head, facts, body, selecting, tags, sequence) }
     }
 
     /// Makes the same entry for a request with other values of the selecting fields.
@@ -466,6 +473,7 @@ impl Entry {
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             used: AtomicBool::new(self.used.load(Ordering::Relaxed)),
             guard: self.guard.clone(),
+            witness: self.witness.clone(),
             held: OnceLock::new(),
         }
     }

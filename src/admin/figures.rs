@@ -93,9 +93,10 @@ pub(super) mod tests {
 
     use super::*;
     use crate::analytics::Asked;
+    use crate::analytics::shadow::Passed;
     use crate::clock::Timestamp;
     use crate::metrics::Metrics;
-    use crate::outcome::{Decision, End, Ending, Stored};
+    use crate::outcome::{Decision, End, Ending, Stored, Would};
     use crate::stored::Differing;
 
     /// Figures of a process that has seen one of most things, with a route whose name has to be escaped.
@@ -122,6 +123,10 @@ pub(super) mod tests {
         local.record(&pass, &End { ending: Ending::Aborted(Reason::Incomplete), ..end(0, 5_000) });
         local.record(&new(Outcome::Refused, Reason::BadRequest), &end(0, 3));
         local.record(&new(Outcome::Failed, Reason::ConnectionRefused), &end(0, 700));
+        for would in [Would::new(Outcome::Hit, Reason::Fresh), Would::new(Outcome::Miss, Reason::NoStore)] {
+            let passed = Passed { would, row: Some(0), body_bytes: 10, origin_micros: 3_000_000 };
+            local.shadow(|tables| tables.passed(&passed));
+        }
         let differing = |cookie, authorization| Differing { cookie, authorization };
         for micros in [40_000, 60_000] {
             let decision = Decision { fwd_status: Some(503), stored: Stored::No(Reason::SetCookie), ..miss };

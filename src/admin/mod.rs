@@ -1,4 +1,4 @@
-//! The admin listener: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/events`, `/metrics`, `POST /explain`,
+//! The admin listener: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/shadow`, `/events`, `/metrics`, `POST /explain`,
 //! `POST /purge`, `POST /reload`.
 //!
 //! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
@@ -34,6 +34,7 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::origin;
+use crate::proxy;
 use crate::proxy::purge::{Purged, Target};
 use crate::store::{Kind, Store};
 use answer::Problem;
@@ -46,11 +47,12 @@ use stats::Stats;
 pub use token::Token;
 
 /// What exists, for whoever asks for something else.
-const ROUTES: [&str; 9] = [
+const ROUTES: [&str; 10] = [
     "GET /",
     "GET /live",
     "GET /ready",
     "GET /stats",
+    "GET /shadow",
     "GET /events",
     "GET /metrics",
     "POST /explain",
@@ -102,6 +104,8 @@ pub struct Parts {
     pub server: Ask<Server>,
     /// What would happen to a request.
     pub explain: explain::Explain,
+    /// What shadow mode tells.
+    pub shadow: Ask<proxy::shadow::Report>,
     /// How many access log lines were dropped.
     pub log_dropped: Ask<u64>,
     /// What the configuration warns of, for `/stats`.
@@ -145,6 +149,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/stats", get(stats))
+        .route("/shadow", get(shadow))
         .route("/events", get(move || async move { feed.listen() }))
         .route("/metrics", get(metrics))
         .route("/explain", post(explain))
@@ -170,6 +175,10 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn stats(State(admin): State<Arc<Admin>>) -> Json<Stats> {
     Json(Stats::from(&admin.figures()))
+}
+
+async fn shadow(State(admin): State<Arc<Admin>>) -> Json<proxy::shadow::Report> {
+    Json((admin.parts.shadow)())
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {

@@ -48,6 +48,7 @@ impl Collector for Figures {
         self.requests(&mut page)?;
         self.origin(&mut page)?;
         self.responses(&mut page)?;
+        self.shadow(&mut page)?;
         self.routes(&mut page)?;
         self.memory(&mut page)?;
         self.store(&mut page)?;
@@ -145,6 +146,22 @@ impl Figures {
             alone(self.requests.personalised.found),
         )?;
         page.counter("responses_aborted", "Responses whose body failed on the way, by reason", None, aborted)
+    }
+
+    /// What shadow mode has seen; nothing where it never ran.
+    fn shadow(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Some(total) = self.requests.shadow.as_ref().map(|seen| &seen.total) else { return Ok(()) };
+        let outcomes = Outcome::ALL.iter().map(|outcome| (vec![("outcome", outcome.token())], total.of(*outcome)));
+        page.counter("shadow_requests", "Requests passed in shadow mode, by would-be outcome", None, outcomes)?;
+        let help = "Requests that the origin would have been spared";
+        page.counter("shadow_origin_requests_saved", help, None, alone(total.spared))?;
+        let help = "Seconds of the origin that would have been spared";
+        let seconds = alone(total.origin_micros_spared / 1_000_000);
+        page.counter("shadow_origin_time_saved", help, Some(Unit::Seconds), seconds)?;
+        let compared = [("same", total.same), ("differed", total.differed), ("not_compared", total.uncompared)];
+        let compared = compared.into_iter().map(|(result, number)| (vec![("result", result)], number));
+        let help = "Would-be hits held against what the origin sent, by result";
+        page.counter("shadow_compared", help, None, compared)
     }
 
     fn routes(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -429,6 +446,9 @@ mod tests {
         check("larder_entries", &[], 1e6);
         check("larder_evicted_entries_total", &[("cause", "purge")], 3.0);
         check("larder_purges_total", &[], 7.0);
+        check("larder_shadow_requests_total", &[("outcome", "hit")], 1.0);
+        check("larder_shadow_origin_time_saved_seconds_total", &[], 3.0);
+        check("larder_shadow_compared_total", &[("result", "differed")], 0.0);
     }
 
     #[test]
@@ -466,7 +486,7 @@ mod tests {
     fn label_sets_do_not_grow_with_what_is_asked() {
         let names: BTreeSet<String> =
             lint(&text(busy()).unwrap()).keys().flat_map(|(_, labels)| labels.keys().cloned()).collect();
-        let bounded = ["cause", "class", "le", "outcome", "reason", "route", "stage", "version"];
+        let bounded = ["cause", "class", "le", "outcome", "reason", "result", "route", "stage", "version"];
         assert_eq!(names, bounded.iter().map(|name| (*name).to_owned()).collect());
     }
 }

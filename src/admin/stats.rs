@@ -95,6 +95,11 @@
 //! | `not_from_cache[].why` | text | the reason as a sentence |
 //! | `not_from_cache[].change` | text | what to change |
 //! | `not_from_cache[].urls[]` | text | the URLs with the most of it, at most 3 |
+//! | `shadow.requests` | requests | passed in shadow mode; all of `shadow` is null where none was, and `/shadow` tells more |
+//! | `shadow.hit_ratio` | 0 to 1 | would-be hits / `shadow.requests` |
+//! | `shadow.origin_requests_saved` | requests | that the origin would have been spared: would-be hits, stale answers without asking, collapsed ones |
+//! | `shadow.origin_time_saved_us` | microseconds | their origin time, as above |
+//! | `shadow.differed` | requests | would-be hits whose body was not what the origin sent |
 //! | `recent_errors[].at` | seconds | of Unix time; the last 32 requests that the origin or Larder failed on, the newest first |
 //! | `recent_errors[].url` | text | the URL, or its first 512 bytes |
 //! | `recent_errors[].status` | number | the status that the client was sent |
@@ -161,6 +166,8 @@ pub struct Stats {
     pub asked_most: AskedMost,
     /// Why requests were not answered from the cache, the most origin time first.
     pub not_from_cache: Vec<NotFromCache>,
+    /// What shadow mode has seen.
+    pub shadow: Option<Shadow>,
     /// What went wrong last, the newest first.
     pub recent_errors: Vec<RecentError>,
     /// The server.
@@ -393,6 +400,21 @@ pub struct PersonalisedUrl {
     pub fix: String,
 }
 
+/// What shadow mode has seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// Requests that were passed in it.
+    pub requests: u64,
+    /// Would-be hits / requests.
+    pub hit_ratio: Option<f64>,
+    /// Requests that the origin would have been spared.
+    pub origin_requests_saved: u64,
+    /// Their origin time.
+    pub origin_time_saved_us: u64,
+    /// Would-be hits whose body was not what the origin sent.
+    pub differed: u64,
+}
+
 /// The access log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessLog {
@@ -527,6 +549,10 @@ mod tests {
         check("/asked_most/by_misses/0", most);
         check("/not_from_cache/0/reason", json!("set-cookie"));
         check("/not_from_cache/0/urls", json!(["http://h/slow"]));
+        check(
+            "/shadow",
+            json!({"requests": 2, "hit_ratio": 0.5, "origin_requests_saved": 1, "origin_time_saved_us": 3_000_000, "differed": 0}),
+        );
         check("/recent_errors/0/what", json!("The origin answered 503."));
         check("/access_log/dropped_lines", json!(10));
     }

@@ -7,6 +7,7 @@
 //! Deliberately absent: locks (the owner has one), clocks, and what a figure is called outside.
 
 pub mod reasons;
+pub mod shadow;
 pub mod top;
 pub mod trouble;
 

@@ -175,13 +175,15 @@ fn row(page: &mut String, name: &str, text: &str) {
 
 fn route(report: &Report) -> String {
     let Some(route) = &report.route else { return "none was looked for".to_owned() };
-    let Some(number) = route.number else { return "none matches: the defaults hold".to_owned() };
+    let shadow = if route.mode == "shadow" { ", in shadow mode" } else { "" };
+    let Some(number) = route.number else { return format!("none matches: the defaults hold{shadow}") };
     let mut text = format!("{number}");
     let host = route.host.as_ref().map(|host| format!(", host {host}"));
     let path = route.path.as_ref().map(|path| format!(", path {path}"));
     let methods = (!route.methods.is_empty()).then(|| format!(", methods {}", route.methods.join(" ")));
     let ttl = route.ttl_seconds.map(|ttl| format!(", ttl {}", seconds(ttl)));
     text.extend([host, path, methods, Some(format!(", cache {}", route.cache)), ttl].into_iter().flatten());
+    text.push_str(shadow);
     text.extend(route.key.iter().map(|says| format!(". {}", says.trim_end_matches('.'))));
     text
 }
@@ -203,6 +205,9 @@ fn now(page: &mut String, report: &Report) {
     ];
     row(page, "outcome", &parts.into_iter().flatten().collect::<Vec<_>>().join(", "));
     because(page, &now.because);
+    if let Some(would) = &now.would_be {
+        row(page, "would be", &format!("{}: {} [{}]", would.outcome, would.because.why, would.because.reason));
+    }
     if let Some(failing) = &now.if_origin_fails {
         let (unreachable, error) = (&failing.unreachable, &failing.server_error);
         row(page, "if it fails", &format!("unreachable: {unreachable}; answers 5xx: {error}"));

@@ -1,5 +1,5 @@
-//! The command line: `serve`, `check`, `demo`, `explain`, `purge`, `stats`; and what is made from its definition: `man`,
-//! `completions`, `schema`, `service`.
+//! The command line: `serve`, `check`, `demo`, `explain`, `purge`, `stats`, `shadow-report`; and what is made from its
+//! definition: `man`, `completions`, `schema`, `service`.
 //!
 //! Reads flags and files, puts the parts together, and says in plain words what to do next. Deliberately absent: anything
 //! that a library user of Larder would need.
@@ -12,6 +12,7 @@ mod logging;
 mod page;
 mod purge;
 mod serve;
+mod shadow;
 mod signals;
 mod source;
 mod stats;
@@ -51,6 +52,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Ask a running Larder for its figures
     Stats(ask::AdminArgs),
+    /// Say what a cache would bring and what would be wrong, by what a running Larder has seen in shadow mode
+    ShadowReport(shadow::ShadowArgs),
     /// Have a running Larder purge URLs, prefixes, hosts, tags or everything
     Purge(purge::PurgeArgs),
     /// Print the man page, or that of a command: larder man serve | man -l -
@@ -134,6 +137,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Demo => demo::run(),
         Command::Stats(args) => stats::run(&args),
+        Command::ShadowReport(args) => shadow::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Man { command } => page::man(command.as_deref()),

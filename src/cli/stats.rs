@@ -58,12 +58,12 @@ pub(super) fn render(stats: &Stats) -> String {
     page
 }
 
-fn section(page: &mut String, title: &str, table: Table) {
+pub(super) fn section(page: &mut String, title: &str, table: Table) {
     let _ = writeln!(page, "\n{title}\n{table}");
 }
 
 /// Makes a table whose columns but the first are numbers, aligned to the right.
-fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
     for row in rows {
@@ -207,11 +207,11 @@ fn routes(stats: &Stats) -> Table {
 }
 
 /// Writes a share as a percentage; `-` where there is none.
-fn percent(share: Option<f64>) -> String {
+pub(super) fn percent(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
 
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     ByteSize(count).display().iec().to_string()
 }
 

@@ -7,7 +7,7 @@ use super::keys::{Checked, OBJECT_SHARE};
 use super::problem::Problem;
 use super::secret;
 use super::visit::Places;
-use crate::route::{CacheMode, SetCookie};
+use crate::route::{CacheMode, Mode, SetCookie};
 use crate::units::ByteCount;
 
 /// Judges the keys against each other.
@@ -148,6 +148,14 @@ pub(super) fn warnings(checked: &Checked) -> Vec<String> {
     for net in checked.server.trusted_proxies.iter().filter(|net| net.prefix_len() == 0) {
         found.push(format!(
             "`server.trusted_proxies` has {net}: every client may then say who it is and which scheme it uses."
+        ));
+    }
+    if checked.mode == Mode::Shadow || checked.routes.iter().any(|route| route.mode == Some(Mode::Shadow)) {
+        let all = checked.mode == Mode::Shadow && checked.routes.iter().all(|route| route.mode != Some(Mode::Serve));
+        let what = if all { "Larder is in shadow mode" } else { "Some routes are in shadow mode" };
+        found.push(format!(
+            "{what}: nothing there is answered from the cache, and the app gets every request. `larder shadow-report` tells \
+             what would have been; `mode = \"serve\"` begins in earnest."
         ));
     }
     if checked.log.access_file.is_some() && checked.log.access.is_none() {

@@ -17,7 +17,7 @@ use super::secret::Secret;
 use super::visit::Keys;
 use crate::access;
 use crate::key::Scheme;
-use crate::route::{IGNORED_COOKIES, SetCookie};
+use crate::route::{IGNORED_COOKIES, Mode, SetCookie};
 
 /// The most routes: a decision carries a route's number, and the figures are kept for each.
 pub(super) const ROUTES_MAX: usize = 255;
@@ -43,6 +43,8 @@ pub struct Checked {
     pub listen: SocketAddr,
     /// Whether a change of the file is put in force.
     pub reload_on_change: bool,
+    /// Whether requests are answered from the cache, where their route says nothing else.
+    pub mode: Mode,
     /// `[server]`
     pub server: Server,
     /// `[[site]]`
@@ -70,6 +72,7 @@ impl Default for Checked {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             reload_on_change: true,
+            mode: Mode::Serve,
             server: Server::default(),
             sites: Vec::new(),
             origin: Origin::default(),
@@ -89,6 +92,7 @@ impl Checked {
     pub(super) fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("listen", &mut self.listen, kind::address());
         keys.key("reload_on_change", &mut self.reload_on_change, kind::flag());
+        keys.key("mode", &mut self.mode, kind::choice(&super::route::MODES));
         keys.table("server", |keys| self.server.keys(keys));
         keys.tables("site", &mut self.sites, 1000, Site::keys);
         keys.table("origin", |keys| self.origin.keys(keys));

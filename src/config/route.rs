@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 use super::keys::{Cache, Checked, OBJECT_MOST, SECOND, YEAR};
 use super::kind;
 use super::visit::Keys;
-use crate::route::{CacheMode, Matcher, PathPattern, QueryRule, Rule, SetCookie, Table};
+use crate::route::{CacheMode, Matcher, Mode, PathPattern, QueryRule, Rule, SetCookie, Table};
 
 /// A route as configured; what it leaves out is taken from `[cache]` and `[memory]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +18,7 @@ pub struct Route {
     pub path: Option<String>,
     pub host: Option<String>,
     pub methods: Vec<Method>,
+    pub mode: Option<Mode>,
     pub cache: CacheMode,
     pub ttl: Option<Duration>,
     pub stale_if_error: Option<Duration>,
@@ -47,7 +48,10 @@ pub(super) const COOKIES_MAX: usize = 100;
 pub(super) const SET_COOKIE: [(&str, SetCookie); 3] =
     [("obey", SetCookie::Obey), ("strip", SetCookie::Strip), ("never-store", SetCookie::NeverStore)];
 
-const MODES: [(&str, CacheMode); 3] =
+/// How modes are written down, here and at the top of the file.
+pub(super) const MODES: [(&str, Mode); 2] = [("serve", Mode::Serve), ("shadow", Mode::Shadow)];
+
+const CACHE_MODES: [(&str, CacheMode); 3] =
     [("obey", CacheMode::Obey), ("force", CacheMode::Force), ("bypass", CacheMode::Bypass)];
 
 impl Route {
@@ -58,7 +62,8 @@ impl Route {
         keys.key("path", &mut self.path, kind::path_pattern().optional());
         keys.key("host", &mut self.host, kind::host_pattern().optional());
         keys.key("methods", &mut self.methods, kind::method().list(20));
-        keys.key("cache", &mut self.cache, kind::choice(&MODES));
+        keys.key("mode", &mut self.mode, kind::choice(&MODES).optional());
+        keys.key("cache", &mut self.cache, kind::choice(&CACHE_MODES));
         keys.key("ttl", &mut self.ttl, kind::span(SECOND..=YEAR).optional());
         keys.key("stale_if_error", &mut self.stale_if_error, any());
         keys.key("stale_while_revalidate", &mut self.stale_while_revalidate, any());
@@ -103,6 +108,7 @@ impl Route {
     fn rule(&self, index: u16, base: &Rule) -> Rule {
         Rule {
             index: Some(index),
+            mode: self.mode.unwrap_or(base.mode),
             cache: self.cache,
             ttl: self.ttl,
             heuristic_fraction: self.heuristic_fraction.unwrap_or(base.heuristic_fraction),
@@ -126,9 +132,10 @@ impl Route {
 }
 
 /// Makes the rule for what no route matches.
-fn base_rule(cache: &Cache, object_bytes_max: u64) -> Rule {
+fn base_rule(mode: Mode, cache: &Cache, object_bytes_max: u64) -> Rule {
     Rule {
         index: None,
+        mode,
         cache: CacheMode::Obey,
         ttl: None,
         ttl_by_status: cache.ttl_by_status.as_slice().into(),
@@ -157,7 +164,7 @@ fn patterns(names: &[String]) -> Arc<[Box<str>]> {
 
 /// Makes the table of routes.
 pub(super) fn table(checked: &Checked) -> Table {
-    let base = base_rule(&checked.cache, checked.memory.object_bytes_max);
+    let base = base_rule(checked.mode, &checked.cache, checked.memory.object_bytes_max);
     // There are at most 255, so that the index fits.
     let routes =
         (0u16..).zip(&checked.routes).map(|(index, route)| (route.matcher(), Arc::new(route.rule(index, &base))));
@@ -171,18 +178,21 @@ mod tests {
     #[test]
     fn the_base_rule_of_the_defaults_is_the_default_rule() {
         let checked = Checked::default();
-        assert_eq!(base_rule(&checked.cache, checked.memory.object_bytes_max), Rule::default());
+        let base = base_rule(checked.mode, &checked.cache, checked.memory.object_bytes_max);
+        assert_eq!(base, Rule::default());
     }
 
     #[test]
     fn a_route_overrides_what_it_names_and_nothing_else() {
-        let base = base_rule(&Cache { stale_if_error: 5 * SECOND, ..Cache::default() }, 1000);
+        let base = base_rule(Mode::Shadow, &Cache { stale_if_error: 5 * SECOND, ..Cache::default() }, 1000);
         let plain = Route::default().rule(3, &base);
         assert_eq!(plain, Rule { index: Some(3), ..base.clone() });
         let route = Route { stale_if_error: Some(SECOND), set_cookie: Some(SetCookie::Strip), ..Route::default() };
         let rule = route.rule(0, &base);
         assert_eq!((rule.stale_if_error, rule.stale_if_error_covers_status), (SECOND, true));
         assert_eq!((rule.set_cookie, rule.object_bytes_max), (SetCookie::Strip, 1000));
+        let modes = [None, Some(Mode::Serve)].map(|mode| Route { mode, ..Route::default() }.rule(0, &base).mode);
+        assert_eq!(modes, [Mode::Shadow, Mode::Serve]);
         let ignore_cookies = Some(vec!["consent".to_owned()]);
         let rule = Route { personalisation_guard: Some(false), ignore_cookies, ..Route::default() }.rule(0, &base);
         assert_eq!((rule.personalisation_guard, rule.ignore_cookies), (false, Arc::from(["consent".into()])));

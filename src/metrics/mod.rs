@@ -11,6 +11,7 @@ mod asked;
 mod counts;
 mod latency;
 mod personalised;
+mod shadow;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use asked::Heading;
 pub use counts::{ByOutcome, Counts, asked_origin};
 pub use latency::{Class, Latencies, Latency};
 pub use personalised::{Personalised, PersonalisedUrl};
+pub use shadow::Shadow;
 
 /// The most routes with figures of their own. Those beyond it are counted with [`NO_ROUTE`], so that a long
 /// configuration cannot grow the label sets without end.
@@ -45,6 +47,7 @@ pub struct Metrics {
     /// Guards the lists, which grow when a core starts and when a reload brings routes. Nothing awaits under it.
     lists: Mutex<Lists>,
     personalised: Arc<personalised::Register>,
+    shadow: Arc<shadow::Register>,
 }
 
 /// What grows.
@@ -67,6 +70,7 @@ pub struct Local {
     counted: Arc<Counted>,
     rows: Rows,
     personalised: Arc<personalised::Register>,
+    shadow: Arc<shadow::Register>,
 }
 
 /// What one core has counted, under whichever configuration.
@@ -116,6 +120,8 @@ pub struct Snapshot {
     pub personalised: Personalised,
     /// What is asked for most, and what is not answered from the cache.
     pub summary: Summary,
+    /// What shadow mode has seen; `None` where nothing was ever passed in it.
+    pub shadow: Option<Shadow>,
 }
 
 /// The figures of one route.
@@ -135,7 +141,7 @@ impl Metrics {
     /// Makes figures for routes with these names (their index is [`Decision::route`]).
     pub fn new(routes: Vec<String>) -> Self {
         let lists = Lists { names: Vec::new(), rows: Rows::default(), shards: Vec::new() };
-        let metrics = Self { lists: Mutex::new(lists), personalised: Arc::default() };
+        let metrics = Self { lists: Mutex::new(lists), personalised: Arc::default(), shadow: Arc::default() };
         metrics.adopt(routes);
         metrics
     }
@@ -159,7 +165,12 @@ impl Metrics {
         let shard = Shard { totals: Counts::default(), latency: Latencies::new(DIGITS), routes, unrouted: row() };
         let counted = Arc::new(Counted { shard: Mutex::new(shard), watched: asked::Watched::default() });
         lists.shards.push(Arc::clone(&counted));
-        Arc::new(Local { counted, rows: lists.rows.clone(), personalised: Arc::clone(&self.personalised) })
+        Arc::new(Local {
+            counted,
+            rows: lists.rows.clone(),
+            personalised: Arc::clone(&self.personalised),
+            shadow: Arc::clone(&self.shadow),
+        })
     }
 
     /// Adds up all shards.
@@ -168,6 +179,7 @@ impl Metrics {
             let lists = self.lists.lock();
             (lists.names.clone(), lists.shards.clone())
         };
+        let shadow = self.shadow.snapshot(&names, NO_ROUTE);
         let names = names.into_iter().chain([NO_ROUTE.to_owned()]);
         let mut snapshot = Snapshot {
             totals: Counts::default(),
@@ -175,6 +187,7 @@ impl Metrics {
             routes: names.map(Route::new).collect(),
             personalised: self.personalised.snapshot(),
             summary: asked::summary(shards.iter().map(|counted| &counted.watched)),
+            shadow,
         };
         for counted in &shards {
             let shard = counted.shard.lock();
@@ -221,7 +234,7 @@ impl Local {
         let shard = &mut *guard;
         shard.totals.count(decision, end);
         shard.latency.record(class, micros);
-        let index = decision.route.and_then(|route| *self.rows.0.get(usize::from(route))?);
+        let index = self.row(decision.route);
         let row = match index.and_then(|index| shard.routes.get_mut(index)) {
             Some(row) => row,
             None => &mut shard.unrouted,
@@ -237,6 +250,7 @@ impl Local {
             counted: Arc::clone(&self.counted),
             rows: rows.clone(),
             personalised: Arc::clone(&self.personalised),
+            shadow: Arc::clone(&self.shadow),
         })
     }
 

@@ -91,6 +91,19 @@ fn last_modified(entry: &Entry) -> Option<HeaderValue> {
     HeaderValue::from_bytes(line).ok()
 }
 
+/// Tells whether the origin would have confirmed a stored response, had it been asked: by what it sent to a request that did
+/// not ask. It compares entity-tags weakly, and dates only where there are none (RFC 9110 §13.1.2, §13.1.3).
+pub fn would_confirm(stored: &FlatHead, headers: &HeaderMap) -> bool {
+    match (entity_tag(stored), ETag::of(headers)) {
+        (Some(own), Some(received)) => received.is_like(own),
+        (None, None) => {
+            let own = stored.get(&header::LAST_MODIFIED).and_then(date::parse);
+            own.is_some() && own == headers.get(header::LAST_MODIFIED).and_then(|line| date::parse(line.as_bytes()))
+        }
+        _ => false,
+    }
+}
+
 /// What a 304 or the response to a HEAD means for one stored entry.
 #[derive(Debug)]
 pub enum Update {
@@ -304,6 +317,7 @@ mod tests {
             checked: 0.into(),
             used: false.into(),
             guard: None,
+            witness: None,
             held: Default::default(),
         })
     }
@@ -322,6 +336,21 @@ mod tests {
         } else {
             assert_eq!(headers, fields(&client));
         }
+    }
+
+    #[test]
+    fn s4_3_1_what_an_origin_would_confirm() {
+        let (old, new) = (date(-500), date(-100));
+        let check = |own: &[(&str, &str)], sent: &[(&str, &str)], expected| {
+            assert_eq!(would_confirm(&FlatHead::from_map(&fields(own)), &fields(sent)), expected, "{own:?} {sent:?}");
+        };
+        check(&[("etag", "\"1\"")], &[("etag", "W/\"1\"")], true);
+        check(&[("etag", "\"1\"")], &[("etag", "\"2\"")], false);
+        check(&[("etag", "\"1\""), ("last-modified", &old)], &[("etag", "\"1\""), ("last-modified", &new)], true);
+        check(&[("last-modified", &old)], &[("last-modified", &old)], true);
+        check(&[("last-modified", &old)], &[("last-modified", &new)], false);
+        check(&[("etag", "\"1\""), ("last-modified", &old)], &[("last-modified", &old)], false);
+        check(&[], &[], false);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 
 use super::asked::Asked;
 use super::fill::Fill;
@@ -120,6 +120,18 @@ pub(super) fn filling(
 /// Answers with the origin's own response.
 pub(super) fn passed(way: &Way, asked: &Asked, response: Response<ResponseBody>, decision: Decision) -> Response<Body> {
     let (parts, body) = response.into_parts();
+    let body = if asked.facts.is_head { Body::empty() } else { Body::origin(body) };
+    passed_with(way, asked, parts, body, decision)
+}
+
+/// Answers with the head of the origin's own response, and this body.
+pub(super) fn passed_with(
+    way: &Way,
+    asked: &Asked,
+    parts: response::Parts,
+    body: Body,
+    decision: Decision,
+) -> Response<Body> {
     let mut headers = parts.headers;
     let version = parts.version;
     fields::strip_hop_by_hop(&mut headers);
@@ -127,7 +139,6 @@ pub(super) fn passed(way: &Way, asked: &Asked, response: Response<ResponseBody>,
         headers.insert(header::DATE, head::date(way.shared.clock.now()));
     }
     head::append_via(&mut headers, version);
-    let body = if asked.facts.is_head { Body::empty() } else { Body::origin(body) };
     way.finish(asked, decision, assemble(parts.status, headers, body))
 }
 
@@ -147,6 +158,16 @@ pub(super) fn switched(
     }
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     way.finish(asked, decision, assemble(parts.status, headers, Body::empty()))
+}
+
+/// Returns the coding that has to be made before [`stored`] can answer, where one has to.
+pub(super) fn lacking(asked: &Asked, entry: &Entry) -> Option<Coding> {
+    let coding = match choose(asked, &entry.facts, &entry.head, Some(entry.body.identity_bytes)) {
+        Chosen::Nothing(_) | Chosen::NotModified => return None,
+        Chosen::Whole => negotiate(asked, entry),
+        Chosen::Parts(_) => Coding::Identity,
+    };
+    entry.body.get(coding).is_none().then_some(coding)
 }
 
 /// Returns the status and coding that [`stored`] answers with.

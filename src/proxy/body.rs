@@ -11,6 +11,7 @@ use http_body::{Frame, SizeHint};
 
 use super::filling::{Aborted, Reader};
 use super::log::Logged;
+use super::shadow::Heard;
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Reason};
 use crate::{analytics, metrics};
@@ -35,6 +36,8 @@ enum Content {
     Filling(Box<Reader>),
     /// The origin's own, passed through.
     Origin(Box<origin::ResponseBody>),
+    /// The same, overheard by shadow mode.
+    Heard(Box<Heard>),
     /// They have failed, which is told at the next turn.
     Failed(Reason),
 }
@@ -78,6 +81,16 @@ impl Body {
         Self::new(Content::Origin(Box::new(body)), length)
     }
 
+    /// Makes a body that passes the origin's on, and has it overheard.
+    pub(super) fn heard(mut heard: Heard) -> Self {
+        let length = http_body::Body::size_hint(&heard.body).exact();
+        if http_body::Body::is_end_stream(&heard.body) {
+            heard.ear.end();
+            return Self::empty();
+        }
+        Self::new(Content::Heard(Box::new(heard)), length)
+    }
+
     /// Returns the length, where it is known.
     pub fn length(&self) -> Option<u64> {
         self.length
@@ -101,6 +114,7 @@ impl Body {
             Content::Filling(reader) => reader.poll_frame(cx),
             Content::Origin(body) => http_body::Body::poll_frame(Pin::new(body.as_mut()), cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|error| Aborted(error.reason)))),
+            Content::Heard(heard) => heard.poll_frame(cx),
             Content::Failed(reason) => Poll::Ready(Some(Err(Aborted(*reason)))),
         }
     }
@@ -152,6 +166,7 @@ impl http_body::Body for Body {
             Content::Pieces(pieces) => pieces.is_empty(),
             Content::Filling(reader) => reader.is_done(),
             Content::Origin(body) => http_body::Body::is_end_stream(body.as_ref()),
+            Content::Heard(heard) => http_body::Body::is_end_stream(&heard.body),
         }
     }
 

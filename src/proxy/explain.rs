@@ -15,10 +15,11 @@ use super::{Shared, answer, probation, purge, rescue};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin;
-use crate::outcome::{Decision, Outcome, Reason};
+use crate::outcome::{Decision, Outcome, Reason, Would};
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{self, Storable, storable, storable_post};
 use crate::policy::{Admission, freshness, vary};
+use crate::route::Mode;
 use crate::stored::{Coding, Entry};
 
 mod question;
@@ -27,7 +28,7 @@ mod tell;
 
 pub use question::{Fault, Head, Question, RESPONSE_BYTES_MAX, Received, heads};
 pub use report::{
-    Because, Failing, Freshness, Guarded, Held, Judged, Now, Report, Route, StaleUse, Step, Subject, Variant,
+    Because, Failing, Freshness, Guarded, Held, Judged, Now, Report, Route, StaleUse, Step, Subject, Variant, WouldBe,
 };
 
 /// A request that was read as the way reads it.
@@ -133,11 +134,16 @@ impl Read<'_> {
         rules.push(tell::routed(&shared.routes, &asked.rule));
         let mut course = self.course();
         rules.extend(self.rules(&course));
+        let mut notes = Vec::new();
+        if asked.rule.mode == Mode::Shadow && self.errand == Errand::LookUp {
+            rules.push(tell::because("answer", Reason::Shadow));
+            notes.push(tell::unserved(&course));
+            course = self.shadowed(&course);
+        }
         if let Some(reason) = barred.filter(|_| course.asks_origin() && !course.waits) {
             rules.push(tell::because("origin", reason));
             self.bar(&mut course, reason);
         }
-        let mut notes = Vec::new();
         let response = question.response.as_ref().map(|head| self.judged(head, &mut notes));
         if response.as_ref().is_some_and(|judged| judged.stored)
             && self.errand == Errand::LookUp
@@ -206,6 +212,14 @@ impl Read<'_> {
                 }
             },
         }
+    }
+
+    /// What becomes of a request in shadow mode that would take this course.
+    fn shadowed(&self, course: &Course) -> Course {
+        let Decision { outcome, reason, .. } = course.decision;
+        let would = Would { collapsed: course.waits, ..Would::new(outcome, reason) };
+        let decision = Decision { would: Some(would), ..self.asked.decision(Outcome::Pass, Reason::Shadow) };
+        Course::new(Action::Pass, decision)
     }
 
     fn answered(&self, decision: Decision, entry: &Entry) -> Course {

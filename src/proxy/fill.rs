@@ -140,7 +140,7 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
                     (land(Landed::Filling(Arc::clone(&fill))), Some((fill, body)))
                 }
                 Err(reason) => {
-                    drop_superseded(&way, &errand, parts.status);
+                    drop_superseded(&way, &errand.asked, errand.selected.as_ref(), parts.status);
                     // It says of this client's copy, not of the key, that there is nothing to store.
                     if parts.status == StatusCode::NOT_MODIFIED {
                         lead.land(Landed::Unchanged);
@@ -253,18 +253,37 @@ pub(super) fn prepare(
     way: &Way,
     asked: &Asked,
     (parts, body): (&mut http::response::Parts, &ResponseBody),
+    facts: Facts,
+    asking: (Timestamp, u64),
+) -> Result<Fill, Reason> {
+    let length = http_body::Body::size_hint(body).exact();
+    let arrived = Arrived { status: parts.status, headers: &mut parts.headers, length };
+    prepare_arrived(way, asked, arrived, facts, asking)
+}
+
+/// A response's head, and what its body will come to, where that is known.
+pub(super) struct Arrived<'a> {
+    pub(super) status: StatusCode,
+    pub(super) headers: &'a mut HeaderMap,
+    pub(super) length: Option<u64>,
+}
+
+/// Prepares a response as [`prepare`] does, be its body under way or not.
+pub(super) fn prepare_arrived(
+    way: &Way,
+    asked: &Asked,
+    Arrived { status, headers, length }: Arrived<'_>,
     mut facts: Facts,
     (requested_at, sequence): (Timestamp, u64),
 ) -> Result<Fill, Reason> {
     let config = &way.shared.config;
-    let length = http_body::Body::size_hint(body).exact();
-    let Keeping { tags, names } = decide::keeping(&way.shared, &asked.rule, &parts.headers, length)?;
+    let Keeping { tags, names } = decide::keeping(&way.shared, &asked.rule, headers, length)?;
     let selecting = vary::selecting(&names, &asked.headers);
-    facts.no_transform |= !is_compressible(config, parts.status, &parts.headers, length);
-    let (first, head) = flatten(&parts.headers, asked.rule.set_cookie, facts.received_at);
+    facts.no_transform |= !is_compressible(config, status, headers, length);
+    let (first, head) = flatten(headers, asked.rule.set_cookie, facts.received_at);
     Ok(Fill {
-        status: parts.status,
-        headers: std::mem::take(&mut parts.headers),
+        status,
+        headers: std::mem::take(headers),
         first,
         head,
         leader: probation::is_guarded(asked, &facts, &selecting).then(|| asked.credentials(&way.shared)),
@@ -302,9 +321,9 @@ pub(super) fn is_compressible(config: &Config, status: StatusCode, headers: &Hea
 }
 
 /// A successful response that may not be stored makes what it would have replaced useless.
-fn drop_superseded(way: &Way, errand: &Errand, status: StatusCode) {
-    let Some(selected) = errand.selected.as_ref().filter(|_| status.is_success()) else { return };
-    way.shared.store.change(&errand.asked.key, |variants| {
+pub(super) fn drop_superseded(way: &Way, asked: &Asked, selected: Option<&Arc<Entry>>, status: StatusCode) {
+    let Some(selected) = selected.filter(|_| status.is_success()) else { return };
+    way.shared.store.change(&asked.key, |variants| {
         let mut variants = variants.clone();
         variants.entries.retain(|entry| !Arc::ptr_eq(entry, selected));
         (!variants.entries.is_empty()).then_some(variants)
@@ -313,7 +332,7 @@ fn drop_superseded(way: &Way, errand: &Errand, status: StatusCode) {
 
 /// Remembers keys whose responses cannot be stored, from the second time in a row: then their requests stop waiting for
 /// one another. Reasons that lie in the one request say nothing about the key.
-fn remember(way: &Way, asked: &Asked, reason: Reason) {
+pub(super) fn remember(way: &Way, asked: &Asked, reason: Reason) {
     if matches!(reason, Reason::RequestNoStore | Reason::Authorization | Reason::Budget | Reason::StatusNotUnderstood) {
         return;
     }

@@ -24,6 +24,7 @@ mod recode;
 mod remember;
 mod rescue;
 mod serve;
+pub mod shadow;
 mod trial;
 pub mod upload;
 

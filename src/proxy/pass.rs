@@ -24,7 +24,7 @@ use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable_post};
 use crate::respond::range::Piece;
-use crate::route::Rule;
+use crate::route::{Mode, Rule};
 use crate::store::{Kind, Selector};
 use crate::stored::Entry;
 
@@ -69,13 +69,15 @@ pub(super) async fn pass(
     {
         return Ok(response);
     }
-    if asked.method == Method::POST && way.shared.store.sequence() == sequence + own_purges {
+    // What shadow mode passes goes on as it came.
+    let is_served = asked.rule.mode == Mode::Serve;
+    if is_served && asked.method == Method::POST && way.shared.store.sequence() == sequence + own_purges {
         return Ok(post_answer(way, asked, response, decision, requested_at));
     }
     Ok(answer::passed(way, asked, response, decision))
 }
 
-async fn send(
+pub(super) async fn send(
     way: &Way,
     asked: &Asked,
     request: Request<Incoming>,
@@ -154,7 +156,7 @@ fn invalidate_changed(way: &Way, asked: &Asked, response: &Response<ResponseBody
 }
 
 /// Remembers the size that a range tells, so that a small representation is fetched whole next time.
-fn note_size(way: &Way, asked: &Asked, response: &Response<ResponseBody>) {
+pub(super) fn note_size(way: &Way, asked: &Asked, response: &Response<ResponseBody>) {
     if response.status() == StatusCode::PARTIAL_CONTENT
         && let Some(size) = response.headers().get(header::CONTENT_RANGE).and_then(complete_length)
     {
@@ -174,7 +176,7 @@ fn may_be_held(way: &Way, rule: &Rule, url: &CanonicalUrl) -> bool {
 }
 
 /// Returns the complete length of `bytes a-b/length`.
-fn complete_length(value: &HeaderValue) -> Option<u64> {
+pub(super) fn complete_length(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.strip_prefix("bytes ")?.rsplit_once('/')?.1.parse().ok()
 }
 

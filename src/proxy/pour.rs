@@ -102,7 +102,7 @@ pub(super) async fn through(
 }
 
 /// Copies a chunk out of the connection's buffer, counted in the budget, unless that says no or the body gets too large.
-fn held_copy(way: &Way, chunk: &Bytes, total: u64, bytes_max: u64) -> Result<Bytes, Reason> {
+pub(super) fn held_copy(way: &Way, chunk: &Bytes, total: u64, bytes_max: u64) -> Result<Bytes, Reason> {
     if total > bytes_max {
         return Err(Reason::TooLarge);
     }
@@ -139,7 +139,7 @@ fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) {
 }
 
 /// Joins the chunks into one run; `None` when the budget has no room for it.
-fn one_run(way: &Way, mut chunks: Vec<Bytes>) -> Option<Bytes> {
+pub(super) fn one_run(way: &Way, mut chunks: Vec<Bytes>) -> Option<Bytes> {
     match chunks.len() {
         0 => Some(Bytes::new()),
         1 => chunks.pop(),

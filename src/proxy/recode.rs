@@ -54,8 +54,7 @@ pub(super) async fn answer(
 
 /// Returns the body in `coding`: the one who comes first has it made, the others wait.
 async fn rendition(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, coding: Coding) -> Option<Bytes> {
-    let mut name = (Arc::as_ptr(entry) as usize).to_le_bytes().to_vec();
-    name.push(coding as u8);
+    let name = flight_name(entry, coding);
     loop {
         let lead = match way.shared.renditions.join(&name) {
             Joined::Leader(lead) => lead,
@@ -78,6 +77,29 @@ async fn rendition(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, coding: Co
         });
         return made.await.ok().flatten();
     }
+}
+
+/// Makes aside what an answer from the store would need: what shadow mode keeps takes the room that it would in earnest.
+pub(super) fn rehearse(way: &Arc<Way>, asked: &Arc<Asked>, entry: &Arc<Entry>) {
+    compress_on_first_use(way, asked, entry);
+    let Some(coding) = answer::lacking(asked, entry) else { return };
+    // Nobody waits for it, so nobody is held back by it either: one at a time, and no more than there are hands.
+    if way.shared.renditions.find(&flight_name(entry, coding)).is_some() {
+        return;
+    }
+    let Ok(permit) = Arc::clone(&way.shared.recoding).try_acquire_owned() else { return };
+    let (way, asked, entry) = (Arc::clone(way), Arc::clone(asked), Arc::clone(entry));
+    tokio::spawn(async move {
+        let _permit = permit;
+        rendition(&way, &asked, &entry, coding).await
+    });
+}
+
+/// Names the making of a rendition. The entry lives for as long as it takes, so that no other has its address meanwhile.
+fn flight_name(entry: &Arc<Entry>, coding: Coding) -> Vec<u8> {
+    let mut name = (Arc::as_ptr(entry) as usize).to_le_bytes().to_vec();
+    name.push(coding as u8);
+    name
 }
 
 /// Makes the bytes of a rendition, counted in the budget where it has room; else they live as long as their readers.

@@ -3,6 +3,7 @@
 //! ```text
 //! Asked::read   canonical target ► route ► classify ► key           or refused, or passed (why?), or a purge
 //! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Personalised | OnlyIfCached
+//! shadow        in shadow mode: passed, while what would have become of it is counted
 //! fetch         one flight per key ► origin ► policy::storable ► store
 //! compare       one flight per doubted body ► origin ► shared, or dropped
 //! answer        preconditions ► range ► coding ► head
@@ -18,12 +19,13 @@ use tokio::time::timeout;
 use super::asked::{Asked, Errand};
 use super::decide::{self, Fetching, Found, Missing, Usable};
 use super::fill::{self, Handed, Landed};
-use super::{Answer, Body, Peer, Way, answer, pass, probation, purge, recode, rescue};
+use super::{Answer, Body, Peer, Way, answer, pass, probation, purge, recode, rescue, shadow};
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
 use crate::policy::{Standing, freshness, vary};
+use crate::route::Mode;
 use crate::stored::Entry;
 
 /// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
@@ -36,6 +38,9 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
         Err(refusal) => return Answer::Now(rescue::unread(way, &refusal)),
     };
     match errand {
+        Errand::LookUp if asked.rule.mode == Mode::Shadow => {
+            return Answer::Later(Box::pin(shadow::pass(Arc::clone(way), Arc::new(asked), request)));
+        }
         Errand::LookUp => {}
         Errand::Pass(reason) => return Answer::Later(Box::pin(passed(Arc::clone(way), asked, request, reason))),
         Errand::Purge => return Answer::Now(purge::answer(way, &asked)),
@@ -84,7 +89,11 @@ fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
 /// Passes a request that is not looked up.
 async fn passed(way: Arc<Way>, asked: Asked, request: Request<Incoming>, reason: Reason) -> Response<Body> {
     let asked = Arc::new(asked);
-    alone(&way, &asked, request, asked.decision(Outcome::Pass, reason), None).await
+    let response = alone(&way, &asked, request, asked.decision(Outcome::Pass, reason), None).await;
+    if asked.rule.mode == Mode::Shadow {
+        shadow::passed_anyway(&way, &asked, reason, response.body().length());
+    }
+    response
 }
 
 /// What became of a request after a wait for the origin.

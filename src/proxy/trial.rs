@@ -112,7 +112,7 @@ async fn send(way: &Way, asked: &Asked) -> Result<Response<ResponseBody>, origin
 
 /// Tells whether a response with this status says what the requester gets: a failure does not, nor does a limit, nor what
 /// was not asked for.
-fn says_something(status: StatusCode) -> bool {
+pub(super) fn says_something(status: StatusCode) -> bool {
     let is_odd = matches!(
         status,
         StatusCode::NOT_MODIFIED
@@ -172,7 +172,7 @@ impl Trial {
     ///
     /// Other variants under the key go with it. What anonymous requests brought in stays for such requests: it is right for
     /// them, and on probation for all others.
-    fn condemn(&self, way: &Way) {
+    pub(super) fn condemn(&self, way: &Way) {
         let shared = &way.shared;
         shared.probation.remember(&self.asked, shared.clock.now(), shared.config.personalised_for);
         shared.store.change(&self.asked.key, |variants| {

@@ -46,6 +46,13 @@ pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
     }
     if let Some(detail) = detail(decision, forward) {
         member.parameter(b"detail").raw(detail.token().as_bytes());
+        // RFC 9211 §2.8: what `detail` holds is the cache's own. A token may have colons.
+        if let Some(would) = decision.would {
+            for part in [would.outcome.token(), would.reason.token()] {
+                member.raw(b":");
+                member.raw(part.as_bytes());
+            }
+        }
     }
     member.finish()
 }
@@ -187,6 +194,7 @@ mod tests {
     use sfv::{BareItem, Item, List, ListEntry, Parser};
 
     use super::*;
+    use crate::outcome::Would;
 
     fn decision(outcome: Outcome, reason: Reason) -> Decision {
         Decision::new(outcome, reason)
@@ -222,6 +230,14 @@ mod tests {
         check(stale, None, "Larder; hit; ttl=-5; detail=stale-while-revalidate");
         let stands_in = Decision { ttl: Some(-5), fwd_status: Some(503), ..decision(Stale, R::IfError) };
         check(stands_in, None, "Larder; hit; ttl=-5; detail=stale-if-error");
+    }
+
+    #[test]
+    fn r9211_s2_8_shadow_mode_tells_what_would_have_been() {
+        let passed = Decision { stored: Stored::No(R::Shadow), fwd_status: Some(200), ..decision(Pass, R::Shadow) };
+        let would = |outcome, reason| Decision { would: Some(Would::new(outcome, reason)), ..passed };
+        check(would(Hit, R::Fresh), None, "Larder; fwd=bypass; fwd-status=200; detail=shadow:hit:fresh");
+        check(would(Miss, R::NoStore), None, "Larder; fwd=bypass; fwd-status=200; detail=shadow:miss:no-store");
     }
 
     #[test]
@@ -293,6 +309,7 @@ mod tests {
                             ttl: Some(i64::MIN),
                             key_hash: Some(u128::MAX),
                             route: None,
+                            would: (reason == R::Shadow && outcome == Pass).then(|| Would::new(Hit, R::Fresh)),
                         };
                         let value = cache_status(&decision, key);
                         let item = parse(&value);
@@ -306,6 +323,9 @@ mod tests {
                         assert_eq!(item.params.contains_key("collapsed"), collapsed && forward.is_some(), "{value:?}");
                         assert_eq!(item.params.contains_key("fwd-status"), forward.is_some(), "{value:?}");
                         assert!(token(&item, "detail").is_none_or(|detail| Some(detail) != forward), "{value:?}");
+                        if decision.would.is_some() {
+                            assert_eq!(token(&item, "detail"), Some("shadow:hit:fresh"), "{value:?}");
+                        }
                         if matches!(outcome, Stale | Refused | Failed) {
                             assert_eq!(token(&item, "detail"), Some(reason.token()), "{value:?}");
                         }

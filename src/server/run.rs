@@ -210,6 +210,13 @@ fn admin_parts(
                 proxy::explain::explain(&way, permits.outlook(), question)
             })
         },
+        shadow: {
+            let (reloader, metrics) = (asked(), Arc::clone(metrics));
+            Arc::new(move || {
+                let way = Arc::clone(&reloader.shared.lock());
+                proxy::shadow::report(&way, metrics.snapshot().shadow)
+            })
+        },
         flights: Arc::new(move || flights.flights()),
         connections: Arc::new(cores.connections()),
         origin: Arc::new(move || permits.figures()),

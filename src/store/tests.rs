@@ -35,6 +35,7 @@ pub(super) fn entry(sequence: u64, tags: &[&str]) -> Entry {
         checked: AtomicU64::new(0),
         used: false.into(),
         guard: None,
+        witness: None,
         held: Default::default(),
     }
 }

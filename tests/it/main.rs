@@ -30,6 +30,7 @@ mod reasons;
 mod reload;
 mod replay;
 mod routes;
+mod shadow;
 mod soak;
 mod stale;
 mod streaming;

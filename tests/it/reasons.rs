@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::outcome::Reason;
-use larder::route::CacheMode;
+use larder::route::{CacheMode, Mode};
 use serde_json::Value;
 
 use crate::harness::cache::Setup;
@@ -39,6 +39,8 @@ fn in_cache_status(reason: Reason, response: &Response) -> Result<(), String> {
     let status = response.cache_status();
     let shows = match reason {
         Reason::Fresh => response.has("hit"),
+        // It tells what would have been, too.
+        Reason::Shadow => status.contains("; detail=shadow:"),
         _ => response.has(&format!("fwd={reason}")) || response.has(&format!("detail={reason}")),
     };
     if shows { Ok(()) } else { Err(status) }
@@ -111,6 +113,7 @@ fn bring_about(reason: Reason) -> Seen {
         Reason::Probation => as_users(|_| Reply::fresh("x"), &["a=1", "a=2"]),
         Reason::Method => other("POST", &[], b"form", |_| {}),
         Reason::Bypass => other("GET", &[], b"", |setup| setup.rule.cache = CacheMode::Bypass),
+        Reason::Shadow => other("GET", &[], b"", |setup| setup.rule.mode = Mode::Shadow),
         Reason::RequestBody => other("GET", &[], b"query", |_| {}),
         Reason::Upgrade => other("GET", &[("Connection", "upgrade"), ("Upgrade", "websocket")], b"", |_| {}),
         Reason::RangeMiss => one(Reply::fresh("x"), &[("Range", "bytes=0-0")]),

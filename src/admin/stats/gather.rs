@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::figures::{Figures, ratio};
 use super::{
     AccessLog, Bytes, Endings, Evicted, HashCollisions, LatencyByClass, Memory, NotFromCache, Origin, Personalised,
-    PersonalisedUrl, Quantiles, Ratios, RecentError, Requests, RouteStats, Stats, Stored, Storing, Sweep,
+    PersonalisedUrl, Quantiles, Ratios, RecentError, Requests, RouteStats, Shadow, Stats, Stored, Storing, Sweep,
 };
 use crate::metrics::{self, ByOutcome, Class, Latency, Route};
 use crate::outcome::{Outcome, Reason};
@@ -76,11 +76,25 @@ impl From<&Figures> for Stats {
             personalised: (&figures.requests.personalised).into(),
             asked_most: (&figures.requests.summary).into(),
             not_from_cache: figures.requests.summary.not_from_cache.iter().map(NotFromCache::from).collect(),
+            shadow: figures.requests.shadow.as_ref().map(Shadow::from),
             recent_errors: figures.requests.summary.troubles.iter().map(RecentError::from).collect(),
             server: figures.server,
             access_log: AccessLog { dropped_lines: figures.log_dropped },
             warnings: figures.warnings(),
             reload: figures.reload.clone(),
+        }
+    }
+}
+
+impl From<&metrics::Shadow> for Shadow {
+    fn from(seen: &metrics::Shadow) -> Self {
+        let total = &seen.total;
+        Self {
+            requests: total.requests,
+            hit_ratio: ratio(total.of(Outcome::Hit), total.requests),
+            origin_requests_saved: total.spared,
+            origin_time_saved_us: total.origin_micros_spared,
+            differed: total.differed,
         }
     }
 }

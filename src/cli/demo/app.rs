@@ -53,6 +53,14 @@ impl Drop for App {
 /// # Errors
 /// Where no port or no thread is to be had.
 pub(super) fn start() -> std::io::Result<App> {
+    start_with(SLOW)
+}
+
+/// Starts the app as [`start`] does, with a slow page that takes so long.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn start_with(slow: Duration) -> std::io::Result<App> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let addr = listener.local_addr()?;
@@ -61,7 +69,7 @@ pub(super) fn start() -> std::io::Result<App> {
     let serve = async move {
         let listener = TcpListener::from_std(listener)?;
         tokio::select! {
-            done = axum::serve(listener, router(SystemTime::now(), SLOW)) => done,
+            done = axum::serve(listener, router(SystemTime::now(), slow)) => done,
             _ = stopped => Ok(()),
         }
     };

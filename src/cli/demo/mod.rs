@@ -4,6 +4,8 @@
 
 mod app;
 mod page;
+#[cfg(test)]
+mod shadow_tests;
 mod watch;
 
 use std::io::IsTerminal;

@@ -52,6 +52,8 @@ pub struct Route {
     pub host: Option<String>,
     /// Its `methods`.
     pub methods: Vec<String>,
+    /// Its `mode`: `serve` or `shadow`.
+    pub mode: String,
     /// Its `cache`: `obey`, `force` or `bypass`.
     pub cache: String,
     /// Its `ttl`.
@@ -172,6 +174,18 @@ pub struct Now {
     pub ttl_seconds: Option<i64>,
     /// What answers where the origin fails; `null` where it is not asked.
     pub if_origin_fails: Option<Failing>,
+    /// What would happen, were the route not in shadow mode; `null` where it is not.
+    pub would_be: Option<WouldBe>,
+}
+
+/// What would happen to a request in earnest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WouldBe {
+    /// The outcome, as far as the origin's answer does not decide it.
+    pub outcome: String,
+    /// The reason.
+    #[serde(flatten)]
+    pub because: Because,
 }
 
 /// What answers where the origin fails.

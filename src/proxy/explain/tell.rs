@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use http::{HeaderName, Method, header};
 
-use super::report::{Because, Failing, Freshness, Guarded, Held, Judged, Now, Route, StaleUse, Step, Subject, Variant};
+use super::report::{
+    Because, Failing, Freshness, Guarded, Held, Judged, Now, Route, StaleUse, Step, Subject, Variant, WouldBe,
+};
 use super::{Action, Course, admission_token};
 use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Key};
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::{Admission, Standing, freshness};
 use crate::proxy::decide::Keeping;
-use crate::route::{CacheMode, QueryRule, Rule, Table};
+use crate::route::{CacheMode, Mode, QueryRule, Rule, Table};
 use crate::stored::{self, Entry, Facts, Guard};
 
 fn step(about: &str, says: impl Into<String>, section: Option<&str>) -> Step {
@@ -110,6 +112,11 @@ pub(super) fn route(table: &Table, rule: &Rule) -> Route {
         path: matcher.and_then(|matcher| matcher.path.as_ref()).map(|path| path.as_str().to_owned()),
         host: matcher.and_then(|matcher| matcher.host.as_deref()).map(str::to_owned),
         methods: matcher.map(|matcher| matcher.methods.iter().map(Method::to_string).collect()).unwrap_or_default(),
+        mode: match rule.mode {
+            Mode::Serve => "serve",
+            Mode::Shadow => "shadow",
+        }
+        .to_owned(),
         cache: match rule.cache {
             CacheMode::Obey => "obey",
             CacheMode::Force => "force",
@@ -231,7 +238,21 @@ pub(super) fn now(course: &Course, if_origin_fails: Option<Failing>) -> Now {
         coding: course.answer.and_then(|(_, coding)| coding).map(|coding| coding.token().to_owned()),
         ttl_seconds: decision.ttl,
         if_origin_fails,
+        would_be: decision
+            .would
+            .map(|would| WouldBe { outcome: would.outcome.token().to_owned(), because: Because::from(would.reason) }),
     }
+}
+
+/// Tells what a request would come to that shadow mode passes.
+pub(super) fn unserved(course: &Course) -> String {
+    let Decision { outcome, reason, .. } = course.decision;
+    format!(
+        "The request is passed, since its route is in shadow mode. In earnest: {} {} ({reason}), going by what shadow mode has \
+         kept.",
+        said(course),
+        outcome.token()
+    )
 }
 
 fn said(course: &Course) -> String {

@@ -1,0 +1,152 @@
+//! The counters of shadow mode: would-be outcomes, and what the origin would have been spared.
+
+use std::collections::BTreeMap;
+
+use super::differs::Against;
+use crate::outcome::{Outcome, Reason, Would};
+use crate::stored::Compared;
+
+/// The most routes that are counted apart; the last place is for those beyond it and for requests without one.
+pub const ROWS_MAX: usize = 256;
+
+/// A request that was passed in shadow mode, whose response has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// What would have become of it.
+    pub would: Would,
+    /// Which route's row it counts in; `None`: no route's.
+    pub row: Option<usize>,
+    /// The body's bytes, as the origin sent them.
+    pub body_bytes: u64,
+    /// Microseconds until the origin's answer was there.
+    pub origin_micros: u64,
+}
+
+/// The counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests.
+    pub requests: u64,
+    by_outcome: [u64; Outcome::ALL.len()],
+    /// Requests that would have waited for another's origin request.
+    pub collapsed: u64,
+    /// Requests that the origin would have been spared.
+    pub spared: u64,
+    /// Body bytes.
+    pub body_bytes: u64,
+    /// Body bytes of would-be hits.
+    pub body_bytes_hit: u64,
+    /// Microseconds until the origin's answers were there.
+    pub origin_micros: u64,
+    /// Those of the requests that the origin would have been spared.
+    pub origin_micros_spared: u64,
+    /// Requests by would-be outcome and reason.
+    pub by_reason: BTreeMap<(Outcome, Reason), u64>,
+    /// Would-be hits that the origin answered with the same body.
+    pub same: u64,
+    /// Would-be hits that it answered with another body.
+    pub differed: u64,
+    /// Of these, those whose entity-tag says that both are the same to the app.
+    pub differed_within_tag: u64,
+    /// Would-be hits that could not be compared.
+    pub uncompared: u64,
+}
+
+impl Counts {
+    /// Returns the requests with this would-be outcome.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.by_outcome[outcome as usize]
+    }
+
+    fn add(&mut self, passed: &Passed) {
+        let Passed { would, body_bytes, origin_micros, .. } = *passed;
+        self.requests += 1;
+        self.by_outcome[would.outcome as usize] += 1;
+        self.collapsed += u64::from(would.collapsed);
+        self.body_bytes = self.body_bytes.saturating_add(body_bytes);
+        self.origin_micros = self.origin_micros.saturating_add(origin_micros);
+        if would.outcome == Outcome::Hit {
+            self.body_bytes_hit = self.body_bytes_hit.saturating_add(body_bytes);
+        }
+        if would.spares_origin() {
+            self.spared += 1;
+            self.origin_micros_spared = self.origin_micros_spared.saturating_add(origin_micros);
+        }
+    }
+}
+
+/// The counters of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteCounts {
+    /// Its row; `None` for requests without a route.
+    pub row: Option<usize>,
+    /// What was counted. Reasons and comparisons are counted for all routes together only.
+    pub counts: Counts,
+}
+
+/// All counters.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    total: Counts,
+    /// By row, [`ROWS_MAX`] for requests without a route.
+    routes: BTreeMap<usize, Counts>,
+}
+
+impl Tally {
+    pub(super) fn passed(&mut self, passed: &Passed) {
+        self.total.add(passed);
+        *self.total.by_reason.entry((passed.would.outcome, passed.would.reason)).or_default() += 1;
+        let row = passed.row.map_or(ROWS_MAX, |row| row.min(ROWS_MAX));
+        self.routes.entry(row).or_default().add(passed);
+    }
+
+    pub(super) fn compared(&mut self, against: &Against<'_>) {
+        match against.compared {
+            Compared::Same => self.total.same += 1,
+            Compared::Unknown => self.total.uncompared += 1,
+            Compared::Different => {
+                self.total.differed += 1;
+                self.total.differed_within_tag += u64::from(against.is_same_tag);
+            }
+        }
+    }
+
+    pub(super) fn total(&self) -> &Counts {
+        &self.total
+    }
+
+    pub(super) fn routes(&self) -> Vec<RouteCounts> {
+        let row = |(row, counts): (&usize, &Counts)| RouteCounts {
+            row: (*row < ROWS_MAX).then_some(*row),
+            counts: counts.clone(),
+        };
+        self.routes.iter().map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_origin_would_be_spared_is_added_up() {
+        let mut tally = Tally::default();
+        let pass = |would, row| Passed { would, row, body_bytes: 100, origin_micros: 10 };
+        let would = Would::new;
+        tally.passed(&pass(would(Outcome::Hit, Reason::Fresh), Some(0)));
+        tally.passed(&pass(would(Outcome::Stale, Reason::WhileRevalidate), Some(0)));
+        tally.passed(&pass(would(Outcome::Stale, Reason::IfError), None));
+        tally.passed(&pass(Would { collapsed: true, ..would(Outcome::Miss, Reason::UriMiss) }, Some(9_999)));
+        tally.passed(&pass(would(Outcome::Miss, Reason::NoStore), Some(1)));
+        let total = tally.total();
+        assert_eq!(
+            (total.requests, total.of(Outcome::Hit), total.of(Outcome::Stale), total.of(Outcome::Miss)),
+            (5, 1, 2, 2)
+        );
+        assert_eq!((total.spared, total.origin_micros_spared, total.origin_micros), (3, 30, 50));
+        assert_eq!((total.body_bytes, total.body_bytes_hit, total.collapsed), (500, 100, 1));
+        assert_eq!(total.by_reason[&(Outcome::Miss, Reason::NoStore)], 1);
+        let rows: Vec<_> = tally.routes().into_iter().map(|route| (route.row, route.counts.requests)).collect();
+        assert_eq!(rows, [(Some(0), 2), (Some(1), 1), (None, 2)]);
+    }
+}

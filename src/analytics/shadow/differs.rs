@@ -1,0 +1,232 @@
+//! Would-be hits whose body is not what the origin just sent, and what may be the cause.
+
+use super::names::Names;
+use crate::analytics::{URL_BYTES_MAX, cut};
+use crate::key::ExtraSource;
+use crate::stored::Compared;
+
+/// The most URLs that are followed: a page for whoever mends the app, who mends a pattern and not each URL.
+const ROWS_MAX: usize = 256;
+
+/// The most suspects of a URL that are followed.
+const SUSPECTS_MAX: usize = 16;
+
+/// The fields of a response that tell how it differs from another, by name.
+pub const RESPONSE_FIELDS: [&str; 9] = [
+    "content-type",
+    "content-language",
+    "content-disposition",
+    "location",
+    "set-cookie",
+    "cache-control",
+    "vary",
+    "etag",
+    "last-modified",
+];
+
+/// A would-be hit that was held against what the origin sent.
+#[derive(Clone, Debug)]
+pub struct Against<'a> {
+    /// The canonical URL.
+    pub url: &'a str,
+    /// What the comparison came to.
+    pub compared: Compared,
+    /// Whether the entity-tag is the same: then the app itself says that they are equivalent.
+    pub is_same_tag: bool,
+    /// The numbers of the names in which the two requests differ.
+    pub request: &'a [u16],
+    /// Which of [`RESPONSE_FIELDS`] differ, a bit each.
+    pub response: u16,
+}
+
+/// A URL whose would-be hits differed from what the origin sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The URL, or its beginning.
+    pub url: Box<str>,
+    /// How often the bodies differed.
+    pub times: u64,
+    /// How often they were the same, since they first differed.
+    pub same: u64,
+    /// Of the times, those with the same entity-tag.
+    pub same_tag: u64,
+    /// Of the times, those in which nothing in the requests differed: the page changes by itself.
+    pub by_itself: u64,
+    /// What differed in the requests, the likeliest cause first.
+    pub suspects: Vec<Suspect>,
+    /// Which of [`RESPONSE_FIELDS`] differed.
+    pub response: Vec<&'static str>,
+}
+
+impl Difference {
+    /// Returns the suspects that differed each time the bodies did, and never when they were the same: the likely cause.
+    pub fn causes(&self) -> impl Iterator<Item = &Suspect> {
+        let times = if self.by_itself == 0 { self.times } else { u64::MAX };
+        self.suspects.iter().filter(move |suspect| suspect.times == times && suspect.harmless == 0)
+    }
+}
+
+/// A request field or cookie in which requests differed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Whether it is a field or a cookie.
+    pub source: ExtraSource,
+    /// Its name.
+    pub name: Box<str>,
+    /// How often it differed where the bodies did.
+    pub times: u64,
+    /// How often it differed where they were the same.
+    pub harmless: u64,
+}
+
+/// The URLs that are followed.
+#[derive(Debug, Default)]
+pub(super) struct Differs {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    url: Box<str>,
+    times: u64,
+    same: u64,
+    same_tag: u64,
+    by_itself: u64,
+    /// Number of a name, how often it differed where the bodies did, and where they did not.
+    suspects: Vec<(u16, u64, u64)>,
+    response: u16,
+}
+
+impl Differs {
+    pub(super) fn add(&mut self, against: &Against<'_>) {
+        let url = cut(against.url);
+        match (against.compared, self.rows.iter().position(|row| *row.url == *url)) {
+            (Compared::Unknown, _) | (Compared::Same, None) => {}
+            (Compared::Same, Some(at)) => self.rows[at].same(against),
+            (Compared::Different, Some(at)) => self.rows[at].differed(against),
+            (Compared::Different, None) => {
+                let mut row = Row::new(url);
+                row.differed(against);
+                self.insert(row);
+            }
+        }
+    }
+
+    /// Makes room for a row: of those seen least, the one that came first goes.
+    fn insert(&mut self, row: Row) {
+        if self.rows.len() >= ROWS_MAX
+            && let Some((at, _)) = self.rows.iter().enumerate().min_by_key(|(_, row)| row.times)
+        {
+            self.rows.remove(at);
+        }
+        self.rows.push(row);
+    }
+
+    pub(super) fn rows(&self, names: &Names) -> Vec<Difference> {
+        let mut rows: Vec<_> = self.rows.iter().map(|row| row.told(names)).collect();
+        rows.sort_by(|a, b| b.times.cmp(&a.times).then_with(|| a.url.cmp(&b.url)));
+        rows
+    }
+}
+
+impl Row {
+    fn new(url: &str) -> Self {
+        debug_assert!(url.len() <= URL_BYTES_MAX);
+        Self { url: url.into(), times: 0, same: 0, same_tag: 0, by_itself: 0, suspects: Vec::new(), response: 0 }
+    }
+
+    fn same(&mut self, against: &Against<'_>) {
+        self.same += 1;
+        for suspect in self.suspects.iter_mut().filter(|(name, ..)| against.request.contains(name)) {
+            suspect.2 += 1;
+        }
+    }
+
+    fn differed(&mut self, against: &Against<'_>) {
+        self.times += 1;
+        self.same_tag += u64::from(against.is_same_tag);
+        self.by_itself += u64::from(against.request.is_empty());
+        self.response |= against.response;
+        for name in against.request {
+            match self.suspects.iter().position(|(known, ..)| known == name) {
+                Some(at) => self.suspects[at].1 += 1,
+                None if self.suspects.len() < SUSPECTS_MAX => self.suspects.push((*name, 1, 0)),
+                None => {}
+            }
+        }
+    }
+
+    fn told(&self, names: &Names) -> Difference {
+        let suspect = |&(number, times, harmless): &(u16, u64, u64)| {
+            let (source, name) = names.get(number)?;
+            Some(Suspect { source, name: name.into(), times, harmless })
+        };
+        let mut suspects: Vec<_> = self.suspects.iter().filter_map(suspect).collect();
+        suspects.sort_by_key(|suspect| (suspect.harmless, std::cmp::Reverse(suspect.times)));
+        let differs = |at: &usize| self.response & (1 << at) != 0;
+        Difference {
+            url: self.url.clone(),
+            times: self.times,
+            same: self.same,
+            same_tag: self.same_tag,
+            by_itself: self.by_itself,
+            suspects,
+            response: (0..RESPONSE_FIELDS.len()).filter(differs).map(|at| RESPONSE_FIELDS[at]).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytics::shadow::Name;
+
+    fn against<'a>(url: &'a str, compared: Compared, request: &'a [u16]) -> Against<'a> {
+        Against { url, compared, is_same_tag: false, request, response: 0b10 }
+    }
+
+    fn names() -> Names {
+        let mut names = Names::default();
+        for name in ["accept-language", "user-agent", "referer"] {
+            names.number(Name { source: ExtraSource::Header, name });
+        }
+        names
+    }
+
+    #[test]
+    fn the_cause_differs_each_time_and_never_in_vain() {
+        let mut differs = Differs::default();
+        differs.add(&against("/a", Compared::Same, &[1]));
+        differs.add(&against("/a", Compared::Different, &[0, 1]));
+        differs.add(&against("/a", Compared::Different, &[0, 1, 2]));
+        differs.add(&against("/a", Compared::Same, &[1]));
+        differs.add(&against("/a", Compared::Unknown, &[0]));
+        let rows = differs.rows(&names());
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((row.times, row.same, row.by_itself, &*row.response), (2, 1, 0, &["content-language"][..]));
+        assert_eq!(row.causes().map(|cause| &*cause.name).collect::<Vec<_>>(), ["accept-language"]);
+        assert_eq!(row.suspects.last().map(|suspect| (&*suspect.name, suspect.harmless)), Some(("user-agent", 1)));
+    }
+
+    #[test]
+    fn a_page_that_changes_by_itself_has_no_cause() {
+        let mut differs = Differs::default();
+        differs.add(&against("/a", Compared::Different, &[0]));
+        differs.add(&against("/a", Compared::Different, &[]));
+        let rows = differs.rows(&names());
+        assert_eq!((rows[0].by_itself, rows[0].causes().count()), (1, 0));
+    }
+
+    #[test]
+    fn a_flood_of_urls_grows_nothing_and_what_is_frequent_stays() {
+        let mut differs = Differs::default();
+        for nth in 0..10_000_u32 {
+            differs.add(&against(&format!("/{nth}/{}", "x".repeat(2000)), Compared::Different, &[nth as u16]));
+            differs.add(&against("/often", Compared::Different, &[(nth % 100) as u16]));
+        }
+        assert!(differs.rows.len() <= ROWS_MAX && differs.rows.iter().all(|row| row.url.len() <= URL_BYTES_MAX));
+        assert!(differs.rows.iter().all(|row| row.suspects.len() <= SUSPECTS_MAX));
+        let rows = differs.rows(&names());
+        assert_eq!((&*rows[0].url, rows[0].times), ("/often", 10_000));
+    }
+}

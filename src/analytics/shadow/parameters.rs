@@ -1,0 +1,229 @@
+//! Query parameters that change nothing: two URLs that differ in one parameter only and have the same body are evidence for
+//! that, two with different bodies are evidence against.
+//!
+//! What a URL without the parameter got was, is remembered in a table of fixed size, each slot holding the last that hashed
+//! to it: a memory that is lost costs evidence, and makes none.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::analytics::cut;
+
+/// Slots of the table: 16,384 in 384 KiB.
+const SLOTS: usize = 16_384;
+
+/// The most parameters of one URL that are looked at.
+const PARAMETERS_MAX: usize = 8;
+
+/// The longest name that is looked at, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The most parameters that evidence is collected for, each at a host and path of its own.
+const ROWS_MAX: usize = 512;
+
+/// A whole response to a URL.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The host, with its port where that is not the scheme's own.
+    pub host: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// The query without `?`; empty where there is none.
+    pub query: &'a str,
+    /// A hash of everything else that selected the response: coding, fields and cookies of its key, what Vary names.
+    pub context: u64,
+    /// The fingerprint of its body.
+    pub body: u64,
+}
+
+/// A parameter that was seen with more than one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The host.
+    pub host: Box<str>,
+    /// The path, or its beginning.
+    pub path: Box<str>,
+    /// The parameter's name, as it is written.
+    pub name: Box<str>,
+    /// How often another value of it, or leaving it out, got the same body.
+    pub same: u64,
+    /// How often it got another body.
+    pub different: u64,
+}
+
+/// What a URL got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Got {
+    /// A hash of the URL without the parameter, and of which parameter that is; zero: the slot is empty.
+    without: u64,
+    value: u64,
+    body: u64,
+}
+
+/// Host, path and name.
+type Place = (Box<str>, Box<str>, Box<str>);
+
+/// The evidence.
+#[derive(Debug)]
+pub(super) struct Parameters {
+    hasher: RandomState,
+    slots: Box<[Got]>,
+    rows: BTreeMap<Place, (u64, u64)>,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            slots: vec![Got::default(); SLOTS].into_boxed_slice(),
+            rows: BTreeMap::new(),
+        }
+    }
+}
+
+impl Parameters {
+    pub(super) fn see(&mut self, query: &Query<'_>) {
+        let names = names(query.query);
+        let at = (query.host, query.path, query.context);
+        let whole = self.hash((at, query.query, ""));
+        for name in &names {
+            let (rest, value) = without(query.query, name);
+            let got = Got { without: self.hash((at, &*rest, *name)), value: self.hash(&value), body: query.body };
+            let other = self.get(got.without).filter(|other| other.value != got.value);
+            // The URL that has no such parameter was not seen as one that lacks it, but as what it is.
+            let bare = || self.get(self.hash((at, &*rest, "")));
+            if let Some(other) = other.or_else(bare) {
+                self.count(query, name, other.body == got.body);
+            }
+            self.put(got);
+        }
+        self.put(Got { without: whole, value: 0, body: query.body });
+    }
+
+    /// Returns the rows, those with the most evidence first.
+    pub(super) fn rows(&self) -> Vec<Parameter> {
+        let row = |((host, path, name), (same, different)): (&Place, &(u64, u64))| Parameter {
+            host: host.clone(),
+            path: path.clone(),
+            name: name.clone(),
+            same: *same,
+            different: *different,
+        };
+        let mut rows: Vec<_> = self.rows.iter().map(row).collect();
+        rows.sort_by_key(|row| (row.different > 0, std::cmp::Reverse(row.same)));
+        rows
+    }
+
+    fn count(&mut self, query: &Query<'_>, name: &str, is_same: bool) {
+        let place = (query.host.into(), cut(query.path).into(), name.into());
+        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&place) {
+            let least = self.rows.iter().min_by_key(|(_, (same, different))| same + different);
+            if let Some(least) = least.map(|(place, _)| place.clone()) {
+                self.rows.remove(&least);
+            }
+        }
+        let (same, different) = self.rows.entry(place).or_default();
+        *(if is_same { same } else { different }) += 1;
+    }
+
+    fn hash(&self, what: impl std::hash::Hash) -> u64 {
+        self.hasher.hash_one(what).max(1)
+    }
+
+    fn get(&self, without: u64) -> Option<Got> {
+        let got = self.slots[without as usize % SLOTS];
+        (got.without == without).then_some(got)
+    }
+
+    fn put(&mut self, got: Got) {
+        self.slots[got.without as usize % SLOTS] = got;
+    }
+}
+
+fn name_of(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(name, _)| name)
+}
+
+/// Returns the distinct names in a query, as far as they are looked at.
+fn names(query: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in query.split('&').map(name_of).filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX) {
+        if !names.contains(&name) && names.len() < PARAMETERS_MAX {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Returns a query without the parameters of this name, and these.
+fn without(query: &str, name: &str) -> (String, String) {
+    let (mut rest, mut own) = (String::new(), String::new());
+    for pair in query.split('&') {
+        let list = if name_of(pair) == name { &mut own } else { &mut rest };
+        if !list.is_empty() {
+            list.push('&');
+        }
+        list.push_str(pair);
+    }
+    (rest, own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(seen: &[(&str, u64)], expected: &[(&str, u64, u64)]) {
+        let mut parameters = Parameters::default();
+        for (query, body) in seen {
+            parameters.see(&Query { host: "h", path: "/p", query, context: 0, body: *body });
+        }
+        let mut rows: Vec<_> = parameters.rows().into_iter().map(|row| (row.name, row.same, row.different)).collect();
+        rows.sort();
+        let expected: Vec<_> = expected.iter().map(|&(name, same, different)| (name.into(), same, different)).collect();
+        assert_eq!(rows, expected, "{seen:?}");
+    }
+
+    #[test]
+    fn one_parameter_at_a_time_is_evidence() {
+        check(&[("utm=a", 1), ("utm=b", 1), ("utm=c", 1)], &[("utm", 2, 0)]);
+        check(&[("q=a", 1), ("q=b", 2)], &[("q", 0, 1)]);
+        check(&[("q=a&utm=1", 1), ("q=a&utm=2", 1), ("q=b&utm=2", 2)], &[("q", 0, 1), ("utm", 1, 0)]);
+        // Two at once say nothing of either.
+        check(&[("q=a&utm=1", 1), ("q=b&utm=2", 2)], &[]);
+        // Seen twice, nothing differs.
+        check(&[("q=a", 1), ("q=a", 1), ("q=a", 2)], &[]);
+    }
+
+    #[test]
+    fn leaving_it_out_is_a_value_too() {
+        check(&[("", 1), ("utm=a", 1)], &[("utm", 1, 0)]);
+        check(&[("q=a", 1), ("q=a&page=2", 2)], &[("page", 0, 1)]);
+        check(&[("a=1&a=2", 1), ("a=1&a=3", 2)], &[("a", 0, 1)]);
+        check(&[("flag", 1), ("", 2), ("flag", 1)], &[("flag", 0, 1)]);
+    }
+
+    #[test]
+    fn other_contexts_are_other_pages() {
+        let mut parameters = Parameters::default();
+        for (context, query, body) in [(1, "l=a", 1), (2, "l=b", 2)] {
+            parameters.see(&Query { host: "h", path: "/p", query, context, body });
+        }
+        assert_eq!(parameters.rows(), []);
+    }
+
+    #[test]
+    fn a_flood_grows_nothing() {
+        let mut parameters = Parameters::default();
+        for nth in 0..4_000_u64 {
+            let many: String = (0..40).map(|at| format!("&n{nth}x{at}={nth}")).collect();
+            for query in [many.as_str(), ""] {
+                let path = format!("/{nth}");
+                parameters.see(&Query { host: "h", path: &path, query, context: 0, body: nth });
+            }
+            parameters.see(&Query { host: "h", path: "/p", query: &format!("a{nth}=1"), context: 0, body: 0 });
+            parameters.see(&Query { host: "h", path: "/p", query: "", context: 0, body: 0 });
+        }
+        assert!(parameters.rows.len() <= ROWS_MAX && parameters.slots.len() == SLOTS);
+    }
+}

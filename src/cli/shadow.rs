@@ -1,0 +1,288 @@
+//! `larder shadow-report`: what a running Larder has seen in shadow mode, as tables, and what to write where.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use comfy_table::CellAlignment;
+
+use super::ask::{Admin, AdminArgs, plain};
+use super::stats::{bytes, percent, section, table};
+use crate::outcome::Outcome;
+use crate::proxy::shadow::{Advice, Report, Total};
+
+/// Where it is asked.
+const PATH: &str = "/shadow";
+
+/// The most rows of a list that are shown; `--json` has all.
+const ROWS: usize = 20;
+
+#[derive(Args, Debug)]
+pub(super) struct ShadowArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the admin side what shadow mode has seen, and prints it.
+///
+/// # Errors
+/// An admin side that cannot be reached or answers with something else, and an output that cannot be written.
+pub(super) fn run(args: &ShadowArgs) -> anyhow::Result<()> {
+    let admin = args.admin.resolve()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(fetch(&admin))?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => render(&report),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write the report")
+}
+
+async fn fetch(admin: &Admin) -> anyhow::Result<Report> {
+    let text = admin.get(PATH).await?;
+    serde_json::from_str(&text).with_context(|| admin.unlike(PATH, "a report of shadow mode", &text))
+}
+
+/// Renders the report for a terminal: what runs, what would be, what would be wrong, and what to change.
+fn render(report: &Report) -> String {
+    let mut page = String::new();
+    let _ = writeln!(page, "{}", plain(&report.says));
+    if report.total.requests == 0 {
+        return page;
+    }
+    section(&mut page, "With a cache", overview(&report.total));
+    section(&mut page, "Requests would be", outcomes(&report.total));
+    if !report.not_hits.is_empty() {
+        section(&mut page, "Why not hits", lost(report));
+    }
+    if report.routes.len() > 1 {
+        section(&mut page, "Routes", routes(report));
+    }
+    section(&mut page, "Would-be hits, held against what the app just sent", compared(report));
+    if !report.differs.is_empty() {
+        section(&mut page, "Other bodies for one key", differs(report));
+    }
+    if !report.parameters.is_empty() {
+        section(&mut page, "Query parameters", parameters(report));
+    }
+    match &report.advice[..] {
+        [] => page.push_str("\nNo advice: nothing that was seen asks for a change.\n"),
+        list => list.iter().zip(1..).for_each(|(advice, number)| advise(&mut page, number, advice)),
+    }
+    page
+}
+
+fn row(name: &str, value: String) -> [String; 2] {
+    [name.to_owned(), value]
+}
+
+fn overview(total: &Total) -> comfy_table::Table {
+    let share = |part: u64, whole: u64| percent((whole > 0).then(|| part as f64 / whole as f64));
+    table(
+        ["", "since the start"],
+        [
+            row("requests in shadow mode", total.requests.to_string()),
+            row("cache hit ratio", percent(total.hit_ratio)),
+            row("cache hit ratio by bytes", percent(total.hit_ratio_bytes)),
+            row("requests that the app is spared", total.origin_requests_saved.to_string()),
+            row("  of all requests", share(total.origin_requests_saved, total.requests)),
+            row("time that the app is spared", time(total.origin_time_saved_us)),
+            row("  of all its time", share(total.origin_time_saved_us, total.origin_time_us)),
+            row("bytes that the app is spared", bytes(total.bytes_saved)),
+            row("requests that wait for another's", total.collapsed.to_string()),
+        ],
+    )
+}
+
+fn outcomes(total: &Total) -> comfy_table::Table {
+    let rows = Outcome::ALL.iter().filter_map(|outcome| {
+        let requests = total.would_be.get(outcome.token()).copied().filter(|requests| *requests > 0)?;
+        let share = requests as f64 / total.requests.max(1) as f64;
+        Some([outcome.token().to_owned(), requests.to_string(), percent(Some(share))])
+    });
+    table(["would be", "requests", "share"], rows)
+}
+
+fn lost(report: &Report) -> comfy_table::Table {
+    let rows = report.not_hits.iter().take(ROWS);
+    lefts(
+        table(
+            ["reason", "requests", "would be", "for another outcome"],
+            rows.map(|row| [plain(&row.reason), row.requests.to_string(), plain(&row.would_be), plain(&row.change)]),
+        ),
+        &[2, 3],
+    )
+}
+
+fn routes(report: &Report) -> comfy_table::Table {
+    table(
+        ["route", "requests", "hit ratio", "app spared", "its time"],
+        report.routes.iter().map(|route| {
+            let total = &route.total;
+            [
+                plain(&route.name),
+                total.requests.to_string(),
+                percent(total.hit_ratio),
+                total.origin_requests_saved.to_string(),
+                time(total.origin_time_saved_us),
+            ]
+        }),
+    )
+}
+
+fn compared(report: &Report) -> comfy_table::Table {
+    let compared = &report.compared;
+    table(
+        ["", "requests"],
+        [
+            row("the same", compared.same.to_string()),
+            row("another body", compared.differed.to_string()),
+            row("  of them with the same ETag", compared.differed_within_tag.to_string()),
+            row("not comparable", compared.not_compared.to_string()),
+        ],
+    )
+}
+
+fn differs(report: &Report) -> comfy_table::Table {
+    let rows = report.differs.iter().take(ROWS).map(|row| {
+        let causes = row.request.iter().filter(|suspect| suspect.is_cause);
+        let mut what: Vec<_> = causes.map(|cause| format!("{} {}", cause.kind, cause.name)).collect();
+        if what.is_empty() && row.by_itself > 0 {
+            what.push("changes by itself".to_owned());
+        } else if what.is_empty() {
+            let suspects = row.request.iter().filter(|suspect| suspect.harmless == 0).take(3);
+            what.extend(suspects.map(|suspect| format!("{} {}?", suspect.kind, suspect.name)));
+        }
+        let response = plain(&row.response.join(", "));
+        [plain(&row.url), row.times.to_string(), row.same_tag.to_string(), plain(&what.join(", ")), response]
+    });
+    lefts(table(["url", "times", "same ETag", "differs by", "response fields"], rows), &[3, 4])
+}
+
+fn parameters(report: &Report) -> comfy_table::Table {
+    let rows = report.parameters.iter().take(ROWS).map(|row| {
+        let place = format!("{}{}", row.host, row.path);
+        [plain(&row.name), row.same.to_string(), row.different.to_string(), plain(&place)]
+    });
+    lefts(table(["parameter", "same body", "another", "at"], rows), &[3])
+}
+
+/// Aligns columns of text to the left.
+fn lefts(mut table: comfy_table::Table, columns: &[usize]) -> comfy_table::Table {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Left);
+        }
+    }
+    table
+}
+
+fn advise(page: &mut String, number: usize, advice: &Advice) {
+    let _ = writeln!(page, "\n{number}. {}", plain(&advice.because));
+    if !advice.toml.is_empty() {
+        page.push_str("   In the configuration:\n");
+        advice.toml.lines().for_each(|line| _ = writeln!(page, "       {}", plain(line)));
+    }
+    if !advice.app.is_empty() {
+        let word = if advice.toml.is_empty() { "In the app" } else { "Or in the app" };
+        let _ = writeln!(page, "   {word}: {}", plain(&advice.app));
+    }
+}
+
+/// Writes microseconds as a span.
+fn time(micros: u64) -> String {
+    let rounded = if micros >= 1_000_000 { micros / 1_000 * 1_000 } else { micros };
+    humantime::format_duration(Duration::from_micros(rounded)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::shadow::{Compared, Differing, Lost, Parameter, Suspect};
+
+    fn report() -> Report {
+        let total = Total {
+            requests: 100,
+            would_be: [("hit".to_owned(), 80), ("miss".to_owned(), 20), ("pass".to_owned(), 0)].into(),
+            hit_ratio: Some(0.8),
+            hit_ratio_bytes: Some(0.5),
+            collapsed: 1,
+            origin_requests_saved: 81,
+            origin_time_us: 4_000_000,
+            origin_time_saved_us: 3_000_000,
+            bytes: 4096,
+            bytes_saved: 2048,
+        };
+        Report {
+            running: "all".into(),
+            says: "Everything is in shadow mode.".into(),
+            total,
+            routes: Vec::new(),
+            not_hits: vec![Lost {
+                would_be: "miss".into(),
+                reason: "uri-miss".into(),
+                requests: 20,
+                why: "w".into(),
+                change: "Nothing.".into(),
+            }],
+            compared: Compared { same: 70, differed: 9, differed_within_tag: 1, not_compared: 1 },
+            differs: vec![Differing {
+                url: "http://h/\u{1b}[31m".into(),
+                times: 8,
+                same: 0,
+                same_tag: 0,
+                by_itself: 0,
+                request: vec![Suspect {
+                    kind: "header".into(),
+                    name: "accept-language".into(),
+                    times: 8,
+                    harmless: 0,
+                    is_cause: true,
+                }],
+                response: vec!["content-language".into()],
+            }],
+            parameters: vec![Parameter {
+                host: "h".into(),
+                path: "/p".into(),
+                name: "utm".into(),
+                same: 3,
+                different: 0,
+            }],
+            advice: vec![Advice {
+                about: "query".into(),
+                because: "utm changes nothing.".into(),
+                toml: "[[route]]\nkey.query = { drop = [\"utm\"] }".into(),
+                app: "Send x.".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_report_is_readable_and_safe_for_a_terminal() {
+        let page = render(&report());
+        for text in [
+            "80.0 %",
+            "3s",
+            "75.0 %",
+            "header accept-language",
+            "content-language",
+            "utm",
+            "\n1. utm changes nothing.\n   In the configuration:\n       [[route]]\n       key.query = { drop = [\"utm\"] }\n   Or in the app: Send x.\n",
+        ] {
+            assert!(page.contains(text), "no {text:?} in\n{page}");
+        }
+        assert!(!page.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn without_requests_it_says_so_and_no_more() {
+        let mut report = report();
+        report.total.requests = 0;
+        assert_eq!(render(&report), "Everything is in shadow mode.\n");
+    }
+}
