@@ -125,7 +125,7 @@ pub(super) mod tests {
         local.record(&new(Outcome::Failed, Reason::ConnectionRefused), &end(0, 700));
         for would in [Would::new(Outcome::Hit, Reason::Fresh), Would::new(Outcome::Miss, Reason::NoStore)] {
             let passed = Passed { would, row: Some(0), body_bytes: 10, origin_micros: 3_000_000 };
-            local.shadow(|tables| tables.passed(&passed));
+            local.shadow(|tables| tables.passed("http://h/", &passed));
         }
         let differing = |cookie, authorization| Differing { cookie, authorization };
         for micros in [40_000, 60_000] {

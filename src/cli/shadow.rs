@@ -167,7 +167,12 @@ fn differs(report: &Report) -> comfy_table::Table {
 fn parameters(report: &Report) -> comfy_table::Table {
     let rows = report.parameters.iter().take(ROWS).map(|row| {
         let place = format!("{}{}", row.host, row.path);
-        [plain(&row.name), row.same.to_string(), row.different.to_string(), plain(&place)]
+        let different = if row.page_changes {
+            format!("{} (it changes by itself)", row.different)
+        } else {
+            row.different.to_string()
+        };
+        [plain(&row.name), row.same.to_string(), different, plain(&place)]
     });
     lefts(table(["parameter", "same body", "another", "at"], rows), &[3])
 }
@@ -229,6 +234,7 @@ mod tests {
                 requests: 20,
                 why: "w".into(),
                 change: "Nothing.".into(),
+                urls: vec!["http://h/".into()],
             }],
             compared: Compared { same: 70, differed: 9, differed_within_tag: 1, not_compared: 1 },
             differs: vec![Differing {
@@ -252,6 +258,7 @@ mod tests {
                 name: "utm".into(),
                 same: 3,
                 different: 0,
+                page_changes: false,
             }],
             advice: vec![Advice {
                 about: "query".into(),

@@ -5,6 +5,7 @@
 use parking_lot::Mutex;
 
 use super::Local;
+use crate::analytics::reasons::Lost;
 use crate::analytics::shadow::{Counts, Difference, Parameter, Summary, Tables};
 
 /// What was seen, with the names of routes.
@@ -14,6 +15,8 @@ pub struct Shadow {
     pub total: Counts,
     /// Those of each route that had any.
     pub routes: Vec<(String, Counts)>,
+    /// Why requests would not have been answered from the cache, the most origin time first.
+    pub not_hits: Vec<Lost>,
     /// The URLs whose would-be hits differed from what the origin sent, those that did most often first.
     pub differs: Vec<Difference>,
     /// The query parameters that were seen with more than one value.
@@ -30,10 +33,10 @@ pub(super) struct Register {
 impl Register {
     /// Copies what was seen; `None` where nothing was ever passed in shadow mode.
     pub(super) fn snapshot(&self, names: &[String], unrouted: &str) -> Option<Shadow> {
-        let Summary { total, routes, differs, parameters } = self.tables.lock().as_ref()?.summary();
+        let Summary { total, routes, not_hits, differs, parameters } = self.tables.lock().as_ref()?.summary();
         let name = |row: Option<usize>| row.and_then(|row| names.get(row)).map_or(unrouted, String::as_str).to_owned();
         let routes = routes.into_iter().map(|route| (name(route.row), route.counts)).collect();
-        Some(Shadow { total, routes, differs, parameters })
+        Some(Shadow { total, routes, not_hits, differs, parameters })
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn passed_anyway(way: &Way, asked: &Asked, reason: Reason, length: Op
 
 fn count(way: &Way, asked: &Asked, would: Would, length: Option<u64>) {
     let passed = Passed { body_bytes: length.unwrap_or_default(), ..passed(way, asked, would) };
-    way.metrics.shadow(|tables| tables.passed(&passed));
+    way.metrics.shadow(|tables| tables.passed(asked.key.url(), &passed));
 }
 
 /// Makes what is counted of a request whose answer's head is there.

@@ -220,7 +220,7 @@ fn what_shadow_kept_is_never_served_and_the_report_says_that_it_ended() {
     assert!(get().cache_status().ends_with("detail=shadow:miss:uri-miss"));
     assert!(get().cache_status().ends_with("detail=shadow:hit:fresh"));
     let told = shadow_report(&larder, &[]);
-    for text in ["Everything is in shadow mode", "50.0 %", "another body", "pages changed while they were fresh"] {
+    for text in ["Everything is in shadow mode", "50.0 %", "another body", "One page changed while fresh"] {
         assert!(told.contains(text), "no {text:?} in\n{told}");
     }
     larder.configure("mode = \"serve\"\nreload_on_change = false");

@@ -10,6 +10,8 @@ mod differs;
 mod names;
 mod parameters;
 
+use std::hash::{BuildHasher, RandomState};
+
 pub use counts::{Counts, Passed, ROWS_MAX, RouteCounts};
 pub use differs::{Against, Difference, RESPONSE_FIELDS, Suspect};
 pub use names::{FIELDS_MAX, Name, is_noise};
@@ -20,11 +22,17 @@ use differs::Differs;
 use names::Names;
 use parameters::Parameters;
 
+use super::reasons::{self, Lost, NotFromCache};
+use super::top::Item;
+use crate::outcome::Outcome;
+
 /// What shadow mode has seen.
 #[derive(Debug, Default)]
 pub struct Tables {
     names: Names,
     tally: Tally,
+    not_hits: NotFromCache,
+    hasher: RandomState,
     differs: Differs,
     parameters: Parameters,
 }
@@ -36,8 +44,13 @@ impl Tables {
     }
 
     /// Counts a request whose response has ended.
-    pub fn passed(&mut self, passed: &Passed) {
+    pub fn passed(&mut self, url: &str, passed: &Passed) {
         self.tally.passed(passed);
+        if !matches!(passed.would.outcome, Outcome::Hit | Outcome::Stale | Outcome::Refused) {
+            let url = super::cut(url);
+            let item = Item::new(url, self.hasher.hash_one(url));
+            self.not_hits.add(passed.would.reason, &item, passed.origin_micros);
+        }
     }
 
     /// Counts a would-be hit that was held against what the origin sent.
@@ -62,6 +75,7 @@ impl Tables {
         Summary {
             total: self.tally.total().clone(),
             routes: self.tally.routes(),
+            not_hits: reasons::merge(|reason| self.not_hits.part(reason).into_iter().collect()),
             differs: self.differs.rows(&self.names),
             parameters: self.parameters.rows(),
         }
@@ -75,6 +89,8 @@ pub struct Summary {
     pub total: Counts,
     /// Those of each route that had any.
     pub routes: Vec<RouteCounts>,
+    /// Why requests would not have been answered from the cache, the most origin time first.
+    pub not_hits: Vec<Lost>,
     /// The URLs whose would-be hits differed from what the origin sent, those that did most often first.
     pub differs: Vec<Difference>,
     /// The query parameters that were seen with more than one value.

@@ -4,7 +4,7 @@
 //! What a URL without the parameter got was, is remembered in a table of fixed size, each slot holding the last that hashed
 //! to it: a memory that is lost costs evidence, and makes none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
 use crate::analytics::cut;
@@ -49,6 +49,8 @@ pub struct Parameter {
     pub same: u64,
     /// How often it got another body.
     pub different: u64,
+    /// Whether one URL at this path got more than one body: then other bodies tell nothing of the parameter.
+    pub is_restless: bool,
 }
 
 /// What a URL got.
@@ -69,6 +71,8 @@ pub(super) struct Parameters {
     hasher: RandomState,
     slots: Box<[Got]>,
     rows: BTreeMap<Place, (u64, u64)>,
+    /// Hosts and paths at which one URL got more than one body; at most [`ROWS_MAX`].
+    restless: BTreeSet<(Box<str>, Box<str>)>,
 }
 
 impl Default for Parameters {
@@ -77,6 +81,7 @@ impl Default for Parameters {
             hasher: RandomState::new(),
             slots: vec![Got::default(); SLOTS].into_boxed_slice(),
             rows: BTreeMap::new(),
+            restless: BTreeSet::new(),
         }
     }
 }
@@ -97,6 +102,9 @@ impl Parameters {
             }
             self.put(got);
         }
+        if self.get(whole).is_some_and(|before| before.body != query.body) && self.restless.len() < ROWS_MAX {
+            self.restless.insert((query.host.into(), cut(query.path).into()));
+        }
         self.put(Got { without: whole, value: 0, body: query.body });
     }
 
@@ -108,6 +116,7 @@ impl Parameters {
             name: name.clone(),
             same: *same,
             different: *different,
+            is_restless: self.restless.contains(&(host.clone(), path.clone())),
         };
         let mut rows: Vec<_> = self.rows.iter().map(row).collect();
         rows.sort_by_key(|row| (row.different > 0, std::cmp::Reverse(row.same)));
@@ -201,6 +210,20 @@ mod tests {
         check(&[("q=a", 1), ("q=a&page=2", 2)], &[("page", 0, 1)]);
         check(&[("a=1&a=2", 1), ("a=1&a=3", 2)], &[("a", 0, 1)]);
         check(&[("flag", 1), ("", 2), ("flag", 1)], &[("flag", 0, 1)]);
+    }
+
+    #[test]
+    fn a_page_that_changes_by_itself_is_told() {
+        let mut parameters = Parameters::default();
+        for (path, query, body) in
+            [("/p", "a=1", 1), ("/p", "a=2", 2), ("/q", "a=1", 1), ("/q", "a=1", 2), ("/q", "a=2", 3)]
+        {
+            parameters.see(&Query { host: "h", path, query, context: 0, body });
+        }
+        let mut rows: Vec<_> =
+            parameters.rows().into_iter().map(|row| (row.path, row.different, row.is_restless)).collect();
+        rows.sort();
+        assert_eq!(rows, [("/p".into(), 1, false), ("/q".into(), 1, true)]);
     }
 
     #[test]

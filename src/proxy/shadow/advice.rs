@@ -10,10 +10,11 @@ use std::fmt::Write as _;
 use http::Method;
 
 use super::report::Advice;
+use crate::analytics::reasons::Lost;
 use crate::analytics::shadow::{Counts, Difference, Parameter, Suspect};
 use crate::key::{CanonicalUrl, ExtraSource};
 use crate::metrics;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::Reason;
 use crate::route::{QueryRule, Rule, Table, wildcard};
 
 /// How often a parameter has to have changed nothing before it is advised against.
@@ -48,7 +49,7 @@ pub(super) fn advice(routes: &Table, seen: &metrics::Shadow) -> Vec<Advice> {
     let mut advice = queries(routes, &seen.parameters);
     advice.extend(causes(routes, &seen.differs));
     advice.extend(changes(&seen.differs));
-    advice.extend(storing(&seen.total));
+    advice.extend(storing(routes, &seen.total, &seen.not_hits));
     advice
 }
 
@@ -138,11 +139,7 @@ fn causes(routes: &Table, differs: &[Difference]) -> Vec<Advice> {
 fn cause(routes: &Table, kind: &str, name: &str, rows: &[&Difference]) -> Advice {
     let times: u64 = rows.iter().map(|row| row.times).sum();
     let (noun, field) = if kind == "cookie" { ("cookie", "Cookie".to_owned()) } else { ("field", spelled(name)) };
-    let mut places = BTreeSet::new();
-    for url in rows.iter().filter_map(|row| CanonicalUrl::parse_absolute(&row.url).ok()) {
-        let rule = routes.choose(&Method::GET, &url);
-        places.insert(Place { route: rule.index, path: rule.index.is_none().then(|| url.path().to_owned()) });
-    }
+    let places: BTreeSet<Place> = rows.iter().filter_map(|row| place_of(routes, &row.url)).collect();
     let key = if kind == "cookie" { "cookies" } else { "headers" };
     let lines = |place: &Place| {
         let held = place.route.and_then(|route| routes.rule(route));
@@ -174,9 +171,9 @@ fn changes(differs: &[Difference]) -> Option<Advice> {
     (!rows.is_empty()).then(|| Advice {
         about: "changes".to_owned(),
         because: format!(
-            "{} pages changed while they were fresh, {times} times without any difference between the requests: {}. A cache \
-             goes on with one version for as long as the app says that it is fresh. Where that is right, there is nothing to do.",
-            rows.len(),
+            "{} changed while fresh, {times} times without any difference between the requests: {}. A cache goes on with one \
+             version for as long as the app says that it is fresh. Where that is right, there is nothing to do.",
+            if rows.len() == 1 { "One page".to_owned() } else { format!("{} pages", rows.len()) },
             examples(&rows)
         ),
         toml: String::new(),
@@ -184,28 +181,38 @@ fn changes(differs: &[Difference]) -> Option<Advice> {
     })
 }
 
-/// Tells why much would not be stored.
-fn storing(total: &Counts) -> Vec<Advice> {
-    let rows = total.by_reason.iter().filter(|((outcome, reason), requests)| {
-        matches!(outcome, Outcome::Miss | Outcome::Pass)
-            && MENDED.contains(reason)
-            && **requests as f64 >= WORTH * total.requests as f64
-    });
-    let told = |((_, reason), requests): (&(Outcome, Reason), &u64)| {
-        let share = *requests as f64 * 100.0 / total.requests as f64;
-        let line = match reason {
-            Reason::NoLifetime => "[[route]]\npath = \"/…\"\nttl = \"1m\"",
-            Reason::SetCookie => "[[route]]\npath = \"/…\"\nset_cookie = \"strip\"",
-            _ => "",
+/// Tells why much would not be stored, and where.
+fn storing(routes: &Table, total: &Counts, lost: &[Lost]) -> Vec<Advice> {
+    let is_worth = |row: &&Lost| MENDED.contains(&row.reason) && row.requests as f64 >= WORTH * total.requests as f64;
+    let told = |row: &Lost| {
+        let share = row.requests as f64 * 100.0 / total.requests as f64;
+        let line = match row.reason {
+            Reason::NoLifetime => Some("ttl = \"1m\""),
+            Reason::SetCookie => Some("set_cookie = \"strip\""),
+            _ => None,
         };
+        let places: BTreeSet<Place> = row.urls.iter().filter_map(|url| place_of(routes, url)).collect();
+        let toml =
+            line.map(|line| places.iter().map(|place| under(routes, place, line)).collect::<Vec<_>>().join("\n"));
+        let urls: Vec<&str> = row.urls.iter().map(|url| &**url).collect();
         Advice {
             about: "storing".to_owned(),
-            because: format!("{share:.0} % of the requests would not be answered from the cache: {}", reason.why()),
-            toml: line.to_owned(),
-            app: reason.remedy().to_owned(),
+            because: format!(
+                "{share:.0} % of the requests are not answered from the cache for this: {} Most of the app's time goes to {}.",
+                row.reason.why(),
+                urls.join(", ")
+            ),
+            toml: toml.unwrap_or_default(),
+            app: row.reason.remedy().to_owned(),
         }
     };
-    rows.map(told).collect()
+    lost.iter().filter(is_worth).map(told).collect()
+}
+
+fn place_of(routes: &Table, url: &str) -> Option<Place> {
+    let url = CanonicalUrl::parse_absolute(url).ok()?;
+    let route = routes.choose(&Method::GET, &url).index;
+    Some(Place { route, path: route.is_none().then(|| url.path().to_owned()) })
 }
 
 fn rule_of<'a>(routes: &'a Table, host: &str, path: &str) -> Option<&'a Rule> {
@@ -279,7 +286,7 @@ mod tests {
     use crate::route::{Matcher, PathPattern};
 
     fn parameter(path: &str, name: &str, same: u64, different: u64) -> Parameter {
-        Parameter { host: "h.org".into(), path: path.into(), name: name.into(), same, different }
+        Parameter { host: "h.org".into(), path: path.into(), name: name.into(), same, different, is_restless: false }
     }
 
     fn table(query: QueryRule) -> Table {
@@ -351,6 +358,20 @@ mod tests {
         assert_eq!(toml, [("cookie", currency), ("header", language)]);
         assert_eq!(advice[1].app, "Send `Vary: Accept-Language`.");
         assert!(advice[0].app.starts_with("Send `Vary: Cookie`, or `Cache-Control: private`"));
+    }
+
+    #[test]
+    fn what_keeps_much_from_the_cache_is_told_with_its_places() {
+        let urls = ["http://h.org/plain", "http://h.org/shop/x"];
+        let lost = |reason, requests| Lost { reason, requests, origin_micros: 1, urls: urls.map(Into::into).to_vec() };
+        let mut total = Counts::default();
+        total.requests = 100;
+        let all = [lost(Reason::NoLifetime, 5), lost(Reason::UriMiss, 90), lost(Reason::NoStore, 4)];
+        let advice = storing(&table(QueryRule::All), &total, &all);
+        let [advice] = &advice[..] else { panic!("{advice:?}") };
+        let route = "[[route]]\npath = \"/plain\"\nttl = \"1m\"";
+        assert_eq!(advice.toml, format!("{route}\n# under [[route]] number 1 (path = \"/shop/\"):\nttl = \"1m\""));
+        assert!(advice.because.starts_with("5 % of the requests"), "{}", advice.because);
     }
 
     #[test]

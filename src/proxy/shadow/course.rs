@@ -197,6 +197,13 @@ impl Seen<'_> {
 
     fn alone(&self, decision: Decision, stand_in: Option<&Arc<Entry>>) -> Judged {
         let mut judged = Judged::new(decision.outcome, decision.reason);
+        // In earnest the reason is told of the response that was not stored; here it is this one.
+        if decision.reason == Reason::HitForMiss
+            && let Storable::No(reason) =
+                storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized())
+        {
+            judged.would.reason = reason;
+        }
         if self.asked.facts.is_head {
             self.tell_by_head();
         }

@@ -187,7 +187,7 @@ impl Ear {
         let target = self.asked.key.path_and_query();
         let (path, text) = target.split_once('?').unwrap_or((target, ""));
         self.way.metrics.shadow(|tables| {
-            tables.passed(&self.passed);
+            tables.passed(url, &self.passed);
             if let (Some(held), Some(compared)) = (&held, compared) {
                 let Held { is_same_tag, response, .. } = *held;
                 let against = Against { url, compared, is_same_tag, request: &differing, response };

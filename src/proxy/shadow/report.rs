@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::advice;
+use crate::analytics::reasons;
 use crate::analytics::shadow::{Counts, Difference};
 use crate::key::ExtraSource;
 use crate::metrics;
@@ -89,6 +90,8 @@ pub struct Lost {
     pub why: String,
     /// What to change.
     pub change: String,
+    /// The URLs with the most of the origin's time for this reason, at most 3.
+    pub urls: Vec<String>,
 }
 
 /// Would-be hits held against what the origin sent.
@@ -151,6 +154,8 @@ pub struct Parameter {
     pub same: u64,
     /// How often it got another body.
     pub different: u64,
+    /// Whether the page was seen to change by itself: then other bodies tell nothing of the parameter.
+    pub page_changes: bool,
 }
 
 /// Something to change.
@@ -172,7 +177,7 @@ pub fn report(shared: &Shared, seen: Option<metrics::Shadow>) -> Report {
     let seen = seen.unwrap_or_default();
     let shadowed = shared.routes.shadowed();
     let advice = advice::advice(&shared.routes, &seen);
-    let metrics::Shadow { total, routes, mut differs, mut parameters } = seen;
+    let metrics::Shadow { total, routes, not_hits, mut differs, mut parameters } = seen;
     differs.truncate(DIFFERS_TOLD);
     parameters.truncate(PARAMETERS_TOLD);
     Report {
@@ -184,7 +189,7 @@ pub fn report(shared: &Shared, seen: Option<metrics::Shadow>) -> Report {
         .to_owned(),
         says: said(shadowed, is_empty).to_owned(),
         routes: routes.iter().map(|(name, counts)| Route { name: name.clone(), total: counts.into() }).collect(),
-        not_hits: lost(&total),
+        not_hits: lost(&total, &not_hits),
         compared: Compared {
             same: total.same,
             differed: total.differed,
@@ -201,6 +206,7 @@ pub fn report(shared: &Shared, seen: Option<metrics::Shadow>) -> Report {
                 name: row.name.into(),
                 same: row.same,
                 different: row.different,
+                page_changes: row.is_restless,
             })
             .collect(),
         advice,
@@ -268,9 +274,13 @@ fn kind(source: ExtraSource) -> &'static str {
 }
 
 /// Lists why requests would not have been hits, the most frequent first.
-fn lost(total: &Counts) -> Vec<Lost> {
+fn lost(total: &Counts, urls: &[reasons::Lost]) -> Vec<Lost> {
     let is_lost =
         |outcome: Outcome, reason: Reason| !Would::new(outcome, reason).spares_origin() && outcome != Outcome::Refused;
+    let urls = |reason: Reason| {
+        let row = urls.iter().find(|row| row.reason == reason);
+        row.map(|row| row.urls.iter().map(|url| url.to_string()).collect()).unwrap_or_default()
+    };
     let mut rows: Vec<_> = total
         .by_reason
         .iter()
@@ -281,6 +291,7 @@ fn lost(total: &Counts) -> Vec<Lost> {
             requests: *requests,
             why: reason.why().to_owned(),
             change: reason.remedy().to_owned(),
+            urls: urls(*reason),
         })
         .collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.requests));
