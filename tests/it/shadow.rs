@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::cache::Setup;
 use crate::harness::origin::Request;
-use crate::harness::{Cache, Cut, End, Gate, Origin, Process, Reply, eventually, pattern};
+use crate::harness::{Cache, Cut, End, Gate, Origin, Process, Reply, Response, eventually, pattern};
 
 fn shadow(setup: &mut Setup) {
     setup.rule.mode = Mode::Shadow;
@@ -28,7 +28,7 @@ fn report(cache: &Cache) -> Value {
 
 /// Returns what would have been, as Cache-Status tells it: `hit:fresh`.
 #[track_caller]
-fn would(response: &crate::harness::Response) -> String {
+fn would(response: &Response) -> String {
     let status = response.cache_status();
     let detail = status.split("; ").find_map(|own| own.strip_prefix("detail=shadow:"));
     detail.unwrap_or_else(|| panic!("{status} tells nothing of shadow mode")).to_owned()
@@ -385,26 +385,35 @@ fn check(script: impl Fn(&Request) -> Reply + Send + Sync + Clone + 'static, tur
     let (served, shadowed) = (Origin::start(script.clone()), Origin::start(script));
     let (served, shadowed) = (Cache::start(&served).on(served), Cache::with(&shadowed, shadow).on(shadowed));
     let mut found = Vec::new();
-    for (seconds, method, target, fields) in turns {
-        let answer = |cache: &Cache| {
-            cache.step(*seconds);
-            if let Some(tag) = target.strip_prefix("tag:") {
-                cache.purge(&json!({ "tags": [tag] }).to_string());
-                return None;
-            }
-            Some(cache.request(method, target, fields, b""))
-        };
-        let (real, predicted) = (answer(&served.0), answer(&shadowed.0));
-        let (Some(real), Some(predicted)) = (real, predicted) else { continue };
-        let told = predicted.cache_status();
-        let predicted = match told.contains("detail=shadow:") {
-            true => would(&predicted).split(':').next().unwrap().to_owned(),
-            false => became(&predicted),
-        };
-        assert_eq!(predicted, became(&real), "{method} {target} {fields:?}: {told} against {}", real.cache_status());
+    for turn in turns {
+        let Some((real, predicted)) = pair(&served, &shadowed, turn) else { continue };
+        let (told, real_told) = (predicted.cache_status(), real.cache_status());
+        let predicted = predicted_of(&predicted);
+        assert_eq!(predicted, became(&real), "{turn:?}: {told} against {real_told}");
         found.push(predicted);
     }
     assert_eq!(found, expected);
+}
+
+/// Sends one turn to both; `None` for a purge.
+fn pair(served: &Bench, shadowed: &Bench, (seconds, method, target, fields): &Turn) -> Option<(Response, Response)> {
+    let answer = |cache: &Cache| {
+        cache.step(*seconds);
+        if let Some(tag) = target.strip_prefix("tag:") {
+            cache.purge(&json!({ "tags": [tag] }).to_string());
+            return None;
+        }
+        Some(cache.request(method, target, fields, b""))
+    };
+    answer(&served.0).zip(answer(&shadowed.0))
+}
+
+/// Reads off what a request would have come to, or did where it passes in earnest too.
+fn predicted_of(response: &Response) -> String {
+    match response.cache_status().contains("detail=shadow:") {
+        true => would(response).split(':').next().unwrap().to_owned(),
+        false => became(response),
+    }
 }
 
 /// A cache with its origin, which lives as long.
@@ -417,7 +426,7 @@ impl Cache {
 }
 
 /// Reads an outcome off Cache-Status.
-fn became(response: &crate::harness::Response) -> String {
+fn became(response: &Response) -> String {
     let status = response.cache_status();
     let word = match () {
         () if response.has("hit") && status.contains("detail=") => "stale",
@@ -609,4 +618,83 @@ fn a_failing_origin_comes_out_as_in_earnest() {
         ],
         &["miss", "hit", "stale", "miss", "miss", "miss"],
     );
+}
+
+/// What the origin of the random test answers: by target and fields alone, so that two origins answer alike.
+fn answer(request: &Request) -> Reply {
+    let target = request.target();
+    if request.method() == "POST" {
+        return Reply::status("204 Done");
+    }
+    if request.header("x-fail").is_some() {
+        return Reply::status("503 No").body("no");
+    }
+    let cookie = request.header("cookie").unwrap_or_default();
+    match target.rsplit('/').next().unwrap_or_default() {
+        "fresh" => Reply::fresh("x"),
+        "checked" => validated(request, "no-cache"),
+        "short" => validated(request, "max-age=5"),
+        "swr" => validated(request, "max-age=5, stale-while-revalidate=20"),
+        "sie" => Reply::ok().header("Cache-Control", "max-age=5, stale-if-error=60").body("x"),
+        "varied" => Reply::fresh(request.header("x-plan").unwrap_or_default()).header("Vary", "X-Plan"),
+        "private" => Reply::ok().header("Cache-Control", "private, max-age=60").body("x"),
+        "secret" => Reply::ok().header("Cache-Control", "no-store").body("x"),
+        "mine" => Reply::fresh(&cookie),
+        "shared" => Reply::fresh("x").header("Surrogate-Key", "t"),
+        "public" => public("x").header("Set-Cookie", "a=b"),
+        "strict" => Reply::ok().header("Cache-Control", "s-maxage=5").body("x"),
+        "gone" => Reply::status("404 Not Found").header("Cache-Control", "max-age=9").body("no"),
+        _ => Reply::ok().body("x"),
+    }
+}
+
+#[test]
+fn random_requests_come_out_as_in_earnest() {
+    const PAGES: [&str; 14] = [
+        "/fresh", "/checked", "/short", "/swr", "/sie", "/varied", "/private", "/secret", "/mine", "/shared",
+        "/public", "/strict", "/gone", "/none",
+    ];
+    const FIELDS: [&[(&str, &str)]; 12] = [
+        &[],
+        &[],
+        &[],
+        &[("X-Plan", "a")],
+        &[("Cookie", "id=1")],
+        &[("Cookie", "id=2; _ga=3")],
+        &[("X-Fail", "1")],
+        &[("Cache-Control", "no-cache")],
+        &[("Cache-Control", "max-stale=30")],
+        &[("Cache-Control", "no-store")],
+        &[("If-None-Match", "\"1\"")],
+        &[("Authorization", "Basic eDp5")],
+    ];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 20) as usize % bound
+    };
+    let turns: Vec<Turn> = (0..1_500)
+        .map(|_| {
+            let seconds = if below(4) == 0 { below(8) as u64 } else { 0 };
+            match below(40) {
+                0 => (seconds, "PURGE", "tag:t", &[][..]),
+                1 => (seconds, "POST", PAGES[below(PAGES.len())], &[][..]),
+                2 => (seconds, "HEAD", PAGES[below(PAGES.len())], FIELDS[below(5)]),
+                _ => (seconds, "GET", PAGES[below(PAGES.len())], FIELDS[below(FIELDS.len())]),
+            }
+        })
+        .collect();
+    let (served, shadowed) = (Origin::start(answer), Origin::start(answer));
+    let (served, shadowed) = (Cache::start(&served).on(served), Cache::with(&shadowed, shadow).on(shadowed));
+    let mut others = Vec::new();
+    for turn in &turns {
+        if let Some((real, predicted)) = pair(&served, &shadowed, turn)
+            && became(&real) != predicted_of(&predicted)
+        {
+            others.push(format!("{turn:?}: {} against {}", predicted.cache_status(), real.cache_status()));
+        }
+    }
+    assert!(others.is_empty(), "{} of {} differ:\n{}", others.len(), turns.len(), others.join("\n"));
 }

@@ -150,7 +150,9 @@ impl Seen<'_> {
         let mut judged = Judged::new(outcome, reason);
         recode::rehearse(way, asked, &usable.entry);
         if usable.refresh {
-            judged.aim.keep = self.kept(self.effect(Some(&usable.entry), std::slice::from_ref(&usable.entry)), None);
+            let stored = way.shared.store.get(&asked.key);
+            let candidates = decide::candidates(&way.shared, asked, stored.as_deref(), Some(&usable.entry));
+            judged.aim.keep = self.kept(self.effect(Some(&usable.entry), &candidates), None);
         }
         if outcome == Outcome::Hit {
             judged.aim.against = Some(self.held(&usable.entry));
@@ -176,17 +178,13 @@ impl Seen<'_> {
         let candidates = decide::candidates(&way.shared, asked, stored, selected);
         let mut judged = Judged::new(Outcome::Miss, missing.reason);
         let effect = self.effect(selected, &candidates);
+        judged.would.collapsed =
+            matches!((&effect, &role), (Effect::Keeps(_) | Effect::StandsFor(..) | Effect::Confirms, Role::Follows));
         match &effect {
             Effect::Confirms => judged.would.outcome = Outcome::Revalidated,
             Effect::Yields => judged.would = Would::new(Outcome::Stale, Reason::IfError),
             Effect::Refused(reason) => judged.would.reason = *reason,
-            Effect::Nothing => {}
-            Effect::Keeps(_) | Effect::StandsFor(..) => {
-                judged.would.collapsed = matches!(role, Role::Follows);
-                if candidates.iter().any(|entry| validate::would_confirm(&entry.head, &self.parts.headers)) {
-                    judged.would.outcome = Outcome::Revalidated;
-                }
-            }
+            Effect::Keeps(_) | Effect::StandsFor(..) | Effect::Nothing => {}
         }
         // Who follows keeps nothing: who leads does.
         if let Role::Leads(lead) = role {
@@ -237,8 +235,14 @@ impl Seen<'_> {
         if self.is_replaced(selected) {
             return Effect::Yields;
         }
+        // It was not asked about what is kept, yet tells whether it would have confirmed that: by a 304 to the client's own
+        // precondition that names it, or by the same validators on a whole response.
+        let is_told = matches!(parts.status, StatusCode::NOT_MODIFIED | StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        if is_told && !asked.facts.is_head && self.is_confirmed(candidates) {
+            return Effect::Confirms;
+        }
         if parts.status == StatusCode::NOT_MODIFIED {
-            return self.confirmed(candidates);
+            return Effect::Nothing;
         }
         if asked.facts.is_head {
             if selected.is_some() {
@@ -273,19 +277,20 @@ impl Seen<'_> {
         }
     }
 
-    /// Applies a 304, which answers the client's own precondition: it says something of what is kept where it names it.
-    fn confirmed(&self, candidates: &[Arc<Entry>]) -> Effect {
-        let headers = &self.parts.headers;
-        let named: Vec<_> =
-            candidates.iter().filter(|entry| validate::would_confirm(&entry.head, headers)).cloned().collect();
+    /// Updates what is kept as the 304 would have that the origin would have sent. False where it would have sent none.
+    fn is_confirmed(&self, candidates: &[Arc<Entry>]) -> bool {
+        let mut headers = self.parts.headers.clone();
+        let named = |entry: &&Arc<Entry>| validate::would_confirm(&entry.head, &headers);
+        let named: Vec<_> = candidates.iter().filter(named).cloned().collect();
         if named.is_empty() {
-            return Effect::Nothing;
+            return false;
+        }
+        // What describes the content of this message is not on a 304.
+        for name in [header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::CONTENT_RANGE] {
+            headers.remove(name);
         }
         let exchange = self.exchange();
-        match confirm::by_304(self.way, self.asked, &named, &exchange, headers, self.asking.sequence) {
-            Some(_) => Effect::Confirms,
-            None => Effect::Nothing,
-        }
+        confirm::by_304(self.way, self.asked, &named, &exchange, &headers, self.asking.sequence).is_some()
     }
 
     /// In earnest the whole would have been fetched, which has this length.
@@ -295,16 +300,23 @@ impl Seen<'_> {
         headers.remove(header::CONTENT_RANGE);
         let status = if self.asked.facts.is_head { self.parts.status } else { StatusCode::OK };
         let exchange = Exchange { method: &Method::GET, ..self.exchange() };
-        match storable(&exchange, status, &headers, false) {
-            Storable::No(reason) => Effect::Refused(reason),
+        let prepared = match storable(&exchange, status, &headers, false) {
+            Storable::No(reason) => Err(reason),
             Storable::Yes(mut facts) => {
                 facts.no_transform = true;
                 let arrived = Arrived { status, headers: &mut headers, length: Some(length) };
                 let asking = (self.asking.at, self.asking.sequence);
-                match fill::prepare_arrived(self.way, self.asked, arrived, facts, asking) {
-                    Ok(fill) => Effect::StandsFor(Box::new(fill), length),
-                    Err(reason) => Effect::Refused(reason),
-                }
+                fill::prepare_arrived(self.way, self.asked, arrived, facts, asking)
+            }
+        };
+        match prepared {
+            Ok(fill) => {
+                self.way.shared.memories.forget(self.asked.key.hash());
+                Effect::StandsFor(Box::new(fill), length)
+            }
+            Err(reason) => {
+                fill::remember(self.way, self.asked, reason);
+                Effect::Refused(reason)
             }
         }
     }
