@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Reloaded, Server};
+use crate::clock::Timestamp;
 use crate::metrics::Snapshot;
 use crate::origin;
 use crate::outcome::{Outcome, Reason};
@@ -19,6 +20,7 @@ pub(super) struct Figures {
     pub(super) is_ready: bool,
     pub(super) flights: usize,
     pub(super) connections: usize,
+    pub(super) connections_max: usize,
     pub(super) origin: origin::Figures,
     pub(super) server: Server,
     pub(super) log_dropped: u64,
@@ -26,6 +28,8 @@ pub(super) struct Figures {
     pub(super) warnings: Vec<String>,
     /// What came of the last reload.
     pub(super) reload: Option<Reloaded>,
+    /// When the configuration in force was read.
+    pub(super) in_force_since: Timestamp,
     pub(super) uptime: Duration,
 }
 
@@ -94,7 +98,6 @@ pub(super) mod tests {
     use super::*;
     use crate::analytics::Asked;
     use crate::analytics::shadow::Passed;
-    use crate::clock::Timestamp;
     use crate::metrics::Metrics;
     use crate::outcome::{Decision, End, Ending, Stored, Would};
     use crate::stored::Differing;
@@ -162,7 +165,9 @@ pub(super) mod tests {
             is_ready: true,
             flights: 8,
             connections: 9,
+            connections_max: 1_000,
             origin: origin::Figures {
+                permits_max: 24,
                 permits_in_use: 11,
                 permits_waiting: 12,
                 permits_refused: 13,
@@ -177,11 +182,25 @@ pub(super) mod tests {
                 closed_in_head: 19,
                 closed_idle: 20,
                 closed_in_body: 21,
+                reloads_applied: 22,
+                reloads_refused: 23,
             },
             log_dropped: 10,
             warnings: vec!["of the configuration".into()],
             reload: None,
+            in_force_since: Timestamp::from_secs(1_000_000),
             uptime: Duration::from_millis(12_345),
+        }
+    }
+
+    /// A reload that was refused.
+    pub(in super::super) fn refused() -> Reloaded {
+        Reloaded {
+            at_unix_seconds: 1_000_100,
+            by: "SIGHUP".into(),
+            applied: false,
+            problems: Vec::new(),
+            needs_restart: Vec::new(),
         }
     }
 

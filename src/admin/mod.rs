@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,8 @@ pub struct Parts {
     pub flights: Ask<usize>,
     /// How many client connections are open.
     pub connections: Ask<usize>,
+    /// The most of them at once.
+    pub connections_max: usize,
     /// The figures of the origin's side.
     pub origin: Ask<origin::Figures>,
     /// What the server counts of itself.
@@ -129,6 +131,10 @@ pub struct Server {
     pub closed_idle: u64,
     /// Connections closed because content did not move for too long.
     pub closed_in_body: u64,
+    /// Reloads of the configuration that were applied.
+    pub reloads_applied: u64,
+    /// Reloads that were refused: the configuration before stayed.
+    pub reloads_refused: u64,
 }
 
 /// What the handlers share.
@@ -181,10 +187,9 @@ async fn shadow(State(admin): State<Arc<Admin>>) -> Json<proxy::shadow::Report> 
     Json((admin.parts.shadow)())
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
-    let text = prometheus::text(admin.figures())
-        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))?;
-    Ok(([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
+async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Problem> {
+    prometheus::answer(admin.figures(), &headers)
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))
 }
 
 async fn explain(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
@@ -233,11 +238,13 @@ impl Admin {
             is_ready: (parts.ready)(),
             flights: (parts.flights)(),
             connections: (parts.connections)(),
+            connections_max: parts.connections_max,
             origin: (parts.origin)(),
             server: (parts.server)(),
             log_dropped: (parts.log_dropped)(),
             warnings: (parts.warnings)(),
             reload: (parts.reload.last)(),
+            in_force_since: (parts.reload.in_force_since)(),
             uptime: self.started.elapsed(),
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Ask;
 use super::answer::Problem;
+use crate::clock::Timestamp;
 
 /// How to reload, and what came of it the last time.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub struct Reload {
     pub now: Ask<Reloaded>,
     /// What came of the last reload, whoever asked for it.
     pub last: Ask<Option<Reloaded>>,
+    /// When the configuration in force was read.
+    pub in_force_since: Ask<Timestamp>,
 }
 
 /// What came of a reload: all of it is in force, or nothing.

@@ -111,6 +111,8 @@
 //! | `server.closed_in_head` | connections | closed because a head did not become complete within `head_timeout` |
 //! | `server.closed_idle` | connections | closed because they were silent between requests for `idle_timeout` |
 //! | `server.closed_in_body` | connections | closed because content did not move for `body_idle_timeout` |
+//! | `server.reloads_applied` | reloads | of the configuration, applied |
+//! | `server.reloads_refused` | reloads | refused: the configuration before stayed in force |
 //! | `access_log.dropped_lines` | lines | lines that found the queue full or could not be written |
 //! | `warnings[]` | text | what is worth a look, each with what to change |
 //! | `reload` | | what came of the last reload of the configuration, null before the first: `at_unix_seconds`; `by`, who asked for it (`SIGHUP`, `POST /reload`, `file`); `applied`, else the one before it is in force; `problems[]`, each with `file`, `line`, `key`, `what`, `allowed`; `needs_restart[]`, what differs from what runs and has to wait |

@@ -51,6 +51,7 @@ fn bench() -> Bench {
         ready: Arc::new(move || is_ready.load(Ordering::SeqCst)),
         flights: Arc::new(|| 2),
         connections: Arc::new(|| 3),
+        connections_max: 100,
         origin: Arc::new(Default::default),
         server: Arc::new(Default::default),
         explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
@@ -113,7 +114,8 @@ async fn stats_and_metrics_agree() {
     assert_eq!((stats.requests.total, stats.connections, stats.fills_in_flight), (1, 3, 2));
     assert_eq!(stats.memory.capacity_bytes, 16 << 20);
     assert_eq!(stats.warnings, ["look at this"]);
-    let (status, headers, text) = bench.send("GET", "/metrics", &[], "").await;
+    let accept = [("accept", "application/openmetrics-text")];
+    let (status, headers, text) = bench.send("GET", "/metrics", &accept, "").await;
     assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, prometheus::CONTENT_TYPE));
     assert!(text.contains("larder_requests_total{outcome=\"hit\",reason=\"fresh\"} 1\n"));
     assert!(text.ends_with("# EOF\n"));
@@ -207,6 +209,7 @@ async fn a_question_that_panics_is_a_500() {
         ready: Arc::new(|| true),
         flights: Arc::new(|| panic!("on purpose")),
         connections: Arc::new(|| 0),
+        connections_max: 0,
         origin: Arc::new(Default::default),
         server: Arc::new(Default::default),
         explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
@@ -235,7 +238,7 @@ fn reload() -> Reload {
         }],
         needs_restart: Vec::new(),
     };
-    Reload { now: Arc::new(refused), last: Arc::new(|| None) }
+    Reload { now: Arc::new(refused), last: Arc::new(|| None), in_force_since: Arc::new(|| Timestamp::from_secs(0)) }
 }
 
 #[tokio::test]

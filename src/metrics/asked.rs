@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::Local;
 use super::counts::asked_origin;
+use super::{DIGITS, Local, latency};
 use crate::analytics::{Asked, By, ROWS_TOLD, Summary, Tables, reasons, top, trouble};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, End, Outcome};
@@ -55,8 +55,11 @@ impl Local {
         Some(Box::new(Asked { url: heading.url.into(), status: heading.status, origin_time, at: heading.at }))
     }
 
-    /// Counts the URL of a request that was no plain hit, and whose response has ended.
+    /// Counts the URL of a request that was no plain hit, and whose response has ended; and how long the origin took.
     pub fn record_asked(&self, asked: &Asked, decision: &Decision, end: &End) {
+        if let Some(span) = asked.origin_time {
+            self.counted.shard.lock().origin_wait.record(DIGITS, latency::micros(span));
+        }
         self.counted.watched.tables.lock().other(asked, decision, end);
     }
 }
@@ -105,7 +108,9 @@ mod tests {
                 core.record_asked(&asked, &decision, &end);
             }
         }
-        let summary = metrics.snapshot().summary;
+        let snapshot = metrics.snapshot();
+        let summary = &snapshot.summary;
+        assert_eq!(snapshot.origin_wait.count(), 2);
         let first = |by| summary.top(by)[0].at_least;
         assert_eq!((first(By::Requests), first(By::Bytes), first(By::Misses)), (6, 30, 4));
         let lost = &summary.not_from_cache[0];

@@ -1,5 +1,6 @@
 //! The counters: requests by outcome and reason, bytes, what was stored, what the origin was spared, how bodies ended.
 
+use super::sizes::Sizes;
 use crate::outcome::{Decision, End, Ending, Outcome, Reason, Stored};
 
 const OUTCOMES: usize = Outcome::ALL.len();
@@ -64,6 +65,7 @@ impl ByReason {
 pub struct Counts {
     requests: [ByReason; OUTCOMES],
     body_bytes: ByOutcome,
+    sizes: [Sizes; OUTCOMES],
     not_stored: ByReason,
     aborted: ByReason,
     /// Requests whose response began to be stored.
@@ -85,6 +87,7 @@ impl Default for Counts {
         Self {
             requests: [ByReason::ZERO; OUTCOMES],
             body_bytes: ByOutcome::default(),
+            sizes: [Sizes::default(); OUTCOMES],
             not_stored: ByReason::ZERO,
             aborted: ByReason::ZERO,
             stored: 0,
@@ -110,6 +113,7 @@ impl Counts {
     pub(super) fn count(&mut self, decision: &Decision, end: &End) {
         self.requests[decision.outcome as usize].count(decision.reason);
         self.body_bytes.count(decision.outcome, end.body_bytes);
+        self.sizes[decision.outcome as usize].count(end.body_bytes);
         match decision.stored {
             Stored::Begun => self.stored += 1,
             Stored::No(reason) => self.not_stored.count(reason),
@@ -133,6 +137,7 @@ impl Counts {
             row.add(more);
         }
         self.body_bytes.add(&other.body_bytes);
+        self.sizes.iter_mut().zip(&other.sizes).for_each(|(sizes, more)| sizes.add(more));
         self.not_stored.add(&other.not_stored);
         self.aborted.add(&other.aborted);
         self.stored += other.stored;
@@ -175,6 +180,11 @@ impl Counts {
     /// Returns the body bytes handed to connections, by outcome.
     pub fn body_bytes(&self) -> ByOutcome {
         self.body_bytes
+    }
+
+    /// Returns how large the bodies of an outcome were.
+    pub fn sizes(&self, outcome: Outcome) -> &Sizes {
+        &self.sizes[outcome as usize]
     }
 
     /// Lists why responses were not stored, with their requests.
@@ -256,6 +266,7 @@ mod tests {
         assert_eq!(counts.aborted_seen().collect::<Vec<_>>(), [(Reason::Incomplete, 1)]);
         assert_eq!((counts.complete(), counts.client_gone, counts.aborted()), (1, 1, 1));
         assert_eq!(counts.body_bytes().get(Outcome::Miss), 21);
+        assert_eq!((counts.sizes(Outcome::Miss).cells()[0], counts.sizes(Outcome::Hit).cells()[0]), (3, 0));
         assert_eq!(counts.requests_seen().collect::<Vec<_>>(), [(Outcome::Miss, Reason::UriMiss, 3)]);
         assert_eq!(counts.reasons_seen(), [(Reason::UriMiss, 3)]);
     }

@@ -77,21 +77,17 @@ impl Latencies {
     }
 
     pub(super) fn record(&mut self, class: Class, micros: u64) {
-        let latency = &mut self.classes[class as usize];
-        latency.histogram(self.digits).saturating_record(micros.clamp(MICROS_MIN, MICROS_MAX));
-        latency.sum_micros = latency.sum_micros.saturating_add(micros);
+        self.classes[class as usize].record(self.digits, micros);
     }
 
     pub(super) fn add(&mut self, other: &Self) {
         for (latency, more) in self.classes.iter_mut().zip(&other.classes) {
-            let Some(histogram) = &more.histogram else { continue };
-            latency.histogram(self.digits).add(&**histogram).expect("both histograms have the same constant bounds");
-            latency.sum_micros = latency.sum_micros.saturating_add(more.sum_micros);
+            latency.add(self.digits, more);
         }
     }
 }
 
-/// The latencies of one class.
+/// Latencies that are counted together.
 #[derive(Clone, Debug, Default)]
 pub struct Latency {
     /// Made at the first record: most routes never see most classes.
@@ -100,6 +96,17 @@ pub struct Latency {
 }
 
 impl Latency {
+    pub(super) fn record(&mut self, digits: u8, micros: u64) {
+        self.histogram(digits).saturating_record(micros.clamp(MICROS_MIN, MICROS_MAX));
+        self.sum_micros = self.sum_micros.saturating_add(micros);
+    }
+
+    pub(super) fn add(&mut self, digits: u8, more: &Self) {
+        let Some(histogram) = &more.histogram else { return };
+        self.histogram(digits).add(&**histogram).expect("both histograms have the same constant bounds");
+        self.sum_micros = self.sum_micros.saturating_add(more.sum_micros);
+    }
+
     fn histogram(&mut self, digits: u8) -> &mut Histogram<u64> {
         self.histogram.get_or_insert_with(|| {
             Box::new(

@@ -12,6 +12,7 @@ mod counts;
 mod latency;
 mod personalised;
 mod shadow;
+mod sizes;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use counts::{ByOutcome, Counts, asked_origin};
 pub use latency::{Class, Latencies, Latency};
 pub use personalised::{Personalised, PersonalisedUrl};
 pub use shadow::Shadow;
+pub use sizes::{Sizes, size_bounds};
 
 /// The most routes with figures of their own. Those beyond it are counted with [`NO_ROUTE`], so that a long
 /// configuration cannot grow the label sets without end.
@@ -90,6 +92,8 @@ struct Counted {
 struct Shard {
     totals: Counts,
     latency: Latencies,
+    /// Of requests that the origin was asked for.
+    origin_wait: Latency,
     /// One for each name.
     routes: Vec<Row>,
     /// Of requests without a route.
@@ -114,6 +118,9 @@ pub struct Snapshot {
     pub totals: Counts,
     /// The latencies of all requests.
     pub latency: Latencies,
+    /// From a request's head to its response's, where the origin was asked: the wait for a turn, the connection, and its
+    /// own work.
+    pub origin_wait: Latency,
     /// Figures per route in the order in which they first came up; the last is [`NO_ROUTE`]'s.
     pub routes: Vec<Route>,
     /// What was found to differ by user.
@@ -162,7 +169,13 @@ impl Metrics {
         let mut lists = self.lists.lock();
         let row = || Row::new(ROUTE_DIGITS);
         let routes = lists.names.iter().map(|_| row()).collect();
-        let shard = Shard { totals: Counts::default(), latency: Latencies::new(DIGITS), routes, unrouted: row() };
+        let shard = Shard {
+            totals: Counts::default(),
+            latency: Latencies::new(DIGITS),
+            origin_wait: Latency::default(),
+            routes,
+            unrouted: row(),
+        };
         let counted = Arc::new(Counted { shard: Mutex::new(shard), watched: asked::Watched::default() });
         lists.shards.push(Arc::clone(&counted));
         Arc::new(Local {
@@ -184,6 +197,7 @@ impl Metrics {
         let mut snapshot = Snapshot {
             totals: Counts::default(),
             latency: Latencies::new(DIGITS),
+            origin_wait: Latency::default(),
             routes: names.map(Route::new).collect(),
             personalised: self.personalised.snapshot(),
             summary: asked::summary(shards.iter().map(|counted| &counted.watched)),
@@ -194,6 +208,7 @@ impl Metrics {
             snapshot.totals.add(&shard.totals);
             snapshot.latency.add(&shard.latency);
             drop(shard);
+            snapshot.origin_wait.add(DIGITS, &counted.shard.lock().origin_wait);
             // A lock per row: a core never waits for longer than adding up one of them takes.
             let last = snapshot.routes.len() - 1;
             for (index, route) in snapshot.routes.iter_mut().enumerate() {

@@ -80,6 +80,8 @@ pub struct Config {
 /// What the origin's side counts, of the whole process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
+    /// The most permits at once.
+    pub permits_max: usize,
     /// Permits given out now.
     pub permits_in_use: usize,
     /// Requests that wait for one now.

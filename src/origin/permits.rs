@@ -172,6 +172,7 @@ impl Permits {
     pub fn figures(&self) -> Figures {
         let breaker = self.breaker();
         Figures {
+            permits_max: self.bounds.load().total,
             permits_in_use: self.in_use(),
             permits_waiting: self.waiting(),
             permits_refused: self.refused.load(Ordering::Relaxed),

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -19,7 +20,7 @@ use super::protocol::Protocols;
 use super::service::Serving;
 use super::{Config, Tally};
 use crate::admin::{Fault, Reloaded};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::origin::Permits;
 use crate::store::Store;
@@ -47,6 +48,8 @@ pub struct Reloader {
     pub(super) log: ArcSwapOption<access::Log>,
     pub(super) said: ArcSwap<Said>,
     pub(super) last: ArcSwapOption<Reloaded>,
+    /// When the configuration in force was read, in milliseconds of Unix time.
+    pub(super) in_force_since: AtomicI64,
 }
 
 /// The parts of a running Larder that a reload reaches.
@@ -98,16 +101,27 @@ impl Reloader {
                 Err(problems)
             }
         };
-        let at_unix_seconds = self.parts.clock.now().as_secs();
+        let now = self.parts.clock.now();
         let (needs_restart, problems) = match result {
             Ok(needs_restart) => (needs_restart, Vec::new()),
             Err(problems) => (Vec::new(), problems),
         };
         let applied = problems.is_empty();
+        self.count(applied, now);
+        let at_unix_seconds = now.as_secs();
         let reloaded = Reloaded { at_unix_seconds, by: by.to_owned(), applied, problems, needs_restart };
         tell(&reloaded);
         self.last.store(Some(Arc::new(reloaded.clone())));
         reloaded
+    }
+
+    fn count(&self, applied: bool, now: Timestamp) {
+        let Tally { reloads_applied, reloads_refused, .. } = &*self.parts.tally;
+        let counter = if applied { reloads_applied } else { reloads_refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if applied {
+            self.in_force_since.store(now.as_millis(), Ordering::Relaxed);
+        }
     }
 
     /// Puts a configuration in force. What can fail comes first, and changes nothing where it does.

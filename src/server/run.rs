@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::handover::{Offer, Sockets};
 use super::reload::{self, Reloader, Said, Source};
 use super::service::Serving;
 use super::{Config, Tally, listen};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::origin::Permits;
 use crate::proxy::Way;
@@ -126,6 +126,7 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
         log: ArcSwapOption::new(access.map(Arc::new)),
         said: ArcSwap::from_pointee(Said::of(&config)),
         last: ArcSwapOption::empty(),
+        in_force_since: AtomicI64::new(clock.now().as_millis()),
         parts: reload::Parts { serving, cores: shared, store, metrics, permits, tally: Arc::clone(&tally), clock },
     });
     let admin = admin::Config { listen: admin_addr, ..config.admin };
@@ -219,6 +220,7 @@ fn admin_parts(
         },
         flights: Arc::new(move || flights.flights()),
         connections: Arc::new(cores.connections()),
+        connections_max: reloader.parts.cores.connections_max,
         origin: Arc::new(move || permits.figures()),
         server: Arc::new(move || tally.told()),
         log_dropped: {
@@ -237,6 +239,10 @@ fn admin_parts(
             last: {
                 let reloader = asked();
                 Arc::new(move || reloader.last.load().as_deref().cloned())
+            },
+            in_force_since: {
+                let reloader = asked();
+                Arc::new(move || Timestamp::from_millis(reloader.in_force_since.load(Ordering::Relaxed)))
             },
         },
     }

@@ -20,6 +20,10 @@ pub struct Tally {
     pub closed_idle: AtomicU64,
     /// Connections closed because the client read no response, or sent no content, for too long.
     pub closed_in_body: AtomicU64,
+    /// Reloads of the configuration that were applied.
+    pub reloads_applied: AtomicU64,
+    /// Reloads that were refused.
+    pub reloads_refused: AtomicU64,
 }
 
 impl Tally {
@@ -33,6 +37,8 @@ impl Tally {
             closed_in_head: read(&self.closed_in_head),
             closed_idle: read(&self.closed_idle),
             closed_in_body: read(&self.closed_in_body),
+            reloads_applied: read(&self.reloads_applied),
+            reloads_refused: read(&self.reloads_refused),
         }
     }
 

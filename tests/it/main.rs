@@ -20,6 +20,7 @@ mod groups;
 mod harness;
 mod hostile;
 mod memory;
+mod metrics;
 mod model_rfc9111;
 mod origin_answers;
 mod personalisation;

@@ -8,6 +8,7 @@ pub(crate) mod black_hole;
 pub(crate) mod browser;
 pub(crate) mod cache;
 pub(crate) mod client;
+pub(crate) mod exposition;
 pub(crate) mod http2;
 pub(crate) mod origin;
 pub(crate) mod process;
