@@ -2,9 +2,12 @@
 //!
 //! Lines go through a bounded queue to a thread of their own, so that writing never holds up a request; what does not fit
 //! is dropped and counted. The thread changes to another file between two lines, and opens the same one anew when it is
-//! told to, since whoever rotates logs has renamed it. Deliberately absent: what is logged about Larder itself (that is `tracing`'s).
+//! told to, since whoever rotates logs has renamed it. The same lines go to those who follow live. Deliberately absent:
+//! what is logged about Larder itself (that is `tracing`'s).
 
 mod civil;
+mod filter;
+mod follow;
 mod form;
 
 use std::cell::RefCell;
@@ -20,6 +23,9 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, End};
+
+pub use filter::Filter;
+pub use follow::{FOLLOWERS_MAX, Followers, Following};
 
 /// The most lines that wait for the thread: a tenth of a second at 80,000 requests/s. Values in a line are cut, so that
 /// even hostile lines cannot make the queue larger than some tens of megabytes.
@@ -74,6 +80,32 @@ pub struct Line<'a> {
     pub decision: &'a Decision,
     /// How it ended.
     pub end: &'a End,
+}
+
+/// All who want a request's line.
+#[derive(Clone, Default)]
+pub struct Readers {
+    /// The access log; `None`: none is written.
+    pub log: Option<Log>,
+    /// Those who follow live.
+    pub followers: Arc<Followers>,
+}
+
+impl Readers {
+    /// Tells whether anybody wants lines. On the way of every hit: a relaxed load.
+    pub fn is_any(&self) -> bool {
+        self.log.is_some() || self.followers.is_any()
+    }
+
+    /// Shows a line to all of them. Never waits.
+    pub fn line(&self, line: &Line<'_>) {
+        if let Some(log) = &self.log {
+            log.line(line);
+        }
+        if self.followers.is_any() {
+            self.followers.line(line);
+        }
+    }
 }
 
 /// A handle to write lines with; cheap to clone.

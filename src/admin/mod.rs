@@ -1,10 +1,10 @@
-//! The admin listener: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/shadow`, `/events`, `/metrics`, `POST /explain`,
-//! `POST /purge`, `POST /reload`.
+//! The admin listener: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/shadow`, `/events`, `/log`, `/metrics`,
+//! `POST /explain`, `POST /purge`, `POST /reload`.
 //!
 //! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
-//! reaching it through a browser, and asks for the token where one is set; every answer but the dashboard and `/metrics` is
-//! JSON, errors too. Deliberately absent: how a tier works inside, configuration files, the way of a request (what explaining
-//! and purging are made of is handed to it).
+//! reaching it through a browser, and asks for the token where one is set; every answer but the dashboard and `/metrics`
+//! is JSON, errors too. Deliberately absent: how a tier works inside, configuration files, the way of a
+//! request (what explaining and purging are made of is handed to it).
 
 mod answer;
 mod content;
@@ -12,6 +12,7 @@ mod events;
 pub mod explain;
 mod figures;
 mod guard;
+pub mod log;
 mod page;
 mod prometheus;
 mod purge;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::access::Followers;
 use crate::metrics::Metrics;
 use crate::origin;
 use crate::proxy;
@@ -47,13 +49,14 @@ use stats::Stats;
 pub use token::Token;
 
 /// What exists, for whoever asks for something else.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 11] = [
     "GET /",
     "GET /live",
     "GET /ready",
     "GET /stats",
     "GET /shadow",
     "GET /events",
+    "GET /log",
     "GET /metrics",
     "POST /explain",
     "POST /purge",
@@ -108,6 +111,8 @@ pub struct Parts {
     pub explain: explain::Explain,
     /// What shadow mode tells.
     pub shadow: Ask<proxy::shadow::Report>,
+    /// Those who follow requests live.
+    pub followers: Arc<Followers>,
     /// How many access log lines were dropped.
     pub log_dropped: Ask<u64>,
     /// What the configuration warns of, for `/stats`.
@@ -157,6 +162,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/stats", get(stats))
         .route("/shadow", get(shadow))
         .route("/events", get(move || async move { feed.listen() }))
+        .route("/log", get(log))
         .route("/metrics", get(metrics))
         .route("/explain", post(explain))
         .route("/purge", post(purge))
@@ -190,6 +196,10 @@ async fn shadow(State(admin): State<Arc<Admin>>) -> Json<proxy::shadow::Report> 
 async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Problem> {
     prometheus::answer(admin.figures(), &headers)
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))
+}
+
+async fn log(State(admin): State<Arc<Admin>>, pairs: log::Pairs) -> Result<Response, Problem> {
+    log::follow(&admin.parts.followers, pairs)
 }
 
 async fn explain(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {

@@ -13,6 +13,9 @@ use crate::config::{Checked, Flags};
 /// The longest wait for the whole answer. What is asked for is in memory; an admin side that takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest silence of what never ends; the admin side sends something more often.
+const SILENCE: Duration = Duration::from_secs(3 * crate::admin::log::BEAT.as_secs());
+
 /// The most characters of an unexpected answer that an error repeats.
 const QUOTE_CHARS_MAX: usize = 300;
 
@@ -86,19 +89,26 @@ impl Admin {
         self.send(path, |client, url| client.post(url).json(content)).await
     }
 
+    /// Asks for `path` with this query, and returns an answer that may go on for ever.
+    pub(super) async fn follow(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Response> {
+        let client = client().connect_timeout(TIMEOUT).read_timeout(SILENCE).build()?;
+        self.ask(path, client.get(format!("{}{path}", self.base)).query(query)).await
+    }
+
     async fn send(
         &self,
         path: &str,
         make: impl Fn(&reqwest::Client, &str) -> RequestBuilder,
     ) -> anyhow::Result<String> {
         let url = format!("{}{path}", self.base);
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .timeout(TIMEOUT)
-            .build()?;
-        let mut request = make(&client, &url);
+        let client = client().timeout(TIMEOUT).build()?;
+        let response = self.ask(path, make(&client, &url)).await?;
+        text(&url, response).await
+    }
+
+    /// Sends a request for `path`, and returns the answer where it is the one that was hoped for.
+    async fn ask(&self, path: &str, mut request: RequestBuilder) -> anyhow::Result<Response> {
+        let url = format!("{}{path}", self.base);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
@@ -106,22 +116,28 @@ impl Admin {
             format!("cannot reach {url}: is Larder running, with this address as `listen` under [admin]?")
         })?;
         let status = response.status();
-        let text = text(&url, response).await?;
+        if status.is_success() {
+            return Ok(response);
+        }
         if status == StatusCode::UNAUTHORIZED {
             bail!("{url} asks for its token: give --token, set LARDER_ADMIN_TOKEN, or name its file as --config");
         }
-        if !status.is_success() {
-            let told = serde_json::from_str::<serde_json::Value>(&text).ok();
-            let told = told.and_then(|answer| answer["error"].as_str().map(quote)).unwrap_or_else(|| quote(&text));
-            bail!("{url} answered {status}: {told}");
-        }
-        Ok(text)
+        let text = text(&url, response).await?;
+        let told = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let told = told.and_then(|answer| answer["error"].as_str().map(quote)).unwrap_or_else(|| quote(&text));
+        bail!("{url} answered {status}: {told}");
     }
 
     /// Says that an answer is something else than `expected`.
     pub(super) fn unlike(&self, path: &str, expected: &str, text: &str) -> String {
         format!("{}{path} answered with something other than {expected}: {}", self.base, quote(text))
     }
+}
+
+/// Makes a client that goes nowhere but where it is sent.
+fn client() -> reqwest::ClientBuilder {
+    let redirect = reqwest::redirect::Policy::none();
+    reqwest::Client::builder().no_proxy().redirect(redirect).retry(reqwest::retry::never())
 }
 
 async fn text(url: &str, response: Response) -> anyhow::Result<String> {

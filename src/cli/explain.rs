@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::ask::AdminArgs;
+use crate::access;
 use crate::clock::Clock;
 use crate::config::{Flags, OriginUrl};
 use crate::proxy::explain::{Because, Freshness, Judged, Question, RESPONSE_BYTES_MAX, Received, Report, Variant};
@@ -110,7 +111,7 @@ fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<R
     let config = checked.assemble().context("the configuration names no origin")?;
     let clock = Clock::System;
     let store = Arc::new(Store::new(config.store, clock.clone()));
-    let shared = proxy::Shared::new(config.proxy, config.routes, store, clock, None);
+    let shared = proxy::Shared::new(config.proxy, config.routes, store, clock, access::Readers::default());
     Ok(explain::explain(&shared, None, question)?)
 }
 

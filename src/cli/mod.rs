@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `demo`, `explain`, `purge`, `stats`, `shadow-report`; and what is made from its
+//! The command line: `serve`, `check`, `demo`, `explain`, `log`, `purge`, `stats`, `shadow-report`; and what is made from its
 //! definition: `man`, `completions`, `schema`, `service`.
 //!
 //! Reads flags and files, puts the parts together, and says in plain words what to do next. Deliberately absent: anything
@@ -8,6 +8,7 @@ mod ask;
 mod check;
 mod demo;
 mod explain;
+mod log;
 mod logging;
 mod page;
 mod purge;
@@ -54,6 +55,8 @@ enum Command {
     Stats(ask::AdminArgs),
     /// Say what a cache would bring and what would be wrong, by what a running Larder has seen in shadow mode
     ShadowReport(shadow::ShadowArgs),
+    /// Follow the requests of a running Larder, a line each
+    Log(log::LogArgs),
     /// Have a running Larder purge URLs, prefixes, hosts, tags or everything
     Purge(purge::PurgeArgs),
     /// Print the man page, or that of a command: larder man serve | man -l -
@@ -138,6 +141,7 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Stats(args) => stats::run(&args),
         Command::ShadowReport(args) => shadow::run(&args),
+        Command::Log(args) => log::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Man { command } => page::man(command.as_deref()),

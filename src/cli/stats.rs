@@ -216,7 +216,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// Writes a latency in the unit that suits it; `-` where there is none.
-fn micros(us: Option<u64>) -> String {
+pub(super) fn micros(us: Option<u64>) -> String {
     match us {
         None => "-".to_owned(),
         Some(us @ ..1_000) => format!("{us} µs"),

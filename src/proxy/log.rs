@@ -1,20 +1,21 @@
-//! What the access log needs of a request, kept until its response has ended.
+//! What the access log, and whoever follows it live, need of a request, kept until its response has ended.
 
 use std::net::IpAddr;
 
 use http::{Method, StatusCode, Version, header};
 
 use super::asked::Asked;
-use crate::access::{Line, Log};
+use crate::access::{Line, Readers};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, End};
 
 /// A request as the access log tells of it.
 pub(super) struct Logged {
-    log: Log,
+    readers: Readers,
     client: IpAddr,
     at: Timestamp,
-    method: Method,
+    /// `None` where it is not known.
+    method: Option<Method>,
     host: Box<str>,
     target: Box<str>,
     version: Version,
@@ -25,13 +26,13 @@ pub(super) struct Logged {
 
 impl Logged {
     /// Copies what the line will need.
-    pub(super) fn new(log: &Log, asked: &Asked, status: StatusCode) -> Self {
+    pub(super) fn new(readers: &Readers, asked: &Asked, status: StatusCode) -> Self {
         let copy = |name| asked.headers.get(name).map(|value| Box::from(value.as_bytes()));
         Self {
-            log: log.clone(),
+            readers: readers.clone(),
             client: asked.client.addr,
             at: asked.at,
-            method: asked.method.clone(),
+            method: Some(asked.method.clone()),
             host: asked.key.authority().into(),
             target: asked.key.path_and_query().into(),
             version: asked.version,
@@ -41,12 +42,29 @@ impl Logged {
         }
     }
 
+    /// Makes what is told of a request that could not be read: what it asked for is not known, and its bytes are not to be
+    /// trusted.
+    pub(super) fn unread(readers: &Readers, client: IpAddr, at: Timestamp, status: StatusCode) -> Self {
+        Self {
+            readers: readers.clone(),
+            client,
+            at,
+            method: None,
+            host: "-".into(),
+            target: "-".into(),
+            version: Version::HTTP_11,
+            status: status.as_u16(),
+            referer: None,
+            user_agent: None,
+        }
+    }
+
     /// Writes the line.
     pub(super) fn write(&self, decision: &Decision, end: &End) {
-        self.log.line(&Line {
+        self.readers.line(&Line {
             client: self.client,
             at: self.at,
-            method: self.method.as_str(),
+            method: self.method.as_ref().map_or("-", Method::as_str),
             target: &self.target,
             host: &self.host,
             version: self.version,
@@ -57,22 +75,4 @@ impl Logged {
             end,
         });
     }
-}
-
-/// Writes the line of a request that could not be read: what it asked for is not known, and its bytes are not to be trusted.
-pub(super) fn unread(log: &Log, client: IpAddr, at: Timestamp, status: StatusCode, became: (&Decision, &End)) {
-    let (decision, end) = became;
-    log.line(&Line {
-        client,
-        at,
-        method: "-",
-        target: "-",
-        host: "-",
-        version: Version::HTTP_11,
-        status: status.as_u16(),
-        referer: None,
-        user_agent: None,
-        decision,
-        end,
-    });
 }

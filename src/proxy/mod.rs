@@ -113,7 +113,7 @@ pub struct Shared {
     routes: Table,
     store: Arc<Store>,
     clock: Clock,
-    access: Option<access::Log>,
+    readers: access::Readers,
     hasher: Arc<KeyHasher>,
     flights: Arc<Flights<fill::Landed>>,
     renditions: Arc<Flights<Option<Bytes>>>,
@@ -123,20 +123,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts the shared parts together.
-    pub fn new(
-        config: Config,
-        routes: Table,
-        store: Arc<Store>,
-        clock: Clock,
-        access: Option<access::Log>,
-    ) -> Arc<Self> {
+    /// Puts the shared parts together; `readers` are shown a line for each request.
+    pub fn new(config: Config, routes: Table, store: Arc<Store>, clock: Clock, readers: access::Readers) -> Arc<Self> {
         Arc::new(Self {
             config,
             routes,
             store,
             clock,
-            access,
+            readers,
             hasher: Arc::new(KeyHasher::new()),
             flights: Flights::new(),
             renditions: Flights::new(),
@@ -152,7 +146,7 @@ impl Shared {
         Arc::new(Self {
             config,
             routes,
-            access,
+            readers: access::Readers { log: access, followers: Arc::clone(&self.readers.followers) },
             store: Arc::clone(&self.store),
             clock: self.clock.clone(),
             hasher: Arc::clone(&self.hasher),
@@ -162,6 +156,11 @@ impl Shared {
             probation: Arc::clone(&self.probation),
             recoding: Arc::clone(&self.recoding),
         })
+    }
+
+    /// Returns those who follow requests live; a reload keeps them.
+    pub fn followers(&self) -> &Arc<access::Followers> {
+        &self.readers.followers
     }
 
     /// Returns how many flights are under way.
@@ -210,7 +209,8 @@ impl Way {
 
     /// Has the end recorded of a response whose head tells the decision already.
     fn observe(&self, asked: &Asked, decision: Decision, response: Response<Body>) -> Response<Body> {
-        let logged = self.shared.access.as_ref().map(|log| Box::new(Logged::new(log, asked, response.status())));
+        let readers = &self.shared.readers;
+        let logged = readers.is_any().then(|| Box::new(Logged::new(readers, asked, response.status())));
         let heading = metrics::Heading {
             url: asked.key.url(),
             status: response.status().as_u16(),

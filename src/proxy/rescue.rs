@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::asked::{Asked, Refusal};
 use super::body::Observer;
-use super::{Body, Way, decide, log, recode};
+use super::log::Logged;
+use super::{Body, Shared, Way, decide, recode};
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Outcome, Reason};
 use crate::policy::reuse::Failure;
@@ -93,14 +94,20 @@ pub(super) fn unscreened(way: &Way, client: IpAddr, refusal: &Refusal, why: &str
     let body_bytes = response.body().len() as u64;
     let end = End { ending: Ending::Complete, body_bytes, elapsed: refusal.started.elapsed() };
     way.metrics.record(&decision, &end);
-    if let Some(log) = &way.shared.access {
-        log::unread(log, client, way.shared.clock.now(), status, (&decision, &end));
+    if let Some(logged) = unread_by(way, client, status) {
+        logged.write(&decision, &end);
     }
     response
 }
 
+/// Makes what is told of a request that could not be read, where anybody wants to know.
+fn unread_by(way: &Way, client: IpAddr, status: StatusCode) -> Option<Box<Logged>> {
+    let Shared { readers, clock, .. } = &*way.shared;
+    readers.is_any().then(|| Box::new(Logged::unread(readers, client, clock.now(), status)))
+}
+
 /// Answers a request that could not be read.
-pub(super) fn unread(way: &Arc<Way>, refusal: &Refusal) -> Response<Body> {
+pub(super) fn unread(way: &Arc<Way>, client: IpAddr, refusal: &Refusal) -> Response<Body> {
     let decision = Decision::new(Outcome::Refused, refusal.reason);
     let mut response = page(way, refusal.status, refusal.reason);
     response.headers_mut().insert(header::CACHE_STATUS, head::cache_status(&decision, None));
@@ -108,7 +115,8 @@ pub(super) fn unread(way: &Arc<Way>, refusal: &Refusal) -> Response<Body> {
         // What follows on the connection may belong to what could not be read. (HTTP/2 has no such field: hyper drops it.)
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let observer = Observer::new(Arc::clone(&way.metrics), decision, refusal.started, None);
+    let logged = unread_by(way, client, refusal.status);
+    let observer = Observer::new(Arc::clone(&way.metrics), decision, refusal.started, logged);
     response.map(|body| body.observed(observer))
 }
 

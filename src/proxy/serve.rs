@@ -35,7 +35,7 @@ const ROUNDS_MAX: usize = 4;
 pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> Answer {
     let (asked, errand, request) = match Asked::read(&way.shared, peer, request) {
         Ok(read) => read,
-        Err(refusal) => return Answer::Now(rescue::unread(way, &refusal)),
+        Err(refusal) => return Answer::Now(rescue::unread(way, peer.addr.ip().to_canonical(), &refusal)),
     };
     match errand {
         Errand::LookUp if asked.rule.mode == Mode::Shadow => {

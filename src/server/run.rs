@@ -99,8 +99,9 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     let store = Arc::new(Store::new(config.store.clone(), clock.clone()));
     let metrics = Arc::new(Metrics::new(config.route_names.clone()));
     let (tally, is_ready) = (Arc::<Tally>::default(), Arc::new(AtomicBool::new(true)));
-    let (store_of_way, log) = (Arc::clone(&store), access.clone());
-    let way = proxy::Shared::new(config.proxy.clone(), config.routes.clone(), store_of_way, clock.clone(), log);
+    let readers = access::Readers { log: access.clone(), ..access::Readers::default() };
+    let store_of_way = Arc::clone(&store);
+    let way = proxy::Shared::new(config.proxy.clone(), config.routes.clone(), store_of_way, clock.clone(), readers);
     let permits = Arc::new(Permits::new(&config.origin));
     let shared = Arc::new(cores::Shared {
         live: ArcSwap::from_pointee(Live::of(&config, &tally)),
@@ -192,7 +193,7 @@ fn admin_parts(
 ) -> admin::Parts {
     let reload::Parts { store, metrics, permits, tally, .. } = &reloader.parts;
     let (is_ready, tally, permits) = (Arc::clone(is_ready), Arc::clone(tally), Arc::clone(permits));
-    let flights = Arc::clone(&reloader.shared.lock());
+    let way = Arc::clone(&reloader.shared.lock());
     let asked = || Arc::clone(reloader);
     let purging = Arc::clone(reloader);
     admin::Parts {
@@ -218,11 +219,12 @@ fn admin_parts(
                 proxy::shadow::report(&way, metrics.snapshot().shadow)
             })
         },
-        flights: Arc::new(move || flights.flights()),
         connections: Arc::new(cores.connections()),
         connections_max: reloader.parts.cores.connections_max,
         origin: Arc::new(move || permits.figures()),
         server: Arc::new(move || tally.told()),
+        followers: Arc::clone(way.followers()),
+        flights: Arc::new(move || way.flights()),
         log_dropped: {
             let reloader = asked();
             Arc::new(move || reloader.log.load().as_ref().map_or(0, |log| log.dropped()))

@@ -19,6 +19,7 @@ mod front_door;
 mod groups;
 mod harness;
 mod hostile;
+mod log;
 mod memory;
 mod metrics;
 mod model_rfc9111;

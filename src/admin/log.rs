@@ -1,0 +1,102 @@
+//! `GET /log`: requests as they end, one JSON object a line, as the access log writes them, for whoever watches.
+//!
+//! `?outcome=…`, `reason`, `path`, `status` and `route` narrow it down, each as often as wanted. A line `{"lost":N}` says
+//! that this reader was too slow for N lines. While nothing happens an empty line is sent now and then, so that who waits
+//! can tell a quiet server from a dead one.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Frame;
+use serde_json::json;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::answer::Problem;
+use crate::access::{FOLLOWERS_MAX, Filter, Followers, Following};
+
+/// How often an empty line is sent: well within what proxies and readers wait for.
+pub const BEAT: Duration = Duration::from_secs(10);
+
+/// What the query holds: pairs, as often as they come.
+pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// Answers who wants to follow.
+pub(super) fn follow(followers: &Arc<Followers>, pairs: Pairs) -> Result<Response, Problem> {
+    let bad = |error: String| {
+        Problem::new(StatusCode::BAD_REQUEST, error).with("example", json!("/log?outcome=miss&path=/shop/&status=5xx"))
+    };
+    let Query(pairs) = pairs.map_err(|error| bad(error.to_string()))?;
+    let filter = Filter::read(pairs.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))).map_err(bad)?;
+    let Some(following) = followers.follow(filter) else {
+        let error = format!("{FOLLOWERS_MAX} follow already: end one of them, or come back later");
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error);
+        return Ok(([(header::RETRY_AFTER, "10")], problem).into_response());
+    };
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines::new(following, BEAT))).into_response())
+}
+
+/// The body of an answer: it ends when the reader goes, or the admin side does.
+struct Lines {
+    following: Following,
+    beats: Interval,
+}
+
+impl Lines {
+    fn new(following: Following, every: Duration) -> Self {
+        let mut beats = interval_at(Instant::now() + every, every);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { following, beats }
+    }
+}
+
+impl http_body::Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Poll::Ready(lines) = self.following.poll_lines(cx) {
+            return Poll::Ready(Some(Ok(Frame::data(lines))));
+        }
+        self.beats.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"\n")))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_is_sent_an_empty_line_now_and_then() {
+        let followers = Arc::<Followers>::default();
+        let mut lines = Lines::new(followers.follow(Filter::default()).unwrap(), Duration::from_millis(1));
+        for _ in 0..2 {
+            let frame = lines.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), "\n");
+        }
+        drop(lines);
+        assert!(!followers.is_any());
+    }
+
+    #[tokio::test]
+    async fn seats_are_bounded_and_filters_are_checked() {
+        let followers = Arc::<Followers>::default();
+        let ask = |kind: &str, value: &str| follow(&followers, Ok(Query(vec![(kind.to_owned(), value.to_owned())])));
+        assert_eq!(ask("outcome", "good").unwrap_err().status, StatusCode::BAD_REQUEST);
+        let mut seats: Vec<_> = (0..FOLLOWERS_MAX).map(|_| ask("status", "200").unwrap()).collect();
+        let refused = ask("status", "200").unwrap();
+        assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"10".parse().unwrap()));
+        seats.pop();
+        assert_eq!(ask("status", "200").unwrap().status(), 200);
+    }
+}
