@@ -1,10 +1,10 @@
 //! The admin listener: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/shadow`, `/events`, `/log`, `/metrics`,
-//! `POST /explain`, `POST /purge`, `POST /reload`.
+//! `/grafana.json`, `/alerts.yml`, `POST /explain`, `POST /purge`, `POST /reload`.
 //!
 //! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
-//! reaching it through a browser, and asks for the token where one is set; every answer but the dashboard and `/metrics`
-//! is JSON, errors too. Deliberately absent: how a tier works inside, configuration files, the way of a
-//! request (what explaining and purging are made of is handed to it).
+//! reaching it through a browser, and asks for the token where one is set; every answer but the dashboard, `/metrics`,
+//! `/alerts.yml` and streams is JSON, errors too. Deliberately absent: how a tier works inside, configuration files, the
+//! way of a request (what explaining and purging are made of is handed to it).
 
 mod answer;
 mod content;
@@ -13,6 +13,7 @@ pub mod explain;
 mod figures;
 mod guard;
 pub mod log;
+mod monitor;
 mod page;
 mod prometheus;
 mod purge;
@@ -49,7 +50,7 @@ use stats::Stats;
 pub use token::Token;
 
 /// What exists, for whoever asks for something else.
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 13] = [
     "GET /",
     "GET /live",
     "GET /ready",
@@ -58,6 +59,8 @@ const ROUTES: [&str; 11] = [
     "GET /events",
     "GET /log",
     "GET /metrics",
+    "GET /grafana.json",
+    "GET /alerts.yml",
     "POST /explain",
     "POST /purge",
     "POST /reload",
@@ -164,6 +167,8 @@ pub fn router(parts: Parts) -> Router {
         .route("/events", get(move || async move { feed.listen() }))
         .route("/log", get(log))
         .route("/metrics", get(metrics))
+        .route("/grafana.json", get(monitor::grafana))
+        .route("/alerts.yml", get(monitor::alerts))
         .route("/explain", post(explain))
         .route("/purge", post(purge))
         .route("/reload", post(reload))

@@ -7,7 +7,7 @@ use crate::harness::{Cache, Client, Origin, Reply};
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const EVERYTHING: &[u8] = br#"{"all": true}"#;
 /// What may be read.
-const READ: [&str; 4] = ["/stats", "/metrics", "/events", "/log"];
+const READ: [&str; 6] = ["/stats", "/metrics", "/events", "/log", "/grafana.json", "/alerts.yml"];
 const RIGHT: (&str, &str) = ("Authorization", "Bearer 0123456789abcdef");
 
 /// Starts a cache with a stored `/`, on loopback or on every address, with a token where it is to have one.

@@ -23,6 +23,7 @@ mod log;
 mod memory;
 mod metrics;
 mod model_rfc9111;
+mod monitoring;
 mod origin_answers;
 mod personalisation;
 mod purge;

@@ -2,7 +2,7 @@
 //! before.
 
 use crate::harness::exposition::{Exposition, Format};
-use crate::harness::{Cache, Client, Origin, Process, Reply};
+use crate::harness::{Cache, Client, Cut, Origin, Process, Reply};
 
 const OPEN_METRICS: (&str, &str) = ("Accept", "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.3");
 
@@ -20,10 +20,11 @@ pub(crate) fn told(mut admin: Client) -> Exposition {
 }
 
 /// An origin that answers with the status that the path names, some of it for the store and some not.
-fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     Origin::start(|request| match request.target().split(['/', '?']).nth(1).unwrap_or_default() {
         "private" => Reply::ok().header("Cache-Control", "private").body("mine"),
         "cookie" => Reply::ok().header("Set-Cookie", "a=b").body("hello"),
+        "cut" => Reply::fresh("half").length(100).cut(Cut::Fin),
         status @ ("404" | "418" | "503" | "599") => Reply::status(&format!("{status} Odd")).body("no"),
         _ => Reply::fresh("x".repeat(1_000)),
     })
@@ -38,7 +39,7 @@ const ROUTES: &str = "
     path = '/img/**/*.png'
     ";
 
-fn one_of_each(cache: &Cache) {
+pub(crate) fn one_of_each(cache: &Cache) {
     for target in
         ["/", "/", "/odd/1", "/odd/1", "/img/a/b.png", "/private", "/cookie", "/404/", "/503/", "/418/", "/599/"]
     {
@@ -46,6 +47,7 @@ fn one_of_each(cache: &Cache) {
     }
     cache.request("POST", "/form", &[], b"one");
     cache.request("BREW", "/pot", &[], b"");
+    cache.get("/cut");
     cache.get_with("/nothing", &[("Cache-Control", "only-if-cached")]);
     cache.client().host("a b").get("/");
     cache.request("HEAD", "/", &[], b"");

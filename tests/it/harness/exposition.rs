@@ -82,6 +82,18 @@ impl Exposition {
         self.families.values().flat_map(|family| family.samples.keys().cloned()).collect()
     }
 
+    /// Returns what each sample is called, with the labels that it has and the values of each.
+    pub(crate) fn labels(&self) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
+        let mut names: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        for (name, labels) in self.series() {
+            let of_name = names.entry(name).or_default();
+            for (label, value) in labels {
+                of_name.entry(label).or_default().insert(value);
+            }
+        }
+        names
+    }
+
     /// Returns a value.
     #[track_caller]
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
