@@ -79,6 +79,12 @@ impl Admin {
         Self { base: base.trim_end_matches('/').to_owned(), token }
     }
 
+    /// Returns its URL.
+    #[cfg(feature = "tui")]
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Asks for `path`, and returns the text of the answer.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<String> {
         self.send(path, |client, url| client.get(url)).await

@@ -1,5 +1,5 @@
-//! The command line: `serve`, `check`, `demo`, `explain`, `log`, `purge`, `stats`, `shadow-report`; and what is made from its
-//! definition: `man`, `completions`, `schema`, `service`.
+//! The command line: `serve`, `check`, `demo`, `explain`, `log`, `purge`, `stats`, `shadow-report`, `top`;
+//! and what is made from its definition: `man`, `completions`, `schema`, `service`.
 //!
 //! Reads flags and files, puts the parts together, and says in plain words what to do next. Deliberately absent: anything
 //! that a library user of Larder would need.
@@ -12,12 +12,14 @@ mod log;
 mod logging;
 mod page;
 mod purge;
+mod redraw;
 mod serve;
 mod shadow;
 mod signals;
 mod source;
 mod stats;
 mod supervisor;
+mod top;
 mod upgrade;
 mod watch;
 
@@ -51,8 +53,10 @@ enum Command {
     Demo,
     /// Say what would happen to a request now, and why; or whether a saved response would be stored
     Explain(explain::ExplainArgs),
-    /// Ask a running Larder for its figures
-    Stats(ask::AdminArgs),
+    /// Ask a running Larder for its figures, once or again and again
+    Stats(stats::StatsArgs),
+    /// Watch a running Larder live in the terminal
+    Top(top::TopArgs),
     /// Say what a cache would bring and what would be wrong, by what a running Larder has seen in shadow mode
     ShadowReport(shadow::ShadowArgs),
     /// Follow the requests of a running Larder, a line each
@@ -141,6 +145,7 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Stats(args) => stats::run(&args),
         Command::ShadowReport(args) => shadow::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Explain(args) => explain::run(&args),

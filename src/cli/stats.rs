@@ -1,4 +1,5 @@
-//! `larder stats`: asks the admin side of a running Larder for its figures, and prints them as tables.
+//! `larder stats`: asks the admin side of a running Larder for its figures, and prints them as tables, once or again and
+//! again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,24 +8,45 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytesize::ByteSize;
+use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::ask::{Admin, AdminArgs, plain};
+use super::redraw::redraw;
 use crate::admin::stats::{Quantiles, Stats};
 use crate::outcome::{Outcome, Reason};
+
+/// How often the figures are asked for where `--watch` says nothing, in seconds.
+const WATCH_SECONDS: &str = "2";
+
+/// Whether once or again and again.
+#[derive(Args, Debug)]
+pub(super) struct StatsArgs {
+    /// Show them again every so many seconds, in place, until Ctrl-C
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = WATCH_SECONDS,
+          value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    watch: Option<u64>,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
 
 /// Asks the admin side for its figures and prints them.
 ///
 /// # Errors
 /// An admin side that cannot be reached or answers with something else, and an output that cannot be written.
-pub(super) fn run(args: &AdminArgs) -> anyhow::Result<()> {
-    let admin = args.resolve()?;
+pub(super) fn run(args: &StatsArgs) -> anyhow::Result<()> {
+    let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(seconds) = args.watch {
+        let page = async || Ok(render(&fetch(&admin).await?));
+        return runtime.block_on(redraw(Duration::from_secs(seconds), page));
+    }
     let stats = runtime.block_on(fetch(&admin))?;
     std::io::stdout().write_all(render(&stats).as_bytes()).context("cannot write the figures")
 }
 
-async fn fetch(admin: &Admin) -> anyhow::Result<Stats> {
+/// Fetches the figures.
+pub(super) async fn fetch(admin: &Admin) -> anyhow::Result<Stats> {
     let text = admin.get("/stats").await?;
     serde_json::from_str(&text).with_context(|| admin.unlike("/stats", "Larder's figures", &text))
 }

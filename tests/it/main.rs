@@ -39,3 +39,4 @@ mod stale;
 mod streaming;
 mod tidy;
 mod upgrade;
+mod watch;

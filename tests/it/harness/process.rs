@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{BOUND, Client, Origin, eventually};
 
 /// The binary that was built with these tests.
-const LARDER: &str = env!("CARGO_BIN_EXE_larder");
+pub(crate) const LARDER: &str = env!("CARGO_BIN_EXE_larder");
 
 /// A running `larder serve`. Dropping it kills it.
 pub(crate) struct Process {

@@ -1,0 +1,240 @@
+//! What `larder top` knows: the last figures, what they were like before, and what is looked at.
+
+use std::collections::VecDeque;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use crate::admin::stats::Stats;
+use crate::outcome::Outcome;
+
+/// The most samples that are kept: five minutes of seconds, more than a terminal is wide.
+const SAMPLES_MAX: usize = 300;
+
+/// Over how long the hit ratio of the moment is taken, in seconds.
+const MOMENT_SECONDS: f64 = 60.0;
+
+/// What happened between two readings.
+#[derive(Clone, Debug)]
+struct Sample {
+    seconds: f64,
+    by_outcome: [u64; Outcome::ALL.len()],
+}
+
+/// A table below the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    Requests,
+    Bytes,
+    Misses,
+    OriginTime,
+    Reasons,
+    Errors,
+    Routes,
+}
+
+impl View {
+    /// Every table, in the order of the keys 1 to 7.
+    pub(super) const ALL: [View; 7] =
+        [Self::Requests, Self::Bytes, Self::Misses, Self::OriginTime, Self::Reasons, Self::Errors, Self::Routes];
+
+    /// Returns what it is called; all seven fit beside each other on the smallest terminal.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Bytes => "bytes",
+            Self::Misses => "misses",
+            Self::OriginTime => "app time",
+            Self::Reasons => "reasons",
+            Self::Errors => "errors",
+            Self::Routes => "routes",
+        }
+    }
+}
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Quit,
+    Redraw,
+    Nothing,
+}
+
+/// All of it.
+pub(super) struct State {
+    /// Where the admin side is.
+    pub(super) address: String,
+    /// The last figures.
+    pub(super) stats: Stats,
+    /// Why there are no newer ones.
+    pub(super) trouble: Option<String>,
+    /// Which table is shown.
+    pub(super) view: View,
+    /// How many of its rows are scrolled past.
+    pub(super) scroll: usize,
+    samples: VecDeque<Sample>,
+}
+
+impl State {
+    /// Begins with the first figures.
+    pub(super) fn new(address: String, stats: Stats) -> Self {
+        Self { address, stats, trouble: None, view: View::Requests, scroll: 0, samples: VecDeque::new() }
+    }
+
+    /// Takes newer figures. Those of a process that has started anew have no past.
+    pub(super) fn update(&mut self, stats: Stats) {
+        let seconds = stats.uptime_seconds - self.stats.uptime_seconds;
+        if seconds < 0.0 {
+            self.samples.clear();
+        } else if seconds > 0.0 {
+            let of = |stats: &Stats, outcome: Outcome| stats.requests.by_outcome.get(outcome.token()).copied();
+            let more = |outcome: Outcome| {
+                of(&stats, outcome).unwrap_or(0).saturating_sub(of(&self.stats, outcome).unwrap_or(0))
+            };
+            if self.samples.len() == SAMPLES_MAX {
+                self.samples.pop_front();
+            }
+            let by_outcome = std::array::from_fn(|index| more(Outcome::ALL[index]));
+            self.samples.push_back(Sample { seconds, by_outcome });
+        }
+        self.stats = stats;
+        self.trouble = None;
+    }
+
+    /// Returns the requests a second with this outcome, of the last `count` readings at the most, the oldest first.
+    pub(super) fn rates(&self, outcome: Outcome, count: usize) -> Vec<f64> {
+        let rate = |sample: &Sample| sample.by_outcome[outcome as usize] as f64 / sample.seconds;
+        self.samples.iter().skip(self.samples.len().saturating_sub(count)).map(rate).collect()
+    }
+
+    /// Returns the requests a second between the last two readings.
+    pub(super) fn rate(&self) -> Option<f64> {
+        let last = self.samples.back()?;
+        Some(last.by_outcome.iter().sum::<u64>() as f64 / last.seconds)
+    }
+
+    /// Returns the hit ratio of the last minute; `None` without requests.
+    pub(super) fn hit_ratio_now(&self) -> Option<f64> {
+        let (mut seconds, mut hits, mut all) = (0.0, 0, 0);
+        for sample in self.samples.iter().rev() {
+            if seconds >= MOMENT_SECONDS {
+                break;
+            }
+            seconds += sample.seconds;
+            hits += sample.by_outcome[Outcome::Hit as usize];
+            all += sample.by_outcome.iter().sum::<u64>();
+        }
+        (all > 0).then(|| hits as f64 / all as f64)
+    }
+
+    /// Does what a key says.
+    pub(super) fn key(&mut self, key: KeyEvent) -> Act {
+        if key.kind == KeyEventKind::Release {
+            return Act::Nothing;
+        }
+        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Char('c' | 'd') if is_control => return Act::Quit,
+            KeyCode::Char('q') | KeyCode::Esc => return Act::Quit,
+            KeyCode::Tab | KeyCode::Right => self.turn(1),
+            KeyCode::BackTab | KeyCode::Left => self.turn(View::ALL.len() - 1),
+            KeyCode::Char(digit @ '1'..='7') => self.show(View::ALL[digit as usize - '1' as usize]),
+            KeyCode::Down | KeyCode::Char('j') => self.scroll = (self.scroll + 1).min(self.rows().saturating_sub(1)),
+            KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
+            KeyCode::Home => self.scroll = 0,
+            _ => return Act::Nothing,
+        }
+        Act::Redraw
+    }
+
+    /// Returns how many rows the table has that is shown.
+    fn rows(&self) -> usize {
+        let (stats, most) = (&self.stats, &self.stats.asked_most);
+        match self.view {
+            View::Requests => most.by_requests.len(),
+            View::Bytes => most.by_bytes.len(),
+            View::Misses => most.by_misses.len(),
+            View::OriginTime => most.by_origin_time_us.len(),
+            View::Reasons => stats.not_from_cache.len(),
+            View::Errors => stats.recent_errors.len(),
+            View::Routes => stats.routes.len(),
+        }
+    }
+
+    fn turn(&mut self, by: usize) {
+        let at = View::ALL.iter().position(|view| *view == self.view).unwrap_or(0);
+        self.show(View::ALL[(at + by) % View::ALL.len()]);
+    }
+
+    fn show(&mut self, view: View) {
+        (self.view, self.scroll) = (view, 0);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::admin::stats::sample;
+
+    /// A state that has seen the sample figures, and ten more hits and two misses within two seconds after them.
+    pub(in super::super) fn seen() -> State {
+        let mut state = State::new("http://127.0.0.1:9180".into(), sample());
+        let mut later = sample();
+        later.uptime_seconds += 2.0;
+        for (outcome, more) in [("hit", 10), ("miss", 2)] {
+            *later.requests.by_outcome.get_mut(outcome).unwrap() += more;
+        }
+        state.update(later);
+        state
+    }
+
+    #[test]
+    fn rates_are_of_what_happened_between_readings() {
+        let mut state = seen();
+        assert_eq!((state.rate(), state.hit_ratio_now()), (Some(6.0), Some(10.0 / 12.0)));
+        assert_eq!(state.rates(Outcome::Hit, 9), [5.0]);
+        assert_eq!(state.rates(Outcome::Stale, 9), [0.0]);
+        state.trouble = Some("it did not answer".into());
+        let mut restarted = sample();
+        restarted.uptime_seconds = 1.0;
+        state.update(restarted);
+        assert_eq!((state.rate(), state.hit_ratio_now(), state.trouble.as_deref()), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut state = seen();
+        for nth in 0..SAMPLES_MAX + 10 {
+            let mut later = sample();
+            later.uptime_seconds += nth as f64 + 3.0;
+            state.update(later);
+        }
+        assert_eq!(state.rates(Outcome::Hit, usize::MAX).len(), SAMPLES_MAX);
+        assert_eq!(state.rates(Outcome::Hit, 5).len(), 5);
+    }
+
+    #[test]
+    fn keys_switch_scroll_and_end() {
+        let mut state = seen();
+        let check = |state: &mut State, code, modifiers, act, view, scroll| {
+            let done = state.key(KeyEvent::new(code, modifiers));
+            assert_eq!((done, state.view, state.scroll), (act, view, scroll), "{code:?}");
+        };
+        let none = KeyModifiers::NONE;
+        check(&mut state, KeyCode::Tab, none, Act::Redraw, View::Bytes, 0);
+        check(&mut state, KeyCode::Left, none, Act::Redraw, View::Requests, 0);
+        check(&mut state, KeyCode::BackTab, KeyModifiers::SHIFT, Act::Redraw, View::Routes, 0);
+        // Three routes, one of them for what no route matched.
+        for scroll in [1, 2, 2] {
+            check(&mut state, KeyCode::Down, none, Act::Redraw, View::Routes, scroll);
+        }
+        check(&mut state, KeyCode::Up, none, Act::Redraw, View::Routes, 1);
+        check(&mut state, KeyCode::Right, none, Act::Redraw, View::Requests, 0);
+        check(&mut state, KeyCode::Char('5'), none, Act::Redraw, View::Reasons, 0);
+        check(&mut state, KeyCode::Up, none, Act::Redraw, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('8'), none, Act::Nothing, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('c'), none, Act::Nothing, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('c'), KeyModifiers::CONTROL, Act::Quit, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('q'), none, Act::Quit, View::Reasons, 0);
+        check(&mut state, KeyCode::Esc, none, Act::Quit, View::Reasons, 0);
+    }
+}

@@ -1,0 +1,49 @@
+//! Watching from the command line: `larder stats --watch`, and `larder top` where there is no terminal.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::harness::process::{LARDER, run};
+use crate::harness::{Cache, Origin, Reply, eventually};
+
+/// A command that goes on until it is ended. Dropping it kills it.
+struct Watching(Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn stats_are_shown_again_until_ctrl_c() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = Cache::start(&origin);
+    let admin = cache.admin_addr().to_string();
+    let mut command = Command::new(LARDER);
+    command.args(["stats", "--watch", "1", "--admin", &admin]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut watching = Watching(command.spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut pages = || {
+        lines.find(|line| line.starts_with("Larder ") && line.ends_with(", ready")).expect("a page begins");
+        lines.find(|line| line.contains("│ requests ")).expect("and has figures")
+    };
+    assert!(pages().contains(" 0 "));
+    cache.get("/");
+    eventually("a page tells of the request", || pages().contains(" 1 "));
+    assert!(Command::new("kill").args(["-INT", &watching.0.id().to_string()]).status().unwrap().success());
+    assert_eq!(watching.0.wait().unwrap().code(), Some(0));
+    let nobody = run(&["stats", "--watch", "--admin", "127.0.0.1:1"]);
+    assert!(nobody.code == Some(1) && nobody.output.contains("is Larder running"), "{nobody:?}");
+}
+
+#[test]
+fn top_without_a_terminal_says_what_to_do() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = Cache::start(&origin);
+    let told = run(&["top", "--admin", &cache.admin_addr().to_string()]);
+    let wanted =
+        if cfg!(feature = "tui") { "needs a terminal" } else { "\n    cargo build --release --features tui\n" };
+    assert!(told.code == Some(1) && told.output.contains(wanted), "{told:?}");
+}
