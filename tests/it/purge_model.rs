@@ -1,4 +1,4 @@
-//! Random requests, purges of all kinds, waits and writes, against a model of a few lines: nothing purged is ever served
+//! Random requests, purges of all kinds, waits, writes and reloads, against a model of a few lines: nothing purged is ever served
 //! as good, and, since everything has room, nothing that was not purged is ever missed.
 
 use std::collections::HashMap;
@@ -35,7 +35,8 @@ enum Step {
     /// An unsafe request, whose response invalidates this group.
     Write(usize, usize, &'static str),
     Wait(u64),
-    // A reload of the configuration belongs here once there is one: it changes nothing about what is stored.
+    /// A reload of a configuration that is in order, or not: neither changes anything about what is stored.
+    Reload(bool),
 }
 
 /// What a purge covers.
@@ -132,6 +133,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (covers, prop::sample::select(vec!["hard", "validate", "soft"])).prop_map(|(covers, kind)| Step::Purge(covers, kind)),
         1 => (host, url, prop::sample::select(vec!["a", "ab", "b"])).prop_map(|(host, url, group)| Step::Write(host, url, group)),
         1 => (1..50_u64).prop_map(Step::Wait),
+        1 => any::<bool>().prop_map(Step::Reload),
     ]
 }
 
@@ -199,6 +201,7 @@ fn run(steps: &[Step]) {
                 cache.client().host(HOSTS[*host]).exchange("POST", URLS[*url].0, &[("X-Group", group)], b"x");
                 model.purge("validate", |own, other| own == *host && (other == *url || URLS[other].2 == *group));
             }
+            Step::Reload(in_order) => cache.reload(*in_order),
             Step::Wait(seconds) => {
                 cache.step(*seconds);
                 model.now += seconds;

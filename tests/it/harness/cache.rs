@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use larder::clock::{Clock, Timestamp};
 use larder::config::Flags;
 use larder::key::Scheme;
 use larder::route::{Matcher, Rule, Table};
-use larder::server::{self, Running};
+use larder::server::{self, Fresh, Running, Start};
 use larder::{admin, origin, proxy, store};
 use serde_json::Value;
 
@@ -33,6 +34,8 @@ pub(crate) struct Cache {
     addr: SocketAddr,
     admin: SocketAddr,
     clock: Clock,
+    /// Whether the configuration is out of order when it is read again.
+    is_broken: Arc<AtomicBool>,
 }
 
 impl Cache {
@@ -66,9 +69,18 @@ impl Cache {
 
     fn of(config: server::Config) -> Self {
         let clock = Clock::stepped(START);
-        let running = server::start(config, clock.clone()).unwrap();
+        let is_broken = Arc::<AtomicBool>::default();
+        let source = {
+            let (config, is_broken) = (config.clone(), Arc::clone(&is_broken));
+            move || match is_broken.load(Ordering::SeqCst) {
+                true => Err(vec![fault()]),
+                false => Ok(Fresh { config: config.clone(), needs_restart: Vec::new() }),
+            }
+        };
+        let start = Start { source: Some(Box::new(source)), ..Start::default() };
+        let running = server::start_with(config, clock.clone(), start).unwrap();
         let (addr, admin) = (running.addr(), running.admin_addr().unwrap());
-        Self { running: Some(running), addr, admin, clock }
+        Self { running: Some(running), addr, admin, clock, is_broken }
     }
 
     /// Returns where it listens.
@@ -137,6 +149,14 @@ impl Cache {
     /// Purges a URL; returns the answer's status.
     pub(crate) fn purge(&self, body: &str) -> Response {
         self.admin().exchange("POST", "/purge", &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// Has the configuration read again, in order or not, and put in force where it is.
+    #[track_caller]
+    pub(crate) fn reload(&self, in_order: bool) {
+        self.is_broken.store(!in_order, Ordering::SeqCst);
+        let answer = self.admin().exchange("POST", "/reload", &JSON, b"");
+        assert_eq!(answer.status() == 200, in_order, "{}", answer.text());
     }
 
     /// Asks what would happen to a request.
@@ -218,4 +238,10 @@ fn config(origin: SocketAddr) -> server::Config {
         access: None,
         warnings: Vec::new(),
     }
+}
+
+/// What is wrong with a configuration that is out of order.
+fn fault() -> admin::Fault {
+    let [file, key, what, allowed] = ["the test's", "listen", "is wrong on purpose", "nothing"].map(str::to_owned);
+    admin::Fault { file, line: Some(1), key, what, allowed }
 }
