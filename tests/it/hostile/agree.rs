@@ -180,12 +180,12 @@ fn await_answers(socket: &mut TcpStream, answers: &[bool]) {
 
 /// Returns the target as the origin is asked for it; `None` where the request is not served.
 fn canonical(message: &Message) -> Option<String> {
-    let host = String::from_utf8(message.values("host").first()?.to_vec()).ok()?;
-    let target = match message.target.strip_prefix("http://") {
-        Some(rest) => &rest[rest.find(['/', '?']).unwrap_or(rest.len())..],
-        None => &message.target,
+    // RFC 9112 §3.2.2: the authority of an absolute form counts, and HTTP/1.0 needs no Host beside it.
+    let (host, target) = match message.target.strip_prefix("http://") {
+        Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+        None => (std::str::from_utf8(message.values("host").first()?).ok()?, &message.target[..]),
     };
-    CanonicalUrl::new(Scheme::Http, &host, target).ok().map(|url| url.path_and_query().to_owned())
+    CanonicalUrl::new(Scheme::Http, host, target).ok().map(|url| url.path_and_query().to_owned())
 }
 
 /// Tells whether a request ends its connection.

@@ -115,8 +115,10 @@ fn is_target(message: &Message) -> bool {
     let path = match target.strip_prefix("http://") {
         Some(rest) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let host = message.values("host");
-            if host.first().is_some_and(|host| !host.eq_ignore_ascii_case(&rest.as_bytes()[..end])) || end == 0 {
+            // RFC 3986 §6.2.3: a port of no digits is the same as none.
+            let without_port = |host: &[u8]| host.strip_suffix(b":").unwrap_or(host).to_ascii_lowercase();
+            let (host, own) = (message.values("host"), without_port(&rest.as_bytes()[..end]));
+            if host.first().is_some_and(|host| without_port(host) != own) || own.is_empty() {
                 return false;
             }
             &rest[end..]
@@ -177,7 +179,7 @@ fn chunks(mut rest: &[u8]) -> Read<'_, Vec<u8>> {
         }
         let (name, _) = field(trailer).ok_or(Fault::Content("a trailer"))?;
         // Of the fields that frame, route or authenticate, those that a stream here may have (RFC 9110 §6.5.1).
-        if ["connection", "content-length", "host", "transfer-encoding"].contains(&&name[..]) {
+        if ["connection", "content-length", "host", "transfer-encoding", "x-host"].contains(&&name[..]) {
             return Err(Fault::Content("a trailer that belongs in the head"));
         }
     }
