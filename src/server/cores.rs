@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::Tally;
@@ -30,6 +31,10 @@ use super::wire::Order;
 
 /// How long accepting rests after it failed for want of files or memory: retrying at once would only burn the core.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How many connections are accepted in a row before those that are there have their turn: a crowd that connects at once
+/// must not keep their requests waiting.
+const ACCEPTS_IN_A_ROW: usize = 16;
 
 /// How often a draining core looks whether it is done.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
@@ -204,20 +209,27 @@ impl<F: Serve> Core<F> {
     /// Accepts for ever, while there are permits.
     async fn accept(&self, listener: &tokio::net::TcpListener) -> std::convert::Infallible {
         loop {
-            match listener.accept().await {
-                // Accepted first and admitted then: a core that held a permit while it waits would keep it from others.
-                Ok((socket, addr)) => {
-                    if let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
-                        self.admit(socket, addr, permit);
-                    }
+            for _ in 0..ACCEPTS_IN_A_ROW {
+                self.accept_one(listener).await;
+            }
+            yield_now().await;
+        }
+    }
+
+    async fn accept_one(&self, listener: &tokio::net::TcpListener) {
+        match listener.accept().await {
+            // Accepted first and admitted then: a core that held a permit while it waits would keep it from others.
+            Ok((socket, addr)) => {
+                if let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
+                    self.admit(socket, addr, permit);
                 }
-                // The client was faster (accept(2): these are its connection's errors, not ours).
-                Err(error) if is_connections_own(&error) => (),
-                Err(error) => {
-                    self.shared.tally.accept_errors.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, "cannot accept connections");
-                    sleep(ACCEPT_REST).await;
-                }
+            }
+            // The client was faster (accept(2): these are its connection's errors, not ours).
+            Err(error) if is_connections_own(&error) => (),
+            Err(error) => {
+                self.shared.tally.accept_errors.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "cannot accept connections");
+                sleep(ACCEPT_REST).await;
             }
         }
     }
