@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::keys::{Checked, OBJECT_SHARE};
+use super::bounds::OBJECT_SHARE;
+use super::keys::Checked;
 use super::problem::Problem;
 use super::secret;
 use super::visit::Places;

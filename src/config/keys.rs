@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use ipnet::IpNet;
 
+use super::bounds::{DAY, HOUR, KIB, MIB, MINUTE, OBJECT_MOST, ROUTES_MAX, SECOND, TIB, YEAR};
 use super::kind;
 use super::origin_url::OriginUrl;
 use super::route::Route;
@@ -18,23 +19,6 @@ use super::visit::Keys;
 use crate::access;
 use crate::key::Scheme;
 use crate::route::{IGNORED_COOKIES, Mode, SetCookie};
-
-/// The most routes: a decision carries a route's number, and the figures are kept for each.
-pub(super) const ROUTES_MAX: usize = 255;
-/// An object takes at most this share of the capacity, so that one cannot push out all others.
-pub(super) const OBJECT_SHARE: u64 = 8;
-
-pub(super) const MIB: u64 = 1 << 20;
-const KIB: u64 = 1 << 10;
-const TIB: u64 = 1 << 40;
-/// The largest object: sizes of entries are weighed in 32 bits, and the head needs room beside the body.
-pub(super) const OBJECT_MOST: u64 = 3 << 30;
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
-/// A year, as spans are written: 365.25 days.
-pub(super) const YEAR: Duration = Duration::from_secs(31_557_600);
 
 /// A configuration in which every value is allowed.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,12 +8,14 @@
 //! Only the command line, `main` and tests import this module. Deliberately absent: running anything.
 
 mod across;
+mod bounds;
 mod keys;
 mod kind;
 mod origin_url;
 mod problem;
 mod restart;
 mod route;
+mod rules;
 mod schema;
 mod secret;
 mod syntax;
@@ -151,7 +153,7 @@ fn read_token(checked: &mut Checked, places: &visit::Places) -> Option<Problem> 
 /// Fits a default to what was said: a small capacity takes smaller objects without being told so.
 fn settle(checked: &mut Checked, places: &visit::Places) {
     if places.of("memory.object_bytes_max").is_none() {
-        let share = checked.memory.capacity / keys::OBJECT_SHARE;
+        let share = checked.memory.capacity / bounds::OBJECT_SHARE;
         checked.memory.object_bytes_max = checked.memory.object_bytes_max.min(share);
     }
 }
@@ -197,7 +199,7 @@ impl Checked {
             proxy: self.proxy_part(),
             origin: self.origin_part(authority),
             store: self.store_part(),
-            routes: route::table(self),
+            routes: rules::table(self),
             route_names: self.routes.iter().map(Route::shown_name).collect(),
             admin: admin::Config {
                 listen: self.admin.listen,

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 
 use super::asked::Asked;
-use super::fill::Fill;
 use super::filling::Reader;
+use super::flight::Fill;
 use super::{Body, Way};
 use crate::origin::ResponseBody;
 use crate::outcome::Decision;

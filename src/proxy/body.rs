@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 
 use super::filling::{Aborted, Reader};
 use super::log::Logged;
-use super::shadow::Heard;
+use super::shadow::ear::Heard;
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Reason};
 use crate::{analytics, metrics};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use super::asked::Asked;
-use super::{Way, fill, probation};
+use super::{Way, decide, probation};
 use crate::outcome::Reason;
 use crate::policy::storable::Exchange;
 use crate::policy::validate::{self, Update};
@@ -100,7 +100,7 @@ fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence:
 fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: Facts, sequence: u64) -> Entry {
     let length = Some(entry.body.identity_bytes);
     let fields = head.to_map();
-    facts.no_transform |= !fill::is_compressible(&way.shared.config, facts.status, &fields, length);
+    facts.no_transform |= !decide::is_compressible(&way.shared.config, facts.status, &fields, length);
     let mut dressed = entry.confirmed(head, facts, sequence);
     // The new head may name other tags. One that names none leaves those that a qualified no-cache kept out of the store.
     let tags = tags::parse(&fields);

@@ -6,16 +6,18 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::asked::Asked;
 use super::remember::Note;
-use super::{Shared, probation};
+use super::{Config, Shared, probation};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::reuse::Failure;
 use crate::policy::vary::{self, Vary};
 use crate::policy::{Admission, Reuse, Standing, freshness, reuse, tags};
+use crate::respond::encoding;
 use crate::route::Rule;
 use crate::stored::{Entry, Variants};
 
@@ -47,6 +49,12 @@ pub(super) struct Missing {
     pub(super) stored: Option<Arc<Variants>>,
     /// The stored response that the origin may confirm, or that may stand in for it.
     pub(super) selected: Option<Arc<Entry>>,
+}
+
+/// How a request is answered that asks the origin alone.
+pub(super) struct Alone {
+    pub(super) decision: Decision,
+    pub(super) stand_in: Option<Arc<Entry>>,
 }
 
 /// Looks into the store and decides whether what is there may answer.
@@ -235,4 +243,17 @@ fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>>
             Some(names.iter().filter(|name| !(ask_identity && **name == header::ACCEPT_ENCODING)).cloned().collect())
         }
     }
+}
+
+/// How a request is answered that no verdict was reached for: alone.
+pub(super) fn unsettled(shared: &Shared, asked: &Asked, entry: &Arc<Entry>) -> Alone {
+    let stand_in = probation::may_stand_in(shared, asked, entry).then(|| Arc::clone(entry));
+    Alone { decision: asked.decision(Outcome::Miss, Reason::Probation), stand_in }
+}
+
+/// Tells whether the store may hold a body in another coding than it came in.
+pub(super) fn is_compressible(config: &Config, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
+    config.compress
+        && status == StatusCode::OK
+        && encoding::is_compressible(headers, length.unwrap_or(u64::MAX), config.compress_min_bytes)
 }

@@ -194,7 +194,7 @@ impl Read<'_> {
                 Course { stand_in, ..Course::new(Action::Pass, decision) }
             }
             Found::Doubted(entry) => {
-                let alone = probation::unsettled(shared, asked, &entry);
+                let alone = decide::unsettled(shared, asked, &entry);
                 let waits = entry.guard.as_ref().is_some_and(|guard| probation::is_being_compared(shared, guard));
                 Course { stand_in: alone.stand_in, waits, ..Course::new(Action::Compare, alone.decision) }
             }

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 use super::asked::Asked;
 use super::confirm::{self, Confirmed};
 use super::decide::{self, Keeping};
-use super::filling::{Filling, Reader};
+use super::filling::Filling;
+use super::flight::{Fill, Handed, Landed};
 use super::forward::{self, AskFor};
 use super::remember::Note;
-use super::{Config, Way, pour, probation};
+use super::{Way, pour, probation};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, Permit, ResponseBody};
@@ -25,63 +26,10 @@ use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
 use crate::policy::validate;
 use crate::policy::vary;
+use crate::respond::head;
 use crate::respond::range::Piece;
-use crate::respond::{encoding, head};
 use crate::route::SetCookie;
-use crate::stored::{Credentials, Entry, Facts, FlatHead, Selecting, Variants};
-
-/// What a flight lands with, for all who wait for it.
-#[derive(Clone)]
-pub(super) enum Landed {
-    /// A storable response whose body is on its way.
-    Filling(Arc<Fill>),
-    /// The origin confirmed what was stored.
-    Confirmed(Arc<Entry>),
-    /// The origin failed, and a stale response stands in.
-    StoodIn(Arc<Entry>),
-    /// The origin confirmed what the leader's client holds itself, and nothing is stored.
-    Unchanged,
-    /// The response is for one client alone.
-    Unshared(Reason),
-    /// The origin failed, and nothing stands in.
-    Failed(origin::Error),
-}
-
-/// A storable response whose body is on its way.
-pub(super) struct Fill {
-    /// Its status.
-    pub(super) status: StatusCode,
-    /// Its fields, as they came.
-    pub(super) headers: HeaderMap,
-    /// Its fields, as they are stored.
-    pub(super) head: FlatHead,
-    /// Its fields for the leader's client, where they are more than what is stored.
-    pub(super) first: Option<FlatHead>,
-    /// What was parsed from them.
-    pub(super) facts: Facts,
-    /// The request that selected it.
-    pub(super) selecting: Selecting,
-    /// The credentials of the request that brings it in, where it is guarded.
-    pub(super) leader: Option<Credentials>,
-    /// The tags that the origin named.
-    pub(super) tags: Box<[Box<str>]>,
-    /// When it was asked for.
-    pub(super) requested_at: Timestamp,
-    /// The ledger's number before that.
-    pub(super) sequence: u64,
-    /// What its body will come to, where that is known.
-    pub(super) length: Option<u64>,
-    /// Its body.
-    pub(super) body: Arc<Filling>,
-}
-
-/// What the leader's own client gets.
-pub(super) enum Handed {
-    /// What everybody gets; with a filling body, a reader that holds its beginning.
-    Landed(Landed, Option<Reader>),
-    /// The response itself, which is nobody else's, and why.
-    Response(Response<ResponseBody>, Reason),
-}
+use crate::stored::{Entry, Facts, FlatHead, Variants};
 
 /// What is to be fetched, and what was found stored.
 pub(super) struct Errand {
@@ -279,7 +227,7 @@ pub(super) fn prepare_arrived(
     let config = &way.shared.config;
     let Keeping { tags, names } = decide::keeping(&way.shared, &asked.rule, headers, length)?;
     let selecting = vary::selecting(&names, &asked.headers);
-    facts.no_transform |= !is_compressible(config, status, headers, length);
+    facts.no_transform |= !decide::is_compressible(config, status, headers, length);
     let (first, head) = flatten(headers, asked.rule.set_cookie, facts.received_at);
     Ok(Fill {
         status,
@@ -311,13 +259,6 @@ fn flatten(fields: &HeaderMap, set_cookie: SetCookie, received_at: Timestamp) ->
     };
     let is_more = unstored.iter().any(|name| fields.contains_key(name) && !ending.contains(name));
     (is_more.then(|| flat(&|_| false)), flat(&|name| unstored.contains(name)))
-}
-
-/// Tells whether the store may hold a body in another coding than it came in.
-pub(super) fn is_compressible(config: &Config, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
-    config.compress
-        && status == StatusCode::OK
-        && encoding::is_compressible(headers, length.unwrap_or(u64::MAX), config.compress_min_bytes)
 }
 
 /// A successful response that may not be stored makes what it would have replaced useless.

@@ -6,11 +6,13 @@
 mod answer;
 mod asked;
 pub mod body;
+mod compare;
 mod confirm;
 mod decide;
 pub mod explain;
 mod fill;
 mod filling;
+mod flight;
 #[cfg(test)]
 mod flight_faults;
 mod forward;
@@ -41,6 +43,7 @@ use tokio::sync::Semaphore;
 use self::asked::{Asked, Refusal};
 pub use self::body::Body;
 use self::body::Observer;
+use self::decide::Alone;
 use self::log::Logged;
 use self::remember::{Memories, Note};
 use crate::clock::Clock;
@@ -104,6 +107,14 @@ pub enum Answer<B = Body> {
     Later(Pin<Box<dyn Future<Output = Response<B>> + Send>>),
 }
 
+/// What became of a request after a wait for the origin.
+enum Turn {
+    Response(Box<Response<Body>>),
+    /// The store may have it now; where it has been looked at often enough, the request asks alone.
+    Again(Alone),
+    Alone(Alone),
+}
+
 /// Encodings under way at once, of the whole process: enough for the blocking threads, and a bound on what they hold.
 const RECODING_MAX: usize = 32;
 
@@ -115,7 +126,7 @@ pub struct Shared {
     clock: Clock,
     readers: access::Readers,
     hasher: Arc<KeyHasher>,
-    flights: Arc<Flights<fill::Landed>>,
+    flights: Arc<Flights<flight::Landed>>,
     renditions: Arc<Flights<Option<Bytes>>>,
     memories: Arc<Memories<Note>>,
     probation: Arc<probation::Probation>,

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Way;
 use super::asked::Asked;
-use super::fill::{Fill, Landed};
+use super::flight::{Fill, Landed};
 use crate::origin::ResponseBody;
 use crate::origin::coalesce::Lead;
 use crate::outcome::Reason;

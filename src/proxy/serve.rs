@@ -17,9 +17,10 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::asked::{Asked, Errand};
-use super::decide::{self, Fetching, Found, Missing, Usable};
-use super::fill::{self, Handed, Landed};
-use super::{Answer, Body, Peer, Way, answer, pass, probation, purge, recode, rescue, shadow};
+use super::decide::{self, Alone, Fetching, Found, Missing, Usable};
+use super::fill;
+use super::flight::{Fill, Handed, Landed};
+use super::{Answer, Body, Peer, Turn, Way, answer, compare, pass, probation, purge, recode, rescue, shadow};
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
 use crate::policy::reuse::Failure;
@@ -69,7 +70,7 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
 fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
     recode::compress_on_first_use(way, &asked, &usable.entry);
     if usable.is_watched {
-        probation::check(way, &asked, &usable.entry);
+        compare::check(way, &asked, &usable.entry);
     }
     if usable.refresh {
         let stored = way.shared.store.get(&asked.key);
@@ -96,20 +97,6 @@ async fn passed(way: Arc<Way>, asked: Asked, request: Request<Incoming>, reason:
     response
 }
 
-/// What became of a request after a wait for the origin.
-pub(super) enum Turn {
-    Response(Box<Response<Body>>),
-    /// The store may have it now; where it has been looked at often enough, the request asks alone.
-    Again(Alone),
-    Alone(Alone),
-}
-
-/// How a request is answered that asks the origin alone.
-pub(super) struct Alone {
-    pub(super) decision: Decision,
-    pub(super) stand_in: Option<Arc<Entry>>,
-}
-
 /// What a request has learnt from a flight that was not for it.
 #[derive(Default)]
 struct Learnt {
@@ -134,7 +121,7 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
             Found::Personalised(stand_in) => {
                 Turn::Alone(Alone { decision: asked.decision(Outcome::Pass, Reason::Personalised), stand_in })
             }
-            Found::Doubted(entry) => Box::pin(probation::compare(&way, &asked, entry)).await,
+            Found::Doubted(entry) => Box::pin(compare::compare(&way, &asked, entry)).await,
             Found::Missing(missing) => fetch(&way, &asked, missing, &mut learnt).await,
         };
         match turn {
@@ -222,7 +209,7 @@ fn only_if_cached(way: &Way, asked: &Asked) -> Response<Body> {
 /// Answers from the store after all.
 async fn again(way: &Arc<Way>, asked: &Asked, usable: Usable) -> Response<Body> {
     if usable.is_watched {
-        probation::check(way, asked, &usable.entry);
+        compare::check(way, asked, &usable.entry);
     }
     let decision = Decision { collapsed: true, ..usable.decision };
     recode::stored(way, asked, &usable.entry, decision).await
@@ -321,7 +308,7 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
 
 /// Runs policy again for a follower, whose request may forbid what the leader's allowed; and a purge that came after the
 /// fetch began holds for it too. Returns why the response is not the follower's.
-fn unshareable(way: &Way, asked: &Asked, fill: &fill::Fill) -> Option<Reason> {
+fn unshareable(way: &Way, asked: &Asked, fill: &Fill) -> Option<Reason> {
     let exchange = asked.exchange(fill.requested_at, fill.facts.received_at);
     if let Storable::No(reason) = storable(&exchange, fill.status, &fill.headers, false) {
         return Some(reason);
@@ -330,7 +317,7 @@ fn unshareable(way: &Way, asked: &Asked, fill: &fill::Fill) -> Option<Reason> {
     (standing != Standing::Good).then_some(Reason::InvalidatedMeanwhile)
 }
 
-fn filling(asked: &Asked, fill: &fill::Fill, reason: Reason) -> Decision {
+fn filling(asked: &Asked, fill: &Fill, reason: Reason) -> Decision {
     Decision {
         stored: Stored::Begun,
         fwd_status: Some(fill.status.as_u16()),

@@ -13,7 +13,7 @@
 
 mod advice;
 mod course;
-mod ear;
+pub(super) mod ear;
 mod report;
 
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+pub use self::advice::Advice;
 use self::course::{Asking, Course};
-use self::ear::Ear;
-pub(super) use self::ear::Heard;
-pub use self::report::{Advice, Compared, Differing, Lost, Parameter, Report, Route, Suspect, Total, report};
+use self::ear::{Ear, Heard};
+pub use self::report::{Compared, Differing, Lost, Parameter, Report, Route, Suspect, Total, report};
 use super::asked::Asked;
 use super::{Body, Way, answer, pass as passing, rescue};
 use crate::analytics::shadow::Passed;

@@ -8,11 +8,11 @@ use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
 use super::asked::Asked;
-use super::fill::{self, Fill};
 use super::filling::Reader;
+use super::flight::Fill;
 use super::forward::{self, AskFor};
-use super::probation::sets_same_cookies;
-use super::{Way, pour};
+use super::probation::{Verdict, sets_same_cookies};
+use super::{Way, fill, pour};
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, ResponseBody};
 use crate::outcome::Reason;
@@ -29,15 +29,6 @@ static PARTIAL: [HeaderName; 6] = [
     header::IF_MODIFIED_SINCE,
     header::IF_UNMODIFIED_SINCE,
 ];
-
-/// What a comparison came to. One that comes to nothing is lost, and then nobody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The requester got the same.
-    Same,
-    /// The requester got something else.
-    Different,
-}
 
 /// What the one that is compared gets.
 pub(super) enum Handed {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use http::Method;
+use serde::{Deserialize, Serialize};
 
-use super::report::Advice;
 use crate::analytics::reasons::Lost;
 use crate::analytics::shadow::{Counts, Difference, Parameter, Suspect};
 use crate::key::{CanonicalUrl, ExtraSource};
@@ -43,6 +43,19 @@ const MENDED: [Reason; 8] = [
 
 /// The share of requests from which on a reason is worth a word.
 const WORTH: f64 = 0.05;
+
+/// Something to change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// `query`, `header`, `cookie`, `changes`, `storing`.
+    pub about: String,
+    /// What was seen, and what it means.
+    pub because: String,
+    /// What to write into the configuration; empty where that is for the app to do.
+    pub toml: String,
+    /// What the app can do in its place; empty where it can do nothing.
+    pub app: String,
+}
 
 /// Returns what to change.
 pub(super) fn advice(routes: &Table, seen: &metrics::Shadow) -> Vec<Advice> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode, response};
 
-use super::ear::{Aim, Held, Kept};
+use super::ear::{Aim, Held, Kept, Verdict};
 use crate::analytics::shadow::RESPONSE_FIELDS;
 use crate::clock::Timestamp;
 use crate::origin::coalesce::{Joined, Lead};
@@ -16,7 +16,8 @@ use crate::policy::storable::{self, Exchange, Storable, storable};
 use crate::policy::{credentials, validate};
 use crate::proxy::asked::Asked;
 use crate::proxy::decide::{self, Fetching, Found, Missing, Usable};
-use crate::proxy::fill::{self, Arrived, Fill, Landed};
+use crate::proxy::fill::{self, Arrived};
+use crate::proxy::flight::{Fill, Landed};
 use crate::proxy::trial::{self, Trial};
 use crate::proxy::{Shared, Way, confirm, pass, recode};
 use crate::route::SetCookie;
@@ -367,15 +368,6 @@ impl Seen<'_> {
         let verdict = if differs { Verdict::Differs } else { Verdict::ByBody };
         is_told.then_some((trial, verdict))
     }
-}
-
-/// What a head makes of a comparison for the guard.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The requester gets something else.
-    Differs,
-    /// The body will tell.
-    ByBody,
 }
 
 /// Returns which of [`RESPONSE_FIELDS`] differ, a bit each.

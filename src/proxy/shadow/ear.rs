@@ -10,14 +10,13 @@ use http::{HeaderName, Method, StatusCode, header};
 use http_body::Frame;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::course::Verdict;
 use crate::analytics::shadow::{self, Against, FIELDS_MAX, Name, Passed, Query};
 use crate::key::ExtraSource;
 use crate::origin::ResponseBody;
 use crate::origin::coalesce::Lead;
 use crate::proxy::asked::Asked;
-use crate::proxy::fill::{Fill, Landed};
 use crate::proxy::filling::Aborted;
+use crate::proxy::flight::{Fill, Landed};
 use crate::proxy::trial::Trial;
 use crate::proxy::{Way, pour};
 use crate::route;
@@ -34,6 +33,15 @@ pub(super) struct Aim {
     pub(super) doubted: Option<Held>,
     /// What the personalisation guard makes of it.
     pub(super) trial: Option<(Trial, Verdict)>,
+}
+
+/// What a head makes of a comparison for the guard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The requester gets something else.
+    Differs,
+    /// The body will tell.
+    ByBody,
 }
 
 /// A response that is to be kept.

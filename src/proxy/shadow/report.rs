@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::advice;
+use super::advice::{self, Advice};
 use crate::analytics::reasons;
 use crate::analytics::shadow::{Counts, Difference};
 use crate::key::ExtraSource;
@@ -156,19 +156,6 @@ pub struct Parameter {
     pub different: u64,
     /// Whether the page was seen to change by itself: then other bodies tell nothing of the parameter.
     pub page_changes: bool,
-}
-
-/// Something to change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Advice {
-    /// `query`, `header`, `cookie`, `changes`, `storing`.
-    pub about: String,
-    /// What was seen, and what it means.
-    pub because: String,
-    /// What to write into the configuration; empty where that is for the app to do.
-    pub toml: String,
-    /// What the app can do in its place; empty where it can do nothing.
-    pub app: String,
 }
 
 /// Makes the report of what was seen; `None`: nothing yet.
