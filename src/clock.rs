@@ -75,11 +75,17 @@ impl Clock {
     /// Returns the time now.
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-            }
+            Self::System => Timestamp(i64::try_from(self.since_epoch().as_millis()).unwrap_or(i64::MAX)),
             Self::Stepped(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Returns the time now as finely as the machine tells it, for what happens within a millisecond; zero before the Unix
+    /// epoch.
+    pub fn since_epoch(&self) -> Duration {
+        match self {
+            Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Self::Stepped(_) => Duration::from_millis(u64::try_from(self.now().as_millis()).unwrap_or(0)),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::metrics::Snapshot;
 use crate::origin;
 use crate::outcome::{Outcome, Reason};
+use crate::proxy::trace;
 use crate::store;
 
 /// The keys that a hash of 128 bits tells apart.
@@ -24,6 +25,7 @@ pub(super) struct Figures {
     pub(super) origin: origin::Figures,
     pub(super) server: Server,
     pub(super) log_dropped: u64,
+    pub(super) traces: trace::Figures,
     /// What the configuration warns of.
     pub(super) warnings: Vec<String>,
     /// What came of the last reload.
@@ -186,6 +188,7 @@ pub(super) mod tests {
                 reloads_refused: 23,
             },
             log_dropped: 10,
+            traces: trace::Figures { exported: 11, dropped: 12 },
             warnings: vec!["of the configuration".into()],
             reload: None,
             in_force_since: Timestamp::from_secs(1_000_000),
@@ -214,6 +217,7 @@ pub(super) mod tests {
             origin: origin::Figures::default(),
             server: Server::default(),
             log_dropped: 0,
+            traces: trace::Figures::default(),
             warnings: Vec::new(),
             reload: None,
             ..busy()

@@ -118,6 +118,8 @@ pub struct Parts {
     pub followers: Arc<Followers>,
     /// How many access log lines were dropped.
     pub log_dropped: Ask<u64>,
+    /// What became of the spans of traces.
+    pub traces: Ask<proxy::trace::Figures>,
     /// What the configuration warns of, for `/stats`.
     pub warnings: Ask<Vec<String>>,
     /// How the configuration is read again.
@@ -257,6 +259,7 @@ impl Admin {
             origin: (parts.origin)(),
             server: (parts.server)(),
             log_dropped: (parts.log_dropped)(),
+            traces: (parts.traces)(),
             warnings: (parts.warnings)(),
             reload: (parts.reload.last)(),
             in_force_since: (parts.reload.in_force_since)(),

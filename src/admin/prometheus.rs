@@ -96,7 +96,11 @@ impl Figures {
         let help = "The most client connections at once; more wait to be accepted";
         page.gauge("connections_max", help, None, self.connections_max as f64)?;
         page.gauge("fills_in_flight", "Fills under way now", None, self.flights as f64)?;
-        page.counter("access_log_dropped_lines", "Access log lines that were dropped", None, alone(self.log_dropped))
+        page.counter("access_log_dropped_lines", "Access log lines that were dropped", None, alone(self.log_dropped))?;
+        let help = "Spans of traces, by whether the collector took them or they were dropped";
+        let spans = [("exported", self.traces.exported), ("dropped", self.traces.dropped)];
+        let spans = spans.into_iter().map(|(result, number)| (vec![("result", result)], number));
+        page.counter("trace_spans", help, None, spans)
     }
 
     fn reloads(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -328,6 +332,8 @@ mod tests {
         check("larder_connections_max", 1000.0);
         check("larder_fills_in_flight", 8.0);
         check("larder_access_log_dropped_lines_total", 10.0);
+        check("larder_trace_spans_total{result=\"exported\"}", 11.0);
+        check("larder_trace_spans_total{result=\"dropped\"}", 12.0);
         check("larder_config_reloads_total{result=\"applied\"}", 22.0);
         check("larder_config_reloads_total{result=\"refused\"}", 23.0);
         check("larder_config_last_reload_successful", 1.0);

@@ -114,6 +114,8 @@
 //! | `server.reloads_applied` | reloads | of the configuration, applied |
 //! | `server.reloads_refused` | reloads | refused: the configuration before stayed in force |
 //! | `access_log.dropped_lines` | lines | lines that found the queue full or could not be written |
+//! | `traces.exported_spans` | spans | of traces that the collector took |
+//! | `traces.dropped_spans` | spans | that found the queue full, or that the collector did not take |
 //! | `warnings[]` | text | what is worth a look, each with what to change |
 //! | `reload` | | what came of the last reload of the configuration, null before the first: `at_unix_seconds`; `by`, who asked for it (`SIGHUP`, `POST /reload`, `file`); `applied`, else the one before it is in force; `problems[]`, each with `file`, `line`, `key`, `what`, `allowed`; `needs_restart[]`, what differs from what runs and has to wait |
 
@@ -176,6 +178,8 @@ pub struct Stats {
     pub server: Server,
     /// The access log.
     pub access_log: AccessLog,
+    /// Traces.
+    pub traces: Traces,
     /// What is worth a look.
     pub warnings: Vec<String>,
     /// What came of the last reload of the configuration.
@@ -424,6 +428,15 @@ pub struct AccessLog {
     pub dropped_lines: u64,
 }
 
+/// Traces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Traces {
+    /// Spans that the collector took.
+    pub exported_spans: u64,
+    /// Spans that found the queue full, or that the collector did not take.
+    pub dropped_spans: u64,
+}
+
 /// Stats of a process that has seen one of most things, for tests of what shows them.
 #[cfg(test)]
 pub(crate) fn sample() -> Stats {
@@ -557,6 +570,7 @@ mod tests {
         );
         check("/recent_errors/0/what", json!("The origin answered 503."));
         check("/access_log/dropped_lines", json!(10));
+        check("/traces", json!({"exported_spans": 11, "dropped_spans": 12}));
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn bench() -> Bench {
         shadow: Arc::new(Default::default),
         followers: Arc::default(),
         log_dropped: Arc::new(|| 0),
+        traces: Arc::new(Default::default),
         warnings: Arc::new(|| vec!["look at this".into()]),
         reload: reload(),
     });
@@ -217,6 +218,7 @@ async fn a_question_that_panics_is_a_500() {
         shadow: Arc::new(Default::default),
         followers: Arc::default(),
         log_dropped: Arc::new(|| 0),
+        traces: Arc::new(Default::default),
         warnings: Arc::new(Vec::new),
         reload: reload(),
     };

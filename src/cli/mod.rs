@@ -20,6 +20,7 @@ mod source;
 mod stats;
 mod supervisor;
 mod top;
+mod traces;
 mod upgrade;
 mod watch;
 

@@ -10,7 +10,7 @@ use super::signals::{Asked, Signals};
 use super::source::Configuration;
 use super::upgrade::{self, Newcomer, Upgrade};
 use super::watch::Watch;
-use super::{ServeArgs, logging, supervisor};
+use super::{ServeArgs, logging, supervisor, traces};
 use crate::clock::Clock;
 use crate::config::Checked;
 use crate::server::handover::{self, Taken};
@@ -27,11 +27,13 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let checked = configuration.load()?;
     let Some(config) = checked.assemble() else { bail!(no_origin(args)) };
     let level = logging::start(&checked.log);
+    let traces = traces::start(&checked.traces)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let (sockets, taken) = sockets(args, &checked, &config)?;
-        let start = server::Start { source: Some(configuration.source(checked.clone(), level)), sockets };
+        let source = Some(configuration.source(checked.clone(), level));
+        let start = server::Start { source, sockets, traces: traces.exporter() };
         let running = server::start_with(config, Clock::System, start).context("Larder cannot start")?;
         let upgrade = checked.server.upgrade_socket.as_deref().map(Upgrade::listen).transpose()?;
         announce(&running, &checked);
@@ -45,6 +47,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     });
     // Whoever was offered the sockets and still thinks about it is not waited for.
     runtime.shutdown_background();
+    traces.end();
     served
 }
 

@@ -34,6 +34,7 @@ pub(super) fn problems(checked: &Checked, places: &Places) -> Vec<Problem> {
     let mut judge = Judge { places, problems: Vec::new() };
     listeners(checked, &mut judge);
     origin(checked, &mut judge);
+    traces(checked, &mut judge);
     let share = checked.memory.capacity / OBJECT_SHARE;
     let too_large = |bytes: u64| format!("{} is more than an eighth of `memory.capacity`", ByteCount(bytes));
     let allowed = format!(
@@ -107,6 +108,18 @@ fn origin(checked: &Checked, judge: &mut Judge<'_>) {
     if let Some(admin) = checked.admin.listen.filter(|admin| is_at(*admin)) {
         let what = format!("{url} is where Larder's admin side listens (`admin.listen = \"{admin}\"`)");
         judge.contradiction(&["origin.url", "admin.listen"], what, "the address that the app listens on".into());
+    }
+}
+
+/// How to get what sends traces: few need it, so that a build has it only where it is asked for.
+const BUILD_TRACES: &str = "cargo build --release --features otel";
+
+/// Traces need what a build may not have.
+fn traces(checked: &Checked, judge: &mut Judge<'_>) {
+    if checked.traces.endpoint.is_some() && cfg!(not(feature = "otel")) {
+        let what = "this larder was built without traces".to_owned();
+        let allowed = format!("nothing, or a larder that was built in the project's folder with `{BUILD_TRACES}`");
+        judge.contradiction(&["traces.endpoint"], what, allowed);
     }
 }
 
@@ -192,6 +205,12 @@ fn routes(checked: &Checked, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_that_builds_traces_names_the_feature() {
+        assert!(include_str!("../../Cargo.toml").contains("\notel = ["));
+        assert!(BUILD_TRACES.ends_with(" --features otel"));
+    }
 
     #[test]
     fn addresses_meet_where_one_covers_the_other() {

@@ -47,6 +47,8 @@ pub struct Checked {
     pub admin: Admin,
     /// `[log]`
     pub log: Log,
+    /// `[traces]`
+    pub traces: Traces,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<Route>,
 }
@@ -66,6 +68,7 @@ impl Default for Checked {
             purge: Purge::default(),
             admin: Admin::default(),
             log: Log::default(),
+            traces: Traces::default(),
             routes: Vec::new(),
         }
     }
@@ -86,6 +89,7 @@ impl Checked {
         keys.table("purge", |keys| self.purge.keys(keys));
         keys.table("admin", |keys| self.admin.keys(keys));
         keys.table("log", |keys| self.log.keys(keys));
+        keys.table("traces", |keys| self.traces.keys(keys));
         keys.tables("route", &mut self.routes, ROUTES_MAX, Route::keys);
     }
 }
@@ -444,5 +448,26 @@ impl Log {
         keys.key("format", &mut self.format, format);
         keys.key("access", &mut self.access, kind::choice(&ACCESS));
         keys.key("access_file", &mut self.access_file, kind::file().optional());
+    }
+}
+
+/// `[traces]`: spans for a collector.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
+pub struct Traces {
+    pub endpoint: Option<String>,
+    pub sample: f64,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self { endpoint: None, sample: 0.01 }
+    }
+}
+
+impl Traces {
+    fn keys<K: Keys>(&mut self, keys: &mut K) {
+        keys.key("endpoint", &mut self.endpoint, kind::collector().optional());
+        keys.key("sample", &mut self.sample, kind::fraction(0.0..=1.0));
     }
 }

@@ -28,6 +28,7 @@ use toml::de::DeTable;
 
 pub use keys::{
     Admin, AskOrigin, Cache, Checked, Compression, Log, LogFormat, LogLevel, Memory, Origin, Purge, Server, Site,
+    Traces,
 };
 pub use origin_url::OriginUrl;
 pub use problem::{Problem, Problems};
@@ -200,13 +201,17 @@ impl Checked {
             origin: self.origin_part(authority),
             store: self.store_part(),
             routes: rules::table(self),
-            route_names: self.routes.iter().map(Route::shown_name).collect(),
+            route_names: self.route_names(),
             admin: admin::Config {
                 listen: self.admin.listen,
                 token: self.admin.secret().map(|secret| admin::Token::new(secret.expose())),
             },
             access: self.log.access.map(|format| access::Config { format, file: self.log.access_file.clone() }),
         })
+    }
+
+    fn route_names(&self) -> Vec<String> {
+        self.routes.iter().map(Route::shown_name).collect()
     }
 
     fn proxy_part(&self) -> proxy::Config {
@@ -226,6 +231,7 @@ impl Checked {
             compress_level: i32::try_from(self.compression.level).unwrap_or(i32::MAX),
             compress_min_bytes: self.compression.min_bytes,
             ask_identity: self.compression.ask_origin == AskOrigin::Identity,
+            traces: proxy::trace::Config { sample: self.traces.sample, route_names: self.route_names() },
         }
     }
 

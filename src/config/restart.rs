@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::visit::Keys;
 
 /// The keys that a reload leaves as they are: sockets, threads and the map are made once, at the start.
-pub(super) const FIXED: [&str; 11] = [
+pub(super) const FIXED: [&str; 12] = [
     "listen",
     "reload_on_change",
     "server.workers",
@@ -19,6 +19,7 @@ pub(super) const FIXED: [&str; 11] = [
     "admin.listen",
     "admin.token_file",
     "log.format",
+    "traces.endpoint",
 ];
 
 /// Every key with its value as it is printed; empty where it is not set.

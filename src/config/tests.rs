@@ -158,7 +158,11 @@ fn uncommented() -> String {
 
 #[test]
 fn what_stands_commented_out_in_the_reference_is_right_too() {
-    let checked = good(&uncommented());
+    let mut text = uncommented();
+    if cfg!(not(feature = "otel")) {
+        text = text.replace("\nendpoint = ", "\n# endpoint = ");
+    }
+    let checked = good(&text);
     assert_eq!(checked.origin.url.unwrap().authority(), "127.0.0.1:3000");
     assert_eq!(checked.sites[0].hosts.len(), 2);
     assert_eq!(checked.routes[0].key.query, QueryRule::Drop(["utm_*".into()].into()));
@@ -335,6 +339,47 @@ fn what_is_written_is_what_is_assembled() {
     assert_eq!(server.access.unwrap().format, access::Format::Json);
     assert_eq!(server.route_names, ["im\"ages", "*", "*"]);
     assert!(Checked::default().assemble().is_none());
+}
+
+#[test]
+fn a_collector_has_an_address_and_perhaps_a_path() {
+    let problem = |endpoint: &str| {
+        let problems = read(&format!("[traces]\nendpoint = \"{endpoint}\"")).unwrap_err();
+        problems.list()[0].what.clone()
+    };
+    for (endpoint, part) in [
+        ("https://collector", "not available"),
+        ("127.0.0.1:4318", "did you mean \"http://127.0.0.1:4318\""),
+        ("http://c:4318/v1?x", "not a path alone"),
+        ("http://c?x", "path or a query"),
+        ("http:///v1", "not a host"),
+        ("http://me:secret@c", "user name"),
+        ("", "no scheme"),
+    ] {
+        assert!(problem(endpoint).contains(part), "{endpoint}: {}", problem(endpoint));
+    }
+    check("[traces]\nsample = 1.5", 2, "traces.sample", "above the most, 1.0", "0.0 to 1.0");
+}
+
+#[cfg(feature = "otel")]
+#[test]
+fn a_collectors_address_is_kept_without_the_slash_at_its_end() {
+    for (written, kept) in [
+        ("http://C", "http://c:80"),
+        ("http://127.0.0.1:4318/", "http://127.0.0.1:4318"),
+        ("http://[::1]:4318/otlp/", "http://[::1]:4318/otlp"),
+    ] {
+        let checked = good(&format!("[traces]\nendpoint = \"{written}\""));
+        assert_eq!(checked.traces.endpoint.as_deref(), Some(kept));
+        assert_eq!(good(&checked.to_toml()), checked);
+    }
+}
+
+#[cfg(not(feature = "otel"))]
+#[test]
+fn without_the_feature_traces_are_refused_with_the_line_that_builds_them() {
+    let text = "[traces]\nsample = 0.5\nendpoint = \"http://127.0.0.1:4318\"";
+    check(text, 3, "traces.endpoint", "built without traces", "`cargo build --release --features otel`");
 }
 
 #[test]

@@ -132,6 +132,11 @@ impl Client {
         if *self.config == **config { self.clone() } else { Self::new(Arc::clone(config), Arc::clone(&self.permits)) }
     }
 
+    /// Returns `host:port` of the origin.
+    pub fn authority(&self) -> &str {
+        &self.config.authority
+    }
+
     /// Returns the permits, for those who hold one across decisions.
     pub fn permits(&self) -> &Arc<Permits> {
         &self.permits

@@ -9,6 +9,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::interim::Interim;
+use super::trace::Trace;
 use super::{Config, Peer, Shared};
 use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Key, Scheme};
@@ -39,6 +40,8 @@ pub(super) struct Asked {
     pub(super) at: Timestamp,
     /// The same, for measuring.
     pub(super) started: Instant,
+    /// The trace that it belongs to; `None` where traces are off.
+    pub(super) trace: Option<Trace>,
 }
 
 /// Who sent a request.
@@ -95,11 +98,12 @@ impl Asked {
         let scheme = scheme(config, trusted, &parts.headers);
         let client = Client { addr, trusted, interim: peer.interim.clone() };
         let content = Content { is_empty: body.is_end_stream(), bytes: body.size_hint().lower() };
-        let (asked, errand) = Self::of_head(shared, client, scheme, &mut parts, content)?;
+        let (mut asked, errand) = Self::of_head(shared, client, scheme, &mut parts, content)?;
+        asked.trace = Trace::of(shared, trusted, &asked.headers);
         Ok((asked, errand, Request::from_parts(parts, body)))
     }
 
-    /// Reads a request's head, whose fields move over.
+    /// Reads a request's head, whose fields move over. It belongs to no trace.
     pub(super) fn of_head(
         shared: &Shared,
         client: Client,
@@ -137,6 +141,7 @@ impl Asked {
             client,
             at: shared.clock.now(),
             started,
+            trace: None,
         };
         Ok((asked, errand))
     }

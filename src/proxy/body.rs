@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use super::filling::{Aborted, Reader};
 use super::log::Logged;
 use super::shadow::ear::Heard;
+use super::trace;
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Reason};
 use crate::{analytics, metrics};
@@ -192,6 +193,7 @@ pub(super) struct Observer {
     aborted: Option<Reason>,
     logged: Option<Box<Logged>>,
     noted: Option<Box<analytics::Asked>>,
+    traced: trace::Answered,
 }
 
 impl Observer {
@@ -202,12 +204,26 @@ impl Observer {
         started: Instant,
         logged: Option<Box<Logged>>,
     ) -> Self {
-        Self { metrics, decision, started, body_bytes: 0, aborted: None, logged, noted: None }
+        Self {
+            metrics,
+            decision,
+            started,
+            body_bytes: 0,
+            aborted: None,
+            logged,
+            noted: None,
+            traced: trace::Answered::nothing(),
+        }
     }
 
     /// Has the URL counted that was noted when the head went out.
     pub(super) fn noted(self, noted: Option<Box<analytics::Asked>>) -> Self {
         Self { noted, ..self }
+    }
+
+    /// Has the span ended that was opened when the head went out.
+    pub(super) fn traced(self, traced: trace::Answered) -> Self {
+        Self { traced, ..self }
     }
 
     fn ended(self, whole: bool) {
@@ -224,5 +240,6 @@ impl Observer {
         if let Some(logged) = self.logged {
             logged.write(&self.decision, &end);
         }
+        self.traced.ended(&end);
     }
 }

@@ -15,7 +15,7 @@ use super::asked::Asked;
 use super::decide::{self, Alone};
 use super::probation::{self, Verdict};
 use super::trial::{self, Handed, Trial};
-use super::{Body, Turn, Way, answer, rescue};
+use super::{Body, Turn, Way, answer, rescue, trace};
 use crate::origin::coalesce::{Joined, Lead};
 use crate::outcome::{Decision, Reason, Stored};
 use crate::policy::credentials;
@@ -26,10 +26,12 @@ use crate::stored::{Entry, Guard};
 pub(super) async fn compare(way: &Arc<Way>, asked: &Arc<Asked>, entry: Arc<Entry>) -> Turn {
     let again = || Turn::Again(decide::unsettled(&way.shared, asked, &entry));
     let Some(guard) = &entry.guard else { return again() };
-    let lead = match way.shared.probation.flights.join(&probation::flight_name(guard)) {
+    let lead = match way.shared.probation.join(guard) {
         Joined::Leader(lead) => lead,
         Joined::Follower(follow) => {
+            let waiting = trace::wait_for_flight(&way.shared, asked);
             let verdict = timeout(way.shared.config.flight_timeout, follow.landed()).await;
+            drop(waiting);
             return match verdict {
                 Ok(Some(Verdict::Same | Verdict::Different)) => again(),
                 Ok(None) | Err(_) => Turn::Alone(decide::unsettled(&way.shared, asked, &entry)),
@@ -56,7 +58,7 @@ pub(super) fn check(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>) {
     if !credentials::is_due(guard, every, || asked.credentials(&way.shared)) {
         return;
     }
-    if let Joined::Leader(lead) = way.shared.probation.flights.join(&probation::flight_name(guard)) {
+    if let Joined::Leader(lead) = way.shared.probation.join(guard) {
         way.metrics.record_refresh();
         start(way, lead, Arc::new(asked.as_get(&way.shared)), entry, guard, oneshot::channel().0);
     }

@@ -16,7 +16,7 @@ use super::filling::Filling;
 use super::flight::{Fill, Handed, Landed};
 use super::forward::{self, AskFor};
 use super::remember::Note;
-use super::{Way, pour, probation};
+use super::{Way, pour, probation, trace};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, Permit, ResponseBody};
@@ -175,9 +175,12 @@ async fn send(
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let permit = match permit {
         Some(permit) => permit,
-        None => way.origin.permits().acquire().await?,
+        None => trace::permit(way, asked).await?,
     };
-    way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await
+    let asking = trace::Asking::new(way, asked, &mut headers);
+    let response = way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await;
+    asking.came_to(&response);
+    response
 }
 
 /// Decides whether a response is stored and shared.

@@ -27,6 +27,7 @@ mod remember;
 mod rescue;
 mod serve;
 pub mod shadow;
+pub mod trace;
 mod trial;
 pub mod upload;
 
@@ -88,6 +89,8 @@ pub struct Config {
     pub compress_min_bytes: u64,
     /// Whether the origin is asked for identity or with the client's own Accept-Encoding.
     pub ask_identity: bool,
+    /// What is traced, where anybody exports traces.
+    pub traces: trace::Config,
 }
 
 /// The client's end of a connection.
@@ -125,6 +128,7 @@ pub struct Shared {
     store: Arc<Store>,
     clock: Clock,
     readers: access::Readers,
+    exporter: Option<trace::Exporter>,
     hasher: Arc<KeyHasher>,
     flights: Arc<Flights<flight::Landed>>,
     renditions: Arc<Flights<Option<Bytes>>>,
@@ -134,14 +138,27 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts the shared parts together; `readers` are shown a line for each request.
+    /// Puts the shared parts together; `readers` are shown a line for each request. Nothing is traced.
     pub fn new(config: Config, routes: Table, store: Arc<Store>, clock: Clock, readers: access::Readers) -> Arc<Self> {
+        Self::traced(config, routes, store, clock, readers, None)
+    }
+
+    /// Puts the shared parts together as [`Shared::new`] does; `exporter` is given the spans of what is traced.
+    pub fn traced(
+        config: Config,
+        routes: Table,
+        store: Arc<Store>,
+        clock: Clock,
+        readers: access::Readers,
+        exporter: Option<trace::Exporter>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config,
             routes,
             store,
             clock,
             readers,
+            exporter,
             hasher: Arc::new(KeyHasher::new()),
             flights: Flights::new(),
             renditions: Flights::new(),
@@ -158,6 +175,7 @@ impl Shared {
             config,
             routes,
             readers: access::Readers { log: access, followers: Arc::clone(&self.readers.followers) },
+            exporter: self.exporter.clone(),
             store: Arc::clone(&self.store),
             clock: self.clock.clone(),
             hasher: Arc::clone(&self.hasher),
@@ -230,7 +248,9 @@ impl Way {
             started: asked.started,
         };
         let noted = self.metrics.heads_out(&decision, &heading);
-        let observer = Observer::new(Arc::clone(&self.metrics), decision, asked.started, logged).noted(noted);
+        let traced = trace::Answered::new(&self.shared, asked, &decision, response.status());
+        let observer =
+            Observer::new(Arc::clone(&self.metrics), decision, asked.started, logged).noted(noted).traced(traced);
         response.map(|body| body.observed(observer))
     }
 }

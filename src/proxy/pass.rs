@@ -15,7 +15,7 @@ use super::asked::Asked;
 use super::forward::{self, AskFor};
 use super::remember::Note;
 use super::upload::Upload;
-use super::{Body, Way, answer, confirm, fill, pour, rescue};
+use super::{Body, Way, answer, confirm, fill, pour, rescue, trace};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
@@ -94,8 +94,11 @@ pub(super) async fn send(
     }
     let (mut parts, body) = request.into_parts();
     let upload = upload(&mut parts, body, way.shared.config.request_body_max);
-    let permit = way.origin.permits().acquire().await?;
-    way.origin.send(forward::request(asked, headers, upload), permit, forward::on_interim(asked)).await
+    let permit = trace::permit(way, asked).await?;
+    let asking = trace::Asking::new(way, asked, &mut headers);
+    let response = way.origin.send(forward::request(asked, headers, upload), permit, forward::on_interim(asked)).await;
+    asking.came_to(&response);
+    response
 }
 
 /// Answers a POST. Where the response says that it is what a GET of the same URL gets, it is stored as that on its way

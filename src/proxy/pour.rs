@@ -12,9 +12,9 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::Way;
 use super::asked::Asked;
 use super::flight::{Fill, Landed};
+use super::{Way, trace};
 use crate::origin::ResponseBody;
 use crate::origin::coalesce::Lead;
 use crate::outcome::Reason;
@@ -32,9 +32,17 @@ pub(super) struct Whole {
 pub(super) async fn pour(way: &Way, mut lead: Lead<Landed>, asked: &Asked, fill: &Fill, body: ResponseBody) {
     let _in_hand = fill.body.in_hand();
     let bytes_max = asked.rule.object_bytes_max.min(way.shared.store.budget().object_max());
-    let poured = through(way, asked, fill, body, bytes_max, |_| lead.close()).await;
+    let mut storing = trace::Storing::new(&way.shared, asked);
+    let lost = |reason| {
+        storing.lost(reason);
+        lead.close();
+    };
+    let poured = through(way, asked, fill, body, bytes_max, lost).await;
     if let Some(whole) = poured {
-        keep(way, asked, fill, whole.fingerprint);
+        match keep(way, asked, fill, whole.fingerprint) {
+            Ok(bytes) => storing.stored(bytes),
+            Err(reason) => storing.lost(reason),
+        }
         // Who waits for the end looks into the store then, and must not find this flight again.
         lead.close();
         fill.body.complete(whole.trailers);
@@ -120,10 +128,11 @@ async fn make_way(fill: &Fill, reader_stall: Duration) -> bool {
     }
 }
 
-/// Stores a complete response.
-fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) {
+/// Stores a complete response. Returns how many bytes its body has, or why it was not stored.
+fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) -> Result<u64, Reason> {
     let store = &way.shared.store;
-    let Some(bytes) = one_run(way, fill.body.chunks()) else { return };
+    let bytes = one_run(way, fill.body.chunks()).ok_or(Reason::Budget)?;
+    let length = bytes.len() as u64;
     let mut entry = Entry::new(
         fill.head.clone(),
         fill.facts.clone(),
@@ -133,9 +142,9 @@ fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) {
         fill.sequence,
     );
     entry.guard = fill.leader.map(|leader| Arc::new(Guard::new(leader, fingerprint)));
-    if let Err(reason) = store.put(&asked.key, entry) {
+    store.put(&asked.key, entry).map(|_stored| length).inspect_err(|reason| {
         tracing::debug!(url = asked.key.url(), %reason, "a complete response was not stored");
-    }
+    })
 }
 
 /// Joins the chunks into one run; `None` when the budget has no room for it.

@@ -10,7 +10,7 @@ use super::Shared;
 use super::asked::Asked;
 use super::remember::Memories;
 use crate::clock::Timestamp;
-use crate::origin::coalesce::Flights;
+use crate::origin::coalesce::{Flights, Joined};
 use crate::policy::{Admission, credentials};
 use crate::stored::{Credentials, Entry, Facts, FlatHead, Guard, Selecting};
 
@@ -44,6 +44,11 @@ impl Probation {
     /// Remembers that the responses for a request's key differ by user; requests with credentials pass for `pass_for`.
     pub(super) fn remember(&self, asked: &Asked, now: Timestamp, pass_for: Duration) {
         self.personalised.put(asked.key.hash(), now + pass_for, now + SUSPECT_FOR);
+    }
+
+    /// Joins the comparison of the body that a guard hangs on, or leads it.
+    pub(super) fn join(&self, guard: &Arc<Guard>) -> Joined<Verdict> {
+        self.flights.join(&flight_name(guard))
     }
 
     /// Returns how many comparisons are under way.
@@ -111,6 +116,6 @@ pub(super) fn is_being_compared(shared: &Shared, guard: &Arc<Guard>) -> bool {
 }
 
 /// Names a flight. The guard lives for as long as it does, so that no other guard has its address meanwhile.
-pub(super) fn flight_name(guard: &Arc<Guard>) -> [u8; size_of::<usize>()] {
+fn flight_name(guard: &Arc<Guard>) -> [u8; size_of::<usize>()] {
     (Arc::as_ptr(guard) as usize).to_le_bytes()
 }

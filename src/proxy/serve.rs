@@ -20,7 +20,8 @@ use super::asked::{Asked, Errand};
 use super::decide::{self, Alone, Fetching, Found, Missing, Usable};
 use super::fill;
 use super::flight::{Fill, Handed, Landed};
-use super::{Answer, Body, Peer, Turn, Way, answer, compare, pass, probation, purge, recode, rescue, shadow};
+use super::{Answer, Body, Peer, Turn, Way, answer, compare, pass, probation, purge, recode, rescue, shadow, trace};
+use crate::clock::Timestamp;
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
 use crate::policy::reuse::Failure;
@@ -40,30 +41,58 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
     };
     match errand {
         Errand::LookUp if asked.rule.mode == Mode::Shadow => {
-            return Answer::Later(Box::pin(shadow::pass(Arc::clone(way), Arc::new(asked), request)));
+            return later(way, asked, |way, asked| shadow::pass(way, Arc::new(asked), request));
         }
         Errand::LookUp => {}
-        Errand::Pass(reason) => return Answer::Later(Box::pin(passed(Arc::clone(way), asked, request, reason))),
+        Errand::Pass(reason) => return later(way, asked, |way, asked| passed(way, asked, request, reason)),
         Errand::Purge => return Answer::Now(purge::answer(way, &asked)),
     }
-    match decide::look_up(&way.shared, &asked, asked.at) {
+    match look_up(way, &asked, asked.at) {
         Found::Usable(usable) => match answer::stored(way, &asked, &usable.entry, usable.decision) {
             Ok(response) => {
                 aside(way, asked, usable);
                 Answer::Now(response)
             }
-            Err(coding) => {
-                let way = Arc::clone(way);
-                Answer::Later(Box::pin(async move {
-                    let response = recode::answer(&way, &asked, &usable.entry, usable.decision, coding).await;
-                    aside(&way, asked, usable);
-                    response
-                }))
-            }
+            Err(coding) => later(way, asked, |way, asked| async move {
+                let response = recode::answer(&way, &asked, &usable.entry, usable.decision, coding).await;
+                aside(&way, asked, usable);
+                response
+            }),
         },
         Found::OnlyIfCached => Answer::Now(only_if_cached(way, &asked)),
-        found => Answer::Later(Box::pin(ask(Arc::clone(way), asked, request, found))),
+        found => later(way, asked, |way, asked| ask(way, asked, request, found)),
     }
+}
+
+/// Makes an answer to wait for. Where the request is traced and its client does not wait, that is told.
+fn later<F>(way: &Arc<Way>, asked: Asked, answer: impl FnOnce(Arc<Way>, Asked) -> F) -> Answer
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let unanswered = trace::Unanswered::new(&way.shared, &asked);
+    let answer = answer(Arc::clone(way), asked);
+    if unanswered.is_nothing() {
+        return Answer::Later(Box::pin(answer));
+    }
+    Answer::Later(Box::pin(async move {
+        let response = answer.await;
+        unanswered.answered();
+        response
+    }))
+}
+
+/// Looks into the store, as a step of the way that traces show.
+fn look_up(way: &Way, asked: &Asked, now: Timestamp) -> Found {
+    let looking = trace::look_up(&way.shared, asked);
+    let found = decide::look_up(&way.shared, asked, now);
+    looking.found(match &found {
+        Found::Usable(usable) => usable.decision.reason.token(),
+        Found::Doubted(_) => Reason::Probation.token(),
+        Found::Missing(missing) => missing.reason.token(),
+        Found::Personalised(_) => Reason::Personalised.token(),
+        Found::OnlyIfCached => Reason::OnlyIfCached.token(),
+    });
+    found
 }
 
 /// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
@@ -128,7 +157,7 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
             Turn::Response(response) => return *response,
             Turn::Again(_) if round < ROUNDS_MAX => {
                 round += 1;
-                found = decide::look_up(&way.shared, &asked, way.shared.clock.now());
+                found = look_up(&way, &asked, way.shared.clock.now());
             }
             Turn::Again(how) | Turn::Alone(how) => {
                 return Box::pin(alone(&way, &asked, request, how.decision, how.stand_in.as_ref())).await;
@@ -153,7 +182,7 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
             let missing = if missing.stored.is_none() && way.shared.store.is_vacant(&asked.key) {
                 missing
             } else {
-                match decide::look_up(&way.shared, asked, way.shared.clock.now()) {
+                match look_up(way, asked, way.shared.clock.now()) {
                     Found::Missing(missing) => missing,
                     _ => return again(),
                 }
@@ -172,7 +201,10 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
             return Turn::Response(Box::new(response));
         }
     };
-    let Ok(landed) = timeout(way.shared.config.flight_timeout, follow.landed()).await else { return alone(decision) };
+    let waiting = trace::wait_for_flight(&way.shared, asked);
+    let landed = timeout(way.shared.config.flight_timeout, follow.landed()).await;
+    drop(waiting);
+    let Ok(landed) = landed else { return alone(decision) };
     let Some(landed) = landed else { return again() };
     match Box::pin(shared(way, asked, landed, missing.reason)).await {
         Share::Response(response) => Turn::Response(response),
@@ -269,6 +301,7 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
         Landed::Filling(fill) => {
             // What another user brings in is compared once it is whole, not handed on.
             if fill.leader.is_some_and(|leader| !probation::admits_from(&way.shared, asked, leader)) {
+                let _waiting = trace::wait_for_flight(&way.shared, asked);
                 return match timeout(way.shared.config.flight_timeout, fill.body.settled()).await {
                     Ok(()) => Share::Again(Learnt::default()),
                     Err(_) => Share::Alone(Reason::Probation),

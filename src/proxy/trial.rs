@@ -12,7 +12,7 @@ use super::filling::Reader;
 use super::flight::Fill;
 use super::forward::{self, AskFor};
 use super::probation::{Verdict, sets_same_cookies};
-use super::{Way, fill, pour};
+use super::{Way, fill, pour, trace};
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, ResponseBody};
 use crate::outcome::Reason;
@@ -97,8 +97,11 @@ async fn send(way: &Way, asked: &Asked) -> Result<Response<ResponseBody>, origin
         headers.remove(name);
     }
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let permit = way.origin.permits().acquire().await?;
-    way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await
+    let permit = trace::permit(way, asked).await?;
+    let asking = trace::Asking::new(way, asked, &mut headers);
+    let response = way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await;
+    asking.came_to(&response);
+    response
 }
 
 /// Tells whether a response with this status says what the requester gets: a failure does not, nor does a limit, nor what

@@ -53,6 +53,8 @@ pub struct Start {
     pub source: Option<Source>,
     /// Sockets that listen already. Where there are none for the proxy, it binds its own; likewise the admin side.
     pub sockets: Sockets,
+    /// Who is given the spans of what is traced; without it nothing is.
+    pub traces: Option<proxy::trace::Exporter>,
 }
 
 /// A thread that ends when its signal is dropped.
@@ -101,7 +103,8 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     let (tally, is_ready) = (Arc::<Tally>::default(), Arc::new(AtomicBool::new(true)));
     let readers = access::Readers { log: access.clone(), ..access::Readers::default() };
     let store_of_way = Arc::clone(&store);
-    let way = proxy::Shared::new(config.proxy.clone(), config.routes.clone(), store_of_way, clock.clone(), readers);
+    let (proxy_config, routes, traces) = (config.proxy.clone(), config.routes.clone(), start.traces.clone());
+    let way = proxy::Shared::traced(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
     let permits = Arc::new(Permits::new(&config.origin));
     let shared = Arc::new(cores::Shared {
         live: ArcSwap::from_pointee(Live::of(&config, &tally)),
@@ -131,7 +134,9 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
         parts: reload::Parts { serving, cores: shared, store, metrics, permits, tally: Arc::clone(&tally), clock },
     });
     let admin = admin::Config { listen: admin_addr, ..config.admin };
-    let parts = admin_parts(admin, &reloader, &cores, &is_ready);
+    let traces =
+        start.traces.map_or_else(|| Arc::new(proxy::trace::Figures::default) as _, |exporter| exporter.figures);
+    let parts = admin::Parts { traces, ..admin_parts(admin, &reloader, &cores, &is_ready) };
     let admin = admin_listener.map(|listener| serve_admin(listener, parts)).transpose()?;
     let store = Some(sweep_store(Arc::clone(&reloader.parts.store))?);
     Ok(Running { addr, admin_addr, is_ready, tally, reloader, sockets, cores, admin, store })
@@ -229,6 +234,7 @@ fn admin_parts(
             let reloader = asked();
             Arc::new(move || reloader.log.load().as_ref().map_or(0, |log| log.dropped()))
         },
+        traces: Arc::new(Default::default),
         warnings: {
             let reloader = asked();
             Arc::new(move || reloader.said.load().warnings.clone())

@@ -38,5 +38,6 @@ mod soak;
 mod stale;
 mod streaming;
 mod tidy;
+mod traces;
 mod upgrade;
 mod watch;

@@ -345,6 +345,7 @@ const PROCESS: &[Panel] = &[
             ("sum by (stage) (rate(larder_closed_connections_total{$chosen}[$__rate_interval]))", "closed: {{stage}}"),
             ("sum(rate(larder_accept_errors_total{$chosen}[$__rate_interval]))", "accept errors"),
             ("sum(rate(larder_access_log_dropped_lines_total{$chosen}[$__rate_interval]))", "log lines dropped"),
+            ("sum(rate(larder_trace_spans_total{$chosen,result=\"dropped\"}[$__rate_interval]))", "spans dropped"),
             ("sum(rate(larder_panics_total{$chosen}[$__rate_interval]))", "panics"),
         ],
     ),

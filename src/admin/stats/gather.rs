@@ -6,6 +6,7 @@ use super::super::figures::{Figures, ratio};
 use super::{
     AccessLog, Bytes, Endings, Evicted, HashCollisions, LatencyByClass, Memory, NotFromCache, Origin, Personalised,
     PersonalisedUrl, Quantiles, Ratios, RecentError, Requests, RouteStats, Shadow, Stats, Stored, Storing, Sweep,
+    Traces,
 };
 use crate::metrics::{self, ByOutcome, Class, Latency, Route};
 use crate::outcome::{Outcome, Reason};
@@ -80,6 +81,7 @@ impl From<&Figures> for Stats {
             recent_errors: figures.requests.summary.troubles.iter().map(RecentError::from).collect(),
             server: figures.server,
             access_log: AccessLog { dropped_lines: figures.log_dropped },
+            traces: Traces { exported_spans: figures.traces.exported, dropped_spans: figures.traces.dropped },
             warnings: figures.warnings(),
             reload: figures.reload.clone(),
         }

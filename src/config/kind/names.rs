@@ -76,6 +76,30 @@ pub(in crate::config) fn origin_url() -> Kind<OriginUrl> {
     Kind::string(OriginUrl::ALLOWED, str::parse, OriginUrl::to_string)
 }
 
+/// Where a collector of traces listens, perhaps below a path; without the `/` at its end.
+pub(in crate::config) fn collector() -> Kind<String> {
+    Kind::string(
+        r#"http://host[:port], perhaps with a path, such as "http://127.0.0.1:4318""#,
+        |text| {
+            if text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+                return Err(
+                    "https towards the collector is not available in this version: let one on this machine, or \
+                            in this network, send it on"
+                        .into(),
+                );
+            }
+            let start = text.find("://").map_or(0, |at| at + 3);
+            let (place, path) = text.split_at(text[start..].find('/').map_or(text.len(), |at| start + at));
+            let is_path = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+            if !path.bytes().all(is_path) {
+                return Err(format!("{path:?} is not a path alone"));
+            }
+            Ok(format!("{}{}", place.parse::<OriginUrl>()?, path.trim_end_matches('/')))
+        },
+        String::clone,
+    )
+}
+
 /// Tells whether `text` is a name, an IPv4 address or an IPv6 address in brackets (RFC 9110 §4.2.1, no percent-encoding).
 pub(in crate::config) fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

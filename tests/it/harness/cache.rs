@@ -210,6 +210,7 @@ fn config(origin: SocketAddr) -> server::Config {
             compress_level: 3,
             compress_min_bytes: 1_400,
             ask_identity: true,
+            traces: proxy::trace::Config::default(),
         },
         origin: origin::Config {
             authority: origin.to_string(),

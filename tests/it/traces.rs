@@ -1,0 +1,25 @@
+//! Traces: the fields of W3C Trace Context, and what is sent to a collector where Larder was built for it.
+
+#[cfg(feature = "otel")]
+mod otlp;
+
+use crate::harness::{Cache, Origin, Reply};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+#[test]
+fn where_traces_are_off_the_fields_go_on_as_they_came_and_are_no_part_of_a_key() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = Cache::start(&origin);
+    cache.get_with("/", &[("traceparent", TRACEPARENT), ("tracestate", "a=b")]).check(200, "x", "stored");
+    let asked = origin.last();
+    assert_eq!(asked.header("traceparent").as_deref(), Some(TRACEPARENT));
+    assert_eq!(asked.header("tracestate").as_deref(), Some("a=b"));
+    let hit = cache.get_with("/", &[("traceparent", "what this is, the app may know")]);
+    hit.check(200, "x", "hit");
+    assert_eq!((hit.header("traceparent"), hit.header("tracestate")), (None, None));
+    cache.get_with("/odd", &[("traceparent", "what this is, the app may know")]);
+    assert_eq!(origin.last().header("traceparent").as_deref(), Some("what this is, the app may know"));
+    cache.get("/none");
+    assert_eq!(origin.last().header("traceparent"), None, "none is made up");
+}
