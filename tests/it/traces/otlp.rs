@@ -193,7 +193,8 @@ fn who_follows_waits_and_the_flight_belongs_to_who_leads_it() {
 #[test]
 fn a_refresh_belongs_to_the_request_that_set_it_off() {
     let (collector, origin) = (Collector::start(), {
-        Origin::start(|_| Reply::ok().header("Cache-Control", "max-age=0, stale-while-revalidate=600").body("x"))
+        let lifetime = "max-age=0, stale-while-revalidate=600";
+        Origin::start(move |_| Reply::ok().header("Cache-Control", lifetime).header("ETag", "\"1\"").body("x"))
     });
     let larder = Process::serve(&origin, &collector.lines("1.0"));
     let (first, second) = (traceparent(1, "01"), traceparent(2, "01"));
