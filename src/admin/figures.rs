@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Reloaded, Server};
+use super::{Door, Reloaded, Server};
 use crate::clock::Timestamp;
 use crate::metrics::Snapshot;
 use crate::origin;
@@ -23,6 +23,7 @@ pub(super) struct Figures {
     pub(super) connections: usize,
     pub(super) connections_max: usize,
     pub(super) origin: origin::Figures,
+    pub(super) door: Door,
     pub(super) server: Server,
     pub(super) log_dropped: u64,
     pub(super) traces: trace::Figures,
@@ -177,6 +178,7 @@ pub(super) mod tests {
                 breaker_opened: 14,
                 breaker_refused: 15,
             },
+            door: Door { connections: 24, connections_max: 25, turned_away: 26, closed: 27 },
             server: Server {
                 accepted: 16,
                 accept_errors: 17,
@@ -215,6 +217,7 @@ pub(super) mod tests {
             flights: 0,
             connections: 0,
             origin: origin::Figures::default(),
+            door: Door::default(),
             server: Server::default(),
             log_dropped: 0,
             traces: trace::Figures::default(),

@@ -93,9 +93,14 @@ pub(super) async fn guard(State(access): State<Access>, request: Request, next: 
     if is_unauthorized {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"larder\""));
     }
+    protect(headers);
+    response
+}
+
+/// Keeps an answer from being stored, or read as another type.
+pub(super) fn protect(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 /// Returns the authority that the request is meant for, where no page can have it.

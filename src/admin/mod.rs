@@ -27,9 +27,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::header::{self, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -73,6 +75,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// What who asks has to show; `None`: nothing, which is for loopback addresses only.
     pub token: Option<Token>,
+    /// The most connections at once, who follows what happens among them.
+    pub connections_max: usize,
 }
 
 impl Config {
@@ -108,6 +112,8 @@ pub struct Parts {
     pub connections_max: usize,
     /// The figures of the origin's side.
     pub origin: Ask<origin::Figures>,
+    /// Who is connected to the admin side itself.
+    pub door: Ask<Door>,
     /// What the server counts of itself.
     pub server: Ask<Server>,
     /// What would happen to a request.
@@ -145,6 +151,40 @@ pub struct Server {
     pub reloads_applied: u64,
     /// Reloads that were refused: the configuration before stayed.
     pub reloads_refused: u64,
+}
+
+/// Who is, and was, connected to the admin side itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Door {
+    /// Connections open now.
+    pub connections: usize,
+    /// The most of them at once.
+    pub connections_max: usize,
+    /// Connections for which there was no room.
+    pub turned_away: u64,
+    /// Connections closed because they were silent, or slow, for too long.
+    pub closed: u64,
+}
+
+/// Returns what is said to one for whom there is no room among `connections_max`.
+pub fn full(connections_max: usize) -> axum::http::Response<Bytes> {
+    let what = format!(
+        "{connections_max} connections are open: close some, or raise `connections_max` under [admin]; clients are \
+         served all the same"
+    );
+    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, &what);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    response
+}
+
+/// Returns what is said where a request could not be read.
+pub fn refusal(status: StatusCode, why: &str) -> axum::http::Response<Bytes> {
+    let mut response = axum::http::Response::new(Bytes::from(json!({ "error": why }).to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    guard::protect(headers);
+    response
 }
 
 /// What the handlers share.
@@ -257,6 +297,7 @@ impl Admin {
             connections: (parts.connections)(),
             connections_max: parts.connections_max,
             origin: (parts.origin)(),
+            door: (parts.door)(),
             server: (parts.server)(),
             log_dropped: (parts.log_dropped)(),
             traces: (parts.traces)(),

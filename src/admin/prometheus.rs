@@ -72,6 +72,7 @@ impl Collector for Figures {
         self.process(&mut page)?;
         self.reloads(&mut page)?;
         self.server(&mut page)?;
+        self.door(&mut page)?;
         self.requests(&mut page)?;
         self.origin(&mut page)?;
         self.responses(&mut page)?;
@@ -157,6 +158,17 @@ impl Figures {
         let stages = [("head", server.closed_in_head), ("idle", server.closed_idle), ("body", server.closed_in_body)];
         let closed = stages.into_iter().map(|(stage, number)| (vec![("stage", stage)], number));
         page.counter("closed_connections", "Connections closed for their slowness, by what was slow", None, closed)
+    }
+
+    fn door(&self, page: &mut Page<'_>) -> fmt::Result {
+        let door = &self.door;
+        page.gauge("admin_connections", "Connections to the admin side open now", None, door.connections as f64)?;
+        let help = "The most connections to the admin side at once; more are turned away";
+        page.gauge("admin_connections_max", help, None, door.connections_max as f64)?;
+        let help = "Connections to the admin side for which there was no room";
+        page.counter("admin_connections_turned_away", help, None, alone(door.turned_away))?;
+        let help = "Connections to the admin side closed for their slowness";
+        page.counter("admin_closed_connections", help, None, alone(door.closed))
     }
 
     fn origin(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -331,6 +343,10 @@ mod tests {
         check("larder_connections", 9.0);
         check("larder_connections_max", 1000.0);
         check("larder_fills_in_flight", 8.0);
+        check("larder_admin_connections", 24.0);
+        check("larder_admin_connections_max", 25.0);
+        check("larder_admin_connections_turned_away_total", 26.0);
+        check("larder_admin_closed_connections_total", 27.0);
         check("larder_access_log_dropped_lines_total", 10.0);
         check("larder_trace_spans_total{result=\"exported\"}", 11.0);
         check("larder_trace_spans_total{result=\"dropped\"}", 12.0);

@@ -113,6 +113,10 @@
 //! | `server.closed_in_body` | connections | closed because content did not move for `body_idle_timeout` |
 //! | `server.reloads_applied` | reloads | of the configuration, applied |
 //! | `server.reloads_refused` | reloads | refused: the configuration before stayed in force |
+//! | `admin.connections` | connections | to the admin side, open now; at most `admin.connections_max` |
+//! | `admin.connections_max` | connections | the bound of the configuration |
+//! | `admin.turned_away` | connections | closed at once because there were as many as that, most of them with a 503 |
+//! | `admin.closed` | connections | closed because they were silent or slow for one of the timeouts of [server] |
 //! | `access_log.dropped_lines` | lines | lines that found the queue full or could not be written |
 //! | `traces.exported_spans` | spans | of traces that the collector took |
 //! | `traces.dropped_spans` | spans | that found the queue full, or that the collector did not take |
@@ -126,7 +130,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Reloaded, Server};
+use super::{Door, Reloaded, Server};
 pub use asked::{AskedMost, NotFromCache, RecentError, Weighed};
 
 /// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
@@ -176,6 +180,8 @@ pub struct Stats {
     pub recent_errors: Vec<RecentError>,
     /// The server.
     pub server: Server,
+    /// Who is connected to the admin side itself.
+    pub admin: Door,
     /// The access log.
     pub access_log: AccessLog,
     /// Traces.
@@ -528,6 +534,8 @@ mod tests {
         check("/origin/breaker", json!("open"));
         check("/origin/breaker_opened", json!(14));
         check("/server/panics", json!(18));
+        check("/admin/connections", json!(24));
+        check("/admin/turned_away", json!(26));
         check("/storing", json!({"begun": 1, "not_stored": {"set-cookie": 1}}));
         check("/endings", json!({"complete": 12, "client_gone": 1, "aborted": {"incomplete": 1}}));
         check("/bytes/total", json!(10_000));

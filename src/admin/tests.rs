@@ -36,7 +36,7 @@ fn bench() -> Bench {
     let ready = Arc::new(AtomicBool::new(true));
     let is_ready = Arc::clone(&ready);
     let router = router(Parts {
-        config: Config { listen: Some("127.0.0.1:9180".parse().unwrap()), token: None },
+        config: Config { listen: Some("127.0.0.1:9180".parse().unwrap()), token: None, connections_max: 256 },
         purge: {
             let store = Arc::clone(&store);
             Arc::new(move |target, kind| match target {
@@ -53,6 +53,7 @@ fn bench() -> Bench {
         connections: Arc::new(|| 3),
         connections_max: 100,
         origin: Arc::new(Default::default),
+        door: Arc::new(Default::default),
         server: Arc::new(Default::default),
         explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
         shadow: Arc::new(Default::default),
@@ -204,7 +205,7 @@ async fn the_dashboard_comes_with_its_policy() {
 #[tokio::test]
 async fn a_question_that_panics_is_a_500() {
     let parts = Parts {
-        config: Config { listen: None, token: None },
+        config: Config { listen: None, token: None, connections_max: 256 },
         purge: Arc::new(|_, _| panic!("on purpose")),
         store: bench().store,
         metrics: Arc::new(Metrics::new(Vec::new())),
@@ -213,6 +214,7 @@ async fn a_question_that_panics_is_a_500() {
         connections: Arc::new(|| 0),
         connections_max: 0,
         origin: Arc::new(Default::default),
+        door: Arc::new(Default::default),
         server: Arc::new(Default::default),
         explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
         shadow: Arc::new(Default::default),

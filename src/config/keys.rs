@@ -369,6 +369,8 @@ impl Purge {
 pub struct Admin {
     /// Where it listens; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    /// The most connections at once.
+    pub connections_max: usize,
     /// What who asks has to show.
     pub token: Option<Secret>,
     /// The file that has it in place of `token`.
@@ -380,13 +382,14 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180)));
-        Self { listen, token: None, token_file: None, token_read: None }
+        Self { listen, connections_max: 256, token: None, token_file: None, token_read: None }
     }
 }
 
 impl Admin {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("listen", &mut self.listen, kind::address().or_word("off"));
+        keys.key("connections_max", &mut self.connections_max, kind::count(64..=10_000));
         keys.key("token", &mut self.token, kind::secret().optional());
         keys.key("token_file", &mut self.token_file, kind::file().optional());
     }

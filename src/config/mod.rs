@@ -205,6 +205,7 @@ impl Checked {
             admin: admin::Config {
                 listen: self.admin.listen,
                 token: self.admin.secret().map(|secret| admin::Token::new(secret.expose())),
+                connections_max: self.admin.connections_max,
             },
             access: self.log.access.map(|format| access::Config { format, file: self.log.access_file.clone() }),
         })

@@ -17,6 +17,7 @@ pub(super) const FIXED: [&str; 12] = [
     "memory.ledger_max",
     "cache.soft_max",
     "admin.listen",
+    "admin.connections_max",
     "admin.token_file",
     "log.format",
     "traces.endpoint",

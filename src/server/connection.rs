@@ -42,12 +42,27 @@ impl Accepted {
         Self { wire: Wire::new(addr, write, permit), read }
     }
 
+    /// Tells a client that nobody serves it, once it has begun to ask: an answer before that would puzzle it. One that
+    /// speaks HTTP/2 is told by the close.
+    pub(super) async fn turn_away(self, response: Vec<u8>) {
+        let Self { wire, mut read } = self;
+        if let Some((Protocol::Http1, first)) = sniff(&wire, &mut read).await {
+            say_last(&wire, &response).await;
+            let io = Io::new(Arc::clone(&wire), read, first, None);
+            linger(&wire, Box::new(io)).await;
+        }
+    }
+
     /// Serves the connection until it closes or is upgraded.
-    pub(super) async fn serve<F: Serve>(self, protocols: Protocols, serve: Arc<F>) {
+    pub(super) async fn serve<F: Serve>(self, mut protocols: Protocols, serve: Arc<F>) {
         let Self { wire, mut read } = self;
         let Some((protocol, first)) = sniff(&wire, &mut read).await else { return };
         wire.speaks(protocol);
         wire.activity.read();
+        if F::DATED {
+            protocols.http1.auto_date_header(true);
+            protocols.http2.auto_date_header(true);
+        }
         let screen = (protocol == Protocol::Http1).then(|| Screen::new(protocols.screened));
         let io = TokioIo::new(Io::new(Arc::clone(&wire), read, first, screen));
         let service = Answering::new(Arc::clone(&wire), Arc::clone(&protocols.tally), Arc::clone(&serve));

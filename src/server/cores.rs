@@ -1,7 +1,7 @@
 //! The cores: a thread each, with a runtime, listening sockets (one, unless they were handed over) and connections of its
-//! own.
+//! own. The admin side is one more, with bounds of its own.
 //!
-//! Accepts within the bound on connections, and drains: what waits in the accept queue is still taken, connections finish
+//! Accepts within the bound on connections, beyond which clients wait or are turned away, and drains: what waits in the accept queue is still taken, connections finish
 //! what is under way, and a core's runtime ends after the last flight of the process or at the deadline. Where another
 //! process has taken the listening sockets over, what waits is left to it, and connections answer one more request.
 
@@ -39,6 +39,9 @@ const ACCEPTS_IN_A_ROW: usize = 16;
 /// How often a draining core looks whether it is done.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
+/// The most connections that are being turned away at once, by a core; beyond them they are closed without a word.
+const TURNED_AWAY_MAX: usize = 32;
+
 /// The most threads that a core's runtime makes for blocking calls: name look-ups, and files.
 const BLOCKING_THREADS_MAX: usize = 4;
 
@@ -47,14 +50,41 @@ const BLOCKING_WAIT: Duration = Duration::from_secs(1);
 
 /// What all cores are made with.
 pub(super) struct Shared {
+    /// What the threads are called; a number follows where there may be several.
+    pub(super) name: &'static str,
     /// What a reload may change.
-    pub(super) live: ArcSwap<Live>,
-    /// The most connections of the process.
-    pub(super) connections_max: usize,
+    pub(super) live: Arc<ArcSwap<Live>>,
+    /// The most connections of them all, and a permit for each.
+    connections_max: usize,
+    permits: Arc<Semaphore>,
     /// Where things are counted.
     pub(super) tally: Arc<Tally>,
     /// Whether something runs that outlives its connection, and for which a runtime has to stay.
     pub(super) is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Shared {
+    /// Makes what cores of this name share, which have at most `connections_max` connections.
+    pub(super) fn new(
+        name: &'static str,
+        live: Arc<ArcSwap<Live>>,
+        connections_max: usize,
+        tally: Arc<Tally>,
+        is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
+    ) -> Self {
+        let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
+        Self { name, live, connections_max, permits: Arc::new(Semaphore::new(connections_max)), tally, is_busy }
+    }
+
+    /// Returns the most connections at once.
+    pub(super) fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
+    /// Returns how many connections are open, but for those that are being turned away.
+    pub(super) fn connections(&self) -> usize {
+        self.connections_max - self.permits.available_permits()
+    }
 }
 
 /// What a reload may change: new connections take the one in force, the sweep's timeouts hold for all.
@@ -86,8 +116,6 @@ struct Stop {
 pub(super) struct Cores {
     threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Stop>>,
-    permits: Arc<Semaphore>,
-    connections_max: usize,
 }
 
 impl Cores {
@@ -100,10 +128,9 @@ impl Cores {
         shared: Arc<Shared>,
         mut make: impl FnMut(usize) -> Arc<F>,
     ) -> io::Result<Self> {
-        let connections_max = shared.connections_max.min(Semaphore::MAX_PERMITS);
-        let permits = Arc::new(Semaphore::new(connections_max));
         let (stop, stopped) = watch::channel(None);
-        let mut cores = Self { threads: Vec::new(), stop, permits, connections_max };
+        let name = shared.name;
+        let mut cores = Self { threads: Vec::new(), stop };
         for (index, listeners) in listeners.into_iter().enumerate() {
             let runtime = runtime()?;
             let (listeners, serve) = {
@@ -112,23 +139,18 @@ impl Cores {
                 (listeners.collect::<io::Result<Vec<_>>>()?, make(index))
             };
             let shared = Arc::clone(&shared);
-            let (permits, stopped) = (Arc::clone(&cores.permits), stopped.clone());
+            let stopped = stopped.clone();
             let run = move || {
                 runtime.block_on(async move {
-                    let core = Core { serve, roster: Arc::default(), shared, permits, stopped };
+                    let turning_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
+                    let core = Core { serve, roster: Arc::default(), shared, turning_away, stopped };
                     core.run(listeners).await;
                 });
                 runtime.shutdown_timeout(BLOCKING_WAIT);
             };
-            cores.threads.push(std::thread::Builder::new().name(format!("larder-core-{index}")).spawn(run)?);
+            cores.threads.push(std::thread::Builder::new().name(format!("{name}-{index}")).spawn(run)?);
         }
         Ok(cores)
-    }
-
-    /// Returns a way to ask how many connections are open.
-    pub(super) fn connections(&self) -> impl Fn() -> usize + Send + Sync + use<> {
-        let (permits, connections_max) = (Arc::clone(&self.permits), self.connections_max);
-        move || connections_max - permits.available_permits()
     }
 
     /// Stops accepting, waits at most `within` for what is under way, and returns when the threads have ended.
@@ -157,7 +179,7 @@ struct Core<F> {
     serve: Arc<F>,
     roster: Arc<Roster>,
     shared: Arc<Shared>,
-    permits: Arc<Semaphore>,
+    turning_away: Arc<Semaphore>,
     stopped: watch::Receiver<Option<Stop>>,
 }
 
@@ -219,11 +241,17 @@ impl<F: Serve> Core<F> {
     async fn accept_one(&self, listener: &tokio::net::TcpListener) {
         match listener.accept().await {
             // Accepted first and admitted then: a core that held a permit while it waits would keep it from others.
-            Ok((socket, addr)) => {
-                if let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
-                    self.admit(socket, addr, permit);
-                }
-            }
+            Ok((socket, addr)) => match Arc::clone(&self.shared.permits).try_acquire_owned() {
+                Ok(permit) => self.admit(socket, addr, permit),
+                Err(_) => match self.serve.full() {
+                    Some(response) => self.turn_away(socket, addr, response),
+                    None => {
+                        if let Ok(permit) = Arc::clone(&self.shared.permits).acquire_owned().await {
+                            self.admit(socket, addr, permit);
+                        }
+                    }
+                },
+            },
             // The client was faster (accept(2): these are its connection's errors, not ours).
             Err(error) if is_connections_own(&error) => (),
             Err(error) => {
@@ -247,7 +275,7 @@ impl<F: Serve> Core<F> {
                 Err(error) => return Err(error),
             };
             socket.set_nonblocking(true)?;
-            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            if let Ok(permit) = Arc::clone(&self.shared.permits).try_acquire_owned() {
                 self.admit(TcpStream::from_std(socket)?, addr, permit);
             }
         }
@@ -259,6 +287,16 @@ impl<F: Serve> Core<F> {
         self.roster.add(&accepted.wire, Instant::now());
         // A panic ends this task only; whoever panicked was counted where it happened.
         tokio::spawn(accepted.serve(self.shared.live.load().protocols.clone(), Arc::clone(&self.serve)));
+    }
+
+    /// Closes a connection for which there is no room, with `response` as long as not too many are told so at once.
+    fn turn_away(&self, socket: TcpStream, addr: SocketAddr, response: Vec<u8>) {
+        self.shared.tally.turned_away.fetch_add(1, Ordering::Relaxed);
+        if let Ok(permit) = Arc::clone(&self.turning_away).try_acquire_owned() {
+            let accepted = Accepted::new(socket, addr, Some(permit));
+            self.roster.add(&accepted.wire, Instant::now());
+            tokio::spawn(accepted.turn_away(response));
+        }
     }
 }
 

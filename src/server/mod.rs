@@ -9,6 +9,7 @@
 //! | `reload` | another configuration while requests run |
 //! | `connection` | one connection, from its acceptance to its close |
 //! | `protocol` | which protocol it speaks, and hyper set up for it |
+//! | `operator` | the admin side, as one more core |
 //! | `service` | requests in, responses out, with what is known about each while it runs |
 //! | `screen` | which bytes of HTTP/1 may go on to hyper |
 //! | `wire`, `buffer` | the socket as hyper and the connection's owner share it, and its write buffer |
@@ -22,6 +23,7 @@ mod connection;
 mod cores;
 pub mod handover;
 mod listen;
+mod operator;
 mod protocol;
 mod reload;
 mod run;

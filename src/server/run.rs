@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
 
 use super::cores::{self, After, Cores, Live};
 use super::handover::{Offer, Sockets};
+use super::operator::{self, Operator};
 use super::reload::{self, Reloader, Said, Source};
 use super::service::Serving;
 use super::{Config, Tally, listen};
@@ -28,9 +27,6 @@ use crate::{access, admin, origin, proxy};
 /// How often the store is swept, where there is something to sweep.
 const STORE_SWEEP: Duration = Duration::from_millis(250);
 
-/// How long the admin side may take to end what is under way; its answers take milliseconds.
-const ADMIN_DRAIN: Duration = Duration::from_secs(1);
-
 /// A Larder that runs. Dropping it stops it at once.
 pub struct Running {
     addr: SocketAddr,
@@ -42,8 +38,8 @@ pub struct Running {
     sockets: Sockets,
     // Fields drop in this order: the admin side tells of the cores until they have ended.
     cores: Cores,
-    admin: Option<Chore<oneshot::Sender<()>>>,
-    store: Option<Chore<mpsc::Sender<()>>>,
+    admin: Option<Operator>,
+    store: Option<Chore>,
 }
 
 /// What a start may be given beside the configuration.
@@ -58,19 +54,19 @@ pub struct Start {
 }
 
 /// A thread that ends when its signal is dropped.
-struct Chore<S> {
-    signal: Option<S>,
+struct Chore {
+    signal: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<S> Chore<S> {
-    fn spawn(name: &str, signal: S, run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+impl Chore {
+    fn spawn(name: &str, signal: mpsc::Sender<()>, run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { signal: Some(signal), thread: Some(thread) })
     }
 }
 
-impl<S> Drop for Chore<S> {
+impl Drop for Chore {
     fn drop(&mut self) {
         self.signal = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
@@ -106,15 +102,13 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     let (proxy_config, routes, traces) = (config.proxy.clone(), config.routes.clone(), start.traces.clone());
     let way = proxy::Shared::traced(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
     let permits = Arc::new(Permits::new(&config.origin));
-    let shared = Arc::new(cores::Shared {
-        live: ArcSwap::from_pointee(Live::of(&config, &tally)),
-        connections_max: config.connections_max,
-        tally: Arc::clone(&tally),
-        is_busy: {
-            let way = Arc::clone(&way);
-            Arc::new(move || way.flights() > 0)
-        },
-    });
+    let live = Arc::new(ArcSwap::from_pointee(Live::of(&config, &tally)));
+    let is_busy = {
+        let way = Arc::clone(&way);
+        Arc::new(move || way.flights() > 0)
+    };
+    let (max, count) = (config.connections_max, Arc::clone(&tally));
+    let shared = Arc::new(cores::Shared::new("larder-core", Arc::clone(&live), max, count, is_busy));
     let mut serving = Vec::with_capacity(proxy.len());
     let origin = Arc::new(config.origin.clone());
     let cores = Cores::start(proxy, Arc::clone(&shared), |_| {
@@ -136,8 +130,9 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     let admin = admin::Config { listen: admin_addr, ..config.admin };
     let traces =
         start.traces.map_or_else(|| Arc::new(proxy::trace::Figures::default) as _, |exporter| exporter.figures);
-    let parts = admin::Parts { traces, ..admin_parts(admin, &reloader, &cores, &is_ready) };
-    let admin = admin_listener.map(|listener| serve_admin(listener, parts)).transpose()?;
+    let of_admin = operator::shared(live, admin.connections_max);
+    let parts = admin::Parts { traces, ..admin_parts(admin, &reloader, &of_admin, &is_ready) };
+    let admin = admin_listener.map(|listener| Operator::start(listener, of_admin, parts)).transpose()?;
     let store = Some(sweep_store(Arc::clone(&reloader.parts.store))?);
     Ok(Running { addr, admin_addr, is_ready, tally, reloader, sockets, cores, admin, store })
 }
@@ -193,10 +188,11 @@ fn check_reach(socket: &TcpListener, config: &Config) -> io::Result<()> {
 fn admin_parts(
     config: admin::Config,
     reloader: &Arc<Reloader>,
-    cores: &Cores,
+    own: &Arc<cores::Shared>,
     is_ready: &Arc<AtomicBool>,
 ) -> admin::Parts {
-    let reload::Parts { store, metrics, permits, tally, .. } = &reloader.parts;
+    let reload::Parts { cores, store, metrics, permits, tally, .. } = &reloader.parts;
+    let (cores, own) = (Arc::clone(cores), Arc::clone(own));
     let (is_ready, tally, permits) = (Arc::clone(is_ready), Arc::clone(tally), Arc::clone(permits));
     let way = Arc::clone(&reloader.shared.lock());
     let asked = || Arc::clone(reloader);
@@ -224,8 +220,9 @@ fn admin_parts(
                 proxy::shadow::report(&way, metrics.snapshot().shadow)
             })
         },
-        connections: Arc::new(cores.connections()),
-        connections_max: reloader.parts.cores.connections_max,
+        connections_max: cores.connections_max(),
+        connections: Arc::new(move || cores.connections()),
+        door: Arc::new(move || operator::door(&own)),
         origin: Arc::new(move || permits.figures()),
         server: Arc::new(move || tally.told()),
         followers: Arc::clone(way.followers()),
@@ -256,36 +253,8 @@ fn admin_parts(
     }
 }
 
-/// Serves the admin side on a thread of its own, so that no question of it delays a request.
-fn serve_admin(listener: TcpListener, parts: admin::Parts) -> io::Result<Chore<oneshot::Sender<()>>> {
-    let runtime: Runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
-    let listener = {
-        let _on = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
-    };
-    let (signal, ended) = oneshot::channel::<()>();
-    Chore::spawn("larder-admin", signal, move || {
-        runtime.block_on(async move {
-            let (drain, draining) = oneshot::channel::<()>();
-            let graceful = async move {
-                let _ = draining.await;
-            };
-            let serve = axum::serve(listener, admin::router(parts)).with_graceful_shutdown(graceful).into_future();
-            let mut serve = std::pin::pin!(serve);
-            tokio::select! {
-                _ = &mut serve => (),
-                _ = ended => {
-                    drop(drain);
-                    let _ = tokio::time::timeout(ADMIN_DRAIN, serve).await;
-                }
-            }
-        });
-        runtime.shutdown_timeout(ADMIN_DRAIN);
-    })
-}
-
 /// Sweeps the store on a thread of its own, off the cores' loops.
-fn sweep_store(store: Arc<Store>) -> io::Result<Chore<mpsc::Sender<()>>> {
+fn sweep_store(store: Arc<Store>) -> io::Result<Chore> {
     let (signal, ended) = mpsc::channel::<()>();
     Chore::spawn("larder-store", signal, move || {
         while ended.recv_timeout(STORE_SWEEP) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -336,7 +305,9 @@ impl Running {
     /// Leaves to who has taken the sockets over: accepts no more, answers one more request on each connection, and returns
     /// when all have gone, or after the drain timeout.
     pub fn leave(mut self) {
-        drop(self.admin.take());
+        if let Some(admin) = self.admin.take() {
+            admin.stop(After::Another);
+        }
         self.end(After::Another);
     }
 
@@ -345,7 +316,9 @@ impl Running {
         // While these are open, the system goes on queueing connections at them.
         self.sockets = Sockets::default();
         self.cores.stop(after, self.drain_timeout());
-        drop(self.admin.take());
+        if let Some(admin) = self.admin.take() {
+            admin.stop(after);
+        }
         drop(self.store.take());
     }
 }

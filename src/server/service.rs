@@ -34,6 +34,9 @@ pub(super) trait Serve: Send + Sync + 'static {
     /// The body of its responses.
     type Body: ResponseBody;
 
+    /// Whether hyper writes the Date of its responses, which else have their own.
+    const DATED: bool = false;
+
     /// Answers a request.
     fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer<Self::Body>;
 
@@ -43,6 +46,11 @@ pub(super) trait Serve: Send + Sync + 'static {
         let mut response = Response::new(Bytes::from_static(refusal.why.as_bytes()));
         *response.status_mut() = refusal.status;
         last_response(&response)
+    }
+
+    /// Returns the bytes of the response to a client for whom there is no room; `None`: it waits until there is.
+    fn full(&self) -> Option<Vec<u8>> {
+        None
     }
 }
 
@@ -64,7 +72,7 @@ impl Serve for Serving {
 }
 
 /// Writes a response that ends its connection.
-fn last_response(response: &Response<Bytes>) -> Vec<u8> {
+pub(super) fn last_response(response: &Response<Bytes>) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
     for (name, value) in response.headers() {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {

@@ -1,4 +1,4 @@
-//! What the server counts of itself, whole process.
+//! What the server counts of itself: one for all cores of the process, and one for its admin side.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +12,8 @@ pub struct Tally {
     pub accepted: AtomicU64,
     /// Times that accepting failed for want of something: files, memory.
     pub accept_errors: AtomicU64,
+    /// Connections for which there was no room, where they do not wait for it: on the admin side.
+    pub turned_away: AtomicU64,
     /// Handlers that panicked.
     pub panics: AtomicU64,
     /// Connections closed because a head did not become complete in time.

@@ -84,6 +84,7 @@ fn echo_path(_: &Peer, request: Request<Incoming>) -> Given {
 struct Server {
     addr: SocketAddr,
     cores: Cores,
+    shared: Arc<Shared>,
     tally: Arc<Tally>,
 }
 
@@ -104,11 +105,12 @@ impl Server {
         let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), cores).unwrap();
         let tally = Arc::<Tally>::default();
         let protocols = Protocols::new(16 << 10, 100, Arc::clone(&tally));
-        let live = ArcSwap::from_pointee(Live { protocols, limits });
-        let shared = Shared { live, connections_max, tally: Arc::clone(&tally), is_busy: Arc::new(|| false) };
+        let live = Arc::new(ArcSwap::from_pointee(Live { protocols, limits }));
+        let shared = Shared::new("core", live, connections_max, Arc::clone(&tally), Arc::new(|| false));
+        let shared = Arc::new(shared);
         let listeners = listeners.into_iter().map(|listener| vec![listener]).collect();
-        let cores = Cores::start(listeners, Arc::new(shared), |_| Arc::new(serve.clone())).unwrap();
-        Self { addr, cores, tally }
+        let cores = Cores::start(listeners, Arc::clone(&shared), |_| Arc::new(serve.clone())).unwrap();
+        Self { addr, cores, shared, tally }
     }
 
     fn client(&self) -> Client {
@@ -673,7 +675,7 @@ fn content_is_asked_for_when_it_is_wanted() {
 #[test]
 fn connections_are_bounded_and_the_next_waits_its_turn() {
     let server = Server::sized(PATIENT, 2, 2, echo_path);
-    let open = server.cores.connections();
+    let open = || server.shared.connections();
     let (mut first, mut second) = (server.client(), server.client());
     first.send(&get("/1")).until("/1");
     second.send(&get("/2")).until("/2");
@@ -776,18 +778,13 @@ fn a_runtime_stays_for_what_outlives_its_connection() {
     let flights = Arc::new(());
     let (twin, asked) = (Arc::downgrade(&flights), Arc::new(Notify::new()));
     let asks = Arc::clone(&asked);
-    let shared = Shared {
-        live: ArcSwap::from_pointee(Live {
-            protocols: Protocols::new(16 << 10, 100, Arc::clone(&tally)),
-            limits: PATIENT,
-        }),
-        connections_max: 10,
-        tally,
-        is_busy: Arc::new(move || {
-            asks.notify_one();
-            twin.strong_count() > 0
-        }),
+    let protocols = Protocols::new(16 << 10, 100, Arc::clone(&tally));
+    let live = Arc::new(ArcSwap::from_pointee(Live { protocols, limits: PATIENT }));
+    let is_busy = move || {
+        asks.notify_one();
+        twin.strong_count() > 0
     };
+    let shared = Shared::new("core", live, 10, tally, Arc::new(is_busy));
     let mut cores = Cores::start(vec![listeners], Arc::new(shared), |_| Arc::new(echo_path)).unwrap();
     drop(TcpStream::connect(addr).unwrap());
     let draining = std::thread::spawn(move || cores.stop(After::Nobody, Duration::from_secs(20)));

@@ -1,8 +1,11 @@
-//! Hostile requests to the admin side: refused, and nothing changed; and no way from the proxy's port to it.
+//! Hostile requests to the admin side: refused, and nothing changed; floods of connections: bounded, and in nobody's way;
+//! and no way from the proxy's port to it.
+
+use std::time::Duration;
 
 use larder::admin::Token;
 
-use crate::harness::{Cache, Client, Origin, Reply};
+use crate::harness::{Cache, Client, Origin, Reply, eventually};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const EVERYTHING: &[u8] = br#"{"all": true}"#;
@@ -132,4 +135,82 @@ fn no_request_on_the_proxys_port_reaches_the_admin_side() {
         assert_eq!(absolute.text(), "the app's /stats");
     }
     assert_eq!(cache.stats()["store"]["purges"], 0);
+}
+
+/// Starts a cache whose patience with silence is this long.
+fn hurried(origin: &Origin, patience: Duration, connections_max: usize) -> Cache {
+    Cache::with(origin, |setup| {
+        let config = &mut setup.config;
+        (config.head_timeout, config.idle_timeout, config.body_idle_timeout) = (patience, patience, patience);
+        config.admin.connections_max = connections_max;
+    })
+}
+
+/// Tells how the admin side answers on a connection of its own; `None` where it is closed at once.
+fn answers(cache: &Cache) -> Option<u16> {
+    let mut client = admin(cache);
+    client.try_send("GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
+    client.try_head().ok().map(|head| head.status)
+}
+
+#[test]
+fn who_is_silent_is_closed_and_who_follows_is_not() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = hurried(&origin, Duration::from_secs(1), 256);
+    let mut following = admin(&cache);
+    following.ask("GET", "/events", &[], b"");
+    assert_eq!(following.head().status, 200);
+
+    let (mut silent, mut in_head, mut idle, mut in_body) = (admin(&cache), admin(&cache), admin(&cache), admin(&cache));
+    in_head.send("GET /stats HTTP/1.1\r\nHo");
+    assert!(idle.get("/live").header("date").is_some());
+    in_body.send("POST /purge HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n");
+    in_body.send("Content-Length: 100\r\n\r\n{\"a");
+    for client in [&mut silent, &mut in_head, &mut idle, &mut in_body] {
+        client.closed();
+    }
+    // An event comes each second: it has stayed for longer than the others might.
+    for _ in 0..3 {
+        following.at_least(1);
+    }
+    eventually("the closed ones are counted", || cache.stats()["admin"]["closed"].as_u64() >= Some(4));
+    assert_eq!(cache.stats()["server"]["closed_idle"], 0, "clients are counted apart");
+}
+
+#[test]
+fn one_more_than_there_is_room_for_is_told_so() {
+    const ROOM: usize = 8;
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = hurried(&origin, Duration::from_secs(20), ROOM);
+    let mut asking = admin(&cache);
+    let mut figure = |name: &str| {
+        let stats: serde_json::Value = serde_json::from_slice(&asking.get("/stats").body).unwrap();
+        stats["admin"][name].as_u64().unwrap()
+    };
+    assert_eq!((figure("connections"), figure("connections_max")), (1, ROOM as u64));
+    let mut others: Vec<Client> = (1..ROOM).map(|_| admin(&cache)).collect();
+    eventually("all of them are open", || figure("connections") == ROOM as u64);
+    let refused = admin(&cache).get("/stats");
+    assert_eq!((refused.status(), refused.header("retry-after").as_deref()), (503, Some("10")));
+    assert_eq!(refused.header("content-type").as_deref(), Some("application/json"));
+    assert!(refused.text().contains("`connections_max` under [admin]"), "{}", refused.text());
+    assert_eq!(figure("turned_away"), 1);
+    assert_eq!(cache.client().get("/").status(), 200);
+    others.pop();
+    eventually("there is room again", || answers(&cache) == Some(200));
+}
+
+#[test]
+fn five_thousand_connections_are_in_no_clients_way_and_the_admin_side_recovers() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = hurried(&origin, Duration::from_secs(3), 256);
+    let flood: Vec<_> = (0..5_000).map(|_| std::net::TcpStream::connect(cache.admin_addr()).unwrap()).collect();
+    cache.client().get("/").check(200, "x", "stored");
+    eventually("it is stored", || cache.client().get("/").is_hit());
+    // They are still open at their end.
+    eventually("the admin side answers again", || answers(&cache) == Some(200));
+    let admin = &cache.stats()["admin"];
+    assert!(admin["connections"].as_u64() <= Some(256), "{admin}");
+    assert!(admin["turned_away"].as_u64() > Some(0) && admin["closed"].as_u64() > Some(0), "{admin}");
+    drop(flood);
 }

@@ -80,6 +80,7 @@ impl From<&Figures> for Stats {
             shadow: figures.requests.shadow.as_ref().map(Shadow::from),
             recent_errors: figures.requests.summary.troubles.iter().map(RecentError::from).collect(),
             server: figures.server,
+            admin: figures.door,
             access_log: AccessLog { dropped_lines: figures.log_dropped },
             traces: Traces { exported_spans: figures.traces.exported, dropped_spans: figures.traces.dropped },
             warnings: figures.warnings(),

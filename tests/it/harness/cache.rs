@@ -235,7 +235,7 @@ fn config(origin: SocketAddr) -> server::Config {
         },
         routes: Table::new(Vec::new(), Arc::default()),
         route_names: Vec::new(),
-        admin: admin::Config { listen: Some("127.0.0.1:0".parse().unwrap()), token: None },
+        admin: admin::Config { listen: Some("127.0.0.1:0".parse().unwrap()), token: None, connections_max: 256 },
         access: None,
         warnings: Vec::new(),
     }
