@@ -1,6 +1,7 @@
 //! The dashboard, in a browser: what it shows is what `/stats` says, it follows by itself, and explaining and purging work
 //! by mouse and by keyboard. Pictures of it go to `LARDER_SCREENSHOTS`, or a temporary folder.
 
+use larder::admin::Token;
 use serde_json::{Value, json};
 
 use crate::harness::{Browser, Cache, Origin, Reply, eventually};
@@ -89,8 +90,19 @@ fn js_number(value: &Value) -> String {
 }
 
 fn is_well_behaved(cache: &Cache, browser: &mut Browser) {
+    complains_only_of(browser, None);
+    keeps_to_itself(cache, browser);
+}
+
+/// The browser itself writes a line on the console about each answer of 400 and above.
+fn complains_only_of(browser: &mut Browser, status: Option<u16>) {
     let complaints = browser.complaints();
-    assert!(complaints.is_empty(), "{complaints:#?}");
+    let is_expected = |line: &String| status.is_some_and(|status| line.contains(&format!("status of {status}")));
+    assert!(complaints.iter().all(is_expected), "{complaints:#?}");
+    assert_eq!(complaints.is_empty(), status.is_none(), "a {status:?} was expected");
+}
+
+fn keeps_to_itself(cache: &Cache, browser: &mut Browser) {
     let own = cache.admin_url("/");
     let elsewhere: Vec<String> =
         browser.asked_for().into_iter().filter(|url| !url.starts_with(&own) && !url.starts_with("data:")).collect();
@@ -120,6 +132,7 @@ fn it_shows_what_stats_says_and_follows_by_itself() {
     browser.until("document.querySelector('#urls .url').textContent.endsWith('/private')");
     assert_eq!(browser.eval("document.querySelectorAll('#urls img, #reasons img, #errors img').length"), 0);
     browser.until("document.querySelectorAll('.u-legend').length === 3");
+    browser.until("document.querySelector('#chart-latency .u-legend').innerText.includes('µs')");
     is_well_behaved(&cache, &mut browser);
 }
 
@@ -152,8 +165,187 @@ fn purging_works_by_mouse_and_by_keyboard() {
     browser.write("nonsense");
     browser.click("#purge button[type=submit]");
     browser.until("document.querySelector('#purge-result .bad').innerText.includes('nonsense')");
-    let expected = browser.complaints();
-    assert!(expected.iter().all(|line| line.contains("status of 400")), "{expected:#?}");
+    complains_only_of(&mut browser, Some(400));
+    keeps_to_itself(&cache, &mut browser);
+}
+
+/// What the purging tests have stored: host, path, and the tags that the origin named.
+const STORED: [(&str, &str, &str); 6] = [
+    ("example.org", "/shop/1", "product-1 list"),
+    ("example.org", "/shop/2", "product-17"),
+    ("example.org", "/shopping", "product-1"),
+    ("example.org", "/", "product-170"),
+    ("other.example", "/shop/1", "product-17 list"),
+    ("other.example", "/", "home"),
+];
+
+fn tagged_origin() -> Origin {
+    Origin::start(|request| {
+        let host = request.header("host").unwrap_or_default();
+        let tags = STORED.iter().find(|(named, path, _)| *named == host && *path == request.target());
+        Reply::fresh("x").header("Surrogate-Key", tags.map_or("", |(.., tags)| tags))
+    })
+}
+
+/// Asks for everything, and returns what was not answered from the store, as host and path; it is stored by then.
+fn fetched(cache: &Cache) -> Vec<String> {
+    let is_fetched = |(host, path, _): &&(&str, &str, &str)| !cache.client().host(host).get(path).is_hit();
+    let fetched = STORED.iter().filter(is_fetched).map(|(host, path, _)| format!("{host}{path}")).collect();
+    eventually("all of it is stored", || {
+        STORED.iter().all(|(host, path, _)| cache.client().host(host).get(path).is_hit())
+    });
+    fetched
+}
+
+fn everything() -> Vec<String> {
+    STORED.iter().map(|(host, path, _)| format!("{host}{path}")).collect()
+}
+
+/// What can be purged by, in the order of the form: its word, what is written, and what is gone then.
+fn purges() -> [(&'static str, &'static str, Vec<String>); 5] {
+    let some = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    [
+        ("url", "http://example.org/shop/1", some(&["example.org/shop/1"])),
+        ("prefix", "example.org/shop/", some(&["example.org/shop/1", "example.org/shop/2"])),
+        ("host", "other.example", some(&["other.example/shop/1", "other.example/"])),
+        ("tag", "product-17", some(&["example.org/shop/2", "other.example/shop/1"])),
+        ("everything", "", everything()),
+    ]
+}
+
+const PURGED: &str = "document.querySelector('#purge-result').innerText.includes('Purged.')";
+const FORGET_THE_ANSWER: &str = "document.querySelector('#purge-result').replaceChildren()";
+
+#[test]
+fn what_is_purged_by_click_is_fetched_again_and_nothing_else() {
+    let origin = tagged_origin();
+    let cache = Cache::start(&origin);
+    assert_eq!(fetched(&cache), everything());
+    let mut browser = opened(&cache);
+    for (what, value, gone) in purges() {
+        browser.eval(FORGET_THE_ANSWER);
+        browser.eval(&format!(
+            "(select => {{ select.value = {what:?}; select.dispatchEvent(new Event('change', {{ bubbles: true }})) }})\
+             (document.querySelector('#purge-what'))"
+        ));
+        if what == "everything" {
+            browser.click("#purge button[type=submit]");
+            assert_eq!(fetched(&cache), [""; 0], "nobody said yes");
+            browser.click("#purge-sure");
+        } else {
+            browser.click("#purge-value");
+            browser.eval("document.querySelector('#purge-value').select()");
+            browser.write(value);
+        }
+        browser.click("#purge button[type=submit]");
+        browser.until(PURGED);
+        assert_eq!(fetched(&cache), gone, "{what}");
+        assert_eq!(fetched(&cache), [""; 0]);
+    }
+    is_well_behaved(&cache, &mut browser);
+}
+
+#[test]
+fn what_is_purged_by_keyboard_is_fetched_again_and_nothing_else() {
+    let origin = tagged_origin();
+    let cache = Cache::start(&origin);
+    assert_eq!(fetched(&cache), everything());
+    let mut browser = opened(&cache);
+    for (nth, (what, value, gone)) in purges().into_iter().enumerate() {
+        browser.eval(FORGET_THE_ANSWER);
+        browser.tab_to("purge-what");
+        if nth > 0 {
+            browser.press("ArrowDown");
+        }
+        assert_eq!(browser.eval("document.querySelector('#purge-what').value"), what);
+        if what == "everything" {
+            browser.tab_to("purge-sure");
+            browser.press("Space");
+            browser.press("Tab");
+        } else {
+            // Tab selects what was written before.
+            browser.tab_to("purge-value");
+            browser.write(value);
+        }
+        browser.press("Enter");
+        browser.until(PURGED);
+        assert_eq!(fetched(&cache), gone, "{what}");
+    }
+    is_well_behaved(&cache, &mut browser);
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// Checks that the token went nowhere but into a field of requests, and is forgotten with the page.
+fn token_is_not_kept(browser: &mut Browser, page: &str) {
+    let kept = browser.eval(
+        "JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href, history.state])",
+    );
+    assert!(!kept.as_str().unwrap().contains(TOKEN), "{kept}");
+    let written = browser.eval("document.documentElement.outerHTML.includes('0123456789abcdef')");
+    assert_eq!(written, false);
+    let asked = browser.asked_for();
+    assert!(asked.iter().all(|url| !url.contains(TOKEN)), "{asked:?}");
+    browser.open(page);
+    browser.until("document.readyState === 'complete' && document.querySelector('#token').value === ''");
+}
+
+#[test]
+fn where_a_token_is_set_nothing_is_changed_without_it() {
+    let origin = tagged_origin();
+    let cache = Cache::with(&origin, |setup| setup.config.admin.token = Some(Token::new(TOKEN)));
+    assert_eq!(fetched(&cache), everything());
+    let mut browser = opened(&cache);
+    let refused = |form: &str| {
+        format!(
+            "document.querySelector('#{form}-result .bad').innerText.includes('The admin token is missing or wrong')"
+        )
+    };
+    for shown in ["", "not the token, but long"] {
+        browser.click("#token");
+        browser.write(shown);
+        browser.eval(FORGET_THE_ANSWER);
+        browser.click("#urls button[aria-label='Purge http://example.org/shop/1']");
+        browser.click("#purge button[type=submit]");
+        browser.until(&refused("purge"));
+        browser.eval("document.querySelector('#explain-result').replaceChildren()");
+        browser.click("#urls button[aria-label='Explain http://example.org/shop/1']");
+        browser.until(&refused("explain"));
+        assert_eq!(fetched(&cache), [""; 0], "{shown:?}");
+    }
+    browser.click("#token");
+    browser.eval("document.querySelector('#token').select()");
+    browser.write(TOKEN);
+    browser.click("#purge button[type=submit]");
+    browser.until(PURGED);
+    assert_eq!(fetched(&cache), ["example.org/shop/1"]);
+    browser.click("#explain button[type=submit]");
+    browser.until("document.querySelector('#explain-result .verdict:not(.bad)')");
+    complains_only_of(&mut browser, Some(401));
+    keeps_to_itself(&cache, &mut browser);
+    token_is_not_kept(&mut browser, &cache.admin_url("/"));
+}
+
+#[test]
+fn where_others_can_reach_it_the_figures_need_the_token_too() {
+    let origin = tagged_origin();
+    let cache = Cache::with(&origin, |setup| {
+        setup.config.admin.listen = Some("0.0.0.0:0".parse().unwrap());
+        setup.config.admin.token = Some(Token::new(TOKEN));
+    });
+    assert_eq!(fetched(&cache), everything());
+    let mut browser = Browser::start();
+    browser.screen(1280, 900);
+    let page = format!("http://127.0.0.1:{}/", cache.admin_addr().port());
+    browser.open(&page);
+    browser.until("document.querySelector('#state').innerText === 'lost: this needs the token'");
+    assert_eq!(browser.eval("document.querySelectorAll('#urls li').length"), 0);
+    browser.click("#token");
+    browser.write(TOKEN);
+    browser.until("document.querySelector('#state').dataset.state === 'live'");
+    browser.until("document.querySelectorAll('#urls li').length > 0");
+    complains_only_of(&mut browser, Some(401));
+    token_is_not_kept(&mut browser, &page);
 }
 
 #[test]

@@ -9,11 +9,16 @@ import { show, urls } from "./panels.js";
 function told(stats) {
   const since = charts.take(stats);
   show(stats, since);
+  reveal();
   if (since) charts.draw();
   if (byId("state").dataset.state !== "lost") state(stats.ready ? "live" : "draining", "");
 }
 
+/** Shows the page once it is filled, or will not be: what appears does not push aside what somebody reaches for. */
+const reveal = () => byId("figures").classList.remove("waiting");
+
 function state(name, why) {
+  if (name === "lost") reveal();
   const node = byId("state");
   node.dataset.state = name;
   write(node, { live: "live", draining: "draining", lost: `lost: ${why}` }[name]);

@@ -53,8 +53,11 @@ function axes(format) {
   return [{ ...look, space: 90, values: (_, splits) => splits.map(time) }, { ...look, size: 62, values: (_, splits) => splits.map((split) => (split === null ? "" : format(split))) }];
 }
 
+/** The legend tells what is under the pointer, and the last value where it is elsewhere. */
 function line(label, name, format, more = {}) {
-  return { label, stroke: colour(name), width: 2, points: { show: false }, spanGaps: true, value: (_, value) => (value === null || value === undefined ? "–" : format(value)), ...more };
+  const told = (value) => (value === null || value === undefined ? "–" : format(value));
+  const value = (drawn, pointed, at, sample) => told(sample === null || sample === undefined ? drawn.data?.[at]?.at(-1) : pointed);
+  return { label, stroke: colour(name), width: 2, points: { show: false }, spanGaps: true, value, ...more };
 }
 
 function options(node, series, format, scale) {

@@ -43,7 +43,7 @@ function readable(value) {
   }
   if (typeof value === "string" && value.includes("\n")) return el("pre", {}, value);
   if (typeof value === "boolean") return value ? "yes" : "no";
-  return value === null ? "–" : String(value);
+  return value === null || value === "" ? "–" : String(value);
 }
 
 async function run(form, result, path, content, verdict) {

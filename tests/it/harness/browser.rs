@@ -15,6 +15,27 @@ use super::{BOUND, eventually};
 /// The names under which Chromium is found.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
+/// A response that a browser has had.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// What was asked for.
+    pub(crate) url: String,
+    /// Its status.
+    pub(crate) status: u64,
+    /// What Larder says of it; empty where there is no Cache-Status.
+    pub(crate) cache_status: String,
+}
+
+impl Seen {
+    fn of(response: &Value) -> Self {
+        let fields = response["headers"].as_object().into_iter().flatten();
+        let said = fields.filter(|(name, _)| name.eq_ignore_ascii_case("cache-status"));
+        let cache_status = said.filter_map(|(_, value)| value.as_str()).next().unwrap_or_default().to_owned();
+        let url = response["url"].as_str().unwrap().to_owned();
+        Self { url, status: response["status"].as_u64().unwrap(), cache_status }
+    }
+}
+
 /// A browser with one page.
 pub(crate) struct Browser {
     child: Child,
@@ -91,11 +112,14 @@ impl Browser {
         told["result"]["value"].clone()
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true, in whatever page is shown by then.
     #[track_caller]
     pub(crate) fn until(&mut self, expression: &str) {
         let guarded = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
-        eventually(expression, || self.eval(&guarded) == true);
+        let params = json!({ "expression": guarded, "returnByValue": true });
+        // A page that is being left answers with an error.
+        let told = |browser: &mut Self| browser.try_call("Runtime.evaluate", params.clone()).ok();
+        eventually(expression, || told(self).is_some_and(|told| told["result"]["value"] == true));
     }
 
     /// Returns the text of the first element that `selector` finds.
@@ -123,13 +147,27 @@ impl Browser {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
-    /// Presses a key: `Tab`, `Enter`, `Space`, `ArrowRight`, …
+    /// Goes on with Tab until the element of this id has the focus.
+    #[track_caller]
+    pub(crate) fn tab_to(&mut self, id: &str) {
+        const STOPS_MAX: usize = 200;
+        for _ in 0..STOPS_MAX {
+            self.press("Tab");
+            if self.eval("document.activeElement.id") == id {
+                return;
+            }
+        }
+        panic!("Tab does not lead to {id}");
+    }
+
+    /// Presses a key: `Tab`, `Enter`, `Space`, `ArrowDown`, …
     pub(crate) fn press(&mut self, key: &str) {
         let (key, code, text) = match key {
             "Enter" => ("Enter", 13, "\r"),
             "Space" => (" ", 32, " "),
             "Tab" => ("Tab", 9, ""),
-            "ArrowRight" => ("ArrowRight", 39, ""),
+            "ArrowUp" => ("ArrowUp", 38, ""),
+            "ArrowDown" => ("ArrowDown", 40, ""),
             other => panic!("no key is known as {other}"),
         };
         let event = |kind: &str| {
@@ -175,8 +213,26 @@ impl Browser {
         sent.map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Returns every response that came over the network or out of the browser's cache, documents and all they name.
+    pub(crate) fn responses(&mut self) -> Vec<Seen> {
+        self.eval("1");
+        let came = self.events.iter().filter_map(|event| match event["method"].as_str()? {
+            "Network.responseReceived" => Some(&event["params"]["response"]),
+            // What redirects has no event of its own.
+            "Network.requestWillBeSent" => Some(&event["params"]["redirectResponse"]).filter(|told| !told.is_null()),
+            _ => None,
+        });
+        came.map(Seen::of).collect()
+    }
+
     #[track_caller]
     fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Returns the browser's error where it has one.
+    #[track_caller]
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let id = self.calls;
         let mut request = json!({ "id": id, "method": method, "params": params });
@@ -192,8 +248,7 @@ impl Browser {
                 self.events.push(told);
                 continue;
             }
-            assert_eq!(told["error"], Value::Null, "{method}");
-            return told["result"].take();
+            return if told["error"].is_null() { Ok(told["result"].take()) } else { Err(told["error"].take()) };
         }
     }
 }
