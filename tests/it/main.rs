@@ -11,6 +11,7 @@ mod coalescing;
 mod compression;
 mod cut;
 mod dashboard;
+mod demo;
 mod drain;
 mod explain;
 mod faults;

@@ -108,6 +108,7 @@ fn router(started: SystemTime, slow_page: Duration) -> Router {
         .route("/", get(index))
         .route("/articles/{number}", get(article))
         .route("/assets/{name}", get(asset))
+        .route("/favicon.ico", get(icon))
         .route("/api/prices", get(prices).post(change_prices))
         .route("/slow", get(slow))
         .route("/search", get(search))
@@ -219,6 +220,11 @@ async fn asset(State(memory): Shared, Path(name): Path<String>, asked: HeaderMap
         true => with(&fields, StatusCode::NOT_MODIFIED.into_response()),
         false => with(&fields, ([(CONTENT_TYPE, kind)], content).into_response()),
     }
+}
+
+/// What browsers ask for where no page names an icon: beside the API.
+async fn icon(memory: Shared, asked: HeaderMap) -> Response {
+    asset(memory, Path("logo.1.svg".to_owned()), asked).await
 }
 
 async fn prices(State(memory): Shared) -> Response {
