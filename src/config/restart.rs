@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::visit::Keys;
 
 /// The keys that a reload leaves as they are: sockets, threads and the map are made once, at the start.
-pub(super) const FIXED: [&str; 12] = [
+pub(super) const FIXED: [&str; 13] = [
     "listen",
     "reload_on_change",
     "server.workers",
