@@ -11,8 +11,9 @@
 //! - *Host* must be a loopback name or an IP address. A page that rebinds its own name to 127.0.0.1 still sends its own
 //!   name there (DNS rebinding). Answered with 421. Who shows the token is no such page, and what is open on other
 //!   addresses is asked for by health checks under names of all kinds: there any Host will do.
-//! - *Origin* and *Sec-Fetch-Site* of a request that may change something must be of the same origin. Browsers send them
-//!   with every such request from a page; tools send none (cross-site request forgery). Answered with 403.
+//! - *Origin* and *Sec-Fetch-Site* must be of the same origin, unless somebody follows a link to look at a figure. Browsers
+//!   send them with every request from a page; tools send none. So no page elsewhere changes anything (cross-site request
+//!   forgery), or takes the seats of those who follow live. Answered with 403.
 //!
 //! No answer may be cached or read as another type.
 
@@ -65,7 +66,9 @@ impl Access {
         } else {
             check_host(request.version(), uri, headers)?
         };
-        check_origin(method, authority.as_ref(), headers)?;
+        if !(is_safe(method) && (is_open || is_link(headers))) {
+            check_origin(authority.as_ref(), headers)?;
+        }
         match (shown, self.reach) {
             _ if is_open => Ok(()),
             (Some(true), _) => Ok(()),
@@ -163,11 +166,13 @@ fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
-/// Refuses what a page of another origin sends, unless it can change nothing.
-fn check_origin(method: &Method, authority: Option<&Authority>, headers: &HeaderMap) -> Result<(), Problem> {
-    if is_safe(method) {
-        return Ok(());
-    }
+/// Tells whether a browser follows a link, which it shows on its own and not inside a page.
+fn is_link(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|kind| kind == "document")
+}
+
+/// Refuses what a page of another origin sends.
+fn check_origin(authority: Option<&Authority>, headers: &HeaderMap) -> Result<(), Problem> {
     let origins = headers.get_all(header::ORIGIN).iter();
     let sites = headers.get_all("sec-fetch-site").iter();
     let is_same = origins.into_iter().all(|origin| is_same_origin(origin, authority))
@@ -175,7 +180,7 @@ fn check_origin(method: &Method, authority: Option<&Authority>, headers: &Header
     if is_same {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::FORBIDDEN, "a web page of another origin may not change anything here"))
+    Err(Problem::new(StatusCode::FORBIDDEN, "a web page of another origin may not ask here"))
 }
 
 /// Tells whether `origin` is the admin side itself; the scheme is `http`, or `https` where something in front ends TLS.
@@ -302,6 +307,13 @@ mod tests {
         check("POST", "/purge", &[RIGHT, RIGHT], [200, 401, 401, 401]);
         check("POST", "/live", &[], [200, 401, 401, 401]);
         check("POST", "/purge", &[RIGHT, ("origin", "http://evil.example")], [403; 4]);
+        const EVIL: (&str, &str) = ("origin", "http://evil.example");
+        const CROSS: (&str, &str) = ("sec-fetch-site", "cross-site");
+        check("GET", "/events", &[EVIL, CROSS], [403; 4]);
+        check("GET", "/log", &[CROSS, ("sec-fetch-dest", "iframe")], [403; 4]);
+        // Somebody follows a link.
+        check("GET", "/stats", &[CROSS, ("sec-fetch-dest", "document")], [200, 200, 401, 401]);
+        check("GET", "/", &[CROSS], [200; 4]);
         check("GET", "/live", &[WRONG], [200; 4]);
         check("GET", "/", &[], [200; 4]);
         check("GET", "/page/app.js", &[], [200; 4]);
@@ -317,27 +329,24 @@ mod tests {
 
     #[test]
     fn origins() {
-        let check = |method: Method, fields: &[(&'static str, &str)], is_let_through: bool| {
+        let check = |fields: &[(&'static str, &str)], is_let_through: bool| {
             let authority = Authority::from_static("localhost:9000");
-            let checked = check_origin(&method, Some(&authority), &headers(fields));
-            assert_eq!(checked.is_ok(), is_let_through, "{method} {fields:?}");
+            let checked = check_origin(Some(&authority), &headers(fields));
+            assert_eq!(checked.is_ok(), is_let_through, "{fields:?}");
         };
-        check(Method::POST, &[], true);
-        check(Method::POST, &[("origin", "http://localhost:9000")], true);
-        check(Method::POST, &[("origin", "https://LOCALHOST:9000"), ("sec-fetch-site", "same-origin")], true);
-        check(Method::POST, &[("sec-fetch-site", "none")], true);
-        check(Method::POST, &[("origin", "http://localhost:9001")], false);
-        check(Method::POST, &[("origin", "http://localhost")], false);
-        check(Method::POST, &[("origin", "http://evil.example")], false);
-        check(Method::POST, &[("origin", "null")], false);
-        check(Method::POST, &[("origin", "")], false);
-        check(Method::POST, &[("origin", "http://localhost:9000"), ("origin", "http://evil.example")], false);
-        check(Method::POST, &[("sec-fetch-site", "cross-site")], false);
-        check(Method::POST, &[("sec-fetch-site", "same-site")], false);
-        check(Method::DELETE, &[("origin", "http://evil.example")], false);
-        check(Method::GET, &[("origin", "http://evil.example")], true);
-        check(Method::OPTIONS, &[("origin", "http://evil.example")], true);
-        let without_host = check_origin(&Method::POST, None, &headers(&[("origin", "http://localhost")]));
+        check(&[], true);
+        check(&[("origin", "http://localhost:9000")], true);
+        check(&[("origin", "https://LOCALHOST:9000"), ("sec-fetch-site", "same-origin")], true);
+        check(&[("sec-fetch-site", "none")], true);
+        check(&[("origin", "http://localhost:9001")], false);
+        check(&[("origin", "http://localhost")], false);
+        check(&[("origin", "http://evil.example")], false);
+        check(&[("origin", "null")], false);
+        check(&[("origin", "")], false);
+        check(&[("origin", "http://localhost:9000"), ("origin", "http://evil.example")], false);
+        check(&[("sec-fetch-site", "cross-site")], false);
+        check(&[("sec-fetch-site", "same-site")], false);
+        let without_host = check_origin(None, &headers(&[("origin", "http://localhost")]));
         assert!(without_host.is_err());
     }
 

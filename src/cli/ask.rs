@@ -126,6 +126,9 @@ impl Admin {
             return Ok(response);
         }
         if status == StatusCode::UNAUTHORIZED {
+            if self.token.is_some() {
+                bail!("{url} has another token than the one that was given");
+            }
             bail!("{url} asks for its token: give --token, set LARDER_ADMIN_TOKEN, or name its file as --config");
         }
         let text = text(&url, response).await?;

@@ -41,7 +41,7 @@ use crate::{access, admin, origin, proxy, server, store};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("{file} cannot be read: {source}")]
+    #[error("{file} cannot be read")]
     Unreadable {
         /// The file's name.
         file: String,

@@ -207,8 +207,8 @@ impl Metrics {
             let shard = counted.shard.lock();
             snapshot.totals.add(&shard.totals);
             snapshot.latency.add(&shard.latency);
+            snapshot.origin_wait.add(DIGITS, &shard.origin_wait);
             drop(shard);
-            snapshot.origin_wait.add(DIGITS, &counted.shard.lock().origin_wait);
             // A lock per row: a core never waits for longer than adding up one of them takes.
             let last = snapshot.routes.len() - 1;
             for (index, route) in snapshot.routes.iter_mut().enumerate() {

@@ -40,7 +40,9 @@ pub(super) fn failed(way: &Way, asked: &Asked, error: &origin::Error) -> Respons
     let decision = asked.decision(outcome, error.reason);
     let mut response = page(way, status, error.reason);
     if let Some(after) = error.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
     }
     if outcome == Outcome::Failed {
         response.headers_mut().insert("proxy-status", head::proxy_status(error.reason, &error.detail));

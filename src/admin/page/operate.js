@@ -38,6 +38,7 @@ function readable(value) {
     return el("ul", {}, ...value.map((one) => el("li", {}, readable(one))));
   }
   if (value !== null && typeof value === "object") {
+    if (Object.keys(value).length === 0) return "none";
     const rows = Object.entries(value).flatMap(([name, one]) => [el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, readable(one))]);
     return el("dl", { class: "told" }, ...rows);
   }

@@ -87,9 +87,11 @@ pub(super) fn guarded(admission: Admission) -> Option<Step> {
     let says = match admission {
         Admission::Open => return None,
         Admission::Watched => {
-            "It is shared with requests that carry other credentials, and its uses are checked at times."
+            "It is shared with requests that carry other credentials or none, and its uses are checked at times."
         }
-        Admission::Probation => "A request with other credentials brought it in, and nobody said that it is for all.",
+        Admission::Probation => {
+            "A request that did not carry these credentials brought it in, and nobody said that it is for all."
+        }
     };
     Some(step("guard", says, None))
 }
