@@ -259,23 +259,28 @@ pub enum PathPattern {
     /// Every path that starts with this, up to a `/`: `/shop` is `/shop` and `/shop/x`, not `/shopping`; `/shop/` is
     /// `/shop/` and what lies below it.
     Prefix(Box<str>),
+    /// This path alone, written behind a `=`.
+    Exact(Box<str>),
     /// Every path that the glob matches; `*` stays within a segment, `**` does not.
     Glob(Box<globset::GlobMatcher>),
 }
 
 impl PathPattern {
-    /// Parses the text of the configuration: a glob where it has one of `*?[{`, else a prefix, which is put in the
-    /// canonical form that requests have.
+    /// Parses the text of the configuration: one path behind a `=`, a glob where it has one of `*?[{`, else a prefix. Paths
+    /// are put in the canonical form that requests have.
     ///
     /// # Errors
     /// What is wrong with it, for the reader of the configuration.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if !text.starts_with('/') {
-            return Err(format!("`{text}` does not start with `/`"));
+        let path = text.strip_prefix('=').unwrap_or(text);
+        if !path.starts_with('/') {
+            return Err(format!("`{text}` does not start with `/`, or with `=/` for one path alone"));
         }
-        if !text.contains(['*', '?', '[', '{']) {
-            let url = CanonicalUrl::new(Scheme::Http, "host", text).map_err(|error| format!("`{text}`: {error}"))?;
-            return Ok(Self::Prefix(url.path().into()));
+        let is_exact = path.len() < text.len();
+        if is_exact || !text.contains(['*', '?', '[', '{']) {
+            let url = CanonicalUrl::new(Scheme::Http, "host", path).map_err(|error| format!("`{text}`: {error}"))?;
+            let path = url.path();
+            return Ok(if is_exact { Self::Exact(format!("={path}").into()) } else { Self::Prefix(path.into()) });
         }
         // What no canonical path has would never match, and nobody would be told.
         let is_lower_hex = |triple: &[u8]| triple[0] == b'%' && triple[1..].iter().any(|b| matches!(b, b'a'..=b'f'));
@@ -286,10 +291,10 @@ impl PathPattern {
         glob.map(|glob| Self::Glob(Box::new(glob.compile_matcher()))).map_err(|error| error.to_string())
     }
 
-    /// Returns its text: a prefix in the canonical form, a glob as it was written.
+    /// Returns its text: paths in the canonical form, a glob as it was written.
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Prefix(prefix) => prefix,
+            Self::Exact(path) | Self::Prefix(path) => path,
             Self::Glob(glob) => glob.glob().glob(),
         }
     }
@@ -297,6 +302,7 @@ impl PathPattern {
     /// Tells whether a canonical path matches.
     pub fn matches(&self, path: &str) -> bool {
         match self {
+            Self::Exact(exact) => exact.strip_prefix('=') == Some(path),
             Self::Prefix(prefix) => path
                 .strip_prefix(&**prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')),

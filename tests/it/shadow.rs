@@ -135,7 +135,7 @@ fn a_body_that_differs_is_named_with_the_field_that_varied() {
     );
     assert_eq!(row["response"], json!(["content-language"]));
     let advice = &report["advice"][0];
-    assert_eq!(advice["toml"], "[[route]]\npath = \"/page\"\nkey.headers = [\"accept-language\"]");
+    assert_eq!(advice["toml"], "[[route]]\npath = \"=/page\"\nkey.headers = [\"accept-language\"]");
     assert_eq!(advice["app"], "Send `Vary: Accept-Language`.");
 }
 
@@ -152,7 +152,7 @@ fn a_cookie_that_changes_a_public_page_is_named() {
     let suspects = report["differs"][0]["request"].as_array().unwrap();
     assert_eq!(suspects.len(), 1, "{suspects:?}");
     assert_eq!((&suspects[0]["kind"], &suspects[0]["name"]), (&json!("cookie"), &json!("currency")));
-    assert_eq!(report["advice"][0]["toml"], "[[route]]\npath = \"/price\"\nkey.cookies = [\"currency\"]");
+    assert_eq!(report["advice"][0]["toml"], "[[route]]\npath = \"=/price\"\nkey.cookies = [\"currency\"]");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn parameters_that_change_nothing_are_advised_against() {
         .map(|row| (row["name"].as_str().unwrap(), row["same"].as_u64().unwrap(), row["different"].as_u64() > Some(0)))
         .collect();
     assert_eq!(rows, [("utm", 3, false), ("q", 0, true)]);
-    assert_eq!(report["advice"][0]["toml"], "[[route]]\npath = \"/search\"\nkey.query = { drop = [\"utm\"] }");
+    assert_eq!(report["advice"][0]["toml"], "[[route]]\npath = \"=/search\"\nkey.query = { drop = [\"utm\"] }");
 }
 
 #[test]

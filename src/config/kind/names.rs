@@ -152,7 +152,7 @@ pub(in crate::config) fn cookie_name() -> Kind<String> {
 /// The path of a route: a prefix or a glob.
 pub(in crate::config) fn path_pattern() -> Kind<String> {
     Kind::string(
-        r#"a prefix such as "/shop/" or a glob such as "/img/**/*.png""#,
+        r#"a prefix such as "/shop/", one path such as "=/shop", or a glob such as "/img/**/*.png""#,
         |text| PathPattern::parse(text).map(|_| text.to_owned()),
         String::clone,
     )

@@ -243,7 +243,8 @@ fn under(routes: &Table, place: &Place, line: &str) -> String {
             let _ = write!(text, "# under [[route]] number {}{path}:\n{line}", u32::from(route) + 1);
         }
         (None, Some(path)) => {
-            let _ = write!(text, "[[route]]\npath = {}\n{line}", quoted(path));
+            // One URL was seen, so one path is named: a prefix would cover what lies below it, too.
+            let _ = write!(text, "[[route]]\npath = {}\n{line}", quoted(&format!("={path}")));
         }
         (None, None) => {
             let _ = write!(text, "# as the last [[route]] of the file:\n[[route]]\n{line}");
@@ -323,7 +324,7 @@ mod tests {
             parameter("/a", "few", 2, 0),
             parameter("/a", "x%5B", 9, 0),
         ];
-        check_query(QueryRule::All, &rows, &["[[route]]\npath = \"/a\"\nkey.query = { drop = [\"ref\", \"utm\"] }"]);
+        check_query(QueryRule::All, &rows, &["[[route]]\npath = \"=/a\"\nkey.query = { drop = [\"ref\", \"utm\"] }"]);
         let wide = ["/a", "/b", "/c"].map(|path| parameter(path, "utm", 3, 0));
         check_query(
             QueryRule::All,
@@ -365,9 +366,9 @@ mod tests {
         ];
         let advice = causes(&routes, &rows);
         let toml: Vec<_> = advice.iter().map(|advice| (&*advice.about, &*advice.toml)).collect();
-        let language = "[[route]]\npath = \"/a\"\nkey.headers = [\"accept-language\"]\n\
+        let language = "[[route]]\npath = \"=/a\"\nkey.headers = [\"accept-language\"]\n\
                         # under [[route]] number 1 (path = \"/shop/\"):\nkey.headers = [\"origin\", \"accept-language\"]";
-        let currency = "[[route]]\npath = \"/c\"\nkey.cookies = [\"currency\"]";
+        let currency = "[[route]]\npath = \"=/c\"\nkey.cookies = [\"currency\"]";
         assert_eq!(toml, [("cookie", currency), ("header", language)]);
         assert_eq!(advice[1].app, "Send `Vary: Accept-Language`.");
         assert!(advice[0].app.starts_with("Send `Vary: Cookie`, or `Cache-Control: private`"));
@@ -382,7 +383,7 @@ mod tests {
         let all = [lost(Reason::NoLifetime, 5), lost(Reason::UriMiss, 90), lost(Reason::NoStore, 4)];
         let advice = storing(&table(QueryRule::All), &total, &all);
         let [advice] = &advice[..] else { panic!("{advice:?}") };
-        let route = "[[route]]\npath = \"/plain\"\nttl = \"1m\"";
+        let route = "[[route]]\npath = \"=/plain\"\nttl = \"1m\"";
         assert_eq!(advice.toml, format!("{route}\n# under [[route]] number 1 (path = \"/shop/\"):\nttl = \"1m\""));
         assert!(advice.because.starts_with("5 % of the requests"), "{}", advice.because);
     }
