@@ -13,6 +13,7 @@ use super::framing::Framing;
 use super::pool::Use;
 use super::{Error, Permit};
 use crate::outcome::Reason;
+use crate::policy::trailers;
 
 /// A response's body, which drives the connection that it comes over: fails with an [`Error`] when it is cut off or silent for too long. Silence is counted only while
 /// somebody waits for a frame, so that a slow client never looks like a slow origin.
@@ -123,8 +124,11 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.poll_incoming(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.is_waiting = false;
+                if let Some(trailers) = frame.trailers_mut() {
+                    trailers::strip_forbidden(trailers);
+                }
                 if self.is_end_stream() {
                     self.end();
                 }

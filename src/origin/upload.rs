@@ -109,7 +109,14 @@ impl Body for Upload {
 
 /// Frames a request's content (RFC 9112 §6), where its fields do not say so yet.
 pub(super) fn frame_content(method: &Method, fields: &mut HeaderMap, body: &RequestBody) {
-    if fields.contains_key(CONTENT_LENGTH) || fields.contains_key(TRANSFER_ENCODING) {
+    if fields.contains_key(CONTENT_LENGTH) {
+        // Said once and in decimal digits without a zero before them, however often and however the client has said it.
+        if let Some(length) = body.size_hint().exact() {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        return;
+    }
+    if fields.contains_key(TRANSFER_ENCODING) {
         return;
     }
     if body.is_end_stream() {

@@ -1,6 +1,6 @@
 //! The caching decisions of RFC 9111, as pure functions: they take values and the time, and return enums.
 //!
-//! In the order of a request's way: [`request`] reads what the client asks for, [`reuse`] decides whether what is stored
+//! In the order of a request's way: [`request`] reads what the client asks for, [`onward`] leaves what goes on to the origin, [`reuse`] decides whether what is stored
 //! may answer, [`validate`] makes the conditional request and applies its 304, [`storable`] judges a response, and
 //! [`invalidate`] names what an unsafe request makes invalid. [`credentials`] decides whether one user may have what another
 //! brought in. [`cache_control`] (on the list syntax of `directive`),
@@ -15,12 +15,14 @@ mod etag;
 pub mod fields;
 pub mod freshness;
 pub mod invalidate;
+pub mod onward;
 pub mod request;
 pub mod reuse;
 pub mod storable;
 pub mod tags;
 #[cfg(test)]
 mod testing;
+pub mod trailers;
 pub mod validate;
 pub mod vary;
 

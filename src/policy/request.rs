@@ -1,7 +1,7 @@
 //! What the client asks for, read once from the parsed head: may the store be looked at, or does the request pass, or is
 //! it refused? The bytes' framing was checked before by `server::screen`.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::outcome::Reason;
@@ -73,7 +73,7 @@ pub fn classify(method: &Method, headers: &HeaderMap, has_content: bool, rule: &
     }
     // RFC 9111 §4: only GET and HEAD are answered from the store.
     let is_retrieval = *method == Method::GET || *method == Method::HEAD;
-    let reason = if asks_for_upgrade(headers) {
+    let reason = if upgrade(headers).is_some() {
         Reason::Upgrade
     } else if rule.cache == CacheMode::Bypass {
         Reason::Bypass
@@ -101,17 +101,28 @@ fn is_at_most_chunked(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Tells whether a request asks to switch to a protocol that Larder passes through (RFC 9110 §7.8).
+/// Returns the protocols to switch to that a request asks for and Larder passes through (RFC 9110 §7.8); `None`: none.
 ///
-/// h2c is none: RFC 9113 §3.1 has given it up, it may be ignored, and passing it on would open a way past the cache.
-fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+/// Versions of HTTP and TLS are not among them: RFC 9113 §3.1 has given h2c up, an upgrade may be ignored, and passing one on
+/// would open a way past the cache.
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    if !headers.contains_key(header::UPGRADE) {
+        return None;
+    }
     let members = |name: HeaderName| {
         let lines = headers.get_all(name).into_iter();
         lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     };
-    headers.contains_key(header::UPGRADE)
-        && members(header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
-        && members(header::UPGRADE).any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
+    if !members(header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
+        return None;
+    }
+    let is_passed = |protocol: &&[u8]| {
+        let name = protocol.split(|byte| matches!(byte, b'/' | b';' | b' ' | b'\t')).next().unwrap_or_default();
+        !name.is_empty()
+            && ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"].iter().any(|own| name.eq_ignore_ascii_case(own))
+    };
+    let passed: Vec<_> = members(header::UPGRADE).filter(is_passed).collect();
+    if passed.is_empty() { None } else { HeaderValue::from_bytes(&passed.join(&b", "[..])).ok() }
 }
 
 #[cfg(test)]
@@ -183,7 +194,13 @@ mod tests {
         let upgrade = |protocol| [("connection", "keep-alive, Upgrade"), ("upgrade", protocol)];
         check("GET", &upgrade("websocket"), false, Err(Reason::Upgrade));
         check("GET", &upgrade("h2c, websocket"), false, Err(Reason::Upgrade));
-        check("GET", &upgrade("H2C"), false, Ok(()));
+        for own in ["H2C", "h2c/1.0", "h2c;x, h2c", "HTTP/2.0, TLS/1.2", ""] {
+            check("GET", &upgrade(own), false, Ok(()));
+        }
+        let passed = |given: &[(&str, &str)]| super::upgrade(&fields(given));
+        assert_eq!(passed(&upgrade("h2c, websocket,h2c/1.0")).unwrap(), "websocket");
+        let lines = [("connection", "upgrade"), ("upgrade", "h2c"), ("upgrade", "a/1, b")];
+        assert_eq!(passed(&lines).unwrap(), "a/1, b");
         check("GET", &[("upgrade", "websocket")], false, Ok(()));
         check("GET", &[("connection", "upgrade")], false, Ok(()));
     }

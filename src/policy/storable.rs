@@ -242,7 +242,7 @@ fn is_storable_status(status: StatusCode) -> bool {
         304 => false,
         // These answer a field of the request, or the connection it came by, and no key holds that: whoever stores them
         // hands one client's mistake to all others.
-        407 | 412 | 416 | 417 | 421 | 425 => false,
+        406..=408 | 412 | 413 | 415..=417 | 421 | 425 | 426 => false,
         // MUST NOT be stored (RFC 6585).
         428 | 429 | 431 | 511 => false,
         _ => true,
@@ -353,7 +353,7 @@ mod tests {
         for code in [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410, 499, 500, 502, 503, 504, 599] {
             status(code).check_cc("max-age=60", Ok(LifetimeSource::MaxAge));
         }
-        for code in [101, 103, 206, 304, 412, 416, 431, 600, 999] {
+        for code in [101, 103, 206, 304, 406, 408, 412, 413, 415, 416, 426, 431, 600, 999] {
             status(code).check_cc("max-age=60", Err(Reason::StatusNotUnderstood));
         }
     }

@@ -28,6 +28,9 @@ static SINGLE: [HeaderName; 7] = [
 /// Fields whose values mean the same in any case (RFC 9110 §8.4.1, RFC 4647 §2).
 static CASELESS: [HeaderName; 2] = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
 
+/// Fields in which the origin is told the client's address: a response that depends on one is for that client alone.
+static BY_CLIENT: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for")];
+
 /// What a response's Vary says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vary {
@@ -39,7 +42,7 @@ pub enum Vary {
 
 impl Vary {
     /// Parses a response's fields. `*` in any line is [`Vary::Star`]; so is a member that is no field name, since nobody
-    /// can say what it depends on, and more than 32 names.
+    /// can say what it depends on, one that Larder writes for each client, and more than 32 names.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut names = Vec::new();
         for line in headers.get_all(header::VARY) {
@@ -47,7 +50,7 @@ impl Vary {
             for member in members.filter(|member| !member.is_empty()) {
                 // `*` would pass as a name: it is a token.
                 match HeaderName::from_bytes(member) {
-                    Ok(name) if member != b"*" => names.push(name),
+                    Ok(name) if member != b"*" && !BY_CLIENT.contains(&name) => names.push(name),
                     _ => return Self::Star,
                 }
             }

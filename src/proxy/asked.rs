@@ -1,14 +1,13 @@
 //! The request as the rest of the way sees it: canonical URL, route, key, and what was parsed from its fields, each once.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Method, Request, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::interim::Interim;
+use super::client::{self, Client};
 use super::trace::Trace;
 use super::{Config, Peer, Shared};
 use crate::clock::Timestamp;
@@ -16,7 +15,7 @@ use crate::key::{CanonicalUrl, Key, Scheme};
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::request::{self, Intent, RequestFacts};
 use crate::policy::storable::Exchange;
-use crate::policy::{credentials, validate};
+use crate::policy::{credentials, onward, validate};
 use crate::route::{self, Rule};
 use crate::stored::Credentials;
 
@@ -30,8 +29,10 @@ pub(super) struct Asked {
     pub(super) method: Method,
     /// Its version.
     pub(super) version: Version,
-    /// Its fields, as the client sent them.
+    /// Its fields that go on to the origin (`policy::onward`).
     pub(super) headers: HeaderMap,
+    /// The protocols to switch to that it asks for.
+    pub(super) upgrade: Option<HeaderValue>,
     /// What was parsed from them.
     pub(super) facts: RequestFacts,
     /// Who sent it.
@@ -42,16 +43,6 @@ pub(super) struct Asked {
     pub(super) started: Instant,
     /// The trace that it belongs to; `None` where traces are off.
     pub(super) trace: Option<Trace>,
-}
-
-/// Who sent a request.
-pub(super) struct Client {
-    /// The connection's other end.
-    pub(super) addr: IpAddr,
-    /// Whether that is a proxy whose word on forwarded requests is taken.
-    pub(super) trusted: bool,
-    /// The way to send it 1xx responses.
-    pub(super) interim: Option<Interim>,
 }
 
 /// What is known of a request's content before it is read.
@@ -93,10 +84,8 @@ impl Asked {
     ) -> Result<(Self, Errand, Request<Incoming>), Refusal> {
         let (mut parts, body) = request.into_parts();
         let config = &shared.config;
-        let addr = peer.addr.ip().to_canonical();
-        let trusted = config.trusted_proxies.iter().any(|net| net.contains(&addr));
-        let scheme = scheme(config, trusted, &parts.headers);
-        let client = Client { addr, trusted, interim: peer.interim.clone() };
+        let client = Client::of(config, peer, &parts);
+        let (scheme, trusted) = (client::scheme(config, client.trusted, &parts.headers), client.trusted);
         let content = Content { is_empty: body.is_end_stream(), bytes: body.size_hint().lower() };
         let (mut asked, errand) = Self::of_head(shared, client, scheme, &mut parts, content)?;
         asked.trace = Trace::of(shared, trusted, &asked.headers);
@@ -114,6 +103,9 @@ impl Asked {
         let started = Instant::now();
         let refusal = |status, reason| Refusal { status, reason, started };
         let config = &shared.config;
+        if parts.version == Version::HTTP_2 {
+            onward::from_http2(&mut parts.headers).map_err(|(status, reason)| refusal(status, reason))?;
+        }
         let url = canonical(scheme, parts).ok_or_else(|| refusal(StatusCode::BAD_REQUEST, Reason::BadRequest))?;
         if !config.hosts.is_empty() && !config.hosts.iter().any(|pattern| route::host_matches(pattern, &url)) {
             return Err(refusal(StatusCode::MISDIRECTED_REQUEST, Reason::SiteUnknown));
@@ -130,6 +122,8 @@ impl Asked {
         if content.bytes > config.request_body_max {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
+        let upgrade = request::upgrade(&parts.headers);
+        onward::leave_onward(&mut parts.headers, client.trusted);
         let key = rule.key_of(&shared.hasher, url, &parts.headers);
         let asked = Self {
             key,
@@ -137,6 +131,7 @@ impl Asked {
             method: parts.method.clone(),
             version: parts.version,
             headers: std::mem::take(&mut parts.headers),
+            upgrade,
             facts,
             client,
             at: shared.clock.now(),
@@ -154,6 +149,7 @@ impl Asked {
             rule,
             method: Method::GET,
             headers: self.headers.clone(),
+            upgrade: None,
             facts: RequestFacts { is_head: false, ..self.facts.clone() },
             client: Client { interim: None, ..self.client },
             ..*self
@@ -169,6 +165,7 @@ impl Asked {
             rule: Arc::clone(&self.rule),
             method: self.method.clone(),
             headers,
+            upgrade: None,
             facts: RequestFacts { is_conditional: false, ..self.facts.clone() },
             client: Client { interim: None, ..self.client },
             ..*self
@@ -195,7 +192,7 @@ impl Asked {
 
     /// Tells whether the client may see keys as text.
     pub(super) fn may_debug(&self, config: &Config) -> bool {
-        config.debug_from.iter().any(|net| net.contains(&self.client.addr))
+        self.client.requester.is_some_and(|addr| config.debug_from.iter().any(|net| net.contains(&addr)))
     }
 }
 
@@ -227,17 +224,5 @@ pub(super) fn canonical(scheme: Scheme, parts: &http::request::Parts) -> Option<
             CanonicalUrl::new(scheme, host, "/").ok().filter(|named| named.is_same_origin(&url)).map(|_| url)
         }
         _ => Some(url),
-    }
-}
-
-/// Returns the scheme that the client used: a trusted proxy's word, else the configured one.
-fn scheme(config: &Config, trusted: bool, headers: &HeaderMap) -> Scheme {
-    if !trusted {
-        return config.scheme;
-    }
-    match headers.get("x-forwarded-proto").map(|value| value.as_bytes().trim_ascii()) {
-        Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
-        Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
-        _ => config.scheme,
     }
 }

@@ -14,7 +14,7 @@ use super::log::Logged;
 use super::shadow::ear::Heard;
 use super::trace;
 use crate::origin;
-use crate::outcome::{Decision, End, Ending, Reason};
+use crate::outcome::{Decision, End, Ending, Reason, Stored};
 use crate::{analytics, metrics};
 
 /// The body of a response. Dropping it records the request's end.
@@ -120,6 +120,16 @@ impl Body {
         }
     }
 
+    /// Corrects what the head told of storing, where that has come to nothing meanwhile.
+    fn note_lost(&mut self) {
+        if let Content::Filling(reader) = &self.content
+            && let Some(reason) = reader.lost()
+            && let Some(observer) = &mut self.observer
+        {
+            observer.decision.stored = Stored::No(reason);
+        }
+    }
+
     /// Keeps a failure for the next turn, so that what came before it is written: hyper drops what it holds, the head too,
     /// as soon as a body fails.
     fn put_off(&mut self, reason: Reason, cx: &Context<'_>) {
@@ -137,7 +147,10 @@ impl http_body::Body for Body {
         let frame = ready!(self.poll_content(cx));
         let this = &mut *self;
         match &frame {
-            None => this.content = Content::Empty,
+            None => {
+                this.note_lost();
+                this.content = Content::Empty;
+            }
             Some(Ok(frame)) => {
                 let sent = frame.data_ref().map_or(0, |data| data.len() as u64);
                 if let Some(observer) = &mut this.observer {
@@ -178,6 +191,7 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
+        self.note_lost();
         let Some(observer) = self.observer.take() else { return };
         let whole = http_body::Body::is_end_stream(self) || self.length == Some(0);
         observer.ended(whole);

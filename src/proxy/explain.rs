@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, header};
 
-use super::asked::{self, Asked, Client, Errand, Refusal};
+use super::asked::{self, Asked, Errand, Refusal};
+use super::client::Client;
 use super::decide::{self, Fetching, Found};
 use super::{Shared, answer, probation, purge, rescue};
 use crate::clock::Timestamp;
@@ -78,7 +79,8 @@ impl Course {
 pub fn explain(shared: &Shared, barred: Option<Reason>, question: &Question) -> Result<Report, Fault> {
     let mut parts = question.parts()?;
     let scheme = question.url.scheme();
-    let client = Client { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), trusted: false, interim: None };
+    let addr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let client = Client { addr, trusted: false, requester: Some(addr), interim: None };
     let url = asked::canonical(scheme, &parts);
     let notes = notes(shared, question, url.as_ref());
     let mut report = match Asked::of_head(shared, client, scheme, &mut parts, question.content()) {

@@ -15,8 +15,7 @@ use super::decide::{self, Keeping};
 use super::filling::Filling;
 use super::flight::{Fill, Handed, Landed};
 use super::forward::{self, AskFor};
-use super::remember::Note;
-use super::{Way, pour, probation, trace};
+use super::{Way, pour, probation, remember, trace};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, Permit, ResponseBody};
@@ -84,16 +83,15 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
             match judge(&way, &errand.asked, (&mut parts, &body), (requested_at, received_at), sequence) {
                 Ok(fill) => {
                     let fill = Arc::new(fill);
-                    shared.memories.forget(errand.asked.key.hash());
                     (land(Landed::Filling(Arc::clone(&fill))), Some((fill, body)))
                 }
                 Err(reason) => {
-                    drop_superseded(&way, &errand.asked, errand.selected.as_ref(), parts.status);
+                    drop_superseded(&way, &errand.asked, errand.selected.as_ref(), parts.status, reason);
                     // It says of this client's copy, not of the key, that there is nothing to store.
                     if parts.status == StatusCode::NOT_MODIFIED {
                         lead.land(Landed::Unchanged);
                     } else {
-                        remember(&way, &errand.asked, reason);
+                        remember::not_stored(&way, &errand.asked, reason);
                         lead.land(Landed::Unshared(reason));
                     }
                     // Where the client has gone, dropping the response cancels the origin's work.
@@ -264,26 +262,19 @@ fn flatten(fields: &HeaderMap, set_cookie: SetCookie, received_at: Timestamp) ->
     (is_more.then(|| flat(&|_| false)), flat(&|name| unstored.contains(name)))
 }
 
-/// A successful response that may not be stored makes what it would have replaced useless.
-pub(super) fn drop_superseded(way: &Way, asked: &Asked, selected: Option<&Arc<Entry>>, status: StatusCode) {
-    let Some(selected) = selected.filter(|_| status.is_success()) else { return };
+/// A successful response that may not be stored makes what it would have replaced useless, unless it is the request that
+/// kept it from the store.
+pub(super) fn drop_superseded(
+    way: &Way,
+    asked: &Asked,
+    selected: Option<&Arc<Entry>>,
+    status: StatusCode,
+    reason: Reason,
+) {
+    let Some(selected) = selected.filter(|_| status.is_success() && !remember::lies_in_request(reason)) else { return };
     way.shared.store.change(&asked.key, |variants| {
         let mut variants = variants.clone();
         variants.entries.retain(|entry| !Arc::ptr_eq(entry, selected));
         (!variants.entries.is_empty()).then_some(variants)
     });
-}
-
-/// Remembers keys whose responses cannot be stored, from the second time in a row: then their requests stop waiting for
-/// one another. Reasons that lie in the one request say nothing about the key.
-pub(super) fn remember(way: &Way, asked: &Asked, reason: Reason) {
-    if matches!(reason, Reason::RequestNoStore | Reason::Authorization | Reason::Budget | Reason::StatusNotUnderstood) {
-        return;
-    }
-    let hash = asked.key.hash();
-    let note = match way.shared.memories.get(hash, asked.at) {
-        Some(Note::OnceNotStored | Note::NotStored) => Note::NotStored,
-        Some(Note::Size(_)) | None => Note::OnceNotStored,
-    };
-    way.shared.memories.put(hash, note, asked.at + way.shared.config.hit_for_miss);
 }

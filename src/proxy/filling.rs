@@ -46,7 +46,8 @@ struct State {
     start: u64,
     /// The offset behind the last chunk.
     end: u64,
-    let_go: bool,
+    /// Why it is no longer kept.
+    let_go: Option<Reason>,
     ended: Option<Ended>,
     readers: Vec<Slot>,
 }
@@ -108,10 +109,10 @@ impl Filling {
         self.settled.notify_waiters();
     }
 
-    /// Stops keeping the body: chunks go as the readers pass them.
-    pub(crate) fn let_go(&self) {
+    /// Stops keeping the body, for this reason: chunks go as the readers pass them.
+    pub(crate) fn let_go(&self, reason: Reason) {
         let mut state = self.state.lock();
-        state.let_go = true;
+        state.let_go.get_or_insert(reason);
         state.release();
         self.settled.notify_waiters();
     }
@@ -122,7 +123,7 @@ impl Filling {
             let settled = self.settled.notified();
             {
                 let state = self.state.lock();
-                if state.ended.is_some() || state.let_go {
+                if state.ended.is_some() || state.let_go.is_some() {
                     return;
                 }
             }
@@ -213,7 +214,7 @@ impl State {
 
     /// Drops the chunks that every reader has passed, where the body is not kept.
     fn release(&mut self) {
-        if !self.let_go {
+        if self.let_go.is_none() {
             return;
         }
         let needed = self.slowest().unwrap_or(self.end);
@@ -274,6 +275,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Returns why the body is no longer kept, where that is so.
+    pub(crate) fn lost(&self) -> Option<Reason> {
+        self.filling.state.lock().let_go
+    }
+
     /// Tells whether everything has been read.
     pub(crate) fn is_done(&self) -> bool {
         self.pieces.is_empty()
@@ -431,7 +437,7 @@ mod tests {
             let filling = Filling::new();
             let mut fast = filling.reader(whole()).unwrap();
             let mut slow = filling.reader(whole()).unwrap();
-            filling.let_go();
+            filling.let_go(Reason::TooLarge);
             let chunk = Bytes::from(vec![0; WINDOW as usize]);
             filling.push(chunk.clone());
             filling.push(chunk.clone());

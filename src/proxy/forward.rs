@@ -16,34 +16,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Fields by which a client could tell the origin of another URL, host, method, scheme or client than those that are keyed
-/// and forwarded, sorted. Only a trusted proxy may send them.
-static SPOOFABLE: [&str; 19] = [
-    "base-url",
-    "cf-connecting-ip",
-    "client-ip",
-    "fastly-client-ip",
-    "front-end-https",
-    "proxy-host",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-forward-for",
-    "x-host",
-    "x-http-host-override",
-    "x-method-override",
-    "x-proxyuser-ip",
-    "x-real-ip",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-scheme",
-    "x-url-scheme",
-];
-
-/// How the names of further such fields begin.
-static SPOOFABLE_FAMILIES: [&str; 7] =
-    ["forwarded", "x-forwarded", "x-http-method", "x-original-", "x-override-", "x-proxy-", "x-rewrite-"];
-
 /// How many fields are written here.
 const OWN_FIELDS: usize = 8;
 
@@ -60,13 +32,7 @@ pub(super) enum AskFor {
 pub(super) fn head(config: &Config, asked: &Asked, coding: AskFor) -> HeaderMap {
     let said = Said::by(asked);
     let mut headers = HeaderMap::with_capacity(asked.headers.len() + OWN_FIELDS);
-    for (name, value) in &asked.headers {
-        // hyper answers `Expect: 100-continue` when the upload is first read, which is when the origin is ready for it.
-        if name != header::EXPECT && (asked.client.trusted || !is_spoofable(name.as_str())) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    fields::strip_hop_by_hop(&mut headers);
+    headers.extend(asked.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     let authority = asked.key.authority();
     let scheme = asked.key.scheme().as_str();
     insert(&mut headers, header::HOST, authority);
@@ -75,9 +41,7 @@ pub(super) fn head(config: &Config, asked: &Asked, coding: AskFor) -> HeaderMap 
     if !said.host {
         insert(&mut headers, X_FORWARDED_HOST, authority);
     }
-    if !said.proto {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     insert(&mut headers, header::FORWARDED, &element(said.forwarded, &client, authority, scheme));
     head::append_via(&mut headers, asked.version);
     if coding == AskFor::Identity && config.ask_identity {
@@ -107,13 +71,6 @@ pub(super) fn on_interim(asked: &Asked) -> Option<OnInterim> {
     }))
 }
 
-/// Tells whether a field could make the origin see another request than the one that is keyed.
-fn is_spoofable(name: &str) -> bool {
-    // Most names are told by their first byte.
-    matches!(name.as_bytes(), [b'b' | b'c' | b'f' | b'p' | b't' | b'x', ..])
-        && (SPOOFABLE.binary_search(&name).is_ok() || SPOOFABLE_FAMILIES.iter().any(|family| name.starts_with(family)))
-}
-
 /// What a trusted proxy said of whom it forwards for; empty for everybody else.
 #[derive(Default)]
 struct Said {
@@ -123,8 +80,6 @@ struct Said {
     forwarded: String,
     /// Whether it named the host.
     host: bool,
-    /// Whether it named the scheme.
-    proto: bool,
 }
 
 impl Said {
@@ -137,7 +92,6 @@ impl Said {
             forwarded_for: chain(headers, &X_FORWARDED_FOR),
             forwarded: chain(headers, &header::FORWARDED),
             host: headers.contains_key(X_FORWARDED_HOST),
-            proto: headers.contains_key(X_FORWARDED_PROTO),
         }
     }
 }
@@ -172,30 +126,5 @@ fn element(mut chain: String, client: &str, authority: &str, scheme: &str) -> St
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_tells_of_another_request_is_known_by_name_or_family() {
-        assert!(SPOOFABLE.is_sorted());
-        for name in [
-            "forwarded",
-            "x-forwarded-host",
-            "x-forwarded",
-            "x-original-url",
-            "x-rewrite-url",
-            "client-ip",
-            "x-real-ip",
-        ] {
-            assert!(is_spoofable(name), "{name}");
-        }
-        for name in ["from", "cookie", "x-requested-with", "x-api-key", "via", "accept", "x-request-id", "traceparent"]
-        {
-            assert!(!is_spoofable(name), "{name}");
-        }
     }
 }

@@ -30,7 +30,7 @@ impl Logged {
         let copy = |name| asked.headers.get(name).map(|value| Box::from(value.as_bytes()));
         Self {
             readers: readers.clone(),
-            client: asked.client.addr,
+            client: asked.client.requester.unwrap_or(asked.client.addr),
             at: asked.at,
             method: Some(asked.method.clone()),
             host: asked.key.authority().into(),

@@ -6,6 +6,7 @@
 mod answer;
 mod asked;
 pub mod body;
+mod client;
 mod compare;
 mod confirm;
 mod decide;

@@ -87,7 +87,7 @@ pub(super) async fn send(
     let coding = if reason == Reason::RangeMiss { AskFor::Identity } else { AskFor::ClientsChoice };
     let mut headers = forward::head(&way.shared.config, asked, coding);
     if reason == Reason::Upgrade
-        && let Some(protocols) = asked.headers.get(header::UPGRADE)
+        && let Some(protocols) = &asked.upgrade
     {
         headers.insert(header::UPGRADE, protocols.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::asked::Asked;
 use super::flight::{Fill, Landed};
-use super::{Way, trace};
+use super::{Way, remember, trace};
 use crate::origin::ResponseBody;
 use crate::origin::coalesce::Lead;
 use crate::outcome::Reason;
@@ -36,11 +36,18 @@ pub(super) async fn pour(way: &Way, mut lead: Lead<Landed>, asked: &Asked, fill:
     let lost = |reason| {
         storing.lost(reason);
         lead.close();
+        // A body that broke off says nothing about the next.
+        if reason == Reason::TooLarge {
+            remember::not_stored(way, asked, reason);
+        }
     };
     let poured = through(way, asked, fill, body, bytes_max, lost).await;
     if let Some(whole) = poured {
         match keep(way, asked, fill, whole.fingerprint) {
-            Ok(bytes) => storing.stored(bytes),
+            Ok(bytes) => {
+                storing.stored(bytes);
+                way.shared.memories.forget(asked.key.hash());
+            }
             Err(reason) => storing.lost(reason),
         }
         // Who waits for the end looks into the store then, and must not find this flight again.
@@ -94,7 +101,7 @@ pub(super) async fn through(
                     is_kept = false;
                     lost(reason);
                 }
-                fill.body.let_go();
+                fill.body.let_go(reason);
                 fill.body.push(chunk);
                 if !make_way(fill, way.shared.config.reader_stall).await {
                     return None;

@@ -6,7 +6,7 @@
 //! PURGE is answered with 200 and JSON also where nothing was stored: the purge holds for what is still on its way, and a
 //! deploy script need not tell a cold cache from a failure. `entries` says how many responses there were.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,10 +22,6 @@ use crate::store::{Kind, Selector};
 
 /// Says which kind of purge a PURGE asks for.
 const KIND: HeaderName = HeaderName::from_static("purge-kind");
-
-/// What tells that a request came by way of a proxy.
-const FORWARDING: [HeaderName; 4] =
-    [HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip"), header::FORWARDED, header::VIA];
 
 /// What is to be purged.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +87,7 @@ pub(super) fn decide(config: &Config, asked: &Asked) -> Result<Kind, (StatusCode
         return Err((StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused));
     }
     let is_listed = |addr: IpAddr| config.purge_from.iter().any(|net| net.contains(&addr));
-    if !requester(config, asked).is_some_and(is_listed) {
+    if !asked.client.requester.is_some_and(is_listed) {
         return Err((StatusCode::FORBIDDEN, Reason::MethodRefused));
     }
     kind(&asked.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
@@ -127,38 +123,6 @@ fn kind(headers: &HeaderMap) -> Option<Kind> {
     }
 }
 
-/// Returns who asks: the other end of the connection, or, where that is a trusted proxy, the last in X-Forwarded-For that
-/// is none. `None` where nobody can say: a request that came by way of a proxy that is not trusted has that one's address,
-/// which tells nothing about who sent it.
-fn requester(config: &Config, asked: &Asked) -> Option<IpAddr> {
-    if !asked.client.trusted {
-        let is_forwarded = FORWARDING.iter().any(|name| asked.headers.contains_key(name));
-        return (!is_forwarded).then_some(asked.client.addr);
-    }
-    let lines: Vec<&[u8]> = asked.headers.get_all(&FORWARDING[0]).iter().map(HeaderValue::as_bytes).collect();
-    if lines.is_empty() {
-        let is_forwarded = FORWARDING.iter().any(|name| asked.headers.contains_key(name));
-        return (!is_forwarded).then_some(asked.client.addr);
-    }
-    let chain = lines.join(&b',');
-    let mut last = None;
-    for member in chain.rsplit(|byte| *byte == b',') {
-        let addr = address(member.trim_ascii())?;
-        last = Some(addr);
-        if !config.trusted_proxies.iter().any(|net| net.contains(&addr)) {
-            break;
-        }
-    }
-    last
-}
-
-/// Reads a member of X-Forwarded-For: an address, perhaps with a port.
-fn address(member: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(member).ok()?;
-    let addr = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|addr| addr.ip()));
-    addr.ok().map(|addr: IpAddr| addr.to_canonical())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,19 +138,5 @@ mod tests {
         check(&["validate"], Some(Kind::Validate));
         check(&["Soft"], None);
         check(&[""], None);
-    }
-
-    #[test]
-    fn members_of_x_forwarded_for_are_addresses() {
-        let check = |member: &str, expected: Option<&str>| {
-            assert_eq!(address(member.as_bytes()), expected.map(|text| text.parse().unwrap()), "{member}");
-        };
-        check("10.0.0.1", Some("10.0.0.1"));
-        check("10.0.0.1:80", Some("10.0.0.1"));
-        check("::1", Some("::1"));
-        check("[::1]:80", Some("::1"));
-        check("::ffff:10.0.0.1", Some("10.0.0.1"));
-        check("unknown", None);
-        check("", None);
     }
 }

@@ -6,7 +6,10 @@
 
 use parking_lot::Mutex;
 
+use super::Way;
+use super::asked::Asked;
 use crate::clock::Timestamp;
+use crate::outcome::Reason;
 
 /// Slots of the table: 8,192 keys in 384 KiB.
 const SLOTS: usize = 8192;
@@ -73,6 +76,26 @@ impl<N: Copy> Memories<N> {
 fn place(hash: u128) -> (usize, usize) {
     let slot = hash as usize % SLOTS;
     (slot / STRIPE, slot % STRIPE)
+}
+
+/// Tells whether the one request kept its response from the store: what a client asks for itself must not change what others
+/// get.
+pub(super) fn lies_in_request(reason: Reason) -> bool {
+    matches!(reason, Reason::RequestNoStore | Reason::Authorization)
+}
+
+/// Remembers keys whose responses cannot be stored, from the second time in a row: then their requests stop waiting for
+/// one another. Reasons that lie in the one request say nothing about the key.
+pub(super) fn not_stored(way: &Way, asked: &Asked, reason: Reason) {
+    if lies_in_request(reason) || matches!(reason, Reason::Budget | Reason::StatusNotUnderstood) {
+        return;
+    }
+    let hash = asked.key.hash();
+    let note = match way.shared.memories.get(hash, asked.at) {
+        Some(Note::OnceNotStored | Note::NotStored) => Note::NotStored,
+        Some(Note::Size(_)) | None => Note::OnceNotStored,
+    };
+    way.shared.memories.put(hash, note, asked.at + way.shared.config.hit_for_miss);
 }
 
 #[cfg(test)]

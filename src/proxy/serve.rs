@@ -20,7 +20,9 @@ use super::asked::{Asked, Errand};
 use super::decide::{self, Alone, Fetching, Found, Missing, Usable};
 use super::fill;
 use super::flight::{Fill, Handed, Landed};
-use super::{Answer, Body, Peer, Turn, Way, answer, compare, pass, probation, purge, recode, rescue, shadow, trace};
+use super::{
+    Answer, Body, Peer, Turn, Way, answer, compare, pass, probation, purge, recode, remember, rescue, shadow, trace,
+};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
@@ -334,6 +336,8 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
         }
         Landed::Failed(error) => rescue::failed(way, asked, &error),
         Landed::Unchanged => return Share::Again(Learnt { asks_whole: true, ..Learnt::default() }),
+        // It says nothing of the others: one of them leads anew.
+        Landed::Unshared(reason) if remember::lies_in_request(reason) => return Share::Again(Learnt::default()),
         Landed::Unshared(reason) => return Share::Alone(reason),
     };
     Share::Response(Box::new(response))

@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use http::Extensions;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::policy::trailers;
+
 /// A connection's count of requests whose content is awaited. An extension of HTTP/2 requests with content.
 #[derive(Clone, Debug)]
 pub struct Awaited(Arc<AtomicU32>);
@@ -55,8 +57,14 @@ impl<B: Body + Unpin> Body for Upload<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
         self.waits(polled.is_pending());
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            // On HTTP/1 the screen has refused them.
+            trailers::strip_forbidden(trailers);
+        }
         polled
     }
 

@@ -20,6 +20,7 @@ mod front_door;
 mod groups;
 mod harness;
 mod hostile;
+mod isolation;
 mod log;
 mod memory;
 mod metrics;

@@ -19,7 +19,7 @@ use crate::proxy::decide::{self, Fetching, Found, Missing, Usable};
 use crate::proxy::fill::{self, Arrived};
 use crate::proxy::flight::{Fill, Landed};
 use crate::proxy::trial::{self, Trial};
-use crate::proxy::{Shared, Way, confirm, pass, recode};
+use crate::proxy::{Shared, Way, confirm, pass, recode, remember};
 use crate::route::SetCookie;
 use crate::stored::{Coding, Compared, Entry, FlatHead};
 
@@ -271,8 +271,8 @@ impl Seen<'_> {
                 Effect::Keeps(Box::new(fill))
             }
             Err(reason) => {
-                fill::drop_superseded(way, asked, selected, parts.status);
-                fill::remember(way, asked, reason);
+                fill::drop_superseded(way, asked, selected, parts.status, reason);
+                remember::not_stored(way, asked, reason);
                 Effect::Refused(reason)
             }
         }
@@ -316,7 +316,7 @@ impl Seen<'_> {
                 Effect::StandsFor(Box::new(fill), length)
             }
             Err(reason) => {
-                fill::remember(self.way, self.asked, reason);
+                remember::not_stored(self.way, self.asked, reason);
                 Effect::Refused(reason)
             }
         }

@@ -7,6 +7,7 @@ use memchr::memchr;
 
 use super::line::{Lines, field, has_control, is_token};
 use super::{FIELDS_MAX, Refusal};
+use crate::policy::trailers;
 
 /// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound, and nobody sends any.
 const SIZE_LINE_BYTES_MAX: usize = 256;
@@ -22,64 +23,6 @@ const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// The largest trailer section, in bytes. It carries checksums and signatures.
 const TRAILER_BYTES_MAX: usize = 8 << 10;
-
-/// Fields that must not come behind the content, in lower case (RFC 9110 §6.5.1): those that frame, route, authenticate,
-/// modify or describe the request as a whole. Whoever merged them into the head would read another request.
-static FORBIDDEN: [&[u8]; 39] = [
-    b"authorization",
-    b"cache-control",
-    b"connection",
-    b"content-encoding",
-    b"content-length",
-    b"content-range",
-    b"content-type",
-    b"cookie",
-    b"cookie2",
-    b"date",
-    b"early-data",
-    b"expect",
-    b"forwarded",
-    b"from",
-    b"host",
-    b"http2-settings",
-    b"keep-alive",
-    b"max-forwards",
-    b"method",
-    b"origin",
-    b"pragma",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"range",
-    b"referer",
-    b"set-cookie",
-    b"set-cookie2",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"user-agent",
-    b"via",
-    b"warning",
-    b"www-authenticate",
-    b"x-real-ip",
-    b"x-http-method",
-    b"x-method-override",
-];
-
-/// How the names of further such fields begin.
-static FORBIDDEN_FAMILIES: [&[u8]; 10] = [
-    b"accept",
-    b"access-control-",
-    b"if-",
-    b"proxy-",
-    b"sec-",
-    b"x-forwarded-",
-    b"x-host",
-    b"x-http-method-",
-    b"x-original-",
-    b"x-rewrite-",
-];
 
 /// Where in chunked content the next byte stands.
 #[derive(Debug)]
@@ -250,7 +193,7 @@ fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize
         if *fields > FIELDS_MAX {
             return Err(Refusal::bad("The trailer section has too many fields"));
         }
-        if is_forbidden(name) {
+        if trailers::is_forbidden(name) {
             return Err(Refusal::bad("The trailer section has a field that belongs in the head"));
         }
     }
@@ -258,9 +201,4 @@ fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize
         return Err(Refusal::bad("The trailer section is too large"));
     }
     Ok(0)
-}
-
-fn is_forbidden(name: &[u8]) -> bool {
-    let begins = |family: &&[u8]| name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family));
-    FORBIDDEN.iter().any(|known| name.eq_ignore_ascii_case(known)) || FORBIDDEN_FAMILIES.iter().any(begins)
 }

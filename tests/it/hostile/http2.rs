@@ -87,6 +87,9 @@ fn malformed() -> Vec<(&'static str, Vec<Field<'static>>)> {
         ("RFC 9113 §8.2.1", with(&[("x", "a\r\nb: c")])),
         ("RFC 9113 §8.2.1", with(&[("x", "a\nb")])),
         ("RFC 9113 §8.2.1", with(&[("x", "a\0b")])),
+        ("RFC 9113 §8.2.1", with(&[("x", " a")])),
+        ("RFC 9113 §8.2.1", with(&[("x", "a\t")])),
+        ("RFC 9110 §5.4", with(&[("x-many", "a"); 101])),
         ("RFC 9113 §8.1.1", with(&[("content-length", "5")])),
         ("RFC 9113 §8.1.1", with(&[("content-length", "five")])),
         ("RFC 9113 §8.1.1", with(&[("content-length", "1"), ("content-length", "2")])),
@@ -287,6 +290,43 @@ fn rfc9113_s8_sound_requests_are_served() {
             "{more:?}"
         );
     }
+}
+
+#[test]
+fn what_goes_on_is_written_as_http1_has_it() {
+    let tap = Tap::start();
+    let cache = tap.cache();
+    let mut client = Client::connect(&cache);
+    let mut fields = SOUND.to_vec();
+    fields[0] = (":method", "POST");
+    fields.extend([("cookie", "a=b"), ("content-length", "3"), ("cookie", "c=d"), ("content-length", "3")]);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
+    client.send(&frame(DATA, END_STREAM, 1, b"abc"));
+    assert_eq!(client.answer(1), Some(true));
+    let seen = tap.take(false).unwrap();
+    // RFC 9113 §8.2.3, RFC 9110 §8.6.
+    assert_eq!(seen.whole[0].values("cookie"), [b"a=b; c=d"]);
+    assert_eq!(seen.whole[0].values("content-length"), [b"3"]);
+}
+
+#[test]
+fn rfc9110_s6_5_1_trailers_are_none_that_belong_into_the_head() {
+    let tap = Tap::start();
+    let cache = tap.cache();
+    let mut client = Client::connect(&cache);
+    let mut fields = SOUND.to_vec();
+    fields[0] = (":method", "POST");
+    fields.push(("trailer", "cookie, x-forwarded-host, x-http-method-override, x-check"));
+    client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
+    client.send(&frame(DATA, 0, 1, b"abc"));
+    let trailers =
+        [("cookie", "a=1"), ("x-forwarded-host", "evil"), ("x-http-method-override", "DELETE"), ("x-check", "ok")];
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&trailers)));
+    assert_eq!(client.answer(1), Some(true));
+    let raw = tap.take(false).unwrap().raw;
+    let text = String::from_utf8_lossy(&raw);
+    let behind = text.split_once("3\r\nabc\r\n").expect("the content goes on").1;
+    assert_eq!(behind, "0\r\nx-check: ok\r\n\r\n");
 }
 
 #[test]

@@ -1,0 +1,182 @@
+//! Which of a request's fields go on to the origin, and in which form. Decided once, before the request is keyed: what is
+//! keyed, what selects a stored response and what the origin is sent are the same fields, so that nobody can fill a key
+//! with a response that was made for another one (RFC 9111 §4.1).
+
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::fields;
+use crate::outcome::Reason;
+
+/// The most fields of a request; the screen holds HTTP/1 to as many.
+const FIELDS_MAX: usize = 100;
+
+/// Fields by which a client could tell the origin of another URL, host, method, scheme or client than those that are keyed
+/// and forwarded, sorted. Only a trusted proxy may send them.
+static SPOOFABLE: [&str; 24] = [
+    "base-url",
+    "cf-connecting-ip",
+    "client-ip",
+    "fastly-client-ip",
+    "front-end-https",
+    "proxy",
+    "proxy-host",
+    "request-uri",
+    "true-client-ip",
+    "x-accel-redirect",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-original-path",
+    "x-forward-for",
+    "x-host",
+    "x-http-host-override",
+    "x-method-override",
+    "x-middleware-subrequest",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-scheme",
+    "x-url-scheme",
+];
+
+/// How the names of further such fields begin.
+static SPOOFABLE_FAMILIES: [&str; 7] =
+    ["forwarded", "x-forwarded", "x-http-method", "x-original-", "x-override-", "x-proxy-", "x-rewrite-"];
+
+/// Leaves the fields that go on: without those that end here (RFC 9110 §7.6.1), and without those that only a trusted proxy
+/// may send, unless the sender is `trusted`. `Expect` is Larder's to answer, when the content is first read.
+pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
+    let mut ending = fields::hop_by_hop(headers);
+    let is_ending = |name: &&HeaderName| **name == header::EXPECT || (!trusted && is_spoofable(name.as_str()));
+    ending.extend(headers.keys().filter(is_ending).cloned());
+    for name in ending {
+        headers.remove(name);
+    }
+}
+
+/// Brings an HTTP/2 request's fields into the form that they have in HTTP/1: Cookie in one line (RFC 9113 §8.2.3).
+///
+/// # Errors
+/// What to answer where they have none: a value begins or ends with white space (RFC 9113 §8.2.1), or they are too many.
+pub fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
+    let is_white = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_padded = |value: &HeaderValue| is_white(value.as_bytes().first()) || is_white(value.as_bytes().last());
+    if headers.values().any(is_padded) {
+        return Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
+    }
+    if let Some(cookies) = joined_cookies(headers) {
+        headers.insert(header::COOKIE, cookies);
+    }
+    if headers.len() > FIELDS_MAX {
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Reason::HeadTooLarge));
+    }
+    Ok(())
+}
+
+/// Joins the lines of Cookie; `None` where there are no two.
+fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() < 2 {
+        return None;
+    }
+    HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
+}
+
+/// Tells whether a field could make the origin see another request than the one that is keyed. An app that reads its fields
+/// from CGI variables cannot tell `_` from `-`.
+fn is_spoofable(name: &str) -> bool {
+    // Most names are told by their first byte.
+    matches!(name.as_bytes(), [b'b' | b'c' | b'f' | b'p' | b'r' | b't' | b'x', ..])
+        && if name.contains('_') { is_listed(&name.replace('_', "-")) } else { is_listed(name) }
+}
+
+fn is_listed(name: &str) -> bool {
+    SPOOFABLE.binary_search(&name).is_ok() || SPOOFABLE_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::fields;
+
+    #[test]
+    fn what_tells_of_another_request_is_known_by_name_or_family() {
+        assert!(SPOOFABLE.is_sorted());
+        for name in [
+            "forwarded",
+            "x-forwarded-host",
+            "x-forwarded",
+            "x_forwarded_host",
+            "x-forwarded_host",
+            "x-original-url",
+            "x-rewrite-url",
+            "client-ip",
+            "x-real-ip",
+            "proxy",
+            "request-uri",
+        ] {
+            assert!(is_spoofable(name), "{name}");
+        }
+        for name in [
+            "from",
+            "cookie",
+            "range",
+            "referer",
+            "x-requested-with",
+            "x-api-key",
+            "x_api_key",
+            "via",
+            "accept",
+            "x-request-id",
+            "traceparent",
+        ] {
+            assert!(!is_spoofable(name), "{name}");
+        }
+    }
+
+    #[track_caller]
+    fn check(given: &[(&str, &str)], trusted: bool, left: &[&str]) {
+        let mut headers = fields(given);
+        leave_onward(&mut headers, trusted);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), left, "{given:?}");
+    }
+
+    #[test]
+    fn rfc9110_s7_6_1_what_connection_lists_ends_before_the_request_is_keyed() {
+        check(&[("rsc", "1"), ("connection", "close, RSC")], false, &[]);
+        check(&[("rsc", "1"), ("connection", "close")], false, &["rsc"]);
+        check(&[("cookie", "a=b"), ("connection", "cookie")], false, &["cookie"]);
+        check(&[("te", "trailers"), ("upgrade", "x"), ("expect", "100-continue")], false, &[]);
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_speaks_for_others() {
+        let given = [("x-forwarded-host", "evil.example"), ("accept", "*/*")];
+        check(&given, false, &["accept"]);
+        check(&given, true, &["x-forwarded-host", "accept"]);
+    }
+
+    #[test]
+    fn rfc9113_s8_2_3_cookies_come_in_one_line() {
+        let mut headers = fields(&[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2")]);
+        assert_eq!(from_http2(&mut headers), Ok(()));
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn http2_is_held_to_what_http1_is() {
+        for padded in [" a", "a\t", "\t"] {
+            let refused = Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
+            assert_eq!(from_http2(&mut fields(&[("x", padded)])), refused, "{padded:?}");
+        }
+        let many = |count: usize| {
+            let names: Vec<_> = (0..count).map(|nth| format!("x-{nth}")).collect();
+            from_http2(&mut fields(&names.iter().map(|name| (name.as_str(), "1")).collect::<Vec<_>>()))
+        };
+        assert_eq!(many(FIELDS_MAX), Ok(()));
+        assert_eq!(many(FIELDS_MAX + 1), Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Reason::HeadTooLarge)));
+        let crumbs = vec![("cookie", "a=1"); 2 * FIELDS_MAX];
+        assert_eq!(from_http2(&mut fields(&crumbs)), Ok(()));
+    }
+}
