@@ -439,6 +439,7 @@ mod tests {
     fn s3_2_received_fields_replace_stored_ones_but_for_what_frames_the_content() {
         let stored = entry(&[
             ("cache-control", "max-age=2"),
+            ("content-encoding", "bar"),
             ("content-length", "3"),
             ("content-type", "text/plain"),
             ("date", "@-86400"),
@@ -464,6 +465,7 @@ mod tests {
         let (head, facts) = confirmed(update(&stored, &exchange(&asked, &rule), &received));
         let mut expected = fields(&[
             ("cache-control", "max-age=60"),
+            ("content-encoding", "foo"),
             ("content-length", "3"),
             ("content-type", "text/html"),
             ("etag", "\"1\""),
@@ -476,6 +478,9 @@ mod tests {
         assert_eq!(head, expected);
         assert_eq!((facts.received_at, facts.initial_age.as_secs(), facts.lifetime.as_secs()), (RECEIVED, 4, 60));
         assert!(facts.no_transform && facts.has_validator);
+        // What is stored in no coding is not in one because a 304 says so.
+        let (head, _) = confirmed(update(&entry(&[("etag", "\"1\"")]), &exchange(&asked, &rule), &received));
+        assert!(!head.contains_key("content-encoding"));
     }
 
     #[test]
