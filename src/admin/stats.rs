@@ -116,7 +116,7 @@
 //! | `admin.connections` | connections | to the admin side, open now; at most `admin.connections_max` |
 //! | `admin.connections_max` | connections | the bound of the configuration |
 //! | `admin.turned_away` | connections | closed at once because there were as many as that, most of them with a 503 |
-//! | `admin.closed` | connections | closed because they were silent or slow for one of the timeouts of [server] |
+//! | `admin.closed` | connections | closed because they were silent or slow for one of the timeouts of `[server]` |
 //! | `access_log.dropped_lines` | lines | lines that found the queue full or could not be written |
 //! | `traces.exported_spans` | spans | of traces that the collector took |
 //! | `traces.dropped_spans` | spans | that found the queue full, or that the collector did not take |

@@ -11,7 +11,7 @@
 //! A flight belongs to the trace of the request that leads it, and so does a refresh to the one that set it off, which may
 //! have its answer already: what was asked of the origin is found under whoever caused it.
 //!
-//! The [`Trace`] of a request is there where traces are on, sampled or not, since the origin is told either way. Where they
+//! The `Trace` of a request is there where traces are on, sampled or not, since the origin is told either way. Where they
 //! are off there is none, and a hit pays for looking at that. Deliberately absent: OpenTelemetry, which is the exporter's.
 
 mod context;
