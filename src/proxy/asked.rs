@@ -122,7 +122,7 @@ impl Asked {
         if content.bytes > config.request_body_max {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
-        let upgrade = request::upgrade(&parts.headers);
+        let upgrade = if errand == Errand::Pass(Reason::Upgrade) { request::upgrade(&parts.headers) } else { None };
         onward::leave_onward(&mut parts.headers, client.trusted);
         let key = rule.key_of(&shared.hasher, url, &parts.headers);
         let asked = Self {
