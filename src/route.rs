@@ -279,6 +279,11 @@ impl PathPattern {
         let is_exact = path.len() < text.len();
         if is_exact || !text.contains(['*', '?', '[', '{']) {
             let url = CanonicalUrl::new(Scheme::Http, "host", path).map_err(|error| format!("`{text}`: {error}"))?;
+            if url.query().is_some() {
+                return Err(format!(
+                    "`{text}` has a query, and a route's path has none; `key.query` is what tells them apart"
+                ));
+            }
             let path = url.path();
             return Ok(if is_exact { Self::Exact(format!("={path}").into()) } else { Self::Prefix(path.into()) });
         }
@@ -395,6 +400,15 @@ mod tests {
     }
 
     #[test]
+    fn a_path_behind_an_equals_sign_is_one_path_alone() {
+        check_path("=/", &["/"], &["/a", "//"]);
+        check_path("=/shop", &["/shop"], &["/shop/", "/shop/x", "/shopping", "/SHOP", "/"]);
+        check_path("=/shop/", &["/shop/"], &["/shop", "/shop/x"]);
+        check_path("=/a/../[id]*", &["/[id]*"], &["/id", "/[id]", "/[id]*/x"]);
+        check_path("=/caf\u{e9}", &["/caf%C3%A9"], &["/caf\u{e9}", "/caf%C3%A9/"]);
+    }
+
+    #[test]
     fn a_glob_stays_within_its_segments() {
         check_path("/img/*.png", &["/img/a.png", "/img/.png"], &["/img/a/b.png", "/img/a.pngx", "/x/img/a.png"]);
         check_path("/img/**/*.png", &["/img/a.png", "/img/a/b/c.png"], &["/img.png", "/a/img/c.png"]);
@@ -406,14 +420,30 @@ mod tests {
 
     #[test]
     fn a_pattern_gives_its_text_back() {
-        for text in ["/shop/", "/img/**/*.png", "/v[0-9]/?", "/"] {
+        for text in ["/shop/", "/img/**/*.png", "/v[0-9]/?", "/", "=/", "=/shop"] {
             assert_eq!(PathPattern::parse(text).unwrap().as_str(), text);
         }
     }
 
     #[test]
     fn what_is_no_path_pattern_is_said_to_be_none() {
-        for text in ["", "shop", "*", "/a#b", "/caf\u{e9}*", "/%c3%a9*", "/a b*", "/{a", "/[a"] {
+        for text in [
+            "",
+            "shop",
+            "*",
+            "=",
+            "=shop",
+            "==/a",
+            "=*",
+            "=/a?b",
+            "/a#b",
+            "=/a#b",
+            "/caf\u{e9}*",
+            "/%c3%a9*",
+            "/a b*",
+            "/{a",
+            "/[a",
+        ] {
             assert!(PathPattern::parse(text).is_err(), "{text}");
         }
     }

@@ -76,7 +76,7 @@ pub struct FlatHead(Box<[u8]>);
 impl FlatHead {
     /// Flattens `fields`. Names longer than 255 bytes are left out: no field that a cache must keep has one.
     pub fn from_fields<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a [u8])>) -> Self {
-        let mut run = SmallVec::<[u8; USUAL_BYTES]>::new();
+        let mut run = Vec::with_capacity(USUAL_BYTES);
         for (name, value) in fields {
             let spelled = name.as_str().as_bytes();
             // Standard names are compared by their number: going through all is quicker than a search by text.
@@ -91,7 +91,7 @@ impl FlatHead {
             run.extend_from_slice(&(value.len() as u32).to_le_bytes());
             run.extend_from_slice(value);
         }
-        Self(Box::from(&run[..]))
+        Self(run.into_boxed_slice())
     }
 
     /// Flattens every field of `map`.

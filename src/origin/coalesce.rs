@@ -6,9 +6,10 @@
 //! `tests/model.rs` compiles this very file against a `super::sync` of its own and tries the orders in which its steps can
 //! happen; so it takes nothing else from the crate.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+
+use hashbrown::HashTable;
 
 use super::sync::{Mutex, Notify};
 
@@ -19,13 +20,16 @@ const SHARDS: usize = 64;
 pub struct Flights<H> {
     hasher: RandomState,
     /// Each lock guards its share of the names; nothing awaits under it.
-    shards: Box<[Mutex<Named<H>>]>,
+    shards: Box<[Mutex<Shard<H>>]>,
 }
 
-type Named<H> = HashMap<Box<[u8]>, Arc<Flight<H>>>;
+/// Found by the hashes of their names, each of which is computed once.
+type Shard<H> = HashTable<Arc<Flight<H>>>;
 
 /// One flight.
 struct Flight<H> {
+    hash: u64,
+    name: Box<[u8]>,
     /// Guards how far the flight is; nothing awaits under it.
     state: Mutex<State<H>>,
     changed: Notify,
@@ -48,9 +52,9 @@ pub enum Joined<H> {
 /// The leader's end of a flight. Dropping it takes the flight out of the table.
 pub struct Lead<H> {
     flights: Arc<Flights<H>>,
-    /// `None` where the flight is not, or no longer, in the table.
-    name: Option<Box<[u8]>>,
     flight: Arc<Flight<H>>,
+    /// Whether the flight is in the table: it never is where it was started alone, and no longer once it is closed.
+    is_listed: bool,
 }
 
 /// A follower's end of a flight.
@@ -65,23 +69,26 @@ impl<H> Flights<H> {
 
     /// Joins the flight called `name`, or starts it.
     pub fn join(self: &Arc<Self>, name: &[u8]) -> Joined<H> {
-        let mut shard = self.shard(name).lock();
-        if let Some(flight) = shard.get(name) {
+        let hash = self.hasher.hash_one(name);
+        let mut shard = self.shard(hash).lock();
+        if let Some(flight) = shard.find(hash, |flight| *flight.name == *name) {
             return Joined::Follower(Follow(Arc::clone(flight)));
         }
-        let flight = Flight::new();
-        shard.insert(name.into(), Arc::clone(&flight));
-        Joined::Leader(Lead { flights: Arc::clone(self), name: Some(name.into()), flight })
+        let flight = Flight::new(hash, name.into());
+        shard.insert_unique(hash, Arc::clone(&flight), |flight| flight.hash);
+        Joined::Leader(Lead { flights: Arc::clone(self), flight, is_listed: true })
     }
 
     /// Starts a flight that nobody can join.
     pub fn alone(self: &Arc<Self>) -> Lead<H> {
-        Lead { flights: Arc::clone(self), name: None, flight: Flight::new() }
+        Lead { flights: Arc::clone(self), flight: Flight::new(0, Box::default()), is_listed: false }
     }
 
     /// Returns the flight called `name`, where there is one.
     pub fn find(&self, name: &[u8]) -> Option<Follow<H>> {
-        self.shard(name).lock().get(name).map(|flight| Follow(Arc::clone(flight)))
+        let hash = self.hasher.hash_one(name);
+        let shard = self.shard(hash).lock();
+        shard.find(hash, |flight| *flight.name == *name).map(|flight| Follow(Arc::clone(flight)))
     }
 
     /// Returns how many flights can be joined.
@@ -94,14 +101,15 @@ impl<H> Flights<H> {
         self.shards.iter().all(|shard| shard.lock().is_empty())
     }
 
-    fn shard(&self, name: &[u8]) -> &Mutex<Named<H>> {
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    fn shard(&self, hash: u64) -> &Mutex<Shard<H>> {
+        // A shard's own table goes by the other bits.
+        &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }
 
 impl<H> Flight<H> {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::Flying), changed: Notify::new() })
+    fn new(hash: u64, name: Box<[u8]>) -> Arc<Self> {
+        Arc::new(Self { hash, name, state: Mutex::new(State::Flying), changed: Notify::new() })
     }
 }
 
@@ -118,8 +126,11 @@ impl<H> Lead<H> {
 
     /// Takes the flight out of the table: the next one who asks starts another.
     pub fn close(&mut self) {
-        if let Some(name) = self.name.take() {
-            self.flights.shard(&name).lock().remove(&name);
+        if std::mem::take(&mut self.is_listed) {
+            let mut shard = self.flights.shard(self.flight.hash).lock();
+            if let Ok(listed) = shard.find_entry(self.flight.hash, |flight| Arc::ptr_eq(flight, &self.flight)) {
+                listed.remove();
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which header fields are connection-specific, and which are kept from storage (RFC 9110 §7.6.1, RFC 9111 §3.1).
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::route::SetCookie;
@@ -91,11 +91,23 @@ pub type Names = SmallVec<[HeaderName; 4]>;
 /// Returns the fields that end here: the hop-by-hop ones and those that `Connection` lists. `Cache-Control`, `Host` and
 /// other fields that a recipient needs end to end are not among them even when they are listed.
 pub fn hop_by_hop(headers: &HeaderMap) -> Names {
-    let listed = headers.get_all(header::CONNECTION).iter().flat_map(|line| names(line.as_bytes()));
+    ending(headers, |_| false)
+}
+
+/// Returns the fields that end here, as [`hop_by_hop`] does, and those for which `ends_too` holds.
+pub(super) fn ending(headers: &HeaderMap, ends_too: impl Fn(&HeaderName) -> bool) -> Names {
+    let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let listed = lines.filter(|line| !lists_nothing(line)).flat_map(names);
     let mut ending: Names = listed.filter(|name| !is_end_to_end(name.as_str())).collect();
     // Most messages have one or none of these: one look at each name costs less than a search for each of ten.
-    ending.extend(headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned());
+    ending.extend(headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || ends_too(name)).cloned());
     ending
+}
+
+/// Tells whether a line of Connection is one of the two that most of them are, which list no field that would not end
+/// here anyway.
+fn lists_nothing(line: &[u8]) -> bool {
+    line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
 }
 
 /// Removes the fields that end here.

@@ -47,10 +47,8 @@ static SPOOFABLE_FAMILIES: [&str; 7] =
 /// Leaves the fields that go on: without those that end here (RFC 9110 §7.6.1), and without those that only a trusted proxy
 /// may send, unless the sender is `trusted`. `Expect` is Larder's to answer, when the content is first read.
 pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
-    let mut ending = fields::hop_by_hop(headers);
-    let is_ending = |name: &&HeaderName| **name == header::EXPECT || (!trusted && is_spoofable(name.as_str()));
-    ending.extend(headers.keys().filter(is_ending).cloned());
-    for name in ending {
+    let ends_too = |name: &HeaderName| *name == header::EXPECT || (!trusted && is_spoofable(name.as_str()));
+    for name in fields::ending(headers, ends_too) {
         headers.remove(name);
     }
 }

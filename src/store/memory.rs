@@ -51,6 +51,15 @@ const TURNS: usize = 256;
 /// A value of the map: full while it is there, empty once it has left.
 struct Slot(ArcSwapOption<Variants>);
 
+/// What a walk finds under a key.
+pub struct Seen {
+    /// What the key is stored under.
+    pub hash: u128,
+    /// What was there.
+    pub variants: Arc<Variants>,
+    slot: Arc<Slot>,
+}
+
 /// The map.
 pub struct Memory {
     map: Cache<u128, Arc<Slot>, Uniform>,
@@ -149,14 +158,15 @@ impl Memory {
         }
     }
 
-    /// Removes what is stored under `hash`, if it is `known`; returns whether it was.
-    pub fn remove(&self, hash: u128, known: &Arc<Variants>) -> bool {
-        let _turn = self.turns[hash as usize % TURNS].lock();
-        let is_known = self.get(hash).is_some_and(|found| Arc::ptr_eq(&found, known));
-        if is_known {
-            self.map.invalidate(&hash);
+    /// Removes what a walk has seen, if it is still there; returns whether it was.
+    pub fn remove(&self, seen: &Seen) -> bool {
+        let _turn = self.turns[seen.hash as usize % TURNS].lock();
+        // A full slot is in the map, or leaves it at this moment: nobody who takes turns can have put another in its place.
+        let is_there = seen.slot.0.load().as_ref().is_some_and(|variants| Arc::ptr_eq(variants, &seen.variants));
+        if is_there {
+            self.map.invalidate(&seen.hash);
         }
-        is_known
+        is_there
     }
 
     /// Inserts, and returns the weight of what was inserted.
@@ -181,8 +191,8 @@ impl Memory {
     }
 
     /// Walks over what is stored, without counting as its use. What enters meanwhile may be missed.
-    pub fn iter(&self) -> impl Iterator<Item = (u128, Arc<Variants>)> {
-        self.map.iter().filter_map(|(hash, slot)| Some((*hash, slot.0.load_full()?)))
+    pub fn iter(&self) -> impl Iterator<Item = Seen> {
+        self.map.iter().filter_map(|(hash, slot)| Some(Seen { hash: *hash, variants: slot.0.load_full()?, slot }))
     }
 
     /// Returns the figures.

@@ -3,7 +3,6 @@
 //! Nothing depends on it for correctness: an entry that was purged is never good again, swept or not. An entry that a
 //! sweep finds invalid and keeps, because the origin may still confirm it, is marked, so that the record can go.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::figures::count;
+use super::memory::Seen;
 use super::{Store, ledger};
 use crate::clock::Timestamp;
 use crate::policy::Standing;
@@ -88,8 +88,8 @@ impl Store {
             self.sweeper.due_at.store(i64::MAX, Ordering::Relaxed);
             progress.keys.store(0, Ordering::Relaxed);
             progress.freed.store(0, Ordering::Relaxed);
-            for (at, (hash, variants)) in self.memory.iter().enumerate() {
-                self.sweep_key(hash, &variants, now);
+            for (at, seen) in self.memory.iter().enumerate() {
+                self.sweep_key(&seen, now);
                 count(&progress.keys, 1);
                 if at % SLICE_KEYS == SLICE_KEYS - 1 {
                     thread::yield_now();
@@ -102,17 +102,17 @@ impl Store {
         self.memory.drain();
     }
 
-    fn sweep_key(&self, hash: u128, variants: &Arc<Variants>, now: Timestamp) {
-        let verdicts = self.verdicts(variants, now);
+    fn sweep_key(&self, seen: &Seen, now: Timestamp) {
+        let verdicts = self.verdicts(&seen.variants, now);
         let kept = |verdicts: &Verdicts| verdicts.iter().filter(|verdict| **verdict == Verdict::Kept).count();
         if kept(&verdicts) == verdicts.len() {
             return;
         }
-        if kept(&verdicts) == 0 && self.memory.remove(hash, variants) {
+        if kept(&verdicts) == 0 && self.memory.remove(seen) {
             verdicts.iter().for_each(|verdict| self.count_freed(*verdict));
             return;
         }
-        self.memory.compute(hash, |found| {
+        self.memory.compute(seen.hash, |found| {
             let Some(found) = found else { return Op::Nop };
             let verdicts = self.verdicts(found, now);
             verdicts.iter().for_each(|verdict| self.count_freed(*verdict));

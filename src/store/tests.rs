@@ -5,6 +5,7 @@ use std::thread;
 
 use http::{HeaderName, StatusCode, header};
 
+use super::memory::Seen;
 use super::*;
 use crate::stored::{Facts, FlatHead, LifetimeSource, Selecting, StaleUse, StoredBody};
 
@@ -372,7 +373,7 @@ fn many_threads_keep_to_the_budget_and_leave_nothing_behind() {
     });
     let figures = store.figures();
     let (mut keys, mut raw_bytes) = (0, 0);
-    for (_, variants) in store.memory.iter() {
+    for Seen { variants, .. } in store.memory.iter() {
         keys += 1;
         raw_bytes += variants.entries.iter().map(|entry| entry.body.identity_bytes).sum::<u64>();
     }

@@ -5,18 +5,29 @@ use std::path::Path;
 use larder::access::{Config, Format};
 use serde_json::Value;
 
-use crate::harness::{Cache, Origin, Process, Reply};
+use crate::harness::{Cache, Origin, Process, Reply, Setup};
+
+/// The longest body that is stored here.
+const OBJECT_BYTES_MAX: u64 = 1_000;
 
 /// Runs `requests` against a cache that logs in `format`, and returns the lines once it has ended.
 fn logged(format: Format, requests: impl FnOnce(&Cache)) -> Vec<String> {
+    logged_with(format, |_| {}, requests)
+}
+
+/// Does what [`logged`] does with a cache set up by `change`.
+fn logged_with(format: Format, change: impl FnOnce(&mut Setup), requests: impl FnOnce(&Cache)) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
     let origin = Origin::start(|request| match request.target().as_str() {
         "/private" => Reply::ok().header("Cache-Control", "private").body("mine"),
+        "/large" => Reply::fresh(vec![b'x'; OBJECT_BYTES_MAX as usize + 1]).chunked(),
         _ => Reply::fresh("hello"),
     });
     let cache = Cache::with(&origin, |setup| {
         setup.config.access = Some(Config { format, file: Some(file.clone()) });
+        setup.rule.object_bytes_max = OBJECT_BYTES_MAX;
+        change(setup);
     });
     requests(&cache);
     cache.drain();
@@ -65,6 +76,37 @@ fn json_lines_tell_outcome_and_reason() {
     assert_eq!((&lines[0]["bytes"], &lines[0]["ending"]), (&5.into(), &"complete".into()));
     assert_eq!((&lines[0]["time"], &lines[1]["ttl"]), (&"2026-01-01T00:00:00.000Z".into(), &60.into()));
     assert_eq!(lines[2]["not_stored_reason"], "private");
+}
+
+#[test]
+fn a_body_that_grows_too_large_is_told_as_not_stored() {
+    let lines = logged(Format::Json, |cache| {
+        cache.get("/large");
+        cache.get("/large");
+    });
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |at: usize| [&lines[at]["outcome"], &lines[at]["reason"], &lines[at]["not_stored_reason"]];
+    assert_eq!(told(0), ["miss", "uri-miss", "too-large"]);
+    assert_eq!(told(1)[2], "too-large", "{:?}", lines[1]);
+    assert_eq!(lines[0]["bytes"], OBJECT_BYTES_MAX + 1);
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_client_is_who_it_forwards_for() {
+    let client_of = |trusted: bool| {
+        let trust = |setup: &mut Setup| {
+            if trusted {
+                setup.config.proxy.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+            }
+        };
+        let lines = logged_with(Format::Json, trust, |cache| {
+            cache.get_with("/", &[("X-Forwarded-For", "10.9.9.9, 203.0.113.7")]);
+        });
+        let line: Value = serde_json::from_str(&lines[0]).unwrap();
+        line["client"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(client_of(true), "203.0.113.7");
+    assert_eq!(client_of(false), "127.0.0.1");
 }
 
 #[test]

@@ -138,3 +138,15 @@ fn keys_are_shown_as_text_only_to_whom_the_operator_names() {
     let shown = debugging.get("/secret").cache_status();
     assert!(shown.contains("key=\"http://example.org/secret"), "{shown}");
 }
+
+#[test]
+fn behind_a_trusted_proxy_it_is_its_client_who_may_see_keys_or_not() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let cache = Cache::with(&origin, |setup| {
+        setup.config.proxy.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        setup.config.proxy.debug_from = vec!["127.0.0.1/32".parse().unwrap(), "203.0.113.7/32".parse().unwrap()];
+    });
+    let is_shown = |client: &str| cache.get_with("/", &[("X-Forwarded-For", client)]).cache_status().contains("key=");
+    assert!(is_shown("203.0.113.7"));
+    assert!(!is_shown("203.0.113.8"));
+}

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use black_hole::BlackHole;
 pub(crate) use browser::Browser;
-pub(crate) use cache::Cache;
+pub(crate) use cache::{Cache, Setup};
 pub(crate) use client::{Client, End, Response};
 pub(crate) use http2::Http2;
 pub(crate) use origin::{Cut, Origin, Reply};
