@@ -316,6 +316,11 @@ impl PathPattern {
     }
 }
 
+/// Returns the number by which people know the route of this index: the first `[[route]]` is 1.
+pub fn number(index: u16) -> u32 {
+    u32::from(index) + 1
+}
+
 /// How much of a [`Table`] is in shadow mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shadowed {

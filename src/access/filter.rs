@@ -28,7 +28,7 @@ pub struct Filter {
 struct Statuses(u16, u16);
 
 impl Filter {
-    /// Reads pairs of kind and value, such as `outcome=hit`, `reason=private`, `path=/shop/`, `status=5xx`, `route=0`.
+    /// Reads pairs of kind and value, such as `outcome=hit`, `reason=private`, `path=/shop/`, `status=5xx`, `route=1`.
     ///
     /// # Errors
     /// What is wrong, and what would be right.
@@ -98,12 +98,12 @@ fn statuses(value: &str) -> Result<Statuses, String> {
     Ok(Statuses(status, status))
 }
 
-/// Reads the index of a route, or `none`.
+/// Reads the number of a route, or `none`; returns its index.
 fn route(value: &str) -> Result<Option<u16>, String> {
     match value {
         "none" => Ok(None),
-        index => index.parse().map(Some).map_err(|_| {
-            format!("`{value}` is no route; write its number in the configuration, counted from 0, or \"none\"")
+        number => number.parse().ok().and_then(|number: u16| number.checked_sub(1)).map(Some).ok_or_else(|| {
+            format!("`{value}` is no route; write its number in the configuration, counted from 1, or \"none\"")
         }),
     }
 }
@@ -163,7 +163,7 @@ pub(super) mod tests {
         check(&[("path", "/*/1")], true);
         check(&[("path", "/b/")], false);
         check(&[("route", "none")], true);
-        check(&[("route", "0")], false);
+        check(&[("route", "1")], false);
         check(&[("outcome", "miss"), ("status", "200")], false);
         check(&[("outcome", "miss"), ("status", "404"), ("path", "/shop/**"), ("reason", "private")], true);
     }
@@ -181,7 +181,8 @@ pub(super) mod tests {
         check("status", "40", "5xx");
         check("status", "0xx", "5xx");
         check("status", "4é", "5xx");
-        check("route", "-1", "counted from 0");
+        check("route", "-1", "counted from 1");
+        check("route", "0", "counted from 1");
         check("host", "a", "outcome, reason, path, status, route");
         assert!(Filter::read([("status", "200"); VALUES_MAX]).is_ok());
         assert!(Filter::read([("status", "200"); VALUES_MAX + 1]).is_err());

@@ -17,7 +17,7 @@
 //! | `collapsed` | whether the request waited for another's origin request |
 //! | `ttl` | freshness lifetime less age in seconds, or null |
 //! | `fwd_status` | the status that the origin answered with, or null |
-//! | `route` | the index of the `[[route]]`, counted from 0, or null |
+//! | `route` | the number of the `[[route]]`, counted from 1, or null |
 //! | `ending` | `complete`, `client-gone` or `aborted` |
 //! | `aborted_reason` | a reason's token where `ending` is `aborted`, else null |
 //! | `referer`, `user_agent` | as they came, or null; what is not UTF-8 is replaced by U+FFFD |
@@ -30,6 +30,7 @@ use serde::Serialize;
 use super::civil::Civil;
 use super::{Format, Line};
 use crate::outcome::{Ending, Stored};
+use crate::route;
 
 /// The most bytes of a target that a line holds, as written; longer ones are cut and end with `...`.
 const TARGET_BYTES_MAX: usize = 2048;
@@ -121,7 +122,7 @@ struct Json<'a> {
     collapsed: bool,
     ttl: Option<i64>,
     fwd_status: Option<u16>,
-    route: Option<u16>,
+    route: Option<u32>,
     ending: &'static str,
     aborted_reason: Option<&'static str>,
     referer: Option<Cow<'a, str>>,
@@ -158,7 +159,7 @@ fn write_json(line: &Line<'_>, out: &mut Vec<u8>) {
         collapsed: line.decision.collapsed,
         ttl: line.decision.ttl,
         fwd_status: line.decision.fwd_status,
-        route: line.decision.route,
+        route: line.decision.route.map(route::number),
         ending,
         aborted_reason,
         referer: line.referer.map(|value| cut(value, VALUE_BYTES_MAX)),
@@ -246,7 +247,7 @@ mod tests {
             "{\"time\":\"2000-10-10T13:55:36.007Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\"host\":\"example.org\",\
              \"target\":\"/apache_pb.gif?a=1\",\"status\":200,\"bytes\":2326,\"elapsed_us\":41,\"outcome\":\"miss\",\
              \"reason\":\"stale\",\"stored\":false,\"not_stored_reason\":\"private\",\"collapsed\":true,\"ttl\":-5,\
-             \"fwd_status\":200,\"route\":3,\"ending\":\"aborted\",\"aborted_reason\":\"incomplete\",\
+             \"fwd_status\":200,\"route\":4,\"ending\":\"aborted\",\"aborted_reason\":\"incomplete\",\
              \"referer\":\"http://example.org/\",\"user_agent\":\"curl/8\"}\n"
         );
         let keys = |text: &str| -> Vec<String> {

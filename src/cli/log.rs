@@ -30,7 +30,7 @@ pub(super) struct LogArgs {
     /// Only these statuses: 404, or a class such as 5xx
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     status: Vec<String>,
-    /// Only these routes: the number of a route in the configuration, counted from 0, or none
+    /// Only these routes: the number of a route in the configuration, counted from 1, or none
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
     route: Vec<String>,
     /// One JSON object a line, with the keys of the access log

@@ -159,7 +159,7 @@ fn announce(running: &Running, checked: &Checked) {
     let origin = checked.origin.url.as_ref().map(ToString::to_string).unwrap_or_default();
     eprintln!("Larder serves {origin} at http://{addr}   try: curl -sI http://{addr}/");
     match running.admin_addr() {
-        Some(admin) => eprintln!("Figures at http://{admin}/stats   try: larder stats --admin {admin}"),
+        Some(admin) => eprintln!("Dashboard at http://{admin}/   try: larder stats --admin {admin}"),
         None => eprintln!("The admin side is off; `[admin] listen` or --admin turns it on."),
     }
     if let Some(admin) = running.admin_addr().filter(|admin| !admin.ip().is_loopback()) {

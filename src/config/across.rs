@@ -34,7 +34,7 @@ pub(super) fn problems(checked: &Checked, places: &Places) -> Vec<Problem> {
     let mut judge = Judge { places, problems: Vec::new() };
     listeners(checked, &mut judge);
     origin(checked, &mut judge);
-    traces(checked, &mut judge);
+    traces(checked, &mut judge, cfg!(feature = "otel"));
     let share = checked.memory.capacity / OBJECT_SHARE;
     let too_large = |bytes: u64| format!("{} is more than an eighth of `memory.capacity`", ByteCount(bytes));
     let allowed = format!(
@@ -114,9 +114,9 @@ fn origin(checked: &Checked, judge: &mut Judge<'_>) {
 /// How to get what sends traces: few need it, so that a build has it only where it is asked for.
 const BUILD_TRACES: &str = "cargo build --release --features otel";
 
-/// Traces need what a build may not have.
-fn traces(checked: &Checked, judge: &mut Judge<'_>) {
-    if checked.traces.endpoint.is_some() && cfg!(not(feature = "otel")) {
+/// Traces need what a build may not have: `are_built` tells.
+fn traces(checked: &Checked, judge: &mut Judge<'_>, are_built: bool) {
+    if checked.traces.endpoint.is_some() && !are_built {
         let what = "this larder was built without traces".to_owned();
         let allowed = format!("nothing, or a larder that was built in the project's folder with `{BUILD_TRACES}`");
         judge.contradiction(&["traces.endpoint"], what, allowed);
@@ -210,6 +210,21 @@ mod tests {
     fn the_line_that_builds_traces_names_the_feature() {
         assert!(include_str!("../../Cargo.toml").contains("\notel = ["));
         assert!(BUILD_TRACES.ends_with(" --features otel"));
+    }
+
+    #[test]
+    fn traces_are_refused_where_they_are_not_built_and_asked_for() {
+        let check = |endpoint: Option<&str>, are_built: bool, refused: &[&str]| {
+            let mut checked = Checked::default();
+            checked.traces.endpoint = endpoint.map(str::to_owned);
+            let mut judge = Judge { places: &Places::default(), problems: Vec::new() };
+            traces(&checked, &mut judge, are_built);
+            assert_eq!(judge.problems.iter().map(|problem| &*problem.key).collect::<Vec<_>>(), refused);
+            assert!(judge.problems.iter().all(|problem| problem.allowed.contains(BUILD_TRACES)));
+        };
+        check(Some("http://c:4318"), false, &["traces.endpoint"]);
+        check(Some("http://c:4318"), true, &[]);
+        check(None, false, &[]);
     }
 
     #[test]

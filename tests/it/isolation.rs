@@ -96,13 +96,15 @@ fn who_leads_with_no_store_or_authorization_leaves_the_others_together() {
         for _ in 0..8 {
             cache.client().get("/after");
         }
+        let asked = || origin.targets().iter().filter(|target| *target == "/").count();
+        assert_eq!(asked(), 1, "{own:?}: the crowd waits for the leader");
         gate.open();
         assert_eq!(leader.response().text(), "page");
-        for client in &mut crowd {
-            assert_eq!(client.response().text(), "page");
-        }
-        let asked = origin.targets().iter().filter(|target| *target == "/").count();
-        assert!(asked <= 3, "{own:?}: {asked} requests");
+        let answers: Vec<_> = crowd.iter_mut().map(Client::response).collect();
+        assert!(answers.iter().all(|answer| answer.text() == "page"));
+        let waited = answers.iter().filter(|answer| answer.has("collapsed")).count();
+        assert!(waited >= answers.len() / 2, "{own:?}: {waited} waited for one another");
+        assert!(asked() <= 3, "{own:?}: {} requests", asked());
         cache.settle();
         cache.get("/").check(200, "page", "hit");
     }

@@ -68,7 +68,7 @@ fn who_follows_sees_what_passes_the_filter_as_the_access_log_has_it() {
     let mut shop = follow("?path=/shop/&status=200");
     let mut globbed = follow("?path=/**/*.png");
     let mut errors = follow("?status=404&status=5xx");
-    let mut routed = follow("?route=0");
+    let mut routed = follow("?route=1");
     let asked = ["/page?x=1", "/page?x=1", "/private", "/shop/1", "/shopping", "/shop/a/b.png", "/gone", "/broken"];
     for target in asked {
         cache.get_with(target, &[("User-Agent", "a \"test\""), ("Cookie", "secret=1")]);

@@ -59,7 +59,7 @@ fn welcome(app: SocketAddr, larder: SocketAddr, admin: SocketAddr) -> String {
         "\n  Larder demo: a sample app, and Larder in front of it.\n\
          \n  Larder      http://{larder}/         open this in a browser and click around\
          \n  The app     http://{app}/         the same without a cache, to compare\
-         \n  Figures     http://{admin}/stats    or: larder stats --admin {admin}\n\
+         \n  Dashboard   http://{admin}/         live; as a table: larder stats --admin {admin}\n\
          \n  Ask twice, and read Cache-Status:\n\
          \n    curl -sI http://{larder}/articles/1                        a miss, then hits\
          \n    curl -s -o /dev/null -w '%{{time_total}} s\\n' http://{larder}/slow    1.5 s, then none\
@@ -85,9 +85,7 @@ mod tests {
     fn the_welcome_names_all_three_addresses() {
         let addr = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let text = welcome(addr(1), addr(2), addr(3));
-        for part in
-            ["http://127.0.0.1:1/", "http://127.0.0.1:2/articles/1", "http://127.0.0.1:3/stats", "%{time_total}"]
-        {
+        for part in ["http://127.0.0.1:1/", "http://127.0.0.1:2/articles/1", "http://127.0.0.1:3/ ", "%{time_total}"] {
             assert!(text.contains(part), "{part}");
         }
     }

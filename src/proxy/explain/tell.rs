@@ -14,7 +14,7 @@ use crate::key::{CanonicalUrl, Key};
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::{Admission, Standing, freshness};
 use crate::proxy::decide::Keeping;
-use crate::route::{CacheMode, Mode, QueryRule, Rule, Table};
+use crate::route::{self, CacheMode, Mode, QueryRule, Rule, Table};
 use crate::stored::{self, Entry, Facts, Guard};
 
 fn step(about: &str, says: impl Into<String>, section: Option<&str>) -> Step {
@@ -41,7 +41,7 @@ pub(super) fn routed(table: &Table, rule: &Rule) -> Step {
         Some(index) => {
             let matcher = table.matcher(index);
             let path = matcher.and_then(|matcher| matcher.path.as_ref()).map(|path| format!(" (`{}`)", path.as_str()));
-            let number = u32::from(index) + 1;
+            let number = route::number(index);
             format!("Route {number}{} is the first that matches.", path.unwrap_or_default())
         }
     };
@@ -110,7 +110,7 @@ pub(super) fn subject(method: &Method, url: Option<&CanonicalUrl>, key: Option<&
 pub(super) fn route(table: &Table, rule: &Rule) -> Route {
     let matcher = rule.index.and_then(|index| table.matcher(index));
     Route {
-        number: rule.index.map(|index| u32::from(index) + 1),
+        number: rule.index.map(route::number),
         path: matcher.and_then(|matcher| matcher.path.as_ref()).map(|path| path.as_str().to_owned()),
         host: matcher.and_then(|matcher| matcher.host.as_deref()).map(str::to_owned),
         methods: matcher.map(|matcher| matcher.methods.iter().map(Method::to_string).collect()).unwrap_or_default(),
