@@ -76,6 +76,12 @@ impl Error {
         }
     }
 
+    /// Tells whether the origin had the request, and then broke off or answered with what is no response: that may be for
+    /// what the request said.
+    pub fn broke_off(&self) -> bool {
+        self.was_sent && matches!(self.reason, Reason::ConnectionTerminated | Reason::ProtocolError)
+    }
+
     /// Says why a body ended early. A connection that ended with it is one thing before the head and another here: the
     /// response is incomplete (`http_response_incomplete`, RFC 9209 §2.3).
     pub(super) fn in_body(error: &hyper::Error) -> Self {
