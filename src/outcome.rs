@@ -108,6 +108,8 @@ reasons! {
     // --- answered by Larder itself ---
     Purge = "purge", "A PURGE from a network that `purge.method_from` lists: Larder carried it out.",
         "Nothing: it was asked for.";
+    Options = "options", "An OPTIONS of the server as a whole, or one that is to go no further (RFC 9110 §7.6.2, §9.3.7).",
+        "Nothing: the client asked for it.";
     // --- a stale response stood in ---
     WhileRevalidate = "stale-while-revalidate", "A stale response was served while one request refreshes it (RFC 5861 §3).",
         "Nothing: the next request gets the fresh one.";

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 mod guard;
 mod witness;
 
-pub use guard::{Credentials, Differing, Guard};
+pub use guard::{Credentials, Differing, Guard, Values};
 pub use witness::{Compared, FieldValue, Witness};
 
 /// Names that take one byte in a [`FlatHead`]: the ones that responses carry, those that most of them carry first. Order

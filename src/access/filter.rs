@@ -87,7 +87,7 @@ fn named<T: Copy>(all: &[T], value: &str, kind: &str, token: impl Fn(T) -> &'sta
 fn statuses(value: &str) -> Result<Statuses, String> {
     let wrong = || format!("`{value}` is no status; write one such as 404, or a class such as 5xx");
     let bytes = value.as_bytes();
-    if bytes.len() != 3 || !(b'1'..=b'9').contains(&bytes[0]) {
+    if bytes.len() != 3 || !(b'1'..=b'5').contains(&bytes[0]) {
         return Err(wrong());
     }
     if value[1..].eq_ignore_ascii_case("xx") {

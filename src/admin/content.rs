@@ -33,6 +33,15 @@ impl Content {
         self.bytes(&head.headers, body, TIMEOUT).await
     }
 
+    /// Reads the content of a request that needs none, whatever it is, and lets it go.
+    ///
+    /// # Errors
+    /// As [`Content::read`], but for its type.
+    pub(super) async fn pass_over(&self, request: Request) -> Result<(), Problem> {
+        let (head, body) = request.into_parts();
+        self.bytes(&head.headers, body, TIMEOUT).await.map(drop)
+    }
+
     /// Says what is wrong with it.
     pub(super) fn bad(&self, error: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, error).with("example", (self.example)())

@@ -259,8 +259,8 @@ async fn purge(State(admin): State<Arc<Admin>>, request: axum::extract::Request)
     Ok(Json(purge.apply(|target, kind| (admin.parts.purge)(target, kind))).into_response())
 }
 
-async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
-    reload::reload(admin.parts.reload.clone()).await
+async fn reload(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
+    reload::reload(admin.parts.reload.clone(), request).await
 }
 
 /// Tells the figures as one line, for who listens.

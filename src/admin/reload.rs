@@ -2,12 +2,15 @@
 //!
 //! How that is done is handed in; the admin side knows no configuration, only what is told about it.
 
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::Ask;
 use super::answer::Problem;
+use super::content::Content;
 use crate::clock::Timestamp;
 
 /// How to reload, and what came of it the last time.
@@ -51,8 +54,12 @@ pub struct Fault {
     pub allowed: String,
 }
 
+/// Nothing has to be sent, and nothing that is sent is read.
+const CONTENT: Content = Content { what: "a reload", bytes_max: 1 << 10, example: || json!({}) };
+
 /// Reloads on a thread that may block: 200 where the new configuration is in force, 422 where the old one stays.
-pub(super) async fn reload(reload: Reload) -> Result<Response, Problem> {
+pub(super) async fn reload(reload: Reload, request: Request) -> Result<Response, Problem> {
+    CONTENT.pass_over(request).await?;
     let done = tokio::task::spawn_blocking(move || (reload.now)()).await;
     let reloaded =
         done.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the reload broke off; the old one stays"))?;

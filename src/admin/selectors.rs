@@ -22,7 +22,7 @@ const QUOTE_CHARS_MAX: usize = 200;
 
 /// A purge as it is written.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of selectors")]
 pub(super) struct Asked {
     url: Option<String>,
     urls: Option<Vec<String>>,

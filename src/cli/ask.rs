@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(3 * crate::admin::log::BEAT.as_secs());
 
 /// The most characters of an unexpected answer that an error repeats.
-const QUOTE_CHARS_MAX: usize = 300;
+const QUOTE_CHARS_MAX: usize = 2_000;
 
 /// Which admin side is asked, and as whom.
 #[derive(Args, Clone, Debug)]

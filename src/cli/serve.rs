@@ -164,7 +164,7 @@ fn announce(running: &Running, checked: &Checked) {
     }
     if let Some(admin) = running.admin_addr().filter(|admin| !admin.ip().is_loopback()) {
         eprintln!(
-            "The admin side on {admin} can be reached from elsewhere: it asks for the token, but for /live and /ready."
+            "The admin side on {admin} can be reached from elsewhere: it asks for the token, but for /live, /ready and the dashboard's empty page."
         );
     }
     for warning in checked.warnings() {

@@ -75,9 +75,13 @@ impl Watch {
     /// Watches the folder of the file, and where it is a link, that of what it stands for, which may be another than before.
     fn follow(&mut self) -> notify::Result<()> {
         let target = std::fs::canonicalize(&self.file).ok();
-        let folder = |file: &Path| match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
+        // Two paths of one folder are one watch to the system, which the end of either would end: each folder has one name.
+        let folder = |file: &Path| {
+            let folder = match file.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
         };
         let wanted: BTreeSet<_> =
             [Some(folder(&self.file)), target.as_deref().map(folder)].into_iter().flatten().collect();
@@ -128,5 +132,21 @@ mod tests {
         .await;
         check(&mut watch, || write("config.toml", "five")).await;
         assert_eq!(watch.known.as_deref(), Some(b"five".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_gone_for_a_while_is_followed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real");
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+        std::fs::write(real.join("config.toml"), "one").unwrap();
+        // By a way that is not the folder's own name, as a path relative to the working folder is not.
+        let mut watch = Watch::start(&folder.path().join("link/config.toml")).unwrap();
+        std::fs::remove_file(real.join("config.toml")).unwrap();
+        assert!(timeout(4 * QUIET, watch.changed()).await.is_err(), "that it is gone is no change to read");
+        for text in ["two", "three"] {
+            check(&mut watch, || std::fs::write(real.join("config.toml"), text).unwrap()).await;
+        }
     }
 }

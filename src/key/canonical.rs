@@ -52,6 +52,9 @@ pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
 
 /// Appends `authority` in canonical form (RFC 9110 §4.2.3).
 pub(super) fn write_authority(out: &mut String, scheme: Scheme, authority: &str) -> Result<(), TargetError> {
+    if authority.contains('@') {
+        return Err(TargetError("it has a user name, which a request has in no URL (RFC 9110 §4.2.4)"));
+    }
     let (host, port) = split_port(authority);
     if host.is_empty() {
         return Err(TargetError("the host is empty"));

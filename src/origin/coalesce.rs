@@ -53,7 +53,7 @@ pub enum Joined<H> {
 pub struct Lead<H> {
     flights: Arc<Flights<H>>,
     flight: Arc<Flight<H>>,
-    /// Whether the flight is in the table: it never is where it was started alone, and no longer once it is closed.
+    /// Whether the flight may be in the table: it never is where it was started alone, and no longer once it is closed.
     is_listed: bool,
 }
 
@@ -89,6 +89,19 @@ impl<H> Flights<H> {
         let hash = self.hasher.hash_one(name);
         let shard = self.shard(hash).lock();
         shard.find(hash, |flight| *flight.name == *name).map(|flight| Follow(Arc::clone(flight)))
+    }
+
+    /// Has nobody join a flight any more whose landing is of no use to those who come now: the next one who asks starts
+    /// another.
+    pub fn withdraw(&self, follow: &Follow<H>) {
+        self.unlist(&follow.0);
+    }
+
+    fn unlist(&self, flight: &Arc<Flight<H>>) {
+        let mut shard = self.shard(flight.hash).lock();
+        if let Ok(listed) = shard.find_entry(flight.hash, |listed| Arc::ptr_eq(listed, flight)) {
+            listed.remove();
+        }
     }
 
     /// Returns how many flights can be joined.
@@ -127,10 +140,7 @@ impl<H> Lead<H> {
     /// Takes the flight out of the table: the next one who asks starts another.
     pub fn close(&mut self) {
         if std::mem::take(&mut self.is_listed) {
-            let mut shard = self.flights.shard(self.flight.hash).lock();
-            if let Ok(listed) = shard.find_entry(self.flight.hash, |flight| Arc::ptr_eq(flight, &self.flight)) {
-                listed.remove();
-            }
+            self.flights.unlist(&self.flight);
         }
     }
 

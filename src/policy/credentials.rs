@@ -10,14 +10,13 @@
 
 use std::num::NonZeroU128;
 
-use http::HeaderName;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::key::KeyHasher;
 use crate::policy::request::RequestFacts;
 use crate::route::{self, Rule};
-use crate::stored::{Credentials, Guard};
+use crate::stored::{Credentials, Guard, Values};
 
 /// What a guarded body is to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +30,13 @@ pub enum Admission {
 }
 
 /// Decides what a guarded body is to a request. `is_suspect` tells whether the key was found to be personalised lately;
-/// `credentials` are the request's. Both are asked only where they matter.
+/// `credentials` are the request's, and `values` what they are made of. All are asked only where they matter.
 pub fn admission(
     guard: &Guard,
     asked: &RequestFacts,
     is_suspect: impl FnOnce() -> bool,
     credentials: impl FnOnce() -> Credentials,
+    values: impl FnOnce() -> Values,
 ) -> Admission {
     let leader = guard.leader();
     if leader.is_none() && !asked.has_cookie && !asked.has_authorization {
@@ -45,7 +45,13 @@ pub fn admission(
     if guard.is_shared() || (leader.is_none() && !is_suspect()) {
         return Admission::Watched;
     }
-    if credentials() == leader { Admission::Open } else { Admission::Probation }
+    if credentials() == leader {
+        Admission::Open
+    } else if guard.is_shared_with(values) {
+        Admission::Watched
+    } else {
+        Admission::Probation
+    }
 }
 
 /// Tells whether this use of a watched body is to be checked with the origin: one in `sample_every`, and of a body that was
@@ -61,8 +67,25 @@ pub fn is_due(guard: &Guard, sample_every: u32, credentials: impl FnOnce() -> Cr
 
 /// Reads a request's credentials. Cookies that the rule ignores do not count, nor does what is part of the key anyway.
 pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Credentials {
-    let is_keyed = |name: &HeaderName| rule.key_headers.contains(name);
-    let counts = |pair: &[u8]| {
+    Credentials {
+        cookie: fingerprint(hasher, COOKIE, cookies(headers, rule)),
+        authorization: fingerprint(hasher, AUTHORIZATION, authorizations(headers, rule)),
+    }
+}
+
+/// Reads the single values that a request's [`credentials`] are made of.
+pub fn values(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Values {
+    let one = |kind, value| fingerprint(hasher, kind, std::iter::once(value)).map(|found| found.get() as u64);
+    let cookies = cookies(headers, rule).filter_map(|pair| one(COOKIE, pair));
+    cookies.chain(authorizations(headers, rule).filter_map(|value| one(AUTHORIZATION, value))).collect()
+}
+
+const COOKIE: &[u8] = b"cookie";
+const AUTHORIZATION: &[u8] = b"authorization";
+
+/// Returns the cookies that count, each with its value.
+fn cookies<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &'a [u8]> {
+    let counts = |pair: &&[u8]| {
         let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
         // An ignored cookie has a name that is text; what is not text is not one of them.
         let is_ignored = std::str::from_utf8(name).is_ok_and(|name| {
@@ -71,20 +94,18 @@ pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Cred
         });
         !pair.is_empty() && !is_ignored
     };
-    let cookie = if is_keyed(&header::COOKIE) {
-        None
-    } else {
-        let lines = headers.get_all(header::COOKIE).iter();
-        let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
-        fingerprint(hasher, b"cookie", pairs.filter(|pair| counts(pair)))
-    };
-    let authorization = if is_keyed(&header::AUTHORIZATION) {
-        None
-    } else {
-        let lines = headers.get_all(header::AUTHORIZATION).iter();
-        fingerprint(hasher, b"authorization", lines.map(|line| line.as_bytes()))
-    };
-    Credentials { cookie, authorization }
+    let lines = unkeyed(headers, rule, header::COOKIE);
+    lines.flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii).filter(counts)
+}
+
+fn authorizations<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &'a [u8]> {
+    unkeyed(headers, rule, header::AUTHORIZATION)
+}
+
+/// Returns the lines of a field, unless it is part of the key.
+fn unkeyed<'a>(headers: &'a HeaderMap, rule: &Rule, name: HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let is_keyed = rule.key_headers.contains(&name);
+    headers.get_all(name).iter().map(HeaderValue::as_bytes).filter(move |_| !is_keyed)
 }
 
 /// Makes the keyed fingerprint of `values`, which hold no line feed; `None` where there are none.
@@ -163,15 +184,41 @@ mod tests {
     ) {
         let hasher = KeyHasher::new();
         let read = |given: &[(&str, &str)]| credentials(&hasher, &fields(given), &rule());
-        let guard = Guard::new(read(leader), 0);
+        let values = |given: &[(&str, &str)]| values(&hasher, &fields(given), &rule());
+        let guard = Guard::new(read(leader), values(leader), 0);
         let facts = RequestFacts::of(&Method::GET, &fields(asked));
-        let admission = |is_suspect| admission(&guard, &facts, || is_suspect, || read(asked));
+        let admission = |is_suspect| admission(&guard, &facts, || is_suspect, || read(asked), || values(asked));
         let is_due = || is_due(&guard, 2, || read(asked));
         let (before, suspect, is_due_before) = (admission(false), admission(true), is_due());
-        guard.share();
+        guard.share(&Values::default());
         assert_eq!((before, suspect, admission(true)), expected, "{leader:?} {asked:?}");
         assert_eq!((is_due_before, is_due()), (due.0, false), "{leader:?} {asked:?} is checked at once");
         assert_eq!(is_due(), due.1, "{leader:?} {asked:?} is checked again");
+    }
+
+    #[test]
+    fn a_user_whose_other_cookies_change_is_no_other_user() {
+        let hasher = KeyHasher::new();
+        let read = |cookies: &str| {
+            let given = fields(&[("cookie", cookies), ("authorization", "x")]);
+            (credentials(&hasher, &given, &rule()), values(&hasher, &given, &rule()))
+        };
+        let (leader, suspects) = read("sid=alice; seen=1; consent=yes");
+        let guard = Guard::new(leader, suspects, 0);
+        let facts = RequestFacts { has_cookie: true, ..RequestFacts::default() };
+        let admission = |cookies| {
+            let (own, values) = read(cookies);
+            admission(&guard, &facts, || false, || own, || values)
+        };
+        guard.share(&read("sid=alice; seen=2; consent=yes").1);
+        assert_eq!(admission("sid=alice; seen=3; consent=yes"), Admission::Watched);
+        assert_eq!(admission("sid=bob; seen=1; consent=yes"), Admission::Probation);
+        guard.share(&read("sid=bob; consent=yes").1);
+        assert_eq!(admission("sid=carol; consent=yes"), Admission::Watched);
+        assert_eq!(admission("sid=carol; consent=no"), Admission::Probation);
+        assert!(!guard.is_shared());
+        guard.share(&values(&hasher, &fields(&[]), &rule()));
+        assert!(guard.is_shared());
     }
 
     #[test]

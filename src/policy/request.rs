@@ -98,6 +98,28 @@ pub fn classify(method: &Method, headers: &HeaderMap, has_content: bool, rule: &
     Intent::Pass(reason, facts)
 }
 
+/// Tells whether a request is for Larder itself: an OPTIONS of the server as a whole (RFC 9110 §9.3.7), or one that is to go no
+/// further (§7.6.2).
+pub fn is_for_us(method: &Method, target: &str, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS && (target == "*" || hops_left(headers) == Some(0))
+}
+
+/// Counts this hop, where the method has them counted (RFC 9110 §7.6.2).
+pub fn count_hop(method: &Method, headers: &mut HeaderMap) {
+    if *method == Method::OPTIONS
+        && let Some(left) = hops_left(headers)
+    {
+        headers.insert(header::MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
+}
+
+/// Returns how many more hops a request may take; `None` where it does not say so in one way.
+fn hops_left(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    line.to_str().ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+}
+
 /// Tells whether the content comes as it is or in chunks, and in no other transfer coding.
 fn is_at_most_chunked(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -210,6 +232,25 @@ mod tests {
         assert_eq!(passed(&lines).unwrap(), "a/1, b");
         check("GET", &[("upgrade", "websocket")], false, Ok(()));
         check("GET", &[("connection", "upgrade")], false, Ok(()));
+    }
+
+    #[test]
+    fn rfc9110_s7_6_2_hops_are_counted_for_options() {
+        let check = |method: Method, lines: &[&str], is_for_us_expected: bool, left: &[&str]| {
+            let mut headers = fields(&lines.iter().map(|line| ("max-forwards", *line)).collect::<Vec<_>>());
+            assert_eq!(is_for_us(&method, "/", &headers), is_for_us_expected, "{method} {lines:?}");
+            count_hop(&method, &mut headers);
+            assert_eq!(headers.get_all("max-forwards").iter().collect::<Vec<_>>(), left, "{method} {lines:?}");
+        };
+        check(Method::OPTIONS, &[], false, &[]);
+        check(Method::OPTIONS, &["0"], true, &["0"]);
+        check(Method::OPTIONS, &["007"], false, &["6"]);
+        check(Method::OPTIONS, &["-1"], false, &["-1"]);
+        check(Method::OPTIONS, &["1", "1"], false, &["1", "1"]);
+        check(Method::GET, &["0"], false, &["0"]);
+        assert!(
+            is_for_us(&Method::OPTIONS, "*", &HeaderMap::new()) && !is_for_us(&Method::GET, "*", &HeaderMap::new())
+        );
     }
 
     #[test]

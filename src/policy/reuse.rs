@@ -125,17 +125,21 @@ pub enum Failure {
     ServerError,
 }
 
+/// Tells whether a purge or an invalidation forbids to use a response without asking the origin.
+pub fn is_barred(facts: &Facts, standing: Standing) -> bool {
+    match standing {
+        Standing::Gone | Standing::Invalid => true,
+        Standing::Soft => facts.stale == StaleUse::Forbidden,
+        Standing::Good => false,
+    }
+}
+
 /// Tells whether a stored response may stand in for a failed origin now (RFC 9111 §4.2.4, RFC 5861 §4).
 ///
 /// One that is still fresh (the client had asked for a fresher one) stands in for an origin that cannot be reached, even
 /// where stale use is forbidden; for a 5xx only where a window was opened for these.
 pub fn stands_in(facts: &Facts, standing: Standing, failure: Failure, now: Timestamp) -> bool {
-    let is_barred = match standing {
-        Standing::Gone | Standing::Invalid => true,
-        Standing::Soft => facts.stale == StaleUse::Forbidden,
-        Standing::Good => false,
-    };
-    if is_barred || facts.no_cache {
+    if is_barred(facts, standing) || facts.no_cache {
         return false;
     }
     let window = match (facts.stale, failure) {

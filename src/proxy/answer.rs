@@ -213,7 +213,10 @@ fn choose(asked: &Asked, facts: &Facts, head: &FlatHead, length: Option<u64>) ->
     let Some(length) = length.filter(|_| asked.facts.has_range && facts.status == StatusCode::OK) else {
         return Chosen::Whole;
     };
-    if !conditional::if_range_holds(&asked.headers, validators()) {
+    // One date stands for all the codings of a body: it does not say of which of them the client holds a part.
+    let validators =
+        Validators { last_modified: validators().last_modified.filter(|_| facts.no_transform), ..validators() };
+    if !conditional::if_range_holds(&asked.headers, validators) {
         return Chosen::Whole;
     }
     match range::select(&asked.headers, length) {

@@ -17,7 +17,7 @@ use crate::policy::request::{self, Intent, RequestFacts};
 use crate::policy::storable::Exchange;
 use crate::policy::{credentials, onward, validate};
 use crate::route::{self, Rule};
-use crate::stored::Credentials;
+use crate::stored::{Credentials, Values};
 
 /// A request that was read.
 pub(super) struct Asked {
@@ -65,7 +65,7 @@ pub(super) enum Errand {
     Purge,
 }
 
-/// A request that is answered without being read further.
+/// A request that is answered without being read further: refused, or for Larder itself.
 pub(super) struct Refusal {
     /// The answer's status.
     pub(super) status: StatusCode,
@@ -73,6 +73,14 @@ pub(super) struct Refusal {
     pub(super) reason: Reason,
     /// When it began.
     pub(super) started: Instant,
+}
+
+impl Refusal {
+    /// Makes the decision about it.
+    pub(super) fn decision(&self) -> Decision {
+        let outcome = if self.reason == Reason::Options { Outcome::Own } else { Outcome::Refused };
+        Decision::new(outcome, self.reason)
+    }
 }
 
 impl Asked {
@@ -123,6 +131,10 @@ impl Asked {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
         let upgrade = if errand == Errand::Pass(Reason::Upgrade) { request::upgrade(&parts.headers) } else { None };
+        if request::is_for_us(&parts.method, parts.uri.path(), &parts.headers) {
+            return Err(refusal(StatusCode::OK, Reason::Options));
+        }
+        request::count_hop(&parts.method, &mut parts.headers);
         onward::leave_onward(&mut parts.headers, client.trusted);
         let key = rule.key_of(&shared.hasher, url, &parts.headers);
         let asked = Self {
@@ -190,6 +202,11 @@ impl Asked {
         credentials::credentials(&shared.hasher, &self.headers, &self.rule)
     }
 
+    /// Returns the single values that the request's credentials are made of; they are hashed on each call.
+    pub(super) fn values(&self, shared: &Shared) -> Values {
+        credentials::values(&shared.hasher, &self.headers, &self.rule)
+    }
+
     /// Tells whether the client may see keys as text.
     pub(super) fn may_debug(&self, config: &Config) -> bool {
         self.client.requester.is_some_and(|addr| config.debug_from.iter().any(|net| net.contains(&addr)))
@@ -218,6 +235,8 @@ pub(super) fn canonical(scheme: Scheme, parts: &http::request::Parts) -> Option<
         (None, host) => host?,
     };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    // The server as a whole (RFC 9112 §3.2.4) has no URL; its host has one.
+    let target = if target == "*" && parts.method == Method::OPTIONS { "/" } else { target };
     let url = CanonicalUrl::new(scheme, authority, target).ok()?;
     match host {
         Some(host) if !host.eq_ignore_ascii_case(authority) => {

@@ -29,15 +29,18 @@ impl Client {
     /// Makes the client that a request's head came from.
     pub(super) fn of(config: &Config, peer: &Peer, head: &request::Parts) -> Self {
         let addr = peer.addr.ip().to_canonical();
-        let trusted = config.trusted_proxies.iter().any(|net| net.contains(&addr));
-        let requester = match (trusted, head.method.as_str()) {
-            (true, _) => behind(config, addr, &head.headers),
-            // A purge that came by way of a proxy that is not trusted has that one's address, which tells nothing about who
-            // sent it.
-            (false, "PURGE") => (!is_forwarded(&head.headers)).then_some(addr),
-            (false, _) => Some(addr),
-        };
-        Self { addr, trusted, requester, interim: peer.interim.clone() }
+        let interim = peer.interim.clone();
+        match config.trusted_proxies.iter().any(|net| net.contains(&addr)) {
+            true => Self { addr, trusted: true, requester: behind(config, addr, &head.headers), interim },
+            false => Self { interim, ..Self::untrusted(addr, head) },
+        }
+    }
+
+    /// Makes the client that a request's head came from, where nobody's word is taken.
+    pub(super) fn untrusted(addr: IpAddr, head: &request::Parts) -> Self {
+        // A purge that came by way of a proxy has that one's address, which tells nothing about who sent it.
+        let is_open = head.method.as_str() != "PURGE" || !is_forwarded(&head.headers);
+        Self { addr, trusted: false, requester: is_open.then_some(addr), interim: None }
     }
 }
 

@@ -39,7 +39,10 @@ pub(super) async fn compare(way: &Arc<Way>, asked: &Arc<Asked>, entry: Arc<Entry
         }
     };
     // A verdict may have been reached between the look-up and here.
-    if guard.is_shared() || probation::is_personalised(&way.shared, asked) || !is_stored(way, asked, guard) {
+    if probation::admits(&way.shared, asked, &entry)
+        || probation::is_personalised(&way.shared, asked)
+        || !is_stored(way, asked, guard)
+    {
         return again();
     }
     let (hand, handed) = oneshot::channel();

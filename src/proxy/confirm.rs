@@ -110,7 +110,8 @@ fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: F
     if let Some(guard) = &dressed.guard
         && !probation::sets_same_cookies(&entry.head, &dressed.head)
     {
-        dressed.guard = Some(Arc::new(Guard::new(asked.credentials(&way.shared), guard.body())));
+        dressed.guard =
+            Some(Arc::new(Guard::new(asked.credentials(&way.shared), asked.values(&way.shared), guard.body())));
     }
     dressed
 }

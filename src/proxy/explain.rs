@@ -79,8 +79,7 @@ impl Course {
 pub fn explain(shared: &Shared, barred: Option<Reason>, question: &Question) -> Result<Report, Fault> {
     let mut parts = question.parts()?;
     let scheme = question.url.scheme();
-    let addr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let client = Client { addr, trusted: false, requester: Some(addr), interim: None };
+    let client = Client::untrusted(IpAddr::V4(Ipv4Addr::LOCALHOST), &parts);
     let url = asked::canonical(scheme, &parts);
     let notes = notes(shared, question, url.as_ref());
     let mut report = match Asked::of_head(shared, client, scheme, &mut parts, question.content()) {
@@ -112,8 +111,9 @@ fn notes(shared: &Shared, question: &Question, url: Option<&CanonicalUrl>) -> Ve
 
 /// Tells of a request that is answered without being read further.
 fn refused(shared: &Shared, refusal: &Refusal, method: &Method, url: Option<&CanonicalUrl>) -> Report {
-    let decision = Decision::new(Outcome::Refused, refusal.reason);
-    let mut course = Course::new(Action::Refuse, decision);
+    let decision = refusal.decision();
+    let action = if decision.outcome == Outcome::Own { Action::Answer } else { Action::Refuse };
+    let mut course = Course::new(action, decision);
     course.answer = Some((refusal.status.as_u16(), None));
     let rule = url.map(|url| shared.routes.choose(method, url));
     let mut rules = tell::located(url);
@@ -147,12 +147,17 @@ impl Read<'_> {
             self.bar(&mut course, reason);
         }
         let response = question.response.as_ref().map(|head| self.judged(head, &mut notes));
-        if response.as_ref().is_some_and(|judged| judged.stored)
+        let unasked = match course.action {
+            Action::Pass => Some("pass"),
+            Action::Refuse => Some("be refused"),
+            _ => None,
+        };
+        if let Some(what) = unasked.filter(|_| response.as_ref().is_some_and(|judged| judged.stored))
             && self.errand == Errand::LookUp
-            && course.action == Action::Pass
         {
             let reason = course.decision.reason;
-            notes.push(format!("Asked now, the request would pass ({reason}), and its response would not be stored."));
+            notes
+                .push(format!("Asked now, the request would {what} ({reason}), and its response would not be stored."));
         }
         Report {
             request: tell::subject(&asked.method, url, Some(&asked.key)),

@@ -93,7 +93,7 @@ pub(super) async fn send(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     let (mut parts, body) = request.into_parts();
-    let upload = upload(&mut parts, body, way.shared.config.request_body_max);
+    let upload = upload(asked, &mut parts, body, way.shared.config.request_body_max).await?;
     let permit = trace::permit(way, asked).await?;
     let asking = trace::Asking::new(way, asked, &mut headers);
     let response = way.origin.send(forward::request(asked, headers, upload), permit, forward::on_interim(asked)).await;
@@ -196,15 +196,35 @@ fn tunnel(client: hyper::upgrade::OnUpgrade, origin: hyper::upgrade::OnUpgrade, 
 }
 
 /// Makes the upload's body, which fails where it becomes larger than `bytes_max`.
-fn upload(parts: &mut Parts, body: Incoming, bytes_max: u64) -> RequestBody {
+///
+/// # Errors
+/// Content that comes against a length of zero (RFC 9113 §8.1.1): with that length the origin would have had the whole request
+/// with its head.
+async fn upload(
+    asked: &Asked,
+    parts: &mut Parts,
+    body: Incoming,
+    bytes_max: u64,
+) -> Result<RequestBody, origin::Error> {
+    let nothing = || http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
     if http_body::Body::is_end_stream(&body) {
-        return http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        return Ok(nothing());
     }
-    let counted = Upload::new(body, &mut parts.extensions);
+    let mut counted = Upload::new(body, &mut parts.extensions);
+    let length = asked.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length == Some(0_u64) {
+        while let Some(frame) = counted.frame().await {
+            if !frame.is_ok_and(|frame| frame.data_ref().is_none_or(bytes::Bytes::is_empty)) {
+                let detail = "content beyond its length".to_owned();
+                return Err(origin::Error { reason: Reason::BadRequest, detail, was_sent: false, retry_after: None });
+            }
+        }
+        return Ok(nothing());
+    }
     let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let limited = Limited::new(counted, bytes_max).map_err(|error| match error.is::<LengthLimitError>() {
         true => ContentFailed(Reason::RequestTooLarge).into(),
         false => error,
     });
-    limited.boxed_unsync()
+    Ok(limited.boxed_unsync())
 }

@@ -43,15 +43,19 @@ pub(super) async fn pour(way: &Way, mut lead: Lead<Landed>, asked: &Asked, fill:
     };
     let poured = through(way, asked, fill, body, bytes_max, lost).await;
     if let Some(whole) = poured {
-        match keep(way, asked, fill, whole.fingerprint) {
+        let kept = keep(way, asked, fill, whole.fingerprint);
+        // Who waits for the end looks into the store then, and must not find this flight again.
+        lead.close();
+        match kept {
             Ok(bytes) => {
                 storing.stored(bytes);
                 way.shared.memories.forget(asked.key.hash());
             }
-            Err(reason) => storing.lost(reason),
+            Err(reason) => {
+                storing.lost(reason);
+                fill.body.let_go(reason);
+            }
         }
-        // Who waits for the end looks into the store then, and must not find this flight again.
-        lead.close();
         fill.body.complete(whole.trailers);
     }
 }
@@ -148,7 +152,7 @@ fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) -> Result<u64,
         fill.tags.clone(),
         fill.sequence,
     );
-    entry.guard = fill.leader.map(|leader| Arc::new(Guard::new(leader, fingerprint)));
+    entry.guard = fill.leader.map(|leader| Arc::new(Guard::new(leader, asked.values(&way.shared), fingerprint)));
     store.put(&asked.key, entry).map(|_stored| length).inspect_err(|reason| {
         tracing::debug!(url = asked.key.url(), %reason, "a complete response was not stored");
     })

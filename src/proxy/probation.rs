@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header;
+use http::header::{self, HeaderName};
 
 use super::Shared;
 use super::asked::Asked;
@@ -68,7 +68,8 @@ pub(super) fn is_guarded(asked: &Asked, facts: &Facts, selecting: &Selecting) ->
 /// Decides what a usable entry is to a request; unguarded ones cost one branch.
 pub(super) fn admission(shared: &Shared, asked: &Asked, entry: &Entry) -> Admission {
     let Some(guard) = &entry.guard else { return Admission::Open };
-    credentials::admission(guard, &asked.facts, || is_suspect(shared, asked), || asked.credentials(shared))
+    let (credentials, values) = (|| asked.credentials(shared), || asked.values(shared));
+    credentials::admission(guard, &asked.facts, || is_suspect(shared, asked), credentials, values)
 }
 
 /// Tells whether an entry may answer a request, or be confirmed by what the origin tells it.
@@ -108,6 +109,20 @@ fn is_passed(shared: &Shared, asked: &Asked) -> bool {
 /// Tells whether two stored heads set the same cookies.
 pub(super) fn sets_same_cookies(one: &FlatHead, other: &FlatHead) -> bool {
     one.get_all(&header::SET_COOKIE).eq(other.get_all(&header::SET_COOKIE))
+}
+
+/// What the names of fields contain that tell who somebody is, or are a secret of theirs. Other fields change with every
+/// response of many apps, such as the request's number.
+const PERSONAL: [&str; 8] = ["csrf", "xsrf", "token", "session", "user", "account", "customer", "email"];
+
+/// Tells whether two stored heads say the same where they are likely to say something of one user.
+pub(super) fn says_same_of_users(one: &FlatHead, other: &FlatHead) -> bool {
+    let is_personal = |name: &HeaderName| PERSONAL.iter().any(|part| name.as_str().contains(part));
+    let personal = |head: &FlatHead| {
+        let fields = head.iter().filter(|(name, _)| is_personal(name));
+        fields.map(|(name, value)| (name, value.to_vec())).collect::<Vec<_>>()
+    };
+    personal(one) == personal(other)
 }
 
 /// Tells whether a comparison of the body that a guard hangs on is under way.

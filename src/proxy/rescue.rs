@@ -12,13 +12,16 @@ use super::body::Observer;
 use super::log::Logged;
 use super::{Body, Shared, Way, decide, recode};
 use crate::origin;
-use crate::outcome::{Decision, End, Ending, Outcome, Reason};
+use crate::outcome::{End, Ending, Outcome, Reason};
 use crate::policy::reuse::Failure;
 use crate::respond::head;
 use crate::stored::Entry;
 
 /// How long a client that was turned away for want of permits should wait, in seconds.
 const RETRY_AFTER: &str = "1";
+
+/// What the origin allows only it could say (RFC 9110 §10.2.1); these are refused by nobody here.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Answers with `stand_in` where it may be used stale for this failure.
 pub(super) async fn stale(
@@ -71,9 +74,7 @@ pub(super) fn refused(way: &Way, asked: &Asked, status: StatusCode, reason: Reas
 /// Answers a PURGE where nobody may send one.
 pub(super) fn method_not_allowed(way: &Way, asked: &Asked) -> Response<Body> {
     let mut response = refused(way, asked, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused);
-    // What the origin allows only it could say (RFC 9110 §10.2.1); these are refused by nobody here.
-    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    response.headers_mut().insert(header::ALLOW, allowed);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
     response
 }
 
@@ -87,7 +88,7 @@ pub(super) fn panicked(way: &Way, asked: &Asked) -> Response<Body> {
 /// Answers bytes that are no request, for the connection to write and to close behind: `why` says what is wrong with them.
 pub(super) fn unscreened(way: &Way, client: IpAddr, refusal: &Refusal, why: &str) -> Response<Bytes> {
     let Refusal { status, reason, .. } = *refusal;
-    let decision = Decision::new(Outcome::Refused, reason);
+    let decision = refusal.decision();
     let text = Bytes::from(format!("{status}\n{} ({reason})\n{why}.\n", reason.why()));
     let mut response = Response::new(text);
     *response.status_mut() = status;
@@ -108,10 +109,13 @@ fn unread_by(way: &Way, client: IpAddr, status: StatusCode) -> Option<Box<Logged
     readers.is_any().then(|| Box::new(Logged::unread(readers, client, clock.now(), status)))
 }
 
-/// Answers a request that could not be read.
+/// Answers a request that was not read further.
 pub(super) fn unread(way: &Arc<Way>, client: IpAddr, refusal: &Refusal) -> Response<Body> {
-    let decision = Decision::new(Outcome::Refused, refusal.reason);
+    let decision = refusal.decision();
     let mut response = page(way, refusal.status, refusal.reason);
+    if refusal.reason == Reason::Options {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+    }
     response.headers_mut().insert(header::CACHE_STATUS, head::cache_status(&decision, None));
     if refusal.reason == Reason::BadRequest {
         // What follows on the connection may belong to what could not be read. (HTTP/2 has no such field: hyper drops it.)

@@ -26,7 +26,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
-use crate::policy::reuse::Failure;
+use crate::policy::reuse::{self, Failure};
 use crate::policy::storable::{Storable, storable};
 use crate::policy::{Standing, freshness, vary};
 use crate::route::Mode;
@@ -213,6 +213,7 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
     // One odd request that an app cannot bear is not to fail all who ask for the same: another leads, once.
     if !learnt.broke_off && matches!(&landed, Landed::Failed(error) if error.broke_off()) {
         learnt.broke_off = true;
+        way.shared.flights.withdraw(&follow);
         return again();
     }
     match Box::pin(shared(way, asked, landed, missing.reason)).await {
@@ -220,6 +221,12 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
         Share::Again(lesson) => {
             *learnt = Learnt { broke_off: learnt.broke_off, ..lesson };
             again()
+        }
+        Share::Outdated => {
+            // It may fly on for long: who comes now must not find it again.
+            way.shared.flights.withdraw(&follow);
+            let decision = Decision { stored: Stored::No(Reason::InvalidatedMeanwhile), ..decision };
+            Turn::Again(Alone { decision, stand_in: missing.selected.clone() })
         }
         Share::Alone(reason) => alone(Decision { stored: Stored::No(reason), ..decision }),
     }
@@ -290,6 +297,8 @@ enum Share {
     Response(Box<Response<Body>>),
     /// It is for others: look again, knowing this.
     Again(Learnt),
+    /// It was asked for before a purge that covers it, and this request comes after that.
+    Outdated,
     /// It is not for this request, for this reason.
     Alone(Reason),
 }
@@ -316,7 +325,10 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
                     Err(_) => Share::Alone(Reason::Probation),
                 };
             }
-            if let Some(reason) = unshareable(way, asked, &fill) {
+            if is_outdated(way, asked, &fill) {
+                return Share::Outdated;
+            }
+            if let Some(reason) = unshareable(asked, &fill) {
                 return Share::Alone(reason);
             }
             match answer::filling(way, asked, &fill, collapsed(filling(asked, &fill, reason)), None) {
@@ -327,7 +339,7 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
         Landed::Confirmed(entry) | Landed::StoodIn(entry)
             if way.shared.store.standing(&asked.key, &entry, asked.at) == Standing::Gone =>
         {
-            return Share::Alone(Reason::InvalidatedMeanwhile);
+            return Share::Outdated;
         }
         Landed::Confirmed(entry) if !probation::admits(&way.shared, asked, &entry) => {
             return Share::Again(Learnt::default());
@@ -350,15 +362,21 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
     Share::Response(Box::new(response))
 }
 
-/// Runs policy again for a follower, whose request may forbid what the leader's allowed; and a purge that came after the
-/// fetch began holds for it too. Returns why the response is not the follower's.
-fn unshareable(way: &Way, asked: &Asked, fill: &Fill) -> Option<Reason> {
-    let exchange = asked.exchange(fill.requested_at, fill.facts.received_at);
-    if let Storable::No(reason) = storable(&exchange, fill.status, &fill.headers, false) {
-        return Some(reason);
-    }
+/// Tells whether a purge that came after the fetch began forbids a follower what it brought. A soft one does where the
+/// response may not be used stale.
+fn is_outdated(way: &Way, asked: &Asked, fill: &Fill) -> bool {
     let standing = way.shared.store.standing_of(&asked.key, &fill.tags, fill.sequence, asked.at);
-    (standing != Standing::Good).then_some(Reason::InvalidatedMeanwhile)
+    reuse::is_barred(&fill.facts, standing)
+}
+
+/// Runs policy again for a follower, whose request may forbid what the leader's allowed. Returns why the response is not
+/// the follower's.
+fn unshareable(asked: &Asked, fill: &Fill) -> Option<Reason> {
+    let exchange = asked.exchange(fill.requested_at, fill.facts.received_at);
+    match storable(&exchange, fill.status, &fill.headers, false) {
+        Storable::Yes(_) => None,
+        Storable::No(reason) => Some(reason),
+    }
 }
 
 fn filling(asked: &Asked, fill: &Fill, reason: Reason) -> Decision {

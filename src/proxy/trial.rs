@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::filling::Reader;
 use super::flight::Fill;
 use super::forward::{self, AskFor};
-use super::probation::{Verdict, sets_same_cookies};
+use super::probation::{Verdict, says_same_of_users, sets_same_cookies};
 use super::{Way, fill, pour, trace};
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, ResponseBody};
@@ -126,7 +126,7 @@ impl Trial {
         let mut settle = |verdict: Option<Verdict>| {
             let Some(lead) = lead.take() else { return };
             match verdict {
-                Some(Verdict::Same) => self.guard.share(),
+                Some(Verdict::Same) => self.guard.share(&self.asked.values(&way.shared)),
                 Some(Verdict::Different) => self.condemn(way),
                 None => return,
             }
@@ -148,7 +148,7 @@ impl Trial {
         }
     }
 
-    /// Tells whether the head shows already that the requester gets something else: another status, length, cookie or
+    /// Tells whether the head shows already that the requester gets something else: another status, length, cookie, user or
     /// place to go to, or a response that is not for all by what it says.
     fn differs_at_head(&self, fill: &Fill, refusal: Option<Reason>) -> bool {
         let names_credentials = |fields: &Selecting| {
@@ -157,6 +157,7 @@ impl Trial {
         fill.status != self.entry.facts.status
             || fill.length.is_some_and(|length| length != self.entry.body.identity_bytes)
             || !sets_same_cookies(&fill.head, &self.entry.head)
+            || !says_same_of_users(&fill.head, &self.entry.head)
             || fill.head.get(&header::LOCATION) != self.entry.head.get(&header::LOCATION)
             || matches!(refusal, Some(Reason::Private | Reason::NoStore))
             || (names_credentials(&fill.selecting) && !names_credentials(&self.entry.selecting))

@@ -304,7 +304,10 @@ impl Running {
 
     /// Leaves to who has taken the sockets over: accepts no more, answers one more request on each connection, and returns
     /// when all have gone, or after the drain timeout.
+    ///
+    /// It answers nothing from the store any more: what is purged from now on is purged at the other one.
     pub fn leave(mut self) {
+        self.reloader.parts.store.close();
         if let Some(admin) = self.admin.take() {
             admin.stop(After::Another);
         }

@@ -151,11 +151,12 @@ impl Ledger {
     }
 
     /// Judges an entry that is about to be stored, by its own number. False where a record covers it, or where records
-    /// that could cover it have been retired.
+    /// that could cover it have been retired. What was purged softly meanwhile is stored as such: it is newer than what it
+    /// replaces, which would else be used until the purge has lasted, and then by nobody.
     pub fn admits(&self, url: &str, entry: &Entry, now: Timestamp) -> bool {
         entry.checked.store(entry.sequence, Ordering::Relaxed);
         // In this order: a record that is retired after the judgement was judged by, one before it has raised the floor.
-        self.standing(url, entry, now) == Standing::Good && self.remembers(entry.sequence)
+        matches!(self.standing(url, entry, now), Standing::Good | Standing::Soft) && self.remembers(entry.sequence)
     }
 
     /// Tells whether every record above `sequence` is still there to be judged by. Where not, nobody can say how a response

@@ -10,6 +10,7 @@ pub mod memory;
 mod sweep;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -56,6 +57,7 @@ pub struct Config {
 /// Everything that is held, with the ledger of what was purged.
 pub struct Store {
     clock: Clock,
+    is_closed: AtomicBool,
     config: ArcSwap<Config>,
     budget: Arc<Budget>,
     ledger: Ledger,
@@ -74,13 +76,14 @@ impl Store {
             sweeper: sweep::Sweeper::default(),
             counts: Counts::default(),
             clock,
+            is_closed: AtomicBool::new(false),
             config: ArcSwap::from_pointee(config),
         }
     }
 
     /// Returns what is stored under `key`. Another key's responses under the same hash are not: that is a miss.
     pub fn get(&self, key: &Key) -> Option<Arc<Variants>> {
-        let found = self.memory.get(key.hash())?;
+        let found = self.memory.get(key.hash()).filter(|_| !self.is_closed.load(Ordering::Acquire))?;
         if *found.key != *key.text() {
             count(&self.counts.collisions, 1);
             return None;
@@ -91,6 +94,12 @@ impl Store {
     /// Tells whether nothing is stored under `key`, nor under another key of the same hash; costs less than [`Store::get`].
     pub fn is_vacant(&self, key: &Key) -> bool {
         !self.memory.holds(key.hash())
+    }
+
+    /// Gives everything up, also what would be stored later: whoever purges from now on does so elsewhere.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.purge(Selector::All, Kind::Hard);
     }
 
     /// Stores `entry` under `key`: it replaces the variant with the same selecting fields, or joins the others, newest

@@ -172,13 +172,16 @@ fn a_refusal_says_why() {
     store.purge(Selector::Url("http://h/x".into()), Kind::Validate);
     check(entry(0, &[]), Some(Reason::InvalidatedMeanwhile));
     check(entry(1, &[]), None);
-    // Whatever was given in, nothing is taken for granted of `checked`.
+    // It may be used as what is there already.
     store.purge(Selector::All, Kind::Soft);
-    check(Entry { checked: 2.into(), ..entry(1, &[]) }, Some(Reason::InvalidatedMeanwhile));
+    check(entry(1, &[]), None);
+    // Whatever was given in, nothing is taken for granted of `checked`.
+    store.purge(Selector::All, Kind::Hard);
+    check(Entry { checked: 3.into(), ..entry(2, &[]) }, Some(Reason::InvalidatedMeanwhile));
     let all = store.reserve(store.budget().capacity() - store.budget().alive()).unwrap();
-    check(entry(2, &[]), Some(Reason::Budget));
+    check(entry(3, &[]), Some(Reason::Budget));
     drop(all);
-    check(entry(2, &[]), None);
+    check(entry(3, &[]), None);
 }
 
 #[test]

@@ -6,6 +6,9 @@
 use std::num::NonZeroU128;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
 /// Fingerprints of the credentials that a request carries, under a secret of this process: no cookie is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
@@ -39,6 +42,32 @@ pub struct Differing {
     pub authorization: bool,
 }
 
+/// The most values of one request's credentials that are told apart.
+const VALUES_MAX: usize = 64;
+
+/// Stands for the values beyond [`VALUES_MAX`]: nobody is known to carry them too.
+const BEYOND: u64 = 0;
+
+/// Fingerprints of the single values that a request's credentials are made of, under the same secret: of each cookie with
+/// its value, and of each Authorization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values(SmallVec<[u64; 4]>);
+
+impl Values {
+    fn has(&self, value: u64) -> bool {
+        value != BEYOND && self.0.contains(&value)
+    }
+}
+
+impl FromIterator<u64> for Values {
+    fn from_iter<I: IntoIterator<Item = u64>>(values: I) -> Self {
+        let mut values = values.into_iter();
+        let mut all: SmallVec<[u64; 4]> = values.by_ref().take(VALUES_MAX).collect();
+        all.extend(values.next().map(|_beyond| BEYOND));
+        Self(all)
+    }
+}
+
 /// What is known of a stored body that nobody said was for all. It goes along with the body: through updates of the head,
 /// other codings, and twins for other request fields.
 #[derive(Debug)]
@@ -47,16 +76,28 @@ pub struct Guard {
     leader: Credentials,
     /// The fingerprint of the body as the origin sent it.
     body: u128,
+    /// What the body may depend on: those of the leader's values that every request carried, too, that was seen to get the
+    /// same. A user whose other cookies change is no other user.
+    suspects: Mutex<Values>,
     /// Whether a request with other credentials was seen to get the same. Else the body is on probation for such requests.
+    is_compared: AtomicBool,
+    /// Whether nothing is suspected any more.
     is_shared: AtomicBool,
     /// Uses by requests that may carry other credentials.
     uses: AtomicU32,
 }
 
 impl Guard {
-    /// Makes the guard of a body that is on probation.
-    pub fn new(leader: Credentials, body: u128) -> Self {
-        Self { leader, body, is_shared: AtomicBool::new(false), uses: AtomicU32::new(0) }
+    /// Makes the guard of a body that is on probation; `values` are what the leader's credentials are made of.
+    pub fn new(leader: Credentials, values: Values, body: u128) -> Self {
+        Self {
+            leader,
+            body,
+            suspects: Mutex::new(values),
+            is_compared: AtomicBool::new(false),
+            is_shared: AtomicBool::new(false),
+            uses: AtomicU32::new(0),
+        }
     }
 
     /// Returns the credentials of the request that brought the body in.
@@ -74,14 +115,29 @@ impl Guard {
         self.is_shared.load(Ordering::Acquire)
     }
 
-    /// Shares the body with all: a request was seen to get the same, and the next is checked in a while.
-    pub fn share(&self) {
+    /// Tells whether the body is for a request with these values, as far as is known: one that carries all that it may
+    /// depend on.
+    pub fn is_shared_with(&self, values: impl FnOnce() -> Values) -> bool {
+        self.is_compared.load(Ordering::Acquire) && {
+            let values = values();
+            self.suspects.lock().0.iter().all(|suspect| values.has(*suspect))
+        }
+    }
+
+    /// Shares the body: a request with these values was seen to get the same, so it depends on nothing that this request
+    /// does not carry. The next is checked in a while.
+    pub fn share(&self, values: &Values) {
+        let mut suspects = self.suspects.lock();
+        suspects.0.retain(|suspect| *suspect == BEYOND || values.has(*suspect));
         self.uses.store(1, Ordering::Relaxed);
-        self.is_shared.store(true, Ordering::Release);
+        self.is_compared.store(true, Ordering::Release);
+        self.is_shared.store(suspects.0.is_empty(), Ordering::Release);
     }
 
     /// Puts the body on probation again.
     pub fn doubt(&self) {
+        let _suspects = self.suspects.lock();
+        self.is_compared.store(false, Ordering::Release);
         self.is_shared.store(false, Ordering::Release);
     }
 
@@ -97,22 +153,44 @@ mod tests {
 
     #[test]
     fn the_first_use_is_checked_and_then_one_in_so_many() {
-        let guard = Guard::new(Credentials::NONE, 7);
+        let guard = Guard::new(Credentials::NONE, Values::default(), 7);
         let due = |uses: std::ops::RangeInclusive<u32>| uses.filter(|_| guard.is_due(3)).collect::<Vec<_>>();
         assert_eq!(due(1..=8), [1, 4, 7]);
-        guard.share();
+        guard.share(&Values::default());
         assert_eq!(due(1..=8), [3, 6], "it was just seen");
         assert!(guard.is_due(1) && guard.is_due(0), "each one");
     }
 
     #[test]
     fn a_body_is_on_probation_until_it_is_shared() {
-        let guard = Guard::new(Credentials::NONE, 7);
-        assert!(!guard.is_shared());
-        guard.share();
-        assert!(guard.is_shared());
+        let guard = Guard::new(Credentials::NONE, Values::default(), 7);
+        assert!(!guard.is_shared() && !guard.is_shared_with(Values::default));
+        guard.share(&Values::default());
+        assert!(guard.is_shared() && guard.is_shared_with(Values::default));
         guard.doubt();
-        assert!(!guard.is_shared());
+        assert!(!guard.is_shared() && !guard.is_shared_with(Values::default));
+    }
+
+    #[test]
+    fn what_all_carried_who_got_the_same_stays_suspected() {
+        let values = |values: &[u64]| values.iter().copied().collect::<Values>();
+        let guard = Guard::new(Credentials::NONE, values(&[1, 2, 3]), 7);
+        let with = |own: &[u64]| guard.is_shared_with(|| values(own));
+        assert!(!with(&[1, 2, 3]), "nobody was compared");
+        guard.share(&values(&[1, 2, 9]));
+        assert!(with(&[1, 2]) && with(&[8, 2, 1]) && !with(&[1, 3]) && !with(&[]) && !guard.is_shared());
+        guard.share(&values(&[2]));
+        assert!(with(&[2]) && !with(&[1]) && !guard.is_shared());
+        guard.share(&values(&[1]));
+        assert!(with(&[]) && guard.is_shared());
+    }
+
+    #[test]
+    fn more_values_than_can_be_told_apart_are_never_shared() {
+        let many: Values = (1..=VALUES_MAX as u64 + 1).collect();
+        let guard = Guard::new(Credentials::NONE, many.clone(), 7);
+        guard.share(&Values::default());
+        assert!(!guard.is_shared() && !guard.is_shared_with(|| many));
     }
 
     #[test]

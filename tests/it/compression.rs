@@ -118,6 +118,26 @@ fn ranges_are_cut_from_identity() {
 }
 
 #[test]
+fn rfc9110_s13_1_5_a_date_does_not_tell_of_which_coding_a_client_holds_a_part() {
+    const MODIFIED: &str = "Mon, 01 Dec 2025 00:00:00 GMT";
+    let check = |fields: &[(&str, &str)], status: u16| {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>();
+        let origin = Origin::start(move |_| {
+            let dated = text().header("Last-Modified", MODIFIED);
+            fields.iter().fold(dated, |reply, (name, value)| reply.header(name, value))
+        });
+        let cache = Cache::start(&origin);
+        cache.get("/");
+        for accept in ["zstd", "gzip", "identity"] {
+            let fields = [("Accept-Encoding", accept), ("Range", "bytes=5-"), ("If-Range", MODIFIED)];
+            assert_eq!(cache.get_with("/", &fields).status(), status, "{accept}");
+        }
+    };
+    check(&[], 200);
+    check(&[("Cache-Control", "no-transform")], 206);
+}
+
+#[test]
 fn a_head_tells_of_the_form_that_a_get_gets() {
     let origin = Origin::start(|_| text());
     let cache = packed(&origin);

@@ -137,3 +137,22 @@ fn a_refused_request_says_why_and_leaves_others_alone() {
     assert!(unknown.has("detail=site-unknown"), "{}", unknown.cache_status());
     assert_eq!(cache.stats()["store"]["entries"], 1);
 }
+
+#[test]
+fn rfc9110_s7_6_2_an_options_that_goes_no_further_is_answered_here() {
+    let origin = Origin::start(|_| Reply::ok().body("app"));
+    let cache = Cache::start(&origin);
+    let mut client = cache.client();
+    client.send("OPTIONS * HTTP/1.1\r\nHost: example.org\r\n\r\n");
+    let whole = client.response();
+    let last = cache.request("OPTIONS", "/", &[("Max-Forwards", "0")], b"");
+    for answer in [&whole, &last] {
+        assert_eq!(answer.status(), 200, "{}", answer.cache_status());
+        assert!(answer.header("allow").is_some_and(|allowed| allowed.contains("OPTIONS")));
+    }
+    assert_eq!(origin.count(), 0);
+    assert_eq!(cache.request("OPTIONS", "/", &[("Max-Forwards", "5")], b"").text(), "app");
+    assert_eq!(origin.last().header("max-forwards").as_deref(), Some("4"));
+    client.send("OPTIONS * HTTP/1.1\r\n\r\n");
+    assert_eq!(client.response().status(), 400);
+}

@@ -386,9 +386,40 @@ fn the_verdict_stays_with_the_body_through_updates_and_codings() {
 }
 
 #[test]
+fn a_user_whose_other_cookies_change_shares_nothing_with_others() {
+    let (origin, _) = counted(|request| {
+        let cookies = request.header("cookie").unwrap_or_default();
+        let user = cookies.split("; ").find_map(|pair| pair.strip_prefix("sid=")).unwrap_or("nobody");
+        Reply::fresh(format!("page of {user}"))
+    });
+    let cache = Cache::start(&origin);
+    as_user(&cache, "sid=alice; seen=1").check(200, "page of alice", "stored");
+    as_user(&cache, "sid=alice; seen=2").check(200, "page of alice", "detail=probation");
+    as_user(&cache, "sid=alice; seen=3; theme=dark").check(200, "page of alice", "hit");
+    for _ in 0..3 {
+        assert_eq!(as_user(&cache, "sid=bob; seen=1").text(), "page of bob");
+        assert_eq!(as_user(&cache, "").text(), "page of nobody");
+    }
+}
+
+#[test]
+fn cookies_that_all_carry_keep_nobody_from_sharing() {
+    let (origin, count) = counted(|_| Reply::fresh("for all"));
+    let cache = Cache::start(&origin);
+    for user in 0..20 {
+        assert_eq!(as_user(&cache, &format!("consent=yes; sid={user}")).text(), "for all");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 2, "the fill and one comparison");
+    as_user(&cache, "consent=no; sid=20").check(200, "for all", "detail=probation");
+    as_user(&cache, "sid=21").check(200, "for all", "hit");
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+#[test]
 fn cookies_that_are_set_and_places_to_go_to_are_compared() {
     type App = fn(&str) -> Reply;
-    let answers: [(&str, App); 5] = [
+    let answers: [(&str, App); 6] = [
+        ("a token", |user| Reply::fresh("same").header("X-CSRF-Token", user)),
         ("a cookie", |user| Reply::fresh("same").header("Set-Cookie", &format!("seen={user}"))),
         ("a place", |user| Reply::fresh("same").status_line("301 Moved Permanently", "").header("Location", user)),
         ("a status", |user| match user {

@@ -65,6 +65,55 @@ fn a_purge_covers_what_is_still_under_way() {
     assert_ne!(cache.get("/").text(), "old", "what was asked for before the purge is not stored");
 }
 
+/// Has a purge of this kind come while a page is under way, and ten ask for it after that, before it lands. Returns what they
+/// got, and how often the app was asked.
+fn asked_after_a_purge(kind: &str) -> (Vec<Response>, usize) {
+    let gate = Gate::new();
+    let origin = {
+        let (gate, asked) = (gate.clone(), std::sync::atomic::AtomicUsize::new(0));
+        Origin::start(move |request| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            _ if request.target() == "/after" => Reply::fresh("after"),
+            0 => Reply::fresh("old").hold(&gate),
+            _ => Reply::fresh("new"),
+        })
+    };
+    let cache = Cache::start(&origin);
+    let mut early = cache.client();
+    early.ask("GET", "/", &[], b"");
+    gate.arrived(1);
+    assert_eq!(cache.purge(&format!(r#"{{"url": "http://example.org/", "kind": "{kind}"}}"#)).status(), 200);
+    let mut late: Vec<_> = (0..10).map(|_| cache.client()).collect();
+    for client in &mut late {
+        client.ask("GET", "/", &[], b"");
+    }
+    // Whoever is answered now was read after the others.
+    (0..8).for_each(|_| _ = cache.client().get("/after"));
+    gate.open();
+    early.response().check(200, "old", "fwd=uri-miss");
+    let responses = late.iter_mut().map(crate::harness::Client::response).collect();
+    cache.settle();
+    // What was purged softly is used stale once, while it is refreshed.
+    cache.get("/").check(200, if kind == "soft" { "old" } else { "new" }, "hit");
+    cache.settle();
+    (responses, origin.targets().iter().filter(|target| *target == "/").count())
+}
+
+#[test]
+fn who_asks_after_a_purge_of_what_is_under_way_asks_together_and_it_is_stored() {
+    for kind in ["hard", "validate"] {
+        let (responses, asked) = asked_after_a_purge(kind);
+        assert!(responses.iter().all(|response| response.text() == "new"), "{kind}: {responses:?}");
+        assert_eq!(asked, 2, "{kind}");
+    }
+}
+
+#[test]
+fn a_soft_purge_of_what_is_under_way_makes_nobody_wait_for_more() {
+    let (responses, asked) = asked_after_a_purge("soft");
+    assert!(responses.iter().all(|response| response.text() == "old"), "{responses:?}");
+    assert_eq!(asked, 2, "the fill and one refresh");
+}
+
 #[test]
 fn a_soft_purge_serves_stale_while_one_request_refreshes() {
     let origin = Origin::replies([Reply::fresh("old"), Reply::fresh("new")]);

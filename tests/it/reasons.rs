@@ -1,7 +1,6 @@
 //! Every reason of the closed list, brought about by a real request and seen from outside: in Cache-Status, or where it is
 //! known only once the head has gone, in `/stats`. A reason that nothing brings about has no place in the list.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use larder::outcome::Reason;
@@ -154,6 +153,7 @@ fn bring_about(reason: Reason) -> Seen {
         Reason::HeadTooLarge => other("GET", &[("X-Long", &"x".repeat(40_000))], b"", |_| {}),
         Reason::RequestTooLarge => other("POST", &[], b"four", |setup| setup.config.proxy.request_body_max = 3),
         Reason::MethodRefused => other("TRACE", &[], b"", |_| {}),
+        Reason::Options => other("OPTIONS", &[("Max-Forwards", "0")], b"", |_| {}),
         Reason::Purge => other("PURGE", &[], b"", |setup| {
             setup.config.proxy.purge_from = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
         }),
@@ -290,29 +290,20 @@ fn incomplete() -> Seen {
     Seen::InStats(cache.stats())
 }
 
-/// Purges while a response is under way: who asks then does not get it, and asks alone.
+/// Purges while a response is under way: it is not stored.
 fn invalidated_meanwhile() -> Seen {
     let gate = Gate::new();
-    let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let script = {
+    let origin = {
         let gate = gate.clone();
-        move |_: &_| {
-            let again = asked.swap(true, std::sync::atomic::Ordering::SeqCst);
-            if again { Reply::fresh("new") } else { Reply::fresh("ol").wait(&gate).body("d") }
-        }
+        Origin::start(move |_| Reply::fresh("ol").wait(&gate).body("d"))
     };
-    with(
-        script,
-        |_| {},
-        |_, cache| {
-            let mut first = cache.client();
-            first.ask("GET", "/", &[], b"");
-            first.final_head();
-            cache.purge(r#"{"url": "http://example.org/"}"#);
-            let second = cache.client().get("/");
-            gate.open();
-            first.at_least(3);
-            second
-        },
-    )
+    let cache = Cache::start(&origin);
+    let mut first = cache.client();
+    first.ask("GET", "/", &[], b"");
+    first.final_head();
+    cache.purge(r#"{"url": "http://example.org/"}"#);
+    gate.open();
+    first.at_least(3);
+    eventually("the response has ended", || cache.stats()["requests"]["total"] == 1);
+    Seen::InStats(cache.stats())
 }

@@ -174,7 +174,8 @@ impl Ear {
         let Some(bytes) = bytes else { return };
         let Fill { head, facts, selecting, tags, sequence, leader, .. } = *fill;
         let mut entry = Entry::new(head, facts, StoredBody::identity(bytes), selecting, tags, sequence);
-        entry.guard = leader.map(|leader| Arc::new(Guard::new(leader, fingerprint)));
+        let values = || self.asked.values(&self.way.shared);
+        entry.guard = leader.map(|leader| Arc::new(Guard::new(leader, values(), fingerprint)));
         entry.witness = Some(Arc::new(witness));
         if let Err(reason) = store.put(&self.asked.key, entry) {
             tracing::debug!(url = self.asked.key.url(), %reason, "a complete response was not kept");
@@ -212,7 +213,7 @@ impl Ear {
         let Some((trial, verdict)) = self.aim.trial.take() else { return };
         match (verdict, compared) {
             (Verdict::Differs, _) | (_, Some(Compared::Different)) => trial.condemn(&self.way),
-            (_, Some(Compared::Same)) => trial.guard.share(),
+            (_, Some(Compared::Same)) => trial.guard.share(&trial.asked.values(&self.way.shared)),
             _ => {}
         }
     }
