@@ -158,15 +158,28 @@ impl Memory {
         }
     }
 
-    /// Removes what a walk has seen, if it is still there; returns whether it was.
-    pub fn remove(&self, seen: &Seen) -> bool {
+    /// Lets go of what a walk has seen, if it is still there; returns whether it was. Its empty slot stays in the map, where
+    /// nothing is found in it, until [`Memory::take_out`]: that costs more than to free what it held.
+    pub fn empty(&self, seen: &Seen) -> bool {
         let _turn = self.turns[seen.hash as usize % TURNS].lock();
         // A full slot is in the map, or leaves it at this moment: nobody who takes turns can have put another in its place.
         let is_there = seen.slot.0.load().as_ref().is_some_and(|variants| Arc::ptr_eq(variants, &seen.variants));
-        if is_there {
-            self.map.invalidate(&seen.hash);
+        // moka may have emptied it in between.
+        let left = if is_there { seen.slot.0.swap(None) } else { None };
+        left.inspect(|variants| self.tally.remove(variants, RemovalCause::Explicit)).is_some()
+    }
+
+    /// Takes the slot of `hash` out of the map where it is empty.
+    pub fn take_out(&self, hash: u128) {
+        let _turn = self.turns[hash as usize % TURNS].lock();
+        if self.map.get(&hash).is_some_and(|slot| slot.0.load().is_none()) {
+            self.map.invalidate(&hash);
         }
-        is_there
+    }
+
+    /// Walks over the empty slots.
+    pub fn empty_slots(&self) -> impl Iterator<Item = u128> {
+        self.map.iter().filter_map(|(hash, slot)| slot.0.load().is_none().then_some(*hash))
     }
 
     /// Inserts, and returns the weight of what was inserted.

@@ -21,6 +21,9 @@ use crate::stored::{Entry, StaleUse, Variants};
 /// Keys between two offers of the processor to others: about 300 ns each, so a slice stays well under a millisecond.
 const SLICE_KEYS: usize = 512;
 
+/// The most emptied keys that a walk remembers. Where there are more, another walk finds them.
+pub(super) const EMPTIED_MAX: usize = 4096;
+
 /// How long past its keep time an entry may wait for the sweep. A walk over a million entries is not worth the first one.
 const LATENESS: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,19 @@ impl Sweeper {
     }
 }
 
+/// Counts the keys of a walk, and offers the processor to others now and then.
+#[derive(Default)]
+struct Slices(usize);
+
+impl Slices {
+    fn next(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(SLICE_KEYS) {
+            thread::yield_now();
+        }
+    }
+}
+
 /// What becomes of a stored response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -88,29 +104,42 @@ impl Store {
             self.sweeper.due_at.store(i64::MAX, Ordering::Relaxed);
             progress.keys.store(0, Ordering::Relaxed);
             progress.freed.store(0, Ordering::Relaxed);
-            for (at, seen) in self.memory.iter().enumerate() {
-                self.sweep_key(&seen, now);
-                count(&progress.keys, 1);
-                if at % SLICE_KEYS == SLICE_KEYS - 1 {
-                    thread::yield_now();
+            let (mut slices, mut emptied) = (Slices::default(), Vec::new());
+            for seen in self.memory.iter() {
+                if self.sweep_key(&seen, now) && emptied.len() <= EMPTIED_MAX {
+                    emptied.push(seen.hash);
                 }
+                count(&progress.keys, 1);
+                slices.next();
             }
             self.ledger.end_sweep(through);
+            // All bytes are back. What is left of what held them goes now.
+            progress.through.store(through, Ordering::Release);
+            let take_out = |hash| {
+                self.memory.take_out(hash);
+                slices.next();
+            };
+            if emptied.len() <= EMPTIED_MAX {
+                emptied.into_iter().for_each(take_out);
+            } else {
+                self.memory.empty_slots().for_each(take_out);
+            }
         }
         progress.through.store(through, Ordering::Release);
         // Also where nothing is due: moka puts its work off, and an idle cache does none.
         self.memory.drain();
     }
 
-    fn sweep_key(&self, seen: &Seen, now: Timestamp) {
+    /// Frees what has to go of a key; tells whether that was all, and the key's slot is empty now.
+    fn sweep_key(&self, seen: &Seen, now: Timestamp) -> bool {
         let verdicts = self.verdicts(&seen.variants, now);
         let kept = |verdicts: &Verdicts| verdicts.iter().filter(|verdict| **verdict == Verdict::Kept).count();
         if kept(&verdicts) == verdicts.len() {
-            return;
+            return false;
         }
-        if kept(&verdicts) == 0 && self.memory.remove(seen) {
+        if kept(&verdicts) == 0 && self.memory.empty(seen) {
             verdicts.iter().for_each(|verdict| self.count_freed(*verdict));
-            return;
+            return true;
         }
         self.memory.compute(seen.hash, |found| {
             let Some(found) = found else { return Op::Nop };
@@ -127,6 +156,7 @@ impl Store {
                 }
             }
         });
+        false
     }
 
     /// Judges every entry, and so marks every one, whatever the first verdict is.

@@ -243,6 +243,25 @@ fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
 }
 
 #[test]
+fn the_sweep_leaves_no_empty_slot_however_many_it_frees() {
+    for count in [3, sweep::EMPTIED_MAX as u64 + 100] {
+        let store = store(64 * MIB);
+        for at in 0..count {
+            put(&store, &numbered(at), 10).unwrap();
+        }
+        store.memory.drain();
+        store.purge(Selector::All, Kind::Hard);
+        put(&store, &numbered(count), 10).unwrap();
+        store.sweep();
+        let figures = store.figures();
+        assert_eq!((figures.keys, figures.raw_bytes, figures.evicted_by_purge), (1, 10, count));
+        assert_eq!((store.memory.iter().count(), store.memory.empty_slots().count()), (1, 0));
+        put(&store, &numbered(0), 10).unwrap();
+        assert!(store.get(&numbered(0)).is_some() && store.get(&numbered(1)).is_none());
+    }
+}
+
+#[test]
 fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     let store = store(MIB);
     let unvalidated = Entry { facts: Facts { has_validator: false, ..entry(0, &[]).facts }, ..entry(0, &[]) };
