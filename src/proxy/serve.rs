@@ -222,8 +222,12 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
             *learnt = Learnt { broke_off: learnt.broke_off, ..lesson };
             again()
         }
+        Share::Spent(lesson) => {
+            way.shared.flights.withdraw(&follow);
+            *learnt = Learnt { broke_off: learnt.broke_off, ..lesson };
+            again()
+        }
         Share::Outdated => {
-            // It may fly on for long: who comes now must not find it again.
             way.shared.flights.withdraw(&follow);
             let decision = Decision { stored: Stored::No(Reason::InvalidatedMeanwhile), ..decision };
             Turn::Again(Alone { decision, stand_in: missing.selected.clone() })
@@ -297,7 +301,10 @@ enum Share {
     Response(Box<Response<Body>>),
     /// It is for others: look again, knowing this.
     Again(Learnt),
-    /// It was asked for before a purge that covers it, and this request comes after that.
+    /// Look again, knowing this; it is of no more use to anybody who comes now. It may still be in the table, where who looks
+    /// again must not find it.
+    Spent(Learnt),
+    /// It was asked for before a purge that covers it, and this request comes after that. It may fly on for long.
     Outdated,
     /// It is not for this request, for this reason.
     Alone(Reason),
@@ -354,9 +361,9 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
             recode::stored(way, asked, &entry, collapsed(decide::stood_in(&way.shared, asked, &entry))).await
         }
         Landed::Failed(error) => rescue::failed(way, asked, &error),
-        Landed::Unchanged => return Share::Again(Learnt { asks_whole: true, ..Learnt::default() }),
+        Landed::Unchanged => return Share::Spent(Learnt { asks_whole: true, ..Learnt::default() }),
         // It says nothing of the others: one of them leads anew.
-        Landed::Unshared(reason) if remember::lies_in_request(reason) => return Share::Again(Learnt::default()),
+        Landed::Unshared(reason) if remember::lies_in_request(reason) => return Share::Spent(Learnt::default()),
         Landed::Unshared(reason) => return Share::Alone(reason),
     };
     Share::Response(Box::new(response))
