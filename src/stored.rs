@@ -415,7 +415,7 @@ impl Entry {
         let selecting: usize =
             self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |value| value.len())).sum();
         let tags: usize = self.tags.iter().map(|tag| 16 + tag.len()).sum();
-        let guard = self.guard.as_ref().map_or(0, |_| 16 + size_of::<Guard>());
+        let guard = self.guard.as_ref().map_or(0, |guard| 16 + guard.bytes());
         let witness = self.witness.as_ref().map_or(0, |witness| witness.bytes());
         size_of::<Self>() + 16 + self.head.len() + self.body.held_bytes() + selecting + tags + guard + witness
     }

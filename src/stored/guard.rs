@@ -100,6 +100,13 @@ impl Guard {
         }
     }
 
+    /// Returns the bytes that it takes, which stay the same however many of its values are suspected.
+    pub fn bytes(&self) -> usize {
+        let suspects = self.suspects.lock();
+        let apart = if suspects.0.spilled() { suspects.0.capacity() * size_of::<u64>() } else { 0 };
+        size_of::<Self>() + apart
+    }
+
     /// Returns the credentials of the request that brought the body in.
     pub fn leader(&self) -> Credentials {
         self.leader
@@ -189,7 +196,10 @@ mod tests {
     fn more_values_than_can_be_told_apart_are_never_shared() {
         let many: Values = (1..=VALUES_MAX as u64 + 1).collect();
         let guard = Guard::new(Credentials::NONE, many.clone(), 7);
+        let bytes = guard.bytes();
+        assert!(bytes > size_of::<Guard>() + 8 * VALUES_MAX);
         guard.share(&Values::default());
+        assert_eq!(guard.bytes(), bytes);
         assert!(!guard.is_shared() && !guard.is_shared_with(|| many));
     }
 
