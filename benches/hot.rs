@@ -186,7 +186,7 @@ fn response_head(c: &mut Criterion) {
     };
     let make = |form: &Form| {
         let own = Own {
-            age: freshness::current_age(&entry.facts, later),
+            age: Some(freshness::current_age(&entry.facts, later)),
             cache_status: head::cache_status(black_box(&decision), None),
             negotiation: Negotiation::AcceptEncoding,
             content_length: None,

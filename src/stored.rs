@@ -63,7 +63,7 @@ static COMMON: [HeaderName; 36] = [
     header::PRAGMA,
 ];
 
-/// How long a head may be that is put together without asking for memory twice, in bytes.
+/// How long a head may be that is put together without asking for memory but for its own, in bytes.
 const USUAL_BYTES: usize = 1024;
 
 /// Marks a name that is spelled out. A field is `tag, [name length u8, name,] value length u32 LE, value`.
@@ -76,7 +76,7 @@ pub struct FlatHead(Box<[u8]>);
 impl FlatHead {
     /// Flattens `fields`. Names longer than 255 bytes are left out: no field that a cache must keep has one.
     pub fn from_fields<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a [u8])>) -> Self {
-        let mut run = Vec::with_capacity(USUAL_BYTES);
+        let mut run = SmallVec::<[u8; USUAL_BYTES]>::new();
         for (name, value) in fields {
             let spelled = name.as_str().as_bytes();
             // Standard names are compared by their number: going through all is quicker than a search by text.
@@ -91,7 +91,7 @@ impl FlatHead {
             run.extend_from_slice(&(value.len() as u32).to_le_bytes());
             run.extend_from_slice(value);
         }
-        Self(run.into_boxed_slice())
+        Self(run.as_slice().into())
     }
 
     /// Flattens every field of `map`.

@@ -15,6 +15,7 @@ mod coalesce;
 /// What the file synchronises with, with the interface of what the program uses, but scheduled by shuttle.
 mod sync {
     use shuttle::sync::MutexGuard;
+    pub(super) use shuttle::sync::atomic::AtomicU64;
     use shuttle::thread::yield_now;
     use tokio::sync::futures::Notified;
 
@@ -53,10 +54,11 @@ mod sync {
 }
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use coalesce::{Flights, Joined};
 use shuttle::future::block_on;
+use shuttle::thread::yield_now;
 use shuttle::{check_pct, check_random, thread};
 
 /// Schedules of each kind.
@@ -166,5 +168,37 @@ fn two_flights_of_one_name_do_not_take_each_other_out() {
         assert_eq!((block_on(old.landed()), block_on(follow.landed())), (Some(1), Some(2)));
         drop(second);
         assert!(flights.is_empty());
+    });
+}
+
+/// Looks for what is stored, and asks only where nothing is, as the way of a request does. Returns whether it led a flight.
+fn look_up(flights: &Arc<Flights<usize>>, stored: &AtomicBool) -> bool {
+    let left = flights.left();
+    yield_now();
+    if stored.load(Ordering::SeqCst) {
+        return false;
+    }
+    let Joined::Leader(mut lead) = flights.join(b"/") else { return false };
+    if flights.left() != left {
+        return false;
+    }
+    lead.land(1);
+    assert!(!stored.swap(true, Ordering::SeqCst), "what a flight had left behind was not seen");
+    lead.close();
+    true
+}
+
+#[test]
+fn what_a_flight_left_behind_is_not_fetched_again() {
+    check(|| {
+        let (flights, stored) = (Flights::new(), Arc::new(AtomicBool::new(false)));
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                let (flights, stored) = (Arc::clone(&flights), Arc::clone(&stored));
+                thread::spawn(move || look_up(&flights, &stored))
+            })
+            .collect();
+        let led = clients.into_iter().map(|client| client.join().unwrap()).filter(|led| *led).count();
+        assert_eq!(led, 1);
     });
 }

@@ -45,6 +45,8 @@ pub struct Top {
     cells: Box<[u64]>,
     /// What the lightest row weighs at the least: rows only become heavier, so what was found once stays a bound.
     lightest: u64,
+    /// The rows before this one weigh more than that.
+    heavier: usize,
 }
 
 /// Cells for each row. The more there are, the fewer URLs of a scan take a row.
@@ -118,6 +120,7 @@ impl Top {
             rows_max,
             cells: vec![0; (rows_max * CELLS).next_power_of_two()].into(),
             lightest: 0,
+            heavier: 0,
         }
     }
 
@@ -141,20 +144,30 @@ impl Top {
         let cell = self.cell(item.hash);
         let others = self.cells[cell];
         let sum = others.saturating_add(weight);
-        if sum > self.lightest {
-            self.lightest = least(&self.weights);
-        }
-        if sum <= self.lightest {
+        let Some(place) = self.lightest_below(sum) else {
             self.cells[cell] = sum;
             return;
-        }
-        let Some(place) = self.weights.iter().position(|weight| *weight == self.lightest) else { return };
+        };
         let left = std::mem::replace(&mut self.rows[place], row(others));
         let cell = self.cell(left.hash);
         self.cells[cell] = self.lightest;
         self.weights[place] = sum;
         self.places.remove(&left.hash);
         self.places.insert(item.hash, place);
+    }
+
+    /// Returns where the lightest row is, if it weighs less than `sum`. The rows are looked through once for all of them that
+    /// weigh the same.
+    fn lightest_below(&mut self, sum: u64) -> Option<usize> {
+        while sum > self.lightest {
+            let lightest = |weight: &u64| *weight == self.lightest;
+            if let Some(ahead) = self.weights[self.heavier..].iter().position(lightest) {
+                self.heavier += ahead;
+                return Some(self.heavier);
+            }
+            (self.lightest, self.heavier) = (least(&self.weights), 0);
+        }
+        None
     }
 
     fn cell(&self, hash: u64) -> usize {
@@ -241,6 +254,9 @@ mod tests {
             let weight = (random >> 50) % 3;
             top.add(&url, weight);
             *exact.entry(url).or_insert(0) += weight;
+            let (heavier, others) = top.0.weights.split_at(top.0.heavier);
+            assert!(heavier.iter().all(|weight| *weight > top.0.lightest));
+            assert!(others.iter().all(|weight| *weight >= top.0.lightest));
         }
         let rows = merge(&[top.part()], 32);
         assert_eq!(rows.len(), 32);

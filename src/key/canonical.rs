@@ -103,8 +103,8 @@ fn write_port(out: &mut String, scheme: Scheme, port: &str) -> Result<(), Target
 
 /// Appends path and query in canonical form and returns where the query's `?` stands, or the end.
 pub(super) fn write_target(out: &mut String, target: &str) -> Result<usize, TargetError> {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
         None => (target, None),
     };
     if path.is_empty() {

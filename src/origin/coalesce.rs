@@ -8,10 +8,11 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashTable;
 
-use super::sync::{Mutex, Notify};
+use super::sync::{AtomicU64, Mutex, Notify};
 
 /// Shards of the table: enough that cores seldom meet on one lock.
 const SHARDS: usize = 64;
@@ -21,6 +22,8 @@ pub struct Flights<H> {
     hasher: RandomState,
     /// Each lock guards its share of the names; nothing awaits under it.
     shards: Box<[Mutex<Shard<H>>]>,
+    /// How many flights have left the table.
+    left: AtomicU64,
 }
 
 /// Found by the hashes of their names, each of which is computed once.
@@ -64,7 +67,7 @@ impl<H> Flights<H> {
     /// Makes an empty table.
     pub fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { hasher: RandomState::new(), shards })
+        Arc::new(Self { hasher: RandomState::new(), shards, left: AtomicU64::new(0) })
     }
 
     /// Joins the flight called `name`, or starts it.
@@ -101,7 +104,14 @@ impl<H> Flights<H> {
         let mut shard = self.shard(flight.hash).lock();
         if let Ok(listed) = shard.find_entry(flight.hash, |listed| Arc::ptr_eq(listed, flight)) {
             listed.remove();
+            self.left.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Returns how many flights have left the table. Who reads the same before it looks for what a flight leaves behind and
+    /// after it has become a leader has missed no flight of that name in between.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Acquire)
     }
 
     /// Returns how many flights can be joined.

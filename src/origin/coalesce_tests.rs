@@ -54,6 +54,23 @@ fn a_leader_that_vanishes_strands_nobody() {
 }
 
 #[test]
+fn each_flight_that_leaves_the_table_counts_once() {
+    let flights: Arc<Flights<u8>> = Flights::new();
+    let mut closed = lead(&flights, b"a");
+    assert_eq!(flights.left(), 0);
+    closed.close();
+    assert_eq!(flights.left(), 1);
+    drop(closed);
+    let withdrawn = lead(&flights, b"a");
+    flights.withdraw(&withdrawn.follow());
+    flights.withdraw(&withdrawn.follow());
+    drop(withdrawn);
+    assert_eq!(flights.left(), 2);
+    drop(flights.alone());
+    assert_eq!(flights.left(), 2, "it never was in the table");
+}
+
+#[test]
 fn a_closed_flight_still_lands_but_is_not_joined() {
     run(async {
         let flights = Flights::new();

@@ -137,6 +137,10 @@ impl Write for Connection {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // A head alone: the call for one piece costs less.
+        if let [head] = bufs {
+            return self.poll_write(cx, head);
+        }
         self.ask();
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }

@@ -74,20 +74,29 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
 
 /// Has Content-Length said once and plainly, as one who passes a message on has to (RFC 9110 §8.6).
 pub(super) fn say_once(fields: &mut HeaderMap) {
-    if let Ok(Some(length)) = content_length(fields) {
-        let mut values = fields.get_all(CONTENT_LENGTH).iter();
-        let plain = HeaderValue::from(length);
-        if values.next() != Some(&plain) || values.next().is_some() {
-            fields.insert(CONTENT_LENGTH, plain);
-        }
+    let mut values = fields.get_all(CONTENT_LENGTH).iter();
+    let is_said_so = match (values.next(), values.next()) {
+        (None, _) => true,
+        (Some(value), None) => is_plain(value.as_bytes()),
+        _ => false,
+    };
+    if !is_said_so && let Ok(Some(length)) = content_length(fields) {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
+fn is_plain(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_digit) && !matches!(digits, [] | [b'0', _, ..])
+}
+
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
 /// The registered transfer codings other than chunked (RFC 9112 §7.2).

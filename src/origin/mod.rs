@@ -159,7 +159,7 @@ impl Client {
         let attempt = self.permits.breaker().pass(now)?;
         let asked = Asked::of(&request);
         let (request, turn) = self.prepare(request, Turn::new(now, attempt), on_interim);
-        let (response, connection) = self.head(request, &turn, now).await?;
+        let (response, connection) = self.head(&mut Some(request), &turn, now).await?;
         self.receive(response, connection, &asked, permit)
     }
 
@@ -197,7 +197,7 @@ impl Client {
     /// Waits for the response's head, as long as [`Turn`] says that the origin may take.
     async fn head(
         &self,
-        request: Request<Upload>,
+        request: &mut Option<Request<Upload>>,
         turn: &Turn,
         mut now: Instant,
     ) -> Result<(Response<Incoming>, Use), Error> {
@@ -276,13 +276,17 @@ struct Asked {
 
 impl Asked {
     fn of<B>(request: &Request<B>) -> Self {
-        let fields = request.headers();
-        Self {
-            method: request.method().clone(),
-            upgrade: fields.get(UPGRADE).cloned(),
-            has_range: fields.contains_key(RANGE),
-            has_condition: fields.contains_key(IF_NONE_MATCH) || fields.contains_key(IF_MODIFIED_SINCE),
+        let mut asked =
+            Self { method: request.method().clone(), upgrade: None, has_range: false, has_condition: false };
+        // One look at each name costs less than a search for each of four.
+        for (name, value) in request.headers() {
+            asked.has_range |= name == RANGE;
+            asked.has_condition |= name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE;
+            if name == UPGRADE {
+                asked.upgrade.get_or_insert_with(|| value.clone());
+            }
         }
+        asked
     }
 
     /// Tells whether such a response may answer this request; the error says what is wrong.

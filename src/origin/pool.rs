@@ -19,7 +19,6 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -82,29 +81,28 @@ impl Pool {
     }
 
     /// Sends a request over a connection that rests, or else over a new one, and returns the response's head with the use
-    /// of the connection that its body goes on with.
+    /// of the connection that its body goes on with. The request is taken out of its place when it goes to a connection:
+    /// handed from future to future it would be copied at each.
     ///
     /// # Errors
     /// Why there is no response.
     pub(super) async fn send(
         self: &Arc<Self>,
-        mut request: Request<Upload>,
+        request: &mut Option<Request<Upload>>,
         now: Instant,
     ) -> Result<(Response<Incoming>, Use), Unsuccessful> {
         while let Some(mut line) = self.take(now) {
             match line.exchange(request).await {
                 Ok(response) => return Ok((response, self.used_by(line))),
-                Err(mut error) => match error.take_message() {
-                    Some(unwritten) => request = unwritten,
-                    None => return Err(Unsuccessful::Sent(error.into_error())),
-                },
+                Err(_) if request.is_some() => {}
+                Err(error) => return Err(Unsuccessful::Sent(error)),
             }
         }
-        let mut line = self.connect().await?;
+        let mut line = Box::pin(self.connect()).await?;
         match line.exchange(request).await {
             Ok(response) => Ok((response, self.used_by(line))),
-            Err(error) if error.message().is_some() => Err(Unsuccessful::Unwritten(error.into_error())),
-            Err(error) => Err(Unsuccessful::Sent(error.into_error())),
+            Err(error) if request.is_some() => Err(Unsuccessful::Unwritten(error)),
+            Err(error) => Err(Unsuccessful::Sent(error)),
         }
     }
 
@@ -170,16 +168,18 @@ impl Line {
         }
     }
 
-    async fn exchange(
-        &mut self,
-        request: Request<Upload>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        let mut response = pin!(self.sender.try_send_request(request));
-        poll_fn(|cx| {
+    /// Sends `request` and waits for the response's head. A request of which nothing was written is put back.
+    async fn exchange(&mut self, request: &mut Option<Request<Upload>>) -> hyper::Result<Response<Incoming>> {
+        let sent = request.take().map(|request| self.sender.try_send_request(request));
+        let mut response = pin!(sent.expect("a request is sent once"));
+        let answer = poll_fn(|cx| {
             self.drive(cx);
             response.as_mut().poll(cx)
+        });
+        answer.await.map_err(|mut error| {
+            *request = error.take_message();
+            error.into_error()
         })
-        .await
     }
 }
 

@@ -156,9 +156,15 @@ pub struct ResponseCacheControl {
 impl ResponseCacheControl {
     /// Parses a response's fields: the first targeted field that is valid and not empty decides, else Cache-Control.
     pub fn parse(headers: &HeaderMap) -> Self {
-        let mut general = Self::default();
-        for line in headers.get_all(header::CACHE_CONTROL) {
-            directive::directives(line.as_bytes()).for_each(|directive| general.add(directive));
+        let (mut general, mut is_targeted) = (Self::default(), false);
+        for (name, line) in headers {
+            if name == header::CACHE_CONTROL {
+                directive::directives(line.as_bytes()).for_each(|directive| general.add(directive));
+            }
+            is_targeted |= name == header::CDN_CACHE_CONTROL || name == LARDER_CACHE_CONTROL;
+        }
+        if !is_targeted {
+            return general;
         }
         let targeted = Self::parse_targeted(headers, &LARDER_CACHE_CONTROL, Source::LarderCacheControl)
             .or_else(|| Self::parse_targeted(headers, &header::CDN_CACHE_CONTROL, Source::CdnCacheControl));

@@ -127,8 +127,8 @@ fn is_end_to_end(name: &str) -> bool {
 /// `Age` is among them, since it is written anew on each use, and `Trailer`, since trailers are not stored.
 pub fn unstored(headers: &HeaderMap, set_cookie: SetCookie) -> Names {
     let mut qualified = Names::new();
-    for field in &CACHE_CONTROLS {
-        for line in headers.get_all(field) {
+    for (name, line) in headers {
+        if CACHE_CONTROLS.contains(name) && may_qualify(line.as_bytes()) {
             qualified.extend(qualified_names(line.as_bytes()));
         }
     }
@@ -155,6 +155,17 @@ pub fn stripped_cookies(set_cookie: SetCookie) -> Names {
 /// Iterates over the field names in a comma-separated list; what is none is left out.
 fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
     list.split(|&byte| byte == b',').filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
+}
+
+/// Tells whether `no-cache=` or `private=` may stand in a line: most have neither, and need not be taken apart.
+fn may_qualify(line: &[u8]) -> bool {
+    memchr::memchr_iter(b'=', line).any(|at| {
+        let before = line[..at].trim_ascii_end();
+        let ends_with = |name: &[u8]| {
+            before.len().checked_sub(name.len()).is_some_and(|start| before[start..].eq_ignore_ascii_case(name))
+        };
+        ends_with(b"no-cache") || ends_with(b"private")
+    })
 }
 
 /// Returns the names in the arguments of no-cache and private, quoted or (as some senders write it) not.
@@ -326,6 +337,16 @@ mod tests {
             obeying,
             &["cache-control", "cdn-cache-control"],
         );
+    }
+
+    #[test]
+    fn every_line_that_names_fields_is_taken_apart() {
+        for line in ["no-cache=a", "x, Private = \"a\"", "max-age=1, no-cache\t=a", "my-private=a", "private=a=b"] {
+            assert!(may_qualify(line.as_bytes()), "{line}");
+        }
+        for line in ["", "=", "no-cache, private", "public, max-age=1", "cache=a"] {
+            assert!(!may_qualify(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]

@@ -5,13 +5,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 
 use super::asked::Asked;
-use super::filling::Reader;
-use super::flight::Fill;
+use super::flight::{Begun, Fill};
 use super::{Body, Way};
 use crate::origin::ResponseBody;
 use crate::outcome::Decision;
@@ -69,19 +69,17 @@ pub(super) fn with(
     }
 }
 
-/// Answers with a body that is filling. `held` is the leader's reader; others attach one of their own. `None` where the
-/// body's beginning has gone already.
+/// Answers with a body that is filling. `begun` is the leader's; others attach a reader of their own. `None` where the body's
+/// beginning has gone already.
 pub(super) fn filling(
     way: &Way,
     asked: &Asked,
     fill: &Fill,
     decision: Decision,
-    held: Option<Reader>,
+    begun: Option<Box<Begun>>,
 ) -> Option<Response<Body>> {
-    let flat = match (&fill.first, &held) {
-        (Some(first), Some(_)) => first,
-        _ => &fill.head,
-    };
+    let flat = if begun.is_some() { fill.came() } else { &fill.head };
+    let (fields, held) = begun.map(|begun| (begun.fields, begun.reader)).unzip();
     let (form, pieces, length) = match choose(asked, &fill.facts, flat, fill.length) {
         Chosen::Nothing(form) => (form, None, Some(0)),
         Chosen::NotModified => (Form::NotModified(Coding::Identity), None, Some(0)),
@@ -108,12 +106,13 @@ pub(super) fn filling(
         }
     };
     let status = form.status(fill.status);
-    let mut headers = head::stored_head(flat, &form, own(way, asked, &fill.facts, &decision, &body));
+    let age = (!fill.is_first_hand).then(|| freshness::current_age(&fill.facts, way.shared.clock.now()));
+    let own = own(way, asked, &fill.facts, age, &decision, &body);
+    let headers = match fields {
+        Some(fields) if matches!(form, Form::Whole(_)) => head::first_head(fields, own),
+        _ => head::stored_head(flat, &form, own),
+    };
     let body = if asked.facts.is_head { Body::empty() } else { body };
-    if !fill.headers.contains_key(header::AGE) {
-        // Age implies that the origin did not make the response for this request (RFC 9111 §5.1): here it did.
-        headers.remove(header::AGE);
-    }
     Some(way.observe(asked, decision, assemble(status, headers, body)))
 }
 
@@ -251,7 +250,8 @@ fn negotiate(asked: &Asked, entry: &Entry) -> Coding {
 
 fn from_entry(way: &Way, asked: &Asked, entry: &Entry, decision: Decision, form: Form, body: Body) -> Response<Body> {
     let status = form.status(entry.facts.status);
-    let mut headers = head::stored_head(&entry.head, &form, own(way, asked, &entry.facts, &decision, &body));
+    let age = Some(freshness::current_age(&entry.facts, way.shared.clock.now()));
+    let mut headers = head::stored_head(&entry.head, &form, own(way, asked, &entry.facts, age, &decision, &body));
     if !headers.contains_key(header::DATE) {
         headers.insert(header::DATE, head::date(way.shared.clock.now()));
     }
@@ -259,10 +259,10 @@ fn from_entry(way: &Way, asked: &Asked, entry: &Entry, decision: Decision, form:
     way.observe(asked, decision, assemble(status, headers, body))
 }
 
-fn own(way: &Way, asked: &Asked, facts: &Facts, decision: &Decision, body: &Body) -> Own {
+fn own(way: &Way, asked: &Asked, facts: &Facts, age: Option<Duration>, decision: &Decision, body: &Body) -> Own {
     let key = asked.may_debug(&way.shared.config).then(|| asked.key.text());
     Own {
-        age: freshness::current_age(facts, way.shared.clock.now()),
+        age,
         cache_status: head::cache_status(decision, key),
         negotiation: if facts.no_transform { Negotiation::None } else { Negotiation::AcceptEncoding },
         // hyper writes the length of a body that it sends; only a HEAD's has to be told.

@@ -84,12 +84,12 @@ impl Refusal {
 }
 
 impl Asked {
-    /// Reads a request.
+    /// Reads a request. It is read into one place, and goes from hand to hand by reference from there on.
     pub(super) fn read(
         shared: &Shared,
         peer: &Peer,
         request: Request<Incoming>,
-    ) -> Result<(Self, Errand, Request<Incoming>), Refusal> {
+    ) -> Result<(Arc<Self>, Errand, Request<Incoming>), Refusal> {
         let (mut parts, body) = request.into_parts();
         let config = &shared.config;
         let client = Client::of(config, peer, &parts);
@@ -97,7 +97,7 @@ impl Asked {
         let content = Content { is_empty: body.is_end_stream(), bytes: body.size_hint().lower() };
         let (mut asked, errand) = Self::of_head(shared, client, scheme, &mut parts, content)?;
         asked.trace = Trace::of(shared, trusted, &asked.headers);
-        Ok((asked, errand, Request::from_parts(parts, body)))
+        Ok((Arc::new(asked), errand, Request::from_parts(parts, body)))
     }
 
     /// Reads a request's head, whose fields move over. It belongs to no trace.
@@ -230,18 +230,18 @@ pub(super) fn canonical(scheme: Scheme, parts: &http::request::Parts) -> Option<
     if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return None;
     }
-    let authority = match (parts.uri.authority(), host) {
-        (Some(authority), _) => authority.as_str(),
-        (None, host) => host?,
+    let (authority, other) = match (parts.uri.authority(), host) {
+        (Some(authority), host) => {
+            (authority.as_str(), host.filter(|host| !host.eq_ignore_ascii_case(authority.as_str())))
+        }
+        (None, host) => (host?, None),
     };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     // The server as a whole (RFC 9112 §3.2.4) has no URL; its host has one.
     let target = if target == "*" && parts.method == Method::OPTIONS { "/" } else { target };
     let url = CanonicalUrl::new(scheme, authority, target).ok()?;
-    match host {
-        Some(host) if !host.eq_ignore_ascii_case(authority) => {
-            CanonicalUrl::new(scheme, host, "/").ok().filter(|named| named.is_same_origin(&url)).map(|_| url)
-        }
-        _ => Some(url),
+    match other {
+        Some(host) => CanonicalUrl::new(scheme, host, "/").ok().filter(|named| named.is_same_origin(&url)).map(|_| url),
+        None => Some(url),
     }
 }

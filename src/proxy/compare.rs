@@ -105,7 +105,7 @@ async fn received(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, handed: Han
         return response;
     }
     match handed {
-        Handed::Filling(fill, reader) => answer::filling(way, asked, &fill, decision(fill.status), reader)
+        Handed::Filling(fill, begun) => answer::filling(way, asked, &fill, decision(fill.status), begun)
             .unwrap_or_else(|| rescue::panicked(way, asked)),
         Handed::Response(response) => {
             let decision = decision(response.status());

@@ -49,6 +49,8 @@ pub(super) struct Missing {
     pub(super) stored: Option<Arc<Variants>>,
     /// The stored response that the origin may confirm, or that may stand in for it.
     pub(super) selected: Option<Arc<Entry>>,
+    /// How many flights had left their table when the store was asked.
+    pub(super) flights_left: u64,
 }
 
 /// How a request is answered that asks the origin alone.
@@ -60,13 +62,14 @@ pub(super) struct Alone {
 /// Looks into the store and decides whether what is there may answer.
 pub(super) fn look_up(shared: &Shared, asked: &Asked, now: Timestamp) -> Found {
     let store = &shared.store;
+    let flights_left = shared.flights.left();
     let stored = store.get(&asked.key);
     let selected = stored.as_ref().and_then(|stored| vary::select(&stored.entries, &asked.headers)).cloned();
     let Some(entry) = selected else {
         let reason = if stored.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
         return match reuse::nothing_stored(&asked.facts, reason) {
             Reuse::OnlyIfCached => Found::OnlyIfCached,
-            _ => missing(shared, asked, Missing { reason, stored, selected: None }),
+            _ => missing(shared, asked, Missing { reason, stored, selected: None, flights_left }),
         };
     };
     let standing = store.standing(&asked.key, &entry, now);
@@ -75,7 +78,8 @@ pub(super) fn look_up(shared: &Shared, asked: &Asked, now: Timestamp) -> Found {
         Reuse::StaleNow { reason, refresh } => (Outcome::Stale, reason, refresh),
         Reuse::Revalidate(reason) | Reuse::Miss(reason) => {
             let is_usable = standing != Standing::Gone && probation::may_stand_in(shared, asked, &entry);
-            return missing(shared, asked, Missing { reason, stored, selected: is_usable.then_some(entry) });
+            let selected = is_usable.then_some(entry);
+            return missing(shared, asked, Missing { reason, stored, selected, flights_left });
         }
         Reuse::OnlyIfCached => return Found::OnlyIfCached,
     };
@@ -166,6 +170,9 @@ pub(super) fn candidates(
     stored: Option<&Variants>,
     selected: Option<&Arc<Entry>>,
 ) -> Vec<Arc<Entry>> {
+    if stored.is_none() && selected.is_none() {
+        return Vec::new();
+    }
     let now = shared.clock.now();
     let usable = |entry: &&Arc<Entry>| {
         // What another user's request brought in is fetched anew, not confirmed: an app that forgets to say whose a page

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
@@ -13,7 +13,7 @@ use super::asked::Asked;
 use super::confirm::{self, Confirmed};
 use super::decide::{self, Keeping};
 use super::filling::Filling;
-use super::flight::{Fill, Handed, Landed};
+use super::flight::{Begun, Fill, Handed, Landed};
 use super::forward::{self, AskFor};
 use super::{Way, pour, probation, remember, trace};
 use crate::clock::Timestamp;
@@ -83,7 +83,7 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
             match judge(&way, &errand.asked, (&mut parts, &body), (requested_at, received_at), sequence) {
                 Ok(fill) => {
                     let fill = Arc::new(fill);
-                    (land(Landed::Filling(Arc::clone(&fill))), Some((fill, body)))
+                    (land(Landed::Filling(Arc::clone(&fill))), Some((fill, parts.headers, body)))
                 }
                 Err(reason) => {
                     drop_superseded(&way, &errand.asked, errand.selected.as_ref(), parts.status, reason);
@@ -101,13 +101,17 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
             }
         }
     };
-    let Some((fill, body)) = flight else {
+    let Some((fill, fields, body)) = flight else {
         let _ = hand.send(Handed::Landed(landed, None));
         return;
     };
-    let reader = fill.body.reader(vec![Piece::Cut(0..u64::MAX)]);
-    let _ = hand.send(Handed::Landed(landed, reader));
+    let _ = hand.send(Handed::Landed(landed, begin(&fill, fields)));
     pour::pour(&way, lead, &errand.asked, &fill, body).await;
+}
+
+/// Makes what the client begins with that brings a response in; `fields` are those that [`prepare`] has left.
+pub(super) fn begin(fill: &Fill, fields: HeaderMap) -> Option<Box<Begun>> {
+    fill.body.reader(vec![Piece::Cut(0..u64::MAX)]).map(|reader| Box::new(Begun { fields, reader }))
 }
 
 /// What asking the origin came to.
@@ -164,8 +168,10 @@ async fn send(
 ) -> Result<Response<ResponseBody>, origin::Error> {
     let asked = &errand.asked;
     let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
-    headers.remove(header::RANGE);
-    headers.remove(header::IF_RANGE);
+    if asked.headers.keys().any(|name| name == header::RANGE || name == header::IF_RANGE) {
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
+    }
     match errand.selected {
         Some(_) => validate::make_conditional(&mut headers, candidates),
         None => validate::offer_variants(&mut headers, candidates),
@@ -196,8 +202,8 @@ fn judge(
     }
 }
 
-/// Prepares a response that may be stored for filling, unless it is too large or has too many tags: its fields move over,
-/// and stay where they are when it may not.
+/// Prepares a response that may be stored for filling, unless it is too large or has too many tags. Left in place are the
+/// fields that go on to the client that brings it in; where it may not be stored, all of them.
 pub(super) fn prepare(
     way: &Way,
     asked: &Asked,
@@ -229,12 +235,13 @@ pub(super) fn prepare_arrived(
     let Keeping { tags, names } = decide::keeping(&way.shared, &asked.rule, headers, length)?;
     let selecting = vary::selecting(&names, &asked.headers);
     facts.no_transform |= !decide::is_compressible(config, status, headers, length);
-    let (first, head) = flatten(headers, asked.rule.set_cookie, facts.received_at);
+    pass_on(headers, asked.rule.set_cookie, facts.received_at);
+    let (first, head) = flatten(headers, asked.rule.set_cookie);
     Ok(Fill {
         status,
-        headers: std::mem::take(headers),
         first,
         head,
+        is_first_hand: !headers.contains_key(header::AGE),
         leader: probation::is_guarded(asked, &facts, &selecting).then(|| asked.credentials(&way.shared)),
         facts,
         selecting,
@@ -246,20 +253,26 @@ pub(super) fn prepare_arrived(
     })
 }
 
-/// Flattens a response's fields for the leader's client, where those are more than what is stored, and as they are stored.
-fn flatten(fields: &HeaderMap, set_cookie: SetCookie, received_at: Timestamp) -> (Option<FlatHead>, FlatHead) {
+/// Leaves the fields of a response that go on to the client that brings it in. The length is told by who sends the body.
+fn pass_on(fields: &mut HeaderMap, set_cookie: SetCookie, received_at: Timestamp) {
     let mut ending = fields::hop_by_hop(fields);
     ending.push(header::CONTENT_LENGTH);
     ending.extend(fields::stripped_cookies(set_cookie));
+    for name in ending {
+        fields.remove(name);
+    }
+    if let header::Entry::Vacant(date) = fields.entry(header::DATE) {
+        date.insert(head::date(received_at));
+    }
+}
+
+/// Flattens a response's fields as they go on, where those are more than what is stored, and as they are stored.
+fn flatten(fields: &HeaderMap, set_cookie: SetCookie) -> (Option<FlatHead>, FlatHead) {
     let unstored = fields::unstored(fields, set_cookie);
-    let date = if fields.contains_key(header::DATE) { None } else { Some(head::date(received_at)) };
-    let flat = |left_out: &dyn Fn(&HeaderName) -> bool| {
-        let kept = fields.iter().filter(|(name, _)| !ending.contains(name) && !left_out(name));
-        let dated = date.iter().map(|date| (&header::DATE, date));
-        FlatHead::from_fields(kept.chain(dated).map(|(name, value)| (name, value.as_bytes())))
-    };
-    let is_more = unstored.iter().any(|name| fields.contains_key(name) && !ending.contains(name));
-    (is_more.then(|| flat(&|_| false)), flat(&|name| unstored.contains(name)))
+    let is_stored = |(name, _): &(&HeaderName, &HeaderValue)| !unstored.contains(*name);
+    let is_more = fields.keys().any(|name| unstored.contains(name));
+    let stored = fields.iter().filter(is_stored).map(|(name, value)| (name, value.as_bytes()));
+    (is_more.then(|| FlatHead::from_map(fields)), FlatHead::from_fields(stored))
 }
 
 /// A successful response that may not be stored makes what it would have replaced useless, unless it is the request that

@@ -31,12 +31,12 @@ pub(super) enum Landed {
 pub(super) struct Fill {
     /// Its status.
     pub(super) status: StatusCode,
-    /// Its fields, as they came.
-    pub(super) headers: HeaderMap,
     /// Its fields, as they are stored.
     pub(super) head: FlatHead,
-    /// Its fields for the leader's client, where they are more than what is stored.
+    /// Its fields as they go on to the leader's client, where they are more than what is stored.
     pub(super) first: Option<FlatHead>,
+    /// Whether the origin makes it for this very request: it came without Age.
+    pub(super) is_first_hand: bool,
     /// What was parsed from them.
     pub(super) facts: Facts,
     /// The request that selected it.
@@ -55,10 +55,25 @@ pub(super) struct Fill {
     pub(super) body: Arc<Filling>,
 }
 
+impl Fill {
+    /// Returns its fields as they go on to the leader's client, flattened.
+    pub(super) fn came(&self) -> &FlatHead {
+        self.first.as_ref().unwrap_or(&self.head)
+    }
+}
+
+/// What the leader's own client begins with.
+pub(super) struct Begun {
+    /// The fields as they came, less those that end here: what [`Fill::came`] has, with no need to put it together again.
+    pub(super) fields: HeaderMap,
+    /// A reader that holds the body's beginning.
+    pub(super) reader: Reader,
+}
+
 /// What the leader's own client gets.
 pub(super) enum Handed {
-    /// What everybody gets; with a filling body, a reader that holds its beginning.
-    Landed(Landed, Option<Reader>),
+    /// What everybody gets; with a filling body, its beginning.
+    Landed(Landed, Option<Box<Begun>>),
     /// The response itself, which is nobody else's, and why.
     Response(Response<ResponseBody>, Reason),
 }

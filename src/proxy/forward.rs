@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header, uri};
 
 use super::Config;
 use super::asked::Asked;
+use crate::key::Scheme;
 use crate::origin::{OnInterim, RequestBody};
 use crate::policy::fields;
 use crate::respond::head;
@@ -33,16 +35,14 @@ pub(super) fn head(config: &Config, asked: &Asked, coding: AskFor) -> HeaderMap 
     let said = Said::by(asked);
     let mut headers = HeaderMap::with_capacity(asked.headers.len() + OWN_FIELDS);
     headers.extend(asked.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let authority = asked.key.authority();
-    let scheme = asked.key.scheme().as_str();
-    insert(&mut headers, header::HOST, authority);
-    let client = told(asked.client.addr);
-    insert(&mut headers, X_FORWARDED_FOR, &(said.forwarded_for + &client));
+    let told = Told::of(asked.client.addr, asked.key.scheme(), asked.key.authority());
     if !said.host {
-        insert(&mut headers, X_FORWARDED_HOST, authority);
+        headers.insert(X_FORWARDED_HOST, told.host.clone());
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    insert(&mut headers, header::FORWARDED, &element(said.forwarded, &client, authority, scheme));
+    headers.insert(header::HOST, told.host);
+    headers.insert(X_FORWARDED_FOR, behind(said.forwarded_for, told.forwarded_for));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(asked.key.scheme().as_str()));
+    headers.insert(header::FORWARDED, behind(said.forwarded, told.forwarded));
     head::append_via(&mut headers, asked.version);
     if coding == AskFor::Identity && config.ask_identity {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -102,29 +102,72 @@ fn chain(headers: &HeaderMap, name: &HeaderName) -> String {
     lines.fold(String::new(), |chain, line| chain + line + ", ")
 }
 
-/// Prints an address. The last one is kept: printing costs more than all else here, and clients ask more than once.
-fn told(client: IpAddr) -> String {
-    thread_local! {
-        static LAST: RefCell<Option<(IpAddr, String)>> = const { RefCell::new(None) };
+/// Puts our member of a list behind those of trusted proxies.
+fn behind(chain: String, member: HeaderValue) -> HeaderValue {
+    if chain.is_empty() {
+        return member;
     }
-    LAST.with_borrow_mut(|last| match last {
-        Some((addr, text)) if *addr == client => text.clone(),
-        _ => last.insert((client, client.to_string())).1.clone(),
-    })
+    let list = [chain.as_bytes(), member.as_bytes()].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(list)).unwrap_or(member)
 }
 
-/// Appends our element to Forwarded. IPv6 addresses and hosts with a port are quoted (RFC 7239 §6).
-fn element(mut chain: String, client: &str, authority: &str, scheme: &str) -> String {
-    chain.reserve(32 + client.len() + authority.len());
-    let (open, close) = if client.contains(':') { ("for=\"[", "]\"") } else { ("for=", "") };
-    for part in [open, client, close, ";host=\"", authority, "\";proto=", scheme] {
-        chain.push_str(part);
-    }
-    chain
+/// What the origin is told of a request's client and of how it was addressed.
+#[derive(Clone)]
+struct Told {
+    host: HeaderValue,
+    forwarded_for: HeaderValue,
+    forwarded: HeaderValue,
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
+impl Told {
+    /// Writes it down. What was written last is kept: to write costs more than all else here, and clients ask more than once.
+    fn of(client: IpAddr, scheme: Scheme, authority: &str) -> Self {
+        thread_local! {
+            static LAST: RefCell<Option<(IpAddr, Scheme, Told)>> = const { RefCell::new(None) };
+        }
+        LAST.with_borrow_mut(|last| match last {
+            Some((of, by, told)) if (*of, *by) == (client, scheme) && told.host == *authority => told.clone(),
+            _ => last.insert((client, scheme, Self::written(client, scheme, authority))).2.clone(),
+        })
+    }
+
+    fn written(client: IpAddr, scheme: Scheme, authority: &str) -> Self {
+        let addr = client.to_string();
+        // IPv6 addresses and hosts with a port are quoted (RFC 7239 §6).
+        let (open, close) = if client.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+        let value =
+            |text: &str| HeaderValue::from_str(text).expect("a canonical authority and an address are printable");
+        Self {
+            host: value(authority),
+            forwarded_for: value(&addr),
+            forwarded: value(&format!("for={open}{addr}{close};host=\"{authority}\";proto={}", scheme.as_str())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_of_under_another_ones_name() {
+        let check = |client: &str, scheme, authority: &str, forwarded: &str| {
+            let told = Told::of(client.parse().unwrap(), scheme, authority);
+            assert_eq!((told.host, told.forwarded_for), (authority.parse().unwrap(), client.parse().unwrap()));
+            assert_eq!(told.forwarded, *forwarded);
+        };
+        for _ in 0..2 {
+            check("10.0.0.1", Scheme::Http, "a.example", "for=10.0.0.1;host=\"a.example\";proto=http");
+            check("10.0.0.2", Scheme::Http, "a.example", "for=10.0.0.2;host=\"a.example\";proto=http");
+            check("10.0.0.2", Scheme::Https, "a.example", "for=10.0.0.2;host=\"a.example\";proto=https");
+            check("10.0.0.2", Scheme::Https, "a.example:81", "for=10.0.0.2;host=\"a.example:81\";proto=https");
+            check("::1", Scheme::Https, "[::1]:81", "for=\"[::1]\";host=\"[::1]:81\";proto=https");
+        }
+    }
+
+    #[test]
+    fn our_member_goes_behind_those_of_trusted_proxies() {
+        let behind = |chain: &str| behind(chain.to_owned(), HeaderValue::from_static("c"));
+        assert_eq!((behind(""), behind("a, b, ")), ("c".parse().unwrap(), "a, b, c".parse().unwrap()));
     }
 }

@@ -23,7 +23,6 @@ use crate::outcome::{Decision, Reason, Stored};
 use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable_post};
-use crate::respond::range::Piece;
 use crate::route::{Mode, Rule};
 use crate::store::{Kind, Selector};
 use crate::stored::Entry;
@@ -123,8 +122,8 @@ fn post_answer(
         Err(_) => answer::passed(way, asked, Response::from_parts(parts, body), decision),
         Ok(fill) => {
             let decision = Decision { stored: Stored::Begun, ..decision };
-            let reader = fill.body.reader(vec![Piece::Cut(0..u64::MAX)]);
-            let Some(response) = answer::filling(way, asked, &fill, decision, reader) else {
+            let begun = fill::begin(&fill, parts.headers);
+            let Some(response) = answer::filling(way, asked, &fill, decision, begun) else {
                 return rescue::panicked(way, asked);
             };
             let (way, lead) = (Arc::clone(way), shared.flights.alone());

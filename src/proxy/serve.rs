@@ -43,7 +43,7 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
     };
     match errand {
         Errand::LookUp if asked.rule.mode == Mode::Shadow => {
-            return later(way, asked, |way, asked| shadow::pass(way, Arc::new(asked), request));
+            return later(way, asked, |way, asked| shadow::pass(way, asked, request));
         }
         Errand::LookUp => {}
         Errand::Pass(reason) => return later(way, asked, |way, asked| passed(way, asked, request, reason)),
@@ -62,12 +62,15 @@ pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> 
             }),
         },
         Found::OnlyIfCached => Answer::Now(only_if_cached(way, &asked)),
-        found => later(way, asked, |way, asked| ask(way, asked, request, found)),
+        found => {
+            let request = Box::new(request);
+            later(way, asked, |way, asked| ask(way, asked, request, found))
+        }
     }
 }
 
 /// Makes an answer to wait for. Where the request is traced and its client does not wait, that is told.
-fn later<F>(way: &Arc<Way>, asked: Asked, answer: impl FnOnce(Arc<Way>, Asked) -> F) -> Answer
+fn later<F>(way: &Arc<Way>, asked: Arc<Asked>, answer: impl FnOnce(Arc<Way>, Arc<Asked>) -> F) -> Answer
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -98,7 +101,7 @@ fn look_up(way: &Way, asked: &Asked, now: Timestamp) -> Found {
 }
 
 /// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
-fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
+fn aside(way: &Arc<Way>, asked: Arc<Asked>, usable: Usable) {
     recode::compress_on_first_use(way, &asked, &usable.entry);
     if usable.is_watched {
         compare::check(way, &asked, &usable.entry);
@@ -109,9 +112,8 @@ fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
         // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
         let Some(permit) = way.origin.permits().spare() else { return };
         if let Joined::Leader(lead) = way.shared.flights.join(&name) {
-            let asked = if asked.facts.is_head { asked.as_get(&way.shared) } else { asked };
-            let errand =
-                fill::Errand { asked: Arc::new(asked), stored, selected: Some(usable.entry), permit: Some(permit) };
+            let asked = if asked.facts.is_head { Arc::new(asked.as_get(&way.shared)) } else { asked };
+            let errand = fill::Errand { asked, stored, selected: Some(usable.entry), permit: Some(permit) };
             way.metrics.record_refresh();
             fill::start(way, lead, errand);
         }
@@ -119,8 +121,7 @@ fn aside(way: &Arc<Way>, asked: Asked, usable: Usable) {
 }
 
 /// Passes a request that is not looked up.
-async fn passed(way: Arc<Way>, asked: Asked, request: Request<Incoming>, reason: Reason) -> Response<Body> {
-    let asked = Arc::new(asked);
+async fn passed(way: Arc<Way>, asked: Arc<Asked>, request: Request<Incoming>, reason: Reason) -> Response<Body> {
     let response = alone(&way, &asked, request, asked.decision(Outcome::Pass, reason), None).await;
     if asked.rule.mode == Mode::Shadow {
         shadow::passed_anyway(&way, &asked, reason, response.body().length());
@@ -143,8 +144,7 @@ struct Learnt {
 /// Asks the origin for what the store does not have, or is in doubt about, together with whoever asks for the same.
 ///
 /// What few requests come to is boxed, so that the future of a plain miss stays small: it is copied on its way.
-async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found: Found) -> Response<Body> {
-    let asked = Arc::new(asked);
+async fn ask(way: Arc<Way>, asked: Arc<Asked>, request: Box<Request<Incoming>>, mut found: Found) -> Response<Body> {
     let mut round = 1;
     let mut learnt = Learnt::default();
     loop {
@@ -164,7 +164,7 @@ async fn ask(way: Arc<Way>, asked: Asked, request: Request<Incoming>, mut found:
                 found = look_up(&way, &asked, way.shared.clock.now());
             }
             Turn::Again(how) | Turn::Alone(how) => {
-                return Box::pin(alone(&way, &asked, request, how.decision, how.stand_in.as_ref())).await;
+                return Box::pin(alone(&way, &asked, *request, how.decision, how.stand_in.as_ref())).await;
             }
         }
     }
@@ -183,7 +183,7 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
         Joined::Follower(follow) => follow,
         Joined::Leader(lead) => {
             // A flight may have landed between the look-up and here: then there is nothing to lead.
-            let missing = if missing.stored.is_none() && way.shared.store.is_vacant(&asked.key) {
+            let missing = if way.shared.flights.left() == missing.flights_left {
                 missing
             } else {
                 match look_up(way, asked, way.shared.clock.now()) {
@@ -199,10 +199,13 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
             let errand =
                 fill::Errand { asked: leading, stored: missing.stored, selected: missing.selected, permit: None };
             let response = match fill::led(way, lead, errand).await {
-                Some(handed) => received(way, asked, handed, missing.reason).await,
-                None => rescue::panicked(way, asked),
+                Some(handed) => received(way, asked, handed, missing.reason),
+                None => Answer::Now(rescue::panicked(way, asked)),
             };
-            return Turn::Response(Box::new(response));
+            return Turn::Response(Box::new(match response {
+                Answer::Now(response) => response,
+                Answer::Later(response) => response.await,
+            }));
         }
     };
     let waiting = trace::wait_for_flight(&way.shared, asked);
@@ -267,8 +270,8 @@ async fn again(way: &Arc<Way>, asked: &Asked, usable: Usable) -> Response<Body> 
     recode::stored(way, asked, &usable.entry, decision).await
 }
 
-/// Answers the leader's own client.
-async fn received(way: &Arc<Way>, asked: &Asked, handed: Handed, reason: Reason) -> Response<Body> {
+/// Answers the leader's own client: at once, but where a stored body has to be recoded first.
+fn received(way: &Arc<Way>, asked: &Arc<Asked>, handed: Handed, reason: Reason) -> Answer {
     match handed {
         Handed::Response(response, not_stored) => {
             let decision = Decision {
@@ -276,24 +279,29 @@ async fn received(way: &Arc<Way>, asked: &Asked, handed: Handed, reason: Reason)
                 fwd_status: Some(response.status().as_u16()),
                 ..asked.decision(Outcome::Miss, reason)
             };
-            answer::passed(way, asked, response, decision)
+            Answer::Now(answer::passed(way, asked, response, decision))
         }
-        Handed::Landed(landed, reader) => match landed {
-            Landed::Filling(fill) => {
-                let decision = filling(asked, &fill, reason);
-                answer::filling(way, asked, &fill, decision, reader).unwrap_or_else(|| rescue::panicked(way, asked))
-            }
-            Landed::Confirmed(entry) => {
-                let decision = confirmed(way, asked, &entry, reason);
-                Box::pin(recode::stored(way, asked, &entry, decision)).await
-            }
-            Landed::StoodIn(entry) => {
-                Box::pin(recode::stored(way, asked, &entry, decide::stood_in(&way.shared, asked, &entry))).await
-            }
-            Landed::Failed(error) => rescue::failed(way, asked, &error),
-            Landed::Unchanged | Landed::Unshared(_) => rescue::panicked(way, asked),
-        },
+        Handed::Landed(Landed::Filling(fill), begun) => {
+            let decision = filling(asked, &fill, reason);
+            let response = answer::filling(way, asked, &fill, decision, begun);
+            Answer::Now(response.unwrap_or_else(|| rescue::panicked(way, asked)))
+        }
+        Handed::Landed(Landed::Confirmed(entry), _) => {
+            let decision = confirmed(way, asked, &entry, reason);
+            from_stored(way, asked, entry, decision)
+        }
+        Handed::Landed(Landed::StoodIn(entry), _) => {
+            let decision = decide::stood_in(&way.shared, asked, &entry);
+            from_stored(way, asked, entry, decision)
+        }
+        Handed::Landed(Landed::Failed(error), _) => Answer::Now(rescue::failed(way, asked, &error)),
+        Handed::Landed(Landed::Unchanged | Landed::Unshared(_), _) => Answer::Now(rescue::panicked(way, asked)),
     }
+}
+
+fn from_stored(way: &Arc<Way>, asked: &Arc<Asked>, entry: Arc<Entry>, decision: Decision) -> Answer {
+    let (way, asked) = (Arc::clone(way), Arc::clone(asked));
+    Answer::Later(Box::pin(async move { recode::stored(&way, &asked, &entry, decision).await }))
 }
 
 /// What a follower makes of what a flight landed with.
@@ -380,7 +388,7 @@ fn is_outdated(way: &Way, asked: &Asked, fill: &Fill) -> bool {
 /// the follower's.
 fn unshareable(asked: &Asked, fill: &Fill) -> Option<Reason> {
     let exchange = asked.exchange(fill.requested_at, fill.facts.received_at);
-    match storable(&exchange, fill.status, &fill.headers, false) {
+    match storable(&exchange, fill.status, &fill.came().to_map(), false) {
         Storable::Yes(_) => None,
         Storable::No(reason) => Some(reason),
     }

@@ -8,8 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
 use super::asked::Asked;
-use super::filling::Reader;
-use super::flight::Fill;
+use super::flight::{Begun, Fill};
 use super::forward::{self, AskFor};
 use super::probation::{Verdict, says_same_of_users, sets_same_cookies};
 use super::{Way, fill, pour, trace};
@@ -17,7 +16,6 @@ use crate::origin::coalesce::Lead;
 use crate::origin::{self, ResponseBody};
 use crate::outcome::Reason;
 use crate::policy::storable;
-use crate::respond::range::Piece;
 use crate::stored::{Entry, Guard, Selecting};
 
 /// Fields that would tell the origin to answer with less than the whole representation.
@@ -33,7 +31,7 @@ static PARTIAL: [HeaderName; 6] = [
 /// What the one that is compared gets.
 pub(super) enum Handed {
     /// The origin's response, which is being compared.
-    Filling(Arc<Fill>, Option<Reader>),
+    Filling(Arc<Fill>, Option<Box<Begun>>),
     /// The origin's response, which could not be.
     Response(Response<ResponseBody>),
     /// The origin failed.
@@ -85,8 +83,7 @@ pub(super) async fn run(way: Arc<Way>, lead: Lead<Verdict>, trial: Trial, hand: 
     };
     fill.leader = Some(trial.asked.credentials(shared));
     let fill = Arc::new(fill);
-    let reader = fill.body.reader(vec![Piece::Cut(0..u64::MAX)]);
-    let _ = hand.send(Handed::Filling(Arc::clone(&fill), reader));
+    let _ = hand.send(Handed::Filling(Arc::clone(&fill), fill::begin(&fill, parts.headers)));
     trial.weigh(&way, lead, &fill, refusal, body).await;
 }
 

@@ -86,8 +86,9 @@ pub enum Negotiation {
 /// What Larder adds to a stored head.
 #[derive(Clone, Debug)]
 pub struct Own {
-    /// current_age (RFC 9111 §4.2.3); sent in whole seconds.
-    pub age: Duration,
+    /// current_age (RFC 9111 §4.2.3); sent in whole seconds. `None` where the origin makes the response for this very request:
+    /// Age implies that it did not (§5.1).
+    pub age: Option<Duration>,
     /// Larder's member of Cache-Status.
     pub cache_status: HeaderValue,
     /// Whether Accept-Encoding selects.
@@ -132,15 +133,32 @@ pub fn stored_head(stored: &FlatHead, form: &Form, own: Own) -> HeaderMap {
         }
         Form::NotModified(_) | Form::Unsatisfiable(_) | Form::PreconditionFailed => {}
     }
-    if !matches!(form, Form::Unsatisfiable(_) | Form::PreconditionFailed) {
-        set_age(&mut head, own.age);
-        append_via(&mut head, Version::HTTP_11);
+    let is_ours = matches!(form, Form::Unsatisfiable(_) | Form::PreconditionFailed);
+    add_own(&mut head, own, is_ours);
+    head
+}
+
+/// Makes the head of a response in whole, as it goes to the client that brings it in: `fields` are the origin's that go on.
+pub fn first_head(mut fields: HeaderMap, own: Own) -> HeaderMap {
+    if let Some(length) = own.content_length {
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    add_own(&mut fields, own, false);
+    fields
+}
+
+/// Adds what Larder says of every response; how old it is and that it came by way of Larder only where it is not our own.
+fn add_own(head: &mut HeaderMap, own: Own, is_ours: bool) {
+    if !is_ours {
+        if let Some(age) = own.age {
+            set_age(head, age);
+        }
+        append_via(head, Version::HTTP_11);
     }
     if own.negotiation == Negotiation::AcceptEncoding {
-        vary_on_accept_encoding(&mut head);
+        vary_on_accept_encoding(head);
     }
-    append_cache_status(&mut head, own.cache_status);
-    head
+    append_cache_status(head, own.cache_status);
 }
 
 /// Fields that a 304 repeats from the 200 it stands for (RFC 9110 §15.4.5), and the other ones that guide the caches on
@@ -282,7 +300,7 @@ mod tests {
 
     fn own(negotiation: Negotiation) -> Own {
         Own {
-            age: Duration::from_millis(7999),
+            age: Some(Duration::from_millis(7999)),
             cache_status: HeaderValue::from_static("Larder; hit; ttl=53"),
             negotiation,
             content_length: Some(1234),

@@ -91,11 +91,6 @@ impl Store {
         Some(found)
     }
 
-    /// Tells whether nothing is stored under `key`, nor under another key of the same hash; costs less than [`Store::get`].
-    pub fn is_vacant(&self, key: &Key) -> bool {
-        !self.memory.holds(key.hash())
-    }
-
     /// Gives everything up, also what would be stored later: whoever purges from now on does so elsewhere.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
