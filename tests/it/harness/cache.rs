@@ -140,6 +140,20 @@ impl Cache {
         eventually("no fill is under way", || stats(&mut admin)["fills_in_flight"] == 0);
     }
 
+    /// Waits until it has read whatever was sent to it: the system holds no connection and no byte for it any more. Then asks
+    /// for `target`, so often that each core is likely to have answered: whoever is answered was read after the others.
+    #[track_caller]
+    pub(crate) fn catch_up(&self, target: &str) {
+        let ours = format!(":{:04X}", self.addr.port());
+        eventually("everything sent has been read", || {
+            let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            // Local address, remote address, state, and how much waits to be sent and to be read (proc(5)).
+            let mut rows = sockets.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+            rows.all(|row| !row[1].ends_with(&ours) || row[4].ends_with(":00000000"))
+        });
+        (0..8).for_each(|_| _ = self.client().get(target));
+    }
+
     /// Returns what `/stats` says.
     #[track_caller]
     pub(crate) fn stats(&self) -> Value {
