@@ -49,6 +49,9 @@ const KEY_SHARE: u64 = 2;
 /// step costs a tenth of what storing a small object does.
 const USUAL_BYTES: u64 = 8 << 10;
 
+/// The most objects that there is room for from the start (16 MiB).
+const ROOM_MAX: usize = 1 << 20;
+
 /// Locks by which those who change a key take turns: enough that two keys seldom share one.
 const TURNS: usize = 256;
 
@@ -102,7 +105,7 @@ impl Memory {
         let unit = unit_bytes(capacity);
         let map = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
-            .initial_capacity(usize::try_from(capacity / USUAL_BYTES).unwrap_or_default())
+            .initial_capacity(usize::try_from(capacity / USUAL_BYTES).map_or(ROOM_MAX, |room| room.min(ROOM_MAX)))
             .max_capacity((u128::from(capacity) * u128::from(MAP_SHARE) / 100) as u64 / unit)
             .weigher(move |_, slot: &Arc<Slot>| {
                 let full = slot.0.load();
