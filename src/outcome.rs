@@ -89,8 +89,8 @@ reasons! {
         "Name the request fields that the response depends on.";
     NoLifetime = "no-lifetime", "The response has no explicit lifetime, and none may be guessed for it (RFC 9111 §4.2.2).",
         "Send Cache-Control: max-age, or set `ttl` on the route.";
-    AlreadyStale = "already-stale", "The response has no freshness left and no validator to refresh it with (RFC 9111 §4.2, §4.3.1).",
-        "Send a longer max-age, or an ETag.";
+    AlreadyStale = "already-stale", "The response has no freshness left when it comes: it answers no other request, and without a validator it is not stored (RFC 9111 §4.2, §4.3.1).",
+        "Send a longer max-age, or stale-while-revalidate; an ETag lets it be stored.";
     StatusNotUnderstood = "status", "The status code is not one that a cache may store here (RFC 9111 §3, §5.2.2.3).",
         "Nothing, unless the origin means another status.";
     TooLarge = "too-large", "The body is larger than `object_bytes_max`.",

@@ -111,6 +111,46 @@ fn accepts_stale(asked: &RequestFacts, facts: &Facts, staleness: Duration) -> bo
     facts.lifetime_source != LifetimeSource::SMaxage && asked.cc.max_stale.is_some_and(is_within)
 }
 
+/// What a response that one request brings in, or has just had confirmed, is to another that waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collapse {
+    /// It answers that one, too.
+    Shared,
+    /// It would have, and is no longer fresh enough: one for all asks anew.
+    Outlived,
+    /// It answers none but the one, for this reason.
+    Unshared(Reason),
+}
+
+/// Decides whether a request may be collapsed onto a response: only where a cache may reuse that for it without asking the
+/// origin (RFC 9111 §4). A request that came before the response's head did gets one that is new to it, however fresh a
+/// stored one it asks for.
+pub fn collapse(asked: &RequestFacts, asked_at: Timestamp, facts: &Facts, now: Timestamp, rule: &Rule) -> Collapse {
+    if let Some(reason) = unshared(facts) {
+        return Collapse::Unshared(reason);
+    }
+    let is_old = rule.obey_client_no_cache && asked_at > facts.received_at && wants_fresher(asked, facts, now);
+    if is_old || !is_usable_at(facts, now) { Collapse::Outlived } else { Collapse::Shared }
+}
+
+/// Says why a response never answers a request but the one that it was made or confirmed for: every use has to be validated
+/// (RFC 9111 §5.2.2.4), or it was stale when it came and may not be used so (§4.2).
+pub fn unshared(facts: &Facts) -> Option<Reason> {
+    if facts.no_cache {
+        return Some(Reason::NoCache);
+    }
+    (!is_usable_at(facts, facts.received_at)).then_some(Reason::AlreadyStale)
+}
+
+/// Tells whether a response answers at `at` without asking the origin first: fresh, or while it is revalidated.
+fn is_usable_at(facts: &Facts, at: Timestamp) -> bool {
+    let window = match facts.stale {
+        StaleUse::Within { while_revalidate, .. } => while_revalidate,
+        StaleUse::Forbidden => Duration::ZERO,
+    };
+    freshness::is_fresh(facts, at) || freshness::staleness(facts, at) < window
+}
+
 /// Decides when there is no response to select: `reason` is [`Reason::UriMiss`] or [`Reason::VaryMiss`].
 pub fn nothing_stored(asked: &RequestFacts, reason: Reason) -> Reuse {
     if asked.cc.only_if_cached { Reuse::OnlyIfCached } else { Reuse::Miss(reason) }
@@ -253,6 +293,30 @@ mod tests {
             let now = RECEIVED + secs(9);
             assert_eq!(reuse(&asked, &stored(), Standing::Good, now, &rule), Reuse::Fresh);
         }
+    }
+
+    #[test]
+    fn s4_requests_are_collapsed_onto_what_may_be_reused_for_them() {
+        let check = |asked: &RequestFacts, asked_ms: u64, facts: &Facts, at_ms: u64, expected: Collapse| {
+            let (asked_at, now) = (RECEIVED + Duration::from_millis(asked_ms), RECEIVED + Duration::from_millis(at_ms));
+            assert_eq!(collapse(asked, asked_at, facts, now, &Rule::default()), expected, "{asked_ms} ms, {at_ms} ms");
+        };
+        check(&plain(), 0, &stored(), 0, Collapse::Shared);
+        check(&plain(), 9_999, &stored(), 9_999, Collapse::Shared);
+        check(&plain(), 10_000, &stored(), 10_000, Collapse::Outlived);
+        let lenient = Facts { stale: within(4, 3600, 3600), ..stored() };
+        check(&plain(), 13_999, &lenient, 13_999, Collapse::Shared);
+        check(&plain(), 14_000, &lenient, 14_000, Collapse::Outlived);
+        // A reload gets what came after it, and nothing that had come before.
+        let reload = asked(RequestCacheControl { no_cache: true, ..Default::default() });
+        check(&reload, 0, &stored(), 0, Collapse::Shared);
+        check(&reload, 1, &stored(), 1, Collapse::Outlived);
+        let none = |facts: Facts, reason| check(&plain(), 0, &facts, 0, Collapse::Unshared(reason));
+        none(Facts { no_cache: true, ..stored() }, Reason::NoCache);
+        none(Facts { lifetime: Duration::ZERO, ..stored() }, Reason::AlreadyStale);
+        none(Facts { initial_age: secs(10), ..stored() }, Reason::AlreadyStale);
+        let at_once = Facts { lifetime: Duration::ZERO, stale: within(1, 0, 0), ..stored() };
+        check(&plain(), 0, &at_once, 999, Collapse::Shared);
     }
 
     #[test]

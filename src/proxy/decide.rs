@@ -111,6 +111,8 @@ pub(super) enum Fetching {
     Alone(Decision),
     /// Together with whoever asks for the same, in the flight of this name.
     Together(Vec<u8>),
+    /// In a flight of its own: what the origin confirms of the stored response holds for this request only.
+    Apart,
 }
 
 /// Says how a request asks for what is missing. `known` are the selecting fields that a flight's response was seen to have,
@@ -123,6 +125,9 @@ pub(super) fn fetching(shared: &Shared, asked: &Asked, missing: &Missing, known:
     let name = flight_name(asked, &known.unwrap_or_else(|| vary_of(missing.stored.as_deref())));
     match unshared(shared, asked, missing, &name) {
         Some(reason) => Fetching::Alone(asked.decision(Outcome::Pass, reason)),
+        None if missing.selected.as_ref().is_some_and(|entry| reuse::unshared(&entry.facts).is_some()) => {
+            Fetching::Apart
+        }
         None => Fetching::Together(name),
     }
 }

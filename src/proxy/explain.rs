@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, header};
 
 use super::asked::{self, Asked, Errand, Refusal};
 use super::client::Client;
-use super::decide::{self, Fetching, Found};
+use super::decide::{self, Fetching, Found, Missing};
 use super::{Shared, answer, probation, purge, rescue};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
@@ -209,14 +209,8 @@ impl Read<'_> {
                 Fetching::Alone(decision) => {
                     Course { stand_in: missing.selected, ..Course::new(Action::Pass, decision) }
                 }
-                Fetching::Together(name) => {
-                    let (stored, selected) = (missing.stored.as_deref(), missing.selected.as_ref());
-                    let is_conditional = !decide::candidates(shared, asked, stored, selected).is_empty();
-                    let waits = shared.flights.find(&name).is_some();
-                    let decision = asked.decision(Outcome::Miss, missing.reason);
-                    let stand_in = missing.selected;
-                    Course { stand_in, is_conditional, waits, ..Course::new(Action::Fetch, decision) }
-                }
+                Fetching::Together(name) => self.fetched(missing, shared.flights.find(&name).is_some()),
+                Fetching::Apart => self.fetched(missing, false),
             },
         }
     }
@@ -227,6 +221,15 @@ impl Read<'_> {
         let would = Would { collapsed: course.waits, ..Would::new(outcome, reason) };
         let decision = Decision { would: Some(would), ..self.asked.decision(Outcome::Pass, Reason::Shadow) };
         Course::new(Action::Pass, decision)
+    }
+
+    fn fetched(&self, missing: Missing, waits: bool) -> Course {
+        let (shared, asked) = (self.shared, &self.asked);
+        let (stored, selected) = (missing.stored.as_deref(), missing.selected.as_ref());
+        let is_conditional = !decide::candidates(shared, asked, stored, selected).is_empty();
+        let decision = asked.decision(Outcome::Miss, missing.reason);
+        let stand_in = missing.selected;
+        Course { stand_in, is_conditional, waits, ..Course::new(Action::Fetch, decision) }
     }
 
     fn answered(&self, decision: Decision, entry: &Entry) -> Course {

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
@@ -26,8 +26,8 @@ use super::{
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Joined;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
-use crate::policy::reuse::{self, Failure};
-use crate::policy::storable::{Storable, storable};
+use crate::policy::reuse::{self, Collapse, Failure};
+use crate::policy::storable::{Exchange, Storable, storable};
 use crate::policy::{Standing, freshness, vary};
 use crate::route::Mode;
 use crate::stored::Entry;
@@ -112,7 +112,8 @@ fn aside(way: &Arc<Way>, asked: Arc<Asked>, usable: Usable) {
         // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
         let Some(permit) = way.origin.permits().spare() else { return };
         if let Joined::Leader(lead) = way.shared.flights.join(&name) {
-            let asked = if asked.facts.is_head { Arc::new(asked.as_get(&way.shared)) } else { asked };
+            // Nobody is to be told of what goes on meanwhile, and a HEAD refreshes what a GET gets.
+            let asked = Arc::new(asked.as_get(&way.shared));
             let errand = fill::Errand { asked, stored, selected: Some(usable.entry), permit: Some(permit) };
             way.metrics.record_refresh();
             fill::start(way, lead, errand);
@@ -174,12 +175,13 @@ async fn ask(way: Arc<Way>, asked: Arc<Asked>, request: Box<Request<Incoming>>, 
 async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mut Learnt) -> Turn {
     let decision = asked.decision(Outcome::Miss, missing.reason);
     let alone = |decision| Turn::Alone(Alone { decision, stand_in: missing.selected.clone() });
-    let name = match decide::fetching(&way.shared, asked, &missing, learnt.names.take()) {
+    let joined = match decide::fetching(&way.shared, asked, &missing, learnt.names.take()) {
         Fetching::Alone(decision) => return alone(decision),
-        Fetching::Together(name) => name,
+        Fetching::Together(name) => way.shared.flights.join(&name),
+        Fetching::Apart => Joined::Leader(way.shared.flights.alone()),
     };
     let again = || Turn::Again(Alone { decision, stand_in: missing.selected.clone() });
-    let follow = match way.shared.flights.join(&name) {
+    let follow = match joined {
         Joined::Follower(follow) => follow,
         Joined::Leader(lead) => {
             // A flight may have landed between the look-up and here: then there is nothing to lead.
@@ -321,14 +323,8 @@ enum Share {
 /// Decides whether what a flight landed with answers a follower too.
 async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -> Share {
     let collapsed = |decision| Decision { collapsed: true, ..decision };
-    let selecting = match &landed {
-        Landed::Filling(fill) => Some(&fill.selecting),
-        Landed::Confirmed(entry) | Landed::StoodIn(entry) => Some(&entry.selecting),
-        Landed::Unchanged | Landed::Unshared(_) | Landed::Failed(_) => None,
-    };
-    if let Some(selecting) = selecting.filter(|selecting| !vary::matches(selecting, &asked.headers)) {
-        let names = Some(selecting.iter().map(|(name, _)| name.clone()).collect());
-        return Share::Again(Learnt { names, ..Learnt::default() });
+    if let Some(share) = barred(way, asked, &landed) {
+        return share;
     }
     let response = match landed {
         Landed::Filling(fill) => {
@@ -377,6 +373,30 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
     Share::Response(Box::new(response))
 }
 
+/// Says what becomes of a follower that the response's own fields keep from what its flight landed with: Vary (RFC 9111 §4.1),
+/// or that it may not be reused without asking the origin (§4).
+fn barred(way: &Way, asked: &Asked, landed: &Landed) -> Option<Share> {
+    let (selecting, facts) = match landed {
+        Landed::Filling(fill) => (&fill.selecting, Some(&fill.facts)),
+        Landed::Confirmed(entry) => (&entry.selecting, Some(&entry.facts)),
+        // It may stand in for whoever the origin fails.
+        Landed::StoodIn(entry) => (&entry.selecting, None),
+        Landed::Unchanged | Landed::Unshared(_) | Landed::Failed(_) => return None,
+    };
+    let names = || Some(selecting.iter().map(|(name, _)| name.clone()).collect());
+    if !vary::matches(selecting, &asked.headers) {
+        return Some(Share::Again(Learnt { names: names(), ..Learnt::default() }));
+    }
+    let facts = facts?;
+    match (landed, reuse::collapse(&asked.facts, asked.at, facts, way.shared.clock.now(), &asked.rule)) {
+        (_, Collapse::Shared) => None,
+        // Its own validation is another request, to which what is stored by now may be put.
+        (Landed::Confirmed(_), _) => Some(Share::Again(Learnt::default())),
+        (_, Collapse::Outlived) => Some(Share::Spent(Learnt { names: names(), ..Learnt::default() })),
+        (_, Collapse::Unshared(reason)) => Some(Share::Alone(reason)),
+    }
+}
+
 /// Tells whether a purge that came after the fetch began forbids a follower what it brought. A soft one does where the
 /// response may not be used stale.
 fn is_outdated(way: &Way, asked: &Asked, fill: &Fill) -> bool {
@@ -387,7 +407,8 @@ fn is_outdated(way: &Way, asked: &Asked, fill: &Fill) -> bool {
 /// Runs policy again for a follower, whose request may forbid what the leader's allowed. Returns why the response is not
 /// the follower's.
 fn unshareable(asked: &Asked, fill: &Fill) -> Option<Reason> {
-    let exchange = asked.exchange(fill.requested_at, fill.facts.received_at);
+    // A HEAD follows a GET: it gets that one's head.
+    let exchange = Exchange { method: &Method::GET, ..asked.exchange(fill.requested_at, fill.facts.received_at) };
     match storable(&exchange, fill.status, &fill.came().to_map(), false) {
         Storable::Yes(_) => None,
         Storable::No(reason) => Some(reason),

@@ -8,6 +8,7 @@ mod admin_safety;
 mod caching;
 mod check;
 mod coalescing;
+mod collapse;
 mod compression;
 mod cut;
 mod dashboard;

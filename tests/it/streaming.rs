@@ -134,6 +134,28 @@ fn rfc8297_early_hints_arrive_before_the_final_head() {
 }
 
 #[test]
+fn an_interim_response_to_a_refresh_is_nobodys() {
+    let origin = Origin::start(|request| match request.target().as_str() {
+        "/" => Reply::ok()
+            .header("Cache-Control", "max-age=1, stale-while-revalidate=60")
+            .interim("HTTP/1.1 103 Early Hints\r\nLink: </for-the-first.css>\r\n\r\n")
+            .body("x"),
+        _ => Reply::fresh("another"),
+    });
+    let cache = Cache::start(&origin);
+    let mut client = cache.client();
+    client.get("/");
+    cache.step(1);
+    client.get("/").check(200, "x", "detail=stale-while-revalidate");
+    origin.wait_for(2);
+    cache.settle();
+    client.ask("GET", "/another", &[], b"");
+    let head = client.head();
+    assert_eq!(head.status, 200, "{head:?}");
+    client.rest(head);
+}
+
+#[test]
 fn interim_responses_do_not_reach_clients_that_cannot_read_them() {
     let origin = Origin::start(|_| Reply::fresh("x").interim("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"));
     let cache = Cache::start(&origin);

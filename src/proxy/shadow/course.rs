@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::origin::coalesce::{Joined, Lead};
 use crate::origin::{self, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, Would};
-use crate::policy::reuse::Failure;
+use crate::policy::reuse::{self, Failure};
 use crate::policy::storable::{self, Exchange, Storable, storable};
 use crate::policy::{credentials, validate};
 use crate::proxy::asked::Asked;
@@ -85,6 +85,7 @@ impl Course {
             Found::Personalised(stand_in) => Self::Alone(asked.decision(Outcome::Pass, Reason::Personalised), stand_in),
             Found::Missing(missing) => match decide::fetching(shared, asked, &missing, None) {
                 Fetching::Alone(decision) => Self::Alone(decision, missing.selected),
+                Fetching::Apart => Self::Fetch(missing, Role::Leads(shared.flights.alone())),
                 Fetching::Together(name) => match shared.flights.join(&name) {
                     Joined::Leader(lead) => Self::Fetch(missing, Role::Leads(lead)),
                     Joined::Follower(_) => Self::Fetch(missing, Role::Follows),
@@ -179,8 +180,12 @@ impl Seen<'_> {
         let candidates = decide::candidates(&way.shared, asked, stored, selected);
         let mut judged = Judged::new(Outcome::Miss, missing.reason);
         let effect = self.effect(selected, &candidates);
-        judged.would.collapsed =
-            matches!((&effect, &role), (Effect::Keeps(_) | Effect::StandsFor(..) | Effect::Confirms, Role::Follows));
+        let is_shared = match &effect {
+            Effect::Keeps(fill) | Effect::StandsFor(fill, _) => reuse::unshared(&fill.facts).is_none(),
+            Effect::Confirms => true,
+            Effect::Yields | Effect::Refused(_) | Effect::Nothing => false,
+        };
+        judged.would.collapsed = is_shared && matches!(role, Role::Follows);
         match &effect {
             Effect::Confirms => judged.would.outcome = Outcome::Revalidated,
             Effect::Yields => judged.would = Would::new(Outcome::Stale, Reason::IfError),

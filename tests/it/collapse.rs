@@ -1,0 +1,171 @@
+//! What those who waited for another's request get of its response: all that a cache may reuse for them, and nothing else
+//! (RFC 9111 §4).
+
+use crate::harness::{Cache, Client, Gate, Origin, Reply, eventually};
+
+/// One core takes what comes in order: who asks last is answered when all others have joined.
+fn on_one_core(origin: &Origin) -> Cache {
+    Cache::with(origin, |setup| setup.config.workers = 1)
+}
+
+/// Has `users` ask for `/` at once, and the origin answer when all of them have been read.
+fn asked_at_once(cache: &Cache, users: &[&str], gate: &Gate) -> Vec<String> {
+    let mut clients: Vec<(Client, &str)> = users.iter().map(|user| (cache.client(), *user)).collect();
+    for (client, user) in &mut clients {
+        client.ask("GET", "/", &[("X-User", user)], b"");
+    }
+    gate.arrived(1);
+    cache.client().get("/last").check(200, "last", "fwd=uri-miss");
+    gate.open();
+    clients.iter_mut().map(|(client, _)| client.response().text()).collect()
+}
+
+/// An app that answers each user with what is theirs, under `fields`, and says nothing of what it depends on.
+fn personal(gate: &Gate, fields: &'static [(&'static str, &'static str)]) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |request| {
+        if request.target() == "/last" {
+            return Reply::fresh("last");
+        }
+        let reply = Reply::ok().body(format!("for {}", request.header("x-user").unwrap_or_default()));
+        fields.iter().fold(reply, |reply, (name, value)| reply.header(name, value)).hold(&gate)
+    })
+}
+
+#[test]
+fn rfc9111_s4_what_may_not_be_reused_answers_its_own_request_alone() {
+    let tag = ("ETag", "\"1\"");
+    let cases: [&'static [(&str, &str)]; 7] = [
+        &[("Cache-Control", "no-cache"), ("ETag", "\"1\"")],
+        &[("ETag", "\"1\"")],
+        &[("Cache-Control", "max-age=0"), ("ETag", "\"1\"")],
+        &[("Cache-Control", "max-age=0, must-revalidate"), ("ETag", "\"1\"")],
+        &[("Cache-Control", "public, s-maxage=0"), ("ETag", "\"1\"")],
+        &[("Cache-Control", "max-age=60"), ("Age", "60"), ("ETag", "\"1\"")],
+        &[("Expires", "0"), ("ETag", "\"1\"")],
+    ];
+    assert!(cases.iter().all(|case| case.contains(&tag)));
+    for fields in cases {
+        let gate = Gate::new();
+        let origin = personal(&gate, fields);
+        let cache = on_one_core(&origin);
+        let got = asked_at_once(&cache, &["alice", "bob", "carol"], &gate);
+        assert_eq!(got, ["for alice", "for bob", "for carol"], "{fields:?}");
+    }
+}
+
+#[test]
+fn rfc9111_s4_what_may_be_reused_answers_all_who_waited() {
+    let cases: [&'static [(&str, &str)]; 3] = [
+        &[("Cache-Control", "max-age=1")],
+        &[("Cache-Control", "max-age=0, stale-while-revalidate=60"), ("ETag", "\"1\"")],
+        &[("Cache-Control", "no-cache"), ("CDN-Cache-Control", "max-age=60")],
+    ];
+    for fields in cases {
+        let gate = Gate::new();
+        let origin = personal(&gate, fields);
+        let cache = on_one_core(&origin);
+        let got = asked_at_once(&cache, &["alice", "bob", "carol"], &gate);
+        assert_eq!(got, ["for alice"; 3], "{fields:?}");
+    }
+}
+
+#[test]
+fn rfc9111_s5_2_2_4_what_is_validated_on_every_use_is_validated_for_each_request() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match (request.target().as_str(), request.header("if-none-match")) {
+            ("/last", _) => Reply::fresh("last"),
+            (_, Some(_)) if request.header("x-user").as_deref() == Some("alice") => Reply::not_modified().hold(&gate),
+            _ => Reply::ok()
+                .header("Cache-Control", "no-cache")
+                .header("ETag", "\"alice\"")
+                .body(format!("for {}", request.header("x-user").unwrap_or_default())),
+        })
+    };
+    let cache = on_one_core(&origin);
+    cache.get_with("/", &[("X-User", "alice")]).check(200, "for alice", "stored");
+    let got = asked_at_once(&cache, &["alice", "bob"], &gate);
+    assert_eq!(got, ["for alice", "for bob"]);
+}
+
+#[test]
+fn rfc9111_s4_2_who_comes_when_it_is_stale_by_now_does_not_join_a_body_on_its_way() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.header("x-user").as_deref() {
+            Some("first") => Reply::ok()
+                .header("Cache-Control", "max-age=1, must-revalidate")
+                .length(8)
+                .body("old ")
+                .wait(&gate)
+                .body("page"),
+            _ => Reply::fresh("new page"),
+        })
+    };
+    let cache = Cache::start(&origin);
+    let mut first = cache.client();
+    first.ask("GET", "/", &[("X-User", "first")], b"");
+    let head = first.final_head();
+    cache.step(1);
+    cache.client().get("/").check(200, "new page", "stored");
+    eventually("the second fill has ended", || cache.stats()["fills_in_flight"] == 1);
+    cache.client().get("/").check(200, "new page", "hit");
+    gate.open();
+    assert_eq!(first.rest(head).text(), "old page");
+}
+
+#[test]
+fn a_reload_joins_what_has_not_come_yet_and_nothing_that_had() {
+    let (head, rest) = (Gate::new(), Gate::new());
+    let origin = {
+        let (head, rest) = (head.clone(), rest.clone());
+        Origin::start(move |request| match (request.target().as_str(), request.header("x-user").as_deref()) {
+            ("/last", _) => Reply::fresh("last"),
+            (_, Some("first")) => Reply::fresh("one ").length(8).wait(&rest).body("page").hold(&head),
+            _ => Reply::fresh("new page"),
+        })
+    };
+    let cache = on_one_core(&origin);
+    let (mut first, mut early) = (cache.client(), cache.client());
+    first.ask("GET", "/", &[("X-User", "first")], b"");
+    head.arrived(1);
+    early.ask("GET", "/", &[("Cache-Control", "no-cache")], b"");
+    cache.client().get("/last").check(200, "last", "fwd=uri-miss");
+    head.open();
+    let heads = (first.final_head(), early.final_head());
+    cache.step(1);
+    let mut late = cache.client();
+    late.exchange("GET", "/", &[("Cache-Control", "no-cache")], b"").check(200, "new page", "stored");
+    rest.open();
+    for (client, head) in [(&mut first, heads.0), (&mut early, heads.1)] {
+        assert_eq!(client.rest(head).text(), "one page");
+    }
+}
+
+#[test]
+fn a_crowd_of_heads_costs_one_get() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.target().as_str() {
+            "/last" => Reply::fresh("last"),
+            _ => Reply::fresh("page").hold(&gate),
+        })
+    };
+    let cache = on_one_core(&origin);
+    let mut crowd: Vec<Client> = (0..15).map(|_| cache.client()).collect();
+    for client in &mut crowd {
+        client.ask("HEAD", "/", &[], b"");
+    }
+    gate.arrived(1);
+    cache.client().get("/last");
+    gate.open();
+    for client in &mut crowd {
+        let head = client.final_head();
+        assert_eq!((head.status, head.header("content-length").as_deref()), (200, Some("4")));
+    }
+    assert_eq!(origin.targets().iter().filter(|target| *target == "/").count(), 1);
+}
