@@ -24,6 +24,8 @@ pub struct Flights<H> {
     shards: Box<[Mutex<Shard<H>>]>,
     /// How many flights have left the table.
     left: AtomicU64,
+    /// How many have a leader.
+    led: AtomicU64,
 }
 
 /// Found by the hashes of their names, each of which is computed once.
@@ -67,7 +69,7 @@ impl<H> Flights<H> {
     /// Makes an empty table.
     pub fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { hasher: RandomState::new(), shards, left: AtomicU64::new(0) })
+        Arc::new(Self { hasher: RandomState::new(), shards, left: AtomicU64::new(0), led: AtomicU64::new(0) })
     }
 
     /// Joins the flight called `name`, or starts it.
@@ -79,12 +81,17 @@ impl<H> Flights<H> {
         }
         let flight = Flight::new(hash, name.into());
         shard.insert_unique(hash, Arc::clone(&flight), |flight| flight.hash);
-        Joined::Leader(Lead { flights: Arc::clone(self), flight, is_listed: true })
+        Joined::Leader(self.lead(flight, true))
     }
 
     /// Starts a flight that nobody can join.
     pub fn alone(self: &Arc<Self>) -> Lead<H> {
-        Lead { flights: Arc::clone(self), flight: Flight::new(0, Box::default()), is_listed: false }
+        self.lead(Flight::new(0, Box::default()), false)
+    }
+
+    fn lead(self: &Arc<Self>, flight: Arc<Flight<H>>, is_listed: bool) -> Lead<H> {
+        self.led.fetch_add(1, Ordering::AcqRel);
+        Lead { flights: Arc::clone(self), flight, is_listed }
     }
 
     /// Returns the flight called `name`, where there is one.
@@ -114,14 +121,14 @@ impl<H> Flights<H> {
         self.left.load(Ordering::Acquire)
     }
 
-    /// Returns how many flights can be joined.
+    /// Returns how many flights are under way, be they in the table or not.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.led.load(Ordering::Acquire) as usize
     }
 
     /// Tells whether no flight is under way.
     pub fn is_empty(&self) -> bool {
-        self.shards.iter().all(|shard| shard.lock().is_empty())
+        self.len() == 0
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Shard<H>> {
@@ -169,6 +176,7 @@ impl<H> Drop for Lead<H> {
             drop(state);
             self.flight.changed.notify_waiters();
         }
+        self.flights.led.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -19,7 +19,7 @@ use super::{Body, Way, answer, confirm, fill, pour, rescue, trace};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
-use crate::outcome::{Decision, Reason, Stored};
+use crate::outcome::{Decision, Outcome, Reason, Stored};
 use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable_post};
@@ -40,7 +40,7 @@ pub(super) async fn pass(
 ) -> Result<Response<Body>, origin::Error> {
     let upgrade = (decision.reason == Reason::Upgrade).then(|| hyper::upgrade::on(&mut request));
     let (requested_at, sequence) = (way.shared.clock.now(), way.shared.store.sequence());
-    let mut response = send(way, asked, request, decision.reason).await?;
+    let mut response = send(way, asked, request, &decision).await?;
     let received_at = way.shared.clock.now();
     if response.status().is_server_error()
         && let Some(stale) = rescue::stale(way, asked, Failure::ServerError, stand_in).await
@@ -80,12 +80,15 @@ pub(super) async fn send(
     way: &Way,
     asked: &Asked,
     request: Request<Incoming>,
-    reason: Reason,
+    decision: &Decision,
 ) -> Result<Response<ResponseBody>, origin::Error> {
-    // A range is cut from the coding that is stored, so that a later answer from the store fits it.
-    let coding = if reason == Reason::RangeMiss { AskFor::Identity } else { AskFor::ClientsChoice };
+    // A range is cut from the coding that is stored, so that a later answer from the store fits it; and a HEAD that was
+    // looked up is held against what is stored (RFC 9111 §4.3.5), whose entity-tag is that of its coding.
+    let is_held_against_stored = asked.facts.is_head && decision.outcome == Outcome::Miss;
+    let is_identity = decision.reason == Reason::RangeMiss || is_held_against_stored;
+    let coding = if is_identity { AskFor::Identity } else { AskFor::ClientsChoice };
     let mut headers = forward::head(&way.shared.config, asked, coding);
-    if reason == Reason::Upgrade
+    if decision.reason == Reason::Upgrade
         && let Some(protocols) = &asked.upgrade
     {
         headers.insert(header::UPGRADE, protocols.clone());
@@ -113,11 +116,17 @@ fn post_answer(
     let url = asked.key.to_url();
     let exchange = asked.exchange(requested_at, shared.clock.now());
     let (mut parts, body) = response.into_parts();
+    // It came in a coding that this client accepts, where what a GET brings in is asked for in identity.
+    let is_coded = shared.config.ask_identity && parts.headers.contains_key(header::CONTENT_ENCODING);
     let facts = match storable_post(&exchange, &url, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(facts) => facts,
-        Storable::No(_) => return answer::passed(way, asked, Response::from_parts(parts, body), decision),
+        Storable::Yes(facts) if !is_coded => facts,
+        Storable::Yes(_) | Storable::No(_) => {
+            return answer::passed(way, asked, Response::from_parts(parts, body), decision);
+        }
     };
     let as_get = Arc::new(asked.as_get(shared));
+    // From here on an invalidation is recorded, since something may be on its way.
+    let lead = shared.flights.alone();
     match fill::prepare(way, &as_get, (&mut parts, &body), facts, (requested_at, shared.store.sequence())) {
         Err(_) => answer::passed(way, asked, Response::from_parts(parts, body), decision),
         Ok(fill) => {
@@ -126,7 +135,7 @@ fn post_answer(
             let Some(response) = answer::filling(way, asked, &fill, decision, begun) else {
                 return rescue::panicked(way, asked);
             };
-            let (way, lead) = (Arc::clone(way), shared.flights.alone());
+            let way = Arc::clone(way);
             tokio::spawn(async move { pour::pour(&way, lead, &as_get, &fill, body).await });
             response
         }

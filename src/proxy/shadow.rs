@@ -34,7 +34,7 @@ use crate::outcome::{Decision, Outcome, Reason, Stored, Would};
 pub(super) async fn pass(way: Arc<Way>, asked: Arc<Asked>, request: Request<Incoming>) -> Response<Body> {
     let course = Course::of(&way.shared, &asked);
     let asking = Asking { at: way.shared.clock.now(), sequence: way.shared.store.sequence() };
-    let response = match passing::send(&way, &asked, request, Reason::Shadow).await {
+    let response = match passing::send(&way, &asked, request, &asked.decision(Outcome::Pass, Reason::Shadow)).await {
         Ok(response) => response,
         Err(error) => {
             let would = course.without_origin(&way.shared, &asked, &error);

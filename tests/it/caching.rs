@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Cache, Origin, Reply, eventually, pattern};
+use crate::harness::{Cache, Gate, Origin, Reply, eventually, pattern};
 
 #[test]
 fn the_second_request_is_a_hit_and_says_so() {
@@ -383,6 +383,58 @@ fn rfc9110_s9_3_3_a_posts_answer_is_stored_where_it_says_what_it_is() {
     cache.request("POST", "/", &[], b"form").check(200, "from post", "fwd=method");
     eventually("the answer is stored", || cache.stats()["store"]["entries"] == 1);
     cache.get("/").check(200, "from post", "hit");
+}
+
+#[test]
+fn s4_1_a_posts_answer_in_a_coding_that_its_client_accepts_is_not_stored_for_all() {
+    let origin = Origin::start(|request| match request.method().as_str() {
+        "POST" => Reply::fresh("coded")
+            .header("Content-Location", "/")
+            .header("Content-Encoding", "gzip")
+            .header("Vary", "Accept-Encoding"),
+        _ => Reply::fresh("from get"),
+    });
+    let cache = Cache::start(&origin);
+    cache.request("POST", "/", &[("Accept-Encoding", "gzip")], b"form").check(200, "coded", "fwd=method");
+    cache.settle();
+    cache.get("/").check(200, "from get", "stored");
+}
+
+#[test]
+fn s4_4_what_a_post_is_still_bringing_in_is_invalidated_too() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.method().as_str() {
+            "POST" => Reply::fresh("old ").header("Content-Location", "/").length(8).wait(&gate).body("page"),
+            "PUT" => Reply::status("201 Created"),
+            _ => Reply::fresh("new page"),
+        })
+    };
+    let cache = Cache::start(&origin);
+    let mut client = cache.client();
+    client.ask("POST", "/", &[], b"form");
+    let head = client.final_head();
+    assert_eq!(cache.client().exchange("PUT", "/", &[], b"page").status(), 201);
+    gate.open();
+    assert_eq!(client.rest(head).text(), "old page");
+    cache.settle();
+    cache.get("/").check(200, "new page", "stored");
+}
+
+#[test]
+fn s4_3_5_a_head_is_asked_in_the_coding_that_is_stored() {
+    let origin = Origin::start(|request| {
+        let tag = if request.header("accept-encoding").as_deref() == Some("gzip") { "\"1-gzip\"" } else { "\"1\"" };
+        let reply = Reply::ok().header("Cache-Control", "max-age=60").header("ETag", tag);
+        if request.method() == "HEAD" { reply.length(4) } else { reply.body("page") }
+    });
+    let cache = Cache::start(&origin);
+    cache.get("/").check(200, "page", "stored");
+    let fields = [("Cache-Control", "no-cache"), ("Accept-Encoding", "gzip")];
+    assert_eq!(cache.request("HEAD", "/", &fields, b"").status(), 200);
+    assert_eq!(origin.count(), 2);
+    cache.get("/").check(200, "page", "hit");
 }
 
 #[test]
