@@ -312,7 +312,7 @@ impl Default for Cache {
             keep: DAY,
             soft_max: MINUTE,
             hit_for_miss: 10 * SECOND,
-            flight_timeout: 30 * SECOND,
+            flight_timeout: 75 * SECOND,
             reader_stall: 5 * SECOND,
             obey_client_no_cache: true,
             strict_s_maxage: false,
