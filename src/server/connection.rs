@@ -5,6 +5,7 @@
 //! reset where a clean end would be taken for the end of a body.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::activity::Protocol;
+use super::behind;
 use super::protocol::{Protocols, sniff};
 use super::screen::{Refusal, Screen};
 use super::service::{Answering, Serve};
@@ -180,7 +182,7 @@ impl<H: Hyper> Owner<H> {
             if let Poll::Ready(result) = self.hyper.poll(cx) {
                 return Poll::Ready(self.end(result, cx));
             }
-            match self.wire.poll_drain(cx) {
+            match self.poll_drain(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(self.cut()),
                 // hyper was refused and nothing will wake it, since the socket took all the rest.
                 Poll::Ready(Ok(true)) => continue,
@@ -205,6 +207,14 @@ impl<H: Hyper> Owner<H> {
             return Poll::Ready(self.cut());
         }
         Poll::Pending
+    }
+
+    /// Has what was gathered in this turn written out: behind the turns of others, unless hyper waits for it.
+    fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.wire.may_wait() && behind::leave(&self.wire) {
+            return Poll::Ready(Ok(false));
+        }
+        self.wire.poll_drain(cx)
     }
 
     /// Passes the order to finish on to hyper, once; tells whether it did.

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Tally;
 use super::activity::Limits;
+use super::behind;
 use super::connection::Accepted;
 use super::protocol::Protocols;
 use super::service::Serve;
@@ -189,6 +190,7 @@ impl<F: Serve> Core<F> {
             let shared = Arc::clone(&self.shared);
             move || shared.live.load().limits
         };
+        tokio::spawn(behind::writer());
         tokio::spawn(sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.tally)));
         let Stop { after, deadline } = tokio::select! {
             biased;

@@ -13,11 +13,13 @@
 //! | `service` | requests in, responses out, with what is known about each while it runs |
 //! | `screen` | which bytes of HTTP/1 may go on to hyper |
 //! | `wire`, `buffer` | the socket as hyper and the connection's owner share it, and its write buffer |
+//! | `behind` | writing what was gathered, behind the turns of a core's connections |
 //! | `activity`, `sweep` | who is being waited for, and closing what waits too long |
 //!
 //! Deliberately absent: the syntax of files, the command line, signals.
 
 mod activity;
+mod behind;
 mod buffer;
 mod connection;
 mod cores;

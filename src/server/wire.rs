@@ -202,6 +202,24 @@ impl Wire {
         self.noting_writes(&mut out, |gathered, socket| gathered.poll_drain(socket, cx)).map_ok(|()| refused)
     }
 
+    /// Tells whether something was gathered that hyper does not wait for.
+    pub(super) fn may_wait(&self) -> bool {
+        let out = self.out.lock();
+        !out.refused && !out.gathered.is_empty()
+    }
+
+    /// Writes out what was gathered. Where the socket does not take it all, its owner is woken when it takes more; where it is
+    /// broken, at once, to close it.
+    pub(super) fn drain_for_owner(&self) {
+        let owner = self.owner.lock();
+        let Some(waker) = owner.as_ref() else { return };
+        let drained = self.poll_drain(&mut Context::from_waker(waker));
+        drop(owner);
+        if matches!(drained, Poll::Ready(Err(_))) {
+            self.order(Order::Close);
+        }
+    }
+
     /// Runs a write and notes for the sweep whether bytes moved or the socket is full.
     fn noting_writes<T>(
         &self,
