@@ -5,7 +5,7 @@
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::fields;
+use super::{directive, fields};
 use crate::outcome::Reason;
 
 /// The most fields of a request; the screen holds HTTP/1 to as many.
@@ -56,11 +56,9 @@ pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
 /// Brings an HTTP/2 request's fields into the form that they have in HTTP/1: Cookie in one line (RFC 9113 §8.2.3).
 ///
 /// # Errors
-/// What to answer where they have none: a value begins or ends with white space (RFC 9113 §8.2.1), or they are too many.
+/// What to answer where they have none: they are not well formed, or too many.
 pub fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
-    let is_white = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let is_padded = |value: &HeaderValue| is_white(value.as_bytes().first()) || is_white(value.as_bytes().last());
-    if headers.values().any(is_padded) {
+    if !are_well_formed(headers) {
         return Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
     }
     if let Some(cookies) = joined_cookies(headers) {
@@ -70,6 +68,15 @@ pub fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Reason::HeadTooLarge));
     }
     Ok(())
+}
+
+/// Tells whether fields that came by HTTP/2 are such as HTTP/1 can carry: each name is a token (RFC 9113 §10.3, RFC 9110 §5.1),
+/// and no value begins or ends with white space (RFC 9113 §8.2.1). The `http` crate lets a name with `"` pass.
+pub(super) fn are_well_formed(fields: &HeaderMap) -> bool {
+    let is_token = |name: &HeaderName| name.as_str().bytes().all(directive::is_token_byte);
+    let is_white = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_padded = |value: &HeaderValue| is_white(value.as_bytes().first()) || is_white(value.as_bytes().last());
+    fields.keys().all(is_token) && !fields.values().any(is_padded)
 }
 
 /// Joins the lines of Cookie; `None` where there are no two.
@@ -168,6 +175,13 @@ mod tests {
             let refused = Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
             assert_eq!(from_http2(&mut fields(&[("x", padded)])), refused, "{padded:?}");
         }
+        for name in ["x\"", "\"", "\"content-length\""] {
+            let mut headers = HeaderMap::new();
+            // As h2 reads it.
+            headers.insert(HeaderName::from_lowercase(name.as_bytes()).unwrap(), HeaderValue::from_static("1"));
+            assert_eq!(from_http2(&mut headers), Err((StatusCode::BAD_REQUEST, Reason::BadRequest)), "{name:?}");
+        }
+        assert_eq!(from_http2(&mut fields(&[("!#$%&'*+-.^_`|~9a", "1")])), Ok(()));
         let many = |count: usize| {
             let names: Vec<_> = (0..count).map(|nth| format!("x-{nth}")).collect();
             from_http2(&mut fields(&names.iter().map(|name| (name.as_str(), "1")).collect::<Vec<_>>()))

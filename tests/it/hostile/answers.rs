@@ -44,6 +44,8 @@ const BROKEN: &[(&str, &str)] = &[
     ("RFC 9112 §5.1", "HTTP/1.1 200 OK\r\nX Y: a\r\nContent-Length: 2\r\n\r\nok"),
     ("RFC 9112 §5.1", "HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 2\r\n\r\nok"),
     ("RFC 9112 §5.1", "HTTP/1.1 200 OK\r\n: a\r\nContent-Length: 2\r\n\r\nok"),
+    ("RFC 9110 §5.1", "HTTP/1.1 200 OK\r\nX\": a\r\nContent-Length: 2\r\n\r\nok"),
+    ("RFC 9110 §5.1", "HTTP/1.1 200 OK\r\n\": a\r\nContent-Length: 2\r\n\r\nok"),
     ("RFC 9110 §5.5", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2\r\n\r\nok"),
     ("RFC 9110 §5.5", "HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 2\r\n\r\nok"),
     ("RFC 9110 §15.2.2", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nok"),

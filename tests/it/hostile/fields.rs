@@ -31,6 +31,8 @@ pub(crate) fn cases() -> Vec<Case> {
             "X Y: a\r\n",
             "X(: a\r\n",
             "X\"Y\": a\r\n",
+            "X\": a\r\n",
+            "\": a\r\n",
             "X/Y: a\r\n",
             "X@Y: a\r\n",
             "X[0]: a\r\n",
