@@ -12,42 +12,73 @@ use crate::outcome::Reason;
 const FIELDS_MAX: usize = 100;
 
 /// Fields by which a client could tell the origin of another URL, host, method, scheme or client than those that are keyed
-/// and forwarded, sorted. Only a trusted proxy may send them.
-static SPOOFABLE: [&str; 24] = [
+/// and forwarded, or have a server between the origin and its app do so, sorted. Only a trusted proxy may send them.
+static SPOOFABLE: [&str; 10] = [
     "base-url",
-    "cf-connecting-ip",
     "client-ip",
     "fastly-client-ip",
+    "fly-client-ip",
     "front-end-https",
     "proxy",
+    "proxy-client-ip",
     "proxy-host",
     "request-uri",
     "true-client-ip",
-    "x-accel-redirect",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-original-path",
-    "x-forward-for",
-    "x-host",
-    "x-http-host-override",
-    "x-method-override",
-    "x-middleware-subrequest",
-    "x-proxyuser-ip",
-    "x-real-ip",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-scheme",
-    "x-url-scheme",
 ];
 
-/// How the names of further such fields begin.
-static SPOOFABLE_FAMILIES: [&str; 7] =
-    ["forwarded", "x-forwarded", "x-http-method", "x-original-", "x-override-", "x-proxy-", "x-rewrite-"];
+/// How the names of further such fields begin: `cf-` and `wl-proxy-` are those that Cloudflare and WebLogic's proxies write.
+static SPOOFABLE_FAMILIES: [&str; 3] = ["cf-", "forwarded", "wl-proxy-"];
+
+/// The same of those whose names begin with `x-`, without that, sorted.
+static SPOOFABLE_X: [&str; 20] = [
+    "backend-host",
+    "client-ip",
+    "cluster-client-ip",
+    "forward-for",
+    "host",
+    "host-override",
+    "http-destinationurl",
+    "http-host-override",
+    "http-path-override",
+    "matched-path",
+    "method-override",
+    "now-route-matches",
+    "proxyuser-ip",
+    "real-ip",
+    "remote-addr",
+    "remote-ip",
+    "request-uri",
+    "scheme",
+    "sendfile-type",
+    "url-scheme",
+];
+
+/// How the names of further ones begin behind their `x-`: what nginx, IIS, Azure, Envoy and Next.js tell the app itself is
+/// among them.
+static SPOOFABLE_X_FAMILIES: [&str; 12] = [
+    "accel-",
+    "arr-",
+    "azure-",
+    "envoy-",
+    "forwarded",
+    "http-method",
+    "invoke-",
+    "middleware-",
+    "original-",
+    "override-",
+    "proxy-",
+    "rewrite-",
+];
 
 /// Leaves the fields that go on: without those that end here (RFC 9110 §7.6.1), and without those that only a trusted proxy
 /// may send, unless the sender is `trusted`. `Expect` is Larder's to answer, when the content is first read.
+///
+/// Names with `_` are among the latter, whatever they are: an app that reads its fields from CGI variables, as behind WSGI,
+/// Rack and PHP, cannot tell `_` from `-`, so that `Accept_Language` would choose a response which is stored as one that
+/// `Accept-Language` has chosen.
 pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
-    let ends_too = |name: &HeaderName| *name == header::EXPECT || (!trusted && is_spoofable(name.as_str()));
+    let is_proxys = |name: &str| name.contains('_') || is_spoofable(name);
+    let ends_too = |name: &HeaderName| *name == header::EXPECT || (!trusted && is_proxys(name.as_str()));
     for name in fields::ending(headers, ends_too) {
         headers.remove(name);
     }
@@ -88,16 +119,19 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
 }
 
-/// Tells whether a field could make the origin see another request than the one that is keyed. An app that reads its fields
-/// from CGI variables cannot tell `_` from `-`.
-fn is_spoofable(name: &str) -> bool {
-    // Most names are told by their first byte.
-    matches!(name.as_bytes(), [b'b' | b'c' | b'f' | b'p' | b'r' | b't' | b'x', ..])
-        && if name.contains('_') { is_listed(&name.replace('_', "-")) } else { is_listed(name) }
-}
-
-fn is_listed(name: &str) -> bool {
-    SPOOFABLE.binary_search(&name).is_ok() || SPOOFABLE_FAMILIES.iter().any(|family| name.starts_with(family))
+/// Tells whether a field, by its name in lower case, could make the origin see another request than the one that is keyed.
+pub(super) fn is_spoofable(name: &str) -> bool {
+    let is_among = |name: &str, listed: &[&str], families: &[&str]| {
+        listed.binary_search(&name).is_ok() || families.iter().any(|family| name.starts_with(family))
+    };
+    match name.strip_prefix("x-") {
+        Some(rest) => is_among(rest, &SPOOFABLE_X, &SPOOFABLE_X_FAMILIES),
+        // Most names are told by their first byte.
+        None => {
+            matches!(name.as_bytes(), [b'b' | b'c' | b'f' | b'p' | b'r' | b't' | b'w', ..])
+                && is_among(name, &SPOOFABLE, &SPOOFABLE_FAMILIES)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -107,19 +141,40 @@ mod tests {
 
     #[test]
     fn what_tells_of_another_request_is_known_by_name_or_family() {
-        assert!(SPOOFABLE.is_sorted());
+        assert!(SPOOFABLE.is_sorted() && SPOOFABLE_X.is_sorted());
         for name in [
             "forwarded",
             "x-forwarded-host",
             "x-forwarded",
-            "x_forwarded_host",
-            "x-forwarded_host",
             "x-original-url",
             "x-rewrite-url",
             "client-ip",
             "x-real-ip",
             "proxy",
             "request-uri",
+            "x-request-uri",
+            "cf-connecting-ip",
+            "cf-ipcountry",
+            "fly-client-ip",
+            "proxy-client-ip",
+            "true-client-ip",
+            "wl-proxy-client-ip",
+            "x-accel-redirect",
+            "x-accel-mapping",
+            "x-arr-ssl",
+            "x-azure-clientip",
+            "x-backend-host",
+            "x-client-ip",
+            "x-envoy-original-path",
+            "x-host",
+            "x-host-override",
+            "x-http-destinationurl",
+            "x-http-path-override",
+            "x-invoke-path",
+            "x-matched-path",
+            "x-middleware-subrequest",
+            "x-now-route-matches",
+            "x-sendfile-type",
         ] {
             assert!(is_spoofable(name), "{name}");
         }
@@ -130,7 +185,11 @@ mod tests {
             "referer",
             "x-requested-with",
             "x-api-key",
-            "x_api_key",
+            "x-nextjs-data",
+            "x-hostname",
+            "x-",
+            "cdn-loop",
+            "priority",
             "via",
             "accept",
             "x-request-id",
@@ -160,6 +219,14 @@ mod tests {
         let given = [("x-forwarded-host", "evil.example"), ("accept", "*/*")];
         check(&given, false, &["accept"]);
         check(&given, true, &["x-forwarded-host", "accept"]);
+    }
+
+    #[test]
+    fn names_that_cgi_cannot_tell_apart_are_a_trusted_proxys() {
+        let given =
+            [("accept_language", "de"), ("x_forwarded_host", "evil.example"), ("accept-language", "en"), ("_", "1")];
+        check(&given, false, &["accept-language"]);
+        check(&given, true, &["accept_language", "x_forwarded_host", "accept-language", "_"]);
     }
 
     #[test]

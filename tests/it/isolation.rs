@@ -42,6 +42,22 @@ fn a_field_that_only_a_trusted_proxy_may_send_selects_nothing() {
 }
 
 #[test]
+fn a_field_that_apps_take_for_another_one_selects_nothing() {
+    // Behind CGI, WSGI or Rack the app reads `HTTP_ACCEPT_LANGUAGE`, whichever of the two it came as.
+    let origin = Origin::start(|request| {
+        let read = |name| request.header(name);
+        let language = read("Accept-Language").or(read("Accept_Language")).unwrap_or_else(|| "none".into());
+        Reply::fresh(format!("in {language}")).header("Vary", "Accept-Language")
+    });
+    let cache = Cache::start(&origin);
+    for name in ["Accept_Language", "accept_language"] {
+        cache.get_with("/", &[(name, "evil")]);
+        cache.get("/").check(200, "in none", "hit");
+    }
+    cache.get_with("/", &[("Accept-Language", "de")]).check(200, "in de", "stored");
+}
+
+#[test]
 fn what_varies_by_the_clients_address_is_for_that_client_alone() {
     for field in ["X-Forwarded-For", "Forwarded"] {
         let origin = varying(field);

@@ -52,10 +52,44 @@ const FIELDS: &[&str] = &[
     "X-Scheme",
     "X-Url-Scheme",
     "Proxy-Host",
+    "CF-IPCountry",
+    "CF-Ray",
+    "CF-Visitor",
+    "Client_IP",
+    "Fly-Client-IP",
+    "Proxy-Client-IP",
+    "WL-Proxy-Client-IP",
+    "WL-Proxy-SSL",
+    "X_Forwarded_Host",
+    "X-Forwarded_Host",
+    "X_Anything",
+    "X-Accel-Mapping",
+    "X-Accel-Redirect",
+    "X-ARR-ClientCert",
+    "X-ARR-SSL",
+    "X-Azure-ClientIP",
+    "X-Azure-FDID",
+    "X-Backend-Host",
+    "X-Envoy-External-Address",
+    "X-Envoy-Original-Path",
+    "X-Host-Override",
+    "X-HTTP-DestinationURL",
+    "X-HTTP-Path-Override",
+    "X-Invoke-Path",
+    "X-Invoke-Status",
+    "X-Matched-Path",
+    "X-Middleware-Prefetch",
+    "X-Middleware-Subrequest",
+    "X-Now-Route-Matches",
+    "X-Request-URI",
+    "X-Sendfile-Type",
 ];
 
+/// Fields that look like these, and that apps need.
+const NEEDED: &[&str] = &["X-Nextjs-Data", "X-Requested-With", "X-Api-Key", "X-Request-Id", "CDN-Loop", "Priority"];
+
 pub(crate) fn count() -> usize {
-    FIELDS.len() + 3
+    FIELDS.len() + NEEDED.len() + TRUSTED.len()
 }
 
 #[test]
@@ -77,10 +111,23 @@ fn what_apps_reflect_does_not_reach_them() {
 }
 
 #[test]
+fn what_apps_need_reaches_them() {
+    let tap = Tap::start();
+    let cache = tap.cache();
+    for name in NEEDED {
+        exchange(cache.addr(), get(&format!("{name}: {EVIL}\r\nConnection: close\r\n")).as_bytes());
+        assert_eq!(tap.take(false).unwrap().whole[0].values(&name.to_lowercase()), [EVIL.as_bytes()], "{name}");
+    }
+}
+
+/// Fields that reach them from a trusted proxy.
+const TRUSTED: &[&str] = &["X-Forwarded-Host", "X-Forwarded-For", "Forwarded", "CF-Connecting-IP", "X_Custom"];
+
+#[test]
 fn what_a_trusted_proxy_says_reaches_them() {
     let tap = Tap::start();
     let cache = tap.cache_with(|setup| setup.config.proxy.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
-    for name in ["X-Forwarded-Host", "X-Forwarded-For", "Forwarded"] {
+    for name in TRUSTED {
         exchange(cache.addr(), get(&format!("{name}: {EVIL}\r\nConnection: close\r\n")).as_bytes());
         let seen = tap.take(false).unwrap();
         assert!(seen.raw.windows(EVIL.len()).any(|part| part == EVIL.as_bytes()), "{name}");
