@@ -9,7 +9,7 @@ use super::{directive, fields};
 use crate::outcome::Reason;
 
 /// The most fields of a request; the screen holds HTTP/1 to as many.
-const FIELDS_MAX: usize = 100;
+pub(super) const FIELDS_MAX: usize = 100;
 
 /// Fields by which a client could tell the origin of another URL, host, method, scheme or client than those that are keyed
 /// and forwarded, or have a server between the origin and its app do so, sorted. Only a trusted proxy may send them.

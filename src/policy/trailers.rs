@@ -2,68 +2,70 @@
 
 use http::header::{HeaderMap, HeaderName};
 
+use super::onward;
+
+/// The largest trailer section, in bytes. It carries checksums and signatures.
+pub const BYTES_MAX: usize = 8 << 10;
+
 /// Fields that must not come behind the content, in lower case (RFC 9110 §6.5.1): those that frame, route, authenticate,
-/// modify or describe the request as a whole. Whoever merged them into the head would read another request.
-static FORBIDDEN: [&[u8]; 39] = [
-    b"authorization",
-    b"cache-control",
-    b"connection",
-    b"content-encoding",
-    b"content-length",
-    b"content-range",
-    b"content-type",
-    b"cookie",
-    b"cookie2",
-    b"date",
-    b"early-data",
-    b"expect",
-    b"forwarded",
-    b"from",
-    b"host",
-    b"http2-settings",
-    b"keep-alive",
-    b"max-forwards",
-    b"method",
-    b"origin",
-    b"pragma",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"range",
-    b"referer",
-    b"set-cookie",
-    b"set-cookie2",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"user-agent",
-    b"via",
-    b"warning",
-    b"www-authenticate",
-    b"x-real-ip",
-    b"x-http-method",
-    b"x-method-override",
+/// modify or describe the request as a whole. Whoever merged them into the head would read another request. What
+/// [`onward`] calls spoofable is not repeated here.
+static FORBIDDEN: [&str; 35] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "cookie2",
+    "date",
+    "early-data",
+    "expect",
+    "from",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "method",
+    "origin",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "referer",
+    "set-cookie",
+    "set-cookie2",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "via",
+    "warning",
+    "www-authenticate",
 ];
 
 /// How the names of further such fields begin.
-static FORBIDDEN_FAMILIES: [&[u8]; 10] = [
-    b"accept",
-    b"access-control-",
-    b"if-",
-    b"proxy-",
-    b"sec-",
-    b"x-forwarded-",
-    b"x-host",
-    b"x-http-method-",
-    b"x-original-",
-    b"x-rewrite-",
-];
+static FORBIDDEN_FAMILIES: [&str; 6] = ["accept", "access-control-", "if-", "proxy-", "sec-", "x-host"];
 
-/// Tells whether a field must not come behind the content.
+/// Tells whether a field must not come behind the content, whoever sends it. `_` counts as `-`, since apps that read their
+/// fields from CGI variables cannot tell them apart.
 pub fn is_forbidden(name: &[u8]) -> bool {
-    let begins = |family: &&[u8]| name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family));
-    FORBIDDEN.iter().any(|known| name.eq_ignore_ascii_case(known)) || FORBIDDEN_FAMILIES.iter().any(begins)
+    let known = |byte: &u8| if *byte == b'_' { '-' } else { char::from(byte.to_ascii_lowercase()) };
+    let name: String = name.iter().map(known).collect();
+    FORBIDDEN.contains(&name.as_str())
+        || FORBIDDEN_FAMILIES.iter().any(|family| name.starts_with(family))
+        || onward::is_spoofable(&name)
+}
+
+/// Tells whether HTTP/1 can carry the fields that came behind an HTTP/2 request's content, and carries so many: the screen
+/// holds HTTP/1's own to the same bounds.
+pub fn are_sound(trailers: &HeaderMap) -> bool {
+    let written = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + ":\r\n".len());
+    trailers.len() <= onward::FIELDS_MAX && written.sum::<usize>() <= BYTES_MAX && onward::are_well_formed(trailers)
 }
 
 /// Removes what must not come behind the content.
@@ -72,5 +74,55 @@ pub fn strip_forbidden(trailers: &mut HeaderMap) {
         trailers.keys().filter(|name| is_forbidden(name.as_str().as_bytes())).cloned().collect();
     for name in forbidden {
         trailers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::fields;
+    use http::HeaderValue;
+
+    #[test]
+    fn rfc9110_s6_5_1_what_belongs_into_the_head_is_known_in_any_spelling() {
+        for name in [
+            "Content-Length",
+            "content_length",
+            "Transfer_Encoding",
+            "Cookie",
+            "Accept_Language",
+            "If-None-Match",
+            "Proxy-Anything",
+            "Forwarded",
+            "X-Forwarded-Host",
+            "X_Forwarded-Host",
+            "X-HTTP-Method-Override",
+            "X-Original-URL",
+            "X-Hostname",
+            "Client-IP",
+            "CF-Connecting-IP",
+            "X-Middleware-Subrequest",
+            "X-Envoy-Original-Path",
+        ] {
+            assert!(is_forbidden(name.as_bytes()), "{name}");
+        }
+        for name in ["X-Check", "x_check", "Server-Timing", "Content-Digest", "Signature", "ETag", "grpc-status"] {
+            assert!(!is_forbidden(name.as_bytes()), "{name}");
+        }
+        let mut trailers = fields(&[("cookie", "a=1"), ("x-check", "1"), ("x_real_ip", "::1")]);
+        strip_forbidden(&mut trailers);
+        assert_eq!(trailers, fields(&[("x-check", "1")]));
+    }
+
+    #[test]
+    fn rfc9113_s8_2_1_what_http1_cannot_carry_is_unsound() {
+        assert!(are_sound(&fields(&[])) && are_sound(&fields(&[("x-check", "a b")])));
+        assert!(!are_sound(&fields(&[("x-check", " a")])) && !are_sound(&fields(&[("x-check", "a\t")])));
+        let quoted = HeaderName::from_lowercase(b"x\"").unwrap();
+        assert!(!are_sound(&HeaderMap::from_iter([(quoted, HeaderValue::from_static("a"))])));
+        let many = |count: usize| are_sound(&fields(&vec![("x", "a"); count]));
+        assert!(many(onward::FIELDS_MAX) && !many(onward::FIELDS_MAX + 1));
+        let large = |bytes: usize| are_sound(&fields(&[("x", &"a".repeat(bytes - "x:\r\n".len()))]));
+        assert!(large(BYTES_MAX) && !large(BYTES_MAX + 1));
     }
 }

@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use http::Extensions;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::origin::ContentFailed;
+use crate::outcome::Reason;
 use crate::policy::trailers;
 
 /// A connection's count of requests whose content is awaited. An extension of HTTP/2 requests with content.
@@ -25,7 +27,11 @@ impl Awaited {
     }
 }
 
-/// A request's content that tells its connection when it waits for the client.
+/// What a request's content fails with: [`ContentFailed`], or whatever its connection says.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request's content that tells its connection when it waits for the client, and leaves out of its trailers what must
+/// not come behind content.
 #[derive(Debug)]
 pub struct Upload<B> {
     body: B,
@@ -52,20 +58,28 @@ impl<B> Upload<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for Upload<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.waits(polled.is_pending());
-        if let Poll::Ready(Some(Ok(frame))) = &mut polled
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            // On HTTP/1 the screen has refused them.
-            trailers::strip_forbidden(trailers);
+/// Lets data pass, and of trailers what may come behind content. On HTTP/1 the screen has refused all others.
+///
+/// # Errors
+/// Trailers that HTTP/1 cannot carry, or too many of them.
+fn allowed<D>(mut frame: Frame<D>) -> Result<Frame<D>, Failure> {
+    if let Some(trailers) = frame.trailers_mut() {
+        if !trailers::are_sound(trailers) {
+            return Err(ContentFailed(Reason::BadRequest).into());
         }
-        polled
+        trailers::strip_forbidden(trailers);
+    }
+    Ok(frame)
+}
+
+impl<B: Body<Error: Into<Failure>> + Unpin> Body for Upload<B> {
+    type Data = B::Data;
+    type Error = Failure;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Failure>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.waits(polled.is_pending());
+        polled.map(|frame| frame.map(|frame| allowed(frame.map_err(Into::into)?)))
     }
 
     fn is_end_stream(&self) -> bool {

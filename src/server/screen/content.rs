@@ -21,9 +21,6 @@ const SIZE_DIGITS_MAX: usize = 16;
 /// The largest chunk: what everybody can add up without overflow.
 const SIZE_MAX: u64 = i64::MAX as u64;
 
-/// The largest trailer section, in bytes. It carries checksums and signatures.
-const TRAILER_BYTES_MAX: usize = 8 << 10;
-
 /// Where in chunked content the next byte stands.
 #[derive(Debug)]
 enum Place {
@@ -182,7 +179,7 @@ fn quoted_end(quoted: &[u8]) -> Option<usize> {
 /// Reads the trailer section. Returns its length; zero where its end has not come.
 fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize, Refusal> {
     while let Some(line) = lines.next(bytes)? {
-        if lines.at() > TRAILER_BYTES_MAX {
+        if lines.at() > trailers::BYTES_MAX {
             break;
         }
         if line.is_empty() {
@@ -197,7 +194,7 @@ fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize
             return Err(Refusal::bad("The trailer section has a field that belongs in the head"));
         }
     }
-    if lines.at() > TRAILER_BYTES_MAX || bytes.len() > TRAILER_BYTES_MAX {
+    if lines.at() > trailers::BYTES_MAX || bytes.len() > trailers::BYTES_MAX {
         return Err(Refusal::bad("The trailer section is too large"));
     }
     Ok(0)

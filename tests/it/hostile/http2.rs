@@ -138,7 +138,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
 const FLOODS: [&str; 7] = ["rapid reset", "continuation", "settings", "ping", "open-close", "headers", "window stall"];
 
 pub(crate) fn count() -> usize {
-    malformed().len() + broken().len() + CONTENTS.len() + FLOODS.len()
+    malformed().len() + broken().len() + unsound_trailers().len() + CONTENTS.len() + FLOODS.len()
 }
 
 /// Content-Length, and the content that comes: they differ (RFC 9113 §8.1.1).
@@ -319,17 +319,62 @@ fn rfc9110_s6_5_1_trailers_are_none_that_belong_into_the_head() {
     let mut client = Client::connect(&cache);
     let mut fields = SOUND.to_vec();
     fields[0] = (":method", "POST");
-    fields.push(("trailer", "cookie, x-forwarded-host, x-http-method-override, x-check"));
+    fields.push((
+        "trailer",
+        "cookie, x-forwarded-host, x_forwarded_host, x-http-method-override, content_length, client-ip, x-check",
+    ));
     client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
     client.send(&frame(DATA, 0, 1, b"abc"));
-    let trailers =
-        [("cookie", "a=1"), ("x-forwarded-host", "evil"), ("x-http-method-override", "DELETE"), ("x-check", "ok")];
+    let trailers = [
+        (":path", "/evil"),
+        ("cookie", "a=1"),
+        ("x-forwarded-host", "evil"),
+        ("x_forwarded_host", "evil"),
+        ("x-http-method-override", "DELETE"),
+        ("content_length", "5"),
+        ("transfer_encoding", "chunked"),
+        ("client-ip", "1.2.3.4"),
+        ("x-middleware-subrequest", "middleware"),
+        ("x-check", "ok"),
+    ];
     client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&trailers)));
     assert_eq!(client.answer(1), Some(true));
     let raw = tap.take(false).unwrap().raw;
     let text = String::from_utf8_lossy(&raw);
     let behind = text.split_once("3\r\nabc\r\n").expect("the content goes on").1;
     assert_eq!(behind, "0\r\nx-check: ok\r\n\r\n");
+}
+
+/// Trailer sections that HTTP/1 could not carry, or carries none so large, each with its section.
+fn unsound_trailers() -> Vec<(&'static str, Vec<Field<'static>>)> {
+    let large: &'static str = "a".repeat(9_000).leak();
+    vec![
+        ("RFC 9113 §10.3", vec![("x\"", "a")]),
+        ("RFC 9113 §10.3", vec![("x-check", "a"), ("\"x\"", "a")]),
+        ("RFC 9113 §8.2.1", vec![("x-check", " a")]),
+        ("RFC 9113 §8.2.1", vec![("x-check", "a\t")]),
+        ("RFC 9113 §8.2.1", vec![("x-check", "a\r\nb: c")]),
+        ("RFC 9113 §8.2.1", vec![("X-Check", "a")]),
+        ("RFC 9110 §5.4", vec![("x-check", "a"); 101]),
+        ("RFC 9110 §5.4", vec![("x-check", large)]),
+    ]
+}
+
+#[test]
+fn rfc9113_s8_1_trailers_that_http1_cannot_carry_fail_the_request() {
+    let tap = Tap::start();
+    let cache = tap.cache();
+    for (section, trailers) in unsound_trailers() {
+        let mut client = Client::connect(&cache);
+        let mut fields = SOUND.to_vec();
+        fields[0] = (":method", "POST");
+        client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
+        client.send(&frame(DATA, 0, 1, b"abc"));
+        client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&trailers)));
+        assert_ne!(client.answer(1), Some(true), "[{section}] {:?}", trailers[0]);
+        assert_eq!(tap.take(true).unwrap().whole, [], "[{section}] {:?}", trailers[0]);
+    }
+    others_are_served(&cache, "after all of them");
 }
 
 #[test]
