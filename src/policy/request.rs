@@ -2,7 +2,7 @@
 //! it refused? The bytes' framing was checked before by `server::screen`.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use crate::outcome::Reason;
 use crate::policy::cache_control::RequestCacheControl;
@@ -64,7 +64,7 @@ pub enum Intent {
 }
 
 /// Reads a request: `has_content` tells whether it has a body (a length above zero, or chunks to come).
-pub fn classify(method: &Method, headers: &HeaderMap, has_content: bool, rule: &Rule) -> Intent {
+pub fn classify(method: &Method, version: Version, headers: &HeaderMap, has_content: bool, rule: &Rule) -> Intent {
     // A tunnel has no place at a reverse proxy, and TRACE would show a client what other proxies added to its request.
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
@@ -80,7 +80,7 @@ pub fn classify(method: &Method, headers: &HeaderMap, has_content: bool, rule: &
     }
     // RFC 9111 §4: only GET and HEAD are answered from the store.
     let is_retrieval = *method == Method::GET || *method == Method::HEAD;
-    let reason = if upgrade(headers).is_some() {
+    let reason = if upgrade(version, headers).is_some() {
         Reason::Upgrade
     } else if rule.cache == CacheMode::Bypass {
         Reason::Bypass
@@ -134,8 +134,9 @@ fn is_at_most_chunked(headers: &HeaderMap) -> bool {
 ///
 /// Versions of HTTP and TLS are not among them: RFC 9113 §3.1 has given h2c up, an upgrade may be ignored, and passing one on
 /// would open a way past the cache.
-pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    if !headers.contains_key(header::UPGRADE) {
+pub fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+    // RFC 9110 §7.8: in an HTTP/1.0 request the field must be ignored; HTTP/2 has none (RFC 9113 §8.6).
+    if version != Version::HTTP_11 || !headers.contains_key(header::UPGRADE) {
         return None;
     }
     let members = |name: HeaderName| {
@@ -168,7 +169,7 @@ mod tests {
     #[track_caller]
     fn check_with(rule: &Rule, method: &str, given: &[(&str, &str)], has_content: bool, expected: Result<(), Reason>) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let found = match classify(&method, &fields(given), has_content, rule) {
+        let found = match classify(&method, Version::HTTP_11, &fields(given), has_content, rule) {
             Intent::LookUp(_) | Intent::Purge(_) => Ok(()),
             Intent::Pass(reason, _) | Intent::Refuse(_, reason) => Err(reason),
         };
@@ -186,18 +187,18 @@ mod tests {
         }
         let purge = Method::from_bytes(b"PURGE").unwrap();
         let bypass = Rule { cache: CacheMode::Bypass, ..Rule::default() };
-        assert!(matches!(classify(&purge, &HeaderMap::new(), false, &bypass), Intent::Purge(_)));
+        assert!(matches!(classify(&purge, Version::HTTP_11, &HeaderMap::new(), false, &bypass), Intent::Purge(_)));
         check("purge", &[], false, Err(Reason::Method));
         for method in [Method::CONNECT, Method::TRACE] {
             let expected = Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
-            assert_eq!(classify(&method, &HeaderMap::new(), false, &Rule::default()), expected);
+            assert_eq!(classify(&method, Version::HTTP_11, &HeaderMap::new(), false, &Rule::default()), expected);
         }
     }
 
     #[test]
     fn rfc9112_s6_1_no_transfer_coding_but_chunked() {
         let check = |lines: &[(&str, &str)], is_read: bool| {
-            let found = classify(&Method::POST, &fields(lines), true, &Rule::default());
+            let found = classify(&Method::POST, Version::HTTP_11, &fields(lines), true, &Rule::default());
             let refused = Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::BadRequest);
             assert_eq!(found != refused, is_read, "{lines:?}");
         };
@@ -226,10 +227,15 @@ mod tests {
         for own in ["H2C", "h2c/1.0", "h2c;x, h2c", "HTTP/2.0, TLS/1.2", ""] {
             check("GET", &upgrade(own), false, Ok(()));
         }
-        let passed = |given: &[(&str, &str)]| super::upgrade(&fields(given));
+        let passed = |given: &[(&str, &str)]| super::upgrade(Version::HTTP_11, &fields(given));
         assert_eq!(passed(&upgrade("h2c, websocket,h2c/1.0")).unwrap(), "websocket");
         let lines = [("connection", "upgrade"), ("upgrade", "h2c"), ("upgrade", "a/1, b")];
         assert_eq!(passed(&lines).unwrap(), "a/1, b");
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            assert_eq!(super::upgrade(version, &fields(&upgrade("websocket"))), None, "{version:?}");
+            let found = classify(&Method::GET, version, &fields(&upgrade("websocket")), false, &Rule::default());
+            assert!(matches!(found, Intent::LookUp(_)), "{version:?}");
+        }
         check("GET", &[("upgrade", "websocket")], false, Ok(()));
         check("GET", &[("connection", "upgrade")], false, Ok(()));
     }

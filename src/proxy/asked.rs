@@ -121,16 +121,20 @@ impl Asked {
         // What is to be purged is what a GET would find.
         let routed = if parts.method.as_str() == "PURGE" { &Method::GET } else { &parts.method };
         let rule = Arc::clone(shared.routes.choose(routed, &url));
-        let (errand, facts) = match request::classify(&parts.method, &parts.headers, !content.is_empty, &rule) {
-            Intent::LookUp(facts) => (Errand::LookUp, facts),
-            Intent::Pass(reason, facts) => (Errand::Pass(reason), facts),
-            Intent::Purge(facts) => (Errand::Purge, facts),
-            Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
-        };
+        let (errand, facts) =
+            match request::classify(&parts.method, parts.version, &parts.headers, !content.is_empty, &rule) {
+                Intent::LookUp(facts) => (Errand::LookUp, facts),
+                Intent::Pass(reason, facts) => (Errand::Pass(reason), facts),
+                Intent::Purge(facts) => (Errand::Purge, facts),
+                Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
+            };
         if content.bytes > config.request_body_max {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
-        let upgrade = if errand == Errand::Pass(Reason::Upgrade) { request::upgrade(&parts.headers) } else { None };
+        let upgrade = match errand {
+            Errand::Pass(Reason::Upgrade) => request::upgrade(parts.version, &parts.headers),
+            _ => None,
+        };
         if request::is_for_us(&parts.method, parts.uri.path(), &parts.headers) {
             return Err(refusal(StatusCode::OK, Reason::Options));
         }

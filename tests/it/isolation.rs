@@ -90,6 +90,22 @@ fn only_the_protocols_that_are_passed_are_asked_for() {
 }
 
 #[test]
+fn rfc9110_s7_8_an_upgrade_that_http_1_0_asks_for_is_none() {
+    let origin = Origin::start(|request| match request.header("Upgrade") {
+        Some(_) => Reply::raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        None => Reply::fresh("page"),
+    });
+    let cache = Cache::start(&origin);
+    for expected in ["stored", "hit"] {
+        let mut client = cache.client();
+        client.send("GET / HTTP/1.0\r\nHost: example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        client.response().check(200, "page", expected);
+        cache.settle();
+    }
+    assert_eq!((origin.count(), origin.last().header("Upgrade")), (1, None));
+}
+
+#[test]
 fn who_leads_with_no_store_or_authorization_leaves_the_others_together() {
     for own in [("Cache-Control", "no-store"), ("Authorization", "Basic eDp5")] {
         let gate = Gate::new();
