@@ -58,6 +58,16 @@ pub(super) fn framing(
     })
 }
 
+/// Tells whether a body may come late behind a response that has none: what the head says of one is meant for the GET that the
+/// HEAD stands for, or is no more than a mistake, and some origins send it all the same. The next response on that connection
+/// would begin with it.
+///
+/// A 304 may say the length that the representation has (RFC 9110 §15.4.5), and most that do send nothing behind it; a 204
+/// with a length is refused above.
+pub(super) fn may_send_a_body_all_the_same(method: &Method, status: StatusCode, fields: &HeaderMap) -> bool {
+    method == Method::HEAD || (status == StatusCode::NOT_MODIFIED && fields.contains_key(TRANSFER_ENCODING))
+}
+
 /// Reads Content-Length: one value, or the same several times (RFC 9112 §6.3, item 5).
 fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
     let mut known = None;
@@ -174,6 +184,22 @@ mod tests {
         assert_eq!(of(Method::GET, Version::HTTP_11, 304, &[LENGTH]), none);
         assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[]), none);
         assert_eq!(of(Method::GET, Version::HTTP_11, 205, &[]), Some(Framing::Unsized));
+    }
+
+    #[test]
+    fn s6_3_1_what_may_send_a_body_all_the_same() {
+        let check = |method: Method, status: u16, field: Option<(&'static str, &'static str)>, expected: bool| {
+            let fields = field.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(may_send_a_body_all_the_same(&method, status, &fields.collect()), expected, "{method} {status}");
+        };
+        check(Method::HEAD, 200, None, true);
+        check(Method::HEAD, 404, Some(LENGTH), true);
+        check(Method::GET, 304, None, false);
+        check(Method::GET, 304, Some(LENGTH), false);
+        check(Method::GET, 304, Some(CHUNKED), true);
+        check(Method::GET, 204, None, false);
+        check(Method::GET, 200, Some(CHUNKED), false);
     }
 
     #[test]

@@ -241,6 +241,8 @@ impl Client {
         if response.version() < Version::HTTP_11 {
             // On a connection that answered with 1.0 hyper drops content whose length it does not know.
             connection.retire();
+        } else if framing::may_send_a_body_all_the_same(&asked.method, response.status(), response.headers()) {
+            connection.retire();
         } else {
             connection.heed(response.headers());
         }

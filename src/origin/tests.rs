@@ -655,23 +655,19 @@ async fn giving_up_cancels_the_request_at_the_origin() {
 }
 
 #[tokio::test]
-async fn s9_3_2_head_has_no_body_whatever_its_length_says() {
+async fn s9_3_2_head_has_no_body_whatever_its_length_says_and_its_connection_is_not_used_twice() {
     let pair = pair(|_| ()).await;
     let head = || request(Method::HEAD, "/", Empty::new().map_err(|never| match never {}).boxed_unsync());
-    let mut peer = None;
     for _ in 0..2 {
-        let (response, accepted) = tokio::join!(pair.send(head()), async {
-            let mut peer = match peer.take() {
-                Some(peer) => peer,
-                None => pair.accept().await,
-            };
+        let (response, peer) = tokio::join!(pair.send(head()), async {
+            let mut peer = pair.accept().await;
             peer.head().await;
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n").await;
             peer
         });
-        peer = Some(accepted);
         let response = response.unwrap();
         assert!(response.body().is_end_stream() && !response.body().is_unsized());
         assert_eq!(response.headers()["content-length"], "99");
+        peer.closed().await;
     }
 }

@@ -215,6 +215,40 @@ fn lengths() -> Vec<Case> {
     cases
 }
 
+/// What follows a response without content on its connection once something else was asked over it: a body that comes late,
+/// which whoever asked would take for the answer.
+const LATE: &str = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\npoison";
+
+/// A reply of these bytes, with the late body behind them.
+fn late(head: &str) -> Reply {
+    Reply::raw(head).then(|peer| {
+        peer.exactly(1)?;
+        peer.send(LATE.as_bytes())
+    })
+}
+
+#[test]
+fn rfc9112_s6_3_a_body_that_comes_late_is_nobodys_answer() {
+    let origin = Origin::start(|request| match (request.method().as_str(), request.header("If-None-Match")) {
+        ("HEAD", _) => late("HTTP/1.1 200 OK\r\nContent-Length: 92\r\n\r\n"),
+        (_, Some(_)) => late("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        _ => Reply::fresh("page").header("ETag", "\"a\""),
+    });
+    let cache = Cache::configured(&origin, "[[route]]\npath = \"/bypassed/\"\ncache = \"bypass\"\n");
+    cache.get("/stored").check(200, "page", "stored");
+    cache.step(61);
+    // What is stored is validated.
+    let asks = [("HEAD", "/bypassed/", "*"), ("GET", "/bypassed/", "\"a\""), ("GET", "/stored", "\"b\"")];
+    for (at, (method, target, known)) in asks.into_iter().enumerate() {
+        let status = cache.request(method, target, &[("If-None-Match", known)], b"").status();
+        assert!(matches!(status, 200 | 304), "{method} {target}: {status}");
+        cache.settle();
+        let next = format!("/next/{at}");
+        cache.get(&next).check(200, "page", "stored");
+        cache.get(&next).check(200, "page", "hit");
+    }
+}
+
 fn unasked() -> Vec<Case> {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
     let good = ok("Content-Length: 2\r\n", "ok");
