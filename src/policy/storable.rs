@@ -240,9 +240,10 @@ fn is_storable_status(status: StatusCode) -> bool {
         ..200 | 600.. => false,
         // It has no content of its own; it updates what is stored (RFC 9111 §4.3.3).
         304 => false,
-        // These answer a field of the request, or the connection it came by, and no key holds that: whoever stores them
-        // hands one client's mistake to all others.
-        406..=408 | 412 | 413 | 415..=417 | 421 | 425 | 426 => false,
+        // These answer a field of the request, its content, or the connection it came by, and no key holds that: whoever
+        // stores them hands one client's mistake to all others. 405, 414 and 501 are about the method and the URL, and
+        // cacheable by default (RFC 9110 §15.1); 400 is what apps say of a URL that is none of theirs.
+        401 | 406..=408 | 411..=413 | 415..=417 | 421 | 422 | 424..=426 => false,
         // MUST NOT be stored (RFC 6585).
         428 | 429 | 431 | 511 => false,
         _ => true,
@@ -350,10 +351,16 @@ mod tests {
 
     #[test]
     fn s3_status_is_final_and_understood() {
-        for code in [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410, 499, 500, 502, 503, 504, 599] {
+        for code in [
+            200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 403, 404, 405, 410, 414, 423, 451, 499, 500, 501, 502,
+            503, 504, 599,
+        ] {
             status(code).check_cc("max-age=60", Ok(LifetimeSource::MaxAge));
         }
-        for code in [101, 103, 206, 304, 406, 408, 412, 413, 415, 416, 426, 431, 600, 999] {
+        for code in [
+            101, 103, 206, 304, 401, 406, 407, 408, 411, 412, 413, 415, 416, 417, 421, 422, 424, 425, 426, 428, 429,
+            431, 511, 600, 999,
+        ] {
             status(code).check_cc("max-age=60", Err(Reason::StatusNotUnderstood));
         }
     }

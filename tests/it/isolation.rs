@@ -156,7 +156,16 @@ fn who_asks_for_a_page_that_is_not_stored_leaves_the_stored_one_alone() {
 
 #[test]
 fn errors_that_one_odd_request_earned_are_not_stored() {
-    for status in ["406 Not Acceptable", "408 Request Timeout", "413 Content Too Large", "415 Unsupported Media Type"] {
+    for status in [
+        "401 Unauthorized",
+        "406 Not Acceptable",
+        "408 Request Timeout",
+        "411 Length Required",
+        "413 Content Too Large",
+        "415 Unsupported Media Type",
+        "422 Unprocessable Content",
+        "424 Failed Dependency",
+    ] {
         let origin = Origin::start(move |request| match request.header("Accept") {
             Some(_) => Reply::status(status).header("Cache-Control", "max-age=60").body("odd"),
             None => Reply::fresh("page"),
