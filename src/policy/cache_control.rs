@@ -1,7 +1,7 @@
 //! `Cache-Control` and its kin, parsed once at the edge into types that cannot be wrong (RFC 9111 §5.2, RFC 9213).
 //!
 //! Where a directive is repeated or malformed, the reading that reuses less wins: the shorter lifetime, zero for a
-//! lifetime that is no number, the whole response for a list of fields that is none.
+//! lifetime that is no number, the whole response for a list of fields that is none, or that is not quoted.
 
 use std::time::Duration;
 
@@ -86,9 +86,11 @@ impl Scope {
         matches!(self, Self::Fields(fields) if fields.contains(name))
     }
 
-    /// Reads an argument; what is not a list of at least one field name applies to the whole response.
+    /// Reads an argument; what is not a quoted list of at least one field name applies to the whole response. Only the quoted
+    /// form ought to be sent (RFC 9111 §5.2.2.4, §5.2.2.7), and `private=true` and `no-cache=1` are not meant for a field
+    /// called so.
     fn of(argument: Argument<'_>) -> Self {
-        let Argument::Given(list) = argument else { return Self::Whole };
+        let Argument::Quoted(list) = argument else { return Self::Whole };
         let members = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
         match members.map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>() {
             Ok(fields) if !fields.is_empty() => Self::Fields(fields),
@@ -200,7 +202,7 @@ impl ResponseCacheControl {
             }
             (_, Some(sfv::BareItem::Boolean(false))) => {}
             (Name::NoCache | Name::Private, Some(sfv::BareItem::String(list))) => {
-                self.set_scope(name, Scope::of(Argument::Given(list.as_str().as_bytes())));
+                self.set_scope(name, Scope::of(Argument::Quoted(list.as_str().as_bytes())));
             }
             (Name::NoCache | Name::Private, _) => self.set_scope(name, Scope::Whole),
             (name, Some(sfv::BareItem::Boolean(true))) => self.set_flag(name),
@@ -371,7 +373,11 @@ mod tests {
             ("=\" , \"", Scope::Whole),
             ("=\"a\"", named(&["a"])),
             ("=\"A, b\"", named(&["a", "b"])),
-            ("=set-cookie", named(&["set-cookie"])),
+            ("=set-cookie", Scope::Whole),
+            ("=true", Scope::Whole),
+            ("=1", Scope::Whole),
+            ("='a'", Scope::Whole),
+            ("=\"a\", no-cache=b", Scope::Whole),
             ("=\"a b\"", Scope::Whole),
             ("=\"a", Scope::Whole),
             ("=\"a\", no-cache", Scope::Whole),

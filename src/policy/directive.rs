@@ -68,8 +68,10 @@ impl Name {
 pub(super) enum Argument<'a> {
     /// Nothing.
     Absent,
-    /// A token, or what stands between the quotes of a quoted string: both forms mean the same (RFC 9111 §5.2).
-    Given(&'a [u8]),
+    /// A token.
+    Token(&'a [u8]),
+    /// What stands between the quotes of a quoted string. Where both forms are read, they mean the same (RFC 9111 §5.2).
+    Quoted(&'a [u8]),
     /// Something that is neither, or white space around the `=`.
     Malformed,
 }
@@ -78,7 +80,7 @@ impl Argument<'_> {
     /// Returns the argument as delta-seconds (RFC 9111 §1.2.2).
     pub(super) fn delta_seconds(self) -> Option<Duration> {
         match self {
-            Self::Given(text) => delta_seconds(text),
+            Self::Token(text) | Self::Quoted(text) => delta_seconds(text),
             Self::Absent | Self::Malformed => None,
         }
     }
@@ -129,7 +131,7 @@ impl<'a> Iterator for Directives<'a> {
             self.skip_white_space();
             self.is_sound &= matches!(self.rest.first(), None | Some(b','));
             let argument = match argument {
-                Argument::Given(_) if !self.is_sound => Argument::Malformed,
+                Argument::Token(_) | Argument::Quoted(_) if !self.is_sound => Argument::Malformed,
                 argument => argument,
             };
             if let Some(name) = Name::of(name) {
@@ -175,7 +177,7 @@ impl<'a> Directives<'a> {
             [b'"', inside @ ..] => match closing_quote(inside) {
                 Some(end) => {
                     self.rest = &inside[end + 1..];
-                    Argument::Given(&inside[..end])
+                    Argument::Quoted(&inside[..end])
                 }
                 // Nothing closes it. Reading goes on behind the quote, so that no no-store gets lost in it.
                 None => {
@@ -185,7 +187,7 @@ impl<'a> Directives<'a> {
             },
             _ => match self.take_token() {
                 [] => Argument::Malformed,
-                token => Argument::Given(token),
+                token => Argument::Token(token),
             },
         };
         if has_space { Argument::Malformed } else { argument }
@@ -234,16 +236,21 @@ mod tests {
         assert_eq!(found, expected, "{line:?}");
     }
 
-    fn given(text: &str) -> Argument<'_> {
-        Argument::Given(text.as_bytes())
+    fn token(text: &str) -> Argument<'_> {
+        Argument::Token(text.as_bytes())
+    }
+
+    fn quoted(text: &str) -> Argument<'_> {
+        Argument::Quoted(text.as_bytes())
     }
 
     #[test]
     fn s5_2_tokens_and_quoted_strings_mean_the_same() {
-        check("max-age=60", &[(Name::MaxAge, given("60"), true)]);
-        check("max-age=\"60\"", &[(Name::MaxAge, given("60"), true)]);
-        check("MaX-aGe=60 ,,\tNO-store", &[(Name::MaxAge, given("60"), true), (Name::NoStore, Argument::Absent, true)]);
-        check("no-cache=\"a, b\"", &[(Name::NoCache, given("a, b"), true)]);
+        check("max-age=60", &[(Name::MaxAge, token("60"), true)]);
+        check("max-age=\"60\"", &[(Name::MaxAge, quoted("60"), true)]);
+        assert_eq!(token("60").delta_seconds(), quoted("60").delta_seconds());
+        check("MaX-aGe=60 ,,\tNO-store", &[(Name::MaxAge, token("60"), true), (Name::NoStore, Argument::Absent, true)]);
+        check("no-cache=\"a, b\"", &[(Name::NoCache, quoted("a, b"), true)]);
         check("ext=\"max-age=60, no-store\", public", &[(Name::Public, Argument::Absent, true)]);
         check("ext=\"\\\", no-store\"", &[]);
         check("", &[]);

@@ -380,6 +380,9 @@ mod tests {
         plain().check_cc("max-age=60, no-store", Err(Reason::NoStore));
         plain().check_cc("private, max-age=60", Err(Reason::Private));
         plain().check_cc("private=\"x-user\", max-age=60", Ok(LifetimeSource::MaxAge));
+        for unquoted in ["private=true, max-age=60", "private=1, max-age=60", "max-age=60, private='x-user'"] {
+            plain().check_cc(unquoted, Err(Reason::Private));
+        }
         let asked = RequestFacts {
             cc: RequestCacheControl { no_store: true, ..Default::default() },
             ..RequestFacts::default()
