@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use http::header::{self, HeaderName};
+use http::header::{self, Entry, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
 pub use super::status::{cache_status, proxy_status};
@@ -210,9 +210,27 @@ pub fn set_age(headers: &mut HeaderMap, age: Duration) {
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
 }
 
-/// Appends Larder's member to Cache-Status. What caches nearer to the origin wrote stays in front of it (RFC 9211 §2).
+/// Appends Larder's member to Cache-Status. What caches nearer to the origin wrote stays in front of it (RFC 9211 §2), but for
+/// lines that are no list: with them nobody could read the others either (RFC 9651 §4.2).
 pub fn append_cache_status(headers: &mut HeaderMap, value: HeaderValue) {
-    headers.append(header::CACHE_STATUS, value);
+    match headers.entry(header::CACHE_STATUS) {
+        Entry::Vacant(none) => {
+            none.insert(value);
+        }
+        Entry::Occupied(mut lines) if lines.iter().all(is_list) => lines.append(value),
+        Entry::Occupied(lines) => {
+            let sound: Vec<_> = lines.iter().filter(|line| is_list(line)).cloned().collect();
+            lines.remove();
+            for line in sound.into_iter().chain([value]) {
+                headers.append(header::CACHE_STATUS, line);
+            }
+        }
+    }
+}
+
+/// Tells whether a line is a structured list that is not empty.
+fn is_list(line: &HeaderValue) -> bool {
+    sfv::Parser::new(line.as_bytes()).parse::<sfv::List>().is_ok_and(|list| !list.is_empty())
 }
 
 /// Returns Larder's member of Via for a message that was received with `version` (RFC 9110 §7.6.3).
@@ -304,6 +322,26 @@ mod tests {
             cache_status: HeaderValue::from_static("Larder; hit; ttl=53"),
             negotiation,
             content_length: Some(1234),
+        }
+    }
+
+    #[test]
+    fn r9211_s2_what_makes_the_list_unreadable_is_left_out() {
+        let check = |upstream: &[&str], kept: &[&str]| {
+            let fields: Vec<_> = upstream.iter().map(|line| ("cache-status", *line)).collect();
+            let mut headers = map(&fields);
+            append_cache_status(&mut headers, HeaderValue::from_static("Larder; hit"));
+            let lines: Vec<&[u8]> = headers.get_all("cache-status").iter().map(HeaderValue::as_bytes).collect();
+            let expected: Vec<&[u8]> = kept.iter().map(|line| line.as_bytes()).chain([&b"Larder; hit"[..]]).collect();
+            assert_eq!(lines, expected, "{upstream:?}");
+            assert!(sfv::Parser::new(&lines.join(&b", "[..])).parse::<sfv::List>().is_ok(), "{upstream:?}");
+        };
+        check(&[], &[]);
+        check(&["A; hit"], &["A; hit"]);
+        check(&["A; hit, \"B\"; fwd=miss", "C; key=\"x, y\""], &["A; hit, \"B\"; fwd=miss", "C; key=\"x, y\""]);
+        for odd in ["HIT from proxy", "A; key=\"x", "A; hit,", "", "A; detail=\u{e9}", "A;; hit"] {
+            check(&[odd], &[]);
+            check(&["A; hit", odd, "C"], &["A; hit", "C"]);
         }
     }
 
