@@ -24,6 +24,8 @@ pub struct RequestCacheControl {
     pub no_store: bool,
     /// `only-if-cached`.
     pub only_if_cached: bool,
+    /// `no-transform`.
+    pub no_transform: bool,
 }
 
 impl RequestCacheControl {
@@ -48,6 +50,7 @@ impl RequestCacheControl {
             Name::NoCache => self.no_cache = true,
             Name::NoStore => self.no_store = true,
             Name::OnlyIfCached => self.only_if_cached = true,
+            Name::NoTransform => self.no_transform = true,
             Name::MaxAge => self.max_age = delta.map_or(self.max_age, |delta| Some(shorter(self.max_age, delta))),
             Name::MinFresh => self.min_fresh = self.min_fresh.max(delta),
             Name::MaxStale => {
@@ -483,16 +486,20 @@ mod tests {
     fn s5_2_1_request_directives() {
         check_request(&[], RequestCacheControl::default());
         check_request(&[("cache-control", "nothing-to-see-here"), ("pragma", "foo")], RequestCacheControl::default());
-        check_request(&[("cache-control", "max-age=5, min-fresh=\"7\", no-store, only-if-cached, no-cache")], {
-            RequestCacheControl {
-                max_age: secs(5),
-                min_fresh: secs(7),
-                no_store: true,
-                only_if_cached: true,
-                no_cache: true,
-                max_stale: None,
-            }
-        });
+        check_request(
+            &[("cache-control", "max-age=5, min-fresh=\"7\", no-store, only-if-cached, no-cache, no-transform")],
+            {
+                RequestCacheControl {
+                    max_age: secs(5),
+                    min_fresh: secs(7),
+                    no_store: true,
+                    only_if_cached: true,
+                    no_cache: true,
+                    no_transform: true,
+                    max_stale: None,
+                }
+            },
+        );
         check_request(
             &[("cache-control", "max-age=9, max-age=5, min-fresh=1"), ("cache-control", "min-fresh=7, max-age=x")],
             RequestCacheControl { max_age: secs(5), min_fresh: secs(7), ..Default::default() },

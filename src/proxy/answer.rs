@@ -239,10 +239,11 @@ fn boundary() -> String {
     format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
 }
 
-/// Picks the coding for a client. An entry that was not compressed yet goes out as it is: that is for later.
+/// Picks the coding for a client. An entry that was not compressed yet goes out as it is: that is for later. So does every
+/// one where the client asks for what is not transformed (RFC 9111 §5.2.1.6).
 fn negotiate(asked: &Asked, entry: &Entry) -> Coding {
     let held = Codings::held(&entry.body);
-    if entry.facts.no_transform || !held.contains(Coding::Zstd) {
+    if entry.facts.no_transform || asked.facts.cc.no_transform || !held.contains(Coding::Zstd) {
         return Coding::Identity;
     }
     Accepted::parse(&asked.headers).best(held, Codings::ALL)

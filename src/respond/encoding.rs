@@ -168,7 +168,7 @@ fn thousandths(text: &[u8]) -> Option<u16> {
 }
 
 /// Tells whether Larder may change the coding of a message: no `no-transform` (RFC 9111 §5.2.2.6), not encoded already,
-/// not a part of something. Asked of the response; of a request it tells whether the client allows it (§5.2.1.6).
+/// not a part of something.
 pub fn may_transform(headers: &HeaderMap) -> bool {
     let is_no_transform = |member: &[u8]| {
         let name = member.split(|&byte| byte == b'=').next().unwrap_or_default();

@@ -68,6 +68,10 @@ fn every_client_gets_the_coding_it_asks_for() {
     }
     let plain = cache.get("/");
     assert!(plain.header("content-encoding").is_none() && plain.text() == page());
+    // RFC 9111 §5.2.1.6: the client may ask for what the app sent.
+    let untransformed = [("Accept-Encoding", "zstd, gzip"), ("Cache-Control", "no-transform")];
+    let plain = cache.get_with("/", &untransformed);
+    assert!(plain.is_hit() && plain.header("content-encoding").is_none() && plain.text() == page(), "{plain:?}");
     assert_eq!(origin.count(), 1);
     assert_eq!(origin.last().header("accept-encoding").as_deref(), Some("identity"));
 }
