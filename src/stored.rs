@@ -455,12 +455,6 @@ impl Entry {
         Self { used, guard, witness, ..Self::new(head, facts, body, selecting, tags, sequence) }
     }
 
-    /// Makes the same entry for a request with other values of the selecting fields.
-    pub fn with_selecting(&self, selecting: Selecting) -> Self {
-        let (head, facts) = (self.head.clone(), self.facts.clone());
-        Self { selecting, ..self.confirmed(head, facts, self.sequence) }
-    }
-
     /// Makes the same entry with another body (a rendition more, or the stored form changed).
     pub fn with_body(&self, body: StoredBody) -> Self {
         Self {

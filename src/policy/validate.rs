@@ -26,13 +26,6 @@ pub fn make_conditional(headers: &mut HeaderMap, entries: &[Arc<Entry>]) -> bool
     set_preconditions(headers, entity_tags(entries), last_modified)
 }
 
-/// Replaces the client's preconditions with the entity-tags of responses whose Vary excludes this request, so that the
-/// origin can name the one that suits it after all (RFC 9111 §4.1). Their dates would prove nothing.
-/// Returns whether the request is now conditional.
-pub fn offer_variants(headers: &mut HeaderMap, entries: &[Arc<Entry>]) -> bool {
-    set_preconditions(headers, entity_tags(entries), None)
-}
-
 /// Takes all preconditions out, If-Range with them (RFC 9110 §13.1).
 pub fn drop_preconditions(headers: &mut HeaderMap) {
     for name in [
@@ -372,10 +365,6 @@ mod tests {
         check_conditional(std::slice::from_ref(&dated), None, Some(&new));
         check_conditional(&[first.clone(), second.clone(), first.clone()], Some("W/\"1\", \"2\""), Some(&old));
         check_conditional(&[entry(&[]), second.clone()], Some("\"2\""), None);
-        let mut headers = fields(&[("if-modified-since", "@0")]);
-        assert!(offer_variants(&mut headers, &[second, dated.clone()]));
-        assert_eq!(headers, fields(&[("if-none-match", "\"2\"")]));
-        assert!(!offer_variants(&mut headers, &[dated]));
         let long = format!("\"{}\"", "x".repeat(TAGS_BYTES_MAX));
         check_conditional(&[first, entry(&[("etag", &long)])], Some("W/\"1\""), Some(&old));
     }

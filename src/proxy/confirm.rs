@@ -36,14 +36,6 @@ pub(super) fn by_304(
         let confirmed = apply(way, asked, entry, update, sequence);
         answer = answer.or(confirmed);
     }
-    if let Some(Confirmed::ForAll(entry)) = &answer
-        && !vary::matches(&entry.selecting, &asked.headers)
-    {
-        // The origin named a variant that was stored for other request fields: it is this request's, too.
-        let names = entry.selecting.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        let twin = entry.with_selecting(vary::selecting(&names, &asked.headers));
-        answer = way.shared.store.put(&asked.key, twin).ok().map(Confirmed::ForAll).or(answer);
-    }
     answer
 }
 

@@ -168,7 +168,11 @@ pub(super) fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
     name
 }
 
-/// Returns the stored entries whose validators may be sent: `selected` first, then the others under the key.
+/// Returns the stored entries whose validators may be sent: `selected` first, then the others under the key that could have
+/// been chosen for this request (RFC 9111 §4.3.4).
+///
+/// The RFC lets a cache offer the entity-tags of responses whose Vary excludes this request, too (§4.1). Larder does not:
+/// in many apps the entity-tag names the record, and not the page that was made of it for one user or in one language.
 pub(super) fn candidates(
     shared: &Shared,
     asked: &Asked,
@@ -188,6 +192,7 @@ pub(super) fn candidates(
     };
     let others = stored.into_iter().flat_map(|stored| &stored.entries);
     let others = others.filter(|entry| selected.is_none_or(|selected| !Arc::ptr_eq(selected, entry)));
+    let others = others.filter(|entry| vary::matches(&entry.selecting, &asked.headers));
     selected.into_iter().chain(others).filter(usable).cloned().collect()
 }
 

@@ -172,10 +172,7 @@ async fn send(
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);
     }
-    match errand.selected {
-        Some(_) => validate::make_conditional(&mut headers, candidates),
-        None => validate::offer_variants(&mut headers, candidates),
-    };
+    validate::make_conditional(&mut headers, candidates);
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let permit = match permit {
         Some(permit) => permit,

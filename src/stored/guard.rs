@@ -68,8 +68,8 @@ impl FromIterator<u64> for Values {
     }
 }
 
-/// What is known of a stored body that nobody said was for all. It goes along with the body: through updates of the head,
-/// other codings, and twins for other request fields.
+/// What is known of a stored body that nobody said was for all. It goes along with the body: through updates of the head
+/// and other codings.
 #[derive(Debug)]
 pub struct Guard {
     /// The credentials of the request that brought the body in.

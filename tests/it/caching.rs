@@ -128,6 +128,27 @@ fn s4_1_each_variant_goes_to_the_requests_that_select_it() {
 }
 
 #[test]
+fn s4_3_4_what_vary_excludes_is_neither_offered_nor_confirmed() {
+    // Its entity-tag names the record, not the page that was made of it for one user.
+    let origin = Origin::start(|request| {
+        let reply = match request.header("if-none-match") {
+            Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60"),
+            None => Reply::fresh(format!("page of {}", request.header("cookie").unwrap_or_default())),
+        };
+        reply.header("ETag", "\"post-1\"").header("Vary", "Cookie")
+    });
+    let cache = Cache::start(&origin);
+    let get = |user: &str| cache.get_with("/", &[("Cookie", user)]);
+    get("alice").check(200, "page of alice", "fwd=uri-miss");
+    get("bob").check(200, "page of bob", "fwd=vary-miss");
+    assert_eq!(origin.last().header("if-none-match"), None);
+    cache.step(61);
+    get("bob").check(200, "page of bob", "fwd-status=304");
+    get("alice").check(200, "page of alice", "fwd-status=304");
+    get("bob").check(200, "page of bob", "hit");
+}
+
+#[test]
 fn variants_of_a_key_are_bounded_and_the_oldest_goes() {
     let origin = Origin::start(|request| Reply::fresh(request.header("x-n").unwrap_or_default()).header("Vary", "X-N"));
     let cache = Cache::with(&origin, |setup| setup.config.store.variants_max = 2);
