@@ -17,13 +17,56 @@ use crate::stored::{Entry, Facts, FlatHead, StaleUse};
 /// The most bytes of entity-tags in one request: origins commonly refuse heads above 8 KiB.
 const TAGS_BYTES_MAX: usize = 4 << 10;
 
-/// Replaces the client's preconditions in `headers` with the validators of `entries` (RFC 9111 §4.3.1): every entity-tag
-/// in one If-None-Match, and the selected (first) entry's Last-Modified. Entries without validator add nothing, and where
-/// there is no validator at all the request stays as the client sent it.
-/// Returns whether the request is now conditional.
-pub fn make_conditional(headers: &mut HeaderMap, entries: &[Arc<Entry>]) -> bool {
-    let last_modified = entries.first().and_then(|selected| last_modified(selected));
-    set_preconditions(headers, entity_tags(entries), last_modified)
+/// The stored responses that the origin is asked about.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    /// The one that the request selects, where it may be confirmed. Only its date is sent, and only it can be meant by a 304
+    /// that names nothing.
+    selected: Option<Arc<Entry>>,
+    /// Others that the request could have selected: their entity-tags are sent.
+    others: Vec<Arc<Entry>>,
+}
+
+impl Candidates {
+    /// Leaves those that have something to ask with (RFC 9111 §4.3.1).
+    pub fn new(selected: Option<Arc<Entry>>, others: impl IntoIterator<Item = Arc<Entry>>) -> Self {
+        let has_tag = |entry: &Arc<Entry>| entity_tag(&entry.head).is_some_and(|tag| tag.text.len() <= TAGS_BYTES_MAX);
+        Self {
+            selected: selected.filter(|entry| has_tag(entry) || last_modified(entry).is_some()),
+            others: others.into_iter().filter(has_tag).collect(),
+        }
+    }
+
+    /// Tells whether there is nothing to ask about: then the request stays as the client sent it.
+    pub fn is_empty(&self) -> bool {
+        self.selected.is_none() && self.others.is_empty()
+    }
+
+    /// Iterates over them, the selected one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.selected.iter().chain(&self.others)
+    }
+
+    /// Leaves those for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Arc<Entry>) -> bool) {
+        self.selected = self.selected.take().filter(&mut keep);
+        self.others.retain(keep);
+    }
+}
+
+/// Replaces the client's preconditions in `headers` with the validators of `candidates` (RFC 9111 §4.3.1): every entity-tag
+/// in one If-None-Match, and the selected entry's Last-Modified. Where there is none the request stays as the client sent it.
+pub fn make_conditional(headers: &mut HeaderMap, candidates: &Candidates) {
+    if candidates.is_empty() {
+        return;
+    }
+    // What comes back is to be the whole representation or a 304 to Larder's own validators. The client's own
+    // preconditions and range are applied to the outcome.
+    drop_preconditions(headers);
+    headers.remove(header::RANGE);
+    entity_tags(candidates).map(|tags| headers.insert(header::IF_NONE_MATCH, tags));
+    let last_modified = candidates.selected.as_deref().and_then(last_modified);
+    last_modified.map(|date| headers.insert(header::IF_MODIFIED_SINCE, date));
 }
 
 /// Takes all preconditions out, If-Range with them (RFC 9110 §13.1).
@@ -39,30 +82,13 @@ pub fn drop_preconditions(headers: &mut HeaderMap) {
     }
 }
 
-fn set_preconditions(
-    headers: &mut HeaderMap,
-    entity_tags: Option<HeaderValue>,
-    last_modified: Option<HeaderValue>,
-) -> bool {
-    if entity_tags.is_none() && last_modified.is_none() {
-        return false;
-    }
-    // What comes back is to be the whole representation or a 304 to Larder's own validators. The client's own
-    // preconditions and range are applied to the outcome.
-    drop_preconditions(headers);
-    headers.remove(header::RANGE);
-    entity_tags.map(|tags| headers.insert(header::IF_NONE_MATCH, tags));
-    last_modified.map(|date| headers.insert(header::IF_MODIFIED_SINCE, date));
-    true
-}
-
-/// Joins the distinct entity-tags of `entries`; `None` where there is none.
-fn entity_tags(entries: &[Arc<Entry>]) -> Option<HeaderValue> {
+/// Joins the distinct entity-tags of `candidates`, as many as there is room for; `None` where there is none.
+fn entity_tags(candidates: &Candidates) -> Option<HeaderValue> {
     let mut tags: Vec<&[u8]> = Vec::new();
     let mut bytes = 0;
-    for tag in entries.iter().filter_map(|entry| entity_tag(&entry.head)) {
-        bytes += tag.text.len() + 2;
-        if bytes <= TAGS_BYTES_MAX && !tags.contains(&tag.text) {
+    for tag in candidates.iter().filter_map(|entry| entity_tag(&entry.head)) {
+        if !tags.contains(&tag.text) && bytes + tag.text.len() <= TAGS_BYTES_MAX {
+            bytes += tag.text.len() + 2;
             tags.push(tag.text);
         }
     }
@@ -115,7 +141,8 @@ pub enum Update {
 
 /// Applies a 304 to the entries whose validators were sent, the selected one first (RFC 9111 §4.3.4). The answers come in
 /// the same order. Where the 304 confirms none of them, it contradicts the selected one.
-pub fn updates(entries: &[Arc<Entry>], exchange: &Exchange<'_>, headers: &HeaderMap) -> Vec<Update> {
+pub fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &HeaderMap) -> Vec<Update> {
+    let entries: Vec<_> = candidates.iter().collect();
     let agreements: Vec<_> = entries.iter().map(|entry| agreement(&entry.head, headers)).collect();
     let is_strong = agreements.contains(&Agreement::Strong);
     // The first that agrees weakly stands for "the most recent" of the RFC: the selected one is the most recent of those
@@ -124,14 +151,15 @@ pub fn updates(entries: &[Arc<Entry>], exchange: &Exchange<'_>, headers: &Header
     let confirms = |at: usize| match agreements[at] {
         Agreement::Strong => true,
         Agreement::Weak => !is_strong && weak == Some(at),
-        // A 304 that names nothing can only mean the one that was asked about.
-        Agreement::Unstated => entries.len() == 1,
+        // A 304 that names nothing can only mean the one that was asked about, and is no proof for any but the selected one.
+        Agreement::Unstated => candidates.selected.is_some() && candidates.others.is_empty(),
         Agreement::None => false,
     };
     let mut updates: Vec<_> = (0..entries.len())
-        .map(|at| if confirms(at) { confirm(&entries[at], exchange, headers) } else { Update::Other })
+        .map(|at| if confirms(at) { confirm(entries[at], exchange, headers) } else { Update::Other })
         .collect();
     if updates.iter().all(|update| matches!(update, Update::Other))
+        && candidates.selected.is_some()
         && let Some(selected) = updates.first_mut()
     {
         *selected = Update::Contradicted;
@@ -321,11 +349,17 @@ mod tests {
         })
     }
 
+    /// The first of `entries` as the selected one, with the others.
+    fn selected_first(entries: &[Arc<Entry>]) -> Candidates {
+        Candidates::new(entries.first().cloned(), entries.iter().skip(1).cloned())
+    }
+
     #[track_caller]
-    fn check_conditional(entries: &[Arc<Entry>], tags: Option<&str>, since: Option<&str>) {
+    fn check_conditional(candidates: &Candidates, tags: Option<&str>, since: Option<&str>) {
         let client = [("if-none-match", "\"own\""), ("if-match", "*"), ("range", "bytes=0-1"), ("if-range", "\"own\"")];
         let mut headers = fields(&client);
-        let is_conditional = make_conditional(&mut headers, entries);
+        let is_conditional = !candidates.is_empty();
+        make_conditional(&mut headers, candidates);
         let value = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(is_conditional, tags.or(since).is_some());
         if is_conditional {
@@ -358,19 +392,32 @@ mod tests {
         let first = entry(&[("etag", "W/\"1\""), ("last-modified", &old)]);
         let second = entry(&[("etag", "\"2\""), ("last-modified", &new)]);
         let dated = entry(&[("last-modified", &new)]);
-        check_conditional(&[], None, None);
-        check_conditional(&[entry(&[])], None, None);
-        check_conditional(&[entry(&[("etag", "unquoted"), ("last-modified", "never")])], None, None);
-        check_conditional(std::slice::from_ref(&first), Some("W/\"1\""), Some(&old));
-        check_conditional(std::slice::from_ref(&dated), None, Some(&new));
-        check_conditional(&[first.clone(), second.clone(), first.clone()], Some("W/\"1\", \"2\""), Some(&old));
-        check_conditional(&[entry(&[]), second.clone()], Some("\"2\""), None);
-        let long = format!("\"{}\"", "x".repeat(TAGS_BYTES_MAX));
-        check_conditional(&[first, entry(&[("etag", &long)])], Some("W/\"1\""), Some(&old));
+        let check = |entries: &[&Arc<Entry>], tags, since| {
+            let entries: Vec<_> = entries.iter().copied().cloned().collect();
+            check_conditional(&selected_first(&entries), tags, since);
+        };
+        check(&[], None, None);
+        check(&[&entry(&[])], None, None);
+        check(&[&entry(&[("etag", "unquoted"), ("last-modified", "never")])], None, None);
+        check(&[&first], Some("W/\"1\""), Some(&old));
+        check(&[&dated], None, Some(&new));
+        check(&[&first, &second, &first], Some("W/\"1\", \"2\""), Some(&old));
+        // The date of one that is not selected is never sent.
+        check(&[&entry(&[]), &second], Some("\"2\""), None);
+        check(&[&entry(&[]), &dated], None, None);
+        check_conditional(&Candidates::new(None, [second.clone(), dated.clone()]), Some("\"2\""), None);
+        check_conditional(&Candidates::new(None, [dated]), None, None);
+        let long = entry(&[("etag", &format!("\"{}\"", "x".repeat(TAGS_BYTES_MAX)))]);
+        check(&[&first, &long, &second], Some("W/\"1\", \"2\""), Some(&old));
+        check(&[&long], None, None);
     }
 
-    /// Applies `headers` of a 304 to the entries and prints what becomes of each.
+    /// Applies the fields of a 304 to the entries, the first of which is selected, and prints what becomes of each.
     fn apply(entries: &[Arc<Entry>], given: &[(&str, &str)]) -> Vec<&'static str> {
+        apply_to(&selected_first(entries), given)
+    }
+
+    fn apply_to(candidates: &Candidates, given: &[(&str, &str)]) -> Vec<&'static str> {
         let (asked, rule) = (RequestFacts::default(), Rule::default());
         let name = |update: &Update| match update {
             Update::Confirmed(..) => "confirmed",
@@ -379,7 +426,7 @@ mod tests {
             Update::Other => "other",
             Update::Contradicted => "contradicted",
         };
-        updates(entries, &exchange(&asked, &rule), &fields(given)).iter().map(name).collect()
+        updates(candidates, &exchange(&asked, &rule), &fields(given)).iter().map(name).collect()
     }
 
     #[test]
@@ -405,7 +452,6 @@ mod tests {
         let dated = [entry(&[cc, ("last-modified", "@-500")])];
         assert_eq!(apply(&dated, &[("last-modified", "@-500"), ("etag", "\"new\"")]), ["confirmed"]);
         assert_eq!(apply(&dated, &[("etag", "\"new\"")]), ["contradicted"]);
-        assert_eq!(apply(&[entry(&[cc])], &[]), ["confirmed"]);
         // Among several: all with the strong entity-tag, one that agrees weakly, none where nothing is named.
         let three = [strong("\"1\""), strong("\"2\""), strong("\"1\"")];
         assert_eq!(apply(&three, &[("etag", "\"1\"")]), ["confirmed", "other", "confirmed"]);
@@ -414,6 +460,11 @@ mod tests {
         assert_eq!(apply(&three, &[("etag", "\"3\"")]), ["contradicted", "other", "other"]);
         assert_eq!(apply(&three, &[]), ["contradicted", "other", "other"]);
         assert!(apply(&[], &[]).is_empty());
+        // Where the selected one was not asked about, what names nothing confirms nothing, and nothing is contradicted.
+        let unselected = Candidates::new(None, [strong("\"1\"")]);
+        assert_eq!(apply_to(&unselected, &[]), ["other"]);
+        assert_eq!(apply_to(&unselected, &[("etag", "\"2\"")]), ["other"]);
+        assert_eq!(apply_to(&unselected, &[("etag", "\"1\"")]), ["confirmed"]);
     }
 
     #[track_caller]

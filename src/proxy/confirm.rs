@@ -8,7 +8,7 @@ use super::asked::Asked;
 use super::{Way, decide, probation};
 use crate::outcome::Reason;
 use crate::policy::storable::Exchange;
-use crate::policy::validate::{self, Update};
+use crate::policy::validate::{self, Candidates, Update};
 use crate::policy::{Standing, tags, vary};
 use crate::stored::{Entry, Facts, FlatHead, Guard};
 
@@ -25,7 +25,7 @@ pub(super) enum Confirmed {
 pub(super) fn by_304(
     way: &Way,
     asked: &Asked,
-    candidates: &[Arc<Entry>],
+    candidates: &Candidates,
     exchange: &Exchange<'_>,
     headers: &HeaderMap,
     sequence: u64,

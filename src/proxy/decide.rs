@@ -15,6 +15,7 @@ use super::{Config, Shared, probation};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::reuse::Failure;
+use crate::policy::validate::Candidates;
 use crate::policy::vary::{self, Vary};
 use crate::policy::{Admission, Reuse, Standing, freshness, reuse, tags};
 use crate::respond::encoding;
@@ -168,7 +169,7 @@ pub(super) fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
     name
 }
 
-/// Returns the stored entries whose validators may be sent: `selected` first, then the others under the key that could have
+/// Returns the stored entries that the origin may be asked about: `selected`, and the others under the key that could have
 /// been chosen for this request (RFC 9111 §4.3.4).
 ///
 /// The RFC lets a cache offer the entity-tags of responses whose Vary excludes this request, too (§4.1). Larder does not:
@@ -178,22 +179,20 @@ pub(super) fn candidates(
     asked: &Asked,
     stored: Option<&Variants>,
     selected: Option<&Arc<Entry>>,
-) -> Vec<Arc<Entry>> {
+) -> Candidates {
     if stored.is_none() && selected.is_none() {
-        return Vec::new();
+        return Candidates::default();
     }
     let now = shared.clock.now();
     let usable = |entry: &&Arc<Entry>| {
         // What another user's request brought in is fetched anew, not confirmed: an app that forgets to say whose a page
         // is may give all of them one validator.
-        entry.facts.has_validator
-            && shared.store.standing(&asked.key, entry, now) != Standing::Gone
-            && probation::admits(shared, asked, entry)
+        shared.store.standing(&asked.key, entry, now) != Standing::Gone && probation::admits(shared, asked, entry)
     };
     let others = stored.into_iter().flat_map(|stored| &stored.entries);
     let others = others.filter(|entry| selected.is_none_or(|selected| !Arc::ptr_eq(selected, entry)));
     let others = others.filter(|entry| vary::matches(&entry.selecting, &asked.headers));
-    selected.into_iter().chain(others).filter(usable).cloned().collect()
+    Candidates::new(selected.filter(usable).cloned(), others.filter(usable).cloned())
 }
 
 /// Returns `stand_in` where it may be used stale for this failure of the origin now.

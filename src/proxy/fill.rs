@@ -23,7 +23,7 @@ use crate::outcome::Reason;
 use crate::policy::fields;
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
-use crate::policy::validate;
+use crate::policy::validate::{self, Candidates};
 use crate::policy::vary;
 use crate::respond::head;
 use crate::respond::range::Piece;
@@ -154,7 +154,7 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
         let exchange = errand.asked.exchange(requested_at, now);
         match confirm::by_304(way, &errand.asked, &candidates, &exchange, response.headers(), sequence) {
             Some(confirmed) => return Fetched::Confirmed(confirmed),
-            None => candidates.clear(),
+            None => candidates = Candidates::default(),
         }
     }
 }
@@ -163,7 +163,7 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
 async fn send(
     way: &Way,
     errand: &Errand,
-    candidates: &[Arc<Entry>],
+    candidates: &Candidates,
     permit: Option<Permit>,
 ) -> Result<Response<ResponseBody>, origin::Error> {
     let asked = &errand.asked;

@@ -11,9 +11,10 @@ use crate::clock::Timestamp;
 use crate::origin::coalesce::{Joined, Lead};
 use crate::origin::{self, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, Would};
+use crate::policy::credentials;
 use crate::policy::reuse::{self, Failure};
 use crate::policy::storable::{self, Exchange, Storable, storable};
-use crate::policy::{credentials, validate};
+use crate::policy::validate::{self, Candidates};
 use crate::proxy::asked::Asked;
 use crate::proxy::decide::{self, Fetching, Found, Missing, Usable};
 use crate::proxy::fill::{self, Arrived};
@@ -154,7 +155,7 @@ impl Seen<'_> {
         if usable.refresh {
             let stored = way.shared.store.get(&asked.key);
             let candidates = decide::candidates(&way.shared, asked, stored.as_deref(), Some(&usable.entry));
-            judged.aim.keep = self.kept(self.effect(Some(&usable.entry), &candidates), None);
+            judged.aim.keep = self.kept(self.effect(Some(&usable.entry), candidates), None);
         }
         if outcome == Outcome::Hit {
             judged.aim.against = Some(self.held(&usable.entry));
@@ -179,7 +180,7 @@ impl Seen<'_> {
         let (stored, selected) = (missing.stored.as_deref(), missing.selected.as_ref());
         let candidates = decide::candidates(&way.shared, asked, stored, selected);
         let mut judged = Judged::new(Outcome::Miss, missing.reason);
-        let effect = self.effect(selected, &candidates);
+        let effect = self.effect(selected, candidates);
         let is_shared = match &effect {
             Effect::Keeps(fill) | Effect::StandsFor(fill, _) => reuse::unshared(&fill.facts).is_none(),
             Effect::Confirms => true,
@@ -236,7 +237,7 @@ impl Seen<'_> {
 
     /// Does to what is kept what the response's head does, and says what its body is to do. `selected` is what the response
     /// replaces, `candidates` what the origin would have been asked about.
-    fn effect(&self, selected: Option<&Arc<Entry>>, candidates: &[Arc<Entry>]) -> Effect {
+    fn effect(&self, selected: Option<&Arc<Entry>>, candidates: Candidates) -> Effect {
         let (way, asked, parts) = (self.way, self.asked, self.parts);
         if self.is_replaced(selected) {
             return Effect::Yields;
@@ -284,11 +285,10 @@ impl Seen<'_> {
     }
 
     /// Updates what is kept as the 304 would have that the origin would have sent. False where it would have sent none.
-    fn is_confirmed(&self, candidates: &[Arc<Entry>]) -> bool {
+    fn is_confirmed(&self, mut candidates: Candidates) -> bool {
         let mut headers = self.parts.headers.clone();
-        let named = |entry: &&Arc<Entry>| validate::would_confirm(&entry.head, &headers);
-        let named: Vec<_> = candidates.iter().filter(named).cloned().collect();
-        if named.is_empty() {
+        candidates.retain(|entry| validate::would_confirm(&entry.head, &headers));
+        if candidates.is_empty() {
             return false;
         }
         // What describes the content of this message is not on a 304.
@@ -296,7 +296,7 @@ impl Seen<'_> {
             headers.remove(name);
         }
         let exchange = self.exchange();
-        confirm::by_304(self.way, self.asked, &named, &exchange, &headers, self.asking.sequence).is_some()
+        confirm::by_304(self.way, self.asked, &candidates, &exchange, &headers, self.asking.sequence).is_some()
     }
 
     /// In earnest the whole would have been fetched, which has this length.
