@@ -79,6 +79,18 @@ pub fn selecting(names: &[HeaderName], request: &HeaderMap) -> Selecting {
     names.iter().map(|name| (name.clone(), value(name))).collect()
 }
 
+/// Returns what selects a stored response after `request` had it confirmed by one whose Vary names `named`; `None` where that
+/// comes to more fields than can be told apart.
+///
+/// What it was selected by before stays. RFC 9111 §3.2 has the new Vary replace the old, but the body was made under the old
+/// one: an origin whose 304 leaves a field out forgets it more often than it means it.
+pub fn selecting_on(selected_by: &Selecting, named: &[HeaderName], request: &HeaderMap) -> Option<Selecting> {
+    let mut names: Vec<_> = selected_by.iter().map(|(name, _)| name).chain(named).cloned().collect();
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    (names.len() <= FIELDS_MAX).then(|| selecting(&names, request))
+}
+
 /// Tells whether `request` has the values that `selecting` was made of.
 pub fn matches(selecting: &Selecting, request: &HeaderMap) -> bool {
     selecting.iter().all(|(name, stored)| match (stored, request.get(name)) {
@@ -180,6 +192,23 @@ mod tests {
 
     fn names(list: &[&'static str]) -> Vec<HeaderName> {
         list.iter().copied().map(HeaderName::from_static).collect()
+    }
+
+    #[test]
+    fn s4_1_what_an_update_adds_to_vary_selects_by_this_requests_value() {
+        let request = map(&[("x-a", b"1"), ("x-b", b"2"), ("x-c", b"3")]);
+        let check = |old: &[&'static str], named: &[&'static str], expected: &[&'static str]| {
+            let found = selecting_on(&selecting(&names(old), &request), &names(named), &request);
+            assert_eq!(found, Some(selecting(&names(expected), &request)), "{old:?} {named:?}");
+        };
+        check(&[], &[], &[]);
+        check(&[], &["x-b", "x-none"], &["x-b", "x-none"]);
+        check(&["x-a"], &["x-a"], &["x-a"]);
+        check(&["x-a", "x-c"], &["x-b"], &["x-a", "x-b", "x-c"]);
+        check(&["x-a"], &[], &["x-a"]);
+        let many: Vec<_> = (0..FIELDS_MAX).map(|n| HeaderName::try_from(format!("x-{n}")).unwrap()).collect();
+        assert!(selecting_on(&Selecting::default(), &many, &request).is_some());
+        assert!(selecting_on(&selecting(&names(&["x-a"]), &request), &many, &request).is_none());
     }
 
     #[track_caller]

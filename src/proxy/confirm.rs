@@ -10,7 +10,7 @@ use crate::outcome::Reason;
 use crate::policy::storable::Exchange;
 use crate::policy::validate::{self, Candidates, Update};
 use crate::policy::{Standing, tags, vary};
-use crate::stored::{Entry, Facts, FlatHead, Guard};
+use crate::stored::{Entry, Facts, FlatHead, Guard, Selecting};
 
 /// An entry that the origin confirmed.
 pub(super) enum Confirmed {
@@ -33,8 +33,18 @@ pub(super) fn by_304(
     let updates = validate::updates(candidates, exchange, headers);
     let mut answer = None;
     for (entry, update) in candidates.iter().zip(updates) {
-        let confirmed = apply(way, asked, entry, update, sequence);
-        answer = answer.or(confirmed);
+        match update {
+            // What selects it would be this request's fields, and those select the one that answers already.
+            Update::Confirmed(head, _)
+                if answer.is_some() && selecting(way, asked, entry, &head).as_ref() != Some(&entry.selecting) =>
+            {
+                replace(way, asked, entry, None);
+            }
+            update => {
+                let confirmed = apply(way, asked, entry, update, sequence);
+                answer = answer.or(confirmed);
+            }
+        }
     }
     answer
 }
@@ -67,7 +77,11 @@ fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence:
     match update {
         Update::Other => None,
         Update::Confirmed(head, facts) => {
-            let new = confirmed(head, facts);
+            let Some(selecting) = selecting(way, asked, entry, &head) else {
+                replace(way, asked, entry, None);
+                return Some(Confirmed::Once(confirmed(head, facts), Reason::VaryStar));
+            };
+            let new = Arc::new(selected_by(selecting, dressed(way, asked, entry, head, facts, sequence)));
             if new.tags.len() > way.shared.store.config().tags_max {
                 replace(way, asked, entry, None);
                 return Some(Confirmed::Once(new, Reason::TooManyTags));
@@ -108,13 +122,31 @@ fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: F
     dressed
 }
 
-/// Puts `new` in the place of `old`, or nothing; does nothing where `old` has gone meanwhile.
+/// Returns what selects the entry under its new head, whose Vary may name other fields (RFC 9111 §4.1). `None` where no
+/// request can select it any more.
+fn selecting(way: &Way, asked: &Asked, entry: &Entry, head: &FlatHead) -> Option<Selecting> {
+    let named = decide::secondary(way.shared.config.ask_identity, &head.to_map())?;
+    vary::selecting_on(&entry.selecting, &named, &asked.headers)
+}
+
+/// Has an entry selected by these fields. One that varies on Cookie now needs no guard any more: the origin said for whose
+/// cookies it is.
+fn selected_by(selecting: Selecting, mut entry: Entry) -> Entry {
+    entry.guard = entry.guard.filter(|_| !probation::varies_by_user(&selecting));
+    Entry { selecting, ..entry }
+}
+
+/// Puts `new` in the place of `old`, and of what the same fields select, or nothing; does nothing where `old` has gone
+/// meanwhile.
 fn replace(way: &Way, asked: &Asked, old: &Arc<Entry>, new: Option<&Arc<Entry>>) {
     way.shared.store.change(&asked.key, |variants| {
         let mut variants = variants.clone();
         if let Some(at) = variants.entries.iter().position(|held| Arc::ptr_eq(held, old)) {
             match new {
-                Some(new) => variants.entries[at] = Arc::clone(new),
+                Some(new) => {
+                    variants.entries[at] = Arc::clone(new);
+                    variants.entries.retain(|held| Arc::ptr_eq(held, new) || held.selecting != new.selecting);
+                }
                 None => drop(variants.entries.remove(at)),
             }
         }

@@ -252,7 +252,7 @@ pub(super) fn keeping(
 
 /// Returns the request fields that select among stored responses; `None` where none can (`Vary: *`). Where the origin is
 /// asked for identity whatever the client accepts, Accept-Encoding selects nothing.
-fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+pub(super) fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     match Vary::parse(headers) {
         Vary::Star => None,
         Vary::Fields(names) => {

@@ -60,9 +60,12 @@ impl Probation {
 /// Tells whether a response is guarded: unless it permits sharing (RFC 9111 §3.5), or varies on Cookie. An app that says so
 /// knows what it builds its pages from.
 pub(super) fn is_guarded(asked: &Asked, facts: &Facts, selecting: &Selecting) -> bool {
-    asked.rule.personalisation_guard
-        && !facts.permits_sharing
-        && !selecting.iter().any(|(name, _)| *name == header::COOKIE)
+    asked.rule.personalisation_guard && !facts.permits_sharing && !varies_by_user(selecting)
+}
+
+/// Tells whether Cookie is among the fields that a response is selected by.
+pub(super) fn varies_by_user(selecting: &Selecting) -> bool {
+    selecting.iter().any(|(name, _)| *name == header::COOKIE)
 }
 
 /// Decides what a usable entry is to a request; unguarded ones cost one branch.

@@ -149,6 +149,51 @@ fn s4_3_4_what_vary_excludes_is_neither_offered_nor_confirmed() {
 }
 
 #[test]
+fn s4_1_an_update_that_names_more_fields_is_for_those_who_have_the_same() {
+    for (method, before, after) in [
+        ("GET", None, "Accept-Language"),
+        ("HEAD", None, "Accept-Language"),
+        // What made it differ is forgotten in the update, and still makes it differ.
+        ("GET", Some("Accept-Language"), "X-Other"),
+        ("HEAD", Some("Accept-Language"), "X-Other"),
+    ] {
+        let origin = Origin::start(move |request| {
+            let language = request.header("accept-language").unwrap_or_default();
+            let asks_again = request.header("if-none-match").is_some();
+            let reply = match asks_again {
+                true => Reply::not_modified().header("Cache-Control", "max-age=60"),
+                false => Reply::fresh(&language),
+            };
+            let is_first = language == "de" && !asks_again && request.method() == "GET";
+            let vary = if is_first { before } else { Some(after) };
+            vary.iter().fold(reply.header("ETag", "\"1\""), |reply, vary| reply.header("Vary", vary))
+        });
+        let cache = Cache::start(&origin);
+        let get = |language: &str| cache.get_with("/", &[("Accept-Language", language)]);
+        get("de").check(200, "de", "stored");
+        cache.step(61);
+        assert_eq!(cache.request(method, "/", &[("Accept-Language", "de")], b"").status(), 200);
+        get("de").check(200, "de", "hit");
+        get("en").check(200, "en", "fwd=vary-miss");
+    }
+}
+
+#[test]
+fn s4_1_an_update_that_says_vary_star_answers_once() {
+    let origin = Origin::replies([
+        Reply::fresh("one").header("ETag", "\"1\""),
+        Reply::not_modified().header("ETag", "\"1\"").header("Vary", "*"),
+        Reply::fresh("two").header("ETag", "\"2\""),
+    ]);
+    let cache = Cache::start(&origin);
+    cache.get("/");
+    cache.step(61);
+    cache.get("/").check(200, "one", "fwd-status=304");
+    cache.get("/").check(200, "two", "fwd=uri-miss");
+    cache.get("/").check(200, "two", "hit");
+}
+
+#[test]
 fn variants_of_a_key_are_bounded_and_the_oldest_goes() {
     let origin = Origin::start(|request| Reply::fresh(request.header("x-n").unwrap_or_default()).header("Vary", "X-N"));
     let cache = Cache::with(&origin, |setup| setup.config.store.variants_max = 2);

@@ -305,6 +305,22 @@ fn an_app_that_says_what_its_page_depends_on_is_taken_at_its_word() {
 }
 
 #[test]
+fn an_app_that_says_it_in_an_update_is_taken_at_its_word_too() {
+    let (origin, count) = counted(|request| match request.header("if-none-match") {
+        Some(_) => Reply::not_modified().header("Vary", "Cookie").header("Cache-Control", "max-age=60"),
+        None => personal(request).header("ETag", "\"1\""),
+    });
+    let cache = Cache::start(&origin);
+    let page = |user| page_of(Some(user), None);
+    as_user(&cache, "user=1").check(200, page("user=1"), "stored");
+    cache.step(61);
+    as_user(&cache, "user=1").check(200, page("user=1"), "fwd-status=304");
+    as_user(&cache, "user=1").check(200, page("user=1"), "hit");
+    as_user(&cache, "user=2").check(200, page("user=2"), "fwd=vary-miss");
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+#[test]
 fn a_route_turns_it_off() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, |setup: &mut Setup| {
