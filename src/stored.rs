@@ -313,6 +313,9 @@ pub struct Facts {
     /// Whether it permits to share what a request with credentials brought in: public, s-maxage or must-revalidate
     /// (RFC 9111 §3.5).
     pub permits_sharing: bool,
+    /// Whether s-maxage is among its directives, in whichever field: then a client's max-stale counts for nothing
+    /// (RFC 9111 §5.2.2.10).
+    pub has_s_maxage: bool,
 }
 
 /// A content coding in which Larder holds or serves a body.

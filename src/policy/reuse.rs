@@ -7,7 +7,7 @@ use crate::outcome::Reason;
 use crate::policy::freshness;
 use crate::policy::request::RequestFacts;
 use crate::route::Rule;
-use crate::stored::{Facts, LifetimeSource, StaleUse};
+use crate::stored::{Facts, StaleUse};
 
 /// What the purge ledger says of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -104,11 +104,11 @@ fn wants_fresher(asked: &RequestFacts, facts: &Facts, now: Timestamp) -> bool {
         || asked.cc.min_fresh.is_some_and(|min_fresh| !remaining.is_zero() && remaining < min_fresh)
 }
 
-/// Tells whether the client accepts this staleness (RFC 9111 §5.2.1.2). Where s-maxage set the lifetime, stale use ends
-/// with the windows that the response itself opened, whatever the client accepts (§5.2.2.10).
+/// Tells whether the client accepts this staleness (RFC 9111 §5.2.1.2). Where the response says s-maxage, stale use ends with
+/// the windows that it opened itself, whatever the client accepts (§5.2.2.10), and whatever its lifetime came from.
 fn accepts_stale(asked: &RequestFacts, facts: &Facts, staleness: Duration) -> bool {
     let is_within = |limit: Option<Duration>| limit.is_none_or(|limit| staleness <= limit);
-    facts.lifetime_source != LifetimeSource::SMaxage && asked.cc.max_stale.is_some_and(is_within)
+    !facts.has_s_maxage && asked.cc.max_stale.is_some_and(is_within)
 }
 
 /// What a response that one request brings in, or has just had confirmed, is to another that waited for it.
@@ -328,7 +328,7 @@ mod tests {
         check(&some, &stored(), Standing::Good, 15_001, Reuse::Revalidate(Reason::Expired));
         let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
         check(&any, &strict, Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
-        let shared = Facts { stale: within(2, 0, 0), lifetime_source: LifetimeSource::SMaxage, ..stored() };
+        let shared = Facts { stale: within(2, 0, 0), has_s_maxage: true, ..stored() };
         check(&any, &shared, Standing::Good, 11_000, WHILE_REVALIDATE);
         check(&any, &shared, Standing::Good, 12_000, Reuse::Revalidate(Reason::Expired));
     }

@@ -144,6 +144,7 @@ impl<'a> Received<'a> {
             no_transform: cc.no_transform || headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded),
             immutable: cc.immutable,
             permits_sharing: cc.must_revalidate || cc.public || cc.s_maxage.is_some(),
+            has_s_maxage: cc.s_maxage.is_some(),
         }
     }
 

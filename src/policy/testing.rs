@@ -53,6 +53,7 @@ pub(crate) fn stored() -> Facts {
         no_transform: false,
         immutable: false,
         permits_sharing: false,
+        has_s_maxage: false,
     }
 }
 

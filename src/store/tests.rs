@@ -28,6 +28,7 @@ pub(super) fn entry(sequence: u64, tags: &[&str]) -> Entry {
             no_transform: false,
             immutable: false,
             permits_sharing: false,
+            has_s_maxage: false,
         },
         body: StoredBody::identity(Bytes::new()),
         selecting: Selecting::default(),

@@ -137,6 +137,24 @@ fn s4_2_4_a_response_that_forbids_it_is_never_served_stale() {
 }
 
 #[test]
+fn s5_2_2_10_max_stale_counts_for_nothing_where_there_is_an_s_maxage() {
+    for (field, directives) in [
+        ("Cache-Control", "s-maxage=60"),
+        ("Cache-Control", "s-maxage=60, stale-if-error=60"),
+        ("CDN-Cache-Control", "s-maxage=60"),
+        ("CDN-Cache-Control", "s-maxage=60, stale-if-error=60"),
+        ("Larder-Cache-Control", "max-age=90, s-maxage=60, stale-if-error=60"),
+    ] {
+        let reply = |body| Reply::ok().header(field, directives).body(body);
+        let origin = Origin::replies([reply("one"), reply("two")]);
+        let cache = Cache::start(&origin);
+        cache.get("/");
+        cache.step(61);
+        cache.get_with("/", &[("Cache-Control", "max-stale")]).check(200, "two", "fwd=stale");
+    }
+}
+
+#[test]
 fn nothing_stored_and_a_silent_origin_is_a_gateway_timeout() {
     let never = Gate::new();
     let origin = {
