@@ -95,20 +95,28 @@ fn usable(
     }
 }
 
-/// Tells whether the client asks for a response that is fresher than the stored one (RFC 9111 §5.2.1.1, .3, .4).
+/// Tells whether the client asks for a response that is fresher than the stored one. A stale one is not what it asks for
+/// either, also where the response may be served stale to others.
 fn wants_fresher(asked: &RequestFacts, facts: &Facts, now: Timestamp) -> bool {
     let age = freshness::current_age(facts, now);
-    let remaining = facts.lifetime.saturating_sub(age);
+    let is_fresh = freshness::is_fresh(facts, now);
+    let is_too_stale = !is_fresh && !accepts_staleness(asked, freshness::staleness(facts, now));
     asked.cc.no_cache
-        || asked.cc.max_age.is_some_and(|max_age| age > max_age)
-        || asked.cc.min_fresh.is_some_and(|min_fresh| !remaining.is_zero() && remaining < min_fresh)
+        // RFC 9111 §5.2.1.1: unless max-stale is also present, the client does not wish to receive a stale response.
+        || asked.cc.max_age.is_some_and(|max_age| age > max_age || is_too_stale)
+        // RFC 9111 §5.2.1.3: the lifetime is to be no less than the age and the seconds given.
+        || asked.cc.min_fresh.is_some_and(|min_fresh| facts.lifetime < age.saturating_add(min_fresh))
 }
 
 /// Tells whether the client accepts this staleness (RFC 9111 §5.2.1.2). Where the response says s-maxage, stale use ends with
 /// the windows that it opened itself, whatever the client accepts (§5.2.2.10), and whatever its lifetime came from.
 fn accepts_stale(asked: &RequestFacts, facts: &Facts, staleness: Duration) -> bool {
+    !facts.has_s_maxage && accepts_staleness(asked, staleness)
+}
+
+fn accepts_staleness(asked: &RequestFacts, staleness: Duration) -> bool {
     let is_within = |limit: Option<Duration>| limit.is_none_or(|limit| staleness <= limit);
-    !facts.has_s_maxage && asked.cc.max_stale.is_some_and(is_within)
+    asked.cc.max_stale.is_some_and(is_within)
 }
 
 /// What a response that one request brings in, or has just had confirmed, is to another that waited for it.
@@ -287,6 +295,22 @@ mod tests {
         check(&min_fresh, &stored(), Standing::Good, 6_000, Reuse::Fresh);
         check(&min_fresh, &stored(), Standing::Good, 6_001, fresher);
         check(&min_fresh, &stored(), Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        // Who names a limit gets nothing stale, whatever windows the response opens; with max-stale, what it accepts.
+        let lenient = Facts { stale: within(60, 0, 0), ..stored() };
+        let expired = Reuse::Revalidate(Reason::Expired);
+        check(&plain(), &lenient, Standing::Good, 10_000, WHILE_REVALIDATE);
+        check(&min_fresh, &lenient, Standing::Good, 9_999, fresher);
+        check(&min_fresh, &lenient, Standing::Good, 10_000, expired);
+        let roomy = asked(RequestCacheControl { max_age: Some(secs(1000)), ..Default::default() });
+        check(&roomy, &lenient, Standing::Good, 9_999, Reuse::Fresh);
+        check(&roomy, &lenient, Standing::Good, 10_000, expired);
+        let both = |max_stale| {
+            asked(RequestCacheControl { max_age: Some(secs(1000)), max_stale: Some(max_stale), ..Default::default() })
+        };
+        check(&both(None), &lenient, Standing::Good, 10_000, WHILE_REVALIDATE);
+        check(&both(None), &stored(), Standing::Good, 10_000, MAX_STALE);
+        check(&both(Some(secs(5))), &lenient, Standing::Good, 15_000, WHILE_REVALIDATE);
+        check(&both(Some(secs(5))), &lenient, Standing::Good, 15_001, expired);
         // Neither obeyed where the configuration says so.
         let rule = Rule { obey_client_no_cache: false, ..Rule::default() };
         for asked in [no_cache, max_age, min_fresh] {

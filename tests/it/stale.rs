@@ -32,6 +32,23 @@ fn rfc5861_s3_stale_is_served_at_once_and_refreshed_once_in_the_background() {
 }
 
 #[test]
+fn s5_2_1_who_names_a_limit_gets_nothing_stale_within_the_window() {
+    for asked in ["min-fresh=5", "max-age=1000", "max-age=1000, only-if-cached"] {
+        let directives = "max-age=60, stale-while-revalidate=30";
+        let origin = Origin::replies([with(directives, "one"), with(directives, "two")]);
+        let cache = Cache::start(&origin);
+        cache.get("/");
+        cache.step(61);
+        let response = cache.get_with("/", &[("Cache-Control", asked)]);
+        if asked.contains("only-if-cached") {
+            assert_eq!(response.status(), 504, "{}", response.cache_status());
+        } else {
+            response.check(200, "two", "fwd=stale");
+        }
+    }
+}
+
+#[test]
 fn rfc5861_s3_past_the_window_the_client_waits() {
     let directives = "max-age=60, stale-while-revalidate=30";
     let origin = Origin::replies([with(directives, "one"), with(directives, "two")]);
