@@ -204,6 +204,20 @@ pub fn update_by_head(entry: &Entry, exchange: &Exchange<'_>, status: StatusCode
     if agrees { confirm(entry, exchange, headers) } else { Update::Contradicted }
 }
 
+/// Tells whether a whole response to a request for what is stored takes the stored one's place, be it stored itself or not
+/// (RFC 9111 §4.3.3): it says what is at the URL now, that nothing is, or that it is not for everybody any more.
+///
+/// A 304 speaks of the stored one. A 5xx says nothing of what is at the URL, nor do those that answer how a request was
+/// made, or how often: they leave the stored one as it is.
+pub fn supersedes(status: StatusCode) -> bool {
+    match status.as_u16() {
+        304 => false,
+        200..=399 => true,
+        401 | 403 | 404 | 410 | 451 => true,
+        _ => false,
+    }
+}
+
 /// How the validators of a 304 agree with those of a stored response (RFC 9111 §4.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Agreement {
@@ -602,6 +616,22 @@ mod tests {
         check_head_of(&bare, 200, &[("content-length", "3")], "confirmed");
         check_head_of(&bare, 200, &[("cache-control", "max-age=1000")], "confirmed");
         check_head(304, &[], "other");
+    }
+
+    #[test]
+    fn s4_3_3_which_responses_take_the_place_of_the_stored_one() {
+        let check = |statuses: &[u16], expected: bool| {
+            for status in statuses {
+                assert_eq!(supersedes(StatusCode::from_u16(*status).unwrap()), expected, "{status}");
+            }
+        };
+        check(&[200, 203, 204, 206, 226], true);
+        check(&[300, 301, 302, 303, 307, 308], true);
+        check(&[401, 403, 404, 410, 451], true);
+        check(&[304], false);
+        check(&[400, 402, 405, 406, 407, 408, 409, 411, 412, 413, 414, 415, 416, 417, 418], false);
+        check(&[421, 422, 423, 424, 425, 426, 428, 429, 431, 499], false);
+        check(&[500, 501, 502, 503, 504, 511, 599, 600, 999], false);
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn selected_by(selecting: Selecting, mut entry: Entry) -> Entry {
 
 /// Puts `new` in the place of `old`, and of what the same fields select, or nothing; does nothing where `old` has gone
 /// meanwhile.
-fn replace(way: &Way, asked: &Asked, old: &Arc<Entry>, new: Option<&Arc<Entry>>) {
+pub(super) fn replace(way: &Way, asked: &Asked, old: &Arc<Entry>, new: Option<&Arc<Entry>>) {
     way.shared.store.change(&asked.key, |variants| {
         let mut variants = variants.clone();
         if let Some(at) = variants.entries.iter().position(|held| Arc::ptr_eq(held, old)) {

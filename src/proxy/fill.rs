@@ -81,7 +81,8 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
         Fetched::Response { response, requested_at, received_at } => {
             let (mut parts, body) = response.into_parts();
             match judge(&way, &errand.asked, (&mut parts, &body), (requested_at, received_at), sequence) {
-                Ok(fill) => {
+                Ok(mut fill) => {
+                    fill.replaces = errand.selected.clone();
                     let fill = Arc::new(fill);
                     (land(Landed::Filling(Arc::clone(&fill))), Some((fill, parts.headers, body)))
                 }
@@ -246,6 +247,7 @@ pub(super) fn prepare_arrived(
         requested_at,
         sequence,
         length,
+        replaces: None,
         body: Filling::new(),
     })
 }
@@ -272,8 +274,7 @@ fn flatten(fields: &HeaderMap, set_cookie: SetCookie) -> (Option<FlatHead>, Flat
     (is_more.then(|| FlatHead::from_map(fields)), FlatHead::from_fields(stored))
 }
 
-/// A successful response that may not be stored makes what it would have replaced useless, unless it is the request that
-/// kept it from the store.
+/// Drops what a response that may not be stored supersedes, unless it is the request that kept it from the store.
 pub(super) fn drop_superseded(
     way: &Way,
     asked: &Asked,
@@ -281,10 +282,16 @@ pub(super) fn drop_superseded(
     status: StatusCode,
     reason: Reason,
 ) {
-    let Some(selected) = selected.filter(|_| status.is_success() && !remember::lies_in_request(reason)) else { return };
-    way.shared.store.change(&asked.key, |variants| {
-        let mut variants = variants.clone();
-        variants.entries.retain(|entry| !Arc::ptr_eq(entry, selected));
-        (!variants.entries.is_empty()).then_some(variants)
-    });
+    if let Some(selected) = selected.filter(|_| validate::supersedes(status) && !remember::lies_in_request(reason)) {
+        confirm::replace(way, asked, selected, None);
+    }
+}
+
+/// Drops what a response supersedes that may be stored, where storing it does not put it in the old one's place: it was not
+/// stored after all, or other fields select it. Both would be there then, and the old one would still answer whom the new
+/// one is not for, and whoever finds that it has the later Date.
+pub(super) fn drop_replaced(way: &Way, asked: &Asked, fill: &Fill) {
+    if let Some(old) = fill.replaces.as_ref().filter(|_| validate::supersedes(fill.status)) {
+        confirm::replace(way, asked, old, None);
+    }
 }

@@ -51,11 +51,18 @@ pub(super) struct Fill {
     pub(super) sequence: u64,
     /// What its body will come to, where that is known.
     pub(super) length: Option<u64>,
+    /// The stored response that it was asked for in place of.
+    pub(super) replaces: Option<Arc<Entry>>,
     /// Its body.
     pub(super) body: Arc<Filling>,
 }
 
 impl Fill {
+    /// Tells whether other fields select it than what it was asked for in place of: stored, it stands beside that.
+    pub(super) fn is_beside(&self) -> bool {
+        self.replaces.as_ref().is_some_and(|old| old.selecting != self.selecting)
+    }
+
     /// Returns its fields as they go on to the leader's client, flattened.
     pub(super) fn came(&self) -> &FlatHead {
         self.first.as_ref().unwrap_or(&self.head)

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::asked::Asked;
 use super::flight::{Fill, Landed};
-use super::{Way, remember, trace};
+use super::{Way, fill, remember, trace};
 use crate::origin::ResponseBody;
 use crate::origin::coalesce::Lead;
 use crate::outcome::Reason;
@@ -37,13 +37,17 @@ pub(super) async fn pour(way: &Way, mut lead: Lead<Landed>, asked: &Asked, fill:
         storing.lost(reason);
         lead.close();
         // A body that broke off says nothing about the next.
-        if reason == Reason::TooLarge {
+        if matches!(reason, Reason::TooLarge | Reason::Budget) {
             remember::not_stored(way, asked, reason);
+            fill::drop_replaced(way, asked, fill);
         }
     };
     let poured = through(way, asked, fill, body, bytes_max, lost).await;
     if let Some(whole) = poured {
         let kept = keep(way, asked, fill, whole.fingerprint);
+        if kept.is_err() || fill.is_beside() {
+            fill::drop_replaced(way, asked, fill);
+        }
         // Who waits for the end looks into the store then, and must not find this flight again.
         lead.close();
         match kept {

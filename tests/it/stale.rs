@@ -206,6 +206,51 @@ fn rfc5861_s4_a_5xx_is_hidden_only_where_the_response_or_the_route_says_so() {
     check("max-age=60, must-revalidate, stale-if-error=100", false, false);
 }
 
+/// Has a page refreshed, and says whether it is still there when the app is gone.
+fn survives(refreshed: Reply) -> bool {
+    let mut origin = Origin::replies([with("max-age=60, stale-if-error=900", "old"), refreshed]);
+    let cache = Cache::start(&origin);
+    cache.get("/");
+    cache.step(61);
+    cache.get("/");
+    assert_eq!(origin.count(), 2);
+    origin.stop();
+    let last = cache.get("/");
+    if last.status() == 200 {
+        last.check(200, "old", "detail=stale-if-error");
+    }
+    last.status() == 200
+}
+
+#[test]
+fn s4_3_3_a_page_that_is_gone_is_not_served_stale_even_where_the_news_is_not_stored() {
+    let unstored = |status: &str| Reply::status(status).header("Cache-Control", "no-store").body("news");
+    for status in ["200 OK", "302 Found", "401 Unauthorized", "403 Forbidden", "404 Not Found", "410 Gone"] {
+        assert!(!survives(unstored(status)), "{status}");
+    }
+    for status in ["400 Bad Request", "429 Too Many Requests", "500 Internal Server Error"] {
+        assert!(survives(unstored(status)), "{status}");
+    }
+}
+
+#[test]
+fn s4_3_3_what_is_stored_under_another_vary_takes_the_place_of_what_it_refreshed() {
+    for status in ["200 OK", "404 Not Found"] {
+        // Its clock is behind: by Date alone, the old one would be selected on and on (§4.1).
+        let news = Reply::status(status).header("Cache-Control", "max-age=600").header("Vary", "X-A");
+        let news = news.header("Date", "Wed, 31 Dec 2025 23:59:00 GMT").body("new");
+        let origin = Origin::replies([with("max-age=60, stale-while-revalidate=300", "old"), news, with("", "other")]);
+        let cache = Cache::start(&origin);
+        cache.get("/");
+        cache.step(61);
+        cache.get("/").check(200, "old", "detail=stale-while-revalidate");
+        cache.settle();
+        let next = cache.get("/");
+        assert_eq!((next.status().to_string(), next.text().as_str()), (status[..3].to_owned(), "new"));
+        cache.get_with("/", &[("X-A", "1")]).check(200, "other", "fwd=vary-miss");
+    }
+}
+
 #[test]
 fn a_5xx_that_passes_leaves_what_is_stored() {
     let origin = Origin::replies([

@@ -272,8 +272,9 @@ impl Seen<'_> {
             Storable::No(reason) => Err(reason),
         };
         match judged {
-            Ok(fill) => {
+            Ok(mut fill) => {
                 way.shared.memories.forget(asked.key.hash());
+                fill.replaces = selected.cloned();
                 Effect::Keeps(Box::new(fill))
             }
             Err(reason) => {
