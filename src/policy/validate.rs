@@ -25,6 +25,9 @@ pub struct Candidates {
     selected: Option<Arc<Entry>>,
     /// Others that the request could have selected: their entity-tags are sent.
     others: Vec<Arc<Entry>>,
+    /// Where the request selects nothing, what Vary excludes from it: the entity-tags are offered (RFC 9111 §4.1), and a 304
+    /// to them is not taken.
+    offered: Vec<Arc<Entry>>,
 }
 
 impl Candidates {
@@ -34,23 +37,35 @@ impl Candidates {
         Self {
             selected: selected.filter(|entry| has_tag(entry) || last_modified(entry).is_some()),
             others: others.into_iter().filter(has_tag).collect(),
+            offered: Vec::new(),
         }
+    }
+
+    /// Offers responses whose Vary excludes the request (RFC 9111 §4.1), by their strong entity-tags: a weak one may be that
+    /// of several representations (RFC 9110 §8.8.1). An app may well give all its variants one tag all the same, so none is
+    /// confirmed by it: after a 304 the whole is asked for.
+    pub fn offering(entries: impl IntoIterator<Item = Arc<Entry>>) -> Self {
+        let has_strong_tag = |entry: &Arc<Entry>| {
+            entity_tag(&entry.head).is_some_and(|tag| !tag.is_weak && tag.text.len() <= TAGS_BYTES_MAX)
+        };
+        Self { offered: entries.into_iter().filter(has_strong_tag).collect(), ..Self::default() }
     }
 
     /// Tells whether there is nothing to ask about: then the request stays as the client sent it.
     pub fn is_empty(&self) -> bool {
-        self.selected.is_none() && self.others.is_empty()
+        self.selected.is_none() && self.others.is_empty() && self.offered.is_empty()
     }
 
-    /// Iterates over them, the selected one first.
+    /// Iterates over those that may be confirmed, the selected one first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.selected.iter().chain(&self.others)
     }
 
-    /// Leaves those for which `keep` holds.
+    /// Leaves those that may be confirmed, and for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&Arc<Entry>) -> bool) {
         self.selected = self.selected.take().filter(&mut keep);
         self.others.retain(keep);
+        self.offered.clear();
     }
 }
 
@@ -86,7 +101,7 @@ pub fn drop_preconditions(headers: &mut HeaderMap) {
 fn entity_tags(candidates: &Candidates) -> Option<HeaderValue> {
     let mut tags: Vec<&[u8]> = Vec::new();
     let mut bytes = 0;
-    for tag in candidates.iter().filter_map(|entry| entity_tag(&entry.head)) {
+    for tag in candidates.iter().chain(&candidates.offered).filter_map(|entry| entity_tag(&entry.head)) {
         if !tags.contains(&tag.text) && bytes + tag.text.len() <= TAGS_BYTES_MAX {
             bytes += tag.text.len() + 2;
             tags.push(tag.text);
@@ -421,6 +436,7 @@ mod tests {
         check(&[&entry(&[]), &dated], None, None);
         check_conditional(&Candidates::new(None, [second.clone(), dated.clone()]), Some("\"2\""), None);
         check_conditional(&Candidates::new(None, [dated]), None, None);
+        check_conditional(&Candidates::offering([first.clone(), second.clone()]), Some("\"2\""), None);
         let long = entry(&[("etag", &format!("\"{}\"", "x".repeat(TAGS_BYTES_MAX)))]);
         check(&[&first, &long, &second], Some("W/\"1\", \"2\""), Some(&old));
         check(&[&long], None, None);
@@ -479,6 +495,7 @@ mod tests {
         assert_eq!(apply_to(&unselected, &[]), ["other"]);
         assert_eq!(apply_to(&unselected, &[("etag", "\"2\"")]), ["other"]);
         assert_eq!(apply_to(&unselected, &[("etag", "\"1\"")]), ["confirmed"]);
+        assert!(apply_to(&Candidates::offering([strong("\"1\"")]), &[("etag", "\"1\"")]).is_empty());
     }
 
     #[track_caller]

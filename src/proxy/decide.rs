@@ -172,8 +172,8 @@ pub(super) fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
 /// Returns the stored entries that the origin may be asked about: `selected`, and the others under the key that could have
 /// been chosen for this request (RFC 9111 §4.3.4).
 ///
-/// The RFC lets a cache offer the entity-tags of responses whose Vary excludes this request, too (§4.1). Larder does not:
-/// in many apps the entity-tag names the record, and not the page that was made of it for one user or in one language.
+/// Where there is none, what Vary excludes is offered, as the RFC allows (§4.1). No 304 to that is taken: in many apps the
+/// entity-tag names the record, and not the page that was made of it for one user or in one language.
 pub(super) fn candidates(
     shared: &Shared,
     asked: &Asked,
@@ -191,8 +191,13 @@ pub(super) fn candidates(
     };
     let others = stored.into_iter().flat_map(|stored| &stored.entries);
     let others = others.filter(|entry| selected.is_none_or(|selected| !Arc::ptr_eq(selected, entry)));
-    let others = others.filter(|entry| vary::matches(&entry.selecting, &asked.headers));
-    Candidates::new(selected.filter(usable).cloned(), others.filter(usable).cloned())
+    let (others, excluded): (Vec<_>, Vec<_>) =
+        others.filter(usable).partition(|entry| vary::matches(&entry.selecting, &asked.headers));
+    let candidates = Candidates::new(selected.filter(usable).cloned(), others.into_iter().cloned());
+    match candidates.is_empty() && selected.is_none() {
+        true => Candidates::offering(excluded.into_iter().cloned()),
+        false => candidates,
+    }
 }
 
 /// Returns `stand_in` where it may be used stale for this failure of the origin now.

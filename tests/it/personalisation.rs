@@ -301,7 +301,8 @@ fn an_app_that_says_what_its_page_depends_on_is_taken_at_its_word() {
     as_user(&cache, "user=1").check(200, "x", "hit");
     as_user(&cache, "user=2").check(200, "x", "fwd=vary-miss");
     as_user(&cache, "user=2").check(200, "x", "hit");
-    assert_eq!(count.load(Ordering::SeqCst), 2);
+    // The second user's page was asked for twice: the app's 304 to the first one's entity-tag is not taken.
+    assert_eq!(count.load(Ordering::SeqCst), 3);
 }
 
 #[test]
@@ -317,7 +318,7 @@ fn an_app_that_says_it_in_an_update_is_taken_at_its_word_too() {
     as_user(&cache, "user=1").check(200, page("user=1"), "fwd-status=304");
     as_user(&cache, "user=1").check(200, page("user=1"), "hit");
     as_user(&cache, "user=2").check(200, page("user=2"), "fwd=vary-miss");
-    assert_eq!(count.load(Ordering::SeqCst), 3);
+    assert_eq!(count.load(Ordering::SeqCst), 4);
 }
 
 #[test]
