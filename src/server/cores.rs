@@ -26,6 +26,7 @@ use super::activity::Limits;
 use super::behind;
 use super::connection::Accepted;
 use super::protocol::Protocols;
+use super::seldom::Seldom;
 use super::service::Serve;
 use super::sweep::{Roster, sweep};
 use super::wire::Order;
@@ -60,6 +61,8 @@ pub(super) struct Shared {
     permits: Arc<Semaphore>,
     /// Where things are counted.
     pub(super) tally: Arc<Tally>,
+    /// When it was last told that nothing can be accepted.
+    unaccepted: Seldom,
     /// Whether something runs that outlives its connection, and for which a runtime has to stay.
     pub(super) is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -74,7 +77,8 @@ impl Shared {
         is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
     ) -> Self {
         let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
-        Self { name, live, connections_max, permits: Arc::new(Semaphore::new(connections_max)), tally, is_busy }
+        let permits = Arc::new(Semaphore::new(connections_max));
+        Self { name, live, connections_max, permits, tally, unaccepted: Seldom::default(), is_busy }
     }
 
     /// Returns the most connections at once.
@@ -258,7 +262,9 @@ impl<F: Serve> Core<F> {
             Err(error) if is_connections_own(&error) => (),
             Err(error) => {
                 self.shared.tally.accept_errors.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%error, "cannot accept connections");
+                if let Some(times) = self.shared.unaccepted.happened(Instant::now()) {
+                    tracing::error!(%error, times, "cannot accept connections");
+                }
                 sleep(ACCEPT_REST).await;
             }
         }

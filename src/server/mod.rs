@@ -15,6 +15,7 @@
 //! | `wire`, `buffer` | the socket as hyper and the connection's owner share it, and its write buffer |
 //! | `behind` | writing what was gathered, behind the turns of a core's connections |
 //! | `activity`, `sweep` | who is being waited for, and closing what waits too long |
+//! | `seldom` | telling once in a while what happens many times a second |
 //!
 //! Deliberately absent: the syntax of files, the command line, signals.
 
@@ -30,6 +31,7 @@ mod protocol;
 mod reload;
 mod run;
 mod screen;
+mod seldom;
 mod service;
 mod sweep;
 mod tally;
