@@ -2,7 +2,8 @@
 //!
 //! hyper has no way to send them, so raw heads are queued here by whoever learns of an interim response, and the
 //! connection writes them while the final response is still awaited. Bounded by [`HELD_BYTES_MAX`]. What is left when a
-//! response goes out belongs to nobody: a connection makes a new queue where an old one is still held.
+//! response goes out belongs to nobody: a connection begins each request with an empty queue, which is a new one where the
+//! old one is still held.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -54,9 +55,13 @@ impl Interim {
         std::mem::take(&mut held.bytes)
     }
 
-    /// Tells whether somebody else holds this queue too.
-    pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+    /// Has the queue be the next request's: what an earlier one has left in it, or may still put there, is not for this one.
+    pub fn begin(&mut self) {
+        match Arc::get_mut(&mut self.0) {
+            Some(held) => held.get_mut().bytes.clear(),
+            // Somebody who worked for the earlier request still holds it.
+            None => *self = Self::default(),
+        }
     }
 }
 
@@ -119,12 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_knows_whether_it_is_held_elsewhere() {
-        let interim = Interim::default();
-        assert!(!interim.is_shared());
+    fn a_request_begins_with_an_empty_queue() {
+        let hint = |interim: &Interim| interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        let mut interim = Interim::default();
+        hint(&interim);
+        interim.begin();
+        assert_eq!(interim.take(Waker::noop()), b"", "left by the one before");
         let twin = interim.clone();
-        assert!(interim.is_shared());
-        drop(twin);
-        assert!(!interim.is_shared());
+        interim.begin();
+        hint(&twin);
+        assert_eq!(interim.take(Waker::noop()), b"", "pushed for the one before");
+        hint(&interim);
+        assert_ne!(interim.take(Waker::noop()), b"");
     }
 }

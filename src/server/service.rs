@@ -140,10 +140,9 @@ impl<F: Serve> Service<Request<Incoming>> for Answering<F> {
         let answer = if http10 {
             self.serve.answer(&self.plain, request)
         } else {
-            // A way that somebody still holds belongs to an earlier request, whose hints must not reach this one.
             let mut peer = self.peer.borrow_mut();
-            if peer.interim.as_ref().is_some_and(Interim::is_shared) {
-                peer.interim = Some(Interim::default());
+            if let Some(interim) = &mut peer.interim {
+                interim.begin();
             }
             self.serve.answer(&peer, request)
         };

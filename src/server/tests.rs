@@ -449,6 +449,22 @@ fn s15_2_interim_responses_precede_the_final_one_and_reach_only_their_own_reques
 }
 
 #[test]
+fn s15_2_an_interim_response_that_came_too_late_reaches_nobody() {
+    let server = Server::start(PATIENT, |peer, request| {
+        if request.uri().path() == "/first" {
+            // Nobody takes it: the response is there already.
+            peer.interim.as_ref().unwrap().push(StatusCode::EARLY_HINTS, &HeaderMap::new());
+            return echo_path(peer, request);
+        }
+        Answer::Later(Box::pin(async { Response::new(whole("second")) }))
+    });
+    let mut client = server.client();
+    client.send(&get("/first")).until("/first");
+    let second = client.send(&get("/second")).until("second");
+    assert!(second.starts_with("HTTP/1.1 200 OK"), "{second}");
+}
+
+#[test]
 fn s15_2_an_interim_response_does_not_wait_for_the_final_one() {
     let go = Arc::new(Notify::new());
     let gone = Arc::clone(&go);
