@@ -29,6 +29,14 @@ use super::screen::Screen;
 /// How much is read at once while a head is to come, in bytes: as much as hyper asks for at first.
 const HEAD_STEP: usize = 8 << 10;
 
+/// An origin that is silent for this long is asked by the kernel whether it is still there, as clients are: a tunnel may be
+/// silent for long, and a machine that is gone says nothing.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+/// How long after it the kernel asks again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// How often it does, in vain, before the connection counts as broken.
+const KEEPALIVE_RETRIES: u32 = 4;
+
 type Resolver = MapErr<GaiResolver, fn(io::Error) -> NotResolved>;
 
 /// Makes connections: resolves, races the address families, connects, all within one bound.
@@ -43,6 +51,9 @@ impl Connector {
     pub(super) fn new(origin: Uri, connect_timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(MapErr::new(GaiResolver::new(), NotResolved as fn(_) -> _));
         tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(KEEPALIVE_TIME));
+        tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         // Divided among the addresses of a name, so that one dead address does not use up the whole.
         tcp.set_connect_timeout(Some(connect_timeout));
         Self { tcp, origin, connect_timeout }
