@@ -157,7 +157,8 @@ impl Figures {
         page.counter("panics", "Handlers that panicked", None, alone(server.panics))?;
         let stages = [("head", server.closed_in_head), ("idle", server.closed_idle), ("body", server.closed_in_body)];
         let closed = stages.into_iter().map(|(stage, number)| (vec![("stage", stage)], number));
-        page.counter("closed_connections", "Connections closed for their slowness, by what was slow", None, closed)
+        let help = "Connections closed, and HTTP/2 streams reset, for their slowness, by what was slow";
+        page.counter("closed_connections", help, None, closed)
     }
 
     fn door(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -110,7 +110,7 @@
 //! | `server.panics` | handlers | that panicked; the process went on |
 //! | `server.closed_in_head` | connections | closed because a head did not become complete within `head_timeout` |
 //! | `server.closed_idle` | connections | closed because they were silent between requests for `idle_timeout` |
-//! | `server.closed_in_body` | connections | closed because content did not move for `body_idle_timeout` |
+//! | `server.closed_in_body` | connections | closed, and HTTP/2 streams reset, because content did not move for `body_idle_timeout` |
 //! | `server.reloads_applied` | reloads | of the configuration, applied |
 //! | `server.reloads_refused` | reloads | refused: the configuration before stayed in force |
 //! | `admin.connections` | connections | to the admin side, open now; at most `admin.connections_max` |

@@ -1,12 +1,12 @@
 //! The content of a request on its way to the origin, as seen by the connection that it comes from.
 //!
 //! On HTTP/2 the socket does not tell whether a silent client still owes content or has sent everything and waits for the
-//! origin. Whoever reads the content knows: [`Upload`] counts the reads that wait, and the connection closes where the
-//! client stays silent through them for too long. On HTTP/1 the connection sees it itself, and nothing is counted.
+//! origin. Whoever reads the content knows: [`Upload`] notes whether it waits, and the connection resets the stream where
+//! the client stays silent through that for too long. On HTTP/1 the connection sees it itself, and nothing is noted.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use http::Extensions;
@@ -16,14 +16,57 @@ use crate::origin::ContentFailed;
 use crate::outcome::Reason;
 use crate::policy::trailers;
 
-/// A connection's count of requests whose content is awaited. An extension of HTTP/2 requests with content.
-#[derive(Clone, Debug)]
-pub struct Awaited(Arc<AtomicU32>);
+/// Who is being waited for in a request's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Nobody: it is not read yet, or no more.
+    Unread,
+    /// The client has to send more.
+    Awaited,
+    /// The origin has to take what came.
+    HeldUp,
+}
 
-impl Awaited {
-    /// Makes a handle on a connection's count.
-    pub fn new(count: Arc<AtomicU32>) -> Self {
-        Self(count)
+/// What is known of a request's content. An extension of HTTP/2 requests with content, shared with the connection.
+#[derive(Clone, Debug, Default)]
+pub struct Content(Arc<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    state: AtomicU8,
+    frames: AtomicU32,
+}
+
+impl Content {
+    /// Returns who is being waited for.
+    pub fn state(&self) -> State {
+        match self.0.state.load(Ordering::Relaxed) {
+            0 => State::Unread,
+            1 => State::Awaited,
+            _ => State::HeldUp,
+        }
+    }
+
+    /// Returns how many frames have come.
+    pub fn frames(&self) -> u32 {
+        self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client has to send more.
+    pub fn awaits(&self) {
+        self.0.state.store(State::Awaited as u8, Ordering::Relaxed);
+    }
+
+    /// Notes a frame that came.
+    pub fn came(&self) {
+        self.0.frames.fetch_add(1, Ordering::Relaxed);
+        self.0.state.store(State::HeldUp as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that nobody reads any more.
+    pub fn ended(&self) {
+        self.0.state.store(State::Unread as u8, Ordering::Relaxed);
     }
 }
 
@@ -35,26 +78,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct Upload<B> {
     body: B,
-    awaited: Option<Awaited>,
-    waits: bool,
+    content: Option<Content>,
 }
 
 impl<B> Upload<B> {
-    /// Wraps a request's content; takes the connection's count out of its `extensions`, where there is one.
+    /// Wraps a request's content; takes what the connection wants to know of it out of its `extensions`.
     pub fn new(body: B, extensions: &mut Extensions) -> Self {
-        Self { body, awaited: extensions.remove::<Awaited>(), waits: false }
-    }
-
-    fn waits(&mut self, waits: bool) {
-        if let Some(Awaited(count)) = &self.awaited
-            && self.waits != waits
-        {
-            self.waits = waits;
-            match waits {
-                true => count.fetch_add(1, Ordering::Relaxed),
-                false => count.fetch_sub(1, Ordering::Relaxed),
-            };
-        }
+        Self { body, content: extensions.remove::<Content>() }
     }
 }
 
@@ -78,7 +108,13 @@ impl<B: Body<Error: Into<Failure>> + Unpin> Body for Upload<B> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Failure>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.waits(polled.is_pending());
+        if let Some(content) = &self.content {
+            match &polled {
+                Poll::Pending => content.awaits(),
+                Poll::Ready(Some(Ok(_))) => content.came(),
+                Poll::Ready(None | Some(Err(_))) => content.ended(),
+            }
+        }
         polled.map(|frame| frame.map(|frame| allowed(frame.map_err(Into::into)?)))
     }
 
@@ -93,7 +129,9 @@ impl<B: Body<Error: Into<Failure>> + Unpin> Body for Upload<B> {
 
 impl<B> Drop for Upload<B> {
     fn drop(&mut self) {
-        self.waits(false);
+        if let Some(content) = &self.content {
+            content.ended();
+        }
     }
 }
 
@@ -120,23 +158,24 @@ mod tests {
     }
 
     #[test]
-    fn reads_that_wait_are_counted_until_content_comes_or_nobody_reads() {
-        let count = Arc::new(AtomicU32::new(0));
+    fn who_is_waited_for_is_noted_until_nobody_reads() {
+        let content = Content::default();
         let mut extensions = Extensions::new();
-        extensions.insert(Awaited::new(Arc::clone(&count)));
+        extensions.insert(content.clone());
         let mut upload = Upload::new(Halting(false), &mut extensions);
+        assert_eq!((content.state(), content.frames()), (State::Unread, 0));
         let cx = &mut Context::from_waker(Waker::noop());
-        for expected in [1, 0, 1] {
+        for expected in [(State::Awaited, 0), (State::HeldUp, 1), (State::Awaited, 1)] {
             let _ = Pin::new(&mut upload).poll_frame(cx);
-            assert_eq!(count.load(Ordering::Relaxed), expected);
+            assert_eq!((content.state(), content.frames()), expected);
         }
         drop(upload);
-        assert_eq!(count.load(Ordering::Relaxed), 0);
-        assert!(extensions.get::<Awaited>().is_none());
+        assert_eq!(content.state(), State::Unread);
+        assert!(extensions.get::<Content>().is_none());
     }
 
     #[test]
-    fn content_without_a_count_passes() {
+    fn content_that_nobody_asks_about_passes() {
         let mut upload = Upload::new(Halting(true), &mut Extensions::new());
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut upload).poll_frame(cx).is_ready());

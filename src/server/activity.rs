@@ -4,7 +4,6 @@
 //! asks [`Activity::stage`] who is being waited for, and with which progress mark. Nothing here reads a clock, so a
 //! request pays a few loads and stores. All writes come from the connection's own core: no read-modify-write is needed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -87,10 +86,6 @@ pub(super) struct Activity {
     taken: AtomicU32,
     /// Whether the socket took no more bytes when last asked.
     blocked: AtomicBool,
-    /// HTTP/2 responses whose last frame waits for the client's window.
-    windowless: AtomicU32,
-    /// HTTP/2 requests whose content is awaited; counted by whoever reads it (`proxy::upload`).
-    awaited: Arc<AtomicU32>,
     /// Whether the last request was one of HTTP/1.0.
     http10: AtomicBool,
 }
@@ -113,8 +108,6 @@ impl Activity {
             starved: AtomicBool::new(false),
             taken: AtomicU32::new(0),
             blocked: AtomicBool::new(false),
-            windowless: AtomicU32::new(0),
-            awaited: Arc::default(),
             http10: AtomicBool::new(false),
         }
     }
@@ -199,11 +192,6 @@ impl Activity {
         }
     }
 
-    /// Notes that a response begins, or ceases, to wait for the client's window.
-    pub(super) fn windowless(&self, waits: bool) {
-        add(&self.windowless, if waits { 1 } else { u32::MAX });
-    }
-
     /// Returns how many responses have not ended.
     pub(super) fn running(&self) -> u32 {
         self.running.load(Relaxed)
@@ -217,11 +205,6 @@ impl Activity {
     /// Tells whether the last request was one of HTTP/1.0, whose bodies may be ended by closing alone.
     pub(super) fn is_http10(&self) -> bool {
         self.http10.load(Relaxed)
-    }
-
-    /// Returns the counter of requests whose content is awaited.
-    pub(super) fn awaited(&self) -> &Arc<AtomicU32> {
-        &self.awaited
     }
 
     /// Says who is being waited for, and a mark that changes whenever there is progress.
@@ -241,8 +224,7 @@ impl Activity {
             },
             Protocol::Http1 if self.is_starved() => (Stage::Sending, reads),
             Protocol::Http2 if self.running() == 0 => silent,
-            Protocol::Http2 if self.windowless.load(Relaxed) > 0 => (Stage::Reading, writes),
-            Protocol::Http2 if self.awaited.load(Relaxed) > 0 => (Stage::Sending, reads),
+            // On HTTP/2 each stream has a stage of its own: `streams.rs`.
             Protocol::Http1 | Protocol::Http2 | Protocol::Tunnel => (Stage::Ours, 0),
             Protocol::Lingering => (Stage::Lingering, 0),
         }
@@ -297,15 +279,7 @@ mod tests {
         check(http2(|_| ()), Stage::Idle);
         check(http2(|a| a.begin(false)), Stage::Ours);
         check(http2(|a| (a.begin(false), a.starve()).1), Stage::Ours);
-        check(http2(|a| (a.begin(false), a.windowless(true)).1), Stage::Reading);
-        check(http2(|a| (a.begin(false), a.windowless(true), a.windowless(false)).2), Stage::Ours);
-        check(
-            http2(|a| {
-                a.begin(false);
-                a.awaited().store(1, Relaxed);
-            }),
-            Stage::Sending,
-        );
+        check(http2(|a| (a.begin(false), a.block()).1), Stage::Reading);
     }
 
     #[test]

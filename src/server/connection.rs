@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::activity::Protocol;
 use super::behind;
-use super::protocol::{Protocols, sniff};
+use super::protocol::{Protocols, Tasks, sniff};
 use super::screen::{Refusal, Screen};
 use super::service::{Answering, Serve};
 use super::wire::{Io, Order, Wire};
@@ -61,20 +61,16 @@ impl Accepted {
         let Some((protocol, first)) = sniff(&wire, &mut read).await else { return };
         wire.speaks(protocol);
         wire.activity.read();
-        if F::DATED {
-            protocols.http1.auto_date_header(true);
-            protocols.http2.auto_date_header(true);
-        }
         let screen = (protocol == Protocol::Http1).then(|| Screen::new(protocols.screened));
         let io = TokioIo::new(Io::new(Arc::clone(&wire), read, first, screen));
         let service = Answering::new(Arc::clone(&wire), Arc::clone(&protocols.tally), Arc::clone(&serve));
         let ended = if protocol == Protocol::Http2 {
-            let hyper = protocols.http2.serve_connection(io, service);
+            let hyper = protocols.http2(&wire).auto_date_header(F::DATED).serve_connection(io, service);
             // Boxed, so that the many HTTP/1 connections are not as large as the few HTTP/2 ones.
             let mut owner = Box::new(Owner::new(Arc::clone(&wire), Http2(hyper)));
             poll_fn(move |cx| owner.poll(cx)).await
         } else {
-            let hyper = protocols.http1.serve_connection(io, service).with_upgrades();
+            let hyper = protocols.http1.auto_date_header(F::DATED).serve_connection(io, service).with_upgrades();
             let mut owner = Owner::new(Arc::clone(&wire), Http1(Some(hyper)));
             poll_fn(move |cx| owner.poll(cx)).await
         };
@@ -133,7 +129,7 @@ impl<F: Serve> Hyper for Http1<F> {
     }
 }
 
-struct Http2<F: Serve>(http2::Connection<TokioIo<Io>, Answering<F>, TokioExecutor>);
+struct Http2<F: Serve>(http2::Connection<TokioIo<Io>, Answering<F>, Tasks>);
 
 impl<F: Serve> Hyper for Http2<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
@@ -26,6 +25,9 @@ const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
 /// An HTTP/2 connection's window, in bytes: what one client can have us hold.
 const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
 
+/// How many uploads that are read by nobody fill a connection's window, so that nothing of the others can come.
+pub(super) const UPLOADS_THAT_FILL: usize = (HTTP2_CONNECTION_WINDOW / HTTP2_STREAM_WINDOW) as usize;
+
 /// How much of a streamed response is taken ahead of an HTTP/2 client's window, in bytes per stream.
 const HTTP2_SEND_BUFFER: usize = 128 << 10;
 
@@ -42,11 +44,28 @@ const HTTP2_RESET_BY_US_MAX: usize = 256;
 /// so many of them; h2 refuses a CONTINUATION flood beyond that.
 const HTTP2_FRAME_BYTES_MAX: u32 = 16 << 10;
 
+/// Runs the streams of an HTTP/2 connection, each as a task that can be ended.
+#[derive(Clone)]
+pub(super) struct Tasks(Arc<Wire>);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        self.0.streams.spawned(tokio::spawn(future).abort_handle());
+    }
+}
+
+/// What a configuration says of HTTP/2.
+#[derive(Clone, Copy)]
+struct Http2Limits {
+    head_bytes_max: u32,
+    streams_max: u32,
+}
+
 /// What all connections of a process are served by.
 #[derive(Clone)]
 pub(super) struct Protocols {
     pub(super) http1: http1::Builder,
-    pub(super) http2: http2::Builder<TokioExecutor>,
+    http2: Http2Limits,
     pub(super) screened: screen::Limits,
     pub(super) tally: Arc<Tally>,
 }
@@ -62,18 +81,26 @@ impl Protocols {
         http1.auto_date_header(false).header_read_timeout(None).half_close(true);
         // hyper's own floor for its buffer is 8 KiB.
         http1.max_header_size(head_bytes_max).max_buf_size(head_bytes_max.max(8 << 10));
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let head_bytes = u32::try_from(head_bytes_max).unwrap_or(u32::MAX);
+        let http2 = Http2Limits { head_bytes_max: head_bytes, streams_max: http2_streams_max };
+        Self { http1, http2, screened: screen::Limits { head_bytes_max }, tally }
+    }
+
+    /// Prepares hyper for the HTTP/2 of one connection, whose streams the sweep can end.
+    pub(super) fn http2(&self, wire: &Arc<Wire>) -> http2::Builder<Tasks> {
+        let Http2Limits { head_bytes_max, streams_max } = self.http2;
+        let mut http2 = http2::Builder::new(Tasks(Arc::clone(wire)));
         http2
             .auto_date_header(false)
-            .max_concurrent_streams(http2_streams_max)
-            .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX))
+            .max_concurrent_streams(streams_max)
+            .max_header_list_size(head_bytes_max)
             .max_frame_size(HTTP2_FRAME_BYTES_MAX)
             .max_pending_accept_reset_streams(HTTP2_RESET_UNACCEPTED_MAX)
             .max_local_error_reset_streams(HTTP2_RESET_BY_US_MAX)
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER);
-        Self { http1, http2, screened: screen::Limits { head_bytes_max }, tally }
+        http2
     }
 }
 

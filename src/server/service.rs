@@ -17,16 +17,17 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
 
 use super::Tally;
 use super::activity::Protocol;
 use super::screen::Refusal;
+use super::tracked::Tracked;
 use super::wire::{Order, Wire};
 use crate::proxy::interim::Interim;
-use crate::proxy::upload::Awaited;
+use crate::proxy::upload::Content;
 use crate::proxy::{Answer, Peer, Way};
 
 /// What answers requests: the way of a core, or a test's closure with a body of its own.
@@ -131,12 +132,8 @@ impl<F: Serve> Service<Request<Incoming>> for Answering<F> {
     type Future = Reply<F::Body>;
 
     fn call(&self, mut request: Request<Incoming>) -> Reply<F::Body> {
-        let had_content = !request.body().is_end_stream();
         let http10 = request.version() == Version::HTTP_10;
-        let exchange = Exchange::begin(&self.wire, &self.tally, had_content, http10);
-        if had_content && exchange.is_http2 {
-            request.extensions_mut().insert(Awaited::new(Arc::clone(self.wire.activity.awaited())));
-        }
+        let exchange = Exchange::begin(&self.wire, &self.tally, &mut request);
         let answer = if http10 {
             self.serve.answer(&self.plain, request)
         } else {
@@ -161,38 +158,62 @@ pub(super) struct Exchange {
     wire: Arc<Wire>,
     tally: Arc<Tally>,
     had_content: bool,
-    is_http2: bool,
-    windowless: bool,
+    /// The number of its stream, and whether a piece of the response waits there, on HTTP/2.
+    stream: Option<(usize, bool)>,
 }
 
 impl Exchange {
-    fn begin(wire: &Arc<Wire>, tally: &Arc<Tally>, had_content: bool, http10: bool) -> Self {
-        wire.activity.begin(http10);
-        let is_http2 = wire.activity.protocol() == Protocol::Http2;
-        Self { wire: Arc::clone(wire), tally: Arc::clone(tally), had_content, is_http2, windowless: false }
+    fn begin(wire: &Arc<Wire>, tally: &Arc<Tally>, request: &mut Request<Incoming>) -> Self {
+        let had_content = !request.body().is_end_stream();
+        wire.activity.begin(request.version() == Version::HTTP_10);
+        let stream = (wire.activity.protocol() == Protocol::Http2).then(|| {
+            let content = had_content.then(Content::default);
+            if let Some(content) = &content {
+                request.extensions_mut().insert(content.clone());
+            }
+            (wire.streams.open(content), false)
+        });
+        Self { wire: Arc::clone(wire), tally: Arc::clone(tally), had_content, stream }
     }
 
     /// Has the client go after this response, where that is the order.
     fn parting<B>(&self, mut response: Response<B>) -> Response<B> {
-        let is_last = !self.is_http2 && self.wire.ordered() == Order::Part;
+        let is_last = !self.is_http2() && self.wire.ordered() == Order::Part;
         if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    /// Notes whether an HTTP/2 response waits for the client's window. On HTTP/1 a full socket tells as much.
-    fn windowless(&mut self, waits: bool) {
-        if self.is_http2 && self.windowless != waits {
-            self.windowless = waits;
-            self.wire.activity.windowless(waits);
+    /// Tells whether it has a stream of its own.
+    pub(super) fn is_http2(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Notes that a piece of the response was handed over. hyper asks for the next one once this has found room in the
+    /// client's window, so that it waits for the client until then.
+    pub(super) fn hand_over(&mut self) {
+        if let Some((number, waits)) = &mut self.stream {
+            *waits = true;
+            self.wire.streams.hand_over(*number);
+        }
+    }
+
+    /// Notes that hyper has asked for the next piece, and that it is not there yet.
+    pub(super) fn await_piece(&mut self) {
+        if let Some((number, waits)) = &mut self.stream
+            && std::mem::take(waits)
+        {
+            self.wire.streams.await_piece(*number);
         }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.windowless(false);
+        if let Some((number, _)) = self.stream {
+            self.wire.streams.close(number);
+        }
         self.wire.activity.end(self.had_content);
         if std::thread::panicking() {
             self.tally.panics.fetch_add(1, Ordering::Relaxed);
@@ -216,7 +237,7 @@ pub(super) enum Reply<B> {
     },
 }
 
-impl<B: Unpin> Future for Reply<B> {
+impl<B: ResponseBody> Future for Reply<B> {
     type Output = Result<Response<Tracked<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -237,33 +258,6 @@ impl<B: Unpin> Future for Reply<B> {
                 (response, exchange.take().expect("it was there a moment ago"))
             }
         };
-        Poll::Ready(Ok(exchange.parting(response).map(|body| Tracked { body, exchange })))
-    }
-}
-
-/// A response's body, with the exchange that it ends.
-pub(super) struct Tracked<B> {
-    body: B,
-    exchange: Exchange,
-}
-
-impl<B: ResponseBody> Body for Tracked<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        // hyper asks for the next frame once the last one found room in the client's window, so a frame that was handed
-        // over is waiting for the client until then.
-        self.exchange.windowless(matches!(polled, Poll::Ready(Some(Ok(_)))));
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Poll::Ready(Ok(exchange.parting(response).map(|body| Tracked::new(body, exchange))))
     }
 }

@@ -1,4 +1,5 @@
-//! The sweep: one coarse timer of a core that closes connections whose client keeps it waiting for too long.
+//! The sweep: one coarse timer of a core that closes connections, and streams of HTTP/2, whose client keeps it waiting for
+//! too long.
 //!
 //! It looks at each connection a few times a timeout and compares stage and progress mark with what it saw last time, so
 //! that connections need no timers and read no clock. A timeout is kept to within one round. A round goes in steps, since
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::Tally;
-use super::activity::{Limits, Stage};
+use super::activity::{Limits, Protocol, Stage};
 use super::wire::{Order, Wire};
 
 /// The longest time between two rounds.
@@ -95,6 +96,7 @@ impl Watched {
     /// Looks at the connection, and closes it if it was waited for too long; returns whether it is still open.
     fn look(&mut self, now: Instant, limits: &Limits, tally: &Tally) -> bool {
         let Some(wire) = self.wire.upgrade() else { return false };
+        look_at_streams(&wire, now, limits, tally);
         let (stage, mark) = wire.activity.stage();
         if (stage, mark) != (self.stage, self.mark) {
             (self.stage, self.mark, self.since) = (stage, mark, now);
@@ -112,6 +114,21 @@ impl Watched {
         // Closed where it stands; what was ordered needs no second look, but is still counted as open.
         self.since = now;
         true
+    }
+}
+
+/// Ends the streams of a connection whose client has kept them waiting for too long; the connection goes on.
+fn look_at_streams(wire: &Wire, now: Instant, limits: &Limits, tally: &Tally) {
+    if wire.activity.protocol() != Protocol::Http2 {
+        return;
+    }
+    if wire.activity.is_blocked() {
+        return wire.streams.excuse();
+    }
+    let cut = wire.streams.cut_stalled(now, limits.body);
+    if cut > 0 {
+        tally.closed_in_body.fetch_add(cut, Ordering::Relaxed);
+        tracing::debug!(client = %wire.addr, cut, limit = ?limits.body, "streams reset: the client kept them waiting");
     }
 }
 
@@ -138,7 +155,6 @@ fn steps(connections: usize, round: Duration) -> (usize, Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::activity::Protocol;
 
     const LIMITS: Limits =
         Limits { head: Duration::from_secs(10), idle: Duration::from_secs(60), body: Duration::from_secs(30) };

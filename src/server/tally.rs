@@ -20,7 +20,7 @@ pub struct Tally {
     pub closed_in_head: AtomicU64,
     /// Connections closed because they were silent between requests.
     pub closed_idle: AtomicU64,
-    /// Connections closed because the client read no response, or sent no content, for too long.
+    /// Connections closed, and streams of HTTP/2 reset, because the client read no response, or sent no content, for too long.
     pub closed_in_body: AtomicU64,
     /// Reloads of the configuration that were applied.
     pub reloads_applied: AtomicU64,

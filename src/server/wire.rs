@@ -22,6 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::activity::{Activity, Protocol};
 use super::buffer::{Gathered, HTTP1_SMALL_BYTES, HTTP2_SMALL_BYTES};
 use super::screen::{Refusal, Screen, Then, Verdict};
+use super::streams::Streams;
 
 /// How much is read at once behind bytes that are held back.
 const HELD_STEP_BYTES: usize = 4 << 10;
@@ -52,6 +53,8 @@ pub(super) struct Wire {
     pub(super) addr: SocketAddr,
     /// What the sweep looks at.
     pub(super) activity: Activity,
+    /// The same for each stream of HTTP/2.
+    pub(super) streams: Streams,
     /// Guards the writing half and what waits for it. Nothing awaits under it.
     out: Mutex<Out>,
     order: AtomicU8,
@@ -107,6 +110,7 @@ impl Wire {
         Arc::new(Self {
             addr,
             activity: Activity::new(),
+            streams: Streams::default(),
             out: Mutex::new(out),
             order: AtomicU8::new(Order::Stay as u8),
             has_refused: AtomicBool::new(false),

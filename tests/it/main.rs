@@ -39,6 +39,7 @@ mod routes;
 mod shadow;
 mod soak;
 mod stale;
+mod stalled;
 mod streaming;
 mod tidy;
 mod traces;

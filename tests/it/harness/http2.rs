@@ -1,20 +1,29 @@
 //! A client for HTTP/2 without TLS, by prior knowledge.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::BOUND;
 
 /// A connection, with a runtime of its own.
 pub(crate) struct Http2 {
     runtime: Runtime,
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Content>,
 }
+
+/// The content of requests.
+type Content = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A response over HTTP/2.
 #[derive(Debug)]
@@ -46,6 +55,29 @@ impl Http2 {
         self.all(&[target]).pop().expect("one answer for one target")
     }
 
+    /// Sends a GET and reads no more than the head of its response; the content is not asked for as long as it is held.
+    #[track_caller]
+    pub(crate) fn unread(&mut self, target: &str) -> http::Response<Incoming> {
+        let request =
+            http::Request::get(format!("http://example.org{target}")).body(Empty::new().boxed_unsync()).unwrap();
+        let response = self.sender.send_request(request);
+        let response = self.runtime.block_on(async { tokio::time::timeout(BOUND, response).await });
+        response.expect("a response comes in time").unwrap()
+    }
+
+    /// Sends the head of a POST whose content never comes. It goes on while other requests are made.
+    pub(crate) fn unsent(&mut self, target: &str) -> JoinHandle<hyper::Result<http::Response<Incoming>>> {
+        let request = http::Request::post(format!("http://example.org{target}")).header("Content-Length", "9");
+        self.runtime.spawn(self.sender.send_request(request.body(Never.boxed_unsync()).unwrap()))
+    }
+
+    /// Returns what came of a request that was made before.
+    #[track_caller]
+    pub(crate) fn came_of<T>(&mut self, under_way: impl Future<Output = T>) -> T {
+        let came = self.runtime.block_on(async { tokio::time::timeout(BOUND, under_way).await });
+        came.expect("it ends in time")
+    }
+
     /// Sends GETs, all at once on streams of their own, and reads their responses.
     #[track_caller]
     pub(crate) fn all(&mut self, targets: &[&str]) -> Vec<Response> {
@@ -62,8 +94,20 @@ impl Http2 {
     }
 }
 
-fn exchange(mut sender: SendRequest<Empty<Bytes>>, target: &str) -> impl Future<Output = Response> + use<> {
-    let request = http::Request::get(format!("http://example.org{target}")).body(Empty::new()).unwrap();
+/// Content that never comes.
+struct Never;
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+fn exchange(mut sender: SendRequest<Content>, target: &str) -> impl Future<Output = Response> + use<> {
+    let request = http::Request::get(format!("http://example.org{target}")).body(Empty::new().boxed_unsync()).unwrap();
     async move {
         sender.ready().await.unwrap();
         let (head, mut content) = sender.send_request(request).await.unwrap().into_parts();

@@ -1,0 +1,66 @@
+//! Clients that keep what others need: streams of HTTP/2 whose window stays shut or whose content does not come, while their
+//! connection is busy. Each holds the one permit of its origin, and loses it.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+
+use crate::harness::{Cache, Http2, Origin, Reply, Setup, eventually};
+
+/// How long anything may be silent here.
+const SHORT: Duration = Duration::from_millis(200);
+
+/// One permit, for which nobody waits for long, and a breaker that opens at the first failure.
+fn tight(setup: &mut Setup) {
+    setup.config.body_idle_timeout = SHORT;
+    setup.config.origin.connections_max = 1;
+    setup.config.origin.permit_timeout = Duration::from_millis(100);
+    setup.config.origin.breaker_failures = 1;
+}
+
+/// Checks that the origin is there for others, and is blamed for nothing.
+#[track_caller]
+fn check_permit_is_back(cache: &Cache) {
+    cache.get("/another").check(200, "another", "fwd=uri-miss");
+    let stats = cache.stats();
+    assert_eq!(stats["origin"]["breaker_opened"], 0);
+}
+
+fn permits(cache: &Cache) -> u64 {
+    cache.stats()["origin"]["permits_in_use"].as_u64().unwrap()
+}
+
+#[test]
+fn rfc9113_s5_2_2_a_stream_that_nobody_reads_gives_its_permit_back_while_the_connection_is_busy() {
+    let origin = Origin::start(|request| match request.target().as_str() {
+        "/large" => Reply::ok().header("Cache-Control", "no-store").body(vec![b'x'; 8 << 20]),
+        target => Reply::fresh(&target[1..]),
+    });
+    let cache = Cache::with(&origin, tight);
+    let mut http2 = Http2::connect(cache.addr());
+    assert_eq!(http2.get("/hit").head.status, 200);
+    let unread = http2.unread("/large");
+    assert_eq!(permits(&cache), 1);
+    eventually("the permit is back", || {
+        assert_eq!(http2.get("/hit").body, b"hit", "the other streams go on");
+        permits(&cache) == 0
+    });
+    check_permit_is_back(&cache);
+    assert!(http2.came_of(unread.into_body().collect()).is_err(), "the stream was reset");
+}
+
+#[test]
+fn content_that_stops_coming_gives_its_permit_back_while_the_connection_is_busy() {
+    let origin = Origin::start(|request| Reply::fresh(&request.target()[1..]));
+    let cache = Cache::with(&origin, tight);
+    let mut http2 = Http2::connect(cache.addr());
+    assert_eq!(http2.get("/hit").head.status, 200);
+    let unsent = http2.unsent("/up");
+    eventually("the stream has ended", || {
+        assert_eq!(http2.get("/hit").body, b"hit", "the other streams go on");
+        unsent.is_finished()
+    });
+    assert!(http2.came_of(unsent).unwrap().is_err(), "the stream was reset");
+    eventually("the permit is back", || permits(&cache) == 0);
+    check_permit_is_back(&cache);
+}
