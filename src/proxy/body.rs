@@ -25,6 +25,9 @@ pub struct Body {
     observer: Option<Observer>,
 }
 
+/// The longest last piece that is copied, in bytes: as much as the server hands to HTTP/2 together with the end.
+const COPIED_BYTES_MAX: usize = 16 << 10;
+
 /// Where the bytes come from.
 enum Content {
     /// Nowhere: there are none, or none left.
@@ -62,8 +65,13 @@ impl Body {
         Self::new(Content::Whole(bytes), Some(length))
     }
 
-    /// Makes a body of several runs of bytes, sent in order.
-    pub fn pieces(pieces: VecDeque<Bytes>) -> Self {
+    /// Makes a body of several runs of bytes, sent in order. They are cut from something larger, and the last one may stay
+    /// with an HTTP/2 connection when this body is gone, for as long as the client likes: where it is small it is copied,
+    /// so that it does not keep alive what it was cut from. A large one the server gives out in pieces itself.
+    pub fn pieces(mut pieces: VecDeque<Bytes>) -> Self {
+        if let Some(last) = pieces.back_mut().filter(|last| last.len() <= COPIED_BYTES_MAX) {
+            *last = Bytes::copy_from_slice(last);
+        }
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self::new(Content::Pieces(pieces), Some(length))
     }
@@ -255,5 +263,25 @@ impl Observer {
             logged.write(&self.decision, &end);
         }
         self.traced.ended(&end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_piece_keeps_nothing_alive_that_it_was_cut_from() {
+        let check = |length: usize, is_copied: bool| {
+            let stored = Bytes::from(vec![b'x'; 2 * COPIED_BYTES_MAX]);
+            let mut body = Body::pieces(VecDeque::from([stored.slice(..1), stored.slice(1..1 + length)]));
+            assert_eq!(body.length(), Some(1 + length as u64));
+            let Content::Pieces(pieces) = &mut body.content else { panic!("pieces") };
+            assert_eq!(pieces.pop_back().unwrap().as_ptr() != stored[1..].as_ptr(), is_copied, "{length} bytes");
+            assert_eq!(pieces.pop_back().unwrap().as_ptr(), stored.as_ptr());
+        };
+        check(10, true);
+        check(COPIED_BYTES_MAX, true);
+        check(COPIED_BYTES_MAX + 1, false);
     }
 }
