@@ -223,6 +223,11 @@ impl Checked {
             purge_from: self.purge.method_from.clone(),
             hosts: self.sites.iter().flat_map(|site| site.hosts.iter().cloned()).collect(),
             request_body_max: self.server.request_body_max,
+            tunnel: proxy::tunnel::Limits {
+                idle: self.server.tunnel_idle_timeout,
+                client: self.server.body_idle_timeout,
+                origin: self.origin.body_idle_timeout,
+            },
             reader_stall: self.cache.reader_stall,
             flight_timeout: self.cache.flight_timeout,
             hit_for_miss: self.cache.hit_for_miss,

@@ -30,6 +30,7 @@ mod serve;
 pub mod shadow;
 pub mod trace;
 mod trial;
+pub mod tunnel;
 pub mod upload;
 
 use std::net::{IpAddr, SocketAddr};
@@ -72,6 +73,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// The largest content of a request, in bytes.
     pub request_body_max: u64,
+    /// How long an upgraded connection may be silent.
+    pub tunnel: tunnel::Limits,
     /// How long the slowest reader may hold up the others of an unstored body.
     pub reader_stall: Duration,
     /// The longest wait for another's flight.

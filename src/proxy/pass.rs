@@ -9,13 +9,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 
 use super::asked::Asked;
 use super::forward::{self, AskFor};
 use super::remember::Note;
 use super::upload::Upload;
-use super::{Body, Way, answer, confirm, fill, pour, rescue, trace};
+use super::{Body, Way, answer, confirm, fill, pour, rescue, trace, tunnel};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
@@ -55,7 +54,7 @@ pub(super) async fn pass(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = upgrade {
             let permit = response.body_mut().take_permit();
-            tunnel(client, hyper::upgrade::on(&mut response), permit);
+            tunnel::open(client, hyper::upgrade::on(&mut response), permit, way.shared.config.tunnel);
         }
         return Ok(answer::switched(way, asked, response, decision));
     }
@@ -189,18 +188,6 @@ fn may_be_held(way: &Way, rule: &Rule, url: &CanonicalUrl) -> bool {
 /// Returns the complete length of `bytes a-b/length`.
 pub(super) fn complete_length(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.strip_prefix("bytes ")?.rsplit_once('/')?.1.parse().ok()
-}
-
-/// Joins the two ends of an upgraded exchange until either closes; it counts at the origin as long.
-fn tunnel(client: hyper::upgrade::OnUpgrade, origin: hyper::upgrade::OnUpgrade, permit: Option<origin::Permit>) {
-    tokio::spawn(async move {
-        let _permit = permit;
-        let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
-        let (mut client, mut origin) = (TokioIo::new(client), TokioIo::new(origin));
-        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut origin).await {
-            tracing::debug!(%error, "an upgraded connection ended");
-        }
-    });
 }
 
 /// Makes the upload's body, which fails where it becomes larger than `bytes_max`.

@@ -1,11 +1,11 @@
 //! Clients that keep what others need: streams of HTTP/2 whose window stays shut or whose content does not come, while their
-//! connection is busy. Each holds the one permit of its origin, and loses it.
+//! connection is busy, and tunnels that nobody uses any more. Each holds the one permit of its origin, and loses it.
 
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 
-use crate::harness::{Cache, Http2, Origin, Reply, Setup, eventually};
+use crate::harness::{Cache, Cut, End, Gate, Http2, Origin, Reply, Setup, eventually};
 
 /// How long anything may be silent here.
 const SHORT: Duration = Duration::from_millis(200);
@@ -63,4 +63,53 @@ fn content_that_stops_coming_gives_its_permit_back_while_the_connection_is_busy(
     assert!(http2.came_of(unsent).unwrap().is_err(), "the stream was reset");
     eventually("the permit is back", || permits(&cache) == 0);
     check_permit_is_back(&cache);
+}
+
+/// An origin that switches protocols and then is silent until `gate` opens.
+fn silent_tunnel(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::at_heads(move |request| match request.target().as_str() {
+        "/tunnel" => {
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            Reply::raw(switch).wait(&gate).cut(Cut::Fin)
+        }
+        target => Reply::fresh(&target[1..]),
+    })
+}
+
+const UPGRADE: &[(&str, &str)] = &[("Connection", "Upgrade"), ("Upgrade", "websocket")];
+
+#[test]
+fn rfc9110_s7_8_a_tunnel_that_nobody_uses_is_closed() {
+    let gate = Gate::new();
+    let origin = silent_tunnel(&gate);
+    let cache = Cache::with(&origin, |setup| {
+        tight(setup);
+        setup.config.proxy.tunnel.idle = SHORT;
+    });
+    let mut client = cache.client();
+    client.ask("GET", "/tunnel", UPGRADE, b"");
+    assert_eq!(client.head().status, 101);
+    assert_eq!(client.closed(), End::Clean);
+    eventually("the permit is back", || permits(&cache) == 0);
+    check_permit_is_back(&cache);
+    gate.open();
+}
+
+#[test]
+fn a_tunnel_whose_client_has_gone_does_not_outlast_a_silent_origin() {
+    let gate = Gate::new();
+    let origin = silent_tunnel(&gate);
+    let cache = Cache::with(&origin, |setup| {
+        tight(setup);
+        setup.config.proxy.tunnel.origin = SHORT;
+    });
+    let mut client = cache.client();
+    client.ask("GET", "/tunnel", UPGRADE, b"");
+    assert_eq!(client.head().status, 101);
+    assert_eq!(permits(&cache), 1);
+    drop(client);
+    eventually("the permit is back", || permits(&cache) == 0);
+    check_permit_is_back(&cache);
+    gate.open();
 }
