@@ -106,7 +106,6 @@ impl Flood {
     /// Tells whether a connection that does so has to be ended.
     fn is_to_end(self) -> bool {
         matches!(self, Self::RapidReset | Self::Continuation | Self::EmptyContinuation | Self::EmptyData)
-            || matches!(self, Self::WindowStall)
     }
 
     /// Tells whether it asks, and does not read.
@@ -175,6 +174,8 @@ struct Done {
     answers: AtomicU64,
     /// Connections that Larder ended.
     ended: AtomicU64,
+    /// Streams that Larder reset.
+    resets: AtomicU64,
     /// URLs that were made up.
     fresh: AtomicU64,
 }
@@ -224,6 +225,9 @@ async fn read_frames(mut read: OwnedReadHalf, done: &Done, answers: &AtomicU64) 
             if kind <= HEADERS && flags & END_STREAM != 0 {
                 done.answers.fetch_add(1, Ordering::Relaxed);
                 answers.fetch_add(1, Ordering::Relaxed);
+            }
+            if kind == RST_STREAM {
+                done.resets.fetch_add(1, Ordering::Relaxed);
             }
             if kind == GOAWAY {
                 return;
@@ -457,8 +461,8 @@ pub(crate) fn run(seconds: u64) -> Vec<String> {
     observe(&larder, Duration::from_secs(1));
     let mut broken = Vec::new();
     println!(
-        "{:<20}{:>8}{:>9}{:>9}{:>12}{:>10}{:>8}{:>12}{:>10}",
-        "", "hits", "p50 µs", "p99 µs", "frames", "answers", "ended", "before MiB", "most MiB"
+        "{:<20}{:>8}{:>9}{:>9}{:>12}{:>10}{:>8}{:>8}{:>12}{:>10}",
+        "", "hits", "p50 µs", "p99 µs", "frames", "answers", "ended", "resets", "before MiB", "most MiB"
     );
     let (idle, most) = observe(&larder, span);
     row("idle", &idle, &Done::default(), (larder.resident(), most));
@@ -497,13 +501,14 @@ pub(crate) fn run(seconds: u64) -> Vec<String> {
 fn row(what: &str, pace: &Pace, done: &Done, (before, most): (u64, u64)) {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
-        "{what:<20}{:>8}{:>9}{:>9}{:>12}{:>10}{:>8}{:>12}{:>10}",
+        "{what:<20}{:>8}{:>9}{:>9}{:>12}{:>10}{:>8}{:>8}{:>12}{:>10}",
         pace.hits,
         pace.p50.as_micros(),
         pace.p99.as_micros(),
         read(&done.frames),
         read(&done.answers),
         read(&done.ended),
+        read(&done.resets),
         before >> 20,
         most >> 20
     );
@@ -535,6 +540,10 @@ fn judge(
     );
     let (ended, answers) = (done.ended.load(Ordering::Relaxed), done.answers.load(Ordering::Relaxed));
     promise(ended > 0 || !kind.is_to_end(), "whoever does so is sent away".into());
+    promise(
+        done.resets.load(Ordering::Relaxed) > 0 || !kind.is_stall(),
+        "streams that wait for a shut window are reset, pings or not".into(),
+    );
     if kind == Flood::OpenClose {
         promise(ended == 0, "whoever opens and closes in order is let".into());
         promise(answers >= u64::from(OPEN_CLOSE), format!("{OPEN_CLOSE} streams are answered; {answers} were"));
