@@ -1,4 +1,5 @@
-//! Writing behind: what a core's connections gather in their turns goes to their sockets once all who were to run have run.
+//! Writing behind: what a core's connections gather in their turns goes to their sockets once all who were to run have run,
+//! or a few of them have.
 //!
 //! To write to a socket whose client sleeps wakes that client, which costs a sixth of what a hit does. One that has
 //! several connections, as every proxy in front of Larder has, is awake still when the second response comes, if that
@@ -11,36 +12,51 @@ use std::task::{Poll, Waker};
 
 use super::wire::Wire;
 
-/// The most connections that are waited for: as many more turns would be felt by who is written to last.
-const WAITING_MAX: usize = 32;
+/// The most turns of connections that are waited for: on a core where a crowd connects or is sent away, the queue is long, and
+/// whoever has an answer is not to wait for its end.
+const TURNS_MAX: usize = 16;
 
 thread_local! {
     /// The core's.
-    static WAITING: RefCell<Waiting> = const { RefCell::new(Waiting { wires: Vec::new(), writer: None }) };
+    static WAITING: RefCell<Waiting> = const { RefCell::new(Waiting { wires: Vec::new(), turns: 0, writer: None }) };
 }
 
 /// What waits to be written on a core.
 struct Waiting {
     /// Those that have gathered something; one may be among them more than once.
     wires: Vec<Arc<Wire>>,
+    /// Turns of connections since the first of them came.
+    turns: usize,
     /// What wakes the core's writer, where there is one.
     writer: Option<Waker>,
 }
 
-/// Leaves it to the core's writer to drain a wire. False where the core has none: then whoever asks drains it.
+/// Leaves it to the core's writer to drain a wire at the end of its turn. False where the core has none: then whoever asks
+/// drains it.
 pub(super) fn leave(wire: &Arc<Wire>) -> bool {
-    let is_full = WAITING.with_borrow_mut(|waiting| {
-        let writer = waiting.writer.as_ref()?;
+    let is_left = WAITING.with_borrow_mut(|waiting| {
+        let Some(writer) = &waiting.writer else { return false };
         if waiting.wires.is_empty() {
             writer.wake_by_ref();
         }
         waiting.wires.push(Arc::clone(wire));
-        Some(waiting.wires.len() >= WAITING_MAX)
+        true
     });
-    if is_full == Some(true) {
+    if is_left {
+        pass();
+    }
+    is_left
+}
+
+/// Counts a turn of a connection: after so many whatever waits is written.
+pub(super) fn pass() {
+    let is_due = WAITING.with_borrow_mut(|waiting| {
+        waiting.turns += usize::from(!waiting.wires.is_empty());
+        waiting.turns >= TURNS_MAX
+    });
+    if is_due {
         write();
     }
-    is_full.is_some()
 }
 
 /// Writes for the core whose runtime this runs in, as long as that runs.
@@ -60,7 +76,10 @@ pub(super) async fn writer() {
 
 /// Drains what waits.
 fn write() {
-    let mut wires = WAITING.with_borrow_mut(|waiting| std::mem::take(&mut waiting.wires));
+    let mut wires = WAITING.with_borrow_mut(|waiting| {
+        waiting.turns = 0;
+        std::mem::take(&mut waiting.wires)
+    });
     wires.iter().for_each(|wire| wire.drain_for_owner());
     wires.clear();
     // The room is kept for the next.
@@ -83,5 +102,52 @@ impl Drop for Ending {
             std::mem::take(&mut waiting.wires)
         });
         waiting.unwrap_or_default().iter().for_each(|wire| wire.drain_for_owner());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::{spawn, yield_now};
+
+    use super::*;
+
+    /// A wire that has gathered something, and its client.
+    async fn gathered() -> (Arc<Wire>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_, half) = listener.accept().await.unwrap().0.into_split();
+        let wire = Wire::new(client.local_addr().unwrap(), half, None);
+        wire.owned_by(Waker::noop());
+        wire.say_last(b"x");
+        (wire, client)
+    }
+
+    #[tokio::test]
+    async fn what_is_left_to_the_writer_is_written_when_the_others_have_had_their_turn() {
+        let (wire, client) = gathered().await;
+        assert!(!leave(&wire), "nobody writes here yet");
+        let writer = spawn(writer());
+        yield_now().await;
+        assert!(leave(&wire) && wire.may_wait());
+        yield_now().await;
+        assert!(!wire.may_wait());
+        client.readable().await.unwrap();
+        assert_eq!(client.try_read(&mut [0; 2]).unwrap(), 1);
+
+        // In a crowd it does not wait for the end of the queue.
+        wire.say_last(b"y");
+        assert!(leave(&wire));
+        (1..TURNS_MAX - 1).for_each(|_| pass());
+        assert!(wire.may_wait());
+        pass();
+        assert!(!wire.may_wait());
+
+        // Nothing stays behind with a writer that goes.
+        wire.say_last(b"z");
+        assert!(leave(&wire));
+        writer.abort();
+        assert!(writer.await.unwrap_err().is_cancelled());
+        assert!(!wire.may_wait() && !leave(&wire));
     }
 }

@@ -210,6 +210,7 @@ impl<H: Hyper> Owner<H> {
         if self.wire.may_wait() && behind::leave(&self.wire) {
             return Poll::Ready(Ok(false));
         }
+        behind::pass();
         self.wire.poll_drain(cx)
     }
 
