@@ -11,7 +11,8 @@
 //!    allows it.
 //! 3. **Bounded.** Memory, queues, waits, tags and records each have a cap in `config.toml`, and stay under it.
 //! 4. **Explained.** One reason from a closed list for every request: [`outcome::Reason`].
-//! 5. **Fast.** A hit is answered without await or box; a miss costs the origin one request, however many clients ask.
+//! 5. **Fast.** A hit is answered without await or box; a miss costs the origin one request, however many clients ask for
+//!    what may be reused.
 //!
 //! # The way of a request
 //!
@@ -53,6 +54,8 @@
 //! - **Freshness is decided in [`policy::freshness`] only.** What expires in the store is garbage collection.
 //! - **One user's page is no other's.** What a request with credentials brought in is handed to others only where the
 //!   response permits it, or once the origin was seen to give both the same: [`policy::credentials`].
+//! - **Requests are collapsed only onto what may be reused for each of them** without asking the origin:
+//!   [`policy::reuse::collapse`].
 //! - **Only a complete body is stored**, and a body that fails never ends cleanly for anybody who reads it.
 //! - **Purging is one mechanism**, [`store::ledger`]: a sequence, not an index and not a clock. An entry carries the number
 //!   read before its origin request was sent.
