@@ -1,9 +1,9 @@
 //! Writing behind: what a core's connections gather in their turns goes to their sockets once all who were to run have run,
 //! or a few of them have.
 //!
-//! To write to a socket whose client sleeps wakes that client, which costs a sixth of what a hit does. One that has
-//! several connections, as every proxy in front of Larder has, is awake still when the second response comes, if that
-//! follows at once. And the writes find the system's own code in the processor's cache, which an answer in between turns out.
+//! To write to a socket whose client sleeps wakes that client, at our cost. One that has several connections, as every proxy
+//! in front of Larder has, is awake still when the second response comes, if that follows at once. What that is worth,
+//! `benches/compare/run --only hit-1k` tells: the fewer turns are waited for, the less.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
