@@ -11,13 +11,13 @@ pub mod shadow;
 pub mod top;
 pub mod trouble;
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use self::reasons::{Lost, NotFromCache};
 use self::top::{Counted, Item, Top};
 use self::trouble::{Trouble, Troubles};
 use crate::clock::Timestamp;
+use crate::key::KeyHasher;
 use crate::outcome::{Decision, End};
 
 /// The URLs that a core follows in each list: enough that the first [`ROWS_TOLD`] are right for the usual skewed traffic,
@@ -75,7 +75,7 @@ pub struct Tables {
     not_from_cache: NotFromCache,
     troubles: Troubles,
     hits: u64,
-    hasher: RandomState,
+    hasher: KeyHasher,
     /// The state of the generator that draws the sample: a fixed stride would fall in step with a page's own requests.
     random: u64,
 }
@@ -88,7 +88,7 @@ impl Tables {
             not_from_cache: NotFromCache::default(),
             troubles: Troubles::default(),
             hits: 0,
-            hasher: RandomState::new(),
+            hasher: KeyHasher::new(),
             random: seed | 1,
         }
     }
@@ -139,7 +139,7 @@ impl Tables {
     }
 
     fn item<'a>(&self, url: &'a str) -> Item<'a> {
-        Item::new(url, self.hasher.hash_one(url))
+        Item::new(url, self.hasher.fingerprint(url.as_bytes()) as u64)
     }
 
     /// Draws a number (xorshift; Marsaglia 2003).

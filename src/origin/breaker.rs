@@ -108,25 +108,26 @@ impl Breaker {
         Ok(Attempt { breaker: Arc::clone(self), generation, is_probe, is_settled: AtomicBool::new(false) })
     }
 
-    /// Asks whether a request would pass now, so that none waits for its turn in vain.
+    /// Asks whether a request would pass now, so that none waits for its turn in vain. While it is closed, the time is not
+    /// asked for.
     ///
     /// # Errors
     /// As [`Breaker::pass`].
-    pub(super) fn check(&self, now: Instant) -> Result<(), Error> {
-        self.barred(now).map_or(Ok(()), |state| Err(self.refuse(state, now)))
+    pub(super) fn check(&self, now: impl Fn() -> Instant) -> Result<(), Error> {
+        self.barred(&now).map_or(Ok(()), |state| Err(self.refuse(state, now())))
     }
 
     /// Tells whether a request would be refused now; nothing is counted.
-    pub(super) fn is_barred(&self, now: Instant) -> bool {
-        self.barred(now).is_some()
+    pub(super) fn is_barred(&self, now: impl Fn() -> Instant) -> bool {
+        self.barred(&now).is_some()
     }
 
     /// Returns the state that keeps a request from passing now.
-    fn barred(&self, now: Instant) -> Option<u64> {
+    fn barred(&self, now: &impl Fn() -> Instant) -> Option<u64> {
         match self.state.load(Ordering::Relaxed) {
             CLOSED => None,
             PROBING => Some(PROBING),
-            due => (self.millis(now) < due).then_some(due),
+            due => (self.millis(now()) < due).then_some(due),
         }
     }
 
@@ -263,7 +264,7 @@ mod tests {
         assert_eq!((error.reason, error.was_sent), (Reason::DestinationUnavailable, false));
         assert!(error.detail.contains("the breaker is open"), "{error}");
         assert!(error.retry_after.unwrap() <= INTERVAL);
-        assert!(breaker.check(now).is_err());
+        assert!(breaker.check(|| now).is_err());
         assert_eq!(breaker.refused(), 2);
     }
 
@@ -273,10 +274,10 @@ mod tests {
         fail(&breaker, 3, now);
         assert!(breaker.pass(now + INTERVAL - Duration::from_millis(1)).is_err());
         let later = now + INTERVAL + Duration::from_millis(1);
-        assert!(breaker.check(later).is_ok(), "asking takes no turn");
+        assert!(breaker.check(|| later).is_ok(), "asking takes no turn");
         let probe = breaker.pass(later).unwrap();
         assert_eq!(breaker.state(), State::HalfOpen);
-        assert!(breaker.pass(later).is_err() && breaker.check(later).is_err(), "one at a time");
+        assert!(breaker.pass(later).is_err() && breaker.check(|| later).is_err(), "one at a time");
         probe.unconnected(later);
         assert_eq!((breaker.state(), breaker.opened()), (State::Open, 2));
         assert!(breaker.pass(later + INTERVAL - Duration::from_millis(1)).is_err());

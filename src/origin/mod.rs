@@ -238,10 +238,10 @@ impl Client {
             return Ok(response.map(|_empty| ResponseBody::of_upgrade(permit, connection)));
         }
         framing::say_once(response.headers_mut());
-        if response.version() < Version::HTTP_11 {
-            // On a connection that answered with 1.0 hyper drops content whose length it does not know.
-            connection.retire();
-        } else if framing::may_send_a_body_all_the_same(&asked.method, response.status(), response.headers()) {
+        // On a connection that answered with 1.0 hyper drops content whose length it does not know.
+        let is_last = response.version() < Version::HTTP_11
+            || framing::may_send_a_body_all_the_same(&asked.method, response.status(), response.headers());
+        if is_last {
             connection.retire();
         } else {
             connection.heed(response.headers());

@@ -125,7 +125,7 @@ impl Permits {
     pub async fn acquire(self: &Arc<Self>) -> Result<Permit, Error> {
         let timeout = {
             let bounds = self.bounds.load();
-            bounds.breaker.check(Instant::now())?;
+            bounds.breaker.check(Instant::now)?;
             bounds.timeout
         };
         // The semaphore hands returned permits to those who wait, so this cannot jump the queue.
@@ -145,8 +145,7 @@ impl Permits {
     pub fn spare(&self) -> Option<Permit> {
         let bounds = self.bounds.load();
         let kept = bounds.total / 8;
-        if self.waiting() > 0 || self.free.available_permits() <= kept || bounds.breaker.check(Instant::now()).is_err()
-        {
+        if self.waiting() > 0 || self.free.available_permits() <= kept || bounds.breaker.check(Instant::now).is_err() {
             return None;
         }
         Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.permit(permit))
@@ -156,7 +155,7 @@ impl Permits {
     /// Nothing is taken or counted.
     pub fn outlook(&self) -> Option<Reason> {
         let bounds = self.bounds.load();
-        if bounds.breaker.is_barred(Instant::now()) {
+        if bounds.breaker.is_barred(Instant::now) {
             return Some(Reason::DestinationUnavailable);
         }
         let is_full = self.free.available_permits() == 0 && self.waiting() >= bounds.waiting_max;
