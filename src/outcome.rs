@@ -105,6 +105,8 @@ reasons! {
         "Look at why the origin closed the connection.";
     InvalidatedMeanwhile = "invalidated-meanwhile", "The URL was purged or invalidated while the response was under way (RFC 9111 §4.4).",
         "Nothing: the next response is stored.";
+    Outdated = "outdated", "A newer response for the same requests had been stored before this one was whole (RFC 9111 §4).",
+        "Nothing: the newer one stays.";
     // --- answered by Larder itself ---
     Purge = "purge", "A PURGE from a network that `purge.method_from` lists: Larder carried it out.",
         "Nothing: it was asked for.";

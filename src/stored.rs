@@ -4,6 +4,7 @@
 //! Nothing here holds a piece of a buffer that came off the wire: heads are copied into one exact-size run of bytes.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -63,9 +64,6 @@ static COMMON: [HeaderName; 36] = [
     header::PRAGMA,
 ];
 
-/// How long a head may be that is put together without asking for memory but for its own, in bytes.
-const USUAL_BYTES: usize = 1024;
-
 /// Marks a name that is spelled out. A field is `tag, [name length u8, name,] value length u32 LE, value`.
 const SPELLED: u8 = u8::MAX;
 
@@ -76,22 +74,28 @@ pub struct FlatHead(Box<[u8]>);
 impl FlatHead {
     /// Flattens `fields`. Names longer than 255 bytes are left out: no field that a cache must keep has one.
     pub fn from_fields<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a [u8])>) -> Self {
-        let mut run = SmallVec::<[u8; USUAL_BYTES]>::new();
-        for (name, value) in fields {
-            let spelled = name.as_str().as_bytes();
-            // Standard names are compared by their number: going through all is quicker than a search by text.
-            match COMMON.iter().position(|known| known == name) {
-                Some(at) => run.push(at as u8),
-                None if spelled.len() <= usize::from(u8::MAX) => {
-                    run.extend_from_slice(&[SPELLED, spelled.len() as u8]);
-                    run.extend_from_slice(spelled);
-                }
-                None => continue,
-            }
-            run.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            run.extend_from_slice(value);
+        thread_local! {
+            /// A head is put together here, so that it asks for no memory but for its own.
+            static RUN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        Self(run.as_slice().into())
+        RUN.with_borrow_mut(|run| {
+            run.clear();
+            for (name, value) in fields {
+                let spelled = name.as_str().as_bytes();
+                // Standard names are compared by their number: going through all is quicker than a search by text.
+                match COMMON.iter().position(|known| known == name) {
+                    Some(at) => run.push(at as u8),
+                    None if spelled.len() <= usize::from(u8::MAX) => {
+                        run.extend_from_slice(&[SPELLED, spelled.len() as u8]);
+                        run.extend_from_slice(spelled);
+                    }
+                    None => continue,
+                }
+                run.extend_from_slice(&(value.len() as u32).to_le_bytes());
+                run.extend_from_slice(value);
+            }
+            Self(run.as_slice().into())
+        })
     }
 
     /// Flattens every field of `map`.
@@ -456,6 +460,13 @@ impl Entry {
         let guard = self.guard.clone().filter(|_| !facts.permits_sharing);
         let witness = self.witness.clone();
         Self { used, guard, witness, ..Self::new(head, facts, body, selecting, tags, sequence) }
+    }
+
+    /// Tells whether both are one response, be its body held in other codings by now.
+    pub fn is_same_response(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+            && self.facts.received_at == other.facts.received_at
+            && self.selecting == other.selecting
     }
 
     /// Makes the same entry with another body (a rendition more, or the stored form changed).

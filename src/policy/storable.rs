@@ -189,6 +189,10 @@ impl<'a> Received<'a> {
         }
         // The status is final; where the response says must-understand (§5.2.2.3), it is understood. A 206 is not stored as
         // what it is (§3.3): whatever is fetched for the store is asked for whole.
+        if self.status == StatusCode::UNAUTHORIZED && exchange.asked.has_authorization {
+            // It speaks of the credentials that were sent (RFC 9110 §15.5.2), and of nothing that others get.
+            return Some(Reason::Authorization);
+        }
         if self.status == StatusCode::PARTIAL_CONTENT
             || !is_storable_status(self.status)
             || (cc.must_understand && !is_understood(self.status))

@@ -51,10 +51,10 @@ static FORBIDDEN: [&str; 35] = [
 /// How the names of further such fields begin.
 static FORBIDDEN_FAMILIES: [&str; 6] = ["accept", "access-control-", "if-", "proxy-", "sec-", "x-host"];
 
-/// Tells whether a field must not come behind the content, whoever sends it. `_` counts as `-`, since apps that read their
-/// fields from CGI variables cannot tell them apart.
+/// Tells whether a field must not come behind the content, whoever sends it. What is neither letter nor digit counts as `-`,
+/// since apps that read their fields from CGI variables cannot tell them apart.
 pub fn is_forbidden(name: &[u8]) -> bool {
-    let known = |byte: &u8| if *byte == b'_' { '-' } else { char::from(byte.to_ascii_lowercase()) };
+    let known = |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(byte.to_ascii_lowercase()) } else { '-' };
     let name: String = name.iter().map(known).collect();
     FORBIDDEN.contains(&name.as_str())
         || FORBIDDEN_FAMILIES.iter().any(|family| name.starts_with(family))
@@ -91,6 +91,7 @@ mod tests {
             "Transfer_Encoding",
             "Cookie",
             "Accept_Language",
+            "Accept.Language",
             "If-None-Match",
             "Proxy-Anything",
             "Forwarded",

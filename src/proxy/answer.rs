@@ -79,6 +79,8 @@ pub(super) fn filling(
     begun: Option<Box<Begun>>,
 ) -> Option<Response<Body>> {
     let flat = if begun.is_some() { fill.came() } else { &fill.head };
+    // Who asked when it had come already is answered with what the origin made before (RFC 9111 §5.1).
+    let is_first_hand = fill.is_first_hand && (begun.is_some() || asked.at <= fill.facts.received_at);
     let (fields, held) = begun.map(|begun| (begun.fields, begun.reader)).unzip();
     let (form, pieces, length) = match choose(asked, &fill.facts, flat, fill.length) {
         Chosen::Nothing(form) => (form, None, Some(0)),
@@ -106,7 +108,7 @@ pub(super) fn filling(
         }
     };
     let status = form.status(fill.status);
-    let age = (!fill.is_first_hand).then(|| freshness::current_age(&fill.facts, way.shared.clock.now()));
+    let age = (!is_first_hand).then(|| freshness::current_age(&fill.facts, way.shared.clock.now()));
     let own = own(way, asked, &fill.facts, age, &decision, &body);
     let headers = match fields {
         Some(fields) if matches!(form, Form::Whole(_)) => head::first_head(fields, own),

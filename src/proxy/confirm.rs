@@ -137,15 +137,21 @@ fn selected_by(selecting: Selecting, mut entry: Entry) -> Entry {
 }
 
 /// Puts `new` in the place of `old`, and of what the same fields select, or nothing; does nothing where `old` has gone
-/// meanwhile.
+/// meanwhile. Where it was recoded meanwhile, `new` gets that body.
 pub(super) fn replace(way: &Way, asked: &Asked, old: &Arc<Entry>, new: Option<&Arc<Entry>>) {
     way.shared.store.change(&asked.key, |variants| {
         let mut variants = variants.clone();
-        if let Some(at) = variants.entries.iter().position(|held| Arc::ptr_eq(held, old)) {
+        let is_old = |held: &Arc<Entry>| Arc::ptr_eq(held, old) || held.is_same_response(old);
+        if let Some(at) = variants.entries.iter().position(is_old) {
             match new {
                 Some(new) => {
-                    variants.entries[at] = Arc::clone(new);
-                    variants.entries.retain(|held| Arc::ptr_eq(held, new) || held.selecting != new.selecting);
+                    let held = &variants.entries[at];
+                    let new = match Arc::ptr_eq(held, old) {
+                        true => Arc::clone(new),
+                        false => Arc::new(new.with_body(held.body.clone())),
+                    };
+                    variants.entries[at] = Arc::clone(&new);
+                    variants.entries.retain(|held| Arc::ptr_eq(held, &new) || held.selecting != new.selecting);
                 }
                 None => drop(variants.entries.remove(at)),
             }

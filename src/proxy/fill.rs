@@ -132,8 +132,16 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
     let mut candidates =
         decide::candidates(&way.shared, &errand.asked, errand.stored.as_deref(), errand.selected.as_ref());
     loop {
+        let permitted = match permit.take() {
+            Some(permit) => Ok(permit),
+            None => trace::permit(way, &errand.asked).await,
+        };
+        // What waiting for a turn takes is no part of the response's age.
         let requested_at = way.shared.clock.now();
-        let answer = send(way, errand, &candidates, permit.take()).await;
+        let answer = match permitted {
+            Ok(permit) => send(way, errand, &candidates, permit).await,
+            Err(error) => Err(error),
+        };
         let now = way.shared.clock.now();
         let response = match answer {
             Ok(response) => response,
@@ -165,7 +173,7 @@ async fn send(
     way: &Way,
     errand: &Errand,
     candidates: &Candidates,
-    permit: Option<Permit>,
+    permit: Permit,
 ) -> Result<Response<ResponseBody>, origin::Error> {
     let asked = &errand.asked;
     let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
@@ -175,10 +183,6 @@ async fn send(
     }
     validate::make_conditional(&mut headers, candidates);
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let permit = match permit {
-        Some(permit) => permit,
-        None => trace::permit(way, asked).await?,
-    };
     let asking = trace::Asking::new(way, asked, &mut headers);
     let response = way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await;
     asking.came_to(&response);
@@ -284,14 +288,5 @@ pub(super) fn drop_superseded(
 ) {
     if let Some(selected) = selected.filter(|_| validate::supersedes(status) && !remember::lies_in_request(reason)) {
         confirm::replace(way, asked, selected, None);
-    }
-}
-
-/// Drops what a response supersedes that may be stored, where storing it does not put it in the old one's place: it was not
-/// stored after all, or other fields select it. Both would be there then, and the old one would still answer whom the new
-/// one is not for, and whoever finds that it has the later Date.
-pub(super) fn drop_replaced(way: &Way, asked: &Asked, fill: &Fill) {
-    if let Some(old) = fill.replaces.as_ref().filter(|_| validate::supersedes(fill.status)) {
-        confirm::replace(way, asked, old, None);
     }
 }

@@ -14,10 +14,11 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::asked::Asked;
 use super::flight::{Fill, Landed};
-use super::{Way, fill, remember, trace};
+use super::{Way, confirm, remember, trace};
 use crate::origin::ResponseBody;
 use crate::origin::coalesce::Lead;
 use crate::outcome::Reason;
+use crate::policy::validate;
 use crate::stored::{Entry, Guard, StoredBody};
 
 /// A body that came whole and was kept. Whoever poured it ends the shared one.
@@ -39,14 +40,14 @@ pub(super) async fn pour(way: &Way, mut lead: Lead<Landed>, asked: &Asked, fill:
         // A body that broke off says nothing about the next.
         if matches!(reason, Reason::TooLarge | Reason::Budget) {
             remember::not_stored(way, asked, reason);
-            fill::drop_replaced(way, asked, fill);
+            drop_replaced(way, asked, fill);
         }
     };
     let poured = through(way, asked, fill, body, bytes_max, lost).await;
     if let Some(whole) = poured {
         let kept = keep(way, asked, fill, whole.fingerprint);
         if kept.is_err() || fill.is_beside() {
-            fill::drop_replaced(way, asked, fill);
+            drop_replaced(way, asked, fill);
         }
         // Who waits for the end looks into the store then, and must not find this flight again.
         lead.close();
@@ -160,6 +161,15 @@ fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) -> Result<u64,
     store.put(&asked.key, entry).map(|_stored| length).inspect_err(|reason| {
         tracing::debug!(url = asked.key.url(), %reason, "a complete response was not stored");
     })
+}
+
+/// Drops what a response supersedes that may be stored, where storing it does not put it in the old one's place: it was not
+/// stored after all, or other fields select it. Both would be there then, and the old one would still answer whom the new
+/// one is not for, and whoever finds that it has the later Date.
+pub(super) fn drop_replaced(way: &Way, asked: &Asked, fill: &Fill) {
+    if let Some(old) = fill.replaces.as_ref().filter(|_| validate::supersedes(fill.status)) {
+        confirm::replace(way, asked, old, None);
+    }
 }
 
 /// Joins the chunks into one run; `None` when the budget has no room for it.

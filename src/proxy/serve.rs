@@ -347,11 +347,11 @@ async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -
                 None => return Share::Alone(Reason::TooLarge),
             }
         }
-        Landed::Confirmed(entry) | Landed::StoodIn(entry)
-            if way.shared.store.standing(&asked.key, &entry, asked.at) == Standing::Gone =>
-        {
+        // It was confirmed before what this request comes after (RFC 9111 §4.4).
+        Landed::Confirmed(entry) if reuse::is_barred(&entry.facts, standing(way, asked, &entry)) => {
             return Share::Outdated;
         }
+        Landed::StoodIn(entry) if standing(way, asked, &entry) == Standing::Gone => return Share::Outdated,
         Landed::Confirmed(entry) if !probation::admits(&way.shared, asked, &entry) => {
             return Share::Again(Learnt::default());
         }
@@ -402,6 +402,10 @@ fn barred(way: &Way, asked: &Asked, landed: &Landed) -> Option<Share> {
 fn is_outdated(way: &Way, asked: &Asked, fill: &Fill) -> bool {
     let standing = way.shared.store.standing_of(&asked.key, &fill.tags, fill.sequence, asked.at);
     reuse::is_barred(&fill.facts, standing)
+}
+
+fn standing(way: &Way, asked: &Asked, entry: &Entry) -> Standing {
+    way.shared.store.standing(&asked.key, entry, asked.at)
 }
 
 /// Runs policy again for a follower, whose request may forbid what the leader's allowed. Returns why the response is not

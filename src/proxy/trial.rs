@@ -13,7 +13,7 @@ use super::forward::{self, AskFor};
 use super::probation::{Verdict, says_same_of_users, sets_same_cookies};
 use super::{Way, fill, pour, trace};
 use crate::origin::coalesce::Lead;
-use crate::origin::{self, ResponseBody};
+use crate::origin::{self, Permit, ResponseBody};
 use crate::outcome::Reason;
 use crate::policy::storable;
 use crate::stored::{Entry, Guard, Selecting};
@@ -51,8 +51,13 @@ pub(super) struct Trial {
 /// Asks the origin, hands its answer to the client, and compares it with what is stored.
 pub(super) async fn run(way: Arc<Way>, lead: Lead<Verdict>, trial: Trial, hand: oneshot::Sender<Handed>) {
     let shared = &way.shared;
+    let permitted = trace::permit(&way, &trial.asked).await;
     let (requested_at, sequence) = (shared.clock.now(), shared.store.sequence());
-    let response = match send(&way, &trial.asked).await {
+    let answer = match permitted {
+        Ok(permit) => send(&way, &trial.asked, permit).await,
+        Err(error) => Err(error),
+    };
+    let response = match answer {
         Ok(response) => response,
         Err(error) => {
             drop(lead);
@@ -88,13 +93,12 @@ pub(super) async fn run(way: Arc<Way>, lead: Lead<Verdict>, trial: Trial, hand: 
 }
 
 /// Sends the request as it would be sent on its own, but for the whole representation, and in the coding that is stored.
-async fn send(way: &Way, asked: &Asked) -> Result<Response<ResponseBody>, origin::Error> {
+async fn send(way: &Way, asked: &Asked, permit: Permit) -> Result<Response<ResponseBody>, origin::Error> {
     let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
     for name in &PARTIAL {
         headers.remove(name);
     }
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let permit = trace::permit(way, asked).await?;
     let asking = trace::Asking::new(way, asked, &mut headers);
     let response = way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await;
     asking.came_to(&response);

@@ -102,7 +102,8 @@ impl Store {
     /// The bytes of its body were reserved by the caller ([`Store::reserve`]); the entry's own are reserved here.
     ///
     /// # Errors
-    /// The reason why it was not stored: purged meanwhile, too many tags, above a share of the budget, or the budget spent.
+    /// The reason why it was not stored: purged meanwhile, too many tags, above a share of the budget, the budget spent, or a
+    /// newer response there already.
     pub fn put(&self, key: &Key, mut entry: Entry) -> Result<Arc<Entry>, Reason> {
         let config = self.config.load();
         if entry.tags.len() > config.tags_max {
@@ -122,8 +123,19 @@ impl Store {
             return Err(Reason::InvalidatedMeanwhile);
         }
         let entry = Arc::new(entry);
+        // Bodies end in another order than their heads came in. What came after now is from before the clock stepped back.
+        let is_newer = |other: &Arc<Entry>| {
+            other.selecting == entry.selecting
+                && other.facts.received_at > entry.facts.received_at
+                && other.facts.received_at <= now
+        };
+        let mut is_outdated = false;
         self.memory.compute(key.hash(), |found| {
             let others = found.filter(|found| self.is_of(found, key)).map_or(&[][..], |found| &found.entries);
+            is_outdated = others.iter().any(is_newer);
+            if is_outdated {
+                return Op::Nop;
+            }
             let mut entries = SmallVec::with_capacity(1 + others.len());
             entries.push(Arc::clone(&entry));
             entries.extend(others.iter().filter(|other| other.selecting != entry.selecting).cloned());
@@ -131,6 +143,9 @@ impl Store {
             count(&self.counts.replaced, (1 + others.len() - entries.len()) as u64);
             Op::Put(Variants { key: key.text().into(), entries })
         });
+        if is_outdated {
+            return Err(Reason::Outdated);
+        }
         // A purge may have come, and its sweep may have passed, between the judgement and the insertion.
         self.ledger.settle(key.url(), &entry, now);
         if !self.ledger.remembers(entry.sequence) {

@@ -115,6 +115,8 @@ fn rfc9111_s4_2_who_comes_when_it_is_stale_by_now_does_not_join_a_body_on_its_wa
     cache.client().get("/").check(200, "new page", "hit");
     gate.open();
     assert_eq!(first.rest(head).text(), "old page");
+    cache.settle();
+    cache.client().get("/").check(200, "new page", "hit");
 }
 
 #[test]
@@ -143,6 +145,108 @@ fn a_reload_joins_what_has_not_come_yet_and_nothing_that_had() {
     for (client, head) in [(&mut first, heads.0), (&mut early, heads.1)] {
         assert_eq!(client.rest(head).text(), "one page");
     }
+    cache.settle();
+    cache.client().get("/").check(200, "new page", "hit");
+}
+
+#[test]
+fn rfc9111_s5_1_who_asks_when_the_head_had_come_is_told_its_age() {
+    let rest = Gate::new();
+    let origin = {
+        let rest = rest.clone();
+        Origin::start(move |_| Reply::fresh("one ").length(8).wait(&rest).body("page"))
+    };
+    let cache = Cache::start(&origin);
+    let (mut first, mut late) = (cache.client(), cache.client());
+    first.ask("GET", "/", &[], b"");
+    let first_head = first.final_head();
+    assert_eq!(first_head.header("age"), None, "the origin makes it for this very request");
+    cache.step(7);
+    late.ask("GET", "/", &[], b"");
+    let late_head = late.final_head();
+    assert_eq!(late_head.header("age").as_deref(), Some("7"));
+    rest.open();
+    for (client, head) in [(&mut first, first_head), (&mut late, late_head)] {
+        assert_eq!(client.rest(head).text(), "one page");
+    }
+}
+
+#[test]
+fn rfc9111_s4_4_who_comes_after_a_change_is_not_answered_with_what_was_confirmed_before_it() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match (request.method().as_str(), request.header("x-user").as_deref()) {
+            ("PUT", _) => Reply::ok(),
+            (_, Some("first")) => Reply::not_modified().hold(&gate),
+            _ if request.target() == "/last" => Reply::fresh("last"),
+            (_, Some("late")) => Reply::fresh("new page").header("ETag", "\"2\""),
+            _ => Reply::fresh("old page").header("ETag", "\"1\""),
+        })
+    };
+    let cache = on_one_core(&origin);
+    cache.get("/").check(200, "old page", "stored");
+    cache.step(61);
+    let (mut first, mut late) = (cache.client(), cache.client());
+    first.ask("GET", "/", &[("X-User", "first")], b"");
+    gate.arrived(1);
+    cache.client().exchange("PUT", "/", &[], b"new page");
+    late.ask("GET", "/", &[("X-User", "late")], b"");
+    cache.client().get("/last").check(200, "last", "fwd=uri-miss");
+    gate.open();
+    assert_eq!(first.response().text(), "old page");
+    assert_eq!(late.response().text(), "new page");
+}
+
+#[test]
+fn one_clients_refused_credentials_drop_nothing_and_scatter_nobody() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.header("authorization") {
+            _ if request.target() == "/last" => Reply::fresh("last"),
+            Some(_) => Reply::status("401 Unauthorized").header("Cache-Control", "max-age=60").body("who?").hold(&gate),
+            None => Reply::fresh("page"),
+        })
+    };
+    let cache = on_one_core(&origin);
+    cache.get("/").check(200, "page", "stored");
+    let mut odd = cache.client();
+    odd.ask("GET", "/", &[("Authorization", "Bearer junk"), ("Cache-Control", "no-cache")], b"");
+    gate.arrived(1);
+    let mut crowd: Vec<Client> = (0..5).map(|_| cache.client()).collect();
+    crowd.iter_mut().for_each(|client| client.ask("GET", "/", &[("Cache-Control", "no-cache")], b""));
+    cache.client().get("/last").check(200, "last", "fwd=uri-miss");
+    gate.open();
+    odd.response().check(401, "who?", "detail=authorization");
+    for client in &mut crowd {
+        assert_eq!(client.response().text(), "page");
+    }
+    assert_eq!(origin.count(), 4, "one for the page, one for the odd request, one for all others, and the last");
+    cache.get("/").check(200, "page", "hit");
+}
+
+#[test]
+fn what_waiting_for_a_turn_takes_is_no_part_of_a_responses_age() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.target().as_str() {
+            "/first" => Reply::fresh("first").hold(&gate),
+            _ => Reply::ok().header("Cache-Control", "max-age=5").body("page"),
+        })
+    };
+    let cache = Cache::with(&origin, |setup| setup.config.origin.connections_max = 1);
+    let (mut first, mut second) = (cache.client(), cache.client());
+    first.ask("GET", "/first", &[], b"");
+    gate.arrived(1);
+    second.ask("GET", "/", &[], b"");
+    eventually("it waits for its turn", || cache.stats()["origin"]["permits_waiting"] == 1);
+    cache.step(6);
+    gate.open();
+    first.response().check(200, "first", "stored");
+    second.response().check(200, "page", "stored");
+    assert_eq!(cache.get("/").check(200, "page", "hit").ttl(), Some(5));
 }
 
 #[test]

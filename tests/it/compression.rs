@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::harness::{Cache, Origin, Reply, Response, eventually};
+use crate::harness::{Cache, Gate, Origin, Reply, Response, eventually};
 
 /// A page that is worth compressing.
 fn page() -> String {
@@ -206,6 +206,41 @@ fn a_compressed_entry_is_confirmed_as_what_it_was() {
     let confirmed = cache.get_with("/", &[("Accept-Encoding", "gzip")]);
     assert_eq!((decoded(&confirmed) == page(), confirmed.status()), (true, 200));
     assert!(confirmed.has("fwd-status=304"), "{}", confirmed.cache_status());
+    assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn rfc9111_s4_3_4_what_was_compressed_meanwhile_is_confirmed_all_the_same() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| {
+            let lifetime = ("Cache-Control", "max-age=10, stale-while-revalidate=60");
+            match request.header("if-none-match") {
+                Some(_) => Reply::not_modified().header("ETag", "\"v1\"").header(lifetime.0, lifetime.1).hold(&gate),
+                None => Reply::ok()
+                    .header("Content-Type", "text/html")
+                    .header("ETag", "\"v1\"")
+                    .header(lifetime.0, lifetime.1)
+                    .body(page()),
+            }
+        })
+    };
+    let cache = Cache::start(&origin);
+    cache.get("/");
+    cache.step(15);
+    // Its first use finds it stale: it is compressed, and refreshed, at once.
+    cache.client().get("/");
+    gate.arrived(1);
+    eventually("it is held as zstd", || {
+        let used = cache.client().exchange("GET", "/", &[("Accept-Encoding", "zstd")], b"");
+        used.header("content-encoding").as_deref() == Some("zstd")
+    });
+    gate.open();
+    cache.settle();
+    let confirmed = cache.get_with("/", &[("Accept-Encoding", "zstd")]);
+    assert_eq!((confirmed.is_hit(), confirmed.ttl()), (true, Some(10)), "{}", confirmed.cache_status());
+    assert_eq!(confirmed.header("content-encoding").as_deref(), Some("zstd"));
     assert_eq!(origin.count(), 2);
 }
 

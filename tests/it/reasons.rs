@@ -169,6 +169,7 @@ fn bring_about(reason: Reason) -> Seen {
         Reason::ProtocolError => one(Reply::raw("what is this?\r\n\r\n").cut(Cut::Fin), &[]),
         Reason::Incomplete => incomplete(),
         Reason::InvalidatedMeanwhile => invalidated_meanwhile(),
+        Reason::Outdated => outdated(),
         // Whatever brought this about from outside would be a bug to mend.
         Reason::Panic => Seen::Nowhere,
     }
@@ -287,6 +288,28 @@ fn incomplete() -> Seen {
     let cache = Cache::start(&origin);
     cache.get("/");
     eventually("the response has ended", || cache.stats()["requests"]["total"] == 1);
+    Seen::InStats(cache.stats())
+}
+
+/// Asks anew while a response is under way, and has the whole new one first.
+fn outdated() -> Seen {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.header("x-new") {
+            Some(_) => Reply::fresh("new"),
+            None => Reply::fresh("ol").length(3).wait(&gate).body("d"),
+        })
+    };
+    let cache = Cache::start(&origin);
+    let mut first = cache.client();
+    first.ask("GET", "/", &[], b"");
+    let head = first.final_head();
+    cache.step(1);
+    cache.client().exchange("GET", "/", &[("Cache-Control", "no-cache"), ("X-New", "1")], b"");
+    gate.open();
+    first.rest(head);
+    eventually("both have ended", || cache.stats()["requests"]["total"] == 2);
     Seen::InStats(cache.stats())
 }
 

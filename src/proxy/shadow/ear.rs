@@ -18,7 +18,7 @@ use crate::proxy::asked::Asked;
 use crate::proxy::filling::Aborted;
 use crate::proxy::flight::{Fill, Landed};
 use crate::proxy::trial::Trial;
-use crate::proxy::{Way, fill, pour};
+use crate::proxy::{Way, pour};
 use crate::route;
 use crate::stored::{Coding, Compared, Entry, FieldValue, Guard, Selecting, StoredBody, Witness};
 
@@ -173,7 +173,7 @@ impl Ear {
         };
         let Some(bytes) = bytes else { return };
         if fill.is_beside() {
-            fill::drop_replaced(&self.way, &self.asked, &fill);
+            pour::drop_replaced(&self.way, &self.asked, &fill);
         }
         let Fill { head, facts, selecting, tags, sequence, leader, .. } = *fill;
         let mut entry = Entry::new(head, facts, StoredBody::identity(bytes), selecting, tags, sequence);
