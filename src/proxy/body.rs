@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::filling::{Aborted, Reader};
+use super::filling::{Aborted, COPIED_BYTES_MAX, Reader};
 use super::log::Logged;
 use super::shadow::ear::Heard;
 use super::trace;
@@ -24,9 +24,6 @@ pub struct Body {
     length: Option<u64>,
     observer: Option<Observer>,
 }
-
-/// The longest last piece that is copied, in bytes: as much as the server hands to HTTP/2 together with the end.
-const COPIED_BYTES_MAX: usize = 16 << 10;
 
 /// Where the bytes come from.
 enum Content {

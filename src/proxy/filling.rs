@@ -23,6 +23,10 @@ use crate::respond::range::Piece;
 /// reader's pause does not stop the others.
 const WINDOW: u64 = 256 << 10;
 
+/// The longest piece that is copied so as not to keep alive what it was cut from, in bytes: as much as the server hands to
+/// HTTP/2 last.
+pub(super) const COPIED_BYTES_MAX: usize = 16 << 10;
+
 /// A body that failed on the way; the connection must not end it cleanly.
 #[derive(Debug, thiserror::Error)]
 #[error("the body failed on the way: {0}")]
@@ -236,8 +240,8 @@ impl State {
         }
     }
 
-    /// Returns the bytes from `offset` to the end of the chunk that holds it.
-    fn bytes_at(&self, offset: u64) -> Option<Bytes> {
+    /// Returns the chunk that holds `offset`, and where in the chunk that is.
+    fn chunk_at(&self, offset: u64) -> Option<(&Bytes, usize)> {
         let mut start = self.start;
         // Readers are near the end most of the time, so the search goes backward from it.
         if offset < self.start || offset >= self.end {
@@ -247,7 +251,7 @@ impl State {
         for chunk in self.chunks.iter().rev() {
             start = end - chunk.len() as u64;
             if offset >= start {
-                return Some(chunk.slice((offset - start) as usize..));
+                return Some((chunk, (offset - start) as usize));
             }
             end = start;
         }
@@ -309,8 +313,8 @@ impl Reader {
         if matches!(state.readers[self.id], Slot::Stalled) || range.start < state.start {
             return Poll::Ready(Some(Err(Aborted(Reason::Overloaded))));
         }
-        if let Some(bytes) = state.bytes_at(range.start) {
-            let bytes = take_from(bytes, range);
+        if let Some((chunk, at)) = state.chunk_at(range.start) {
+            let bytes = take_from(chunk, at, range);
             if range.is_empty() {
                 self.pieces.pop_front();
             }
@@ -341,11 +345,17 @@ fn first_cut_or(pieces: &VecDeque<Piece>, end: u64) -> u64 {
     if pieces.iter().any(|piece| matches!(piece, Piece::Cut(_))) { first_cut(pieces) } else { end }
 }
 
-/// Takes what `range` wants of `bytes`, which start at `range.start`, and moves the range on.
-fn take_from(bytes: Bytes, range: &mut Range<u64>) -> Bytes {
-    let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(bytes.len());
+/// Takes what `range` wants of `chunk`, in which it starts `at`, and moves the range on. A small part is copied: it may stay
+/// with an HTTP/2 connection for as long as the client likes, and would keep the chunk alive.
+fn take_from(chunk: &Bytes, at: usize, range: &mut Range<u64>) -> Bytes {
+    let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(chunk.len() - at);
     range.start += wanted as u64;
-    bytes.slice(..wanted)
+    let part = at..at + wanted;
+    if wanted <= COPIED_BYTES_MAX && wanted < chunk.len() {
+        Bytes::copy_from_slice(&chunk[part])
+    } else {
+        chunk.slice(part)
+    }
 }
 
 impl Drop for Reader {
@@ -429,6 +439,29 @@ mod tests {
             }
             assert_eq!(reader.await.unwrap().unwrap(), "[6712]");
         });
+    }
+
+    #[test]
+    fn a_small_part_of_a_chunk_does_not_keep_it_alive() {
+        let check = |range: Range<u64>, length: usize, is_copied: bool| {
+            let chunk = Bytes::from(vec![b'x'; 2 * COPIED_BYTES_MAX]);
+            let filling = Filling::new();
+            filling.push(chunk.clone());
+            let at = range.start as usize;
+            let mut reader = filling.reader(vec![Piece::Cut(range)]).unwrap();
+            let part = run(reader.frame()).unwrap().unwrap().into_data().unwrap();
+            assert_eq!(part.len(), length);
+            assert_eq!(part.as_ptr() != chunk[at..].as_ptr(), is_copied, "{length} bytes at {at}");
+        };
+        let (most, end) = (COPIED_BYTES_MAX, 2 * COPIED_BYTES_MAX as u64);
+        check(0..1, 1, true);
+        check(end - 1..end, 1, true);
+        check(end - 1..u64::MAX, 1, true);
+        check(7..7 + most as u64, most, true);
+        check(7..8 + most as u64, most + 1, false);
+        check(0..u64::MAX, 2 * most, false);
+        let whole = Bytes::from_static(b"small");
+        assert_eq!(take_from(&whole, 0, &mut (0..u64::MAX)).as_ptr(), whole.as_ptr());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A response's body as hyper is given it, with the exchange that it ends.
 //!
 //! On HTTP/1 frames pass as they are. On HTTP/2 they pass in pieces: hyper asks for the next once the client's window had
-//! room for the last, so that each piece is a sign of life, and what h2 is left with when the body has ended is small.
+//! room for the last, so that each piece is a sign of life, and what h2 is left with when the body has ended is small,
+//! whether or not the body knew which frame was its last.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,8 +16,8 @@ use super::service::{Exchange, ResponseBody};
 /// 2,200 bytes a second. Each piece takes some 6,000 instructions: smaller ones would be felt in large bodies.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The most that is handed over together with the end: what goes into one frame of the size that all clients take (RFC 9113
-/// §4.2). Hits up to this size pass as they are.
+/// The most that is handed over last: what goes into one frame of the size that all clients take (RFC 9113 §4.2). Frames up
+/// to this size pass as they are.
 const LAST_BYTES: usize = 16 << 10;
 
 /// A response's body, with the exchange that it ends.
@@ -33,13 +34,11 @@ impl<B: ResponseBody> Tracked<B> {
         Self { body, rest: Bytes::new(), exchange }
     }
 
-    /// Returns the next piece of the rest. The last one of a body is small and copied: h2 keeps it for as long as the client
-    /// likes, and would keep all that it is a piece of.
+    /// Returns the next piece of the rest. The last one of a frame is small and copied: where it ends the body, h2 keeps it for
+    /// as long as the client likes, and would keep all that it is a piece of. Most bodies do not know that yet: one that is
+    /// being filled, or of unknown length, or with trailers, has ended when the next frame was asked for.
     fn piece(&mut self) -> Bytes {
         let left = self.rest.len();
-        if !self.body.is_end_stream() {
-            return self.rest.split_to(PIECE_BYTES.min(left));
-        }
         if left > LAST_BYTES {
             return self.rest.split_to(PIECE_BYTES.min(left - LAST_BYTES));
         }
