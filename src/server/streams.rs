@@ -37,6 +37,7 @@ struct List {
     vacant: Vec<usize>,
     /// The one whose task hyper is about to spawn.
     unspawned: Option<usize>,
+    looked_at: Option<Instant>,
 }
 
 /// A request whose response hyper has not sent.
@@ -48,14 +49,23 @@ struct Stream {
     pieces: u32,
     /// The request's content, where it has any.
     content: Option<Content>,
-    /// What the sweep saw, and since when. `None`: it has not looked yet, or what it saw does not count.
-    seen: Option<(Stage, u32, Instant)>,
+    /// The wait for the client, where the sweep has seen it.
+    wait: Option<Wait>,
+}
+
+/// A stream's wait for its client.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    stage: Stage,
+    mark: u32,
+    /// For how long, without the times that were excused.
+    waited: Duration,
 }
 
 impl Streams {
     /// Adds a stream, and returns its number.
     pub(super) fn open(&self, content: Option<Content>) -> usize {
-        let stream = Stream { task: None, is_windowless: false, pieces: 0, content, seen: None };
+        let stream = Stream { task: None, is_windowless: false, pieces: 0, content, wait: None };
         let mut list = self.list.lock();
         let number = match list.vacant.pop() {
             Some(number) => {
@@ -109,14 +119,32 @@ impl Streams {
         let mut list = self.list.lock();
         let held_up = list.streams.iter().flatten().filter(|stream| stream.is_held_up()).count();
         // Content that is read by nobody may fill the connection's window, and then the others have no room to send.
-        let excuse = if held_up >= UPLOADS_THAT_FILL { Some(Stage::Sending) } else { None };
-        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.look(now, limit, excuse));
+        let excused = if held_up >= UPLOADS_THAT_FILL { Some(Stage::Sending) } else { None };
+        let passed = list.passed(now);
+        list.look(passed, excused);
+        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled(limit));
         stalled.map(|task| task.abort()).count() as u64
     }
 
-    /// Forgets what was seen: while the socket is full, nothing is known of a stream, and the connection is judged as one.
-    pub(super) fn excuse(&self) {
-        self.list.lock().streams.iter_mut().flatten().for_each(|stream| stream.seen = None);
+    /// Does not count the time since the last look: while the socket is full, nothing is known of a stream, and the connection
+    /// is judged as one. What was waited before still counts, or a client that fills its socket now and then would keep all.
+    pub(super) fn excuse(&self, now: Instant) {
+        let mut list = self.list.lock();
+        list.passed(now);
+        list.look(Duration::ZERO, None);
+    }
+}
+
+impl List {
+    /// Returns how long ago the last look was, and notes that this one is `now`.
+    fn passed(&mut self, now: Instant) -> Duration {
+        self.looked_at.replace(now).map_or(Duration::ZERO, |looked_at| now.duration_since(looked_at))
+    }
+
+    /// Looks at every stream, and counts what `passed` since the last look for those that wait still, in another stage than
+    /// the excused one.
+    fn look(&mut self, passed: Duration, excused: Option<Stage>) {
+        self.streams.iter_mut().flatten().for_each(|stream| stream.look(passed, excused));
     }
 }
 
@@ -135,27 +163,23 @@ impl Stream {
         }
     }
 
-    /// Looks at the stream; returns its task where the client has kept it waiting for `limit`, in another stage than the
-    /// excused one.
-    fn look(&mut self, now: Instant, limit: Duration, excuse: Option<Stage>) -> Option<AbortHandle> {
+    /// Looks at the stream, and counts what `passed` where it waits still, in another stage than the excused one.
+    fn look(&mut self, passed: Duration, excused: Option<Stage>) {
         let (stage, mark) = self.stage();
-        match self.seen {
-            _ if stage == Stage::Ours || Some(stage) == excuse => {
-                self.seen = None;
-                None
+        if let Some(wait) = &mut self.wait
+            && (wait.stage, wait.mark) == (stage, mark)
+        {
+            if Some(stage) != excused {
+                wait.waited += passed;
             }
-            Some((seen, at, since)) if (seen, at) == (stage, mark) => {
-                if now.duration_since(since) < limit {
-                    None
-                } else {
-                    self.task.take()
-                }
-            }
-            _ => {
-                self.seen = Some((stage, mark, now));
-                None
-            }
+            return;
         }
+        self.wait = (stage != Stage::Ours).then_some(Wait { stage, mark, waited: Duration::ZERO });
+    }
+
+    /// Returns its task where the client has kept it waiting for too long.
+    fn stalled(&mut self, limit: Duration) -> Option<AbortHandle> {
+        if self.wait?.waited < limit { None } else { self.task.take() }
     }
 }
 
@@ -174,16 +198,33 @@ mod tests {
         (number, task)
     }
 
-    /// Looks after these seconds, doing `between` before each, and says after which the first stream was cut.
-    fn check(streams: &Streams, between: impl Fn(), seconds: &[u64], expected: Option<u64>) {
+    /// Begins anew, looks after these seconds, doing `between` before each, and says after which the first stream was cut.
+    #[track_caller]
+    fn check_at(
+        streams: &Streams,
+        between: impl Fn(u64, Instant),
+        seconds: impl IntoIterator<Item = u64>,
+        expected: Option<u64>,
+    ) {
+        {
+            let mut list = streams.list.lock();
+            list.streams.iter_mut().flatten().for_each(|stream| stream.wait = None);
+            list.looked_at = None;
+        }
         let start = Instant::now();
-        streams.excuse();
         assert_eq!(streams.cut_stalled(start, LIMIT), 0);
-        let cut = seconds.iter().copied().find(|&seconds| {
-            between();
-            streams.cut_stalled(start + Duration::from_secs(seconds), LIMIT) > 0
+        let cut = seconds.into_iter().find(|&seconds| {
+            let now = start + Duration::from_secs(seconds);
+            between(seconds, now);
+            streams.cut_stalled(now, LIMIT) > 0
         });
         assert_eq!(cut, expected);
+    }
+
+    /// The same, where it does not matter when `between` is done.
+    #[track_caller]
+    fn check(streams: &Streams, between: impl Fn(), seconds: &[u64], expected: Option<u64>) {
+        check_at(streams, |_, _| between(), seconds.iter().copied(), expected);
     }
 
     #[tokio::test]
@@ -207,7 +248,32 @@ mod tests {
         streams.await_piece(number);
         check(&streams, || (), &[60, 120], None);
         streams.hand_over(number);
-        check(&streams, || streams.excuse(), &[60, 120], None);
+        check_at(&streams, |_, now| streams.excuse(now), [60, 120], None);
+    }
+
+    #[tokio::test]
+    async fn what_is_excused_now_and_then_has_its_time_without_these_moments() {
+        let (streams, content) = (Streams::default(), Content::default());
+        let (number, task) = opened(&streams, None);
+        streams.hand_over(number);
+        // The socket is full for one second of five: 30 seconds are left of 38.
+        let full_now_and_then = |seconds: u64, now| {
+            if seconds % 5 == 1 {
+                streams.excuse(now);
+            }
+        };
+        check_at(&streams, full_now_and_then, 1..120, Some(38));
+        assert!(task.await.unwrap_err().is_cancelled());
+        streams.close(number);
+        let (_, _task) = opened(&streams, Some(&content));
+        content.awaits();
+        let held_up: Vec<_> = (0..UPLOADS_THAT_FILL).map(|_| Content::default()).collect();
+        let _tasks: Vec<_> = held_up.iter().map(|content| opened(&streams, Some(content))).collect();
+        let filled_now_and_then = |seconds: u64, _| match seconds % 5 {
+            1 => held_up.iter().for_each(Content::came),
+            _ => held_up.iter().for_each(Content::ended),
+        };
+        check_at(&streams, filled_now_and_then, 1..120, Some(38));
     }
 
     #[tokio::test]

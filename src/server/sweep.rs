@@ -123,7 +123,7 @@ fn look_at_streams(wire: &Wire, now: Instant, limits: &Limits, tally: &Tally) {
         return;
     }
     if wire.activity.is_blocked() {
-        return wire.streams.excuse();
+        return wire.streams.excuse(now);
     }
     let cut = wire.streams.cut_stalled(now, limits.body);
     if cut > 0 {
