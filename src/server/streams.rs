@@ -4,6 +4,9 @@
 //! shut for ever (RFC 9113 §5.2.2), or send no content, and with each such stream it keeps a permit of the origin and the
 //! bytes that the stream would send. So each stream has its own marks here, which the sweep compares.
 //!
+//! A stream that waits in line is not stalled: all share the connection's window, which h2 deals out first in, first out, and
+//! a client may send one content after another. So where many wait and some get on, each has more time, within bounds.
+//!
 //! A body cannot tell hyper to end a stream whose window is shut, since hyper does not ask it for anything until there is
 //! room. Therefore a stream is ended from outside: its task is aborted. With the task go the body (the permit, the stored
 //! bytes, the place among a fill's readers) and every handle on the stream, upon which h2 (since 0.4.15) drops what it has
@@ -23,6 +26,14 @@ use super::activity::Stage;
 use super::protocol::UPLOADS_THAT_FILL;
 use crate::proxy::upload::{Content, State};
 
+/// How many streams in line there are to each limit that they have for one step. So a connection with up to 32 of them has to
+/// make room for four pieces of [`super::tracked`] within `body_idle_timeout`: by default for 8,700 bytes a second.
+const STREAMS_PER_LIMIT: usize = 4;
+
+/// The most limits that a stream has for one step. A client that lets one of many get on, so as to keep
+/// the others, keeps them no longer.
+const LIMITS_MAX: usize = 8;
+
 /// The streams of a connection. Empty where it does not speak HTTP/2.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -38,6 +49,8 @@ struct List {
     /// The one whose task hyper is about to spawn.
     unspawned: Option<usize>,
     looked_at: Option<Instant>,
+    /// For how long no stream got on that had waited.
+    still: Duration,
 }
 
 /// A request whose response hyper has not sent.
@@ -60,6 +73,8 @@ struct Wait {
     mark: u32,
     /// For how long, without the times that were excused.
     waited: Duration,
+    /// How many limits it has while others get on.
+    limits: u32,
 }
 
 impl Streams {
@@ -109,12 +124,17 @@ impl Streams {
     /// Forgets a stream.
     pub(super) fn close(&self, number: usize) {
         let mut list = self.list.lock();
-        list.streams[number] = None;
+        let stream = list.streams[number].take();
+        // It got what it waited for, or its client gave it up; that it was ended here tells nothing.
+        if stream.is_some_and(|stream| stream.wait.is_some() && stream.task.is_some()) {
+            list.still = Duration::ZERO;
+        }
         list.vacant.push(number);
         list.unspawned.take_if(|unspawned| *unspawned == number);
     }
 
-    /// Ends the streams whose client has kept them waiting for `limit`. Returns how many.
+    /// Ends the streams whose client has kept them waiting for `limit`, or for some limits where they wait in line. Returns
+    /// how many.
     pub(super) fn cut_stalled(&self, now: Instant, limit: Duration) -> u64 {
         let mut list = self.list.lock();
         let held_up = list.streams.iter().flatten().filter(|stream| stream.is_held_up()).count();
@@ -122,7 +142,8 @@ impl Streams {
         let excused = if held_up >= UPLOADS_THAT_FILL { Some(Stage::Sending) } else { None };
         let passed = list.passed(now);
         list.look(passed, excused);
-        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled(limit));
+        let gets_on = list.still < limit;
+        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled(limit, gets_on));
         stalled.map(|task| task.abort()).count() as u64
     }
 
@@ -144,7 +165,13 @@ impl List {
     /// Looks at every stream, and counts what `passed` since the last look for those that wait still, in another stage than
     /// the excused one.
     fn look(&mut self, passed: Duration, excused: Option<Stage>) {
-        self.streams.iter_mut().flatten().for_each(|stream| stream.look(passed, excused));
+        let waiting = self.streams.iter().flatten().filter(|stream| stream.stage().0 != Stage::Ours).count();
+        let limits = waiting.div_ceil(STREAMS_PER_LIMIT).clamp(1, LIMITS_MAX) as u32;
+        let mut is_still = true;
+        for stream in self.streams.iter_mut().flatten() {
+            is_still &= !stream.look(passed, excused, limits);
+        }
+        self.still = if is_still { self.still + passed } else { Duration::ZERO };
     }
 }
 
@@ -163,8 +190,8 @@ impl Stream {
         }
     }
 
-    /// Looks at the stream, and counts what `passed` where it waits still, in another stage than the excused one.
-    fn look(&mut self, passed: Duration, excused: Option<Stage>) {
+    /// Looks at the stream, which has so many limits as things are; tells whether it got on since it was seen waiting.
+    fn look(&mut self, passed: Duration, excused: Option<Stage>, limits: u32) -> bool {
         let (stage, mark) = self.stage();
         if let Some(wait) = &mut self.wait
             && (wait.stage, wait.mark) == (stage, mark)
@@ -172,14 +199,19 @@ impl Stream {
             if Some(stage) != excused {
                 wait.waited += passed;
             }
-            return;
+            // It may have moved up since the line was longer, but has waited for those before it all the same.
+            wait.limits = wait.limits.max(limits);
+            return false;
         }
-        self.wait = (stage != Stage::Ours).then_some(Wait { stage, mark, waited: Duration::ZERO });
+        let wait = Wait { stage, mark, waited: Duration::ZERO, limits };
+        std::mem::replace(&mut self.wait, (stage != Stage::Ours).then_some(wait)).is_some()
     }
 
     /// Returns its task where the client has kept it waiting for too long.
-    fn stalled(&mut self, limit: Duration) -> Option<AbortHandle> {
-        if self.wait?.waited < limit { None } else { self.task.take() }
+    fn stalled(&mut self, limit: Duration, others_get_on: bool) -> Option<AbortHandle> {
+        let wait = self.wait?;
+        let limits = if others_get_on { wait.limits } else { 1 };
+        if wait.waited < limit * limits { None } else { self.task.take() }
     }
 }
 
@@ -209,7 +241,7 @@ mod tests {
         {
             let mut list = streams.list.lock();
             list.streams.iter_mut().flatten().for_each(|stream| stream.wait = None);
-            list.looked_at = None;
+            (list.looked_at, list.still) = (None, Duration::ZERO);
         }
         let start = Instant::now();
         assert_eq!(streams.cut_stalled(start, LIMIT), 0);
@@ -274,6 +306,66 @@ mod tests {
             _ => held_up.iter().for_each(Content::ended),
         };
         check_at(&streams, filled_now_and_then, 1..120, Some(38));
+    }
+
+    /// Opens so many streams, each of which waits for its client's window.
+    fn line(streams: &Streams, length: usize) -> Vec<usize> {
+        let numbers: Vec<_> = (0..length).map(|_| opened(streams, None).0).collect();
+        numbers.iter().for_each(|&number| streams.hand_over(number));
+        numbers
+    }
+
+    #[tokio::test]
+    async fn s5_2_2_streams_that_wait_in_line_have_more_time_while_others_get_on() {
+        let streams = Streams::default();
+        let line = line(&streams, 20);
+        // Each gets on once in 100 seconds; five limits are 150.
+        let in_turn = |seconds: u64, _| {
+            if seconds.is_multiple_of(5) {
+                streams.hand_over(line[seconds as usize / 5 % 20]);
+            }
+        };
+        check_at(&streams, in_turn, 1..600, None);
+        let all_but_one = |seconds: u64, _| streams.hand_over(line[1 + seconds as usize % 19]);
+        check_at(&streams, all_but_one, 1..600, Some(150));
+        let all_until_then = |seconds: u64, now| {
+            if seconds <= 50 {
+                in_turn(seconds, now)
+            }
+        };
+        check_at(&streams, all_until_then, 1..600, Some(80));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_gets_shorter_takes_no_time_back() {
+        let streams = Streams::default();
+        let line = line(&streams, 20);
+        let one_by_one = |seconds: u64, _| {
+            if seconds.is_multiple_of(5) {
+                streams.close(line[seconds as usize / 5 - 1]);
+            }
+        };
+        check_at(&streams, one_by_one, 1..=100, None);
+    }
+
+    #[tokio::test]
+    async fn the_time_in_line_is_bounded() {
+        let streams = Streams::default();
+        let line = line(&streams, 100);
+        check_at(&streams, |_, _| streams.hand_over(line[0]), 1..600, Some(240));
+    }
+
+    #[tokio::test]
+    async fn whom_the_sweep_ends_has_not_got_on() {
+        let streams = Streams::default();
+        let start = Instant::now();
+        let cut_after = |seconds| streams.cut_stalled(start + Duration::from_secs(seconds), LIMIT);
+        let first = line(&streams, 8);
+        assert_eq!(cut_after(0), 0);
+        line(&streams, 4);
+        assert_eq!((cut_after(20), cut_after(30)), (0, 8));
+        first.iter().for_each(|&number| streams.close(number));
+        assert_eq!((cut_after(49), cut_after(50)), (0, 4));
     }
 
     #[tokio::test]

@@ -13,7 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::service::{Exchange, ResponseBody};
 
 /// The largest piece of a body on HTTP/2. A client has to make room for as much within `body_idle_timeout`, by default for
-/// 2,200 bytes a second. Each piece takes some 6,000 instructions: smaller ones would be felt in large bodies.
+/// 2,200 bytes a second; streams that wait in line have longer. Each piece takes some 6,000 instructions: smaller ones would
+/// be felt in large bodies.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The most that is handed over last: what goes into one frame of the size that all clients take (RFC 9113 §4.2). Frames up
