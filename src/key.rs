@@ -13,7 +13,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use xxhash_rust::xxh3::xxh3_128_with_secret;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
 /// The scheme of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -321,6 +321,11 @@ impl KeyHasher {
         }
         let hash = self.fingerprint(text.as_bytes());
         Key { text, layout, hash }
+    }
+
+    /// Returns what hashes bytes with the secret that come in pieces.
+    pub fn pieces(&self) -> Box<Xxh3> {
+        Box::new(Xxh3::with_secret(*self.secret))
     }
 
     /// Hashes bytes with the secret: who does not know it can neither guess them nor make others with the same hash.

@@ -133,10 +133,14 @@ pub struct Rule {
     pub ignore_cookies: Arc<[Box<str>]>,
 }
 
-/// Cookies of analytics and advertisement scripts, which no app reads: Google (`_ga*` covers `_gat` and `_gac_`), Meta,
-/// Hotjar, Matomo, Microsoft, HubSpot, TikTok.
-pub const IGNORED_COOKIES: [&str; 14] = [
-    "_ga*",
+/// Cookies of analytics and advertisement scripts, which no app reads: Google (no `_ga*`, which would be the session of every
+/// Rails app whose name begins so), Meta, Hotjar, Matomo, Microsoft, HubSpot, TikTok.
+pub const IGNORED_COOKIES: [&str; 18] = [
+    "_ga",
+    "_ga_*",
+    "_gac_*",
+    "_gat",
+    "_gat_*",
     "_gid",
     "_gcl_*",
     "__utm*",
@@ -211,12 +215,14 @@ fn joined<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> O
     }))
 }
 
-/// Iterates over the values of the request's cookies of that name, as they are written (RFC 6265 §4.2.1).
+/// Iterates over the values of the request's cookies of that name, as they are written (RFC 6265 §4.2.1). One without `=` is
+/// empty, as many apps read it.
 fn cookie_values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(header::COOKIE).iter();
     lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).filter_map(move |pair| {
-        let equals = pair.iter().position(|&byte| byte == b'=')?;
-        (pair[..equals].trim_ascii() == name.as_bytes()).then(|| pair[equals + 1..].trim_ascii())
+        let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
+        let value = pair.get(equals + 1..).unwrap_or_default();
+        (pair[..equals].trim_ascii() == name.as_bytes()).then(|| value.trim_ascii())
     })
 }
 
@@ -567,7 +573,7 @@ mod tests {
                 (plan.clone(), b"b%\xe9"),
                 (cookie.clone(), b"Lang=x;lang; xlang=1; lang = de ;lang"),
             ],
-            "\nheader:x-plan=a, b%25%E9\ncookie:lang=de",
+            "\nheader:x-plan=a, b%25%E9\ncookie:lang=;de;",
         );
         check_key(
             &[(cookie.clone(), b"a=1; lang=en"), (cookie.clone(), b"lang=de=fr")],

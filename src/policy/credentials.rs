@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn cookies_that_do_not_count_are_left_out() {
-        check(&[], &[("cookie", "_ga=1; _gid=GA1.2; __utma=3; _fbp=fb; lang=de")], true);
+        check(&[], &[("cookie", "_ga=1; _ga_7Q=1; _gat=1; _gid=GA1.2; __utma=3; _fbp=fb; lang=de")], true);
         check(&[], &[("cookie", "")], true);
         check(&[], &[("cookie", " ; ;")], true);
         check(&[("cookie", "sid=1")], &[("cookie", "_ga=1; sid=1;lang=en; _hjid=x")], true);
@@ -155,6 +155,7 @@ mod tests {
         check(&[("cookie", "sid=1")], &[("cookie", "Sid=1")], false);
         check(&[("cookie", "a=1; b=2")], &[("cookie", "a=1")], false);
         check(&[], &[("cookie", "my_ga=1")], false);
+        check(&[], &[("cookie", "_gallery_session=1")], false);
         check(&[], &[("cookie", "languages=1")], false);
     }
 

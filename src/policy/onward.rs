@@ -13,7 +13,7 @@ pub(super) const FIELDS_MAX: usize = 100;
 
 /// Fields by which a client could tell the origin of another URL, host, method, scheme or client than those that are keyed
 /// and forwarded, or have a server between the origin and its app do so, sorted. Only a trusted proxy may send them.
-static SPOOFABLE: [&str; 10] = [
+static SPOOFABLE: [&str; 12] = [
     "base-url",
     "client-ip",
     "fastly-client-ip",
@@ -23,6 +23,8 @@ static SPOOFABLE: [&str; 10] = [
     "proxy-client-ip",
     "proxy-host",
     "request-uri",
+    "ssl-offloaded",
+    "surrogate-capability",
     "true-client-ip",
 ];
 
@@ -30,7 +32,7 @@ static SPOOFABLE: [&str; 10] = [
 static SPOOFABLE_FAMILIES: [&str; 3] = ["cf-", "forwarded", "wl-proxy-"];
 
 /// The same of those whose names begin with `x-`, without that, sorted.
-static SPOOFABLE_X: [&str; 20] = [
+static SPOOFABLE_X: [&str; 21] = [
     "backend-host",
     "client-ip",
     "cluster-client-ip",
@@ -49,13 +51,14 @@ static SPOOFABLE_X: [&str; 20] = [
     "remote-ip",
     "request-uri",
     "scheme",
+    "script-name",
     "sendfile-type",
     "url-scheme",
 ];
 
 /// How the names of further ones begin behind their `x-`: what nginx, IIS, Azure, Envoy and Next.js tell the app itself is
 /// among them.
-static SPOOFABLE_X_FAMILIES: [&str; 12] = [
+static SPOOFABLE_X_FAMILIES: [&str; 13] = [
     "accel-",
     "arr-",
     "azure-",
@@ -67,6 +70,7 @@ static SPOOFABLE_X_FAMILIES: [&str; 12] = [
     "original-",
     "override-",
     "proxy-",
+    "react-router-",
     "rewrite-",
 ];
 
@@ -129,7 +133,7 @@ pub(super) fn is_spoofable(name: &str) -> bool {
         Some(rest) => is_among(rest, &SPOOFABLE_X, &SPOOFABLE_X_FAMILIES),
         // Most names are told by their first byte.
         None => {
-            matches!(name.as_bytes(), [b'b' | b'c' | b'f' | b'p' | b'r' | b't' | b'w', ..])
+            matches!(name.as_bytes(), [b'b' | b'c' | b'f' | b'p' | b'r' | b's' | b't' | b'w', ..])
                 && is_among(name, &SPOOFABLE, &SPOOFABLE_FAMILIES)
         }
     }

@@ -49,15 +49,15 @@ pub(super) fn by_304(
     answer
 }
 
-/// Applies the response to a HEAD to the entry that the request selects, where there is one. Returns what answers it then.
+/// Applies the response to a HEAD to the entry that the request selects, where there is one; `sequence` is the ledger's number
+/// before it was asked for. Returns what answers it then.
 pub(super) fn by_head(
     way: &Way,
     asked: &Asked,
     exchange: &Exchange<'_>,
-    status: StatusCode,
-    headers: &HeaderMap,
+    (status, headers): (StatusCode, &HeaderMap),
+    sequence: u64,
 ) -> Option<Arc<Entry>> {
-    let sequence = way.shared.store.sequence();
     let stored = way.shared.store.get(&asked.key)?;
     // What another user's request brought in is not confirmed by what this one is told.
     let entry =
@@ -66,7 +66,8 @@ pub(super) fn by_head(
         return None;
     }
     let update = validate::update_by_head(entry, exchange, status, headers);
-    match apply(way, asked, entry, update, sequence)? {
+    // What was stored while the HEAD was under way was asked for after it.
+    match apply(way, asked, entry, update, sequence.max(entry.sequence))? {
         Confirmed::ForAll(entry) | Confirmed::Once(entry, _) => Some(entry),
     }
 }
@@ -114,7 +115,8 @@ fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: F
         dressed.tags = tags;
     }
     if let Some(guard) = &dressed.guard
-        && !probation::sets_same_cookies(&entry.head, &dressed.head)
+        && !(probation::sets_same_cookies(&entry.head, &dressed.head)
+            && probation::says_same_of_users(&entry.head, &dressed.head))
     {
         dressed.guard =
             Some(Arc::new(Guard::new(asked.credentials(&way.shared), asked.values(&way.shared), guard.body())));

@@ -62,7 +62,7 @@ pub(super) async fn pass(
     note_size(way, asked, &response);
     let exchange = asked.exchange(requested_at, received_at);
     if asked.method == Method::HEAD
-        && let Some(entry) = confirm::by_head(way, asked, &exchange, response.status(), response.headers())
+        && let Some(entry) = confirm::by_head(way, asked, &exchange, (response.status(), response.headers()), sequence)
         && let Ok(response) = answer::stored(way, asked, &entry, decision)
     {
         return Ok(response);
@@ -70,7 +70,7 @@ pub(super) async fn pass(
     // What shadow mode passes goes on as it came.
     let is_served = asked.rule.mode == Mode::Serve;
     if is_served && asked.method == Method::POST && way.shared.store.sequence() == sequence + own_purges {
-        return Ok(post_answer(way, asked, response, decision, requested_at));
+        return Ok(post_answer(way, asked, response, decision, (requested_at, sequence + own_purges)));
     }
     Ok(answer::passed(way, asked, response, decision))
 }
@@ -109,7 +109,7 @@ fn post_answer(
     asked: &Arc<Asked>,
     response: Response<ResponseBody>,
     decision: Decision,
-    requested_at: Timestamp,
+    (requested_at, sequence): (Timestamp, u64),
 ) -> Response<Body> {
     let shared = &way.shared;
     let url = asked.key.to_url();
@@ -126,7 +126,7 @@ fn post_answer(
     let as_get = Arc::new(asked.as_get(shared));
     // From here on an invalidation is recorded, since something may be on its way.
     let lead = shared.flights.alone();
-    match fill::prepare(way, &as_get, (&mut parts, &body), facts, (requested_at, shared.store.sequence())) {
+    match fill::prepare(way, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
         Err(_) => answer::passed(way, asked, Response::from_parts(parts, body), decision),
         Ok(fill) => {
             let decision = Decision { stored: Stored::Begun, ..decision };

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::asked::Asked;
 use super::flight::{Fill, Landed};
@@ -76,8 +75,9 @@ pub(super) async fn through(
     mut lost: impl FnMut(Reason),
 ) -> Option<Whole> {
     let (mut total, mut is_kept, mut trailers) = (0_u64, true, None);
-    // Five hundred bytes of state, for guarded bodies only: the others are not compared.
-    let mut hash = fill.leader.map(|_| Box::new(Xxh3Default::new()));
+    // Seven hundred bytes of state, for guarded bodies only: the others are not compared. Keyed, so that nobody can have an app
+    // make a body that passes for another.
+    let mut hash = fill.leader.map(|_| way.shared.hasher.pieces());
     loop {
         let frame = match body.frame().await {
             None => break,

@@ -67,11 +67,12 @@ async fn rendition(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, coding: Co
         // The task keeps the lead, so that a client that hangs up strands no other.
         let made = tokio::task::spawn_blocking(move || {
             let made = make(&task_way, &entry, coding);
-            if let Some(bytes) = &made {
+            if let Some((bytes, true)) = &made {
                 let mut body = entry.body.clone();
                 body.renditions.push(Rendition { coding, bytes: bytes.clone() });
                 replace(&task_way, &key, &entry, body);
             }
+            let made = made.map(|(bytes, _)| bytes);
             lead.land(made.clone());
             made
         });
@@ -102,8 +103,9 @@ fn flight_name(entry: &Arc<Entry>, coding: Coding) -> Vec<u8> {
     name
 }
 
-/// Makes the bytes of a rendition, counted in the budget where it has room; else they live as long as their readers.
-fn make(way: &Way, entry: &Entry, coding: Coding) -> Option<Bytes> {
+/// Makes the bytes of a rendition, and tells whether they are counted in the budget: where that has no room, they are for
+/// those who wait for them, and are not kept.
+fn make(way: &Way, entry: &Entry, coding: Coding) -> Option<(Bytes, bool)> {
     let identity = match entry.body.get(Coding::Identity) {
         Some(held) => held.clone(),
         None => {
@@ -116,8 +118,8 @@ fn make(way: &Way, entry: &Entry, coding: Coding) -> Option<Bytes> {
         _ => encoding::encode(&identity, coding, way.shared.config.compress_level)?,
     };
     Some(match way.shared.store.reserve(bytes.len() as u64) {
-        Some(held) => held.into_body(bytes),
-        None => Bytes::from(bytes),
+        Some(held) => (held.into_body(bytes), true),
+        None => (Bytes::from(bytes), false),
     })
 }
 

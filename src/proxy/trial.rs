@@ -69,7 +69,7 @@ pub(super) async fn run(way: Arc<Way>, lead: Lead<Verdict>, trial: Trial, hand: 
     let exchange = trial.asked.exchange(requested_at, shared.clock.now());
     let (facts, refusal) = storable::judge(&exchange, parts.status, &parts.headers);
     let is_cut_safe = !body.is_unsized() || trial.asked.rule.store_unsized;
-    let prepared = match says_something(parts.status) && is_cut_safe {
+    let prepared = match says_something(&trial.asked, parts.status) && is_cut_safe {
         true => fill::prepare(&way, &trial.asked, (&mut parts, &body), facts, (requested_at, sequence)),
         false => Err(Reason::StatusNotUnderstood),
     };
@@ -106,18 +106,16 @@ async fn send(way: &Way, asked: &Asked, permit: Permit) -> Result<Response<Respo
 }
 
 /// Tells whether a response with this status says what the requester gets: a failure does not, nor does a limit, nor what
-/// was not asked for.
-pub(super) fn says_something(status: StatusCode) -> bool {
-    let is_odd = matches!(
-        status,
-        StatusCode::NOT_MODIFIED
-            | StatusCode::PARTIAL_CONTENT
-            | StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_EARLY
-            | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::SWITCHING_PROTOCOLS
-    );
-    !status.is_server_error() && !is_odd
+/// was not asked for, nor what answers how the request was made: a page that everybody gets would pass for personal because
+/// of one client's odd request.
+pub(super) fn says_something(asked: &Asked, status: StatusCode) -> bool {
+    let is_odd = match status.as_u16() {
+        // What was sent to whoever has credentials that are none.
+        401 => asked.facts.has_authorization,
+        101 | 206 | 304 | 400 | 406 | 408 | 411..=417 | 421 | 422 | 424..=426 | 428 | 429 | 431 => true,
+        status => status >= 500,
+    };
+    !is_odd
 }
 
 impl Trial {

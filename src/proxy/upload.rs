@@ -114,6 +114,10 @@ impl<B: Body<Error: Into<Failure>> + Unpin> Body for Upload<B> {
                 Poll::Ready(Some(Ok(_))) => content.came(),
                 Poll::Ready(None | Some(Err(_))) => content.ended(),
             }
+            // hyper takes a reset without an error for the end of what is not whole (RFC 9113 §8.1).
+            if matches!(polled, Poll::Ready(None)) && !self.body.is_end_stream() {
+                return Poll::Ready(Some(Err(ContentFailed(Reason::BadRequest).into())));
+            }
         }
         polled.map(|frame| frame.map(|frame| allowed(frame.map_err(Into::into)?)))
     }

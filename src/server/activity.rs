@@ -88,6 +88,8 @@ pub(super) struct Activity {
     blocked: AtomicBool,
     /// Whether the last request was one of HTTP/1.0.
     http10: AtomicBool,
+    /// Whether a response switches protocols.
+    switched: AtomicBool,
 }
 
 /// Adds to a counter that only one core writes.
@@ -109,6 +111,7 @@ impl Activity {
             taken: AtomicU32::new(0),
             blocked: AtomicBool::new(false),
             http10: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
         }
     }
 
@@ -122,6 +125,16 @@ impl Activity {
         const ALL: [Protocol; 5] =
             [Protocol::Unknown, Protocol::Http1, Protocol::Http2, Protocol::Tunnel, Protocol::Lingering];
         ALL[usize::from(self.protocol.load(Relaxed)).min(ALL.len() - 1)]
+    }
+
+    /// Notes that a response switches protocols: what follows it is no HTTP any more.
+    pub(super) fn switch(&self) {
+        self.switched.store(true, Relaxed);
+    }
+
+    /// Tells whether a response has switched protocols.
+    pub(super) fn is_switched(&self) -> bool {
+        self.switched.load(Relaxed)
     }
 
     /// Notes that hyper is about to be polled.

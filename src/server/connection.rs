@@ -80,6 +80,7 @@ impl Accepted {
                 say_last(&wire, &serve.refuse(wire.addr, &refusal)).await;
                 linger(&wire, io).await;
             }
+            Ended::Unshut => say_last(&wire, b"").await,
             Ended::Failed => drain(&wire).await,
             Ended::Elsewhere | Ended::Cut => (),
         }
@@ -92,6 +93,8 @@ enum Ended {
     Said(Box<Io>),
     /// The screen has refused what comes next; what came before is answered.
     Refused(Box<Io>, Refusal),
+    /// All is said; hyper has given up the socket, and not shut our side of it down.
+    Unshut,
     /// A message broke off; the close tells so, once what was gathered is written.
     Failed,
     /// All is said by hyper itself, or somebody else has the socket now.
@@ -248,6 +251,10 @@ impl<H: Hyper> Owner<H> {
             }
             Ok(()) | Err(_) => match io {
                 Some(io) => Ended::Said(io),
+                // A request asked for another protocol and did not get it: hyper ends such a connection as if it had.
+                None if self.wire.activity.protocol() == Protocol::Http1 && !self.wire.activity.is_switched() => {
+                    Ended::Unshut
+                }
                 None => {
                     if self.wire.activity.protocol() == Protocol::Http1 {
                         self.wire.speaks(Protocol::Tunnel);

@@ -179,7 +179,9 @@ impl Exchange {
     /// Has the client go after this response, where that is the order.
     fn parting<B>(&self, mut response: Response<B>) -> Response<B> {
         let is_last = !self.is_http2() && self.wire.ordered() == Order::Part;
-        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.wire.activity.switch();
+        } else if is_last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -523,6 +523,21 @@ fn s7_8_an_upgraded_socket_writes_through() {
     assert_eq!(client.text(), "bye");
 }
 
+#[test]
+fn s7_8_who_asks_for_another_protocol_in_vain_gets_the_whole_response() {
+    let server = Server::start(PATIENT, |_, _| {
+        let (frames, body) = fed(None);
+        (0..64).for_each(|_| frames.send(Ok(Bytes::from(vec![b'x'; 128 << 10]))).unwrap());
+        Answer::Now(Response::new(body))
+    });
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: close\r\n\r\n");
+    // Long enough for the socket to be full, and the end of the body to be left with the server.
+    std::thread::sleep(Duration::from_millis(300));
+    let text = client.text();
+    assert!(text.ends_with("x\r\n0\r\n\r\n"), "{} bytes: {:?}", text.len(), &text[text.len() - 20..]);
+}
+
 /// Waits for the server's end and checks that it came in about `limit`.
 fn check_closed_after(client: &mut Client, began: Instant, limit: Duration) {
     let _ = client.rest();

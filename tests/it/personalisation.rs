@@ -486,6 +486,47 @@ fn a_304_that_sets_a_cookie_sets_it_for_who_asked() {
 }
 
 #[test]
+fn a_304_that_tells_one_users_token_tells_it_to_nobody_else() {
+    let origin = Origin::start(|request| {
+        let reply = match request.header("if-none-match") {
+            Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60"),
+            None => Reply::fresh("for all"),
+        };
+        let reply = reply.header("ETag", "\"1\"");
+        match request.header("cookie") {
+            Some(user) => reply.header("X-CSRF-Token", &user),
+            None => reply,
+        }
+    });
+    let cache = Cache::start(&origin);
+    cache.get("/").check(200, "for all", "stored");
+    cache.step(61);
+    let bob = as_user(&cache, "user=bob");
+    assert_eq!(bob.check(200, "for all", "fwd-status=304").header("x-csrf-token").as_deref(), Some("user=bob"));
+    assert_eq!(cache.get("/").header("x-csrf-token"), None);
+}
+
+#[test]
+fn one_clients_odd_request_makes_no_page_personal() {
+    for (status, field) in [
+        ("401 Unauthorized", ("Authorization", "Bearer junk")),
+        ("431 Request Header Fields Too Large", ("Cookie", "large=1")),
+    ] {
+        let odd = move |request: &Request| request.header(field.0).is_some_and(|value| value == field.1);
+        let origin = Origin::start(move |request| match odd(request) {
+            true => Reply::status(status).header("Cache-Control", "max-age=60").body("no"),
+            false => Reply::fresh("for all"),
+        });
+        let cache = Cache::with(&origin, |setup| setup.config.proxy.guard_sample = 1);
+        as_user(&cache, "user=1").check(200, "for all", "stored");
+        cache.get_with("/", &[field]);
+        assert_eq!(as_user(&cache, "user=2").text(), "for all");
+        as_user(&cache, "user=3").check(200, "for all", "hit");
+        assert_eq!(cache.stats()["personalised"]["found"], 0, "{status}");
+    }
+}
+
+#[test]
 fn samples_find_what_chance_hid() {
     let origin = Origin::start(|request| match request.header("cookie").as_deref() {
         Some("basket=full") => Reply::fresh("three apples"),

@@ -243,6 +243,28 @@ fn a_soft_purge_of_a_hot_key_makes_nobody_wait() {
 }
 
 #[test]
+fn a_head_that_was_asked_before_a_purge_does_not_undo_it() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.method().as_str() {
+            "HEAD" => Reply::fresh("").header("ETag", "\"1\"").hold(&gate),
+            _ => Reply::fresh("page").header("ETag", "\"1\""),
+        })
+    };
+    let cache = Cache::start(&origin);
+    cache.get("/").check(200, "page", "stored");
+    let mut head = cache.client();
+    head.ask("HEAD", "/", &[("Cache-Control", "no-cache")], b"");
+    gate.arrived(1);
+    cache.purge(r#"{"url": "http://example.org/", "kind": "validate"}"#);
+    gate.open();
+    assert_eq!(head.final_head().status, 200);
+    let next = cache.get("/");
+    assert!(!next.is_hit(), "{}", next.cache_status());
+}
+
+#[test]
 fn a_soft_purge_of_what_forbids_stale_is_validated() {
     let origin = Origin::start(|request| match request.header("if-none-match") {
         Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60, must-revalidate"),

@@ -232,7 +232,8 @@ impl Seen<'_> {
     /// A HEAD may update what is kept (RFC 9111 §4.3.5).
     fn tell_by_head(&self) {
         let exchange = self.exchange();
-        confirm::by_head(self.way, self.asked, &exchange, self.parts.status, &self.parts.headers);
+        let head = (self.parts.status, &self.parts.headers);
+        confirm::by_head(self.way, self.asked, &exchange, head, self.asking.sequence);
     }
 
     /// Does to what is kept what the response's head does, and says what its body is to do. `selected` is what the response
@@ -341,7 +342,7 @@ impl Seen<'_> {
     fn held(&self, entry: &Arc<Entry>) -> Held {
         let (parts, asked) = (self.parts, self.asked);
         let is_same_tag = validate::would_confirm(&entry.head, &parts.headers);
-        let is_whole = asked.method == Method::GET && trial::says_something(parts.status);
+        let is_whole = asked.method == Method::GET && trial::says_something(asked, parts.status);
         let at_head = match parts.status {
             // The app says that what the client holds is still right, and names it.
             StatusCode::NOT_MODIFIED if is_same_tag => Some(Compared::Same),
@@ -364,7 +365,7 @@ impl Seen<'_> {
         let guard = Arc::clone(entry.guard.as_ref()?);
         let parts = self.parts;
         let (_, refusal) = storable::judge(&self.exchange(), parts.status, &parts.headers);
-        let is_told = self.asked.method == Method::GET && trial::says_something(parts.status);
+        let is_told = self.asked.method == Method::GET && trial::says_something(self.asked, parts.status);
         let set = |name: &HeaderName| parts.headers.get_all(name).iter().map(|line| line.as_bytes());
         let differs = parts.status != entry.facts.status
             || !entry.head.get_all(&header::SET_COOKIE).eq(set(&header::SET_COOKIE))

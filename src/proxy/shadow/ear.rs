@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
 use http_body::Frame;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::analytics::shadow::{self, Against, FIELDS_MAX, Name, Passed, Query};
 use crate::key::ExtraSource;
@@ -99,8 +99,8 @@ pub(in crate::proxy) struct Ear {
     asked: Arc<Asked>,
     passed: Passed,
     aim: Aim,
-    /// Five hundred bytes of state, where somebody asks for it.
-    hash: Option<Box<Xxh3Default>>,
+    /// Seven hundred bytes of state, where somebody asks for it.
+    hash: Option<Box<Xxh3>>,
     chunks: Vec<Bytes>,
     bytes_max: u64,
     is_done: bool,
@@ -114,7 +114,7 @@ impl Ear {
             asked: Arc::clone(asked),
             passed,
             aim,
-            hash: is_asked.then(|| Box::new(Xxh3Default::new())),
+            hash: is_asked.then(|| way.shared.hasher.pieces()),
             chunks: Vec::new(),
             bytes_max: asked.rule.object_bytes_max.min(way.shared.store.budget().object_max()),
             is_done: false,

@@ -378,6 +378,22 @@ fn rfc9113_s8_1_trailers_that_http1_cannot_carry_fail_the_request() {
 }
 
 #[test]
+fn rfc9113_s8_1_content_that_is_given_up_is_not_whole_whatever_code_it_is_given_up_with() {
+    let tap = Tap::start();
+    let cache = tap.cache();
+    for code in [0_u32, 5, 8] {
+        let mut client = Client::connect(&cache);
+        let mut fields = SOUND.to_vec();
+        fields[0] = (":method", "POST");
+        client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
+        client.send(&frame(DATA, 0, 1, b"half of it"));
+        client.send(&frame(RST_STREAM, 0, 1, &code.to_be_bytes()));
+        assert_eq!(tap.take(true).unwrap().whole, [], "{code}");
+    }
+    others_are_served(&cache, "after all of them");
+}
+
+#[test]
 fn rfc9113_s8_1_1_content_is_as_long_as_it_says() {
     let tap = Tap::start();
     let cache = tap.cache();
