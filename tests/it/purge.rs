@@ -248,7 +248,7 @@ fn a_head_that_was_asked_before_a_purge_does_not_undo_it() {
     let origin = {
         let gate = gate.clone();
         Origin::start(move |request| match request.method().as_str() {
-            "HEAD" => Reply::fresh("").header("ETag", "\"1\"").hold(&gate),
+            "HEAD" => Reply::fresh("page").header("ETag", "\"1\"").hold(&gate),
             _ => Reply::fresh("page").header("ETag", "\"1\""),
         })
     };

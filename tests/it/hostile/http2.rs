@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::tap::Tap;
-use crate::harness::{BOUND, Cache};
+use crate::harness::{BOUND, Cache, eventually};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -387,6 +387,7 @@ fn rfc9113_s8_1_content_that_is_given_up_is_not_whole_whatever_code_it_is_given_
         fields[0] = (":method", "POST");
         client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
         client.send(&frame(DATA, 0, 1, b"half of it"));
+        eventually("the app has the beginning", || tap.holds(b"half of it"));
         client.send(&frame(RST_STREAM, 0, 1, &code.to_be_bytes()));
         assert_eq!(tap.take(true).unwrap().whole, [], "{code}");
     }

@@ -86,6 +86,12 @@ impl Tap {
         })
     }
 
+    /// Tells whether these bytes were received since the last call of [`Tap::take`].
+    pub(crate) fn holds(&self, part: &[u8]) -> bool {
+        let received = self.state.received.lock().unwrap();
+        received.iter().any(|one| one.raw.windows(part.len()).any(|found| found == part))
+    }
+
     /// Returns what was received since the last call. `until_closed` waits until no beginning of a request is on an open
     /// connection.
     pub(crate) fn take(&self, until_closed: bool) -> Result<Seen, String> {
