@@ -11,6 +11,9 @@ from pathlib import Path
 DESCRIPTORS_MIN = 16_384
 """nginx keeps up to 12,000 cache files open, the load up to some hundred connections."""
 
+LOAD_PACKAGES = {"nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client", "nghttp": "nghttp2-client"}
+"""The programs that origin and load are made of, and the Debian packages that have them."""
+
 
 class Missing(Exception):
     """Something without which nothing can be measured; the message says what to type or do."""

@@ -245,14 +245,22 @@ fn is_storable_status(status: StatusCode) -> bool {
         ..200 | 600.. => false,
         // It has no content of its own; it updates what is stored (RFC 9111 §4.3.3).
         304 => false,
-        // These answer a field of the request, its content, or the connection it came by, and no key holds that: whoever
-        // stores them hands one client's mistake to all others. 405, 414 and 501 are about the method and the URL, and
-        // cacheable by default (RFC 9110 §15.1); 400 is what apps say of a URL that is none of theirs.
-        401 | 406..=408 | 411..=413 | 415..=417 | 421 | 422 | 424..=426 => false,
         // MUST NOT be stored (RFC 6585).
-        428 | 429 | 431 | 511 => false,
-        _ => true,
+        511 => false,
+        _ => !answers_the_request(status),
     }
+}
+
+/// Tells whether a status answers a field of the request, its content, or the connection it came by, and no key holds that:
+/// whoever stores it hands one client's mistake to all others, and RFC 6585 forbids it for its own.
+///
+/// 405, 414 and 501 are about the method and the URL, and cacheable by default (RFC 9110 §15.1); 400 is what apps say of a URL
+/// that is none of theirs.
+pub fn answers_the_request(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        401 | 406..=408 | 411..=413 | 415..=417 | 421 | 422 | 424..=426 | 428 | 429 | 431
+    )
 }
 
 /// Tells whether Larder knows what caching requires of a status, for must-understand (RFC 9111 §5.2.2.3). These are the

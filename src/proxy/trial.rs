@@ -112,8 +112,8 @@ pub(super) fn says_something(asked: &Asked, status: StatusCode) -> bool {
     let is_odd = match status.as_u16() {
         // What was sent to whoever has credentials that are none.
         401 => asked.facts.has_authorization,
-        101 | 206 | 304 | 400 | 406 | 408 | 411..=417 | 421 | 422 | 424..=426 | 428 | 429 | 431 => true,
-        status => status >= 500,
+        101 | 206 | 304 | 400 | 414 | 500.. => true,
+        _ => storable::answers_the_request(status),
     };
     !is_odd
 }
