@@ -2,8 +2,9 @@
 //! core fills and a reader merges.
 //!
 //! A core's [`Tables`] hold no more than [`ROWS_MAX`] URLs in each list, so that a flood of URLs grows nothing; the rows
-//! that matter stay (`top`). Hits are the many: the first [`HITS_EXACT`] of a core are counted one by one, of those after
-//! them one in [`HIT_SAMPLE`] is, for so many. Everything else is counted exactly.
+//! that matter stay (`top`). A core's first [`EXACT`] hits are counted one by one, of those after them one in [`ONE_IN`] is,
+//! for so many; and so are its other requests, but for the heavy ones: each of those counts, however many there are. How many
+//! requests a reason kept from being hits is counted exactly.
 //! Deliberately absent: locks (the owner has one), clocks, and what a figure is called outside.
 
 pub mod reasons;
@@ -30,11 +31,17 @@ pub const ROWS_TOLD: usize = 20;
 /// The most bytes of a URL that are kept.
 pub const URL_BYTES_MAX: usize = 512;
 
-/// The hits of a core that are counted one by one, so that the figures of a quiet server are exact.
-pub const HITS_EXACT: u64 = 4_096;
+/// The hits of a core that are counted one by one, and the others likewise, so that the figures of a quiet server are exact.
+pub const EXACT: u64 = 4_096;
 
-/// Of hits beyond these, one in so many is counted, with so much weight.
-pub const HIT_SAMPLE: u64 = 16;
+/// Of the light ones beyond these, one in so many is counted, with so much weight.
+pub const ONE_IN: u64 = 16;
+
+/// A request that is no hit is heavy where the origin takes so long for it, in microseconds.
+const HEAVY_MICROS: u64 = 10_000;
+
+/// And where its body has so many bytes.
+const HEAVY_BYTES: u64 = 256 << 10;
 
 /// The lists of URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,51 +81,58 @@ pub struct Tables {
     top: [Top; By::ALL.len()],
     not_from_cache: NotFromCache,
     troubles: Troubles,
-    hits: u64,
+    hits: Sample,
+    others: Sample,
     hasher: KeyHasher,
-    /// The state of the generator that draws the sample: a fixed stride would fall in step with a page's own requests.
+}
+
+/// Says which requests of a kind are counted.
+#[derive(Debug)]
+struct Sample {
+    seen: u64,
+    /// The state of the generator that draws: a fixed stride would fall in step with a page's own requests.
     random: u64,
 }
 
 impl Tables {
-    /// Makes empty tables; `seed` starts the sample.
+    /// Makes empty tables; `seed` starts the samples.
     pub fn new(seed: u64) -> Self {
         Self {
             top: std::array::from_fn(|_| Top::new(ROWS_MAX)),
             not_from_cache: NotFromCache::default(),
             troubles: Troubles::default(),
-            hits: 0,
+            hits: Sample::new(seed),
+            others: Sample::new(seed.rotate_left(32)),
             hasher: KeyHasher::new(),
-            random: seed | 1,
         }
     }
 
     /// Counts a request that the store answered without the origin. Allocates only for a URL that is new to the list.
     pub fn hit(&mut self, url: &str, body_bytes: u64) {
-        self.hits += 1;
-        let mut weight = 1;
-        if self.hits > HITS_EXACT {
-            if !self.next().is_multiple_of(HIT_SAMPLE) {
-                return;
-            }
-            weight = HIT_SAMPLE;
-        }
+        let Some(weight) = self.hits.weight() else { return };
         let item = self.item(cut(url));
         self.top[By::Requests as usize].add(&item, weight);
         self.top[By::Bytes as usize].add(&item, body_bytes.saturating_mul(weight));
     }
 
-    /// Counts any other request, once its response has ended.
+    /// Counts any other request, once its response has ended; what went wrong is noted of every one.
     pub fn other(&mut self, asked: &Asked, decision: &Decision, end: &End) {
         let url = cut(&asked.url);
         let micros = asked.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-        let item = self.item(url);
-        self.top[By::Requests as usize].add(&item, 1);
-        self.top[By::Bytes as usize].add(&item, end.body_bytes);
-        self.top[By::OriginTime as usize].add(&item, micros);
+        let is_heavy = micros >= HEAVY_MICROS || end.body_bytes >= HEAVY_BYTES;
+        let weight = if is_heavy { Some(1) } else { self.others.weight() };
+        let counted = weight.map(|weight| (self.item(url), weight));
+        if let Some((item, weight)) = &counted {
+            self.top[By::Requests as usize].add(item, *weight);
+            self.top[By::Bytes as usize].add(item, end.body_bytes.saturating_mul(*weight));
+            self.top[By::OriginTime as usize].add(item, micros.saturating_mul(*weight));
+        }
         if let Some(reason) = reasons::not_from_cache(decision) {
-            self.top[By::Misses as usize].add(&item, 1);
-            self.not_from_cache.add(reason, &item, micros);
+            self.not_from_cache.add(reason, micros);
+            if let Some((item, weight)) = &counted {
+                self.top[By::Misses as usize].add(item, *weight);
+                self.not_from_cache.add_example(reason, item, micros.saturating_add(1).saturating_mul(*weight));
+            }
         }
         self.troubles.look_at(asked, url, decision, end);
     }
@@ -141,9 +155,24 @@ impl Tables {
     fn item<'a>(&self, url: &'a str) -> Item<'a> {
         Item::new(url, self.hasher.fingerprint(url.as_bytes()) as u64)
     }
+}
+
+impl Sample {
+    fn new(seed: u64) -> Self {
+        Self { seen: 0, random: seed | 1 }
+    }
+
+    /// Returns the weight that the next request counts with, where it does.
+    fn weight(&mut self) -> Option<u64> {
+        self.seen += 1;
+        if self.seen <= EXACT {
+            return Some(1);
+        }
+        self.draw().is_multiple_of(ONE_IN).then_some(ONE_IN)
+    }
 
     /// Draws a number (xorshift; Marsaglia 2003).
-    fn next(&mut self) -> u64 {
+    fn draw(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -209,18 +238,51 @@ mod tests {
     }
 
     #[test]
-    fn hits_are_exact_at_first_and_then_sampled_without_bias() {
-        let mut tables = Tables::new(0x9e37_79b9_7f4a_7c15);
-        let count = |tables: &Tables| top::merge(&[tables.top(By::Requests).part()], 1)[0].at_least;
-        for _ in 0..HITS_EXACT {
-            tables.hit("http://h/", 1);
+    fn requests_are_exact_at_first_and_then_sampled_without_bias() {
+        let check = |by, count_one: &dyn Fn(&mut Tables)| {
+            let mut tables = Tables::new(0x9e37_79b9_7f4a_7c15);
+            let count = |tables: &Tables| top::merge(&[tables.top(by).part()], 1)[0].at_least;
+            for _ in 0..EXACT {
+                count_one(&mut tables);
+            }
+            assert_eq!(count(&tables), EXACT);
+            for _ in 0..1_000_000 {
+                count_one(&mut tables);
+            }
+            let told = count(&tables) - EXACT;
+            assert!((970_000..1_030_000).contains(&told), "{told} by {by:?}");
+            tables
+        };
+        check(By::Requests, &|tables| tables.hit("http://h/", 1));
+        let miss = Decision { stored: Stored::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        let one = asked("http://h/", 1);
+        for by in [By::Requests, By::Misses, By::OriginTime] {
+            let tables = check(by, &|tables| tables.other(&one, &miss, &END));
+            let (requests, micros, _) = tables.not_from_cache().part(Reason::UriMiss).unwrap();
+            assert_eq!((requests, micros), (EXACT + 1_000_000, EXACT + 1_000_000));
         }
-        assert_eq!(count(&tables), HITS_EXACT);
-        for _ in 0..1_000_000 {
-            tables.hit("http://h/", 1);
+    }
+
+    #[test]
+    fn what_is_heavy_or_went_wrong_is_never_left_out() {
+        let mut tables = Tables::new(1);
+        let miss = Decision { stored: Stored::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        for _ in 0..2 * EXACT {
+            tables.other(&asked("http://h/light", 1), &miss, &END);
         }
-        let told = count(&tables) - HITS_EXACT;
-        assert!((970_000..1_030_000).contains(&told), "{told}");
+        tables.other(&asked("http://h/slow", HEAVY_MICROS), &miss, &END);
+        tables.other(&asked("http://h/large", 1), &miss, &End { body_bytes: HEAVY_BYTES, ..END });
+        let failed = Decision::new(Outcome::Failed, Reason::ConnectionRefused);
+        for _ in 0..8 {
+            tables.other(&asked("http://h/failed", 1), &failed, &END);
+        }
+        let weight = |by, url: &str| {
+            let rows = top::merge(&[tables.top(by).part()], ROWS_TOLD);
+            rows.into_iter().find(|row| *row.url == *url).map(|row| row.at_least)
+        };
+        assert_eq!(weight(By::OriginTime, "http://h/slow"), Some(HEAVY_MICROS));
+        assert_eq!(weight(By::Bytes, "http://h/large"), Some(HEAVY_BYTES));
+        assert_eq!(tables.troubles().list().len(), 8);
     }
 
     #[test]

@@ -44,13 +44,20 @@ impl Default for NotFromCache {
 
 impl NotFromCache {
     /// Counts a request.
-    pub(super) fn add(&mut self, reason: Reason, item: &Item<'_>, origin_micros: u64) {
-        let row = self.0[reason as usize]
-            .get_or_insert_with(|| Box::new(Row { requests: 0, origin_micros: 0, urls: Top::new(EXAMPLES_MAX) }));
+    pub(super) fn add(&mut self, reason: Reason, origin_micros: u64) {
+        let row = self.row(reason);
         row.requests += 1;
         row.origin_micros = row.origin_micros.saturating_add(origin_micros);
-        // A URL counts for an example even where the origin was not asked.
-        row.urls.add(item, origin_micros.saturating_add(1));
+    }
+
+    /// Adds to a URL's weight among the examples: one even where the origin was not asked.
+    pub(super) fn add_example(&mut self, reason: Reason, item: &Item<'_>, weight: u64) {
+        self.row(reason).urls.add(item, weight);
+    }
+
+    fn row(&mut self, reason: Reason) -> &mut Row {
+        self.0[reason as usize]
+            .get_or_insert_with(|| Box::new(Row { requests: 0, origin_micros: 0, urls: Top::new(EXAMPLES_MAX) }))
     }
 
     /// Copies what was counted for `reason`.
@@ -110,11 +117,15 @@ mod tests {
     fn reasons_are_ranked_by_the_time_they_cost() {
         let item = |url: &'static str| Item::new(url, u64::from(url.as_bytes()[1]));
         let (mut one, mut other) = (NotFromCache::default(), NotFromCache::default());
-        one.add(Reason::Method, &item("/post"), 10);
-        one.add(Reason::UriMiss, &item("/a"), 300);
-        other.add(Reason::UriMiss, &item("/b"), 400);
+        let add = |counted: &mut NotFromCache, reason, url, micros| {
+            counted.add(reason, micros);
+            counted.add_example(reason, &item(url), micros + 1);
+        };
+        add(&mut one, Reason::Method, "/post", 10);
+        add(&mut one, Reason::UriMiss, "/a", 300);
+        add(&mut other, Reason::UriMiss, "/b", 400);
         for _ in 0..5 {
-            other.add(Reason::NoStore, &item("/c"), 0);
+            add(&mut other, Reason::NoStore, "/c", 0);
         }
         let lost = merge(|reason| [&one, &other].iter().filter_map(|part| part.part(reason)).collect());
         let told: Vec<_> = lost.iter().map(|row| (row.reason, row.requests, row.origin_micros)).collect();

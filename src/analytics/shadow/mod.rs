@@ -49,7 +49,8 @@ impl Tables {
         if !matches!(passed.would.outcome, Outcome::Hit | Outcome::Stale | Outcome::Refused) {
             let url = super::cut(url);
             let item = Item::new(url, self.hasher.hash_one(url));
-            self.not_hits.add(passed.would.reason, &item, passed.origin_micros);
+            self.not_hits.add(passed.would.reason, passed.origin_micros);
+            self.not_hits.add_example(passed.would.reason, &item, passed.origin_micros.saturating_add(1));
         }
     }
 
