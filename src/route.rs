@@ -129,7 +129,8 @@ pub struct Rule {
     pub key_cookies: Box<[Box<str>]>,
     /// Whether bodies are watched for being one user's.
     pub personalisation_guard: bool,
-    /// Cookies that say nothing about what a user gets, as patterns (`*` stands for any run of characters).
+    /// Cookies that say nothing about what a user gets, as patterns (`*` stands for any run of characters, but takes in no
+    /// name that ends in `_session`).
     pub ignore_cookies: Arc<[Box<str>]>,
 }
 

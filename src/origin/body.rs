@@ -1,7 +1,8 @@
 //! A response's body, as it comes from the origin.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,19 +12,17 @@ use tokio::time::{Instant, Sleep};
 
 use super::framing::Framing;
 use super::pool::Use;
+use super::upload::Turn;
 use super::{Error, Permit};
 use crate::outcome::Reason;
 use crate::policy::trailers;
 
-/// A response's body, which drives the connection that it comes over: fails with an [`Error`] when it is cut off or silent for too long. Silence is counted only while
-/// somebody waits for a frame, so that a slow client never looks like a slow origin.
+/// A response's body, which drives the connection that it comes over: fails with an [`Error`] when it is cut off or silent for
+/// too long.
 pub struct ResponseBody {
     /// `None` once it has failed; dropping it closes the connection.
     incoming: Option<Incoming>,
-    idle_timeout: Duration,
-    /// Made at the first wait, and moved at the first of each later wait: frames that are there cost no timer.
-    alarm: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
+    silence: Silence,
     is_unsized: bool,
     /// Both are given back as soon as the body has ended, which may be long before it is dropped.
     permit: Option<Permit>,
@@ -32,18 +31,10 @@ pub struct ResponseBody {
 
 impl ResponseBody {
     /// Makes the body of a response whose head has come over `connection`.
-    pub(super) fn new(
-        incoming: Incoming,
-        framing: Framing,
-        idle_timeout: Duration,
-        permit: Permit,
-        connection: Use,
-    ) -> Self {
+    pub(super) fn new(incoming: Incoming, framing: Framing, silence: Silence, permit: Permit, connection: Use) -> Self {
         let mut body = Self {
             incoming: Some(incoming),
-            idle_timeout,
-            alarm: None,
-            is_waiting: false,
+            silence,
             is_unsized: framing == Framing::Unsized,
             permit: Some(permit),
             connection: Some(connection),
@@ -55,17 +46,9 @@ impl ResponseBody {
     }
 
     /// Makes the empty body of a 101; the permit stays with it until it is taken, or dropped with the body.
-    pub(super) fn of_upgrade(permit: Permit, connection: Use) -> Self {
+    pub(super) fn of_upgrade(silence: Silence, permit: Permit, connection: Use) -> Self {
         connection.release();
-        Self {
-            incoming: None,
-            idle_timeout: Duration::ZERO,
-            alarm: None,
-            is_waiting: false,
-            is_unsized: false,
-            permit: Some(permit),
-            connection: None,
-        }
+        Self { incoming: None, silence, is_unsized: false, permit: Some(permit), connection: None }
     }
 
     /// Tells whether only the closing connection ends the body (RFC 9112 §6.3, item 8).
@@ -98,18 +81,6 @@ impl ResponseBody {
         }
     }
 
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let timeout = self.idle_timeout;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if !self.is_waiting {
-            alarm.as_mut().reset(Instant::now() + timeout);
-            self.is_waiting = true;
-        }
-        alarm.as_mut().poll(cx).map(|()| {
-            Error::sent(Reason::ResponseTimeout, format!("the body was silent for {timeout:?} (`body_idle_timeout`)"))
-        })
-    }
-
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.incoming = None;
         self.connection = None;
@@ -125,7 +96,7 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.poll_incoming(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
-                self.is_waiting = false;
+                self.silence.is_broken();
                 if let Some(trailers) = frame.trailers_mut() {
                     trailers::strip_forbidden(trailers);
                 }
@@ -139,10 +110,10 @@ impl Body for ResponseBody {
                 self.end();
                 Poll::Ready(None)
             }
-            Poll::Pending => match self.poll_silence(cx) {
-                Poll::Ready(error) => self.fail(error),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => {
+                let error = ready!(self.silence.poll(cx));
+                self.fail(error)
+            }
         }
     }
 
@@ -152,5 +123,48 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+/// How long the origin has been silent inside a body. Counted only while somebody waits for a frame, and not while the client is
+/// slow to send the rest of its request, which may go on behind the response's head: a slow client never looks like a slow
+/// origin.
+pub(super) struct Silence {
+    timeout: Duration,
+    turn: Arc<Turn>,
+    /// Made at the first wait, and moved at the first of each later wait: frames that are there cost no timer.
+    alarm: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
+}
+
+impl Silence {
+    /// Allows for `timeout` of the origin's own silence, with `turn` telling whose it is.
+    pub(super) fn new(timeout: Duration, turn: Arc<Turn>) -> Self {
+        Self { timeout, turn, alarm: None, is_waiting: false }
+    }
+
+    /// A frame came.
+    fn is_broken(&mut self) {
+        self.is_waiting = false;
+    }
+
+    /// Waits until the origin has been silent for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let timeout = self.timeout;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if !self.is_waiting {
+            alarm.as_mut().reset(Instant::now() + timeout);
+            self.is_waiting = true;
+        }
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            let deadline = self.turn.deadline(now, timeout);
+            if deadline <= now {
+                let detail = format!("the body was silent for {timeout:?} (`body_idle_timeout`)");
+                return Poll::Ready(Error::sent(Reason::ResponseTimeout, detail));
+            }
+            alarm.as_mut().reset(deadline);
+        }
     }
 }

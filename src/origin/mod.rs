@@ -36,6 +36,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use body::ResponseBody;
+use body::Silence;
 pub use breaker::State;
 use error::Unsuccessful;
 pub use error::{ContentFailed, Error};
@@ -160,7 +161,8 @@ impl Client {
         let asked = Asked::of(&request);
         let (request, turn) = self.prepare(request, Turn::new(now, attempt), on_interim);
         let (response, connection) = self.head(&mut Some(request), &turn, now).await?;
-        self.receive(response, connection, &asked, permit)
+        let silence = Silence::new(self.config.body_idle_timeout, turn);
+        self.receive(response, connection, &asked, silence, permit)
     }
 
     /// Makes the request as it goes out.
@@ -227,6 +229,7 @@ impl Client {
         mut response: Response<Incoming>,
         mut connection: Use,
         asked: &Asked,
+        silence: Silence,
         permit: Permit,
     ) -> Result<Response<ResponseBody>, Error> {
         let framing = asked
@@ -235,7 +238,7 @@ impl Client {
         // The bytes that follow may be another response for another reader: the connection goes with the error.
         let framing = framing.map_err(|what| Error::sent(Reason::ProtocolError, what))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(response.map(|_empty| ResponseBody::of_upgrade(permit, connection)));
+            return Ok(response.map(|_empty| ResponseBody::of_upgrade(silence, permit, connection)));
         }
         framing::say_once(response.headers_mut());
         // On a connection that answered with 1.0 hyper drops content whose length it does not know.
@@ -246,8 +249,7 @@ impl Client {
         } else {
             connection.heed(response.headers());
         }
-        let idle_timeout = self.config.body_idle_timeout;
-        Ok(response.map(|incoming| ResponseBody::new(incoming, framing, idle_timeout, permit, connection)))
+        Ok(response.map(|incoming| ResponseBody::new(incoming, framing, silence, permit, connection)))
     }
 }
 

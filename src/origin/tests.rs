@@ -365,6 +365,34 @@ async fn a_slow_client_does_not_look_like_a_slow_origin() {
 }
 
 #[tokio::test]
+async fn nor_does_one_that_still_sends_when_the_head_has_come() {
+    let pair = pair(|config| config.body_idle_timeout = Duration::from_millis(150)).await;
+    let (frames, body) = channel();
+    frames.send(data("first")).unwrap();
+    let upload = async {
+        let response = pair.send(request(Method::POST, "/upload", body)).await;
+        text(response.unwrap()).await
+    };
+    let origin = async {
+        let mut peer = pair.accept().await;
+        peer.head().await;
+        peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await;
+        // Two others are cut off meanwhile: so long, at least, is the client silent.
+        for _ in 0..2 {
+            let (silent, _peer) = pair.answered("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await;
+            assert_eq!(text(silent.unwrap()).await.unwrap_err().reason, Reason::ResponseTimeout);
+        }
+        frames.send(data("last")).unwrap();
+        drop(frames);
+        peer.until("4\r\nlast\r\n0\r\n\r\n").await;
+        peer.write("ok").await;
+        peer
+    };
+    let (received, _peer) = tokio::join!(upload, origin);
+    assert_eq!(received.unwrap(), "ok");
+}
+
+#[tokio::test]
 async fn content_that_fails_is_not_the_origins_fault() {
     let pair = pair(|_| ()).await;
     let (frames, body) = channel();

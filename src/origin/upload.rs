@@ -65,6 +65,10 @@ impl Turn {
         self.origins_since_millis.store(since, Ordering::Relaxed);
     }
 
+    fn is_clients(&self) -> bool {
+        self.origins_since_millis.load(Ordering::Relaxed) == CLIENTS
+    }
+
     fn set_clients(&self) {
         self.origins_since_millis.store(CLIENTS, Ordering::Relaxed);
     }
@@ -104,6 +108,15 @@ impl Body for Upload {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for Upload {
+    /// Nothing more is asked of the client.
+    fn drop(&mut self) {
+        if self.turn.is_clients() {
+            self.turn.set_origins(Instant::now());
+        }
     }
 }
 

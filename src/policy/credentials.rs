@@ -90,12 +90,18 @@ fn cookies<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &
         // An ignored cookie has a name that is text; what is not text is not one of them.
         let is_ignored = std::str::from_utf8(name).is_ok_and(|name| {
             rule.key_cookies.iter().any(|keyed| **keyed == *name)
-                || rule.ignore_cookies.iter().any(|pattern| route::wildcard(pattern, name))
+                || rule.ignore_cookies.iter().any(|pattern| ignores(pattern, name))
         });
         !pair.is_empty() && !is_ignored
     };
     let lines = unkeyed(headers, rule, header::COOKIE);
     lines.flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii).filter(counts)
+}
+
+/// Tells whether a pattern takes in a cookie. The star takes in no session: many frameworks name theirs after the app, and an
+/// app may well be called as a script's cookies begin (`_hjelp_session`).
+fn ignores(pattern: &str, name: &str) -> bool {
+    pattern == name || (!name.ends_with("_session") && route::wildcard(pattern, name))
 }
 
 fn authorizations<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &'a [u8]> {
@@ -155,8 +161,21 @@ mod tests {
         check(&[("cookie", "sid=1")], &[("cookie", "Sid=1")], false);
         check(&[("cookie", "a=1; b=2")], &[("cookie", "a=1")], false);
         check(&[], &[("cookie", "my_ga=1")], false);
-        check(&[], &[("cookie", "_gallery_session=1")], false);
+        // The sessions of apps whose names begin as a script's cookies do.
+        for session in ["_gallery_session=1", "_ga_session=1", "_hjelp_session=1", "_pk_session=1", "_uetli_session=1"]
+        {
+            check(&[], &[("cookie", session)], false);
+        }
         check(&[], &[("cookie", "languages=1")], false);
+    }
+
+    #[test]
+    fn a_session_is_ignored_where_it_is_named_whole() {
+        let ignored = |pattern: &str| {
+            let rule = Rule { ignore_cookies: [pattern.into()].into(), ..Rule::default() };
+            credentials(&KeyHasher::new(), &fields(&[("cookie", "_app_session=1")]), &rule).is_none()
+        };
+        assert!(ignored("_app_session") && !ignored("_app_*") && !ignored("*"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! keyed, what selects a stored response and what the origin is sent are the same fields, so that nobody can fill a key
 //! with a response that was made for another one (RFC 9111 §4.1).
 
+use std::collections::HashSet;
+
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -13,10 +15,9 @@ pub(super) const FIELDS_MAX: usize = 100;
 
 /// Fields by which a client could tell the origin of another URL, host, method, scheme or client than those that are keyed
 /// and forwarded, or have a server between the origin and its app do so, sorted. Only a trusted proxy may send them.
-static SPOOFABLE: [&str; 12] = [
+static SPOOFABLE: [&str; 11] = [
     "base-url",
     "client-ip",
-    "fastly-client-ip",
     "fly-client-ip",
     "front-end-https",
     "proxy",
@@ -28,8 +29,8 @@ static SPOOFABLE: [&str; 12] = [
     "true-client-ip",
 ];
 
-/// How the names of further such fields begin: `cf-` and `wl-proxy-` are those that Cloudflare and WebLogic's proxies write.
-static SPOOFABLE_FAMILIES: [&str; 3] = ["cf-", "forwarded", "wl-proxy-"];
+/// How the names of further such fields begin, among them those that Cloudflare, CloudFront, Fastly and WebLogic's proxies write.
+static SPOOFABLE_FAMILIES: [&str; 5] = ["cf-", "cloudfront-", "fastly-", "forwarded", "wl-proxy-"];
 
 /// The same of those whose names begin with `x-`, without that, sorted.
 static SPOOFABLE_X: [&str; 21] = [
@@ -115,12 +116,15 @@ pub(super) fn are_well_formed(fields: &HeaderMap) -> bool {
     fields.keys().all(is_token) && !fields.values().any(is_padded)
 }
 
-/// Joins the lines of Cookie; `None` where there are no two.
+/// Joins the lines of Cookie, each once; `None` where there are no two. A client can repeat a line for a byte (RFC 7541 §6.1),
+/// which would be copied here.
 fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let mut lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if lines.len() < 2 {
         return None;
     }
+    let mut seen = HashSet::new();
+    lines.retain(|line| seen.insert(*line));
     HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
 }
 
@@ -236,7 +240,7 @@ mod tests {
 
     #[test]
     fn rfc9113_s8_2_3_cookies_come_in_one_line() {
-        let mut headers = fields(&[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2")]);
+        let mut headers = fields(&[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2"), ("cookie", "a=1")]);
         assert_eq!(from_http2(&mut headers), Ok(()));
         assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }

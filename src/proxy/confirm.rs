@@ -49,25 +49,27 @@ pub(super) fn by_304(
     answer
 }
 
-/// Applies the response to a HEAD to the entry that the request selects, where there is one; `sequence` is the ledger's number
-/// before it was asked for. Returns what answers it then.
+/// Applies the response to a HEAD to the entry that the request selected when it was looked up, as long as that is stored;
+/// `sequence` is the ledger's number before it was asked for. Returns what answers it then.
 pub(super) fn by_head(
     way: &Way,
     asked: &Asked,
+    selected: &Arc<Entry>,
     exchange: &Exchange<'_>,
     (status, headers): (StatusCode, &HeaderMap),
     sequence: u64,
 ) -> Option<Arc<Entry>> {
     let stored = way.shared.store.get(&asked.key)?;
+    // What was stored or confirmed meanwhile was asked for after it.
+    let entry = stored.entries.iter().find(|entry| entry.is_same_response(selected))?;
     // What another user's request brought in is not confirmed by what this one is told.
-    let entry =
-        vary::select(&stored.entries, &asked.headers).filter(|entry| probation::admits(&way.shared, asked, entry))?;
-    if way.shared.store.standing(&asked.key, entry, exchange.received_at) == Standing::Gone {
+    if !probation::admits(&way.shared, asked, entry)
+        || way.shared.store.standing(&asked.key, entry, exchange.received_at) == Standing::Gone
+    {
         return None;
     }
     let update = validate::update_by_head(entry, exchange, status, headers);
-    // What was stored while the HEAD was under way was asked for after it.
-    match apply(way, asked, entry, update, sequence.max(entry.sequence))? {
+    match apply(way, asked, entry, update, sequence)? {
         Confirmed::ForAll(entry) | Confirmed::Once(entry, _) => Some(entry),
     }
 }
@@ -82,7 +84,13 @@ fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence:
                 replace(way, asked, entry, None);
                 return Some(Confirmed::Once(confirmed(head, facts), Reason::VaryStar));
             };
-            let new = Arc::new(selected_by(selecting, dressed(way, asked, entry, head, facts, sequence)));
+            let new = selected_by(selecting, dressed(way, asked, entry, head, facts, sequence));
+            // A body that all may have is not compared: what comes with it now, and is not said to be for all, is this one's.
+            let would_be_guarded = new.guard.is_none() && probation::is_guarded(asked, &new.facts, &new.selecting);
+            if would_be_guarded && !says_same_to_all(entry, &new) {
+                return Some(Confirmed::Once(Arc::new(new), Reason::Personalised));
+            }
+            let new = Arc::new(new);
             if new.tags.len() > way.shared.store.config().tags_max {
                 replace(way, asked, entry, None);
                 return Some(Confirmed::Once(new, Reason::TooManyTags));
@@ -115,13 +123,17 @@ fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: F
         dressed.tags = tags;
     }
     if let Some(guard) = &dressed.guard
-        && !(probation::sets_same_cookies(&entry.head, &dressed.head)
-            && probation::says_same_of_users(&entry.head, &dressed.head))
+        && !says_same_to_all(entry, &dressed)
     {
         dressed.guard =
             Some(Arc::new(Guard::new(asked.credentials(&way.shared), asked.values(&way.shared), guard.body())));
     }
     dressed
+}
+
+/// Tells whether an entry under its new head still sets the same cookies, and says the same of its user.
+fn says_same_to_all(old: &Entry, new: &Entry) -> bool {
+    probation::sets_same_cookies(&old.head, &new.head) && probation::says_same_of_users(&old.head, &new.head)
 }
 
 /// Returns what selects the entry under its new head, whose Vary may name other fields (RFC 9111 §4.1). `None` where no

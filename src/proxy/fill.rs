@@ -20,11 +20,10 @@ use crate::clock::Timestamp;
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, Permit, ResponseBody};
 use crate::outcome::Reason;
-use crate::policy::fields;
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
 use crate::policy::validate::{self, Candidates};
-use crate::policy::vary;
+use crate::policy::{Standing, fields, freshness, vary};
 use crate::respond::head;
 use crate::respond::range::Piece;
 use crate::route::SetCookie;
@@ -189,6 +188,18 @@ async fn send(
     response
 }
 
+/// Tells whether a response leaves a fresh stored one in its place, though it may be stored itself: what says nothing of what is
+/// at the URL may be about the one request, and everybody would get it.
+pub(super) fn yields(way: &Way, asked: &Asked, status: StatusCode, now: Timestamp) -> bool {
+    let store = &way.shared.store;
+    !validate::supersedes(status)
+        && store.get(&asked.key).is_some_and(|stored| {
+            vary::select(&stored.entries, &asked.headers).is_some_and(|held| {
+                freshness::is_fresh(&held.facts, now) && store.standing(&asked.key, held, now) == Standing::Good
+            })
+        })
+}
+
 /// Decides whether a response is stored and shared.
 fn judge(
     way: &Way,
@@ -199,6 +210,7 @@ fn judge(
 ) -> Result<Fill, Reason> {
     let exchange = asked.exchange(requested_at, received_at);
     match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
+        Storable::Yes(_) if yields(way, asked, parts.status, received_at) => Err(Reason::StatusNotUnderstood),
         Storable::Yes(facts) => prepare(way, asked, (parts, body), facts, (requested_at, sequence)),
         Storable::No(reason) => Err(reason),
     }

@@ -21,12 +21,13 @@ use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, Stored};
 use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::Failure;
-use crate::policy::storable::{Storable, storable_post};
+use crate::policy::storable::{Storable, storable, storable_post};
 use crate::route::{Mode, Rule};
 use crate::store::{Kind, Selector};
 use crate::stored::Entry;
 
-/// Passes `request` to the origin and its response back, or `stand_in` where that may replace an error of the origin's.
+/// Passes `request` to the origin and its response back, or `stand_in` where that may replace an error of the origin's. It is
+/// also what a HEAD may update.
 ///
 /// # Errors
 /// How the origin failed; making that a response is the caller's.
@@ -61,11 +62,20 @@ pub(super) async fn pass(
     let own_purges = invalidate_changed(way, asked, &response);
     note_size(way, asked, &response);
     let exchange = asked.exchange(requested_at, received_at);
+    let head = (response.status(), response.headers());
     if asked.method == Method::HEAD
-        && let Some(entry) = confirm::by_head(way, asked, &exchange, (response.status(), response.headers()), sequence)
+        && let Some(selected) = stand_in
+        && let Some(entry) = confirm::by_head(way, asked, selected, &exchange, head, sequence)
         && let Ok(response) = answer::stored(way, asked, &entry, decision)
     {
         return Ok(response);
+    }
+    // What can be stored again is fetched as usual from the next request on.
+    if decision.reason == Reason::HitForMiss
+        && let Storable::Yes(_) =
+            storable(&exchange, response.status(), response.headers(), response.body().is_unsized())
+    {
+        way.shared.memories.forget(asked.key.hash());
     }
     // What shadow mode passes goes on as it came.
     let is_served = asked.rule.mode == Mode::Serve;
@@ -193,8 +203,8 @@ pub(super) fn complete_length(value: &HeaderValue) -> Option<u64> {
 /// Makes the upload's body, which fails where it becomes larger than `bytes_max`.
 ///
 /// # Errors
-/// Content that comes against a length of zero (RFC 9113 §8.1.1): with that length the origin would have had the whole request
-/// with its head.
+/// Content that comes where there is to be none: against a length of zero (RFC 9113 §8.1.1), or where none is allowed. With that
+/// length the origin would have had the whole request with its head.
 async fn upload(
     asked: &Asked,
     parts: &mut Parts,
@@ -207,11 +217,14 @@ async fn upload(
     }
     let mut counted = Upload::new(body, &mut parts.extensions);
     let length = asked.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if length == Some(0_u64) {
+    if length == Some(0_u64) || bytes_max == 0 {
         while let Some(frame) = counted.frame().await {
             if !frame.is_ok_and(|frame| frame.data_ref().is_none_or(bytes::Bytes::is_empty)) {
-                let detail = "content beyond its length".to_owned();
-                return Err(origin::Error { reason: Reason::BadRequest, detail, was_sent: false, retry_after: None });
+                let (reason, detail) = match length {
+                    Some(0) => (Reason::BadRequest, "content beyond its length"),
+                    _ => (Reason::RequestTooLarge, "content where there is to be none (`request_body_max`)"),
+                };
+                return Err(origin::Error { reason, detail: detail.into(), was_sent: false, retry_after: None });
             }
         }
         return Ok(nothing());

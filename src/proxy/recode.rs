@@ -74,6 +74,8 @@ async fn rendition(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, coding: Co
             }
             let made = made.map(|(bytes, _)| bytes);
             lead.land(made.clone());
+            // Before the entry, after whose address the flight is named.
+            drop(lead);
             made
         });
         return made.await.ok().flatten();

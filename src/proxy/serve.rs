@@ -138,8 +138,9 @@ struct Learnt {
     /// Whether the origin confirmed only what the leader's client holds itself. Whoever leads next asks for the whole, so
     /// that it can answer everybody.
     asks_whole: bool,
-    /// Whether the origin broke off on the leader's request. Where it does so again, it is not for what the request said.
-    broke_off: bool,
+    /// Whether the origin broke off on the leader's request, or answered how that was made. Where it does so again, it is not for
+    /// what the one request said.
+    was_odd: bool,
 }
 
 /// Asks the origin for what the store does not have, or is in doubt about, together with whoever asks for the same.
@@ -215,21 +216,27 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
     drop(waiting);
     let Ok(landed) = landed else { return alone(decision) };
     let Some(landed) = landed else { return again() };
-    // One odd request that an app cannot bear is not to fail all who ask for the same: another leads, once.
-    if !learnt.broke_off && matches!(&landed, Landed::Failed(error) if error.broke_off()) {
-        learnt.broke_off = true;
+    // One odd request that an app cannot bear is not to fail all who ask for the same, nor to have each of them ask alone:
+    // another leads, once.
+    let is_odd = match &landed {
+        Landed::Failed(error) => error.broke_off(),
+        Landed::Unshared(reason) => *reason == Reason::StatusNotUnderstood,
+        _ => false,
+    };
+    if is_odd && !learnt.was_odd {
+        learnt.was_odd = true;
         way.shared.flights.withdraw(&follow);
         return again();
     }
     match Box::pin(shared(way, asked, landed, missing.reason)).await {
         Share::Response(response) => Turn::Response(response),
         Share::Again(lesson) => {
-            *learnt = Learnt { broke_off: learnt.broke_off, ..lesson };
+            *learnt = Learnt { was_odd: learnt.was_odd, ..lesson };
             again()
         }
         Share::Spent(lesson) => {
             way.shared.flights.withdraw(&follow);
-            *learnt = Learnt { broke_off: learnt.broke_off, ..lesson };
+            *learnt = Learnt { was_odd: learnt.was_odd, ..lesson };
             again()
         }
         Share::Outdated => {

@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::flight::{Begun, Fill};
 use super::forward::{self, AskFor};
 use super::probation::{Verdict, says_same_of_users, sets_same_cookies};
-use super::{Way, fill, pour, trace};
+use super::{Way, confirm, fill, pour, trace};
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, Permit, ResponseBody};
 use crate::outcome::Reason;
@@ -162,11 +162,16 @@ impl Trial {
             || (names_credentials(&fill.selecting) && !names_credentials(&self.entry.selecting))
     }
 
-    /// Drops what was found to be one user's, and has requests with credentials for the key pass for a while.
+    /// Drops what was found to be one user's, and has requests with credentials for the key pass for a while. What answered
+    /// how the request was made that brought it in says nothing of other users: it only goes.
     ///
     /// Other variants under the key go with it. What anonymous requests brought in stays for such requests: it is right for
     /// them, and on probation for all others.
     pub(super) fn condemn(&self, way: &Way) {
+        if !says_something(&self.asked, self.entry.facts.status) {
+            confirm::replace(way, &self.asked, &self.entry, None);
+            return;
+        }
         let shared = &way.shared;
         shared.probation.remember(&self.asked, shared.clock.now(), shared.config.personalised_for);
         shared.store.change(&self.asked.key, |variants| {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use hyper::server::conn::{http1, http2};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -80,7 +81,12 @@ impl Accepted {
                 say_last(&wire, &serve.refuse(wire.addr, &refusal)).await;
                 linger(&wire, io).await;
             }
-            Ended::Unshut => say_last(&wire, b"").await,
+            Ended::Unshut(left) => {
+                say_last(&wire, b"").await;
+                if let Some(io) = taken_back(left).await {
+                    linger(&wire, io).await;
+                }
+            }
             Ended::Failed => drain(&wire).await,
             Ended::Elsewhere | Ended::Cut => (),
         }
@@ -93,8 +99,8 @@ enum Ended {
     Said(Box<Io>),
     /// The screen has refused what comes next; what came before is answered.
     Refused(Box<Io>, Refusal),
-    /// All is said; hyper has given up the socket, and not shut our side of it down.
-    Unshut,
+    /// All is said; hyper has left the socket there, and not shut our side of it down.
+    Unshut(Option<OnUpgrade>),
     /// A message broke off; the close tells so, once what was gathered is written.
     Failed,
     /// All is said by hyper itself, or somebody else has the socket now.
@@ -237,6 +243,8 @@ impl<H: Hyper> Owner<H> {
     fn end(&mut self, result: hyper::Result<()>, cx: &mut Context<'_>) -> Ended {
         self.has_ended = true;
         let io = self.hyper.take_io();
+        // Whoever keeps it keeps the socket in it.
+        let left = self.wire.take_left();
         match result {
             // After a head that could not be read hyper has sent its 400 and shut down.
             Err(error) if !error.is_parse() => {
@@ -253,7 +261,7 @@ impl<H: Hyper> Owner<H> {
                 Some(io) => Ended::Said(io),
                 // A request asked for another protocol and did not get it: hyper ends such a connection as if it had.
                 None if self.wire.activity.protocol() == Protocol::Http1 && !self.wire.activity.is_switched() => {
-                    Ended::Unshut
+                    Ended::Unshut(left)
                 }
                 None => {
                     if self.wire.activity.protocol() == Protocol::Http1 {
@@ -287,12 +295,27 @@ impl<H> Drop for Owner<H> {
     }
 }
 
+/// Takes back the socket that hyper has left for another protocol, which the client did not get.
+async fn taken_back(left: Option<OnUpgrade>) -> Option<Box<Io>> {
+    let left = left?.await.ok()?.downcast::<TokioIo<Io>>().ok()?;
+    Some(Box::new(left.io.into_inner()))
+}
+
+/// Gives up what could not be written. Where the end would be taken for that of a body, the socket does not close as if all were
+/// said.
+fn give_up(wire: &Wire) -> Poll<()> {
+    if wire.activity.is_blocked() || wire.activity.is_http10() {
+        wire.reset_on_close();
+    }
+    Poll::Ready(())
+}
+
 /// Writes out what was gathered, unless the core says that it has waited long enough.
 async fn drain(wire: &Wire) {
     poll_fn(|cx| {
         wire.owned_by(cx.waker());
         match wire.ordered() {
-            Order::Close => Poll::Ready(()),
+            Order::Close => give_up(wire),
             Order::Stay | Order::Part | Order::Finish => wire.poll_drain(cx).map(drop),
         }
     })
@@ -307,7 +330,7 @@ async fn say_last(wire: &Wire, response: &[u8]) {
     poll_fn(|cx| {
         wire.owned_by(cx.waker());
         match wire.ordered() {
-            Order::Close => Poll::Ready(()),
+            Order::Close => give_up(wire),
             Order::Stay | Order::Part | Order::Finish => wire.poll_shutdown(cx).map(drop),
         }
     })

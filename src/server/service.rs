@@ -20,6 +20,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 
 use super::Tally;
 use super::activity::Protocol;
@@ -166,6 +167,9 @@ impl Exchange {
     fn begin(wire: &Arc<Wire>, tally: &Arc<Tally>, request: &mut Request<Incoming>) -> Self {
         let had_content = !request.body().is_end_stream();
         wire.activity.begin(request.version() == Version::HTTP_10);
+        if let Some(left) = request.extensions().get::<OnUpgrade>() {
+            wire.may_leave(left.clone());
+        }
         let stream = (wire.activity.protocol() == Protocol::Http2).then(|| {
             let content = had_content.then(Content::default);
             if let Some(content) = &content {

@@ -73,6 +73,8 @@ struct Wait {
     mark: u32,
     /// For how long, without the times that were excused.
     waited: Duration,
+    /// For how long the socket was full meanwhile.
+    blocked: Duration,
     /// How many limits it has while others get on.
     limits: u32,
 }
@@ -135,41 +137,34 @@ impl Streams {
 
     /// Ends the streams whose client has kept them waiting for `limit`, or for some limits where they wait in line. Returns
     /// how many.
-    pub(super) fn cut_stalled(&self, now: Instant, limit: Duration) -> u64 {
+    ///
+    /// While the socket is full (`is_blocked`) little is known of a stream, and the connection is judged as one. That time counts
+    /// only towards the most that a stream has: a client that keeps its socket full must not keep all for ever.
+    pub(super) fn cut_stalled(&self, now: Instant, limit: Duration, is_blocked: bool) -> u64 {
         let mut list = self.list.lock();
         let held_up = list.streams.iter().flatten().filter(|stream| stream.is_held_up()).count();
         // Content that is read by nobody may fill the connection's window, and then the others have no room to send.
         let excused = if held_up >= UPLOADS_THAT_FILL { Some(Stage::Sending) } else { None };
-        let passed = list.passed(now);
-        list.look(passed, excused);
+        let passed = list.looked_at.replace(now).map_or(Duration::ZERO, |looked_at| now.duration_since(looked_at));
+        match is_blocked {
+            true => list.look(Duration::ZERO, passed, excused),
+            false => list.look(passed, Duration::ZERO, excused),
+        }
         let gets_on = list.still < limit;
         let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled(limit, gets_on));
         stalled.map(|task| task.abort()).count() as u64
     }
-
-    /// Does not count the time since the last look: while the socket is full, nothing is known of a stream, and the connection
-    /// is judged as one. What was waited before still counts, or a client that fills its socket now and then would keep all.
-    pub(super) fn excuse(&self, now: Instant) {
-        let mut list = self.list.lock();
-        list.passed(now);
-        list.look(Duration::ZERO, None);
-    }
 }
 
 impl List {
-    /// Returns how long ago the last look was, and notes that this one is `now`.
-    fn passed(&mut self, now: Instant) -> Duration {
-        self.looked_at.replace(now).map_or(Duration::ZERO, |looked_at| now.duration_since(looked_at))
-    }
-
-    /// Looks at every stream, and counts what `passed` since the last look for those that wait still, in another stage than
-    /// the excused one.
-    fn look(&mut self, passed: Duration, excused: Option<Stage>) {
+    /// Looks at every stream, and counts what `passed` since the last look, or for how long the socket was `blocked`, for those
+    /// that wait still, in another stage than the excused one.
+    fn look(&mut self, passed: Duration, blocked: Duration, excused: Option<Stage>) {
         let waiting = self.streams.iter().flatten().filter(|stream| stream.stage().0 != Stage::Ours).count();
         let limits = waiting.div_ceil(STREAMS_PER_LIMIT).clamp(1, LIMITS_MAX) as u32;
         let mut is_still = true;
         for stream in self.streams.iter_mut().flatten() {
-            is_still &= !stream.look(passed, excused, limits);
+            is_still &= !stream.look(passed, blocked, excused, limits);
         }
         self.still = if is_still { self.still + passed } else { Duration::ZERO };
     }
@@ -191,19 +186,20 @@ impl Stream {
     }
 
     /// Looks at the stream, which has so many limits as things are; tells whether it got on since it was seen waiting.
-    fn look(&mut self, passed: Duration, excused: Option<Stage>, limits: u32) -> bool {
+    fn look(&mut self, passed: Duration, blocked: Duration, excused: Option<Stage>, limits: u32) -> bool {
         let (stage, mark) = self.stage();
         if let Some(wait) = &mut self.wait
             && (wait.stage, wait.mark) == (stage, mark)
         {
             if Some(stage) != excused {
                 wait.waited += passed;
+                wait.blocked += blocked;
             }
             // It may have moved up since the line was longer, but has waited for those before it all the same.
             wait.limits = wait.limits.max(limits);
             return false;
         }
-        let wait = Wait { stage, mark, waited: Duration::ZERO, limits };
+        let wait = Wait { stage, mark, waited: Duration::ZERO, blocked: Duration::ZERO, limits };
         std::mem::replace(&mut self.wait, (stage != Stage::Ours).then_some(wait)).is_some()
     }
 
@@ -211,7 +207,8 @@ impl Stream {
     fn stalled(&mut self, limit: Duration, others_get_on: bool) -> Option<AbortHandle> {
         let wait = self.wait?;
         let limits = if others_get_on { wait.limits } else { 1 };
-        if wait.waited < limit * limits { None } else { self.task.take() }
+        let has_time = wait.waited < limit * limits && wait.waited + wait.blocked < limit * LIMITS_MAX as u32;
+        if has_time { None } else { self.task.take() }
     }
 }
 
@@ -244,11 +241,11 @@ mod tests {
             (list.looked_at, list.still) = (None, Duration::ZERO);
         }
         let start = Instant::now();
-        assert_eq!(streams.cut_stalled(start, LIMIT), 0);
+        assert_eq!(streams.cut_stalled(start, LIMIT, false), 0);
         let cut = seconds.into_iter().find(|&seconds| {
             let now = start + Duration::from_secs(seconds);
             between(seconds, now);
-            streams.cut_stalled(now, LIMIT) > 0
+            streams.cut_stalled(now, LIMIT, false) > 0
         });
         assert_eq!(cut, expected);
     }
@@ -280,7 +277,7 @@ mod tests {
         streams.await_piece(number);
         check(&streams, || (), &[60, 120], None);
         streams.hand_over(number);
-        check_at(&streams, |_, now| streams.excuse(now), [60, 120], None);
+        check_at(&streams, |_, now| assert_eq!(streams.cut_stalled(now, LIMIT, true), 0), [60, 120, 239], None);
     }
 
     #[tokio::test]
@@ -291,7 +288,7 @@ mod tests {
         // The socket is full for one second of five: 30 seconds are left of 38.
         let full_now_and_then = |seconds: u64, now| {
             if seconds % 5 == 1 {
-                streams.excuse(now);
+                streams.cut_stalled(now, LIMIT, true);
             }
         };
         check_at(&streams, full_now_and_then, 1..120, Some(38));
@@ -306,6 +303,20 @@ mod tests {
             _ => held_up.iter().for_each(Content::ended),
         };
         check_at(&streams, filled_now_and_then, 1..120, Some(38));
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_keeps_no_stream_for_ever() {
+        let streams = Streams::default();
+        let ((stalled, task), (moving, other)) = (opened(&streams, None), opened(&streams, None));
+        streams.hand_over(stalled);
+        let start = Instant::now();
+        let cut = (0..600).find(|&seconds| {
+            streams.hand_over(moving);
+            streams.cut_stalled(start + Duration::from_secs(seconds), LIMIT, true) > 0
+        });
+        assert_eq!(cut, Some(240));
+        assert!(task.await.unwrap_err().is_cancelled() && !other.is_finished());
     }
 
     /// Opens so many streams, each of which waits for its client's window.
@@ -359,7 +370,7 @@ mod tests {
     async fn whom_the_sweep_ends_has_not_got_on() {
         let streams = Streams::default();
         let start = Instant::now();
-        let cut_after = |seconds| streams.cut_stalled(start + Duration::from_secs(seconds), LIMIT);
+        let cut_after = |seconds| streams.cut_stalled(start + Duration::from_secs(seconds), LIMIT, false);
         let first = line(&streams, 8);
         assert_eq!(cut_after(0), 0);
         line(&streams, 4);
@@ -400,12 +411,12 @@ mod tests {
         let (first, _task) = opened(&streams, None);
         streams.hand_over(first);
         let start = Instant::now();
-        streams.cut_stalled(start, LIMIT);
+        streams.cut_stalled(start, LIMIT, false);
         streams.close(first);
         let (second, _task) = opened(&streams, None);
         assert_eq!(first, second);
         streams.hand_over(second);
-        assert_eq!(streams.cut_stalled(start + LIMIT, LIMIT), 0);
-        assert_eq!(streams.cut_stalled(start + 2 * LIMIT, LIMIT), 1);
+        assert_eq!(streams.cut_stalled(start + LIMIT, LIMIT, false), 0);
+        assert_eq!(streams.cut_stalled(start + 2 * LIMIT, LIMIT, false), 1);
     }
 }

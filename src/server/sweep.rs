@@ -122,10 +122,7 @@ fn look_at_streams(wire: &Wire, now: Instant, limits: &Limits, tally: &Tally) {
     if wire.activity.protocol() != Protocol::Http2 {
         return;
     }
-    if wire.activity.is_blocked() {
-        return wire.streams.excuse(now);
-    }
-    let cut = wire.streams.cut_stalled(now, limits.body);
+    let cut = wire.streams.cut_stalled(now, limits.body, wire.activity.is_blocked());
     if cut > 0 {
         tally.closed_in_body.fetch_add(cut, Ordering::Relaxed);
         tracing::debug!(client = %wire.addr, cut, limit = ?limits.body, "streams reset: the client kept them waiting");

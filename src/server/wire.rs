@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -63,6 +64,8 @@ pub(super) struct Wire {
     passed_heads: AtomicU32,
     /// Guards the owner's waker. Nothing awaits under it.
     owner: Mutex<Option<Waker>>,
+    /// Where hyper leaves the socket of a connection on which a request asked for another protocol. Nothing awaits under it.
+    left: Mutex<Option<OnUpgrade>>,
     /// One of the process's connections; given back when the socket closes, also after an upgrade.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -116,6 +119,7 @@ impl Wire {
             has_refused: AtomicBool::new(false),
             passed_heads: AtomicU32::new(0),
             owner: Mutex::new(None),
+            left: Mutex::new(None),
             _permit: permit,
         })
     }
@@ -185,6 +189,16 @@ impl Wire {
     /// Has `waker` woken by orders.
     pub(super) fn owned_by(&self, waker: &Waker) {
         *self.owner.lock() = Some(waker.clone());
+    }
+
+    /// Notes where hyper leaves the socket if the last request is one that asks for another protocol, whether it gets it or not.
+    pub(super) fn may_leave(&self, left: OnUpgrade) {
+        *self.left.lock() = Some(left);
+    }
+
+    /// Takes what [`Wire::may_leave`] has noted.
+    pub(super) fn take_left(&self) -> Option<OnUpgrade> {
+        self.left.lock().take()
     }
 
     /// Opens a turn: what was noted about the last one is forgotten.

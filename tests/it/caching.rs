@@ -1,5 +1,6 @@
 //! What is stored, for how long, for whom, and what of it a client gets (RFC 9111).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::{Cache, Gate, Origin, Reply, eventually, pattern};
@@ -501,6 +502,67 @@ fn s4_3_5_a_head_is_asked_in_the_coding_that_is_stored() {
     assert_eq!(cache.request("HEAD", "/", &fields, b"").status(), 200);
     assert_eq!(origin.count(), 2);
     cache.get("/").check(200, "page", "hit");
+}
+
+#[test]
+fn s4_3_5_a_head_that_is_not_looked_up_tells_nothing_of_what_is_stored() {
+    let origin = Origin::start(|request| {
+        let tag = if request.header("accept-encoding").as_deref() == Some("gzip") { "\"1-gzip\"" } else { "\"1\"" };
+        let reply = Reply::ok().header("Cache-Control", "max-age=60").header("ETag", tag);
+        if request.method() == "HEAD" { reply.length(4) } else { reply.body("page") }
+    });
+    let cache = Cache::start(&origin);
+    cache.get("/").check(200, "page", "stored");
+    assert_eq!(cache.request("HEAD", "/", &[("Accept-Encoding", "gzip")], b"x").status(), 200);
+    let switch = [("Accept-Encoding", "gzip"), ("Connection", "upgrade"), ("Upgrade", "websocket")];
+    assert_eq!(cache.request("HEAD", "/", &switch, b"").status(), 200);
+    assert_eq!(origin.count(), 3);
+    cache.get("/").check(200, "page", "hit");
+}
+
+#[test]
+fn s4_3_5_a_head_that_was_asked_before_a_newer_get_does_not_undo_it() {
+    let gate = Gate::new();
+    let origin = {
+        let (gate, gets) = (gate.clone(), AtomicUsize::new(0));
+        Origin::start(move |request| match request.method().as_str() {
+            "HEAD" => Reply::ok().header("Cache-Control", "max-age=86400").length(4).hold(&gate),
+            _ if gets.fetch_add(1, Ordering::SeqCst) == 0 => {
+                Reply::ok().header("Cache-Control", "max-age=86400").body("old.")
+            }
+            _ => Reply::ok().header("Cache-Control", "max-age=5").body("new."),
+        })
+    };
+    let cache = Cache::start(&origin);
+    cache.get("/").check(200, "old.", "stored");
+    let mut head = cache.client();
+    head.ask("HEAD", "/", &[("Cache-Control", "no-cache")], b"");
+    gate.arrived(1);
+    cache.step(1);
+    assert_eq!(cache.client().exchange("GET", "/", &[("Cache-Control", "no-cache")], b"").text(), "new.");
+    gate.open();
+    assert_eq!(head.final_head().status, 200);
+    cache.settle();
+    assert_eq!(cache.get("/").check(200, "new.", "hit").ttl(), Some(5));
+}
+
+#[test]
+fn s4_an_error_with_a_lifetime_does_not_take_a_fresh_pages_place() {
+    let origin = Origin::start(|request| match request.header("x-odd") {
+        Some(status) => Reply::status(&status).header("Cache-Control", "max-age=60").body("no"),
+        None => Reply::fresh("page"),
+    });
+    let cache = Cache::start(&origin);
+    cache.get("/").check(200, "page", "stored");
+    for status in ["400 Bad Request", "500 Internal Server Error"] {
+        let odd = cache.get_with("/", &[("X-Odd", status), ("Cache-Control", "no-cache")]);
+        assert_eq!(odd.text(), "no");
+        cache.get("/").check(200, "page", "hit");
+    }
+    // What is gone is gone for all, and an error that nothing fresh is there for is stored.
+    cache.get_with("/", &[("X-Odd", "404 Not Found"), ("Cache-Control", "no-cache")]);
+    cache.get("/").check(404, "no", "hit");
+    cache.get_with("/other", &[("X-Odd", "400 Bad Request")]).check(400, "no", "stored");
 }
 
 #[test]

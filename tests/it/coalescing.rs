@@ -174,15 +174,33 @@ fn a_key_that_could_not_be_stored_twice_is_not_waited_for() {
     assert_eq!(slow.response().status(), 200);
 }
 
-/// Has ten ask for what an origin answers with nonsense, the first few times that it is asked. Returns their statuses, and
-/// how often the origin was asked.
-fn statuses_where_the_origin_breaks_off(times: usize) -> (Vec<u16>, usize) {
+#[test]
+fn what_can_be_stored_again_is_from_the_next_request_on() {
+    let origin = Origin::start(|request| match request.header("cookie").as_deref() {
+        Some("session=junk") => Reply::status("302 Found").header("Location", "/login"),
+        _ => Reply::fresh("page"),
+    });
+    let cache = Cache::start(&origin);
+    for _ in 0..2 {
+        assert_eq!(cache.get_with("/", &[("Cookie", "session=junk")]).status(), 302);
+    }
+    cache.get("/").check(200, "page", "detail=hit-for-miss");
+    cache.get("/").check(200, "page", "stored");
+    cache.get("/").check(200, "page", "hit");
+}
+
+/// Has ten ask for what an origin answers with this, the first few times that it is asked. Returns their statuses, and how often
+/// the origin was asked.
+fn statuses_where_the_origin_answers(
+    reply: impl Fn() -> Reply + Send + Sync + 'static,
+    times: usize,
+) -> (Vec<u16>, usize) {
     let gate = Gate::new();
     let origin = {
         let (gate, asked) = (gate.clone(), AtomicUsize::new(0));
         Origin::start(move |request| match asked.fetch_add(1, Ordering::SeqCst) {
             _ if request.target() == "/after" => Reply::fresh("after"),
-            at if at < times => Reply::raw("HTTP/1.1 nonsense\r\n\r\n").hold(&gate),
+            at if at < times => reply().hold(&gate),
             _ => Reply::fresh("x"),
         })
     };
@@ -201,16 +219,30 @@ fn statuses_where_the_origin_breaks_off(times: usize) -> (Vec<u16>, usize) {
     (statuses, origin.targets().iter().filter(|target| *target == "/").count())
 }
 
+fn nonsense() -> Reply {
+    Reply::raw("HTTP/1.1 nonsense\r\n\r\n")
+}
+
+#[test]
+fn what_answers_how_the_leader_asked_is_asked_for_once_more_for_the_others() {
+    let refused = || Reply::status("412 Precondition Failed").header("Cache-Control", "max-age=60");
+    let (statuses, asked) = statuses_where_the_origin_answers(refused, 1);
+    assert_eq!((statuses[0], &statuses[1..]), (412, &[200; 9][..]));
+    assert_eq!(asked, 2);
+    let (statuses, _) = statuses_where_the_origin_answers(refused, usize::MAX);
+    assert_eq!(statuses, [412; 10]);
+}
+
 #[test]
 fn what_breaks_off_for_the_leader_is_asked_for_once_more_for_the_others() {
-    let (statuses, asked) = statuses_where_the_origin_breaks_off(1);
+    let (statuses, asked) = statuses_where_the_origin_answers(nonsense, 1);
     assert_eq!((statuses[0], &statuses[1..]), (502, &[200; 9][..]));
     assert_eq!(asked, 2);
 }
 
 #[test]
 fn what_breaks_off_again_fails_all_who_wait() {
-    let (statuses, asked) = statuses_where_the_origin_breaks_off(usize::MAX);
+    let (statuses, asked) = statuses_where_the_origin_answers(nonsense, usize::MAX);
     assert_eq!(statuses, [502; 10]);
     // Who was read late may have led a flight of its own; nobody asked alone.
     assert!((2..=4).contains(&asked), "{asked}");

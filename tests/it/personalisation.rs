@@ -507,6 +507,45 @@ fn a_304_that_tells_one_users_token_tells_it_to_nobody_else() {
 }
 
 #[test]
+fn a_304_that_is_not_for_all_any_more_sets_its_cookie_for_who_asked() {
+    let origin = Origin::start(|request| {
+        let reply = match request.header("if-none-match") {
+            Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60"),
+            None => Reply::ok().header("Cache-Control", "public, max-age=60").body("for all"),
+        };
+        let reply = reply.header("ETag", "\"1\"");
+        match request.header("cookie") {
+            Some(user) => reply.header("Set-Cookie", &user).header("X-CSRF-Token", &user),
+            None => reply,
+        }
+    });
+    let cache = Cache::start(&origin);
+    cache.get("/").check(200, "for all", "stored");
+    cache.step(61);
+    let bob = as_user(&cache, "user=bob");
+    assert_eq!(bob.check(200, "for all", "fwd-status=304").header("set-cookie").as_deref(), Some("user=bob"));
+    for next in [cache.get("/"), as_user(&cache, "user=eve")] {
+        assert_ne!(next.header("set-cookie").as_deref(), Some("user=bob"));
+        assert_ne!(next.header("x-csrf-token").as_deref(), Some("user=bob"));
+    }
+}
+
+#[test]
+fn what_answered_one_clients_odd_request_makes_no_page_personal() {
+    let origin = Origin::start(|request| match request.header("cookie").as_deref() {
+        Some("user=junk") => Reply::status("400 Bad Request").header("Cache-Control", "max-age=60").body("no"),
+        _ => Reply::fresh("for all"),
+    });
+    let cache = Cache::start(&origin);
+    as_user(&cache, "user=junk").check(400, "no", "stored");
+    assert_eq!(as_user(&cache, "user=1").text(), "for all");
+    as_user(&cache, "user=2").check(200, "for all", "stored");
+    assert_eq!(as_user(&cache, "user=3").text(), "for all");
+    as_user(&cache, "user=4").check(200, "for all", "hit");
+    assert_eq!(cache.stats()["personalised"]["found"], 0);
+}
+
+#[test]
 fn one_clients_odd_request_makes_no_page_personal() {
     for (status, field) in [
         ("401 Unauthorized", ("Authorization", "Bearer junk")),

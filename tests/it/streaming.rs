@@ -114,6 +114,16 @@ fn too_large_an_upload_is_refused() {
 }
 
 #[test]
+fn where_no_content_is_allowed_none_goes_on_as_if_it_had_been_empty() {
+    let origin = Origin::start(|_| Reply::ok());
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.request_body_max = 0);
+    cache.request("POST", "/", &[], b"").check(200, "", "fwd=method");
+    let mut client = cache.client();
+    client.send("POST / HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n");
+    assert_eq!((client.response().status(), origin.count()), (413, 1));
+}
+
+#[test]
 fn rfc8297_early_hints_arrive_before_the_final_head() {
     let gate = Gate::new();
     let origin = {

@@ -203,14 +203,14 @@ impl Seen<'_> {
     fn alone(&self, decision: Decision, stand_in: Option<&Arc<Entry>>) -> Judged {
         let mut judged = Judged::new(decision.outcome, decision.reason);
         // In earnest the reason is told of the response that was not stored; here it is this one.
-        if decision.reason == Reason::HitForMiss
-            && let Storable::No(reason) =
-                storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized())
-        {
-            judged.would.reason = reason;
+        if decision.reason == Reason::HitForMiss {
+            match storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized()) {
+                Storable::Yes(_) => self.way.shared.memories.forget(self.asked.key.hash()),
+                Storable::No(reason) => judged.would.reason = reason,
+            }
         }
-        if self.asked.facts.is_head {
-            self.tell_by_head();
+        if let Some(selected) = stand_in.filter(|_| self.asked.facts.is_head) {
+            self.tell_by_head(selected);
         }
         if self.is_replaced(stand_in) {
             judged.would = Would::new(Outcome::Stale, Reason::IfError);
@@ -229,11 +229,15 @@ impl Seen<'_> {
                 .is_some()
     }
 
-    /// A HEAD may update what is kept (RFC 9111 §4.3.5).
-    fn tell_by_head(&self) {
+    /// A HEAD may update what is kept (RFC 9111 §4.3.5). In earnest it would have been asked for in the coding that is stored:
+    /// what tells of another says nothing.
+    fn tell_by_head(&self, selected: &Arc<Entry>) {
+        if self.parts.headers.contains_key(header::CONTENT_ENCODING) {
+            return;
+        }
         let exchange = self.exchange();
         let head = (self.parts.status, &self.parts.headers);
-        confirm::by_head(self.way, self.asked, &exchange, head, self.asking.sequence);
+        confirm::by_head(self.way, self.asked, selected, &exchange, head, self.asking.sequence);
     }
 
     /// Does to what is kept what the response's head does, and says what its body is to do. `selected` is what the response
@@ -253,8 +257,8 @@ impl Seen<'_> {
             return Effect::Nothing;
         }
         if asked.facts.is_head {
-            if selected.is_some() {
-                self.tell_by_head();
+            if let Some(selected) = selected {
+                self.tell_by_head(selected);
                 return Effect::Nothing;
             }
             return self.stands_for(content_length(&parts.headers));
@@ -264,6 +268,9 @@ impl Seen<'_> {
             return self.stands_for(range.and_then(pass::complete_length));
         }
         let judged = match storable(&self.exchange(), parts.status, &parts.headers, self.body.is_unsized()) {
+            Storable::Yes(_) if fill::yields(way, asked, parts.status, self.received_at) => {
+                Err(Reason::StatusNotUnderstood)
+            }
             Storable::Yes(facts) => {
                 let mut headers = parts.headers.clone();
                 let length = http_body::Body::size_hint(self.body).exact();
