@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::framing::Framing;
 use super::pool::Use;
 use super::upload::Turn;
@@ -111,7 +112,9 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let error = ready!(self.silence.poll(cx));
+                let Self { silence, connection, .. } = &mut *self;
+                let Some(alarm) = connection.as_mut().and_then(Use::alarm) else { return Poll::Pending };
+                let error = ready!(silence.poll(cx, alarm));
                 self.fail(error)
             }
         }
@@ -132,15 +135,13 @@ impl Body for ResponseBody {
 pub(super) struct Silence {
     timeout: Duration,
     turn: Arc<Turn>,
-    /// Made at the first wait, and moved at the first of each later wait: frames that are there cost no timer.
-    alarm: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
 }
 
 impl Silence {
     /// Allows for `timeout` of the origin's own silence, with `turn` telling whose it is.
     pub(super) fn new(timeout: Duration, turn: Arc<Turn>) -> Self {
-        Self { timeout, turn, alarm: None, is_waiting: false }
+        Self { timeout, turn, is_waiting: false }
     }
 
     /// A frame came.
@@ -148,23 +149,15 @@ impl Silence {
         self.is_waiting = false;
     }
 
-    /// Waits until the origin has been silent for too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+    /// Waits until the origin has been silent for too long. The connection's alarm is set at the first of each wait: frames that
+    /// are there cost none.
+    fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<Error> {
         let timeout = self.timeout;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if !self.is_waiting {
-            alarm.as_mut().reset(Instant::now() + timeout);
-            self.is_waiting = true;
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            alarm.set(Instant::now() + timeout);
         }
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            let now = Instant::now();
-            let deadline = self.turn.deadline(now, timeout);
-            if deadline <= now {
-                let detail = format!("the body was silent for {timeout:?} (`body_idle_timeout`)");
-                return Poll::Ready(Error::sent(Reason::ResponseTimeout, detail));
-            }
-            alarm.as_mut().reset(deadline);
-        }
+        alarm.poll(cx, &self.turn, timeout).map(|()| {
+            Error::sent(Reason::ResponseTimeout, format!("the body was silent for {timeout:?} (`body_idle_timeout`)"))
+        })
     }
 }

@@ -52,6 +52,8 @@ pub(super) enum Unsuccessful {
     Unwritten(hyper::Error),
     /// A part of it may be under way.
     Sent(hyper::Error),
+    /// The origin was silent for so long.
+    Silent(Duration),
 }
 
 impl Error {
@@ -73,6 +75,9 @@ impl Error {
             }
             Unsuccessful::Unwritten(error) => Self::unsent(why_broken(error), told(error)),
             Unsuccessful::Sent(error) => Self::sent(why_broken(error), told(error)),
+            Unsuccessful::Silent(timeout) => {
+                Self::sent(Reason::ResponseTimeout, format!("no response within {timeout:?} (`response_timeout`)"))
+            }
         }
     }
 

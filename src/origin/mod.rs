@@ -7,6 +7,7 @@
 //! each is driven by the request that uses it. What may have reached the origin is not sent twice: only a request that was
 //! never begun, since its pooled connection turned out to be dead, goes to another connection.
 
+mod alarm;
 mod body;
 mod breaker;
 pub mod coalesce;
@@ -23,7 +24,6 @@ mod sync;
 mod tests;
 mod upload;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,7 +160,13 @@ impl Client {
         let attempt = self.permits.breaker().pass(now)?;
         let asked = Asked::of(&request);
         let (request, turn) = self.prepare(request, Turn::new(now, attempt), on_interim);
-        let (response, connection) = self.head(&mut Some(request), &turn, now).await?;
+        let head = self.pool.send(&mut Some(request), &turn, now).await;
+        let (response, connection) = head.map_err(|failure| {
+            if matches!(&failure, Unsuccessful::Unconnected(error) if !error.is_ours()) {
+                turn.attempt().unconnected(Instant::now());
+            }
+            Error::before_head(&failure)
+        })?;
         let silence = Silence::new(self.config.body_idle_timeout, turn);
         self.receive(response, connection, &asked, silence, permit)
     }
@@ -194,33 +200,6 @@ impl Client {
             });
         }
         (request, turn)
-    }
-
-    /// Waits for the response's head, as long as [`Turn`] says that the origin may take.
-    async fn head(
-        &self,
-        request: &mut Option<Request<Upload>>,
-        turn: &Turn,
-        mut now: Instant,
-    ) -> Result<(Response<Incoming>, Use), Error> {
-        let mut sent = pin!(self.pool.send(request, now));
-        let timeout = self.config.response_timeout;
-        loop {
-            let deadline = turn.deadline(now, timeout);
-            if let Ok(result) = tokio::time::timeout_at(deadline, &mut sent).await {
-                return result.map_err(|failure| {
-                    if matches!(&failure, Unsuccessful::Unconnected(error) if !error.is_ours()) {
-                        turn.attempt().unconnected(Instant::now());
-                    }
-                    Error::before_head(&failure)
-                });
-            }
-            now = Instant::now();
-            if turn.deadline(now, timeout) <= now {
-                let detail = format!("no response within {timeout:?} (`response_timeout`)");
-                return Err(Error::sent(Reason::ResponseTimeout, detail));
-            }
-        }
     }
 
     /// Checks the response's head, and ties its body to the permit and the connection.

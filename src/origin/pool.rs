@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -23,9 +23,10 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::connection::Connector;
 use super::error::Unsuccessful;
-use super::upload::Upload;
+use super::upload::{Turn, Upload};
 use super::{BUFFER_BYTES_MAX, Config};
 
 /// The longest that a connection rests, whatever the origin announces: descriptors are worth more.
@@ -41,6 +42,7 @@ const LOOK_MIN: Duration = Duration::from_millis(100);
 pub(super) struct Pool {
     connector: Connector,
     builder: Builder,
+    response_timeout: Duration,
     idle_limit: Duration,
     resting_max: usize,
     /// Guards the row alone: nothing awaits under it.
@@ -61,6 +63,7 @@ struct Line {
     sender: SendRequest<Upload>,
     /// hyper's work on it, which ends with the connection; `None` from then on.
     work: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    alarm: Alarm,
     rests: Arc<AtomicBool>,
     /// How long it may rest.
     idle_limit: Duration,
@@ -74,6 +77,7 @@ impl Pool {
         Arc::new(Self {
             connector: Connector::new(origin, config.connect_timeout),
             builder,
+            response_timeout: config.response_timeout,
             idle_limit: config.pool_idle_timeout,
             resting_max: config.connections_max,
             resting: Mutex::default(),
@@ -89,21 +93,18 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         request: &mut Option<Request<Upload>>,
+        turn: &Turn,
         now: Instant,
     ) -> Result<(Response<Incoming>, Use), Unsuccessful> {
         while let Some(mut line) = self.take(now) {
-            match line.exchange(request).await {
-                Ok(response) => return Ok((response, self.used_by(line))),
-                Err(_) if request.is_some() => {}
-                Err(error) => return Err(Unsuccessful::Sent(error)),
+            match line.exchange(request, turn, now, self.response_timeout).await {
+                Err(Unsuccessful::Unwritten(_)) => {}
+                answer => return Ok((answer?, self.used_by(line))),
             }
         }
         let mut line = Box::pin(self.connect()).await?;
-        match line.exchange(request).await {
-            Ok(response) => Ok((response, self.used_by(line))),
-            Err(error) if request.is_some() => Err(Unsuccessful::Unwritten(error)),
-            Err(error) => Err(Unsuccessful::Sent(error)),
-        }
+        let response = line.exchange(request, turn, Instant::now(), self.response_timeout).await?;
+        Ok((response, self.used_by(line)))
     }
 
     async fn connect(&self) -> Result<Box<Line>, Unsuccessful> {
@@ -111,7 +112,8 @@ impl Pool {
         let rests = Arc::clone(connection.rests());
         let (sender, work) = self.builder.handshake(connection).await.map_err(Unsuccessful::Unwritten)?;
         let work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work.with_upgrades());
-        Ok(Box::new(Line { sender, work: Some(work), rests, idle_limit: self.idle_limit }))
+        let alarm = Alarm::default();
+        Ok(Box::new(Line { sender, work: Some(work), alarm, rests, idle_limit: self.idle_limit }))
     }
 
     fn used_by(self: &Arc<Self>, line: Box<Line>) -> Use {
@@ -168,17 +170,30 @@ impl Line {
         }
     }
 
-    /// Sends `request` and waits for the response's head. A request of which nothing was written is put back.
-    async fn exchange(&mut self, request: &mut Option<Request<Upload>>) -> hyper::Result<Response<Incoming>> {
+    /// Sends `request` and waits for the response's head, as long as [`Turn`] says that the origin may take. A request of which
+    /// nothing was written is put back.
+    async fn exchange(
+        &mut self,
+        request: &mut Option<Request<Upload>>,
+        turn: &Turn,
+        now: Instant,
+        timeout: Duration,
+    ) -> Result<Response<Incoming>, Unsuccessful> {
+        self.alarm.set(turn.deadline(now, timeout));
         let sent = request.take().map(|request| self.sender.try_send_request(request));
         let mut response = pin!(sent.expect("a request is sent once"));
         let answer = poll_fn(|cx| {
             self.drive(cx);
-            response.as_mut().poll(cx)
+            match response.as_mut().poll(cx) {
+                Poll::Pending => self.alarm.poll(cx, turn, timeout).map(|()| None),
+                answer => answer.map(Some),
+            }
         });
-        answer.await.map_err(|mut error| {
+        let answer = answer.await.ok_or(Unsuccessful::Silent(timeout))?;
+        answer.map_err(|mut error| {
             *request = error.take_message();
-            error.into_error()
+            let wrap = if request.is_some() { Unsuccessful::Unwritten } else { Unsuccessful::Sent };
+            wrap(error.into_error())
         })
     }
 }
@@ -195,6 +210,11 @@ impl Use {
         if let Some(line) = &mut self.line {
             line.drive(cx);
         }
+    }
+
+    /// Returns the connection's timer.
+    pub(super) fn alarm(&mut self) -> Option<&mut Alarm> {
+        self.line.as_mut().map(|line| &mut line.alarm)
     }
 
     /// Ends with the response: the connection goes to rest, unless it is of no use any more, or still has to bring the end

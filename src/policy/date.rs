@@ -29,7 +29,8 @@ fn fix_date(value: &[u8]) -> Option<Timestamp> {
     if !is_in_place {
         return None;
     }
-    let month = MONTHS.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(&value[8..11]))?;
+    let name = [value[8], value[9], value[10]].map(|byte| byte.to_ascii_lowercase());
+    let month = MONTHS.iter().position(|month| month.as_bytes() == name)?;
     let year = digits(12)? * 100 + digits(14)?;
     moment((year, month, digits(5)?), (digits(17)?, digits(20)?, digits(23)?))
 }
