@@ -145,6 +145,12 @@ impl CanonicalUrl {
         canonical::split_port(self.authority()).0
     }
 
+    /// Returns the port, be it written or the scheme's own.
+    pub fn port(&self) -> u16 {
+        let written = canonical::split_port(self.authority()).1.and_then(|port| port.parse().ok());
+        written.unwrap_or(self.scheme().default_port())
+    }
+
     /// Returns the path, which starts with `/`.
     pub fn path(&self) -> &str {
         self.layout.path(&self.text)
@@ -190,6 +196,17 @@ impl CanonicalUrl {
         let layout = Layout { end: text.len() as u32, ..self.layout };
         Self { text, layout }
     }
+}
+
+/// Puts a host, perhaps with a port, in canonical form, its port as it is written, be it a scheme's own or not.
+///
+/// # Errors
+/// As those of [`CanonicalUrl::new`].
+pub fn canonical_host(authority: &str) -> Result<String, TargetError> {
+    let of = |scheme| CanonicalUrl::new(scheme, authority, "/");
+    let (http, https) = (of(Scheme::Http)?, of(Scheme::Https)?);
+    // A port is left out by its own scheme alone.
+    Ok([http.authority(), https.authority()].into_iter().max_by_key(|text| text.len()).unwrap_or_default().to_owned())
 }
 
 impl fmt::Debug for CanonicalUrl {

@@ -72,6 +72,8 @@ reasons! {
         "Look at the reason of the response that was not stored.";
     Personalised = "personalised", "Recent responses for this URL differed from user to user although nothing in them says so.",
         "Send `Vary: Cookie` or `private`, or name the cookie that decides in `key.cookies` on a route.";
+    Precondition = "precondition", "The request has If-Match or If-Unmodified-Since, and what is stored does not meet it: only the origin can tell (RFC 9111 §4.3.2).",
+        "Nothing: the origin decides.";
     Shadow = "shadow", "Shadow mode: the request was passed as if there were no cache, and what would have become of it was counted.",
         "Set `mode = \"serve\"` once `larder shadow-report` has shown enough.";
     // --- asked the origin, and the response was not stored ---

@@ -240,24 +240,40 @@ pub struct Matcher {
 
 impl Matcher {
     /// Tells whether a request is this route's.
-    pub fn matches(&self, method: &Method, url: &CanonicalUrl) -> bool {
+    fn matches(&self, method: &Method, url: &CanonicalUrl, path: &str) -> bool {
         let is_method = |own: &Method| own == method || (own == Method::GET && method == Method::HEAD);
         (self.methods.is_empty() || self.methods.iter().any(is_method))
             && self.host.as_ref().is_none_or(|host| host_matches(host, url))
-            && self.path.as_ref().is_none_or(|path| path.matches(url.path()))
+            && self.path.as_ref().is_none_or(|pattern| pattern.matches(path))
     }
 }
 
+/// Merges repeated slashes, as many apps do: what a route says of `/admin/` holds for `//admin/` too. Such a path still is a
+/// key of its own, and goes to the origin as it came.
+fn merged(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return Cow::Borrowed(path);
+    }
+    let mut previous = ' ';
+    Cow::Owned(path.chars().filter(|&c| !(std::mem::replace(&mut previous, c) == '/' && c == '/')).collect())
+}
+
 /// Tells whether the URL's host is `pattern`: exact, or `*.example.org` for every host below it but not itself. The port
-/// is compared only where the pattern has one.
+/// is compared only where the pattern has one, and is there where it is the scheme's own. The pattern is canonical
+/// ([`canonical_host`](crate::key::canonical_host)).
 pub fn host_matches(pattern: &str, url: &CanonicalUrl) -> bool {
     // The colons inside an IPv6 address's brackets start no port.
     let brackets_end = pattern.rfind(']').unwrap_or(0);
-    let host = if pattern[brackets_end..].contains(':') { url.authority() } else { url.host() };
-    match pattern.strip_prefix('*') {
+    let (wanted, port) = match pattern[brackets_end..].find(':') {
+        Some(colon) => (&pattern[..brackets_end + colon], pattern[brackets_end + colon + 1..].parse().ok()),
+        None => (pattern, None),
+    };
+    let host = url.host();
+    let is_host = match wanted.strip_prefix('*') {
         Some(domain) if domain.starts_with('.') => host.len() > domain.len() && host.ends_with(domain),
-        _ => host == pattern,
-    }
+        _ => host == wanted,
+    };
+    is_host && port.is_none_or(|port: u16| port == url.port())
 }
 
 /// How a route matches paths.
@@ -291,8 +307,12 @@ impl PathPattern {
                     "`{text}` has a query, and a route's path has none; `key.query` is what tells them apart"
                 ));
             }
-            let path = url.path();
-            return Ok(if is_exact { Self::Exact(format!("={path}").into()) } else { Self::Prefix(path.into()) });
+            let path = merged(url.path());
+            return Ok(if is_exact {
+                Self::Exact(format!("={path}").into())
+            } else {
+                Self::Prefix(path.as_ref().into())
+            });
         }
         // What no canonical path has would never match, and nobody would be told.
         let is_lower_hex = |triple: &[u8]| triple[0] == b'%' && triple[1..].iter().any(|b| matches!(b, b'a'..=b'f'));
@@ -354,7 +374,11 @@ impl Table {
 
     /// Returns the rule of the first route that matches.
     pub fn choose(&self, method: &Method, url: &CanonicalUrl) -> &Arc<Rule> {
-        let found = self.routes.iter().find(|(matcher, _)| matcher.matches(method, url));
+        if self.routes.is_empty() {
+            return &self.fallback;
+        }
+        let path = merged(url.path());
+        let found = self.routes.iter().find(|(matcher, _)| matcher.matches(method, url, &path));
         found.map_or(&self.fallback, |(_, rule)| rule)
     }
 
@@ -475,6 +499,9 @@ mod tests {
             ("[::1]", "http://[0::1]:81/", true),
             ("[::1]:81", "http://[::1]:81/", true),
             ("[::1]:81", "http://[::1]/", false),
+            ("example.org:80", "http://example.org/", true),
+            ("example.org:80", "https://example.org/", false),
+            ("*.example.org:443", "https://www.example.org:443/", true),
         ] {
             assert_eq!(host_matches(pattern, &url(text)), expected, "{pattern} {text}");
         }
@@ -506,6 +533,8 @@ mod tests {
             (Method::PUT, "http://x.two.org/c", Some(4)),
             (Method::GET, "http://x.org/c/..%2fa/", None),
             (Method::GET, "http://x.org/c/%2e%2e/a/", Some(2)),
+            (Method::PUT, "http://x.org//a///b", Some(3)),
+            (Method::GET, "http://x.org//a/", Some(2)),
         ] {
             assert_eq!(table.choose(&method, &url(text)).index, expected, "{method} {text}");
         }

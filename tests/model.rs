@@ -71,7 +71,7 @@ fn check(model: fn()) {
 
 /// Joins, and does as the way of a request does: leads and lands, or waits.
 fn ask(flights: &Arc<Flights<usize>>, fetched: &AtomicUsize) -> Option<usize> {
-    match flights.join(b"/") {
+    match flights.join(*b"/") {
         Joined::Leader(lead) => {
             let number = fetched.fetch_add(1, Ordering::SeqCst) + 1;
             lead.land(number);
@@ -103,11 +103,11 @@ fn whoever_follows_learns_what_the_flight_landed_with() {
 fn a_leader_that_vanishes_strands_nobody() {
     check(|| {
         let flights = Flights::<usize>::new();
-        let Joined::Leader(lead) = flights.join(b"/") else { panic!("nobody leads yet") };
+        let Joined::Leader(lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let followers: Vec<_> = (0..2)
             .map(|_| {
                 let flights = Arc::clone(&flights);
-                thread::spawn(move || match flights.join(b"/") {
+                thread::spawn(move || match flights.join(*b"/") {
                     // It was gone already: this one leads, and vanishes too.
                     Joined::Leader(_lead) => None,
                     Joined::Follower(follow) => block_on(follow.landed()),
@@ -127,7 +127,7 @@ fn a_leader_that_vanishes_strands_nobody() {
 fn landing_and_vanishing_at_once_is_one_of_the_two() {
     check(|| {
         let flights = Flights::new();
-        let Joined::Leader(mut lead) = flights.join(b"/") else { panic!("nobody leads yet") };
+        let Joined::Leader(mut lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let early = lead.follow();
         let waiting = thread::spawn(move || block_on(early.landed()));
         let later = {
@@ -151,14 +151,14 @@ fn landing_and_vanishing_at_once_is_one_of_the_two() {
 fn two_flights_of_one_name_do_not_take_each_other_out() {
     check(|| {
         let flights = Flights::<usize>::new();
-        let Joined::Leader(mut first) = flights.join(b"/") else { panic!("nobody leads yet") };
+        let Joined::Leader(mut first) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let old = first.follow();
         first.close();
         let closing = thread::spawn(move || {
             first.land(1);
             drop(first);
         });
-        let second = match flights.join(b"/") {
+        let second = match flights.join(*b"/") {
             Joined::Leader(lead) => lead,
             Joined::Follower(_) => panic!("the first was closed"),
         };
@@ -178,7 +178,7 @@ fn look_up(flights: &Arc<Flights<usize>>, stored: &AtomicBool) -> bool {
     if stored.load(Ordering::SeqCst) {
         return false;
     }
-    let Joined::Leader(mut lead) = flights.join(b"/") else { return false };
+    let Joined::Leader(mut lead) = flights.join(*b"/") else { return false };
     if flights.left() != left {
         return false;
     }

@@ -165,7 +165,25 @@ fn write_json(line: &Line<'_>, out: &mut Vec<u8>) {
         referer: line.referer.map(|value| cut(value, VALUE_BYTES_MAX)),
         user_agent: line.user_agent.map(|value| cut(value, VALUE_BYTES_MAX)),
     };
-    serde_json::to_writer(out, &object).expect("the object has text keys only, and a Vec takes all that is written");
+    let begin = out.len();
+    serde_json::to_writer(&mut *out, &object)
+        .expect("the object has text keys only, and a Vec takes all that is written");
+    escape_controls(out, begin);
+}
+
+/// Escapes what JSON lets stand and a terminal may follow: DEL, and the control characters above ASCII.
+fn escape_controls(out: &mut Vec<u8>, begin: usize) {
+    // They begin with one of these in UTF-8, and little else does.
+    if memchr::memchr2(0x7f, 0xc2, &out[begin..]).is_none() {
+        return;
+    }
+    let line = String::from_utf8(out.split_off(begin)).expect("JSON is text");
+    for c in line.chars() {
+        match c.is_control() {
+            true => put(out, format_args!("\\u{:04x}", u32::from(c))),
+            false => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
 }
 
 /// Returns `value` as text, cut at `bytes_max` of its bytes before JSON escapes it.
@@ -228,6 +246,16 @@ mod tests {
             Line { client: "2001:db8::1".parse().unwrap(), version: http::Version::HTTP_2, end: &empty, ..line() };
         assert!(text(Format::Common, &line).starts_with("2001:db8::1 - - ["));
         assert!(text(Format::Common, &line).contains(" HTTP/2.0\" 200 - outcome="));
+    }
+
+    #[test]
+    fn nothing_that_moves_a_terminals_cursor_is_in_a_line() {
+        let line = Line { user_agent: Some("a\u{9b}2J\u{7f}\u{e9}\u{1b}".as_bytes()), ..line() };
+        for format in [Format::Combined, Format::Json] {
+            assert!(!text(format, &line).trim_end().contains(char::is_control));
+        }
+        let json: serde_json::Value = serde_json::from_str(&text(Format::Json, &line)).unwrap();
+        assert_eq!(json["user_agent"], "a\u{9b}2J\u{7f}\u{e9}\u{1b}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn filter(log: &Log) -> EnvFilter {
 }
 
 /// The least severity that is logged, to be changed while it runs.
+#[derive(Clone)]
 pub(super) struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {

@@ -3,11 +3,11 @@
 //! The flags beat the file each time. Which file it is was settled at the start: one that vanishes meanwhile is a problem,
 //! and not a reason to go on with the defaults.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ServeArgs;
 use super::logging::Level;
+use super::{DEFAULT_FILE, ServeArgs};
 use crate::admin::Fault;
 use crate::config::{self, Checked, Flags};
 use crate::server;
@@ -42,8 +42,13 @@ impl Configuration {
         Box::new(move || {
             let fresh = configuration.load().map_err(|error| configuration.faults(&error))?;
             let Some(config) = fresh.assemble() else { return Err(vec![configuration.no_origin()]) };
-            level.set(&fresh.log);
-            Ok(server::Fresh { config, needs_restart: fresh.needs_restart(&running) })
+            let mut needs_restart = fresh.needs_restart(&running);
+            if configuration.file.is_none() && Path::new(DEFAULT_FILE).exists() {
+                needs_restart
+                    .push(format!("`{DEFAULT_FILE}` was not there at the start, and is read after a restart."));
+            }
+            let (level, log) = (level.clone(), fresh.log);
+            Ok(server::Fresh { config, needs_restart, in_force: Box::new(move || level.set(&log)) })
         })
     }
 

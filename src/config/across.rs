@@ -186,6 +186,16 @@ fn routes(checked: &Checked, found: &mut Vec<String>) {
         found.push(format!("Route {} matches every request: the routes after it are never reached.", index + 1));
     }
     for (index, route) in checked.routes.iter().enumerate() {
+        let earlier = checked.routes[..index].iter().position(|other| !other.matches_all() && other.covers(route));
+        if let Some(earlier) = earlier {
+            found.push(format!(
+                "Route {} is never reached: route {} before it matches all that it does.",
+                index + 1,
+                earlier + 1
+            ));
+        }
+    }
+    for (index, route) in checked.routes.iter().enumerate() {
         if route.cache == CacheMode::Bypass && route.ttl.is_some() {
             found.push(format!("Route {}: `ttl` has no effect beside `cache = \"bypass\"`.", index + 1));
         }

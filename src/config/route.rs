@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 use super::bounds::{OBJECT_MOST, SECOND, YEAR};
 use super::kind;
 use super::visit::Keys;
-use crate::route::{CacheMode, Mode, QueryRule, SetCookie};
+use crate::route::{CacheMode, Mode, PathPattern, QueryRule, SetCookie};
 
 /// A route as configured; what it leaves out is taken from `[cache]` and `[memory]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,6 +87,24 @@ impl Route {
             (host, path) => Some(format!("{}{}", host.as_deref().unwrap_or(""), path.as_deref().unwrap_or(""))),
         })
         .unwrap_or_else(|| "*".to_owned())
+    }
+
+    /// Tells whether it surely matches every request that `other` does: of globs only the same are compared.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let pattern = |route: &Self| route.path.as_deref().and_then(|path| PathPattern::parse(path).ok());
+        let covers_path = match (pattern(self), pattern(other)) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(PathPattern::Exact(path))) => own.matches(path.trim_start_matches('=')),
+            (Some(PathPattern::Prefix(own)), Some(PathPattern::Prefix(path))) => {
+                PathPattern::Prefix(own).matches(&path)
+            }
+            (Some(own), Some(path)) => own.as_str() == path.as_str(),
+        };
+        covers_path
+            && (self.host.is_none() || self.host == other.host)
+            && (self.methods.is_empty()
+                || !other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method)))
     }
 
     /// Tells whether it matches every request.

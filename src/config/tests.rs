@@ -417,8 +417,34 @@ fn likely_slips_are_warned_of() {
     check("log.access_file = \"a\"", "no effect");
     check("[[route]]\n[[route]]\npath = \"/a/\"", "Route 1 matches every request");
     check("[[route]]\ncache = \"bypass\"\nttl = \"1s\"", "no effect beside");
-    let calm = good("origin.url = \"http://a\"\ncache.set_cookie = \"strip\"\n[[route]]\npath = \"/a/\"");
-    assert_eq!(calm.warnings(), [""; 0]);
+    for (first, second) in [
+        ("path = \"/shop/\"", "path = \"/shop/cart/\""),
+        ("path = \"/shop\"", "path = \"=/shop\""),
+        ("path = \"/*.css\"", "path = \"/*.css\"\nhost = \"a\""),
+        ("path = \"/a/\"\nmethods = [\"GET\", \"POST\"]", "path = \"/a/\"\nmethods = [\"POST\"]"),
+    ] {
+        check(&format!("[[route]]\n{first}\n[[route]]\n{second}"), "Route 2 is never reached: route 1");
+    }
+    let calm = "origin.url = \"http://a\"\ncache.set_cookie = \"strip\"\n[[route]]\npath = \"/a/\"";
+    for second in ["path = \"/\"", "path = \"/ab\"", "path = \"=/a\"", "path = \"/*/b\"", "host = \"a\""] {
+        assert_eq!(good(&format!("{calm}\n[[route]]\n{second}")).warnings(), [""; 0], "{second}");
+    }
+    let narrower = "\nmethods = [\"GET\"]\n[[route]]\npath = \"/a/\"\n[[route]]\npath = \"/a/b\"\nhost = \"b\"";
+    assert!(good(&format!("{calm}{narrower}")).warnings()[0].starts_with("Route 3 is never reached: route 2"));
+}
+
+#[test]
+fn hosts_are_put_in_canonical_form() {
+    let hosts = |text: &str| good(&format!("[[site]]\nhosts = [{text:?}]")).sites[0].hosts.clone();
+    for (text, canonical) in [
+        ("Shop.example:443", "shop.example:443"),
+        ("shop.example:80", "shop.example:80"),
+        ("shop.example:08080", "shop.example:8080"),
+        ("*.Shop.example:081", "*.shop.example:81"),
+        ("[0:0:0:0:0:0:0:1]:80", "[::1]:80"),
+    ] {
+        assert_eq!(hosts(text), [canonical]);
+    }
 }
 
 #[test]

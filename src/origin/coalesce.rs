@@ -73,13 +73,14 @@ impl<H> Flights<H> {
     }
 
     /// Joins the flight called `name`, or starts it.
-    pub fn join(self: &Arc<Self>, name: &[u8]) -> Joined<H> {
-        let hash = self.hasher.hash_one(name);
+    pub fn join(self: &Arc<Self>, name: impl Into<Box<[u8]>>) -> Joined<H> {
+        let name = name.into();
+        let hash = self.hasher.hash_one(&*name);
         let mut shard = self.shard(hash).lock();
-        if let Some(flight) = shard.find(hash, |flight| *flight.name == *name) {
+        if let Some(flight) = shard.find(hash, |flight| flight.name == name) {
             return Joined::Follower(Follow(Arc::clone(flight)));
         }
-        let flight = Flight::new(hash, name.into());
+        let flight = Flight::new(hash, name);
         shard.insert_unique(hash, Arc::clone(&flight), |flight| flight.hash);
         Joined::Leader(self.lead(flight, true))
     }

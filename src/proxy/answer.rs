@@ -199,11 +199,7 @@ struct Parts {
 
 /// Evaluates preconditions, then ranges (RFC 9110 §13.2.2). Ranges of a body whose length is not known yet are not cut.
 fn choose(asked: &Asked, facts: &Facts, head: &FlatHead, length: Option<u64>) -> Chosen {
-    let validators = || Validators {
-        etag: head.get(&header::ETAG),
-        last_modified: head.get(&header::LAST_MODIFIED),
-        date: head.get(&header::DATE),
-    };
+    let validators = || Validators::of(head);
     if asked.facts.is_conditional {
         match conditional::evaluate(&asked.headers, facts.status, validators()) {
             Precondition::Proceed => {}

@@ -18,6 +18,7 @@ use crate::policy::reuse::Failure;
 use crate::policy::validate::Candidates;
 use crate::policy::vary::{self, Vary};
 use crate::policy::{Admission, Reuse, Standing, freshness, reuse, tags};
+use crate::respond::conditional::{self, Validators};
 use crate::respond::encoding;
 use crate::route::Rule;
 use crate::stored::{Entry, Variants};
@@ -28,8 +29,8 @@ pub(super) enum Found {
     /// A stored response that another user's request brought in: whether this one gets the same has to be seen.
     Doubted(Arc<Entry>),
     Missing(Missing),
-    /// The key's responses were found to differ by user: who has credentials asks alone. What may stand in for the origin.
-    Personalised(Option<Arc<Entry>>),
+    /// It asks the origin alone, for this reason. What may stand in for the origin.
+    Alone(Reason, Option<Arc<Entry>>),
     OnlyIfCached,
 }
 
@@ -88,19 +89,32 @@ pub(super) fn look_up(shared: &Shared, asked: &Asked, now: Timestamp) -> Found {
     let decision = Decision { ttl: Some(freshness::ttl(&entry.facts, now)), ..asked.decision(outcome, reason) };
     let usable = Usable { entry, decision, refresh, is_watched: admission == Admission::Watched };
     match admission {
+        Admission::Open | Admission::Watched if is_for_origin(asked, &usable.entry) => {
+            match asked.facts.cc.only_if_cached {
+                true => Found::OnlyIfCached,
+                false => Found::Alone(Reason::Precondition, None),
+            }
+        }
         Admission::Open | Admission::Watched => Found::Usable(usable),
         Admission::Probation if asked.facts.cc.only_if_cached => Found::OnlyIfCached,
         Admission::Probation if probation::is_personalised(shared, asked) => {
-            Found::Personalised(probation::may_stand_in(shared, asked, &usable.entry).then_some(usable.entry))
+            let stands_in = probation::may_stand_in(shared, asked, &usable.entry);
+            Found::Alone(Reason::Personalised, stands_in.then_some(usable.entry))
         }
         Admission::Probation => Found::Doubted(usable.entry),
     }
 }
 
+/// Tells whether a request's own preconditions are for the origin to fail, and what is stored does not meet them.
+fn is_for_origin(asked: &Asked, entry: &Entry) -> bool {
+    asked.facts.is_conditional
+        && conditional::is_for_origin(&asked.headers, entry.facts.status, Validators::of(&entry.head))
+}
+
 /// Says what becomes of a request that nothing stored answers.
 fn missing(shared: &Shared, asked: &Asked, missing: Missing) -> Found {
     if probation::is_personalised(shared, asked) {
-        Found::Personalised(missing.selected)
+        Found::Alone(Reason::Personalised, missing.selected)
     } else {
         Found::Missing(missing)
     }
@@ -136,7 +150,7 @@ pub(super) fn fetching(shared: &Shared, asked: &Asked, missing: &Missing, known:
 /// Says why a request is not to be fetched together with others in the flight called `name`.
 fn unshared(shared: &Shared, asked: &Asked, missing: &Missing, name: &[u8]) -> Option<Reason> {
     let note = shared.memories.get(asked.key.hash(), asked.at);
-    if note == Some(Note::NotStored) {
+    if matches!(note, Some(Note::NotStored(_))) {
         return Some(Reason::HitForMiss);
     }
     let fits = matches!(note, Some(Note::Size(bytes)) if bytes <= asked.rule.object_bytes_max);

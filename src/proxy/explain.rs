@@ -196,8 +196,8 @@ impl Read<'_> {
                 let decision = asked.decision(Outcome::Refused, Reason::OnlyIfCached);
                 Course { answer: Some((504, None)), ..Course::new(Action::Refuse, decision) }
             }
-            Found::Personalised(stand_in) => {
-                let decision = asked.decision(Outcome::Pass, Reason::Personalised);
+            Found::Alone(reason, stand_in) => {
+                let decision = asked.decision(Outcome::Pass, reason);
                 Course { stand_in, ..Course::new(Action::Pass, decision) }
             }
             Found::Doubted(entry) => {

@@ -111,7 +111,7 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
 
 /// Makes what the client begins with that brings a response in; `fields` are those that [`prepare`] has left.
 pub(super) fn begin(fill: &Fill, fields: HeaderMap) -> Option<Box<Begun>> {
-    fill.body.reader(vec![Piece::Cut(0..u64::MAX)]).map(|reader| Box::new(Begun { fields, reader }))
+    fill.body.reader([Piece::Cut(0..u64::MAX)]).map(|reader| Box::new(Begun { fields, reader }))
 }
 
 /// What asking the origin came to.
@@ -188,9 +188,28 @@ async fn send(
     response
 }
 
+/// Says what keeps a response out of the store that may be stored by what it says itself.
+pub(super) fn kept_out(
+    way: &Way,
+    asked: &Asked,
+    facts: &Facts,
+    (status, headers): (StatusCode, &HeaderMap),
+) -> Option<Reason> {
+    if yields(way, asked, status, facts.received_at) {
+        return Some(Reason::StatusNotUnderstood);
+    }
+    // A cookie that comes with what was found to differ by user is one user's, be it the first that a visitor gets.
+    let may_be_personal = asked.rule.personalisation_guard && asked.rule.set_cookie != SetCookie::Strip;
+    let is_personal = may_be_personal
+        && !facts.permits_sharing
+        && probation::is_suspect(&way.shared, asked)
+        && headers.contains_key(header::SET_COOKIE);
+    is_personal.then_some(Reason::Personalised)
+}
+
 /// Tells whether a response leaves a fresh stored one in its place, though it may be stored itself: what says nothing of what is
 /// at the URL may be about the one request, and everybody would get it.
-pub(super) fn yields(way: &Way, asked: &Asked, status: StatusCode, now: Timestamp) -> bool {
+fn yields(way: &Way, asked: &Asked, status: StatusCode, now: Timestamp) -> bool {
     let store = &way.shared.store;
     !validate::supersedes(status)
         && store.get(&asked.key).is_some_and(|stored| {
@@ -210,8 +229,10 @@ fn judge(
 ) -> Result<Fill, Reason> {
     let exchange = asked.exchange(requested_at, received_at);
     match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(_) if yields(way, asked, parts.status, received_at) => Err(Reason::StatusNotUnderstood),
-        Storable::Yes(facts) => prepare(way, asked, (parts, body), facts, (requested_at, sequence)),
+        Storable::Yes(facts) => match kept_out(way, asked, &facts, (parts.status, &parts.headers)) {
+            None => prepare(way, asked, (parts, body), facts, (requested_at, sequence)),
+            Some(reason) => Err(reason),
+        },
         Storable::No(reason) => Err(reason),
     }
 }

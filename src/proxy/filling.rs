@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::outcome::Reason;
@@ -53,7 +54,7 @@ struct State {
     /// Why it is no longer kept.
     let_go: Option<Reason>,
     ended: Option<Ended>,
-    readers: Vec<Slot>,
+    readers: SmallVec<[Slot; 1]>,
 }
 
 /// How the body ended.
@@ -136,7 +137,7 @@ impl Filling {
     }
 
     /// Returns the chunks of a body that was kept.
-    pub(crate) fn chunks(&self) -> Vec<Bytes> {
+    pub(crate) fn chunks(&self) -> SmallVec<[Bytes; 1]> {
         self.state.lock().chunks.iter().cloned().collect()
     }
 
@@ -154,6 +155,13 @@ impl Filling {
             }
             moved.await;
         }
+    }
+
+    /// Tells whether the slowest reader holds up another, which has read all that is there.
+    pub(crate) fn holds_up(&self) -> bool {
+        let state = self.state.lock();
+        let waits = |slot: &Slot| matches!(slot, Slot::At { offset, .. } if *offset >= state.end);
+        state.slowest().is_some_and(|slowest| slowest < state.end) && state.readers.iter().any(waits)
     }
 
     /// Cuts off the slowest reader; it sees the body fail.
@@ -175,8 +183,9 @@ impl Filling {
     }
 
     /// Attaches a reader that sends `pieces` in order. `None` when what they need has gone already.
-    pub(crate) fn reader(self: &Arc<Self>, pieces: impl Into<VecDeque<Piece>>) -> Option<Reader> {
-        let pieces = pieces.into();
+    pub(crate) fn reader(self: &Arc<Self>, pieces: impl IntoIterator<Item = Piece>) -> Option<Reader> {
+        let mut pieces: Pieces = pieces.into_iter().collect();
+        pieces.reverse();
         let offset = first_cut(&pieces);
         let mut state = self.state.lock();
         if offset < state.start {
@@ -261,7 +270,7 @@ impl State {
 }
 
 /// Returns where the first piece of the representation starts.
-fn first_cut(pieces: &VecDeque<Piece>) -> u64 {
+fn first_cut(pieces: &[Piece]) -> u64 {
     let cuts = pieces.iter().filter_map(|piece| match piece {
         Piece::Cut(range) => Some(range.start),
         Piece::Own(_) => None,
@@ -275,8 +284,11 @@ pub(crate) struct Reader {
     filling: Arc<Filling>,
     id: usize,
     offset: u64,
-    pieces: VecDeque<Piece>,
+    pieces: Pieces,
 }
+
+/// What a reader is to send, the next piece last.
+type Pieces = SmallVec<[Piece; 1]>;
 
 impl Reader {
     /// Returns why the body is no longer kept, where that is so.
@@ -292,15 +304,15 @@ impl Reader {
     /// Polls for the next frame.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         loop {
-            match self.pieces.front_mut() {
+            match self.pieces.last_mut() {
                 None => return Poll::Ready(None),
                 Some(Piece::Own(bytes)) => {
                     let bytes = Bytes::from(std::mem::take(bytes));
-                    self.pieces.pop_front();
+                    self.pieces.pop();
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Piece::Cut(range)) if range.is_empty() => {
-                    self.pieces.pop_front();
+                    self.pieces.pop();
                 }
                 Some(Piece::Cut(_)) => return self.poll_cut(cx),
             }
@@ -308,7 +320,7 @@ impl Reader {
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let Some(Piece::Cut(range)) = self.pieces.front_mut() else { return Poll::Ready(None) };
+        let Some(Piece::Cut(range)) = self.pieces.last_mut() else { return Poll::Ready(None) };
         let mut state = self.filling.state.lock();
         if matches!(state.readers[self.id], Slot::Stalled) || range.start < state.start {
             return Poll::Ready(Some(Err(Aborted(Reason::Overloaded))));
@@ -316,7 +328,7 @@ impl Reader {
         if let Some((chunk, at)) = state.chunk_at(range.start) {
             let bytes = take_from(chunk, at, range);
             if range.is_empty() {
-                self.pieces.pop_front();
+                self.pieces.pop();
             }
             self.offset = first_cut_or(&self.pieces, state.end);
             state.readers[self.id] = Slot::At { offset: self.offset, waker: None };
@@ -341,7 +353,7 @@ impl Reader {
     }
 }
 
-fn first_cut_or(pieces: &VecDeque<Piece>, end: u64) -> u64 {
+fn first_cut_or(pieces: &[Piece], end: u64) -> u64 {
     if pieces.iter().any(|piece| matches!(piece, Piece::Cut(_))) { first_cut(pieces) } else { end }
 }
 

@@ -135,7 +135,7 @@ async fn follow(world: Arc<World>, name: Vec<u8>, mut patience: Option<u64>, id:
     for _ in 0..dice.below(4) {
         yield_now().await;
     }
-    let follow = match world.flights.join(&name) {
+    let follow = match world.flights.join(name.as_slice()) {
         Joined::Follower(follow) => follow,
         Joined::Leader(lead_of) => {
             let follow = lead_of.follow();
@@ -190,7 +190,7 @@ async fn scenario(world: &Arc<World>, seed: u64) {
         5 => Fault::Unshared,
         _ => Fault::None,
     };
-    let leading = match world.flights.join(&name) {
+    let leading = match world.flights.join(name.as_slice()) {
         Joined::Leader(own) => tokio::spawn(lead(Arc::clone(world), own, name.clone(), seed, fault)),
         Joined::Follower(_) => panic!("a flight was left behind"),
     };

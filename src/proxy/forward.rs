@@ -34,7 +34,9 @@ pub(super) enum AskFor {
 pub(super) fn head(config: &Config, asked: &Asked, coding: AskFor) -> HeaderMap {
     let said = Said::by(asked);
     let mut headers = HeaderMap::with_capacity(asked.headers.len() + OWN_FIELDS);
-    headers.extend(asked.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    for (name, value) in asked.headers.iter().filter(|(name, _)| *name != header::HOST) {
+        headers.append(name, value.clone());
+    }
     let told = Told::of(asked.client.addr, asked.key.scheme(), asked.key.authority());
     if !said.host {
         headers.insert(X_FORWARDED_HOST, told.host.clone());

@@ -14,7 +14,7 @@ use super::asked::Asked;
 use super::forward::{self, AskFor};
 use super::remember::Note;
 use super::upload::Upload;
-use super::{Body, Way, answer, confirm, fill, pour, rescue, trace, tunnel};
+use super::{Body, Way, answer, confirm, decide, fill, pour, rescue, trace, tunnel};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
@@ -70,12 +70,17 @@ pub(super) async fn pass(
     {
         return Ok(response);
     }
-    // What can be stored again is fetched as usual from the next request on.
-    if decision.reason == Reason::HitForMiss
+    if matches!(decision.reason, Reason::HitForMiss | Reason::RangeMiss)
         && let Storable::Yes(_) =
             storable(&exchange, response.status(), response.headers(), response.body().is_unsized())
     {
-        way.shared.memories.forget(asked.key.hash());
+        let length = http_body::Body::size_hint(response.body()).exact();
+        match decision.reason {
+            Reason::HitForMiss => forget_if_stored_again(way, asked, response.headers(), length),
+            // The origin knows no ranges: the next time the whole is fetched for the store.
+            _ if response.status() == StatusCode::OK => note_whole(way, asked, length),
+            _ => {}
+        }
     }
     // What shadow mode passes goes on as it came.
     let is_served = asked.rule.mode == Mode::Serve;
@@ -180,9 +185,24 @@ pub(super) fn note_size(way: &Way, asked: &Asked, response: &Response<ResponseBo
     if response.status() == StatusCode::PARTIAL_CONTENT
         && let Some(size) = response.headers().get(header::CONTENT_RANGE).and_then(complete_length)
     {
-        let until = asked.at + way.shared.config.hit_for_miss;
-        way.shared.memories.put(asked.key.hash(), Note::Size(size), until);
+        note_whole(way, asked, Some(size));
     }
+}
+
+/// Forgets that a key's responses could not be stored, where this one could have been: requests for it are fetched together
+/// again. Where the last one was too large, a length that is not known says nothing.
+pub(super) fn forget_if_stored_again(way: &Way, asked: &Asked, headers: &HeaderMap, length: Option<u64>) {
+    let memories = &way.shared.memories;
+    let was_too_large = memories.get(asked.key.hash(), asked.at) == Some(Note::NotStored(Reason::TooLarge));
+    let may_fit = length.is_some() || !was_too_large;
+    if may_fit && decide::keeping(&way.shared, &asked.rule, headers, length).is_ok() {
+        memories.forget(asked.key.hash());
+    }
+}
+
+fn note_whole(way: &Way, asked: &Asked, length: Option<u64>) {
+    let until = asked.at + way.shared.config.hit_for_miss;
+    length.into_iter().for_each(|bytes| way.shared.memories.put(asked.key.hash(), Note::Size(bytes), until));
 }
 
 /// Tells whether anything under a URL may be stored or on its way: what is not need not be recorded, so that a flood of

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
+use smallvec::SmallVec;
 use tokio::time::timeout;
 
 use super::asked::Asked;
@@ -135,11 +136,16 @@ pub(super) fn held_copy(way: &Way, chunk: &Bytes, total: u64, bytes_max: u64) ->
 }
 
 /// Waits for the slowest reader of a body that is not kept. False when none is left: then the origin need not go on.
+///
+/// It is cut off where others have waited for it for `reader_stall`, having read all that is there. While nobody waits it sets
+/// the pace, and how long a client may be silent is not decided here.
 async fn make_way(fill: &Fill, reader_stall: Duration) -> bool {
     loop {
+        let somebody_waits = fill.body.holds_up();
         match timeout(reader_stall, fill.body.room()).await {
             Ok(anybody) => return anybody,
-            Err(_) => fill.body.drop_slowest(),
+            Err(_) if somebody_waits && fill.body.holds_up() => fill.body.drop_slowest(),
+            Err(_) => {}
         }
     }
 }
@@ -173,7 +179,7 @@ pub(super) fn drop_replaced(way: &Way, asked: &Asked, fill: &Fill) {
 }
 
 /// Joins the chunks into one run; `None` when the budget has no room for it.
-pub(super) fn one_run(way: &Way, mut chunks: Vec<Bytes>) -> Option<Bytes> {
+pub(super) fn one_run(way: &Way, mut chunks: SmallVec<[Bytes; 1]>) -> Option<Bytes> {
     match chunks.len() {
         0 => Some(Bytes::new()),
         1 => chunks.pop(),

@@ -48,7 +48,7 @@ impl Probation {
 
     /// Joins the comparison of the body that a guard hangs on, or leads it.
     pub(super) fn join(&self, guard: &Arc<Guard>) -> Joined<Verdict> {
-        self.flights.join(&flight_name(guard))
+        self.flights.join(flight_name(guard))
     }
 
     /// Returns how many comparisons are under way.
@@ -86,7 +86,7 @@ pub(super) fn admits_from(shared: &Shared, asked: &Asked, leader: Credentials) -
 }
 
 /// Tells whether the responses for a request's key were found to differ by user lately.
-fn is_suspect(shared: &Shared, asked: &Asked) -> bool {
+pub(super) fn is_suspect(shared: &Shared, asked: &Asked) -> bool {
     shared.probation.personalised.get(asked.key.hash(), shared.clock.now()).is_some()
 }
 

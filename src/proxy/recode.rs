@@ -56,7 +56,7 @@ pub(super) async fn answer(
 async fn rendition(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, coding: Coding) -> Option<Bytes> {
     let name = flight_name(entry, coding);
     loop {
-        let lead = match way.shared.renditions.join(&name) {
+        let lead = match way.shared.renditions.join(name.as_slice()) {
             Joined::Leader(lead) => lead,
             Joined::Follower(follow) => match follow.landed().await {
                 Some(made) => return made,

@@ -22,8 +22,8 @@ const STRIPE: usize = 64;
 pub(super) enum Note {
     /// Its last response could not be stored.
     OnceNotStored,
-    /// Nor could the one before it: requests for it do not wait for one another.
-    NotStored,
+    /// Nor could the one before it: requests for it do not wait for one another. The last one was not for this reason.
+    NotStored(Reason),
     /// The whole representation has this many bytes.
     Size(u64),
 }
@@ -92,7 +92,7 @@ pub(super) fn not_stored(way: &Way, asked: &Asked, reason: Reason) {
     }
     let hash = asked.key.hash();
     let note = match way.shared.memories.get(hash, asked.at) {
-        Some(Note::OnceNotStored | Note::NotStored) => Note::NotStored,
+        Some(Note::OnceNotStored | Note::NotStored(_)) => Note::NotStored(reason),
         Some(Note::Size(_)) | None => Note::OnceNotStored,
     };
     way.shared.memories.put(hash, note, asked.at + way.shared.config.hit_for_miss);
@@ -106,8 +106,8 @@ mod tests {
     fn notes_last_until_then_and_no_longer() {
         let memories = Memories::new();
         let at = Timestamp::from_secs;
-        memories.put(7, Note::NotStored, at(10));
-        assert_eq!(memories.get(7, at(9)), Some(Note::NotStored));
+        memories.put(7, Note::NotStored(Reason::NoStore), at(10));
+        assert_eq!(memories.get(7, at(9)), Some(Note::NotStored(Reason::NoStore)));
         assert_eq!(memories.get(7, at(10)), None);
         assert_eq!(memories.get(7 + SLOTS as u128, at(9)), None, "the same slot, another key");
         memories.put(7 + SLOTS as u128, Note::Size(3), at(10));

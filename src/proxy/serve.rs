@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Asked::read   canonical target ► route ► classify ► key           or refused, or passed (why?), or a purge
-//! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Personalised | OnlyIfCached
+//! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Alone | OnlyIfCached
 //! shadow        in shadow mode: passed, while what would have become of it is counted
 //! fetch         one flight per key ► origin ► policy::storable ► store
 //! compare       one flight per doubted body ► origin ► shared, or dropped
@@ -94,7 +94,7 @@ fn look_up(way: &Way, asked: &Asked, now: Timestamp) -> Found {
         Found::Usable(usable) => usable.decision.reason.token(),
         Found::Doubted(_) => Reason::Probation.token(),
         Found::Missing(missing) => missing.reason.token(),
-        Found::Personalised(_) => Reason::Personalised.token(),
+        Found::Alone(reason, _) => reason.token(),
         Found::OnlyIfCached => Reason::OnlyIfCached.token(),
     });
     found
@@ -111,7 +111,7 @@ fn aside(way: &Arc<Way>, asked: Arc<Asked>, usable: Usable) {
         let name = decide::flight_name(&asked, &decide::vary_of(stored.as_deref()));
         // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
         let Some(permit) = way.origin.permits().spare() else { return };
-        if let Joined::Leader(lead) = way.shared.flights.join(&name) {
+        if let Joined::Leader(lead) = way.shared.flights.join(name) {
             // Nobody is to be told of what goes on meanwhile, and a HEAD refreshes what a GET gets.
             let asked = Arc::new(asked.as_get(&way.shared));
             let errand = fill::Errand { asked, stored, selected: Some(usable.entry), permit: Some(permit) };
@@ -153,8 +153,8 @@ async fn ask(way: Arc<Way>, asked: Arc<Asked>, request: Box<Request<Incoming>>, 
         let turn = match found {
             Found::Usable(usable) => return Box::pin(again(&way, &asked, usable)).await,
             Found::OnlyIfCached => return only_if_cached(&way, &asked),
-            Found::Personalised(stand_in) => {
-                Turn::Alone(Alone { decision: asked.decision(Outcome::Pass, Reason::Personalised), stand_in })
+            Found::Alone(reason, stand_in) => {
+                Turn::Alone(Alone { decision: asked.decision(Outcome::Pass, reason), stand_in })
             }
             Found::Doubted(entry) => Box::pin(compare::compare(&way, &asked, entry)).await,
             Found::Missing(missing) => fetch(&way, &asked, missing, &mut learnt).await,
@@ -178,7 +178,7 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
     let alone = |decision| Turn::Alone(Alone { decision, stand_in: missing.selected.clone() });
     let joined = match decide::fetching(&way.shared, asked, &missing, learnt.names.take()) {
         Fetching::Alone(decision) => return alone(decision),
-        Fetching::Together(name) => way.shared.flights.join(&name),
+        Fetching::Together(name) => way.shared.flights.join(name),
         Fetching::Apart => Joined::Leader(way.shared.flights.alone()),
     };
     let again = || Turn::Again(Alone { decision, stand_in: missing.selected.clone() });

@@ -166,7 +166,7 @@ impl Trial {
     /// how the request was made that brought it in says nothing of other users: it only goes.
     ///
     /// Other variants under the key go with it. What anonymous requests brought in stays for such requests: it is right for
-    /// them, and on probation for all others.
+    /// them, and on probation for all others. Unless it sets a cookie: that may well be one visitor's session.
     pub(super) fn condemn(&self, way: &Way) {
         if !says_something(&self.asked, self.entry.facts.status) {
             confirm::replace(way, &self.asked, &self.entry, None);
@@ -177,7 +177,7 @@ impl Trial {
         shared.store.change(&self.asked.key, |variants| {
             let mut variants = variants.clone();
             variants.entries.retain(|entry| match &entry.guard {
-                Some(guard) if guard.leader().is_none() => {
+                Some(guard) if guard.leader().is_none() && entry.head.get(&header::SET_COOKIE).is_none() => {
                     guard.doubt();
                     true
                 }

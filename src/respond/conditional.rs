@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::policy::date;
+use crate::stored::FlatHead;
 
 /// What the selected representation is known by.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,17 @@ pub struct Validators<'a> {
     pub last_modified: Option<&'a [u8]>,
     /// Its Date, which bounds how strong Last-Modified is (RFC 9110 §8.8.2.2).
     pub date: Option<&'a [u8]>,
+}
+
+impl<'a> Validators<'a> {
+    /// Reads them from a stored head.
+    pub fn of(head: &'a FlatHead) -> Self {
+        Self {
+            etag: head.get(&header::ETAG),
+            last_modified: head.get(&header::LAST_MODIFIED),
+            date: head.get(&header::DATE),
+        }
+    }
 }
 
 /// What the preconditions come to.
@@ -32,6 +44,22 @@ pub enum Precondition {
     Failed,
 }
 
+/// Tells whether If-Match or If-Unmodified-Since is not met by a stored representation. A cache does not fail a request by them:
+/// the origin may have another one by now (RFC 9111 §4.3.2).
+pub fn is_for_origin(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> bool {
+    status.is_success() && !meets_state(request, validators)
+}
+
+/// Steps 1 and 2: §13.1.1 If-Match, else §13.1.4 If-Unmodified-Since.
+fn meets_state(request: &HeaderMap, validators: Validators<'_>) -> bool {
+    if request.contains_key(header::IF_MATCH) {
+        return lists(request, header::IF_MATCH, validators.etag, Comparison::Strong);
+    }
+    let modified = || validators.last_modified.and_then(date::parse);
+    date_of(request, header::IF_UNMODIFIED_SINCE)
+        .is_none_or(|bound| modified().is_none_or(|modified| modified <= bound))
+}
+
 /// Evaluates If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since of a GET or HEAD against a
 /// representation with `status`. Statuses other than 2xx proceed.
 pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> Precondition {
@@ -41,14 +69,7 @@ pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<
     }
     let last_modified = || validators.last_modified.and_then(date::parse);
 
-    // Steps 1 and 2: §13.1.1 If-Match, else §13.1.4 If-Unmodified-Since.
-    if request.contains_key(header::IF_MATCH) {
-        if !lists(request, header::IF_MATCH, validators.etag, Comparison::Strong) {
-            return Precondition::Failed;
-        }
-    } else if let (Some(bound), Some(modified)) = (date_of(request, header::IF_UNMODIFIED_SINCE), last_modified())
-        && modified > bound
-    {
+    if !meets_state(request, validators) {
         return Precondition::Failed;
     }
 

@@ -64,7 +64,7 @@ fn forward_token(decision: &Decision) -> Option<&'static str> {
         Reason::Bypass | Reason::RequestBody | Reason::Upgrade => "bypass",
         Reason::UriMiss | Reason::RangeMiss => "uri-miss",
         Reason::VaryMiss => "vary-miss",
-        Reason::RequestNoCache => "request",
+        Reason::RequestNoCache | Reason::Precondition => "request",
         Reason::Expired | Reason::NoCache | Reason::Invalidated => "stale",
         // Purged, hit-for-miss and what only `detail` can tell.
         _ if decision.outcome == Outcome::Pass => "bypass",

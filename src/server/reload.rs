@@ -35,6 +35,8 @@ pub struct Fresh {
     pub config: Config,
     /// What in it has to wait for a restart: a sentence each.
     pub needs_restart: Vec<String>,
+    /// Called once it is in force.
+    pub in_force: Box<dyn FnOnce() + Send>,
 }
 
 /// What is changed by a reload, and told of it.
@@ -126,7 +128,7 @@ impl Reloader {
 
     /// Puts a configuration in force. What can fail comes first, and changes nothing where it does.
     fn apply(&self, shared: &mut Arc<proxy::Shared>, fresh: Fresh) -> io::Result<Vec<String>> {
-        let Fresh { config, needs_restart } = fresh;
+        let Fresh { config, needs_restart, in_force } = fresh;
         let access = match (&config.access, self.log.load_full()) {
             (None, _) => None,
             (Some(access), Some(log)) => Some(log.renewed(access)?),
@@ -147,6 +149,7 @@ impl Reloader {
             let way = serving.0.load().renewed(shared, &origin, &rows);
             serving.0.store(way);
         }
+        in_force();
         Ok(needs_restart)
     }
 

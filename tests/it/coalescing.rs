@@ -189,6 +189,24 @@ fn what_can_be_stored_again_is_from_the_next_request_on() {
     cache.get("/").check(200, "page", "hit");
 }
 
+#[test]
+fn what_is_too_large_stays_remembered_until_it_is_known_to_fit() {
+    let large = Reply::ok().header("Cache-Control", "max-age=60").chunked().body([b'x'; 2_000]);
+    let origin = Origin::start(move |request| match request.header("x-small") {
+        Some(_) => Reply::fresh("small"),
+        None => large.clone(),
+    });
+    let cache = Cache::with(&origin, |setup| setup.rule.object_bytes_max = 1_999);
+    for _ in 0..2 {
+        cache.get("/").check(200, [b'x'; 2_000], "stored");
+    }
+    for _ in 0..4 {
+        cache.get("/").check(200, [b'x'; 2_000], "detail=hit-for-miss");
+    }
+    cache.get_with("/", &[("X-Small", "1")]).check(200, "small", "detail=hit-for-miss");
+    cache.get_with("/", &[("X-Small", "1")]).check(200, "small", "stored");
+}
+
 /// Has ten ask for what an origin answers with this, the first few times that it is asked. Returns their statuses, and how often
 /// the origin was asked.
 fn statuses_where_the_origin_answers(
@@ -311,6 +329,21 @@ fn a_body_too_large_to_store_releases_followers_at_its_head() {
         client.response().check(200, pattern(2_000), "detail=too-large");
     }
     assert_eq!(origin.count(), 5);
+}
+
+#[test]
+fn who_reads_alone_a_body_too_large_to_store_may_take_its_time() {
+    const BODY: usize = 16 << 20;
+    let origin = Origin::start(|_| Reply::ok().header("Cache-Control", "max-age=60").chunked().body(vec![b'x'; BODY]));
+    let cache = Cache::with(&origin, |setup| {
+        setup.rule.object_bytes_max = 1 << 20;
+        setup.config.proxy.reader_stall = std::time::Duration::from_millis(50);
+    });
+    let mut slow = Client::slow(cache.addr());
+    slow.ask("GET", "/", &[], b"");
+    slow.final_head();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(slow.drain(), (BODY as u64, End::Clean));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn bodies_that_slow_clients_pin_count_too() {
     let origin = Origin::unrecorded(move |_| reply.clone());
     let larder = Process::serve(
         &origin,
-        "memory.capacity = \"64MiB\"\nmemory.object_bytes_max = \"8MiB\"\ncache.reader_stall = \"1m\"",
+        "memory.capacity = \"64MiB\"\nmemory.object_bytes_max = \"8MiB\"\ncache.reader_stall = \"100ms\"",
     );
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::slow(larder.addr())).collect();
     for (at, client) in clients.iter_mut().enumerate() {

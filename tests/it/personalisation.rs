@@ -531,6 +531,25 @@ fn a_304_that_is_not_for_all_any_more_sets_its_cookie_for_who_asked() {
 }
 
 #[test]
+fn a_cookie_that_was_seen_to_differ_is_handed_to_nobody_any_more() {
+    let number = AtomicUsize::new(0);
+    let origin = Origin::start(move |_| {
+        let session = format!("session={}", number.fetch_add(1, Ordering::SeqCst));
+        Reply::fresh("for all").header("Set-Cookie", &session)
+    });
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.guard_sample = 1);
+    let set = |response: &Response| response.header("set-cookie").unwrap();
+    assert_eq!(set(&cache.get("/")), "session=0");
+    // The first use by a request with credentials is checked aside.
+    as_user(&cache, "user=1");
+    eventually("it was found", || cache.stats()["personalised"]["found"] == 1);
+    let first = set(&cache.get("/"));
+    let second = set(&cache.get("/"));
+    assert_ne!(first, second, "visitors share no session");
+    assert!(![first, second].contains(&"session=0".to_owned()));
+}
+
+#[test]
 fn what_answered_one_clients_odd_request_makes_no_page_personal() {
     let origin = Origin::start(|request| match request.header("cookie").as_deref() {
         Some("user=junk") => Reply::status("400 Bad Request").header("Cache-Control", "max-age=60").body("no"),

@@ -117,6 +117,7 @@ fn bring_about(reason: Reason) -> Seen {
         Reason::Upgrade => other("GET", &[("Connection", "upgrade"), ("Upgrade", "websocket")], b"", |_| {}),
         Reason::RangeMiss => one(Reply::fresh("x"), &[("Range", "bytes=0-0")]),
         Reason::HitForMiss => hit_for_miss(),
+        Reason::Precondition => later(Reply::fresh("x").header("ETag", "\"1\""), 0, &[("If-Match", "\"2\"")]),
         Reason::Personalised => {
             as_users(|request| Reply::fresh(request.header("cookie").unwrap_or_default()), &["a=1", "a=2", "a=3"])
         }

@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
 use crate::config::origin_url::OriginUrl;
 use crate::config::secret::{self, Secret};
+use crate::key::canonical_host;
 use crate::route::{PathPattern, QueryRule};
 
 /// Something that has a parser and a printed form of its own.
@@ -49,7 +50,12 @@ pub(in crate::config) fn secret() -> Kind<Secret> {
 pub(in crate::config) fn host_pattern() -> Kind<String> {
     Kind::string(
         r#"a host such as "example.org" or "[::1]", "*.example.org" for every host below it; a port counts only if written"#,
-        |text| host_and_port(text.strip_prefix("*.").unwrap_or(text)).map(|_| text.to_ascii_lowercase()),
+        |text| {
+            let host = text.strip_prefix("*.").unwrap_or(text);
+            let canonical =
+                host_and_port(host).and_then(|host| canonical_host(host).map_err(|error| error.to_string()))?;
+            Ok(if host.len() < text.len() { format!("*.{canonical}") } else { canonical })
+        },
         String::clone,
     )
 }

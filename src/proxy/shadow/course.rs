@@ -83,11 +83,11 @@ impl Course {
             Found::Usable(usable) => Self::Answer(usable),
             Found::OnlyIfCached => Self::Refuse,
             Found::Doubted(entry) => Self::Compare(entry),
-            Found::Personalised(stand_in) => Self::Alone(asked.decision(Outcome::Pass, Reason::Personalised), stand_in),
+            Found::Alone(reason, stand_in) => Self::Alone(asked.decision(Outcome::Pass, reason), stand_in),
             Found::Missing(missing) => match decide::fetching(shared, asked, &missing, None) {
                 Fetching::Alone(decision) => Self::Alone(decision, missing.selected),
                 Fetching::Apart => Self::Fetch(missing, Role::Leads(shared.flights.alone())),
-                Fetching::Together(name) => match shared.flights.join(&name) {
+                Fetching::Together(name) => match shared.flights.join(name) {
                     Joined::Leader(lead) => Self::Fetch(missing, Role::Leads(lead)),
                     Joined::Follower(_) => Self::Fetch(missing, Role::Follows),
                 },
@@ -205,7 +205,10 @@ impl Seen<'_> {
         // In earnest the reason is told of the response that was not stored; here it is this one.
         if decision.reason == Reason::HitForMiss {
             match storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized()) {
-                Storable::Yes(_) => self.way.shared.memories.forget(self.asked.key.hash()),
+                Storable::Yes(_) => {
+                    let length = http_body::Body::size_hint(self.body).exact();
+                    pass::forget_if_stored_again(self.way, self.asked, &self.parts.headers, length);
+                }
                 Storable::No(reason) => judged.would.reason = reason,
             }
         }
@@ -268,15 +271,15 @@ impl Seen<'_> {
             return self.stands_for(range.and_then(pass::complete_length));
         }
         let judged = match storable(&self.exchange(), parts.status, &parts.headers, self.body.is_unsized()) {
-            Storable::Yes(_) if fill::yields(way, asked, parts.status, self.received_at) => {
-                Err(Reason::StatusNotUnderstood)
-            }
-            Storable::Yes(facts) => {
-                let mut headers = parts.headers.clone();
-                let length = http_body::Body::size_hint(self.body).exact();
-                let arrived = Arrived { status: parts.status, headers: &mut headers, length };
-                fill::prepare_arrived(way, asked, arrived, facts, (self.asking.at, self.asking.sequence))
-            }
+            Storable::Yes(facts) => match fill::kept_out(way, asked, &facts, (parts.status, &parts.headers)) {
+                None => {
+                    let mut headers = parts.headers.clone();
+                    let length = http_body::Body::size_hint(self.body).exact();
+                    let arrived = Arrived { status: parts.status, headers: &mut headers, length };
+                    fill::prepare_arrived(way, asked, arrived, facts, (self.asking.at, self.asking.sequence))
+                }
+                Some(reason) => Err(reason),
+            },
             Storable::No(reason) => Err(reason),
         };
         match judged {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
 use http_body::Frame;
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::analytics::shadow::{self, Against, FIELDS_MAX, Name, Passed, Query};
@@ -101,7 +102,7 @@ pub(in crate::proxy) struct Ear {
     aim: Aim,
     /// Seven hundred bytes of state, where somebody asks for it.
     hash: Option<Box<Xxh3>>,
-    chunks: Vec<Bytes>,
+    chunks: SmallVec<[Bytes; 1]>,
     bytes_max: u64,
     is_done: bool,
 }
@@ -115,7 +116,7 @@ impl Ear {
             passed,
             aim,
             hash: is_asked.then(|| way.shared.hasher.pieces()),
-            chunks: Vec::new(),
+            chunks: SmallVec::new(),
             bytes_max: asked.rule.object_bytes_max.min(way.shared.store.budget().object_max()),
             is_done: false,
         }
@@ -131,7 +132,7 @@ impl Ear {
                 Ok(copy) => self.chunks.push(copy),
                 Err(_) => {
                     self.aim.keep = None;
-                    self.chunks = Vec::new();
+                    self.chunks = SmallVec::new();
                 }
             }
         }

@@ -74,7 +74,7 @@ impl Cache {
             let (config, is_broken) = (config.clone(), Arc::clone(&is_broken));
             move || match is_broken.load(Ordering::SeqCst) {
                 true => Err(vec![fault()]),
-                false => Ok(Fresh { config: config.clone(), needs_restart: Vec::new() }),
+                false => Ok(Fresh { config: config.clone(), needs_restart: Vec::new(), in_force: Box::new(|| ()) }),
             }
         };
         let start = Start { source: Some(Box::new(source)), ..Start::default() };
