@@ -250,7 +250,7 @@ impl Matcher {
 
 /// Merges repeated slashes, as many apps do: what a route says of `/admin/` holds for `//admin/` too. Such a path still is a
 /// key of its own, and goes to the origin as it came.
-fn merged(path: &str) -> Cow<'_, str> {
+pub fn merged(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return Cow::Borrowed(path);
     }
@@ -319,11 +319,11 @@ impl PathPattern {
         if !text.is_ascii() || text.contains([' ', '#']) || text.as_bytes().windows(3).any(is_lower_hex) {
             return Err(format!("`{text}`: write other characters of a glob as paths have them, such as `%C3%A9`"));
         }
-        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        let glob = GlobBuilder::new(&merged(text)).literal_separator(true).build();
         glob.map(|glob| Self::Glob(Box::new(glob.compile_matcher()))).map_err(|error| error.to_string())
     }
 
-    /// Returns its text: paths in the canonical form, a glob as it was written.
+    /// Returns its text: paths in the canonical form, a glob as it was written; repeated slashes as one.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Exact(path) | Self::Prefix(path) => path,
@@ -331,7 +331,7 @@ impl PathPattern {
         }
     }
 
-    /// Tells whether a canonical path matches.
+    /// Tells whether a canonical path, with repeated slashes [`merged`], matches.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => exact.strip_prefix('=') == Some(path),
@@ -523,6 +523,7 @@ mod tests {
             route(2, "/a/", None, &[Method::GET]),
             route(3, "/a/b", None, &[]),
             route(4, "", Some("*.two.org"), &[]),
+            route(5, "/fetch/https://**", None, &[]),
         ];
         let table = Table::new(routes, Arc::default());
         for (method, text, expected) in [
@@ -535,6 +536,7 @@ mod tests {
             (Method::GET, "http://x.org/c/%2e%2e/a/", Some(2)),
             (Method::PUT, "http://x.org//a///b", Some(3)),
             (Method::GET, "http://x.org//a/", Some(2)),
+            (Method::GET, "http://x.org/fetch/https://b/c", Some(5)),
         ] {
             assert_eq!(table.choose(&method, &url(text)).index, expected, "{method} {text}");
         }

@@ -5,7 +5,7 @@
 
 use super::Line;
 use crate::outcome::{Ending, Outcome, Reason, Stored};
-use crate::route::PathPattern;
+use crate::route::{PathPattern, merged};
 
 /// The most values of a filter: a line costs a look at each of them.
 const VALUES_MAX: usize = 32;
@@ -53,12 +53,12 @@ impl Filter {
     /// Tells whether a line passes.
     pub(super) fn passes(&self, line: &Line<'_>) -> bool {
         let any = |is_empty: bool, is_any: bool| is_empty || is_any;
-        let path = line.target.split('?').next().unwrap_or_default();
+        let path = merged(line.target.split('?').next().unwrap_or_default());
         any(self.outcomes.is_empty(), self.outcomes.contains(&line.decision.outcome))
             && any(self.statuses.is_empty(), self.statuses.iter().any(|range| range.has(line.status)))
             && any(self.routes.is_empty(), self.routes.contains(&line.decision.route))
             && any(self.reasons.is_empty(), self.reasons.iter().any(|reason| gives(line, *reason)))
-            && any(self.paths.is_empty(), self.paths.iter().any(|pattern| pattern.matches(path)))
+            && any(self.paths.is_empty(), self.paths.iter().any(|pattern| pattern.matches(&path)))
     }
 }
 

@@ -85,9 +85,7 @@ fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence:
                 return Some(Confirmed::Once(confirmed(head, facts), Reason::VaryStar));
             };
             let new = selected_by(selecting, dressed(way, asked, entry, head, facts, sequence));
-            // A body that all may have is not compared: what comes with it now, and is not said to be for all, is this one's.
-            let would_be_guarded = new.guard.is_none() && probation::is_guarded(asked, &new.facts, &new.selecting);
-            if would_be_guarded && !says_same_to_all(entry, &new) {
+            if is_ones_own(way, asked, entry, &new) {
                 return Some(Confirmed::Once(Arc::new(new), Reason::Personalised));
             }
             let new = Arc::new(new);
@@ -129,6 +127,18 @@ fn dressed(way: &Way, asked: &Asked, entry: &Entry, head: FlatHead, mut facts: F
             Some(Arc::new(Guard::new(asked.credentials(&way.shared), asked.values(&way.shared), guard.body())));
     }
     dressed
+}
+
+/// Tells whether what comes with a confirmed body now is for the one who asked: what is not said to be for all, where the body is
+/// guarded by nobody who could compare it, and a cookie where they were seen to differ.
+fn is_ones_own(way: &Way, asked: &Asked, old: &Entry, new: &Entry) -> bool {
+    match &new.guard {
+        None => probation::is_guarded(asked, &new.facts, &new.selecting) && !says_same_to_all(old, new),
+        Some(_) => {
+            !probation::sets_same_cookies(&old.head, &new.head)
+                && probation::distrusts_cookies(&way.shared, asked, &new.facts)
+        }
+    }
 }
 
 /// Tells whether an entry under its new head still sets the same cookies, and says the same of its user.

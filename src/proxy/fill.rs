@@ -199,11 +199,8 @@ pub(super) fn kept_out(
         return Some(Reason::StatusNotUnderstood);
     }
     // A cookie that comes with what was found to differ by user is one user's, be it the first that a visitor gets.
-    let may_be_personal = asked.rule.personalisation_guard && asked.rule.set_cookie != SetCookie::Strip;
-    let is_personal = may_be_personal
-        && !facts.permits_sharing
-        && probation::is_suspect(&way.shared, asked)
-        && headers.contains_key(header::SET_COOKIE);
+    let is_personal =
+        probation::distrusts_cookies(&way.shared, asked, facts) && headers.contains_key(header::SET_COOKIE);
     is_personal.then_some(Reason::Personalised)
 }
 

@@ -71,8 +71,9 @@ pub(super) async fn pass(
         return Ok(response);
     }
     if matches!(decision.reason, Reason::HitForMiss | Reason::RangeMiss)
-        && let Storable::Yes(_) =
+        && let Storable::Yes(facts) =
             storable(&exchange, response.status(), response.headers(), response.body().is_unsized())
+        && fill::kept_out(way, asked, &facts, (response.status(), response.headers())).is_none()
     {
         let length = http_body::Body::size_hint(response.body()).exact();
         match decision.reason {
@@ -133,7 +134,11 @@ fn post_answer(
     // It came in a coding that this client accepts, where what a GET brings in is asked for in identity.
     let is_coded = shared.config.ask_identity && parts.headers.contains_key(header::CONTENT_ENCODING);
     let facts = match storable_post(&exchange, &url, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(facts) if !is_coded => facts,
+        Storable::Yes(facts)
+            if !is_coded && fill::kept_out(way, asked, &facts, (parts.status, &parts.headers)).is_none() =>
+        {
+            facts
+        }
         Storable::Yes(_) | Storable::No(_) => {
             return answer::passed(way, asked, Response::from_parts(parts, body), decision);
         }

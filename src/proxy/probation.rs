@@ -12,6 +12,7 @@ use super::remember::Memories;
 use crate::clock::Timestamp;
 use crate::origin::coalesce::{Flights, Joined};
 use crate::policy::{Admission, credentials};
+use crate::route::SetCookie;
 use crate::stored::{Credentials, Entry, Facts, FlatHead, Guard, Selecting};
 
 /// How long a key is suspect whose responses were found to differ by user: after requests with credentials have passed for
@@ -63,6 +64,15 @@ pub(super) fn is_guarded(asked: &Asked, facts: &Facts, selecting: &Selecting) ->
     asked.rule.personalisation_guard && !facts.permits_sharing && !varies_by_user(selecting)
 }
 
+/// Tells whether a cookie that a response with these facts sets is taken for one user's: the key's responses were found to differ
+/// by user, and nothing in this one says that it is for all.
+pub(super) fn distrusts_cookies(shared: &Shared, asked: &Asked, facts: &Facts) -> bool {
+    asked.rule.personalisation_guard
+        && asked.rule.set_cookie != SetCookie::Strip
+        && !facts.permits_sharing
+        && is_suspect(shared, asked)
+}
+
 /// Tells whether Cookie is among the fields that a response is selected by.
 pub(super) fn varies_by_user(selecting: &Selecting) -> bool {
     selecting.iter().any(|(name, _)| *name == header::COOKIE)
@@ -86,7 +96,7 @@ pub(super) fn admits_from(shared: &Shared, asked: &Asked, leader: Credentials) -
 }
 
 /// Tells whether the responses for a request's key were found to differ by user lately.
-pub(super) fn is_suspect(shared: &Shared, asked: &Asked) -> bool {
+fn is_suspect(shared: &Shared, asked: &Asked) -> bool {
     shared.probation.personalised.get(asked.key.hash(), shared.clock.now()).is_some()
 }
 

@@ -27,6 +27,10 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
         return (!stands_in.contains(&&json!("stale"))).then(|| format!("a stale response stood in: {found}"));
     }
     let forwarded = found.contains("; fwd=");
+    if matches!(reason, Reason::Invalidated | Reason::Purged) && response.has("fwd=uri-miss") {
+        // The sweep took it out in between.
+        return None;
+    }
     if now["asks_origin"] == true && !forwarded && !response.has("hit") {
         // The origin failed, which nobody could tell.
         return (now["if_origin_fails"]["unreachable"] != "failed").then(|| format!("it failed: {found}"));

@@ -205,9 +205,12 @@ impl Seen<'_> {
         // In earnest the reason is told of the response that was not stored; here it is this one.
         if decision.reason == Reason::HitForMiss {
             match storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized()) {
-                Storable::Yes(_) => {
+                Storable::Yes(facts) => {
+                    let head = (self.parts.status, &self.parts.headers);
                     let length = http_body::Body::size_hint(self.body).exact();
-                    pass::forget_if_stored_again(self.way, self.asked, &self.parts.headers, length);
+                    if fill::kept_out(self.way, self.asked, &facts, head).is_none() {
+                        pass::forget_if_stored_again(self.way, self.asked, &self.parts.headers, length);
+                    }
                 }
                 Storable::No(reason) => judged.would.reason = reason,
             }
