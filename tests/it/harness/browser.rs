@@ -128,9 +128,10 @@ impl Browser {
         self.eval(&format!("document.querySelector({selector:?}).innerText")).as_str().unwrap().to_owned()
     }
 
-    /// Clicks in the middle of the first element that `selector` finds.
+    /// Clicks in the middle of the first element that `selector` finds, once there is one.
     #[track_caller]
     pub(crate) fn click(&mut self, selector: &str) {
+        self.until(&format!("document.readyState === 'complete' && document.querySelector({selector:?})"));
         let place = self.eval(&format!(
             "(() => {{ const node = document.querySelector({selector:?}); node.scrollIntoView({{ block: 'center', \
              behavior: 'instant' }}); const box = node.getBoundingClientRect(); return [box.x + box.width / 2, box.y + \
