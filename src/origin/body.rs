@@ -97,7 +97,7 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.poll_incoming(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
-                self.silence.is_broken();
+                self.silence.end();
                 if let Some(trailers) = frame.trailers_mut() {
                     trailers::strip_forbidden(trailers);
                 }
@@ -144,8 +144,8 @@ impl Silence {
         Self { timeout, turn, is_waiting: false }
     }
 
-    /// A frame came.
-    fn is_broken(&mut self) {
+    /// A frame came: the next silence begins when somebody waits again.
+    fn end(&mut self) {
         self.is_waiting = false;
     }
 

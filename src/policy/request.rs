@@ -23,6 +23,8 @@ pub struct RequestFacts {
     pub has_range: bool,
     /// Whether it carries If-None-Match, If-Modified-Since, If-Match or If-Unmodified-Since.
     pub is_conditional: bool,
+    /// Whether one of the last two is among them, which no cache fails a request by (RFC 9111 §4.3.2).
+    pub has_origins_condition: bool,
 }
 
 impl RequestFacts {
@@ -36,6 +38,7 @@ impl RequestFacts {
             facts.has_cookie |= name == header::COOKIE;
             facts.has_range |= name == header::RANGE && *method == Method::GET;
             facts.is_conditional |= PRECONDITIONS.contains(name);
+            facts.has_origins_condition |= PRECONDITIONS[2..].contains(name);
             has_directives |= name == header::CACHE_CONTROL || name == header::PRAGMA;
         }
         if has_directives {
@@ -46,7 +49,7 @@ impl RequestFacts {
 }
 
 /// The fields that make a request conditional on the state of what it asks for (RFC 9110 §13.1). If-Range makes but its
-/// Range so.
+/// Range so. The last two are the origin's to evaluate.
 static PRECONDITIONS: [HeaderName; 4] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
 
@@ -267,10 +270,13 @@ mod tests {
             has_cookie: true,
             has_range: true,
             is_conditional: true,
+            has_origins_condition: true,
             ..RequestFacts::default()
         };
         assert_eq!(RequestFacts::of(&Method::GET, &given), expected);
         let head = RequestFacts { is_head: true, has_range: false, ..expected };
         assert_eq!(RequestFacts::of(&Method::HEAD, &given), head);
+        let validating = RequestFacts::of(&Method::GET, &fields(&[("if-none-match", "*"), ("if-modified-since", "x")]));
+        assert_eq!(validating, RequestFacts { is_conditional: true, ..RequestFacts::default() });
     }
 }

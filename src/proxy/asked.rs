@@ -182,7 +182,7 @@ impl Asked {
             method: self.method.clone(),
             headers,
             upgrade: None,
-            facts: RequestFacts { is_conditional: false, ..self.facts.clone() },
+            facts: RequestFacts { is_conditional: false, has_origins_condition: false, ..self.facts.clone() },
             client: Client { interim: None, ..self.client },
             ..*self
         }

@@ -107,7 +107,7 @@ pub(super) fn look_up(shared: &Shared, asked: &Asked, now: Timestamp) -> Found {
 
 /// Tells whether a request's own preconditions are for the origin to fail, and what is stored does not meet them.
 fn is_for_origin(asked: &Asked, entry: &Entry) -> bool {
-    asked.facts.is_conditional
+    asked.facts.has_origins_condition
         && conditional::is_for_origin(&asked.headers, entry.facts.status, Validators::of(&entry.head))
 }
 

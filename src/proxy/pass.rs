@@ -24,7 +24,7 @@ use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable, storable_post};
 use crate::route::{Mode, Rule};
 use crate::store::{Kind, Selector};
-use crate::stored::Entry;
+use crate::stored::{Entry, Facts};
 
 /// Passes `request` to the origin and its response back, or `stand_in` where that may replace an error of the origin's. It is
 /// also what a HEAD may update.
@@ -73,11 +73,12 @@ pub(super) async fn pass(
     if matches!(decision.reason, Reason::HitForMiss | Reason::RangeMiss)
         && let Storable::Yes(facts) =
             storable(&exchange, response.status(), response.headers(), response.body().is_unsized())
-        && fill::kept_out(way, asked, &facts, (response.status(), response.headers())).is_none()
     {
         let length = http_body::Body::size_hint(response.body()).exact();
         match decision.reason {
-            Reason::HitForMiss => forget_if_stored_again(way, asked, response.headers(), length),
+            Reason::HitForMiss => {
+                forget_if_stored_again(way, asked, &facts, (response.status(), response.headers()), length);
+            }
             // The origin knows no ranges: the next time the whole is fetched for the store.
             _ if response.status() == StatusCode::OK => note_whole(way, asked, length),
             _ => {}
@@ -196,11 +197,20 @@ pub(super) fn note_size(way: &Way, asked: &Asked, response: &Response<ResponseBo
 
 /// Forgets that a key's responses could not be stored, where this one could have been: requests for it are fetched together
 /// again. Where the last one was too large, a length that is not known says nothing.
-pub(super) fn forget_if_stored_again(way: &Way, asked: &Asked, headers: &HeaderMap, length: Option<u64>) {
+pub(super) fn forget_if_stored_again(
+    way: &Way,
+    asked: &Asked,
+    facts: &Facts,
+    (status, headers): (StatusCode, &HeaderMap),
+    length: Option<u64>,
+) {
     let memories = &way.shared.memories;
     let was_too_large = memories.get(asked.key.hash(), asked.at) == Some(Note::NotStored(Reason::TooLarge));
     let may_fit = length.is_some() || !was_too_large;
-    if may_fit && decide::keeping(&way.shared, &asked.rule, headers, length).is_ok() {
+    if may_fit
+        && fill::kept_out(way, asked, facts, (status, headers)).is_none()
+        && decide::keeping(&way.shared, &asked.rule, headers, length).is_ok()
+    {
         memories.forget(asked.key.hash());
     }
 }

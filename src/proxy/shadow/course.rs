@@ -208,9 +208,7 @@ impl Seen<'_> {
                 Storable::Yes(facts) => {
                     let head = (self.parts.status, &self.parts.headers);
                     let length = http_body::Body::size_hint(self.body).exact();
-                    if fill::kept_out(self.way, self.asked, &facts, head).is_none() {
-                        pass::forget_if_stored_again(self.way, self.asked, &self.parts.headers, length);
-                    }
+                    pass::forget_if_stored_again(self.way, self.asked, &facts, head, length);
                 }
                 Storable::No(reason) => judged.would.reason = reason,
             }
