@@ -47,8 +47,8 @@
 //!
 //! - **What can be read in two ways is refused**, in two places: [`server`]'s screen over the bytes of HTTP/1, before hyper
 //!   sees them, and [`policy::request`] on the parsed head. The origin's request is written anew.
-//! - **One canonical URL.** [`key::CanonicalUrl`] is computed once, before the route is chosen. It is matched, keyed and
-//!   sent to the origin, so that these three never disagree. Absent: any other place that parses a target.
+//! - **One canonical URL.** [`key::CanonicalUrl`] is computed once, before the route is chosen. It is matched (repeated slashes
+//!   as one), keyed and sent to the origin, so that these three never disagree. Absent: any other place that parses a target.
 //! - **A collision is a miss.** The map finds by a keyed hash; the whole key is compared on every lookup and in the
 //!   flight table.
 //! - **Freshness is decided in [`policy::freshness`] only.** What expires in the store is garbage collection.

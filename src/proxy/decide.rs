@@ -15,13 +15,13 @@ use super::{Config, Shared, probation};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::reuse::Failure;
-use crate::policy::validate::Candidates;
+use crate::policy::validate::{self, Candidates};
 use crate::policy::vary::{self, Vary};
 use crate::policy::{Admission, Reuse, Standing, freshness, reuse, tags};
 use crate::respond::conditional::{self, Validators};
 use crate::respond::encoding;
 use crate::route::Rule;
-use crate::stored::{Entry, Variants};
+use crate::stored::{Entry, Facts, Variants};
 
 /// What the store has for a request.
 pub(super) enum Found {
@@ -234,6 +234,33 @@ pub(super) fn stood_in(shared: &Shared, asked: &Asked, entry: &Entry) -> Decisio
         ttl: Some(freshness::ttl(&entry.facts, shared.clock.now())),
         ..asked.decision(Outcome::Stale, Reason::IfError)
     }
+}
+
+/// Says what keeps a response out of the store that may be stored by what it says itself.
+pub(super) fn kept_out(
+    shared: &Shared,
+    asked: &Asked,
+    facts: &Facts,
+    (status, headers): (StatusCode, &HeaderMap),
+) -> Option<Reason> {
+    if yields(shared, asked, status, facts.received_at) {
+        return Some(Reason::StatusNotUnderstood);
+    }
+    // A cookie that comes with what was found to differ by user is one user's, be it the first that a visitor gets.
+    let is_personal = probation::distrusts_cookies(shared, asked, facts) && headers.contains_key(header::SET_COOKIE);
+    is_personal.then_some(Reason::Personalised)
+}
+
+/// Tells whether a response leaves a fresh stored one in its place, though it may be stored itself: what says nothing of what is
+/// at the URL may be about the one request, and everybody would get it.
+fn yields(shared: &Shared, asked: &Asked, status: StatusCode, now: Timestamp) -> bool {
+    let store = &shared.store;
+    !validate::supersedes(status)
+        && store.get(&asked.key).is_some_and(|stored| {
+            vary::select(&stored.entries, &asked.headers).is_some_and(|held| {
+                freshness::is_fresh(&held.facts, now) && store.standing(&asked.key, held, now) == Standing::Good
+            })
+        })
 }
 
 /// What a response that may be stored is stored with.

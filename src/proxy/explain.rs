@@ -370,7 +370,10 @@ impl Read<'_> {
             Errand::LookUp => storable(exchange, head.status, &head.headers, is_unsized),
         };
         match answer {
-            Storable::Yes(facts) => Ok(facts),
+            Storable::Yes(facts) => match decide::kept_out(self.shared, asked, &facts, (head.status, &head.headers)) {
+                None => Ok(facts),
+                Some(reason) => Err(reason),
+            },
             Storable::No(reason) => Err(reason),
         }
     }

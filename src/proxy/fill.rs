@@ -23,7 +23,7 @@ use crate::outcome::Reason;
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
 use crate::policy::validate::{self, Candidates};
-use crate::policy::{Standing, fields, freshness, vary};
+use crate::policy::{fields, vary};
 use crate::respond::head;
 use crate::respond::range::Piece;
 use crate::route::SetCookie;
@@ -188,34 +188,6 @@ async fn send(
     response
 }
 
-/// Says what keeps a response out of the store that may be stored by what it says itself.
-pub(super) fn kept_out(
-    way: &Way,
-    asked: &Asked,
-    facts: &Facts,
-    (status, headers): (StatusCode, &HeaderMap),
-) -> Option<Reason> {
-    if yields(way, asked, status, facts.received_at) {
-        return Some(Reason::StatusNotUnderstood);
-    }
-    // A cookie that comes with what was found to differ by user is one user's, be it the first that a visitor gets.
-    let is_personal =
-        probation::distrusts_cookies(&way.shared, asked, facts) && headers.contains_key(header::SET_COOKIE);
-    is_personal.then_some(Reason::Personalised)
-}
-
-/// Tells whether a response leaves a fresh stored one in its place, though it may be stored itself: what says nothing of what is
-/// at the URL may be about the one request, and everybody would get it.
-fn yields(way: &Way, asked: &Asked, status: StatusCode, now: Timestamp) -> bool {
-    let store = &way.shared.store;
-    !validate::supersedes(status)
-        && store.get(&asked.key).is_some_and(|stored| {
-            vary::select(&stored.entries, &asked.headers).is_some_and(|held| {
-                freshness::is_fresh(&held.facts, now) && store.standing(&asked.key, held, now) == Standing::Good
-            })
-        })
-}
-
 /// Decides whether a response is stored and shared.
 fn judge(
     way: &Way,
@@ -226,7 +198,7 @@ fn judge(
 ) -> Result<Fill, Reason> {
     let exchange = asked.exchange(requested_at, received_at);
     match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(facts) => match kept_out(way, asked, &facts, (parts.status, &parts.headers)) {
+        Storable::Yes(facts) => match decide::kept_out(&way.shared, asked, &facts, (parts.status, &parts.headers)) {
             None => prepare(way, asked, (parts, body), facts, (requested_at, sequence)),
             Some(reason) => Err(reason),
         },

@@ -136,7 +136,7 @@ fn post_answer(
     let is_coded = shared.config.ask_identity && parts.headers.contains_key(header::CONTENT_ENCODING);
     let facts = match storable_post(&exchange, &url, parts.status, &parts.headers, body.is_unsized()) {
         Storable::Yes(facts)
-            if !is_coded && fill::kept_out(way, asked, &facts, (parts.status, &parts.headers)).is_none() =>
+            if !is_coded && decide::kept_out(&way.shared, asked, &facts, (parts.status, &parts.headers)).is_none() =>
         {
             facts
         }
@@ -208,7 +208,7 @@ pub(super) fn forget_if_stored_again(
     let was_too_large = memories.get(asked.key.hash(), asked.at) == Some(Note::NotStored(Reason::TooLarge));
     let may_fit = length.is_some() || !was_too_large;
     if may_fit
-        && fill::kept_out(way, asked, facts, (status, headers)).is_none()
+        && decide::kept_out(&way.shared, asked, facts, (status, headers)).is_none()
         && decide::keeping(&way.shared, &asked.rule, headers, length).is_ok()
     {
         memories.forget(asked.key.hash());

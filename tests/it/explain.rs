@@ -536,6 +536,28 @@ fn a_response_is_judged_as_the_fill_does() {
 }
 
 #[test]
+fn an_error_that_may_be_stored_is_judged_by_what_it_would_replace() {
+    let origin = Origin::start(|request| match request.header("x-odd") {
+        Some(_) => Reply::status("500 Internal Server Error").header("Cache-Control", "max-age=60").body("no"),
+        None => Reply::fresh("page"),
+    });
+    let cache = Cache::start(&origin);
+    let odd = [("X-Odd", "1"), ("Cache-Control", "no-cache")];
+    for stored in [true, false] {
+        let path = if stored { "/new" } else { "/stored" };
+        if !stored {
+            cache.get(path);
+        }
+        let mut asked = question("GET", path, &odd);
+        let head = "HTTP/1.1 500 Internal Server Error\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\n";
+        (asked["response"], asked["received"]) = (json!(head), json!("now"));
+        let report = cache.explain(&asked);
+        assert_eq!(report["response"]["stored"], stored, "{report:#}");
+        assert_eq!(disagreement(&report, &cache.get_with(path, &odd)), None);
+    }
+}
+
+#[test]
 fn a_response_that_the_origins_client_would_refuse_is_said_to_be_refused() {
     let origin = Origin::start(|_| Reply::ok());
     let cache = Cache::start(&origin);

@@ -272,15 +272,17 @@ impl Seen<'_> {
             return self.stands_for(range.and_then(pass::complete_length));
         }
         let judged = match storable(&self.exchange(), parts.status, &parts.headers, self.body.is_unsized()) {
-            Storable::Yes(facts) => match fill::kept_out(way, asked, &facts, (parts.status, &parts.headers)) {
-                None => {
-                    let mut headers = parts.headers.clone();
-                    let length = http_body::Body::size_hint(self.body).exact();
-                    let arrived = Arrived { status: parts.status, headers: &mut headers, length };
-                    fill::prepare_arrived(way, asked, arrived, facts, (self.asking.at, self.asking.sequence))
+            Storable::Yes(facts) => {
+                match decide::kept_out(&way.shared, asked, &facts, (parts.status, &parts.headers)) {
+                    None => {
+                        let mut headers = parts.headers.clone();
+                        let length = http_body::Body::size_hint(self.body).exact();
+                        let arrived = Arrived { status: parts.status, headers: &mut headers, length };
+                        fill::prepare_arrived(way, asked, arrived, facts, (self.asking.at, self.asking.sequence))
+                    }
+                    Some(reason) => Err(reason),
                 }
-                Some(reason) => Err(reason),
-            },
+            }
             Storable::No(reason) => Err(reason),
         };
         match judged {
