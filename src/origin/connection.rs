@@ -2,14 +2,14 @@
 //!
 //! The heads of responses go through the [`Screen`]. What an idle connection has received, an end or bytes that nobody
 //! asked for, is seen before the next request goes out on it: those bytes must not become its response. hyper looks for
-//! such bytes before it writes, but knows only of those that the runtime has told; so here the socket itself is asked.
+//! such bytes before it writes, but knows only of those that the runtime has told. Where that has not looked since the
+//! connection came to rest, the socket itself is asked here.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tower::Service;
 use tower::util::MapErr;
 
 use super::error::{NotInTime, NotResolved, Unconnected};
+use super::rest::Rest;
 use super::screen::Screen;
 
 /// How much is read at once while a head is to come, in bytes: as much as hyper asks for at first.
@@ -67,7 +68,7 @@ impl Connector {
         // A connector of this kind is always ready.
         let connecting = self.tcp.clone().call(self.origin.clone());
         match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(io)) => Ok(Connection { io, screen: Screen::default(), rests: Arc::new(AtomicBool::new(true)) }),
+            Ok(Ok(io)) => Ok(Connection { io, screen: Screen::default(), rest: Arc::default() }),
             Ok(Err(error)) => Err(Unconnected(error.into())),
             Err(_elapsed) => Err(Unconnected(NotInTime(self.connect_timeout).into())),
         }
@@ -78,14 +79,14 @@ impl Connector {
 pub(super) struct Connection {
     io: TokioIo<TcpStream>,
     screen: Screen,
-    /// Whether nothing was asked over it since it was made, or since it was put to rest; the pool says the latter.
-    rests: Arc<AtomicBool>,
+    /// Until something is asked over it, from when it was made or put to rest; the pool says the latter.
+    rest: Arc<Rest>,
 }
 
 impl Connection {
-    /// Returns what is set where the connection is put to rest.
-    pub(super) fn rests(&self) -> &Arc<AtomicBool> {
-        &self.rests
+    /// Returns what is told where the connection is put to rest.
+    pub(super) fn rest(&self) -> &Arc<Rest> {
+        &self.rest
     }
 
     /// Reads a piece in which a head ends, or does not end yet, and screens it.
@@ -117,8 +118,7 @@ impl Connection {
 
     /// Something is written: where nothing was asked before, it begins a request.
     fn ask(&mut self) {
-        if self.rests.load(Ordering::Relaxed) {
-            self.rests.store(false, Ordering::Relaxed);
+        if self.rest.end() {
             self.screen.begin();
         }
     }
@@ -131,7 +131,7 @@ impl Read for Connection {
         }
         // Where nothing was put into the buffer, it is the end of the stream.
         match Pin::new(&mut self.io).poll_read(cx, buf) {
-            Poll::Pending if self.rests.load(Ordering::Relaxed) => self.peek(),
+            Poll::Pending if self.rest.is_unseen() => self.peek(),
             polled => polled,
         }
     }

@@ -18,6 +18,7 @@ pub mod error;
 mod framing;
 mod permits;
 mod pool;
+mod rest;
 mod screen;
 mod sync;
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The connections of one core, at work and at rest.
 //!
 //! No task of its own stands behind a connection: whoever waits for its response drives it, first the wait for the head,
-//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: it is looked at when it is taken
-//! again, and one timer of the core closes those that have rested for too long, as the origin announced it or else as it
+//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: what it
+//! has received is seen when it is taken again, for which those are taken first whose sockets the runtime has looked at since,
+//! and one timer of the core closes those that have rested for too long, as the origin announced it or else as it
 //! is configured.
 //!
 //! What may have reached the origin is not sent twice: only a request that hyper gives back unwritten, since its connection
@@ -11,8 +12,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::connection::Connector;
 use super::error::Unsuccessful;
+use super::rest::{Looks, Rest};
 use super::upload::{Turn, Upload};
 use super::{BUFFER_BYTES_MAX, Config};
 
@@ -45,17 +46,58 @@ pub(super) struct Pool {
     response_timeout: Duration,
     idle_limit: Duration,
     resting_max: usize,
-    /// Guards the row alone: nothing awaits under it.
+    /// Of the core's runtime, from the first connection on.
+    looks: OnceLock<Looks>,
+    /// Guards the rows alone: nothing awaits under it.
     resting: Mutex<Resting>,
 }
 
-/// What rests.
+/// What rests, the latest last in each row.
 #[derive(Default)]
 struct Resting {
-    /// The latest last.
-    row: VecDeque<(Instant, Box<Line>)>,
+    /// Those whose sockets the runtime has looked at since: what they have received, hyper knows without a call.
+    seen: VecDeque<Rested>,
+    /// Those that came to rest since its latest look.
+    unseen: VecDeque<Rested>,
+    /// The mark of that look.
+    look: Duration,
     /// Whether a task looks after it.
     is_watched: bool,
+}
+
+/// A connection, and when it came to rest.
+type Rested = (Instant, Box<Line>);
+
+impl Resting {
+    /// Takes one: the latest of those that were seen, or else the latest.
+    fn pop(&mut self) -> Option<Rested> {
+        let seen = self.seen.pop_back();
+        seen.inspect(|(_, line)| line.rest.saw()).or_else(|| self.unseen.pop_back())
+    }
+
+    /// Puts one to rest, of at most `max`: beyond them, the earliest is closed.
+    fn push(&mut self, rested: Rested, max: usize) {
+        if self.seen.len() + self.unseen.len() >= max {
+            drop(self.seen.pop_front().or_else(|| self.unseen.pop_front()));
+        }
+        self.unseen.push_back(rested);
+    }
+
+    /// Moves to those that were seen what came before the look of that mark.
+    fn heed(&mut self, look: Duration) {
+        if self.look != look {
+            self.look = look;
+            self.seen.append(&mut self.unseen);
+        }
+    }
+
+    /// Closes what has rested for too long. Returns when the next will have.
+    fn retire(&mut self, now: Instant) -> Option<Instant> {
+        let end = |(since, line): &Rested| *since + line.idle_limit;
+        self.seen.retain(|rested| now < end(rested));
+        self.unseen.retain(|rested| now < end(rested));
+        self.seen.iter().chain(&self.unseen).map(end).min()
+    }
 }
 
 /// A connection, as who drives it sees it.
@@ -64,7 +106,7 @@ struct Line {
     /// hyper's work on it, which ends with the connection; `None` from then on.
     work: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     alarm: Alarm,
-    rests: Arc<AtomicBool>,
+    rest: Arc<Rest>,
     /// How long it may rest.
     idle_limit: Duration,
 }
@@ -80,6 +122,7 @@ impl Pool {
             response_timeout: config.response_timeout,
             idle_limit: config.pool_idle_timeout,
             resting_max: config.connections_max,
+            looks: OnceLock::new(),
             resting: Mutex::default(),
         })
     }
@@ -109,21 +152,29 @@ impl Pool {
 
     async fn connect(&self) -> Result<Box<Line>, Unsuccessful> {
         let connection = self.connector.connect().await.map_err(Unsuccessful::Unconnected)?;
-        let rests = Arc::clone(connection.rests());
+        let rest = Arc::clone(connection.rest());
         let (sender, work) = self.builder.handshake(connection).await.map_err(Unsuccessful::Unwritten)?;
         let work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work.with_upgrades());
         let alarm = Alarm::default();
-        Ok(Box::new(Line { sender, work: Some(work), alarm, rests, idle_limit: self.idle_limit }))
+        Ok(Box::new(Line { sender, work: Some(work), alarm, rest, idle_limit: self.idle_limit }))
     }
 
     fn used_by(self: &Arc<Self>, line: Box<Line>) -> Use {
         Use { line: Some(line), pool: Arc::clone(self) }
     }
 
-    /// Takes the connection that has rested for the shortest time, since the origin is the least likely to have closed it.
-    fn take(&self, now: Instant) -> Option<Box<Line>> {
+    /// Returns what rests, as it is known now.
+    fn resting(&self) -> MutexGuard<'_, Resting> {
+        let look = self.looks.get_or_init(Looks::of_current).mark();
         let mut resting = self.resting.lock();
-        while let Some((since, line)) = resting.row.pop_back() {
+        resting.heed(look);
+        resting
+    }
+
+    /// Takes a connection that has rested for as short a time as can be, since the origin is the less likely to have closed it.
+    fn take(&self, now: Instant) -> Option<Box<Line>> {
+        let mut resting = self.resting();
+        while let Some((since, line)) = resting.pop() {
             if now < since + line.idle_limit {
                 return Some(line);
             }
@@ -133,12 +184,9 @@ impl Pool {
 
     /// Puts a connection to rest.
     fn put(self: &Arc<Self>, line: Box<Line>) {
-        line.rests.store(true, Ordering::Relaxed);
-        let mut resting = self.resting.lock();
-        if resting.row.len() >= self.resting_max {
-            resting.row.pop_front();
-        }
-        resting.row.push_back((Instant::now(), line));
+        line.rest.begin();
+        let mut resting = self.resting();
+        resting.push((Instant::now(), line), self.resting_max);
         if !std::mem::replace(&mut resting.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
@@ -147,8 +195,7 @@ impl Pool {
     /// Closes what has rested for too long. Returns when to look again; `None` where nothing rests.
     fn look(&self, now: Instant) -> Option<Instant> {
         let mut resting = self.resting.lock();
-        resting.row.retain(|(since, line)| now < *since + line.idle_limit);
-        let next = resting.row.iter().map(|(since, line)| *since + line.idle_limit).min();
+        let next = resting.retire(now);
         resting.is_watched = next.is_some();
         next.map(|next| next.max(now + LOOK_MIN))
     }
