@@ -151,41 +151,43 @@ impl Client {
     ///
     /// # Errors
     /// How the origin failed; [`Error::was_sent`] tells whether the request may have reached it.
-    pub async fn send(
+    // What can be done before anything is waited for is done first: a request is large, and what a future holds from its
+    // beginning is copied with it.
+    #[inline(always)]
+    pub fn send(
         &self,
         request: Request<RequestBody>,
         permit: Permit,
         on_interim: Option<OnInterim>,
-    ) -> Result<Response<ResponseBody>, Error> {
-        let now = Instant::now();
-        let attempt = self.permits.breaker().pass(now)?;
-        let asked = Asked::of(&request);
-        let (request, turn) = self.prepare(request, Turn::new(now, attempt), on_interim);
-        let head = self.pool.send(&mut Some(request), &turn, now).await;
-        let (response, connection) = head.map_err(|failure| {
-            if matches!(&failure, Unsuccessful::Unconnected(error) if !error.is_ours()) {
-                turn.attempt().unconnected(Instant::now());
-            }
-            Error::before_head(&failure)
-        })?;
-        let silence = Silence::new(self.config.body_idle_timeout, turn);
-        self.receive(response, connection, &asked, silence, permit)
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Error>> + Send {
+        let mut outgoing = self.outgoing(request, on_interim);
+        async move {
+            let Ok(Outgoing { request, asked, turn, begun }) = &mut outgoing else {
+                return Err(outgoing.err().expect("it is one or the other"));
+            };
+            let head = self.pool.send(request, turn, *begun).await;
+            let (response, connection) = head.map_err(|failure| {
+                if matches!(&failure, Unsuccessful::Unconnected(error) if !error.is_ours()) {
+                    turn.attempt().unconnected(Instant::now());
+                }
+                Error::before_head(&failure)
+            })?;
+            let silence = Silence::new(self.config.body_idle_timeout, Arc::clone(turn));
+            self.receive(response, connection, asked, silence, permit)
+        }
     }
 
-    /// Makes the request as it goes out.
-    fn prepare(
-        &self,
-        request: Request<RequestBody>,
-        turn: Turn,
-        on_interim: Option<OnInterim>,
-    ) -> (Request<Upload>, Arc<Turn>) {
+    /// Makes the request as it goes out, if the breaker lets it.
+    fn outgoing(&self, request: Request<RequestBody>, on_interim: Option<OnInterim>) -> Result<Outgoing, Error> {
+        let begun = Instant::now();
+        let turn = Arc::new(Turn::new(begun, self.permits.breaker().pass(begun)?));
+        let asked = Asked::of(&request);
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
         if let Some(host) = &self.host {
             parts.headers.insert(HOST, host.clone());
         }
         upload::frame_content(&parts.method, &mut parts.headers, &body);
-        let turn = Arc::new(turn);
         let mut request = Request::from_parts(parts, Upload::new(body, Arc::clone(&turn)));
         if let Some(on_interim) = on_interim {
             hyper::ext::on_informational(&mut request, move |response| {
@@ -200,7 +202,7 @@ impl Client {
                 }
             });
         }
-        (request, turn)
+        Ok(Outgoing { request: Some(request), asked, turn, begun })
     }
 
     /// Checks the response's head, and ties its body to the permit and the connection.
@@ -247,6 +249,15 @@ pub fn check_head(
     let asked = Asked::of(request);
     asked.allows(status, fields)?;
     Ok(framing::framing(&asked.method, version, status, fields)? == framing::Framing::Unsized)
+}
+
+/// A request that is ready to go out.
+struct Outgoing {
+    /// `None` once a connection has it.
+    request: Option<Request<Upload>>,
+    asked: Asked,
+    turn: Arc<Turn>,
+    begun: Instant,
 }
 
 /// What a response has to be read against.

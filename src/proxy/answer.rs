@@ -115,7 +115,9 @@ pub(super) fn filling(
         _ => head::stored_head(flat, &form, own),
     };
     let body = if asked.facts.is_head { Body::empty() } else { body };
-    Some(way.observe(asked, decision, assemble(status, headers, body)))
+    let mut response = assemble(status, headers, body);
+    way.observe(asked, decision, &mut response);
+    Some(response)
 }
 
 /// Answers with the origin's own response.
@@ -255,7 +257,9 @@ fn from_entry(way: &Way, asked: &Asked, entry: &Entry, decision: Decision, form:
         headers.insert(header::DATE, head::date(way.shared.clock.now()));
     }
     let body = if asked.facts.is_head { Body::empty() } else { body };
-    way.observe(asked, decision, assemble(status, headers, body))
+    let mut response = assemble(status, headers, body);
+    way.observe(asked, decision, &mut response);
+    response
 }
 
 fn own(way: &Way, asked: &Asked, facts: &Facts, age: Option<Duration>, decision: &Decision, body: &Body) -> Own {

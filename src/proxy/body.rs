@@ -103,9 +103,8 @@ impl Body {
     }
 
     /// Has `observer` told of the end.
-    pub(super) fn observed(mut self, observer: Observer) -> Self {
+    pub(super) fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
-        self
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ use super::forward::{self, AskFor};
 use super::{Way, pour, probation, remember, trace};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Lead;
-use crate::origin::{self, Permit, ResponseBody};
+use crate::origin::{self, Permit, RequestBody, ResponseBody};
 use crate::outcome::Reason;
 use crate::policy::reuse::Failure;
 use crate::policy::storable::{Storable, storable};
@@ -95,7 +95,7 @@ async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: onesho
                         lead.land(Landed::Unshared(reason));
                     }
                     // Where the client has gone, dropping the response cancels the origin's work.
-                    let _ = hand.send(Handed::Response(Response::from_parts(parts, body), reason));
+                    let _ = hand.send(Handed::Response(Box::new(Response::from_parts(parts, body)), reason));
                     return;
                 }
             }
@@ -138,7 +138,12 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
         // What waiting for a turn takes is no part of the response's age.
         let requested_at = way.shared.clock.now();
         let answer = match permitted {
-            Ok(permit) => send(way, errand, &candidates, permit).await,
+            Ok(permit) => {
+                let (request, asking) = outgoing(way, errand, &candidates);
+                let response = way.origin.send(request, permit, forward::on_interim(&errand.asked)).await;
+                asking.came_to(&response);
+                response
+            }
             Err(error) => Err(error),
         };
         let now = way.shared.clock.now();
@@ -167,13 +172,9 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
     }
 }
 
-/// Sends the request: with the client's own preconditions where nothing stored can be confirmed, never with its Range.
-async fn send(
-    way: &Way,
-    errand: &Errand,
-    candidates: &Candidates,
-    permit: Permit,
-) -> Result<Response<ResponseBody>, origin::Error> {
+/// Makes the origin's request: with the client's own preconditions where nothing stored can be confirmed, never with its
+/// Range.
+fn outgoing(way: &Way, errand: &Errand, candidates: &Candidates) -> (Request<RequestBody>, trace::Asking) {
     let asked = &errand.asked;
     let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
     if asked.headers.keys().any(|name| name == header::RANGE || name == header::IF_RANGE) {
@@ -183,9 +184,7 @@ async fn send(
     validate::make_conditional(&mut headers, candidates);
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let asking = trace::Asking::new(way, asked, &mut headers);
-    let response = way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await;
-    asking.came_to(&response);
-    response
+    (forward::request(asked, headers, body), asking)
 }
 
 /// Decides whether a response is stored and shared.

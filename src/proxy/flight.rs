@@ -81,6 +81,6 @@ pub(super) struct Begun {
 pub(super) enum Handed {
     /// What everybody gets; with a filling body, its beginning.
     Landed(Landed, Option<Box<Begun>>),
-    /// The response itself, which is nobody else's, and why.
-    Response(Response<ResponseBody>, Reason),
+    /// The response itself, which is nobody else's, and why. Boxed, since what is handed over is moved often and mostly is none.
+    Response(Box<Response<ResponseBody>>, Reason),
 }

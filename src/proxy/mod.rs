@@ -237,11 +237,12 @@ impl Way {
     fn finish(&self, asked: &Asked, decision: Decision, mut response: Response<Body>) -> Response<Body> {
         let key = asked.may_debug(&self.shared.config).then(|| asked.key.text());
         head::append_cache_status(response.headers_mut(), head::cache_status(&decision, key));
-        self.observe(asked, decision, response)
+        self.observe(asked, decision, &mut response);
+        response
     }
 
     /// Has the end recorded of a response whose head tells the decision already.
-    fn observe(&self, asked: &Asked, decision: Decision, response: Response<Body>) -> Response<Body> {
+    fn observe(&self, asked: &Asked, decision: Decision, response: &mut Response<Body>) {
         let readers = &self.shared.readers;
         let logged = readers.is_any().then(|| Box::new(Logged::new(readers, asked, response.status())));
         let heading = metrics::Heading {
@@ -255,6 +256,6 @@ impl Way {
         let traced = trace::Answered::new(&self.shared, asked, &decision, response.status());
         let observer =
             Observer::new(Arc::clone(&self.metrics), decision, asked.started, logged).noted(noted).traced(traced);
-        response.map(|body| body.observed(observer))
+        response.body_mut().observe(observer);
     }
 }

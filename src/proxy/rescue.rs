@@ -123,7 +123,8 @@ pub(super) fn unread(way: &Arc<Way>, client: IpAddr, refusal: &Refusal) -> Respo
     }
     let logged = unread_by(way, client, refusal.status);
     let observer = Observer::new(Arc::clone(&way.metrics), decision, refusal.started, logged);
-    response.map(|body| body.observed(observer))
+    response.body_mut().observe(observer);
+    response
 }
 
 fn page(way: &Way, status: StatusCode, reason: Reason) -> Response<Body> {

@@ -205,10 +205,10 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
                 Some(handed) => received(way, asked, handed, missing.reason),
                 None => Answer::Now(rescue::panicked(way, asked)),
             };
-            return Turn::Response(Box::new(match response {
-                Answer::Now(response) => response,
-                Answer::Later(response) => response.await,
-            }));
+            return Turn::Response(match response {
+                Answer::Now(response) => Box::new(response),
+                Answer::Later(response) => Box::new(response.await),
+            });
         }
     };
     let waiting = trace::wait_for_flight(&way.shared, asked);
@@ -288,7 +288,7 @@ fn received(way: &Arc<Way>, asked: &Arc<Asked>, handed: Handed, reason: Reason) 
                 fwd_status: Some(response.status().as_u16()),
                 ..asked.decision(Outcome::Miss, reason)
             };
-            Answer::Now(answer::passed(way, asked, response, decision))
+            Answer::Now(answer::passed(way, asked, *response, decision))
         }
         Handed::Landed(Landed::Filling(fill), begun) => {
             let decision = filling(asked, &fill, reason);

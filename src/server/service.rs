@@ -181,14 +181,13 @@ impl Exchange {
     }
 
     /// Has the client go after this response, where that is the order.
-    fn parting<B>(&self, mut response: Response<B>) -> Response<B> {
+    fn part<B>(&self, response: &mut Response<B>) {
         let is_last = !self.is_http2() && self.wire.ordered() == Order::Part;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.wire.activity.switch();
         } else if is_last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
     }
 
     /// Tells whether it has a stream of its own.
@@ -247,7 +246,7 @@ impl<B: ResponseBody> Future for Reply<B> {
     type Output = Result<Response<Tracked<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (response, exchange) = match &mut *self {
+        let (mut response, exchange) = match &mut *self {
             Self::Now(ready) => ready.take().expect("hyper polls no future that was ready"),
             Self::Later { future, interim, exchange } => {
                 let polled = future.as_mut().poll(cx);
@@ -264,6 +263,7 @@ impl<B: ResponseBody> Future for Reply<B> {
                 (response, exchange.take().expect("it was there a moment ago"))
             }
         };
-        Poll::Ready(Ok(exchange.parting(response).map(|body| Tracked::new(body, exchange))))
+        exchange.part(&mut response);
+        Poll::Ready(Ok(response.map(|body| Tracked::new(body, exchange))))
     }
 }
