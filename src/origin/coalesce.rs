@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::sync::{AtomicU64, Mutex, Notify};
 
@@ -19,7 +20,8 @@ const SHARDS: usize = 64;
 
 /// The flights under way, each of which lands with an `H`.
 pub struct Flights<H> {
-    hasher: RandomState,
+    /// What names are hashed with. Who could choose names of one hash would make a row of them, as long as there are flights.
+    seed: u64,
     /// Each lock guards its share of the names; nothing awaits under it.
     shards: Box<[Mutex<Shard<H>>]>,
     /// How many flights have left the table.
@@ -69,13 +71,18 @@ impl<H> Flights<H> {
     /// Makes an empty table.
     pub fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { hasher: RandomState::new(), shards, left: AtomicU64::new(0), led: AtomicU64::new(0) })
+        Arc::new(Self {
+            seed: RandomState::new().hash_one(()),
+            shards,
+            left: AtomicU64::new(0),
+            led: AtomicU64::new(0),
+        })
     }
 
     /// Joins the flight called `name`, or starts it.
     pub fn join(self: &Arc<Self>, name: impl Into<Box<[u8]>>) -> Joined<H> {
         let name = name.into();
-        let hash = self.hasher.hash_one(&*name);
+        let hash = self.hash(&name);
         let mut shard = self.shard(hash).lock();
         if let Some(flight) = shard.find(hash, |flight| flight.name == name) {
             return Joined::Follower(Follow(Arc::clone(flight)));
@@ -97,7 +104,7 @@ impl<H> Flights<H> {
 
     /// Returns the flight called `name`, where there is one.
     pub fn find(&self, name: &[u8]) -> Option<Follow<H>> {
-        let hash = self.hasher.hash_one(name);
+        let hash = self.hash(name);
         let shard = self.shard(hash).lock();
         shard.find(hash, |flight| *flight.name == *name).map(|flight| Follow(Arc::clone(flight)))
     }
@@ -130,6 +137,10 @@ impl<H> Flights<H> {
     /// Tells whether no flight is under way.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn hash(&self, name: &[u8]) -> u64 {
+        xxh3_64_with_seed(name, self.seed)
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Shard<H>> {

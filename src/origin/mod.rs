@@ -101,9 +101,6 @@ pub struct Figures {
 /// The body of a request to the origin. Where it fails, it fails with [`ContentFailed`], so that the reason is told.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Called with each 1xx response (but 100 and 101) as it comes.
-pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
-
 /// The client of one core. A clone shares its pool.
 #[derive(Clone)]
 pub struct Client {
@@ -145,7 +142,8 @@ impl Client {
     }
 
     /// Sends `request` (its URI's path and query go out as they are, its Host is taken from its fields) and returns the
-    /// response once its head has come. The permit is held by the body. A 101 comes with hyper's upgrade in its extensions.
+    /// response once its head has come. `on_interim` is called with each 1xx response (but 100 and 101) as it comes. The permit is
+    /// held by the body. A 101 comes with hyper's upgrade in its extensions.
     ///
     /// Dropping the future, or the response's body before its end, cancels the request at the origin.
     ///
@@ -158,7 +156,7 @@ impl Client {
         &self,
         request: Request<RequestBody>,
         permit: Permit,
-        on_interim: Option<OnInterim>,
+        on_interim: Option<impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, Error>> + Send {
         let mut outgoing = self.outgoing(request, on_interim);
         async move {
@@ -178,7 +176,11 @@ impl Client {
     }
 
     /// Makes the request as it goes out, if the breaker lets it.
-    fn outgoing(&self, request: Request<RequestBody>, on_interim: Option<OnInterim>) -> Result<Outgoing, Error> {
+    fn outgoing(
+        &self,
+        request: Request<RequestBody>,
+        on_interim: Option<impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static>,
+    ) -> Result<Outgoing, Error> {
         let begun = Instant::now();
         let turn = Arc::new(Turn::new(begun, self.permits.breaker().pass(begun)?));
         let asked = Asked::of(&request);

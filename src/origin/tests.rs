@@ -53,6 +53,9 @@ fn data(bytes: &'static str) -> Result<Frame<Bytes>, ContentFailed> {
     Ok(Frame::data(Bytes::from_static(bytes.as_bytes())))
 }
 
+/// Nobody wants to know of interim responses.
+const UNHEARD: Option<fn(StatusCode, &HeaderMap)> = None;
+
 /// A raw origin and a client that asks it.
 struct Pair {
     origin: TcpListener,
@@ -83,7 +86,7 @@ impl Pair {
 
     async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Error> {
         let permit = self.client.permits().acquire().await.unwrap();
-        soon(self.client.send(request, permit, None)).await
+        soon(self.client.send(request, permit, UNHEARD)).await
     }
 
     /// Sends a GET, answers it on a new connection with `response`, and returns what the client made of it.
@@ -159,7 +162,7 @@ async fn a_client_can_be_shared_and_what_it_returns_be_sent() {
     let pair = pair(|_| ()).await;
     check_shared(&pair.client);
     let permit = pair.client.permits().acquire().await.unwrap();
-    let response = check_sent(pair.client.send(get("/"), permit, None));
+    let response = check_sent(pair.client.send(get("/"), permit, UNHEARD));
     let (response, _peer) = tokio::join!(response, async {
         let mut peer = pair.accept().await;
         peer.head().await;
@@ -320,7 +323,7 @@ async fn no_connection_no_name_no_time() {
         let config = Arc::new(Config { connect_timeout: Duration::from_millis(200), ..config(authority) });
         let client = Client::new(Arc::clone(&config), Arc::new(Permits::new(&config)));
         let permit = client.permits().acquire().await.unwrap();
-        let error = client.send(get("/"), permit, None).await.map(|_| ()).unwrap_err();
+        let error = client.send(get("/"), permit, UNHEARD).await.map(|_| ()).unwrap_err();
         assert_eq!((error.reason, error.was_sent), (reason, false), "{authority}: {error}");
         assert_eq!(client.permits().in_use(), 0);
     }
@@ -566,7 +569,7 @@ async fn the_breaker_opens_closes_and_asks_one_at_a_time() {
     drop(origin);
     let ask = || async {
         let permit = client.permits().acquire().await?;
-        client.send(get("/"), permit, None).await
+        client.send(get("/"), permit, UNHEARD).await
     };
     for _ in 0..3 {
         assert_eq!(ask().await.map(|_| ()).unwrap_err().reason, Reason::ConnectionRefused);
@@ -645,10 +648,10 @@ async fn s15_2_interim_responses_are_passed_on_but_100_and_what_claims_content()
     let pair = pair(|_| ()).await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
-    let on_interim: OnInterim = Arc::new(move |status, fields| {
+    let on_interim = move |status: StatusCode, fields: &HeaderMap| {
         let link = fields.get("link").map(|link| link.to_str().unwrap().to_owned());
         sink.lock().unwrap().push((status.as_u16(), link));
-    });
+    };
     let permit = pair.client.permits().acquire().await.unwrap();
     let (response, _peer) = tokio::join!(pair.client.send(get("/"), permit, Some(on_interim)), async {
         let mut peer = pair.accept().await;

@@ -142,7 +142,7 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
                 let (request, asking) = outgoing(way, errand, &candidates);
                 let response = way.origin.send(request, permit, forward::on_interim(&errand.asked)).await;
                 asking.came_to(&response);
-                response
+                response.map(Box::new)
             }
             Err(error) => Err(error),
         };
@@ -162,7 +162,7 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
             return Fetched::StoodIn(entry);
         }
         if response.status() != StatusCode::NOT_MODIFIED || candidates.is_empty() {
-            return Fetched::Response { response: Box::new(response), requested_at, received_at: now };
+            return Fetched::Response { response, requested_at, received_at: now };
         }
         let exchange = errand.asked.exchange(requested_at, now);
         match confirm::by_304(way, &errand.asked, &candidates, &exchange, response.headers(), sequence) {

@@ -2,15 +2,14 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, Version, header, uri};
 
 use super::Config;
 use super::asked::Asked;
 use crate::key::Scheme;
-use crate::origin::{OnInterim, RequestBody};
+use crate::origin::RequestBody;
 use crate::policy::fields;
 use crate::respond::head;
 
@@ -64,13 +63,13 @@ pub(super) fn request(asked: &Asked, headers: HeaderMap, body: RequestBody) -> R
 }
 
 /// Returns the callback that sends the origin's 1xx responses on to the client.
-pub(super) fn on_interim(asked: &Asked) -> Option<OnInterim> {
+pub(super) fn on_interim(asked: &Asked) -> Option<impl Fn(StatusCode, &HeaderMap) + use<>> {
     let interim = asked.client.interim.clone()?;
-    Some(Arc::new(move |status, headers| {
+    Some(move |status, headers: &HeaderMap| {
         let mut headers = headers.clone();
         fields::strip_hop_by_hop(&mut headers);
         interim.push(status, &headers);
-    }))
+    })
 }
 
 /// What a trusted proxy said of whom it forwards for; empty for everybody else.
