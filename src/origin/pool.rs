@@ -227,21 +227,21 @@ impl Line {
         timeout: Duration,
     ) -> Result<Response<Incoming>, Unsuccessful> {
         self.alarm.set(turn.deadline(now, timeout));
-        let sent = request.take().map(|request| self.sender.try_send_request(request));
-        let mut response = pin!(sent.expect("a request is sent once"));
+        let sent = request.take().expect("a request is sent once");
+        let mut response = pin!(self.sender.try_send_request(sent));
         let answer = poll_fn(|cx| {
             self.drive(cx);
             match response.as_mut().poll(cx) {
-                Poll::Pending => self.alarm.poll(cx, turn, timeout).map(|()| None),
-                answer => answer.map(Some),
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut error)) => {
+                    *request = error.take_message();
+                    let wrap = if request.is_some() { Unsuccessful::Unwritten } else { Unsuccessful::Sent };
+                    Poll::Ready(Err(wrap(error.into_error())))
+                }
+                Poll::Pending => self.alarm.poll(cx, turn, timeout).map(|()| Err(Unsuccessful::Silent(timeout))),
             }
         });
-        let answer = answer.await.ok_or(Unsuccessful::Silent(timeout))?;
-        answer.map_err(|mut error| {
-            *request = error.take_message();
-            let wrap = if request.is_some() { Unsuccessful::Unwritten } else { Unsuccessful::Sent };
-            wrap(error.into_error())
-        })
+        answer.await
     }
 }
 

@@ -201,14 +201,8 @@ async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mu
             };
             let errand =
                 fill::Errand { asked: leading, stored: missing.stored, selected: missing.selected, permit: None };
-            let response = match fill::led(way, lead, errand).await {
-                Some(handed) => received(way, asked, handed, missing.reason),
-                None => Answer::Now(rescue::panicked(way, asked)),
-            };
-            return Turn::Response(match response {
-                Answer::Now(response) => Box::new(response),
-                Answer::Later(response) => Box::new(response.await),
-            });
+            let handed = fill::led(way, lead, errand).await;
+            return Turn::Response(received(way, asked, handed, missing.reason).await);
         }
     };
     let waiting = trace::wait_for_flight(&way.shared, asked);
@@ -279,38 +273,38 @@ async fn again(way: &Arc<Way>, asked: &Asked, usable: Usable) -> Response<Body> 
     recode::stored(way, asked, &usable.entry, decision).await
 }
 
-/// Answers the leader's own client: at once, but where a stored body has to be recoded first.
-fn received(way: &Arc<Way>, asked: &Arc<Asked>, handed: Handed, reason: Reason) -> Answer {
-    match handed {
-        Handed::Response(response, not_stored) => {
+/// Answers the leader's own client: at once, but where a stored body has to be recoded first. It was handed nothing where its
+/// flight was lost.
+async fn received(way: &Arc<Way>, asked: &Asked, handed: Option<Handed>, reason: Reason) -> Box<Response<Body>> {
+    let (entry, decision) = match handed {
+        Some(Handed::Response(response, not_stored)) => {
             let decision = Decision {
                 stored: Stored::No(not_stored),
                 fwd_status: Some(response.status().as_u16()),
                 ..asked.decision(Outcome::Miss, reason)
             };
-            Answer::Now(answer::passed(way, asked, *response, decision))
+            return Box::new(answer::passed(way, asked, *response, decision));
         }
-        Handed::Landed(Landed::Filling(fill), begun) => {
-            let decision = filling(asked, &fill, reason);
-            let response = answer::filling(way, asked, &fill, decision, begun);
-            Answer::Now(response.unwrap_or_else(|| rescue::panicked(way, asked)))
+        Some(Handed::Landed(Landed::Filling(fill), begun)) => {
+            return match answer::filling(way, asked, &fill, filling(asked, &fill, reason), begun) {
+                Some(response) => Box::new(response),
+                None => Box::new(rescue::panicked(way, asked)),
+            };
         }
-        Handed::Landed(Landed::Confirmed(entry), _) => {
+        Some(Handed::Landed(Landed::Failed(error), _)) => return Box::new(rescue::failed(way, asked, &error)),
+        Some(Handed::Landed(Landed::Confirmed(entry), _)) => {
             let decision = confirmed(way, asked, &entry, reason);
-            from_stored(way, asked, entry, decision)
+            (entry, decision)
         }
-        Handed::Landed(Landed::StoodIn(entry), _) => {
+        Some(Handed::Landed(Landed::StoodIn(entry), _)) => {
             let decision = decide::stood_in(&way.shared, asked, &entry);
-            from_stored(way, asked, entry, decision)
+            (entry, decision)
         }
-        Handed::Landed(Landed::Failed(error), _) => Answer::Now(rescue::failed(way, asked, &error)),
-        Handed::Landed(Landed::Unchanged | Landed::Unshared(_), _) => Answer::Now(rescue::panicked(way, asked)),
-    }
-}
-
-fn from_stored(way: &Arc<Way>, asked: &Arc<Asked>, entry: Arc<Entry>, decision: Decision) -> Answer {
-    let (way, asked) = (Arc::clone(way), Arc::clone(asked));
-    Answer::Later(Box::pin(async move { recode::stored(&way, &asked, &entry, decision).await }))
+        Some(Handed::Landed(Landed::Unchanged | Landed::Unshared(_), _)) | None => {
+            return Box::new(rescue::panicked(way, asked));
+        }
+    };
+    Box::new(Box::pin(recode::stored(way, asked, &entry, decision)).await)
 }
 
 /// What a follower makes of what a flight landed with.
