@@ -20,7 +20,8 @@ const SHARDS: usize = 64;
 
 /// The flights under way, each of which lands with an `H`.
 pub struct Flights<H> {
-    /// What names are hashed with. Who could choose names of one hash would make a row of them, as long as there are flights.
+    /// What names are hashed with, so that nobody knows which share a hash. xxh3 promises nothing against who would find out;
+    /// all that can be gained is a row of names to compare, of no more than there are flights.
     seed: u64,
     /// Each lock guards its share of the names; nothing awaits under it.
     shards: Box<[Mutex<Shard<H>>]>,

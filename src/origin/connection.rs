@@ -2,8 +2,8 @@
 //!
 //! The heads of responses go through the [`Screen`]. What an idle connection has received, an end or bytes that nobody
 //! asked for, is seen before the next request goes out on it: those bytes must not become its response. hyper looks for
-//! such bytes before it writes, but knows only of those that the runtime has told. Where that has not looked since the
-//! connection came to rest, the socket itself is asked here.
+//! such bytes before it writes, but knows only of those that the runtime has told. Where the pool does not say that this has
+//! looked a moment ago, the socket itself is asked here.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};

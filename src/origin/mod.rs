@@ -111,7 +111,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client; what it sends is sent on the runtime that asks.
+    /// Makes a client; what it sends is sent on the runtime that asks first.
     ///
     /// # Panics
     /// When the configuration's authority or host is none: it is checked before it comes here.
@@ -149,8 +149,8 @@ impl Client {
     ///
     /// # Errors
     /// How the origin failed; [`Error::was_sent`] tells whether the request may have reached it.
-    // What can be done before anything is waited for is done first: a request is large, and what a future holds from its
-    // beginning is copied with it.
+    // What can be done before anything is waited for, to ask the breaker too, is done at once: a request is large, and what a
+    // future holds from its beginning is copied with it. Inlined, since what a function returns is copied once more.
     #[inline(always)]
     pub fn send(
         &self,

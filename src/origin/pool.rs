@@ -1,10 +1,13 @@
 //! The connections of one core, at work and at rest.
 //!
 //! No task of its own stands behind a connection: whoever waits for its response drives it, first the wait for the head,
-//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: what it
-//! has received is seen when it is taken again, for which those are taken first whose sockets the runtime has looked at since,
-//! and one timer of the core closes those that have rested for too long, as the origin announced it or else as it
-//! is configured.
+//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: what it has received is seen when it
+//! is taken again, and one timer of the core closes those that have rested for too long, as the origin announced it or else
+//! as it is configured.
+//!
+//! Where the runtime has looked at a socket since, and not long ago ([`LOOK_HOLDS`]), the look tells what was received;
+//! otherwise the socket is asked. Either way something may come just behind: that chance there always is, as long as a
+//! request takes to the origin.
 //!
 //! What may have reached the origin is not sent twice: only a request that hyper gives back unwritten, since its connection
 //! had ended first, goes to another one.
@@ -26,7 +29,7 @@ use tokio::time::Instant;
 use super::alarm::Alarm;
 use super::connection::Connector;
 use super::error::Unsuccessful;
-use super::rest::{Looks, Rest};
+use super::rest::{Looks, Mark, Rest};
 use super::upload::{Turn, Upload};
 use super::{BUFFER_BYTES_MAX, Config};
 
@@ -36,8 +39,15 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// What the announced timeout is cut by, so that a request is not on its way when the origin closes.
 const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
-/// The shortest time between two looks at what rests.
-const LOOK_MIN: Duration = Duration::from_millis(100);
+/// The shortest time between two rounds that close what has rested for too long.
+const ROUND_MIN: Duration = Duration::from_millis(100);
+
+/// How long a look of the runtime counts: about what a busy core takes from one to the next, and no longer where it is held up.
+const LOOK_HOLDS: Duration = Duration::from_millis(1);
+
+/// A connection that has rested for longer is taken after one that has just come to rest: to ask a socket costs less than a
+/// request that meets an origin's idle close.
+const RESTED_LONG: Duration = Duration::from_millis(100);
 
 /// The connections of one core.
 pub(super) struct Pool {
@@ -55,12 +65,12 @@ pub(super) struct Pool {
 /// What rests, the latest last in each row.
 #[derive(Default)]
 struct Resting {
-    /// Those whose sockets the runtime has looked at since: what they have received, hyper knows without a call.
+    /// Those whose sockets the runtime has looked at since.
     seen: VecDeque<Rested>,
     /// Those that came to rest since its latest look.
     unseen: VecDeque<Rested>,
-    /// The mark of that look.
-    look: Duration,
+    /// The latest look, and when it was first noticed.
+    look: (Mark, Option<Instant>),
     /// Whether a task looks after it.
     is_watched: bool,
 }
@@ -69,10 +79,25 @@ struct Resting {
 type Rested = (Instant, Box<Line>);
 
 impl Resting {
-    /// Takes one: the latest of those that were seen, or else the latest.
-    fn pop(&mut self) -> Option<Rested> {
-        let seen = self.seen.pop_back();
-        seen.inspect(|(_, line)| line.rest.saw()).or_else(|| self.unseen.pop_back())
+    /// Notes the latest look: what came to rest before it was seen.
+    fn note(&mut self, look: Mark, now: Instant) {
+        if self.look.0 < look {
+            self.look = (look, Some(now));
+            self.seen.append(&mut self.unseen);
+        }
+    }
+
+    /// Takes the latest of those that were seen, or of the others where there is none or it has rested for long.
+    fn pop(&mut self, now: Instant) -> Option<Rested> {
+        let has_rested_long = |(since, _): &Rested| now > *since + RESTED_LONG;
+        if !self.unseen.is_empty() && self.seen.back().is_none_or(has_rested_long) {
+            return self.unseen.pop_back();
+        }
+        let seen = self.seen.pop_back()?;
+        if self.look.1.is_some_and(|noticed| now < noticed + LOOK_HOLDS) {
+            seen.1.rest.saw();
+        }
+        Some(seen)
     }
 
     /// Puts one to rest, of at most `max`: beyond them, the earliest is closed.
@@ -83,16 +108,8 @@ impl Resting {
         self.unseen.push_back(rested);
     }
 
-    /// Moves to those that were seen what came before the look of that mark.
-    fn heed(&mut self, look: Duration) {
-        if self.look != look {
-            self.look = look;
-            self.seen.append(&mut self.unseen);
-        }
-    }
-
     /// Closes what has rested for too long. Returns when the next will have.
-    fn retire(&mut self, now: Instant) -> Option<Instant> {
+    fn close_expired(&mut self, now: Instant) -> Option<Instant> {
         let end = |(since, line): &Rested| *since + line.idle_limit;
         self.seen.retain(|rested| now < end(rested));
         self.unseen.retain(|rested| now < end(rested));
@@ -163,18 +180,18 @@ impl Pool {
         Use { line: Some(line), pool: Arc::clone(self) }
     }
 
-    /// Returns what rests, as it is known now.
-    fn resting(&self) -> MutexGuard<'_, Resting> {
-        let look = self.looks.get_or_init(Looks::of_current).mark();
+    /// Locks what rests, with the latest look noted.
+    fn lock(&self, now: Instant) -> MutexGuard<'_, Resting> {
+        let look = self.looks.get_or_init(Looks::of_current).latest();
         let mut resting = self.resting.lock();
-        resting.heed(look);
+        resting.note(look, now);
         resting
     }
 
-    /// Takes a connection that has rested for as short a time as can be, since the origin is the less likely to have closed it.
+    /// Takes a connection that has not rested for too long.
     fn take(&self, now: Instant) -> Option<Box<Line>> {
-        let mut resting = self.resting();
-        while let Some((since, line)) = resting.pop() {
+        let mut resting = self.lock(now);
+        while let Some((since, line)) = resting.pop(now) {
             if now < since + line.idle_limit {
                 return Some(line);
             }
@@ -185,25 +202,26 @@ impl Pool {
     /// Puts a connection to rest.
     fn put(self: &Arc<Self>, line: Box<Line>) {
         line.rest.begin();
-        let mut resting = self.resting();
-        resting.push((Instant::now(), line), self.resting_max);
+        let now = Instant::now();
+        let mut resting = self.lock(now);
+        resting.push((now, line), self.resting_max);
         if !std::mem::replace(&mut resting.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
     }
 
-    /// Closes what has rested for too long. Returns when to look again; `None` where nothing rests.
-    fn look(&self, now: Instant) -> Option<Instant> {
+    /// Closes what has rested for too long. Returns when to do it again; `None` where nothing rests.
+    fn close_expired(&self, now: Instant) -> Option<Instant> {
         let mut resting = self.resting.lock();
-        let next = resting.retire(now);
+        let next = resting.close_expired(now);
         resting.is_watched = next.is_some();
-        next.map(|next| next.max(now + LOOK_MIN))
+        next.map(|next| next.max(now + ROUND_MIN))
     }
 }
 
 /// Looks after what rests, until nothing does.
 async fn watch(pool: Weak<Pool>) {
-    while let Some(next) = pool.upgrade().and_then(|pool| pool.look(Instant::now())) {
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.close_expired(Instant::now())) {
         tokio::time::sleep_until(next).await;
     }
 }

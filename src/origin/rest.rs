@@ -2,7 +2,7 @@
 //!
 //! The runtime asks the kernel from time to time what has come over its sockets, between the turns of its tasks. What came
 //! before the latest such look, tokio knows; what came after, only the socket itself can tell, at the cost of a call to the
-//! kernel. So it counts whether there was a look since a connection came to rest.
+//! kernel. So it counts whether there was a look since a connection came to rest, and how long ago.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -13,19 +13,24 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 #[derive(Debug)]
 pub(super) struct Looks(RuntimeMetrics);
 
+/// Stands for the latest look: it grows from look to look, and stays the same between two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark(Duration);
+
 impl Looks {
-    /// Makes that of the runtime that this runs on, which has one worker.
+    /// Makes that of the runtime that this runs on.
     ///
     /// # Panics
-    /// Outside a runtime.
+    /// Outside a runtime, and where it has several workers: any of them may look.
     pub(super) fn of_current() -> Self {
-        Self(Handle::current().metrics())
+        let runtime = Handle::current().metrics();
+        assert_eq!(runtime.num_workers(), 1, "a core's runtime has one worker");
+        Self(runtime)
     }
 
-    /// Returns what grows from look to look, and stays the same between two: a worker adds up how long it was at work when
-    /// it goes to look.
-    pub(super) fn mark(&self) -> Duration {
-        self.0.worker_total_busy_duration(0)
+    /// Returns the mark of the latest look. A worker adds up how long it was at work when it goes to look.
+    pub(super) fn latest(&self) -> Mark {
+        Mark(self.0.worker_total_busy_duration(0))
     }
 }
 
@@ -72,30 +77,39 @@ impl Default for Rest {
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Poll, Waker};
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
 
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::{spawn, yield_now};
 
     use super::*;
 
     #[tokio::test]
-    async fn what_came_before_a_look_is_known_after_it() {
+    async fn what_came_before_a_look_is_known_after_it_and_not_before() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let here = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let here = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
         let there = listener.accept().await.unwrap().0;
-        let is_known = || here.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready();
-        assert!(!is_known());
-        let looks = Looks::of_current();
+        let looks = Arc::new(Looks::of_current());
+        let is_known = |here: &TcpStream| here.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready();
         for _ in 0..100 {
-            let mark = looks.mark();
+            assert!(!is_known(&here));
+            let before = looks.latest();
             socket2::SockRef::from(&there).send(b"x").unwrap();
-            while looks.mark() == mark {
-                assert!(!is_known(), "known without a look");
-                tokio::task::yield_now().await;
+            let turn = || {
+                let (here, looks) = (Arc::clone(&here), Arc::clone(&looks));
+                spawn(async move { assert_eq!(is_known(&here), looks.latest() > before) })
+            };
+            // Turns behind one another, without a look between them, and then with one.
+            let turns: Vec<_> = (0..8).map(|_| turn()).collect();
+            for turn in turns {
+                turn.await.unwrap();
             }
-            assert!(is_known(), "a look that saw nothing");
+            while looks.latest() == before {
+                yield_now().await;
+            }
+            assert!(is_known(&here), "a look that saw nothing");
             while here.try_read(&mut [0; 8]).is_ok() {}
-            assert_eq!(here.poll_read_ready(&mut Context::from_waker(Waker::noop())).map(|_| ()), Poll::Pending);
         }
     }
 

@@ -48,6 +48,10 @@ const TURNED_AWAY_MAX: usize = 32;
 /// never empty. A miss takes four or five turns: tokio's own 61 would have the kernel asked for each dozen of them.
 const TURNS_BETWEEN_LOOKS: u32 = 128;
 
+/// How much the kernel may tell at a time: more than there are sockets with the defaults, so that one look leaves nothing out.
+/// The origin's pool relies on that.
+const LOOK_EVENTS_MAX: usize = 1 << 14;
+
 /// The most threads that a core's runtime makes for blocking calls: name look-ups, and files.
 const BLOCKING_THREADS_MAX: usize = 4;
 
@@ -181,7 +185,8 @@ impl Drop for Cores {
 
 fn runtime() -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
-    builder.enable_all().event_interval(TURNS_BETWEEN_LOOKS).max_blocking_threads(BLOCKING_THREADS_MAX).build()
+    builder.enable_all().event_interval(TURNS_BETWEEN_LOOKS).max_io_events_per_tick(LOOK_EVENTS_MAX);
+    builder.max_blocking_threads(BLOCKING_THREADS_MAX).build()
 }
 
 /// One core, on its thread.
