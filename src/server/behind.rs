@@ -14,7 +14,7 @@ use super::wire::Wire;
 
 /// The most turns of connections that are waited for: on a core where a crowd connects or is sent away, the queue is long, and
 /// whoever has an answer is not to wait for its end.
-const TURNS_MAX: usize = 16;
+const TURNS_MAX: usize = 32;
 
 thread_local! {
     /// The core's.
