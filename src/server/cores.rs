@@ -46,6 +46,7 @@ const TURNED_AWAY_MAX: usize = 32;
 
 /// How many turns of its tasks a core's runtime takes before it asks the kernel what else there is to do, where its queue is
 /// never empty. A miss takes four or five turns: tokio's own 61 would have the kernel asked for each dozen of them.
+/// `benches/compare/run --only miss-1k` tells what that costs.
 const TURNS_BETWEEN_LOOKS: u32 = 128;
 
 /// How much the kernel may tell at a time: more than there are sockets with the defaults, so that one look leaves nothing out.

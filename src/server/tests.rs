@@ -65,6 +65,15 @@ impl Body for Script {
 
 type Given = Answer<Script>;
 
+/// Answers with `text` once it is told to.
+fn when(go: &Arc<Notify>, text: &'static str) -> Given {
+    let go = Arc::clone(go);
+    Answer::Later(Box::pin(async move {
+        go.notified().await;
+        Response::new(whole(text))
+    }))
+}
+
 /// A body of these frames, whole.
 fn whole(bytes: impl Into<Bytes>) -> Script {
     let bytes = bytes.into();
@@ -420,13 +429,10 @@ fn s15_2_an_interim_response_does_not_wait_for_the_final_one() {
     let go = Arc::new(Notify::new());
     let gone = Arc::clone(&go);
     let server = Server::start(PATIENT, move |peer, _| {
-        let (interim, go) = (peer.interim.clone().unwrap(), Arc::clone(&gone));
+        let interim = peer.interim.clone().unwrap();
         // Pushed by another task, as the origin's connection does.
         tokio::spawn(async move { interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new()) });
-        Answer::Later(Box::pin(async move {
-            go.notified().await;
-            Response::new(whole("final"))
-        }))
+        when(&gone, "final")
     });
     let mut client = server.client();
     assert_eq!(client.send(&get("/")).until("\r\n\r\n"), "HTTP/1.1 103 Early Hints\r\n\r\n");
@@ -687,12 +693,8 @@ fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
         if request.uri().path() != "/slow" {
             return echo_path(peer, request);
         }
-        let go = Arc::clone(&waits);
         begins.notify_one();
-        Answer::Later(Box::pin(async move {
-            go.notified().await;
-            Response::new(whole("done"))
-        }))
+        when(&waits, "done")
     });
     let addr = server.addr;
     let (mut idle, mut fresh, mut slow) = (server.client(), server.client(), server.client());

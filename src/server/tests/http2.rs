@@ -227,12 +227,8 @@ fn a_drain_finishes_http2_streams_too() {
     let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (waits, begins) = (Arc::clone(&go), Arc::clone(&began));
     let mut server = Server::start(PATIENT, move |_, _| {
-        let go = Arc::clone(&waits);
         begins.notify_one();
-        Answer::Later(Box::pin(async move {
-            go.notified().await;
-            Response::new(whole("done"))
-        }))
+        when(&waits, "done")
     });
     let addr = server.addr;
     with_http2(addr, async |mut sender| {
