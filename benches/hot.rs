@@ -19,7 +19,7 @@ use larder::policy::{self, Exchange, RequestFacts, Reuse, Storable, fields, fres
 use larder::respond::head::{self, Form, Negotiation, Own};
 use larder::route::{QueryRule, Rule, SetCookie};
 use larder::store::{Config, Store};
-use larder::stored::{Coding, Entry, FlatHead, StoredBody};
+use larder::stored::{Coding, FlatHead, StoredBody, StoredEntry};
 
 /// The allocator of the binary, so that what is made here costs what it costs there.
 #[global_allocator]
@@ -92,16 +92,16 @@ fn key(c: &mut Criterion) {
 }
 
 /// Makes a stored response out of what the app answers, as a fill does.
-fn entry(store: &Store, request: &HeaderMap, rule: &Rule) -> Entry {
+fn entry(store: &Store, request: &HeaderMap, rule: &Rule) -> StoredEntry {
     let (asked, mut kept) = (RequestFacts::of(&Method::GET, request), response());
-    let exchange = Exchange { method: &Method::GET, asked: &asked, requested_at: NOW, received_at: NOW, rule };
+    let exchange = Exchange { method: &Method::GET, request: &asked, requested_at: NOW, received_at: NOW, rule };
     let Storable::Yes(facts) = storable::storable(&exchange, StatusCode::OK, &kept, false) else {
         panic!("the app's answer is storable")
     };
     fields::strip_for_storage(&mut kept, SetCookie::Obey);
     let body = store.reserve(BODY_BYTES as u64).unwrap().into_body(vec![b'x'; BODY_BYTES].into());
     let selecting = vary::selecting(&[header::ACCEPT_LANGUAGE], request);
-    Entry::new(
+    StoredEntry::new(
         FlatHead::from_map(&kept),
         facts,
         StoredBody::identity(body),
@@ -136,7 +136,7 @@ fn lookup(c: &mut Criterion) {
     let look_up = |key: &Key| {
         let found = store.get(key).unwrap();
         let entry = vary::select(&found.entries, &request).unwrap();
-        let standing = store.standing(key, entry, NOW);
+        let standing = store.purge_state(key, entry, NOW);
         reuse::reuse(&asked, &entry.facts, standing, NOW, &rule)
     };
     assert_eq!(look_up(&keys[0]), Reuse::Fresh);
@@ -160,7 +160,7 @@ fn lookup(c: &mut Criterion) {
 fn judgement(c: &mut Criterion) {
     let (request, response, rule) = (request(), response(), Rule::default());
     let asked = RequestFacts::of(&Method::GET, &request);
-    let exchange = Exchange { method: &Method::GET, asked: &asked, requested_at: NOW, received_at: NOW, rule: &rule };
+    let exchange = Exchange { method: &Method::GET, request: &asked, requested_at: NOW, received_at: NOW, rule: &rule };
     let mut group = c.benchmark_group("policy");
     group.bench_function("classify a request", |b| {
         b.iter(|| policy::request::classify(&Method::GET, Version::HTTP_11, black_box(&request), false, &rule));

@@ -17,11 +17,11 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 
-mod guard;
-mod witness;
+mod shadow_fingerprint;
+mod sharing_guard;
 
-pub use guard::{Credentials, Differing, Guard, Values};
-pub use witness::{Compared, FieldValue, Witness};
+pub use shadow_fingerprint::{BodyComparison, FieldValue, ShadowFingerprint};
+pub use sharing_guard::{CredentialValues, Credentials, DifferingCredentials, SharingGuard};
 
 /// Names that take one byte in a [`FlatHead`]: the ones that responses carry, those that most of them carry first. Order
 /// is the encoding; it lives in memory only, so it may change between versions.
@@ -391,7 +391,7 @@ pub type Selecting = Box<[(HeaderName, Option<Box<[u8]>>)]>;
 
 /// One stored response.
 #[derive(Debug)]
-pub struct Entry {
+pub struct StoredEntry {
     /// Its end-to-end fields, without Age and what Larder writes anew.
     pub head: FlatHead,
     /// What was parsed from them.
@@ -405,25 +405,25 @@ pub struct Entry {
     /// The ledger's number before the origin was asked.
     pub sequence: u64,
     /// The ledger's number up to which this entry is known to be untouched.
-    pub checked: AtomicU64,
+    pub checked_through: AtomicU64,
     /// Whether it has been used since it was filled.
-    pub used: AtomicBool,
+    pub was_used: AtomicBool,
     /// Who brought the body in, and whether others may have it; `None` where nobody need ask.
-    pub guard: Option<Arc<Guard>>,
+    pub guard: Option<Arc<SharingGuard>>,
     /// What it was brought in by, for comparisons; only what is kept in shadow mode has one.
-    pub witness: Option<Arc<Witness>>,
+    pub shadow_fingerprint: Option<Arc<ShadowFingerprint>>,
     /// What goes when the entry goes: the store hangs its account of the entry's own bytes here. Others leave it empty.
-    pub held: OnceLock<Box<dyn Any + Send + Sync>>,
+    pub reservation: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-impl Entry {
+impl StoredEntry {
     /// Returns the bytes that this entry takes in the cap: its own, its head's and guard's, and its renditions'.
     pub fn bytes(&self) -> usize {
         let selecting: usize =
             self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |value| value.len())).sum();
         let tags: usize = self.tags.iter().map(|tag| 16 + tag.len()).sum();
         let guard = self.guard.as_ref().map_or(0, |guard| 16 + guard.bytes());
-        let witness = self.witness.as_ref().map_or(0, |witness| witness.bytes());
+        let witness = self.shadow_fingerprint.as_ref().map_or(0, |witness| witness.bytes());
         size_of::<Self>() + 16 + self.head.len() + self.body.held_bytes() + selecting + tags + guard + witness
     }
 
@@ -444,22 +444,27 @@ impl Entry {
             selecting,
             tags,
             sequence,
-            checked,
-            used: AtomicBool::new(false),
+            checked_through: checked,
+            was_used: AtomicBool::new(false),
             guard: None,
-            witness: None,
-            held: OnceLock::new(),
+            shadow_fingerprint: None,
+            reservation: OnceLock::new(),
         }
     }
 
     /// Makes the same entry as it stands after the origin confirmed it, asked when the ledger stood at `sequence`.
     pub fn confirmed(&self, head: FlatHead, facts: Facts, sequence: u64) -> Self {
-        let used = AtomicBool::new(self.used.load(Ordering::Relaxed));
+        let used = AtomicBool::new(self.was_used.load(Ordering::Relaxed));
         let (body, selecting, tags) = (self.body.clone(), self.selecting.clone(), self.tags.clone());
         // What permits sharing now needs no guard any more.
         let guard = self.guard.clone().filter(|_| !facts.permits_sharing);
-        let witness = self.witness.clone();
-        Self { used, guard, witness, ..Self::new(head, facts, body, selecting, tags, sequence) }
+        let witness = self.shadow_fingerprint.clone();
+        Self {
+            was_used: used,
+            guard,
+            shadow_fingerprint: witness,
+            ..Self::new(head, facts, body, selecting, tags, sequence)
+        }
     }
 
     /// Tells whether both are one response, be its body held in other codings by now.
@@ -478,11 +483,11 @@ impl Entry {
             selecting: self.selecting.clone(),
             tags: self.tags.clone(),
             sequence: self.sequence,
-            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
-            used: AtomicBool::new(self.used.load(Ordering::Relaxed)),
+            checked_through: AtomicU64::new(self.checked_through.load(Ordering::Relaxed)),
+            was_used: AtomicBool::new(self.was_used.load(Ordering::Relaxed)),
             guard: self.guard.clone(),
-            witness: self.witness.clone(),
-            held: OnceLock::new(),
+            shadow_fingerprint: self.shadow_fingerprint.clone(),
+            reservation: OnceLock::new(),
         }
     }
 }
@@ -493,7 +498,7 @@ pub struct Variants {
     /// The whole key, compared on lookup: a collision of hashes is a miss.
     pub key: Box<str>,
     /// The stored responses, the newest first.
-    pub entries: SmallVec<[Arc<Entry>; 1]>,
+    pub entries: SmallVec<[Arc<StoredEntry>; 1]>,
 }
 
 impl Variants {

@@ -56,7 +56,7 @@ mod sync {
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use coalesce::{Flights, Joined};
+use coalesce::{FlightRole, Flights};
 use shuttle::future::block_on;
 use shuttle::thread::yield_now;
 use shuttle::{check_pct, check_random, thread};
@@ -72,12 +72,12 @@ fn check(model: fn()) {
 /// Joins, and does as the way of a request does: leads and lands, or waits.
 fn ask(flights: &Arc<Flights<usize>>, fetched: &AtomicUsize) -> Option<usize> {
     match flights.join(*b"/") {
-        Joined::Leader(lead) => {
+        FlightRole::Leader(lead) => {
             let number = fetched.fetch_add(1, Ordering::SeqCst) + 1;
             lead.land(number);
             Some(number)
         }
-        Joined::Follower(follow) => block_on(follow.landed()),
+        FlightRole::Follower(follow) => block_on(follow.result()),
     }
 }
 
@@ -103,14 +103,14 @@ fn whoever_follows_learns_what_the_flight_landed_with() {
 fn a_leader_that_vanishes_strands_nobody() {
     check(|| {
         let flights = Flights::<usize>::new();
-        let Joined::Leader(lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
+        let FlightRole::Leader(lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let followers: Vec<_> = (0..2)
             .map(|_| {
                 let flights = Arc::clone(&flights);
                 thread::spawn(move || match flights.join(*b"/") {
                     // It was gone already: this one leads, and vanishes too.
-                    Joined::Leader(_lead) => None,
-                    Joined::Follower(follow) => block_on(follow.landed()),
+                    FlightRole::Leader(_lead) => None,
+                    FlightRole::Follower(follow) => block_on(follow.result()),
                 })
             })
             .collect();
@@ -127,13 +127,13 @@ fn a_leader_that_vanishes_strands_nobody() {
 fn landing_and_vanishing_at_once_is_one_of_the_two() {
     check(|| {
         let flights = Flights::new();
-        let Joined::Leader(mut lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
+        let FlightRole::Leader(mut lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let early = lead.follow();
-        let waiting = thread::spawn(move || block_on(early.landed()));
+        let waiting = thread::spawn(move || block_on(early.result()));
         let later = {
             let flights = Arc::clone(&flights);
             thread::spawn(move || match flights.find(b"/") {
-                Some(follow) => block_on(follow.landed()),
+                Some(follow) => block_on(follow.result()),
                 None => Some(7),
             })
         };
@@ -151,7 +151,7 @@ fn landing_and_vanishing_at_once_is_one_of_the_two() {
 fn two_flights_of_one_name_do_not_take_each_other_out() {
     check(|| {
         let flights = Flights::<usize>::new();
-        let Joined::Leader(mut first) = flights.join(*b"/") else { panic!("nobody leads yet") };
+        let FlightRole::Leader(mut first) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let old = first.follow();
         first.close();
         let closing = thread::spawn(move || {
@@ -159,13 +159,13 @@ fn two_flights_of_one_name_do_not_take_each_other_out() {
             drop(first);
         });
         let second = match flights.join(*b"/") {
-            Joined::Leader(lead) => lead,
-            Joined::Follower(_) => panic!("the first was closed"),
+            FlightRole::Leader(lead) => lead,
+            FlightRole::Follower(_) => panic!("the first was closed"),
         };
         closing.join().unwrap();
         let follow = flights.find(b"/").expect("the second is there for all to find");
         second.land(2);
-        assert_eq!((block_on(old.landed()), block_on(follow.landed())), (Some(1), Some(2)));
+        assert_eq!((block_on(old.result()), block_on(follow.result())), (Some(1), Some(2)));
         drop(second);
         assert!(flights.is_empty());
     });
@@ -173,13 +173,13 @@ fn two_flights_of_one_name_do_not_take_each_other_out() {
 
 /// Looks for what is stored, and asks only where nothing is, as the way of a request does. Returns whether it led a flight.
 fn look_up(flights: &Arc<Flights<usize>>, stored: &AtomicBool) -> bool {
-    let left = flights.left();
+    let departures = flights.departures();
     yield_now();
     if stored.load(Ordering::SeqCst) {
         return false;
     }
-    let Joined::Leader(mut lead) = flights.join(*b"/") else { return false };
-    if flights.left() != left {
+    let FlightRole::Leader(mut lead) = flights.join(*b"/") else { return false };
+    if flights.departures() != departures {
         return false;
     }
     lead.land(1);

@@ -17,10 +17,10 @@ use serde_json::json;
 
 use super::answer::Problem;
 use super::content::Content;
-use crate::proxy::explain::{Fault, Question, RESPONSE_BYTES_MAX, Received, Report};
+use crate::proxy::explain::{AgeBase, ExplainReport, Question, QuestionError, RESPONSE_BYTES_MAX};
 
 /// What answers a question.
-pub type Explain = Arc<dyn Fn(&Question) -> Result<Report, Fault> + Send + Sync>;
+pub type Explain = Arc<dyn Fn(&Question) -> Result<ExplainReport, QuestionError> + Send + Sync>;
 
 /// What is read: with room for a response's head and the JSON around it.
 const CONTENT: Content = Content { what: "a question", bytes_max: 2 * RESPONSE_BYTES_MAX, example };
@@ -63,7 +63,7 @@ pub(super) async fn read(request: Request) -> Result<Question, Problem> {
 }
 
 /// Says what is wrong with a question.
-pub(super) fn problem(fault: Fault) -> Problem {
+pub(super) fn problem(fault: QuestionError) -> Problem {
     CONTENT.bad(fault.to_string())
 }
 
@@ -71,8 +71,8 @@ fn parse(content: &[u8]) -> Result<Question, Problem> {
     let asked: Asked = serde_json::from_slice(content).map_err(|error| CONTENT.bad(error.to_string()))?;
     let question = Question::new(&asked.url, &asked.method, &asked.headers).map_err(problem)?;
     let received = match asked.received {
-        ReceivedName::Date => Received::AtDate,
-        ReceivedName::Now => Received::Now,
+        ReceivedName::Date => AgeBase::AtDate,
+        ReceivedName::Now => AgeBase::Now,
     };
     match asked.response {
         Some(text) => question.with_response(text.as_bytes(), asked.status, received).map_err(problem),
@@ -105,7 +105,7 @@ mod tests {
         let question = parse(text.as_bytes()).unwrap();
         let head = question.response.unwrap();
         assert_eq!((question.method.as_str(), question.headers.len()), ("HEAD", 1));
-        assert_eq!((head.status, head.headers.len(), head.received), (StatusCode::OK, 1, Received::Now));
+        assert_eq!((head.status, head.headers.len(), head.received), (StatusCode::OK, 1, AgeBase::Now));
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ pub(super) struct Figures {
     pub(super) door: Door,
     pub(super) server: Server,
     pub(super) log_dropped: u64,
-    pub(super) traces: trace::Figures,
+    pub(super) traces: trace::ExportStats,
     /// What the configuration warns of.
     pub(super) warnings: Vec<String>,
     /// What came of the last reload.
@@ -99,11 +99,11 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::analytics::Asked;
+    use crate::analytics::NonHitRequest;
     use crate::analytics::shadow::Passed;
     use crate::metrics::Metrics;
     use crate::outcome::{Decision, End, Ending, Stored, Would};
-    use crate::stored::Differing;
+    use crate::stored::DifferingCredentials;
 
     /// Figures of a process that has seen one of most things, with a route whose name has to be escaped.
     pub(in super::super) fn busy() -> Figures {
@@ -133,12 +133,16 @@ pub(super) mod tests {
             let passed = Passed { would, row: Some(0), body_bytes: 10, origin_micros: 3_000_000 };
             local.shadow(|tables| tables.passed("http://h/", &passed));
         }
-        let differing = |cookie, authorization| Differing { cookie, authorization };
+        let differing = |cookie, authorization| DifferingCredentials { cookie, authorization };
         for micros in [40_000, 60_000] {
             let decision = Decision { fwd_status: Some(503), stored: Stored::No(Reason::SetCookie), ..miss };
             let at = Timestamp::from_secs(1_000_000);
-            let asked =
-                Asked { url: "http://h/slow".into(), status: 503, origin_time: Some(end(0, micros).elapsed), at };
+            let asked = NonHitRequest {
+                url: "http://h/slow".into(),
+                status: 503,
+                origin_time: Some(end(0, micros).elapsed),
+                at,
+            };
             local.record_asked(&asked, &decision, &end(700, micros));
         }
         local.record_personalised("http://h/", differing(true, false));
@@ -190,7 +194,7 @@ pub(super) mod tests {
                 reloads_refused: 23,
             },
             log_dropped: 10,
-            traces: trace::Figures { exported: 11, dropped: 12 },
+            traces: trace::ExportStats { exported: 11, dropped: 12 },
             warnings: vec!["of the configuration".into()],
             reload: None,
             in_force_since: Timestamp::from_secs(1_000_000),
@@ -220,7 +224,7 @@ pub(super) mod tests {
             door: Door::default(),
             server: Server::default(),
             log_dropped: 0,
-            traces: trace::Figures::default(),
+            traces: trace::ExportStats::default(),
             warnings: Vec::new(),
             reload: None,
             ..busy()

@@ -40,8 +40,8 @@ use crate::access::Followers;
 use crate::metrics::Metrics;
 use crate::origin;
 use crate::proxy;
-use crate::proxy::purge::{Purged, Target};
-use crate::store::{Kind, Store};
+use crate::proxy::purge::{PurgeResult, PurgeTarget};
+use crate::store::{PurgeKind, Store};
 use answer::Problem;
 use events::Feed;
 use figures::Figures;
@@ -99,7 +99,7 @@ pub struct Parts {
     /// The store, for its figures.
     pub store: Arc<Store>,
     /// Purges.
-    pub purge: Arc<dyn Fn(Target, Kind) -> Purged + Send + Sync>,
+    pub purge: Arc<dyn Fn(PurgeTarget, PurgeKind) -> PurgeResult + Send + Sync>,
     /// The figures.
     pub metrics: Arc<Metrics>,
     /// Whether requests are served: false while draining.
@@ -119,13 +119,13 @@ pub struct Parts {
     /// What would happen to a request.
     pub explain: explain::Explain,
     /// What shadow mode tells.
-    pub shadow: Ask<proxy::shadow::Report>,
+    pub shadow: Ask<proxy::shadow::ShadowReport>,
     /// Those who follow requests live.
     pub followers: Arc<Followers>,
     /// How many access log lines were dropped.
     pub log_dropped: Ask<u64>,
     /// What became of the spans of traces.
-    pub traces: Ask<proxy::trace::Figures>,
+    pub traces: Ask<proxy::trace::ExportStats>,
     /// What the configuration warns of, for `/stats`.
     pub warnings: Ask<Vec<String>>,
     /// How the configuration is read again.
@@ -236,7 +236,7 @@ async fn stats(State(admin): State<Arc<Admin>>) -> Json<Stats> {
     Json(Stats::from(&admin.figures()))
 }
 
-async fn shadow(State(admin): State<Arc<Admin>>) -> Json<proxy::shadow::Report> {
+async fn shadow(State(admin): State<Arc<Admin>>) -> Json<proxy::shadow::ShadowReport> {
     Json((admin.parts.shadow)())
 }
 

@@ -20,8 +20,8 @@ use serde_json::json;
 use super::answer::Problem;
 use super::content::Content;
 use super::selectors::Asked;
-use crate::proxy::purge::{Purged, Target};
-use crate::store::Kind;
+use crate::proxy::purge::{PurgeResult, PurgeTarget};
+use crate::store::PurgeKind;
 
 /// What is read: with room for as many selectors as are allowed.
 const CONTENT: Content = Content { what: "a purge", bytes_max: 256 << 10, example };
@@ -34,8 +34,8 @@ const WATCH: &str =
 #[derive(Debug, PartialEq)]
 pub(super) struct Purge {
     /// At least one.
-    targets: Vec<Target>,
-    kind: Kind,
+    targets: Vec<PurgeTarget>,
+    kind: PurgeKind,
 }
 
 /// What was done.
@@ -57,8 +57,8 @@ pub(super) struct Answer {
 
 impl Purge {
     /// Carries all of it out with `purge`.
-    pub(super) fn apply(self, purge: impl Fn(Target, Kind) -> Purged) -> Answer {
-        let done: Vec<Purged> = self.targets.into_iter().map(|target| purge(target, self.kind)).collect();
+    pub(super) fn apply(self, purge: impl Fn(PurgeTarget, PurgeKind) -> PurgeResult) -> Answer {
+        let done: Vec<PurgeResult> = self.targets.into_iter().map(|target| purge(target, self.kind)).collect();
         let is_pending = done.iter().any(|purged| purged.entries.is_none());
         Answer {
             purged: done.len(),
@@ -126,12 +126,12 @@ mod tests {
     #[test]
     fn every_target_is_purged_and_what_is_known_is_told() {
         let check = |counts: &[Option<u64>], entries: Option<u64>, swept: Option<&str>| {
-            let targets = vec![Target::Wide(crate::store::Selector::All); counts.len()];
+            let targets = vec![PurgeTarget::Wide(crate::store::Selector::All); counts.len()];
             let done = std::cell::Cell::new(0);
-            let answer = Purge { targets, kind: Kind::Soft }.apply(|_, kind| {
-                assert_eq!(kind, Kind::Soft);
+            let answer = Purge { targets, kind: PurgeKind::Soft }.apply(|_, kind| {
+                assert_eq!(kind, PurgeKind::Soft);
                 done.set(done.get() + 1);
-                Purged { sequence: 40 + done.get() as u64, entries: counts[done.get() - 1] }
+                PurgeResult { sequence: 40 + done.get() as u64, entries: counts[done.get() - 1] }
             });
             assert_eq!((answer.purged, answer.sequence), (counts.len(), 40 + counts.len() as u64));
             assert_eq!((answer.entries, answer.swept, answer.watch.is_some()), (entries, swept, swept.is_some()));

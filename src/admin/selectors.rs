@@ -11,8 +11,8 @@
 use serde::Deserialize;
 
 use crate::key::{CanonicalUrl, Scheme};
-use crate::proxy::purge::Target;
-use crate::store::{Kind, Selector};
+use crate::proxy::purge::PurgeTarget;
+use crate::store::{PurgeKind, Selector};
 
 /// The most targets of one request. Each takes a record of the ledger, whose oldest fold into one when there are many.
 const TARGETS_MAX: usize = 1_000;
@@ -53,7 +53,7 @@ impl Asked {
     ///
     /// # Errors
     /// What is wrong with the first thing that is.
-    pub(super) fn read(self) -> Result<(Vec<Target>, Kind), String> {
+    pub(super) fn read(self) -> Result<(Vec<PurgeTarget>, PurgeKind), String> {
         let mut targets = Vec::new();
         collect(("url", "urls"), (self.url, self.urls), &mut targets, url)?;
         collect(("prefix", "prefixes"), (self.prefix, self.prefixes), &mut targets, prefix)?;
@@ -63,7 +63,7 @@ impl Asked {
             if !targets.is_empty() {
                 return Err("`all` covers everything: leave out the rest, or leave out `all`".to_owned());
             }
-            targets.push(Target::Wide(Selector::All));
+            targets.push(PurgeTarget::Wide(Selector::All));
         }
         if targets.is_empty() {
             return Err(
@@ -76,9 +76,9 @@ impl Asked {
             return Err(format!("{} selectors are too many, at most {TARGETS_MAX} are allowed", targets.len()));
         }
         let kind = match self.kind {
-            KindName::Hard => Kind::Hard,
-            KindName::Validate => Kind::Validate,
-            KindName::Soft => Kind::Soft,
+            KindName::Hard => PurgeKind::Hard,
+            KindName::Validate => PurgeKind::Validate,
+            KindName::Soft => PurgeKind::Soft,
         };
         Ok((targets, kind))
     }
@@ -88,8 +88,8 @@ impl Asked {
 fn collect(
     (one, many): (&str, &str),
     values: (Option<String>, Option<Vec<String>>),
-    targets: &mut Vec<Target>,
-    read: fn(&str) -> Result<Vec<Target>, String>,
+    targets: &mut Vec<PurgeTarget>,
+    read: fn(&str) -> Result<Vec<PurgeTarget>, String>,
 ) -> Result<(), String> {
     let values = match values {
         (Some(_), Some(_)) => return Err(format!("give `{one}` or `{many}`, not both")),
@@ -107,11 +107,11 @@ fn collect(
     Ok(())
 }
 
-fn url(text: &str) -> Result<Vec<Target>, String> {
-    Ok(vec![Target::Url(CanonicalUrl::parse_absolute(text).map_err(|error| error.to_string())?)])
+fn url(text: &str) -> Result<Vec<PurgeTarget>, String> {
+    Ok(vec![PurgeTarget::Url(CanonicalUrl::parse_absolute(text).map_err(|error| error.to_string())?)])
 }
 
-fn prefix(text: &str) -> Result<Vec<Target>, String> {
+fn prefix(text: &str) -> Result<Vec<PurgeTarget>, String> {
     if text.contains(['?', '#']) {
         return Err("a query is no part of a prefix".to_owned());
     }
@@ -124,15 +124,15 @@ fn prefix(text: &str) -> Result<Vec<Target>, String> {
     } else {
         vec![read(format!("http://{text}"))?, read(format!("https://{text}"))?]
     };
-    Ok(urls.iter().map(|url| Target::Wide(Selector::Prefix(url.as_str().into()))).collect())
+    Ok(urls.iter().map(|url| PurgeTarget::Wide(Selector::Prefix(url.as_str().into()))).collect())
 }
 
-fn host(text: &str) -> Result<Vec<Target>, String> {
-    let mut hosts: Vec<Target> = Vec::with_capacity(2);
+fn host(text: &str) -> Result<Vec<PurgeTarget>, String> {
+    let mut hosts: Vec<PurgeTarget> = Vec::with_capacity(2);
     // The port that a scheme implies is not written in a key, and which that is depends on the scheme.
     for scheme in [Scheme::Http, Scheme::Https] {
         let url = CanonicalUrl::new(scheme, text, "/").map_err(|error| error.to_string())?;
-        let target = Target::Wide(Selector::Host(url.authority().into()));
+        let target = PurgeTarget::Wide(Selector::Host(url.authority().into()));
         if !hosts.contains(&target) {
             hosts.push(target);
         }
@@ -140,11 +140,11 @@ fn host(text: &str) -> Result<Vec<Target>, String> {
     Ok(hosts)
 }
 
-fn tag(text: &str) -> Result<Vec<Target>, String> {
+fn tag(text: &str) -> Result<Vec<PurgeTarget>, String> {
     if text.is_empty() || text.trim() != text || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err("a tag is printable ASCII, not empty, without a space at either end".to_owned());
     }
-    Ok(vec![Target::Wide(Selector::Tag(text.into()))])
+    Ok(vec![PurgeTarget::Wide(Selector::Tag(text.into()))])
 }
 
 #[cfg(test)]
@@ -153,25 +153,25 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<(Vec<Target>, Kind), String> {
+    fn read(text: &str) -> Result<(Vec<PurgeTarget>, PurgeKind), String> {
         serde_json::from_str::<Asked>(text).unwrap().read()
     }
 
     /// Writes a target as a letter for its kind and what it names.
-    fn shown(target: &Target) -> String {
+    fn shown(target: &PurgeTarget) -> String {
         match target {
-            Target::Url(url) => format!("u:{}", url.as_str()),
-            Target::Wide(Selector::All) => "a:".to_owned(),
-            Target::Wide(Selector::Prefix(prefix)) => format!("p:{prefix}"),
-            Target::Wide(Selector::Host(host)) => format!("h:{host}"),
-            Target::Wide(Selector::Tag(tag)) => format!("t:{tag}"),
-            Target::Wide(other) => panic!("{other:?}"),
+            PurgeTarget::Url(url) => format!("u:{}", url.as_str()),
+            PurgeTarget::Wide(Selector::All) => "a:".to_owned(),
+            PurgeTarget::Wide(Selector::Prefix(prefix)) => format!("p:{prefix}"),
+            PurgeTarget::Wide(Selector::Host(host)) => format!("h:{host}"),
+            PurgeTarget::Wide(Selector::Tag(tag)) => format!("t:{tag}"),
+            PurgeTarget::Wide(other) => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn what_can_be_purged_in_canonical_form() {
-        let check = |text: &str, expected: &[&str], kind: Kind| {
+        let check = |text: &str, expected: &[&str], kind: PurgeKind| {
             let (targets, found) = read(text).unwrap();
             assert_eq!(targets.iter().map(shown).collect::<Vec<_>>(), expected, "{text}");
             assert_eq!(found, kind, "{text}");
@@ -179,18 +179,18 @@ mod tests {
         check(
             r#"{"url": "http://EXAMPLE.org:80/x/../%7ea?b=1", "kind": "soft"}"#,
             &["u:http://example.org/~a?b=1"],
-            Kind::Soft,
+            PurgeKind::Soft,
         );
-        check(r#"{"urls": ["https://a", "http://b/"]}"#, &["u:https://a/", "u:http://b/"], Kind::Hard);
-        check(r#"{"prefix": "https://A:443/shop/./"}"#, &["p:https://a/shop/"], Kind::Hard);
-        check(r#"{"prefix": "a/shop"}"#, &["p:http://a/shop", "p:https://a/shop"], Kind::Hard);
-        check(r#"{"prefixes": ["http://a", "http://a/x/../y/"]}"#, &["p:http://a/", "p:http://a/y/"], Kind::Hard);
-        check(r#"{"host": "EXAMPLE.org"}"#, &["h:example.org"], Kind::Hard);
-        check(r#"{"host": "a:443"}"#, &["h:a:443", "h:a"], Kind::Hard);
-        check(r#"{"hosts": ["[::1]:8080"]}"#, &["h:[::1]:8080"], Kind::Hard);
-        check(r#"{"tags": ["a", "a b"], "kind": "validate"}"#, &["t:a", "t:a b"], Kind::Validate);
-        check(r#"{"all": true}"#, &["a:"], Kind::Hard);
-        check(r#"{"tag": "a", "url": "http://a/", "host": "a"}"#, &["u:http://a/", "h:a", "t:a"], Kind::Hard);
+        check(r#"{"urls": ["https://a", "http://b/"]}"#, &["u:https://a/", "u:http://b/"], PurgeKind::Hard);
+        check(r#"{"prefix": "https://A:443/shop/./"}"#, &["p:https://a/shop/"], PurgeKind::Hard);
+        check(r#"{"prefix": "a/shop"}"#, &["p:http://a/shop", "p:https://a/shop"], PurgeKind::Hard);
+        check(r#"{"prefixes": ["http://a", "http://a/x/../y/"]}"#, &["p:http://a/", "p:http://a/y/"], PurgeKind::Hard);
+        check(r#"{"host": "EXAMPLE.org"}"#, &["h:example.org"], PurgeKind::Hard);
+        check(r#"{"host": "a:443"}"#, &["h:a:443", "h:a"], PurgeKind::Hard);
+        check(r#"{"hosts": ["[::1]:8080"]}"#, &["h:[::1]:8080"], PurgeKind::Hard);
+        check(r#"{"tags": ["a", "a b"], "kind": "validate"}"#, &["t:a", "t:a b"], PurgeKind::Validate);
+        check(r#"{"all": true}"#, &["a:"], PurgeKind::Hard);
+        check(r#"{"tag": "a", "url": "http://a/", "host": "a"}"#, &["u:http://a/", "h:a", "t:a"], PurgeKind::Hard);
     }
 
     #[test]

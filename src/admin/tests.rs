@@ -40,10 +40,11 @@ fn bench() -> Bench {
         purge: {
             let store = Arc::clone(&store);
             Arc::new(move |target, kind| match target {
-                Target::Url(url) => {
-                    Purged { sequence: store.purge(store::Selector::Url(url.as_str().into()), kind), entries: Some(1) }
-                }
-                Target::Wide(selector) => Purged { sequence: store.purge(selector, kind), entries: None },
+                PurgeTarget::Url(url) => PurgeResult {
+                    sequence: store.purge(store::Selector::Url(url.as_str().into()), kind),
+                    entries: Some(1),
+                },
+                PurgeTarget::Wide(selector) => PurgeResult { sequence: store.purge(selector, kind), entries: None },
             })
         },
         store: Arc::clone(&store),
@@ -55,7 +56,9 @@ fn bench() -> Bench {
         origin: Arc::new(Default::default),
         door: Arc::new(Default::default),
         server: Arc::new(Default::default),
-        explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
+        explain: Arc::new(|question| {
+            Err(explain::QuestionError { part: "url", what: question.url.as_str().to_owned() })
+        }),
         shadow: Arc::new(Default::default),
         followers: Arc::default(),
         log_dropped: Arc::new(|| 0),
@@ -216,7 +219,9 @@ async fn a_question_that_panics_is_a_500() {
         origin: Arc::new(Default::default),
         door: Arc::new(Default::default),
         server: Arc::new(Default::default),
-        explain: Arc::new(|question| Err(explain::Fault { part: "url", what: question.url.as_str().to_owned() })),
+        explain: Arc::new(|question| {
+            Err(explain::QuestionError { part: "url", what: question.url.as_str().to_owned() })
+        }),
         shadow: Arc::new(Default::default),
         followers: Arc::default(),
         log_dropped: Arc::new(|| 0),

@@ -64,7 +64,7 @@ impl By {
 
 /// A request that was not a plain hit, as it is known when its response's head goes out.
 #[derive(Debug)]
-pub struct Asked {
+pub struct NonHitRequest {
     /// The canonical URL.
     pub url: Box<str>,
     /// The status that the client is sent.
@@ -116,7 +116,7 @@ impl Tables {
     }
 
     /// Counts any other request, once its response has ended; what went wrong is noted of every one.
-    pub fn other(&mut self, asked: &Asked, decision: &Decision, end: &End) {
+    pub fn other(&mut self, asked: &NonHitRequest, decision: &Decision, end: &End) {
         let url = cut(&asked.url);
         let micros = asked.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         let is_heavy = micros >= HEAVY_MICROS || end.body_bytes >= HEAVY_BYTES;
@@ -207,8 +207,8 @@ mod tests {
     use super::*;
     use crate::outcome::{Ending, Outcome, Reason, Stored};
 
-    fn asked(url: &str, micros: u64) -> Asked {
-        Asked {
+    fn asked(url: &str, micros: u64) -> NonHitRequest {
+        NonHitRequest {
             url: url.into(),
             status: 200,
             origin_time: Some(Duration::from_micros(micros)),

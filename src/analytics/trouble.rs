@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Asked;
+use super::NonHitRequest;
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, End, Ending, Outcome, Reason};
 
@@ -45,7 +45,7 @@ pub struct Troubles(VecDeque<Trouble>);
 
 impl Troubles {
     /// Keeps a request where something went wrong.
-    pub(super) fn look_at(&mut self, asked: &Asked, url: &str, decision: &Decision, end: &End) {
+    pub(super) fn look_at(&mut self, asked: &NonHitRequest, url: &str, decision: &Decision, end: &End) {
         let Some(fault) = fault(decision, end) else { return };
         if self.0.len() == ROWS_MAX {
             self.0.pop_front();
@@ -108,7 +108,7 @@ mod tests {
     fn the_newest_come_first_and_the_oldest_make_room() {
         let (mut one, mut other) = (Troubles::default(), Troubles::default());
         for at in 0..40 {
-            let asked = Asked { url: "/".into(), status: 502, origin_time: None, at: Timestamp::from_secs(at) };
+            let asked = NonHitRequest { url: "/".into(), status: 502, origin_time: None, at: Timestamp::from_secs(at) };
             let troubles = if at % 2 == 0 { &mut one } else { &mut other };
             troubles.look_at(&asked, "/", &Decision::new(Outcome::Failed, Reason::ConnectionRefused), &END);
         }

@@ -15,7 +15,9 @@ use super::ask::AdminArgs;
 use crate::access;
 use crate::clock::Clock;
 use crate::config::{Flags, OriginUrl};
-use crate::proxy::explain::{Because, Freshness, Judged, Question, RESPONSE_BYTES_MAX, Received, Report, Variant};
+use crate::proxy::explain::{
+    AgeBase, ExplainReport, Explanation, FreshnessReport, JudgementReport, Question, RESPONSE_BYTES_MAX, VariantReport,
+};
 use crate::proxy::{self, explain};
 use crate::store::Store;
 
@@ -74,7 +76,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let shown = if is_asked { Shown::Everything } else { Shown::Response };
     let report = match saved {
         Some(head) if !is_asked => {
-            let received = if args.received == When::Now { Received::Now } else { Received::AtDate };
+            let received = if args.received == When::Now { AgeBase::Now } else { AgeBase::AtDate };
             by_configuration(args, &question.with_response(&head, args.status, received)?)?
         }
         saved => {
@@ -104,7 +106,7 @@ fn saved_head(input: std::io::Stdin) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Answers by the configuration alone, over an empty store.
-fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<Report> {
+fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<ExplainReport> {
     let mut checked = args.admin.file.load(&Flags::default())?;
     let unasked = || UNASKED.parse::<OriginUrl>().ok();
     checked.origin.url = checked.origin.url.take().or_else(unasked);
@@ -135,7 +137,7 @@ enum Shown {
 }
 
 /// Renders a report for people: what it is about, what happens and why, what is stored, and the rules in order.
-fn render(report: &Report, shown: Shown) -> String {
+fn render(report: &ExplainReport, shown: Shown) -> String {
     let mut page = String::new();
     let subject = &report.request;
     let _ = writeln!(page, "{} {}", subject.method, subject.url.as_deref().unwrap_or("(no URL can be read)"));
@@ -161,7 +163,7 @@ fn render(report: &Report, shown: Shown) -> String {
     page.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char }).collect()
 }
 
-fn rules(page: &mut String, report: &Report) {
+fn rules(page: &mut String, report: &ExplainReport) {
     let _ = writeln!(page, "\nThe rules, in order");
     for step in &report.rules {
         let section = step.section.as_deref().filter(|section| !step.says.contains(section));
@@ -174,7 +176,7 @@ fn row(page: &mut String, name: &str, text: &str) {
     let _ = writeln!(page, "  {name:<10} {text}");
 }
 
-fn route(report: &Report) -> String {
+fn route(report: &ExplainReport) -> String {
     let Some(route) = &report.route else { return "none was looked for".to_owned() };
     let shadow = if route.mode == "shadow" { ", in shadow mode" } else { "" };
     let Some(number) = route.number else { return format!("none matches: the defaults hold{shadow}") };
@@ -189,12 +191,12 @@ fn route(report: &Report) -> String {
     text
 }
 
-fn because(page: &mut String, because: &Because) {
+fn because(page: &mut String, because: &Explanation) {
     row(page, "why", &format!("{} [{}]", because.why, because.reason));
     row(page, "to change", &because.to_change);
 }
 
-fn now(page: &mut String, report: &Report) {
+fn now(page: &mut String, report: &ExplainReport) {
     let now = &report.now;
     let _ = writeln!(page, "\nNow: {}", now.says);
     let parts = [
@@ -215,7 +217,7 @@ fn now(page: &mut String, report: &Report) {
     }
 }
 
-fn response(page: &mut String, judged: &Judged) {
+fn response(page: &mut String, judged: &JudgementReport) {
     let word = if judged.stored { "would be stored" } else { "would not be stored" };
     let _ = writeln!(page, "\nThe response, {}, {word}", judged.status);
     if let Some(reason) = &judged.because {
@@ -234,7 +236,7 @@ fn response(page: &mut String, judged: &Judged) {
     }
 }
 
-fn stored(page: &mut String, variant: &Variant) {
+fn stored(page: &mut String, variant: &VariantReport) {
     let mark = if variant.selected { "this request's" } else { "not this request's" };
     let held: Vec<String> = variant.held.iter().map(|held| format!("{} {} bytes", held.coding, held.bytes)).collect();
     let _ = writeln!(page, "  - {}, {mark}, in {}: {}", variant.status, variant.tier, held.join(", "));
@@ -264,14 +266,14 @@ fn stored(page: &mut String, variant: &Variant) {
     row(page, "  purge", &variant.purge);
 }
 
-fn lifetime(of: &Freshness) -> String {
+fn lifetime(of: &FreshnessReport) -> String {
     let (age, lifetime) = (seconds(of.age_seconds), seconds(of.lifetime_seconds));
     let validated = if of.no_cache { ", validated on every use" } else { "" };
     let word = if of.fresh { "fresh" } else { "stale" };
     format!("{word}: {age} old of {lifetime} ({}){validated}. {}", of.lifetime_from, of.lifetime_says)
 }
 
-fn stale_use(of: &Freshness) -> String {
+fn stale_use(of: &FreshnessReport) -> String {
     match &of.stale_use {
         None => "forbidden".to_owned(),
         Some(windows) => format!(
@@ -306,7 +308,7 @@ mod tests {
         })
     }
 
-    fn judged(config: &str, line: &[&str], head: &str) -> Report {
+    fn judged(config: &str, line: &[&str], head: &str) -> ExplainReport {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.toml");
         std::fs::write(&file, config).unwrap();
@@ -314,7 +316,7 @@ mod tests {
         line.extend(["--response", "--config", file.to_str().unwrap()]);
         let args = args(&line).unwrap();
         let question = Question::new(&args.url, &args.method, &args.headers).unwrap();
-        let question = question.with_response(head.as_bytes(), args.status, Received::AtDate).unwrap();
+        let question = question.with_response(head.as_bytes(), args.status, AgeBase::AtDate).unwrap();
         by_configuration(&args, &question).unwrap()
     }
 
@@ -351,7 +353,7 @@ mod tests {
         let at_date = judged("", &["http://h/"], head).response.unwrap();
         assert_eq!((at_date.stored, at_date.freshness.age_seconds, at_date.freshness.fresh), (true, 0, true));
         let question = Question::new::<&str>("http://h/", "GET", &[]).unwrap();
-        let question = question.with_response(head.as_bytes(), None, Received::Now).unwrap();
+        let question = question.with_response(head.as_bytes(), None, AgeBase::Now).unwrap();
         let now = by_configuration(&args(&["http://h/", "--response"]).unwrap(), &question).unwrap().response.unwrap();
         assert!(!now.freshness.fresh && now.freshness.age_seconds > 60, "{now:?}");
     }

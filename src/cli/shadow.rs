@@ -11,7 +11,7 @@ use comfy_table::CellAlignment;
 use super::ask::{Admin, AdminArgs, plain};
 use super::stats::{bytes, percent, section, table};
 use crate::outcome::Outcome;
-use crate::proxy::shadow::{Advice, Report, Total};
+use crate::proxy::shadow::{Advice, ShadowReport, ShadowTotals};
 
 /// Where it is asked.
 const PATH: &str = "/shadow";
@@ -43,13 +43,13 @@ pub(super) fn run(args: &ShadowArgs) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write the report")
 }
 
-async fn fetch(admin: &Admin) -> anyhow::Result<Report> {
+async fn fetch(admin: &Admin) -> anyhow::Result<ShadowReport> {
     let text = admin.get(PATH).await?;
     serde_json::from_str(&text).with_context(|| admin.unlike(PATH, "a report of shadow mode", &text))
 }
 
 /// Renders the report for a terminal: what runs, what would be, what would be wrong, and what to change.
-fn render(report: &Report) -> String {
+fn render(report: &ShadowReport) -> String {
     let mut page = String::new();
     let _ = writeln!(page, "{}", plain(&report.says));
     if report.total.requests == 0 {
@@ -81,7 +81,7 @@ fn row(name: &str, value: String) -> [String; 2] {
     [name.to_owned(), value]
 }
 
-fn overview(total: &Total) -> comfy_table::Table {
+fn overview(total: &ShadowTotals) -> comfy_table::Table {
     let share = |part: u64, whole: u64| percent((whole > 0).then(|| part as f64 / whole as f64));
     table(
         ["", "since the start"],
@@ -99,7 +99,7 @@ fn overview(total: &Total) -> comfy_table::Table {
     )
 }
 
-fn outcomes(total: &Total) -> comfy_table::Table {
+fn outcomes(total: &ShadowTotals) -> comfy_table::Table {
     let rows = Outcome::ALL.iter().filter_map(|outcome| {
         let requests = total.would_be.get(outcome.token()).copied().filter(|requests| *requests > 0)?;
         let share = requests as f64 / total.requests.max(1) as f64;
@@ -108,7 +108,7 @@ fn outcomes(total: &Total) -> comfy_table::Table {
     table(["would be", "requests", "share"], rows)
 }
 
-fn lost(report: &Report) -> comfy_table::Table {
+fn lost(report: &ShadowReport) -> comfy_table::Table {
     let rows = report.not_hits.iter().take(ROWS);
     lefts(
         table(
@@ -119,7 +119,7 @@ fn lost(report: &Report) -> comfy_table::Table {
     )
 }
 
-fn routes(report: &Report) -> comfy_table::Table {
+fn routes(report: &ShadowReport) -> comfy_table::Table {
     table(
         ["route", "requests", "hit ratio", "app spared", "its time"],
         report.routes.iter().map(|route| {
@@ -135,7 +135,7 @@ fn routes(report: &Report) -> comfy_table::Table {
     )
 }
 
-fn compared(report: &Report) -> comfy_table::Table {
+fn compared(report: &ShadowReport) -> comfy_table::Table {
     let compared = &report.compared;
     table(
         ["", "requests"],
@@ -148,7 +148,7 @@ fn compared(report: &Report) -> comfy_table::Table {
     )
 }
 
-fn differs(report: &Report) -> comfy_table::Table {
+fn differs(report: &ShadowReport) -> comfy_table::Table {
     let rows = report.differs.iter().take(ROWS).map(|row| {
         let causes = row.request.iter().filter(|suspect| suspect.is_cause);
         let mut what: Vec<_> = causes.map(|cause| format!("{} {}", cause.kind, cause.name)).collect();
@@ -164,7 +164,7 @@ fn differs(report: &Report) -> comfy_table::Table {
     lefts(table(["url", "times", "same ETag", "differs by", "response fields"], rows), &[3, 4])
 }
 
-fn parameters(report: &Report) -> comfy_table::Table {
+fn parameters(report: &ShadowReport) -> comfy_table::Table {
     let rows = report.parameters.iter().take(ROWS).map(|row| {
         let place = format!("{}{}", row.host, row.path);
         let different = if row.page_changes {
@@ -208,10 +208,10 @@ fn time(micros: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::shadow::{Compared, Differing, Lost, Parameter, Suspect};
+    use crate::proxy::shadow::{CompareTotals, DifferingUrl, NonHitReport, ParameterReport, SuspectReport};
 
-    fn report() -> Report {
-        let total = Total {
+    fn report() -> ShadowReport {
+        let total = ShadowTotals {
             requests: 100,
             would_be: [("hit".to_owned(), 80), ("miss".to_owned(), 20), ("pass".to_owned(), 0)].into(),
             hit_ratio: Some(0.8),
@@ -223,12 +223,12 @@ mod tests {
             bytes: 4096,
             bytes_saved: 2048,
         };
-        Report {
+        ShadowReport {
             running: "all".into(),
             says: "Everything is in shadow mode.".into(),
             total,
             routes: Vec::new(),
-            not_hits: vec![Lost {
+            not_hits: vec![NonHitReport {
                 would_be: "miss".into(),
                 reason: "uri-miss".into(),
                 requests: 20,
@@ -236,14 +236,14 @@ mod tests {
                 change: "Nothing.".into(),
                 urls: vec!["http://h/".into()],
             }],
-            compared: Compared { same: 70, differed: 9, differed_within_tag: 1, not_compared: 1 },
-            differs: vec![Differing {
+            compared: CompareTotals { same: 70, differed: 9, differed_within_tag: 1, not_compared: 1 },
+            differs: vec![DifferingUrl {
                 url: "http://h/\u{1b}[31m".into(),
                 times: 8,
                 same: 0,
                 same_tag: 0,
                 by_itself: 0,
-                request: vec![Suspect {
+                request: vec![SuspectReport {
                     kind: "header".into(),
                     name: "accept-language".into(),
                     times: 8,
@@ -252,7 +252,7 @@ mod tests {
                 }],
                 response: vec!["content-language".into()],
             }],
-            parameters: vec![Parameter {
+            parameters: vec![ParameterReport {
                 host: "h".into(),
                 path: "/p".into(),
                 name: "utm".into(),

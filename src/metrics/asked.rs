@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::counts::asked_origin;
 use super::{DIGITS, Local, latency};
-use crate::analytics::{Asked, By, ROWS_TOLD, Summary, Tables, reasons, top, trouble};
+use crate::analytics::{By, NonHitRequest, ROWS_TOLD, Summary, Tables, reasons, top, trouble};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, End, Outcome};
 
@@ -44,7 +44,7 @@ impl Default for Watched {
 
 impl Local {
     /// Counts a hit's URL. Returns what [`Local::record_asked`] is to be told at the end of any other response.
-    pub fn heads_out(&self, decision: &Decision, heading: &Heading<'_>) -> Option<Box<Asked>> {
+    pub fn heads_out(&self, decision: &Decision, heading: &Heading<'_>) -> Option<Box<NonHitRequest>> {
         let from_store = matches!(decision.outcome, Outcome::Hit | Outcome::Stale) && !decision.collapsed;
         let asked = asked_origin(decision);
         if from_store && !asked {
@@ -52,11 +52,11 @@ impl Local {
             return None;
         }
         let origin_time = asked.then(|| heading.started.elapsed());
-        Some(Box::new(Asked { url: heading.url.into(), status: heading.status, origin_time, at: heading.at }))
+        Some(Box::new(NonHitRequest { url: heading.url.into(), status: heading.status, origin_time, at: heading.at }))
     }
 
     /// Counts the URL of a request that was no plain hit, and whose response has ended; and how long the origin took.
-    pub fn record_asked(&self, asked: &Asked, decision: &Decision, end: &End) {
+    pub fn record_asked(&self, asked: &NonHitRequest, decision: &Decision, end: &End) {
         if let Some(span) = asked.origin_time {
             self.counted.shard.lock().origin_wait.record(DIGITS, latency::micros(span));
         }

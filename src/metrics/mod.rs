@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use crate::analytics::Summary;
 use crate::outcome::{Decision, End};
-use crate::stored::Differing;
+use crate::stored::DifferingCredentials;
 
 pub use asked::Heading;
 pub use counts::{ByOutcome, Counts, asked_origin};
@@ -276,7 +276,7 @@ impl Local {
     }
 
     /// Records that a stored response for `url` was found to differ by user. Off the way of hits: it takes a lock of all.
-    pub fn record_personalised(&self, url: &str, differing: Differing) {
+    pub fn record_personalised(&self, url: &str, differing: DifferingCredentials) {
         self.personalised.record(url, differing);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::stored::Differing;
+use crate::stored::DifferingCredentials;
 
 /// The most URLs that are listed: a page for whoever mends the app, who mends a pattern and not each URL.
 const URLS_MAX: usize = 100;
@@ -23,7 +23,7 @@ pub struct PersonalisedUrl {
     /// How often it was found.
     pub times: u64,
     /// In which fields the requests differed that got different responses, all times together.
-    pub differing: Differing,
+    pub differing: DifferingCredentials,
 }
 
 /// What was found since the start.
@@ -44,14 +44,17 @@ pub(super) struct Register {
 
 impl Register {
     /// Records that a response for `url` was found to differ by user.
-    pub(super) fn record(&self, url: &str, differing: Differing) {
+    pub(super) fn record(&self, url: &str, differing: DifferingCredentials) {
         let url = &url[..url.floor_char_boundary(URL_BYTES_MAX)];
         let mut list = self.list.lock();
         let (found, urls) = &mut *list;
         *found += 1;
         let known = urls.iter().position(|held| held.url == url).and_then(|at| urls.remove(at));
-        let mut row =
-            known.unwrap_or_else(|| PersonalisedUrl { url: url.to_owned(), times: 0, differing: Differing::default() });
+        let mut row = known.unwrap_or_else(|| PersonalisedUrl {
+            url: url.to_owned(),
+            times: 0,
+            differing: DifferingCredentials::default(),
+        });
         row.times += 1;
         row.differing.cookie |= differing.cookie;
         row.differing.authorization |= differing.authorization;
@@ -72,7 +75,7 @@ impl Register {
 mod tests {
     use super::*;
 
-    const COOKIE: Differing = Differing { cookie: true, authorization: false };
+    const COOKIE: DifferingCredentials = DifferingCredentials { cookie: true, authorization: false };
 
     #[test]
     fn the_list_is_bounded_and_the_last_found_is_first() {
@@ -80,10 +83,10 @@ mod tests {
         for nth in 0..URLS_MAX + 10 {
             register.record(&format!("http://h/{nth}"), COOKIE);
         }
-        register.record("http://h/50", Differing { cookie: false, authorization: true });
+        register.record("http://h/50", DifferingCredentials { cookie: false, authorization: true });
         let found = register.snapshot();
         assert_eq!((found.found, found.urls.len()), (URLS_MAX as u64 + 11, URLS_MAX));
-        let differing = Differing { cookie: true, authorization: true };
+        let differing = DifferingCredentials { cookie: true, authorization: true };
         assert_eq!(found.urls[0], PersonalisedUrl { url: "http://h/50".into(), times: 2, differing });
         assert_eq!(found.urls[99].url, "http://h/10");
     }

@@ -24,41 +24,41 @@ pub struct Flights<H> {
     /// all that can be gained is a row of names to compare, of no more than there are flights.
     seed: u64,
     /// Each lock guards its share of the names; nothing awaits under it.
-    shards: Box<[Mutex<Shard<H>>]>,
+    shards: Box<[Mutex<FlightShard<H>>]>,
     /// How many flights have left the table.
-    left: AtomicU64,
+    departures: AtomicU64,
     /// How many have a leader.
-    led: AtomicU64,
+    under_way: AtomicU64,
 }
 
 /// Found by the hashes of their names, each of which is computed once.
-type Shard<H> = HashTable<Arc<Flight<H>>>;
+type FlightShard<H> = HashTable<Arc<Flight<H>>>;
 
 /// One flight.
 struct Flight<H> {
     hash: u64,
     name: Box<[u8]>,
     /// Guards how far the flight is; nothing awaits under it.
-    state: Mutex<State<H>>,
+    state: Mutex<FlightState<H>>,
     changed: Notify,
 }
 
-enum State<H> {
-    Flying,
-    Landed(H),
-    Lost,
+enum FlightState<H> {
+    InFlight,
+    Finished(H),
+    Abandoned,
 }
 
 /// What joining a flight comes to.
-pub enum Joined<H> {
+pub enum FlightRole<H> {
     /// Nobody is fetching this: the caller does.
-    Leader(Lead<H>),
+    Leader(FlightLeader<H>),
     /// Somebody is: the caller waits.
-    Follower(Follow<H>),
+    Follower(FlightFollower<H>),
 }
 
 /// The leader's end of a flight. Dropping it takes the flight out of the table.
-pub struct Lead<H> {
+pub struct FlightLeader<H> {
     flights: Arc<Flights<H>>,
     flight: Arc<Flight<H>>,
     /// Whether the flight may be in the table: it never is where it was started alone, and no longer once it is closed.
@@ -66,7 +66,7 @@ pub struct Lead<H> {
 }
 
 /// A follower's end of a flight.
-pub struct Follow<H>(Arc<Flight<H>>);
+pub struct FlightFollower<H>(Arc<Flight<H>>);
 
 impl<H> Flights<H> {
     /// Makes an empty table.
@@ -75,44 +75,44 @@ impl<H> Flights<H> {
         Arc::new(Self {
             seed: RandomState::new().hash_one(()),
             shards,
-            left: AtomicU64::new(0),
-            led: AtomicU64::new(0),
+            departures: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
         })
     }
 
     /// Joins the flight called `name`, or starts it.
-    pub fn join(self: &Arc<Self>, name: impl Into<Box<[u8]>>) -> Joined<H> {
+    pub fn join(self: &Arc<Self>, name: impl Into<Box<[u8]>>) -> FlightRole<H> {
         let name = name.into();
         let hash = self.hash(&name);
         let mut shard = self.shard(hash).lock();
         if let Some(flight) = shard.find(hash, |flight| flight.name == name) {
-            return Joined::Follower(Follow(Arc::clone(flight)));
+            return FlightRole::Follower(FlightFollower(Arc::clone(flight)));
         }
         let flight = Flight::new(hash, name);
         shard.insert_unique(hash, Arc::clone(&flight), |flight| flight.hash);
-        Joined::Leader(self.lead(flight, true))
+        FlightRole::Leader(self.lead(flight, true))
     }
 
     /// Starts a flight that nobody can join.
-    pub fn alone(self: &Arc<Self>) -> Lead<H> {
+    pub fn alone(self: &Arc<Self>) -> FlightLeader<H> {
         self.lead(Flight::new(0, Box::default()), false)
     }
 
-    fn lead(self: &Arc<Self>, flight: Arc<Flight<H>>, is_listed: bool) -> Lead<H> {
-        self.led.fetch_add(1, Ordering::AcqRel);
-        Lead { flights: Arc::clone(self), flight, is_listed }
+    fn lead(self: &Arc<Self>, flight: Arc<Flight<H>>, is_listed: bool) -> FlightLeader<H> {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        FlightLeader { flights: Arc::clone(self), flight, is_listed }
     }
 
     /// Returns the flight called `name`, where there is one.
-    pub fn find(&self, name: &[u8]) -> Option<Follow<H>> {
+    pub fn find(&self, name: &[u8]) -> Option<FlightFollower<H>> {
         let hash = self.hash(name);
         let shard = self.shard(hash).lock();
-        shard.find(hash, |flight| *flight.name == *name).map(|flight| Follow(Arc::clone(flight)))
+        shard.find(hash, |flight| *flight.name == *name).map(|flight| FlightFollower(Arc::clone(flight)))
     }
 
     /// Has nobody join a flight any more whose landing is of no use to those who come now: the next one who asks starts
     /// another.
-    pub fn withdraw(&self, follow: &Follow<H>) {
+    pub fn withdraw(&self, follow: &FlightFollower<H>) {
         self.unlist(&follow.0);
     }
 
@@ -120,19 +120,19 @@ impl<H> Flights<H> {
         let mut shard = self.shard(flight.hash).lock();
         if let Ok(listed) = shard.find_entry(flight.hash, |listed| Arc::ptr_eq(listed, flight)) {
             listed.remove();
-            self.left.fetch_add(1, Ordering::Release);
+            self.departures.fetch_add(1, Ordering::Release);
         }
     }
 
     /// Returns how many flights have left the table. Who reads the same before it looks for what a flight leaves behind and
     /// after it has become a leader has missed no flight of that name in between.
-    pub fn left(&self) -> u64 {
-        self.left.load(Ordering::Acquire)
+    pub fn departures(&self) -> u64 {
+        self.departures.load(Ordering::Acquire)
     }
 
     /// Returns how many flights are under way, be they in the table or not.
     pub fn len(&self) -> usize {
-        self.led.load(Ordering::Acquire) as usize
+        self.under_way.load(Ordering::Acquire) as usize
     }
 
     /// Tells whether no flight is under way.
@@ -144,7 +144,7 @@ impl<H> Flights<H> {
         xxh3_64_with_seed(name, self.seed)
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Shard<H>> {
+    fn shard(&self, hash: u64) -> &Mutex<FlightShard<H>> {
         // A shard's own table goes by the other bits.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
@@ -152,16 +152,16 @@ impl<H> Flights<H> {
 
 impl<H> Flight<H> {
     fn new(hash: u64, name: Box<[u8]>) -> Arc<Self> {
-        Arc::new(Self { hash, name, state: Mutex::new(State::Flying), changed: Notify::new() })
+        Arc::new(Self { hash, name, state: Mutex::new(FlightState::InFlight), changed: Notify::new() })
     }
 }
 
-impl<H> Lead<H> {
+impl<H> FlightLeader<H> {
     /// Tells every follower what the flight landed with; who joins later learns it at once. The first call counts.
     pub fn land(&self, head: H) {
         let mut state = self.flight.state.lock();
-        if matches!(*state, State::Flying) {
-            *state = State::Landed(head);
+        if matches!(*state, FlightState::InFlight) {
+            *state = FlightState::Finished(head);
             drop(state);
             self.flight.changed.notify_waiters();
         }
@@ -175,33 +175,33 @@ impl<H> Lead<H> {
     }
 
     /// Returns a follower's end.
-    pub fn follow(&self) -> Follow<H> {
-        Follow(Arc::clone(&self.flight))
+    pub fn follow(&self) -> FlightFollower<H> {
+        FlightFollower(Arc::clone(&self.flight))
     }
 }
 
-impl<H> Drop for Lead<H> {
+impl<H> Drop for FlightLeader<H> {
     fn drop(&mut self) {
         self.close();
         let mut state = self.flight.state.lock();
-        if matches!(*state, State::Flying) {
-            *state = State::Lost;
+        if matches!(*state, FlightState::InFlight) {
+            *state = FlightState::Abandoned;
             drop(state);
             self.flight.changed.notify_waiters();
         }
-        self.flights.led.fetch_sub(1, Ordering::AcqRel);
+        self.flights.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl<H: Clone> Follow<H> {
+impl<H: Clone> FlightFollower<H> {
     /// Waits until the flight has landed; `None` when its leader vanished.
-    pub async fn landed(&self) -> Option<H> {
+    pub async fn result(&self) -> Option<H> {
         loop {
             let changed = self.0.changed.notified();
             match &*self.0.state.lock() {
-                State::Landed(head) => return Some(head.clone()),
-                State::Lost => return None,
-                State::Flying => {}
+                FlightState::Finished(head) => return Some(head.clone()),
+                FlightState::Abandoned => return None,
+                FlightState::InFlight => {}
             }
             changed.await;
         }

@@ -8,17 +8,17 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn lead<H>(flights: &Arc<Flights<H>>, name: &[u8]) -> Lead<H> {
+fn lead<H>(flights: &Arc<Flights<H>>, name: &[u8]) -> FlightLeader<H> {
     match flights.join(name) {
-        Joined::Leader(lead) => lead,
-        Joined::Follower(_) => panic!("somebody leads already"),
+        FlightRole::Leader(lead) => lead,
+        FlightRole::Follower(_) => panic!("somebody leads already"),
     }
 }
 
-fn follow<H>(flights: &Arc<Flights<H>>, name: &[u8]) -> Follow<H> {
+fn follow<H>(flights: &Arc<Flights<H>>, name: &[u8]) -> FlightFollower<H> {
     match flights.join(name) {
-        Joined::Follower(follow) => follow,
-        Joined::Leader(_) => panic!("nobody leads"),
+        FlightRole::Follower(follow) => follow,
+        FlightRole::Leader(_) => panic!("nobody leads"),
     }
 }
 
@@ -28,12 +28,12 @@ fn followers_learn_what_the_leader_landed_with() {
         let flights = Flights::new();
         let leader = lead(&flights, b"a");
         let early = follow(&flights, b"a");
-        let waiting = tokio::spawn(async move { early.landed().await });
+        let waiting = tokio::spawn(async move { early.result().await });
         tokio::task::yield_now().await;
         leader.land(7);
         leader.land(8);
         assert_eq!(waiting.await.unwrap(), Some(7));
-        assert_eq!(follow(&flights, b"a").landed().await, Some(7));
+        assert_eq!(follow(&flights, b"a").result().await, Some(7));
         drop(leader);
         assert!(flights.is_empty());
         drop(lead(&flights, b"a"));
@@ -46,7 +46,7 @@ fn a_leader_that_vanishes_strands_nobody() {
         let flights: Arc<Flights<u8>> = Flights::new();
         let leader = lead(&flights, b"a");
         let waiting = follow(&flights, b"a");
-        let waiting = tokio::spawn(async move { waiting.landed().await });
+        let waiting = tokio::spawn(async move { waiting.result().await });
         tokio::task::yield_now().await;
         drop(leader);
         assert_eq!(waiting.await.unwrap(), None);
@@ -57,17 +57,17 @@ fn a_leader_that_vanishes_strands_nobody() {
 fn each_flight_that_leaves_the_table_counts_once() {
     let flights: Arc<Flights<u8>> = Flights::new();
     let mut closed = lead(&flights, b"a");
-    assert_eq!(flights.left(), 0);
+    assert_eq!(flights.departures(), 0);
     closed.close();
-    assert_eq!(flights.left(), 1);
+    assert_eq!(flights.departures(), 1);
     drop(closed);
     let withdrawn = lead(&flights, b"a");
     flights.withdraw(&withdrawn.follow());
     flights.withdraw(&withdrawn.follow());
     drop(withdrawn);
-    assert_eq!(flights.left(), 2);
+    assert_eq!(flights.departures(), 2);
     drop(flights.alone());
-    assert_eq!(flights.left(), 2, "it never was in the table");
+    assert_eq!(flights.departures(), 2, "it never was in the table");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_closed_flight_still_lands_but_is_not_joined() {
         first.close();
         let second = lead(&flights, b"a");
         first.land(1);
-        assert_eq!(follower.landed().await, Some(1));
+        assert_eq!(follower.result().await, Some(1));
         drop(first);
         assert_eq!(flights.len(), 1, "dropping the first must not take out the second");
         drop(second);

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::key::KeyHasher;
 use crate::policy::request::RequestFacts;
 use crate::route::{self, Rule};
-use crate::stored::{Credentials, Guard, Values};
+use crate::stored::{CredentialValues, Credentials, SharingGuard};
 
 /// What a guarded body is to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +32,14 @@ pub enum Admission {
 /// Decides what a guarded body is to a request. `is_suspect` tells whether the key was found to be personalised lately;
 /// `credentials` are the request's, and `values` what they are made of. All are asked only where they matter.
 pub fn admission(
-    guard: &Guard,
-    asked: &RequestFacts,
+    guard: &SharingGuard,
+    request: &RequestFacts,
     is_suspect: impl FnOnce() -> bool,
     credentials: impl FnOnce() -> Credentials,
-    values: impl FnOnce() -> Values,
+    values: impl FnOnce() -> CredentialValues,
 ) -> Admission {
     let leader = guard.leader();
-    if leader.is_none() && !asked.has_cookie && !asked.has_authorization {
+    if leader.is_none() && !request.has_cookie && !request.has_authorization {
         return Admission::Open;
     }
     if guard.is_shared() || (leader.is_none() && !is_suspect()) {
@@ -56,7 +56,7 @@ pub fn admission(
 
 /// Tells whether this use of a watched body is to be checked with the origin: one in `sample_every`, and of a body that was
 /// not compared yet the first one by a request with other credentials.
-pub fn is_due(guard: &Guard, sample_every: u32, credentials: impl FnOnce() -> Credentials) -> bool {
+pub fn is_due(guard: &SharingGuard, sample_every: u32, credentials: impl FnOnce() -> Credentials) -> bool {
     let differs = || credentials() != guard.leader();
     if !guard.is_shared() {
         return differs() && guard.is_due(sample_every);
@@ -74,7 +74,7 @@ pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Cred
 }
 
 /// Reads the single values that a request's [`credentials`] are made of.
-pub fn values(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Values {
+pub fn values(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> CredentialValues {
     let one = |kind, value| fingerprint(hasher, kind, std::iter::once(value)).map(|found| found.get() as u64);
     let cookies = cookies(headers, rule).filter_map(|pair| one(COOKIE, pair));
     cookies.chain(authorizations(headers, rule).filter_map(|value| one(AUTHORIZATION, value))).collect()
@@ -198,22 +198,22 @@ mod tests {
     #[track_caller]
     fn check_admission(
         leader: &[(&str, &str)],
-        asked: &[(&str, &str)],
+        request: &[(&str, &str)],
         expected: (Admission, Admission, Admission),
         due: (bool, bool),
     ) {
         let hasher = KeyHasher::new();
         let read = |given: &[(&str, &str)]| credentials(&hasher, &fields(given), &rule());
         let values = |given: &[(&str, &str)]| values(&hasher, &fields(given), &rule());
-        let guard = Guard::new(read(leader), values(leader), 0);
-        let facts = RequestFacts::of(&Method::GET, &fields(asked));
-        let admission = |is_suspect| admission(&guard, &facts, || is_suspect, || read(asked), || values(asked));
-        let is_due = || is_due(&guard, 2, || read(asked));
+        let guard = SharingGuard::new(read(leader), values(leader), 0);
+        let facts = RequestFacts::of(&Method::GET, &fields(request));
+        let admission = |is_suspect| admission(&guard, &facts, || is_suspect, || read(request), || values(request));
+        let is_due = || is_due(&guard, 2, || read(request));
         let (before, suspect, is_due_before) = (admission(false), admission(true), is_due());
-        guard.share(&Values::default());
-        assert_eq!((before, suspect, admission(true)), expected, "{leader:?} {asked:?}");
-        assert_eq!((is_due_before, is_due()), (due.0, false), "{leader:?} {asked:?} is checked at once");
-        assert_eq!(is_due(), due.1, "{leader:?} {asked:?} is checked again");
+        guard.share(&CredentialValues::default());
+        assert_eq!((before, suspect, admission(true)), expected, "{leader:?} {request:?}");
+        assert_eq!((is_due_before, is_due()), (due.0, false), "{leader:?} {request:?} is checked at once");
+        assert_eq!(is_due(), due.1, "{leader:?} {request:?} is checked again");
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
             (credentials(&hasher, &given, &rule()), values(&hasher, &given, &rule()))
         };
         let (leader, suspects) = read("sid=alice; seen=1; consent=yes");
-        let guard = Guard::new(leader, suspects, 0);
+        let guard = SharingGuard::new(leader, suspects, 0);
         let facts = RequestFacts { has_cookie: true, ..RequestFacts::default() };
         let admission = |cookies| {
             let (own, values) = read(cookies);

@@ -28,6 +28,6 @@ pub mod vary;
 
 pub use credentials::Admission;
 pub use request::{Intent, RequestFacts};
-pub use reuse::{Failure, Reuse, Standing};
+pub use reuse::{OriginFailure, PurgeState, Reuse};
 pub use storable::{Exchange, Storable};
 pub use validate::Update;

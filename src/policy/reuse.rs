@@ -11,7 +11,7 @@ use crate::stored::{Facts, StaleUse};
 
 /// What the purge ledger says of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Standing {
+pub enum PurgeState {
     /// Nothing was purged that it is part of.
     #[default]
     Good,
@@ -20,7 +20,7 @@ pub enum Standing {
     /// It is to be served stale while one request refreshes it; where it may not be served stale, it is [`Standing::Invalid`].
     Soft,
     /// It must never be used, nor its validator.
-    Gone,
+    Purged,
 }
 
 /// What is to be done with what was found.
@@ -44,31 +44,31 @@ pub enum Reuse {
 }
 
 /// Decides about the selected response, in the order of RFC 9111 §4.
-pub fn reuse(asked: &RequestFacts, facts: &Facts, standing: Standing, now: Timestamp, rule: &Rule) -> Reuse {
-    match usable(asked, facts, standing, now, rule) {
+pub fn reuse(request: &RequestFacts, facts: &Facts, purge_state: PurgeState, now: Timestamp, rule: &Rule) -> Reuse {
+    match usable(request, facts, purge_state, now, rule) {
         Ok(answer) => answer,
-        Err(_) if asked.cc.only_if_cached => Reuse::OnlyIfCached,
-        Err(reason) if facts.has_validator && standing != Standing::Gone => Reuse::Revalidate(reason),
+        Err(_) if request.cc.only_if_cached => Reuse::OnlyIfCached,
+        Err(reason) if facts.has_validator && purge_state != PurgeState::Purged => Reuse::Revalidate(reason),
         Err(reason) => Reuse::Miss(reason),
     }
 }
 
 /// Returns how the response answers without asking the origin, or why it does not.
 fn usable(
-    asked: &RequestFacts,
+    request: &RequestFacts,
     facts: &Facts,
-    standing: Standing,
+    purge_state: PurgeState,
     now: Timestamp,
     rule: &Rule,
 ) -> Result<Reuse, Reason> {
     let while_revalidate = Ok(Reuse::StaleNow { reason: Reason::WhileRevalidate, refresh: true });
     let is_fresh = freshness::is_fresh(facts, now);
-    match standing {
-        Standing::Gone => return Err(Reason::Purged),
+    match purge_state {
+        PurgeState::Purged => return Err(Reason::Purged),
         // RFC 9111 §4.4: what was invalidated is validated before it is used.
-        Standing::Invalid => return Err(Reason::Invalidated),
-        Standing::Soft if facts.stale == StaleUse::Forbidden => return Err(Reason::Invalidated),
-        Standing::Soft | Standing::Good => {}
+        PurgeState::Invalid => return Err(Reason::Invalidated),
+        PurgeState::Soft if facts.stale == StaleUse::Forbidden => return Err(Reason::Invalidated),
+        PurgeState::Soft | PurgeState::Good => {}
     }
     // RFC 9111 §4: without no-cache, unless it is successfully validated (§5.2.2.4).
     if facts.no_cache {
@@ -76,19 +76,19 @@ fn usable(
     }
     // What the client asks for (§5.2.1). A reload of what is immutable gets it from the store while it is fresh
     // (RFC 8246 §2).
-    let is_settled = facts.immutable && is_fresh && standing == Standing::Good;
-    if rule.obey_client_no_cache && !is_settled && wants_fresher(asked, facts, now) {
+    let is_settled = facts.immutable && is_fresh && purge_state == PurgeState::Good;
+    if rule.obey_client_no_cache && !is_settled && wants_fresher(request, facts, now) {
         // RFC 9211 §2.2: the request is the reason only where the response would have done without it.
         return Err(if is_fresh { Reason::RequestNoCache } else { Reason::Expired });
     }
     // It is fresh (§4.2), or allowed to be served stale (§4.2.4).
     if is_fresh {
-        return if standing == Standing::Soft { while_revalidate } else { Ok(Reuse::Fresh) };
+        return if purge_state == PurgeState::Soft { while_revalidate } else { Ok(Reuse::Fresh) };
     }
     let staleness = freshness::staleness(facts, now);
     match facts.stale {
         StaleUse::Within { while_revalidate: window, .. } if staleness < window => while_revalidate,
-        StaleUse::Within { .. } if accepts_stale(asked, facts, staleness) => {
+        StaleUse::Within { .. } if accepts_stale(request, facts, staleness) => {
             Ok(Reuse::StaleNow { reason: Reason::MaxStale, refresh: false })
         }
         _ => Err(Reason::Expired),
@@ -97,26 +97,26 @@ fn usable(
 
 /// Tells whether the client asks for a response that is fresher than the stored one. A stale one is not what it asks for
 /// either, also where the response may be served stale to others.
-fn wants_fresher(asked: &RequestFacts, facts: &Facts, now: Timestamp) -> bool {
+fn wants_fresher(request: &RequestFacts, facts: &Facts, now: Timestamp) -> bool {
     let age = freshness::current_age(facts, now);
     let is_fresh = freshness::is_fresh(facts, now);
-    let is_too_stale = !is_fresh && !accepts_staleness(asked, freshness::staleness(facts, now));
-    asked.cc.no_cache
+    let is_too_stale = !is_fresh && !accepts_staleness(request, freshness::staleness(facts, now));
+    request.cc.no_cache
         // RFC 9111 §5.2.1.1: unless max-stale is also present, the client does not wish to receive a stale response.
-        || asked.cc.max_age.is_some_and(|max_age| age > max_age || is_too_stale)
+        || request.cc.max_age.is_some_and(|max_age| age > max_age || is_too_stale)
         // RFC 9111 §5.2.1.3: the lifetime is to be no less than the age and the seconds given.
-        || asked.cc.min_fresh.is_some_and(|min_fresh| facts.lifetime < age.saturating_add(min_fresh))
+        || request.cc.min_fresh.is_some_and(|min_fresh| facts.lifetime < age.saturating_add(min_fresh))
 }
 
 /// Tells whether the client accepts this staleness (RFC 9111 §5.2.1.2). Where the response says s-maxage, stale use ends with
 /// the windows that it opened itself, whatever the client accepts (§5.2.2.10), and whatever its lifetime came from.
-fn accepts_stale(asked: &RequestFacts, facts: &Facts, staleness: Duration) -> bool {
-    !facts.has_s_maxage && accepts_staleness(asked, staleness)
+fn accepts_stale(request: &RequestFacts, facts: &Facts, staleness: Duration) -> bool {
+    !facts.has_s_maxage && accepts_staleness(request, staleness)
 }
 
-fn accepts_staleness(asked: &RequestFacts, staleness: Duration) -> bool {
+fn accepts_staleness(request: &RequestFacts, staleness: Duration) -> bool {
     let is_within = |limit: Option<Duration>| limit.is_none_or(|limit| staleness <= limit);
-    asked.cc.max_stale.is_some_and(is_within)
+    request.cc.max_stale.is_some_and(is_within)
 }
 
 /// What a response that one request brings in, or has just had confirmed, is to another that waited for it.
@@ -133,17 +133,17 @@ pub enum Collapse {
 /// Decides whether a request may be collapsed onto a response: only where a cache may reuse that for it without asking the
 /// origin (RFC 9111 §4). A request that came before the response's head did gets one that is new to it, however fresh a
 /// stored one it asks for.
-pub fn collapse(asked: &RequestFacts, asked_at: Timestamp, facts: &Facts, now: Timestamp, rule: &Rule) -> Collapse {
-    if let Some(reason) = unshared(facts) {
+pub fn collapse(request: &RequestFacts, asked_at: Timestamp, facts: &Facts, now: Timestamp, rule: &Rule) -> Collapse {
+    if let Some(reason) = why_unshareable(facts) {
         return Collapse::Unshared(reason);
     }
-    let is_old = rule.obey_client_no_cache && asked_at > facts.received_at && wants_fresher(asked, facts, now);
+    let is_old = rule.obey_client_no_cache && asked_at > facts.received_at && wants_fresher(request, facts, now);
     if is_old || !is_usable_at(facts, now) { Collapse::Outlived } else { Collapse::Shared }
 }
 
 /// Says why a response never answers a request but the one that it was made or confirmed for: every use has to be validated
 /// (RFC 9111 §5.2.2.4), or it was stale when it came and may not be used so (§4.2).
-pub fn unshared(facts: &Facts) -> Option<Reason> {
+pub fn why_unshareable(facts: &Facts) -> Option<Reason> {
     if facts.no_cache {
         return Some(Reason::NoCache);
     }
@@ -160,13 +160,13 @@ fn is_usable_at(facts: &Facts, at: Timestamp) -> bool {
 }
 
 /// Decides when there is no response to select: `reason` is [`Reason::UriMiss`] or [`Reason::VaryMiss`].
-pub fn nothing_stored(asked: &RequestFacts, reason: Reason) -> Reuse {
-    if asked.cc.only_if_cached { Reuse::OnlyIfCached } else { Reuse::Miss(reason) }
+pub fn nothing_stored(request: &RequestFacts, reason: Reason) -> Reuse {
+    if request.cc.only_if_cached { Reuse::OnlyIfCached } else { Reuse::Miss(reason) }
 }
 
 /// How the origin failed, as far as stale responses are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum OriginFailure {
     /// It could not be reached, or was silent or gone before its response's head.
     Unreachable,
     /// It answered with a 5xx.
@@ -174,11 +174,11 @@ pub enum Failure {
 }
 
 /// Tells whether a purge or an invalidation forbids to use a response without asking the origin.
-pub fn is_barred(facts: &Facts, standing: Standing) -> bool {
-    match standing {
-        Standing::Gone | Standing::Invalid => true,
-        Standing::Soft => facts.stale == StaleUse::Forbidden,
-        Standing::Good => false,
+pub fn is_barred(facts: &Facts, purge_state: PurgeState) -> bool {
+    match purge_state {
+        PurgeState::Purged | PurgeState::Invalid => true,
+        PurgeState::Soft => facts.stale == StaleUse::Forbidden,
+        PurgeState::Good => false,
     }
 }
 
@@ -186,16 +186,16 @@ pub fn is_barred(facts: &Facts, standing: Standing) -> bool {
 ///
 /// One that is still fresh (the client had asked for a fresher one) stands in for an origin that cannot be reached, even
 /// where stale use is forbidden; for a 5xx only where a window was opened for these.
-pub fn stands_in(facts: &Facts, standing: Standing, failure: Failure, now: Timestamp) -> bool {
-    if is_barred(facts, standing) || facts.no_cache {
+pub fn stands_in(facts: &Facts, purge_state: PurgeState, failure: OriginFailure, now: Timestamp) -> bool {
+    if is_barred(facts, purge_state) || facts.no_cache {
         return false;
     }
     let window = match (facts.stale, failure) {
         (StaleUse::Forbidden, _) => Duration::ZERO,
-        (StaleUse::Within { if_unreachable, .. }, Failure::Unreachable) => if_unreachable,
-        (StaleUse::Within { if_error_status, .. }, Failure::ServerError) => if_error_status,
+        (StaleUse::Within { if_unreachable, .. }, OriginFailure::Unreachable) => if_unreachable,
+        (StaleUse::Within { if_error_status, .. }, OriginFailure::ServerError) => if_error_status,
     };
-    let is_fresh = failure == Failure::Unreachable && freshness::is_fresh(facts, now);
+    let is_fresh = failure == OriginFailure::Unreachable && freshness::is_fresh(facts, now);
     is_fresh || freshness::staleness(facts, now) < window
 }
 
@@ -209,7 +209,7 @@ mod tests {
         Duration::from_secs(secs)
     }
 
-    fn asked(cc: RequestCacheControl) -> RequestFacts {
+    fn request(cc: RequestCacheControl) -> RequestFacts {
         RequestFacts { cc, ..RequestFacts::default() }
     }
 
@@ -221,109 +221,113 @@ mod tests {
     const MAX_STALE: Reuse = Reuse::StaleNow { reason: Reason::MaxStale, refresh: false };
 
     #[track_caller]
-    fn check(asked: &RequestFacts, facts: &Facts, standing: Standing, at_ms: u64, expected: Reuse) {
-        let found = reuse(asked, facts, standing, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
+    fn check(request: &RequestFacts, facts: &Facts, purge_state: PurgeState, at_ms: u64, expected: Reuse) {
+        let found = reuse(request, facts, purge_state, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
         assert_eq!(found, expected, "at {at_ms} ms");
         // only-if-cached changes nothing but what asks the origin (RFC 9111 §5.2.1.7).
-        let only = asked_only(asked);
-        let found = reuse(&only, facts, standing, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
+        let only = asked_only(request);
+        let found = reuse(&only, facts, purge_state, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
         let is_answer = matches!(expected, Reuse::Fresh | Reuse::StaleNow { .. });
         assert_eq!(found, if is_answer { expected } else { Reuse::OnlyIfCached }, "only-if-cached at {at_ms} ms");
     }
 
-    fn asked_only(asked: &RequestFacts) -> RequestFacts {
-        let mut only = asked.clone();
+    fn asked_only(request: &RequestFacts) -> RequestFacts {
+        let mut only = request.clone();
         only.cc.only_if_cached = true;
         only
     }
 
     #[test]
     fn s4_2_fresh_answers_expired_is_validated() {
-        check(&plain(), &stored(), Standing::Good, 0, Reuse::Fresh);
-        check(&plain(), &stored(), Standing::Good, 9_999, Reuse::Fresh);
-        check(&plain(), &stored(), Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        check(&plain(), &stored(), PurgeState::Good, 0, Reuse::Fresh);
+        check(&plain(), &stored(), PurgeState::Good, 9_999, Reuse::Fresh);
+        check(&plain(), &stored(), PurgeState::Good, 10_000, Reuse::Revalidate(Reason::Expired));
         let bare = Facts { has_validator: false, ..stored() };
-        check(&plain(), &bare, Standing::Good, 10_000, Reuse::Miss(Reason::Expired));
+        check(&plain(), &bare, PurgeState::Good, 10_000, Reuse::Miss(Reason::Expired));
         let aged = Facts { initial_age: secs(7), ..stored() };
-        check(&plain(), &aged, Standing::Good, 2_999, Reuse::Fresh);
-        check(&plain(), &aged, Standing::Good, 3_000, Reuse::Revalidate(Reason::Expired));
+        check(&plain(), &aged, PurgeState::Good, 2_999, Reuse::Fresh);
+        check(&plain(), &aged, PurgeState::Good, 3_000, Reuse::Revalidate(Reason::Expired));
     }
 
     #[test]
     fn s5_2_2_4_no_cache_is_validated_even_when_fresh() {
         let facts = Facts { no_cache: true, stale: StaleUse::Forbidden, ..stored() };
-        check(&plain(), &facts, Standing::Good, 0, Reuse::Revalidate(Reason::NoCache));
+        check(&plain(), &facts, PurgeState::Good, 0, Reuse::Revalidate(Reason::NoCache));
         let bare = Facts { has_validator: false, ..facts };
-        check(&plain(), &bare, Standing::Good, 0, Reuse::Miss(Reason::NoCache));
+        check(&plain(), &bare, PurgeState::Good, 0, Reuse::Miss(Reason::NoCache));
     }
 
     #[test]
     fn s4_4_purged_and_invalidated() {
-        check(&plain(), &stored(), Standing::Gone, 0, Reuse::Miss(Reason::Purged));
-        check(&plain(), &stored(), Standing::Invalid, 0, Reuse::Revalidate(Reason::Invalidated));
+        check(&plain(), &stored(), PurgeState::Purged, 0, Reuse::Miss(Reason::Purged));
+        check(&plain(), &stored(), PurgeState::Invalid, 0, Reuse::Revalidate(Reason::Invalidated));
         let bare = Facts { has_validator: false, ..stored() };
-        check(&plain(), &bare, Standing::Invalid, 0, Reuse::Miss(Reason::Invalidated));
-        check(&plain(), &stored(), Standing::Soft, 0, WHILE_REVALIDATE);
+        check(&plain(), &bare, PurgeState::Invalid, 0, Reuse::Miss(Reason::Invalidated));
+        check(&plain(), &stored(), PurgeState::Soft, 0, WHILE_REVALIDATE);
         // A soft purge does not make stale what was not to be served stale anyway.
-        check(&plain(), &stored(), Standing::Soft, 10_000, Reuse::Revalidate(Reason::Expired));
+        check(&plain(), &stored(), PurgeState::Soft, 10_000, Reuse::Revalidate(Reason::Expired));
         let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
-        check(&plain(), &strict, Standing::Soft, 0, Reuse::Revalidate(Reason::Invalidated));
+        check(&plain(), &strict, PurgeState::Soft, 0, Reuse::Revalidate(Reason::Invalidated));
     }
 
     #[test]
     fn rfc5861_s3_within_the_window() {
         let facts = Facts { stale: within(4, 3600, 0), ..stored() };
-        check(&plain(), &facts, Standing::Good, 9_999, Reuse::Fresh);
-        check(&plain(), &facts, Standing::Good, 10_000, WHILE_REVALIDATE);
-        check(&plain(), &facts, Standing::Good, 13_999, WHILE_REVALIDATE);
-        check(&plain(), &facts, Standing::Good, 14_000, Reuse::Revalidate(Reason::Expired));
+        check(&plain(), &facts, PurgeState::Good, 9_999, Reuse::Fresh);
+        check(&plain(), &facts, PurgeState::Good, 10_000, WHILE_REVALIDATE);
+        check(&plain(), &facts, PurgeState::Good, 13_999, WHILE_REVALIDATE);
+        check(&plain(), &facts, PurgeState::Good, 14_000, Reuse::Revalidate(Reason::Expired));
     }
 
     #[test]
     fn s5_2_1_what_the_client_asks_for() {
         let fresher = Reuse::Revalidate(Reason::RequestNoCache);
-        let no_cache = asked(RequestCacheControl { no_cache: true, ..Default::default() });
-        check(&no_cache, &stored(), Standing::Good, 0, fresher);
-        check(&no_cache, &stored(), Standing::Soft, 0, fresher);
+        let no_cache = request(RequestCacheControl { no_cache: true, ..Default::default() });
+        check(&no_cache, &stored(), PurgeState::Good, 0, fresher);
+        check(&no_cache, &stored(), PurgeState::Soft, 0, fresher);
         // A reload is no occasion to serve stale.
         let lenient = Facts { stale: within(60, 0, 0), ..stored() };
-        check(&no_cache, &lenient, Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
-        let max_age = asked(RequestCacheControl { max_age: Some(secs(5)), ..Default::default() });
-        check(&max_age, &stored(), Standing::Good, 5_000, Reuse::Fresh);
-        check(&max_age, &stored(), Standing::Good, 5_001, fresher);
-        let min_fresh = asked(RequestCacheControl { min_fresh: Some(secs(4)), ..Default::default() });
-        check(&min_fresh, &stored(), Standing::Good, 6_000, Reuse::Fresh);
-        check(&min_fresh, &stored(), Standing::Good, 6_001, fresher);
-        check(&min_fresh, &stored(), Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        check(&no_cache, &lenient, PurgeState::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        let max_age = request(RequestCacheControl { max_age: Some(secs(5)), ..Default::default() });
+        check(&max_age, &stored(), PurgeState::Good, 5_000, Reuse::Fresh);
+        check(&max_age, &stored(), PurgeState::Good, 5_001, fresher);
+        let min_fresh = request(RequestCacheControl { min_fresh: Some(secs(4)), ..Default::default() });
+        check(&min_fresh, &stored(), PurgeState::Good, 6_000, Reuse::Fresh);
+        check(&min_fresh, &stored(), PurgeState::Good, 6_001, fresher);
+        check(&min_fresh, &stored(), PurgeState::Good, 10_000, Reuse::Revalidate(Reason::Expired));
         // Who names a limit gets nothing stale, whatever windows the response opens; with max-stale, what it accepts.
         let lenient = Facts { stale: within(60, 0, 0), ..stored() };
         let expired = Reuse::Revalidate(Reason::Expired);
-        check(&plain(), &lenient, Standing::Good, 10_000, WHILE_REVALIDATE);
-        check(&min_fresh, &lenient, Standing::Good, 9_999, fresher);
-        check(&min_fresh, &lenient, Standing::Good, 10_000, expired);
-        let roomy = asked(RequestCacheControl { max_age: Some(secs(1000)), ..Default::default() });
-        check(&roomy, &lenient, Standing::Good, 9_999, Reuse::Fresh);
-        check(&roomy, &lenient, Standing::Good, 10_000, expired);
+        check(&plain(), &lenient, PurgeState::Good, 10_000, WHILE_REVALIDATE);
+        check(&min_fresh, &lenient, PurgeState::Good, 9_999, fresher);
+        check(&min_fresh, &lenient, PurgeState::Good, 10_000, expired);
+        let roomy = request(RequestCacheControl { max_age: Some(secs(1000)), ..Default::default() });
+        check(&roomy, &lenient, PurgeState::Good, 9_999, Reuse::Fresh);
+        check(&roomy, &lenient, PurgeState::Good, 10_000, expired);
         let both = |max_stale| {
-            asked(RequestCacheControl { max_age: Some(secs(1000)), max_stale: Some(max_stale), ..Default::default() })
+            request(RequestCacheControl { max_age: Some(secs(1000)), max_stale: Some(max_stale), ..Default::default() })
         };
-        check(&both(None), &lenient, Standing::Good, 10_000, WHILE_REVALIDATE);
-        check(&both(None), &stored(), Standing::Good, 10_000, MAX_STALE);
-        check(&both(Some(secs(5))), &lenient, Standing::Good, 15_000, WHILE_REVALIDATE);
-        check(&both(Some(secs(5))), &lenient, Standing::Good, 15_001, expired);
+        check(&both(None), &lenient, PurgeState::Good, 10_000, WHILE_REVALIDATE);
+        check(&both(None), &stored(), PurgeState::Good, 10_000, MAX_STALE);
+        check(&both(Some(secs(5))), &lenient, PurgeState::Good, 15_000, WHILE_REVALIDATE);
+        check(&both(Some(secs(5))), &lenient, PurgeState::Good, 15_001, expired);
         // Neither obeyed where the configuration says so.
         let rule = Rule { obey_client_no_cache: false, ..Rule::default() };
-        for asked in [no_cache, max_age, min_fresh] {
+        for request in [no_cache, max_age, min_fresh] {
             let now = RECEIVED + secs(9);
-            assert_eq!(reuse(&asked, &stored(), Standing::Good, now, &rule), Reuse::Fresh);
+            assert_eq!(reuse(&request, &stored(), PurgeState::Good, now, &rule), Reuse::Fresh);
         }
     }
 
     #[test]
     fn s4_requests_are_collapsed_onto_what_may_be_reused_for_them() {
-        let check = |asked: &RequestFacts, asked_ms: u64, facts: &Facts, at_ms: u64, expected: Collapse| {
+        let check = |request: &RequestFacts, asked_ms: u64, facts: &Facts, at_ms: u64, expected: Collapse| {
             let (asked_at, now) = (RECEIVED + Duration::from_millis(asked_ms), RECEIVED + Duration::from_millis(at_ms));
-            assert_eq!(collapse(asked, asked_at, facts, now, &Rule::default()), expected, "{asked_ms} ms, {at_ms} ms");
+            assert_eq!(
+                collapse(request, asked_at, facts, now, &Rule::default()),
+                expected,
+                "{asked_ms} ms, {at_ms} ms"
+            );
         };
         check(&plain(), 0, &stored(), 0, Collapse::Shared);
         check(&plain(), 9_999, &stored(), 9_999, Collapse::Shared);
@@ -332,7 +336,7 @@ mod tests {
         check(&plain(), 13_999, &lenient, 13_999, Collapse::Shared);
         check(&plain(), 14_000, &lenient, 14_000, Collapse::Outlived);
         // A reload gets what came after it, and nothing that had come before.
-        let reload = asked(RequestCacheControl { no_cache: true, ..Default::default() });
+        let reload = request(RequestCacheControl { no_cache: true, ..Default::default() });
         check(&reload, 0, &stored(), 0, Collapse::Shared);
         check(&reload, 1, &stored(), 1, Collapse::Outlived);
         let none = |facts: Facts, reason| check(&plain(), 0, &facts, 0, Collapse::Unshared(reason));
@@ -345,26 +349,26 @@ mod tests {
 
     #[test]
     fn s5_2_1_2_max_stale_within_its_limit_and_never_where_stale_is_forbidden() {
-        let any = asked(RequestCacheControl { max_stale: Some(None), ..Default::default() });
-        let some = asked(RequestCacheControl { max_stale: Some(Some(secs(5))), ..Default::default() });
-        check(&any, &stored(), Standing::Good, 100_000_000, MAX_STALE);
-        check(&some, &stored(), Standing::Good, 15_000, MAX_STALE);
-        check(&some, &stored(), Standing::Good, 15_001, Reuse::Revalidate(Reason::Expired));
+        let any = request(RequestCacheControl { max_stale: Some(None), ..Default::default() });
+        let some = request(RequestCacheControl { max_stale: Some(Some(secs(5))), ..Default::default() });
+        check(&any, &stored(), PurgeState::Good, 100_000_000, MAX_STALE);
+        check(&some, &stored(), PurgeState::Good, 15_000, MAX_STALE);
+        check(&some, &stored(), PurgeState::Good, 15_001, Reuse::Revalidate(Reason::Expired));
         let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
-        check(&any, &strict, Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        check(&any, &strict, PurgeState::Good, 10_000, Reuse::Revalidate(Reason::Expired));
         let shared = Facts { stale: within(2, 0, 0), has_s_maxage: true, ..stored() };
-        check(&any, &shared, Standing::Good, 11_000, WHILE_REVALIDATE);
-        check(&any, &shared, Standing::Good, 12_000, Reuse::Revalidate(Reason::Expired));
+        check(&any, &shared, PurgeState::Good, 11_000, WHILE_REVALIDATE);
+        check(&any, &shared, PurgeState::Good, 12_000, Reuse::Revalidate(Reason::Expired));
     }
 
     #[test]
     fn rfc8246_s2_a_reload_of_what_is_immutable_is_answered_while_it_is_fresh() {
         let facts = Facts { immutable: true, ..stored() };
-        let reload = asked(RequestCacheControl { max_age: Some(Duration::ZERO), ..Default::default() });
-        check(&reload, &facts, Standing::Good, 9_999, Reuse::Fresh);
-        check(&reload, &facts, Standing::Good, 10_000, Reuse::Revalidate(Reason::Expired));
-        check(&reload, &facts, Standing::Soft, 1, Reuse::Revalidate(Reason::RequestNoCache));
-        check(&reload, &facts, Standing::Invalid, 1, Reuse::Revalidate(Reason::Invalidated));
+        let reload = request(RequestCacheControl { max_age: Some(Duration::ZERO), ..Default::default() });
+        check(&reload, &facts, PurgeState::Good, 9_999, Reuse::Fresh);
+        check(&reload, &facts, PurgeState::Good, 10_000, Reuse::Revalidate(Reason::Expired));
+        check(&reload, &facts, PurgeState::Soft, 1, Reuse::Revalidate(Reason::RequestNoCache));
+        check(&reload, &facts, PurgeState::Invalid, 1, Reuse::Revalidate(Reason::Invalidated));
     }
 
     #[test]
@@ -374,29 +378,29 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_stand_in(facts: &Facts, standing: Standing, failure: Failure, at_ms: u64, expected: bool) {
-        let found = stands_in(facts, standing, failure, RECEIVED + Duration::from_millis(at_ms));
-        assert_eq!(found, expected, "{standing:?} {failure:?} at {at_ms} ms");
+    fn check_stand_in(facts: &Facts, purge_state: PurgeState, failure: OriginFailure, at_ms: u64, expected: bool) {
+        let found = stands_in(facts, purge_state, failure, RECEIVED + Duration::from_millis(at_ms));
+        assert_eq!(found, expected, "{purge_state:?} {failure:?} at {at_ms} ms");
     }
 
     #[test]
     fn s4_2_4_a_stale_response_stands_in_within_its_window() {
-        use Failure::{ServerError, Unreachable};
+        use OriginFailure::{ServerError, Unreachable};
         let facts = Facts { stale: within(0, 5, 3), ..stored() };
-        check_stand_in(&facts, Standing::Good, Unreachable, 14_999, true);
-        check_stand_in(&facts, Standing::Good, Unreachable, 15_000, false);
-        check_stand_in(&facts, Standing::Good, ServerError, 12_999, true);
-        check_stand_in(&facts, Standing::Good, ServerError, 13_000, false);
-        check_stand_in(&facts, Standing::Soft, Unreachable, 12_000, true);
-        check_stand_in(&facts, Standing::Invalid, Unreachable, 0, false);
-        check_stand_in(&facts, Standing::Gone, Unreachable, 0, false);
-        check_stand_in(&stored(), Standing::Good, ServerError, 10_000, false);
-        check_stand_in(&stored(), Standing::Good, ServerError, 0, false);
+        check_stand_in(&facts, PurgeState::Good, Unreachable, 14_999, true);
+        check_stand_in(&facts, PurgeState::Good, Unreachable, 15_000, false);
+        check_stand_in(&facts, PurgeState::Good, ServerError, 12_999, true);
+        check_stand_in(&facts, PurgeState::Good, ServerError, 13_000, false);
+        check_stand_in(&facts, PurgeState::Soft, Unreachable, 12_000, true);
+        check_stand_in(&facts, PurgeState::Invalid, Unreachable, 0, false);
+        check_stand_in(&facts, PurgeState::Purged, Unreachable, 0, false);
+        check_stand_in(&stored(), PurgeState::Good, ServerError, 10_000, false);
+        check_stand_in(&stored(), PurgeState::Good, ServerError, 0, false);
         let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
-        check_stand_in(&strict, Standing::Good, Unreachable, 9_999, true);
-        check_stand_in(&strict, Standing::Good, Unreachable, 10_000, false);
-        check_stand_in(&strict, Standing::Soft, Unreachable, 0, false);
+        check_stand_in(&strict, PurgeState::Good, Unreachable, 9_999, true);
+        check_stand_in(&strict, PurgeState::Good, Unreachable, 10_000, false);
+        check_stand_in(&strict, PurgeState::Soft, Unreachable, 0, false);
         let no_cache = Facts { no_cache: true, ..strict };
-        check_stand_in(&no_cache, Standing::Good, Unreachable, 0, false);
+        check_stand_in(&no_cache, PurgeState::Good, Unreachable, 0, false);
     }
 }

@@ -31,7 +31,7 @@ pub struct Exchange<'a> {
     /// The client's method; a HEAD that was sent on as a GET counts as GET.
     pub method: &'a Method,
     /// What was parsed from the client's request.
-    pub asked: &'a RequestFacts,
+    pub request: &'a RequestFacts,
     /// When the request went to the origin.
     pub requested_at: Timestamp,
     /// When the response's head had arrived.
@@ -103,7 +103,7 @@ struct Received<'a> {
 impl<'a> Received<'a> {
     fn new(exchange: &'a Exchange<'a>, status: StatusCode, headers: &'a HeaderMap) -> Self {
         let cc = ResponseCacheControl::parse(headers);
-        let Exchange { asked, rule, .. } = exchange;
+        let Exchange { request, rule, .. } = exchange;
         let has_cookie = headers.contains_key(header::SET_COOKIE);
         let sets_cookie = match rule.set_cookie {
             // A field that no-cache="…" or private="…" names is kept from storage, so it is not what is judged.
@@ -116,8 +116,8 @@ impl<'a> Received<'a> {
         // What force must not override falls back to what the response says. `private` and Vary: * are refused below.
         let is_forced = rule.cache == CacheMode::Force
             && *exchange.method == Method::GET
-            && !asked.has_authorization
-            && !asked.has_cookie
+            && !request.has_authorization
+            && !request.has_cookie
             && !sets_cookie
             && status.as_u16() < 400;
         Self { exchange, status, headers, cc, sets_cookie, is_forced }
@@ -189,7 +189,7 @@ impl<'a> Received<'a> {
         }
         // The status is final; where the response says must-understand (§5.2.2.3), it is understood. A 206 is not stored as
         // what it is (§3.3): whatever is fetched for the store is asked for whole.
-        if self.status == StatusCode::UNAUTHORIZED && exchange.asked.has_authorization {
+        if self.status == StatusCode::UNAUTHORIZED && exchange.request.has_authorization {
             // It speaks of the credentials that were sent (RFC 9110 §15.5.2), and of nothing that others get.
             return Some(Reason::Authorization);
         }
@@ -203,7 +203,7 @@ impl<'a> Received<'a> {
         if cc.no_store && !cc.must_understand && !self.is_forced {
             return Some(Reason::NoStore);
         }
-        if exchange.asked.cc.no_store {
+        if exchange.request.cc.no_store {
             return Some(Reason::RequestNoStore);
         }
         // A shared cache: no private (§5.2.2.7).
@@ -211,7 +211,7 @@ impl<'a> Received<'a> {
             return Some(Reason::Private);
         }
         // Authorization only where the response permits sharing (§3.5).
-        if exchange.asked.has_authorization && !facts.permits_sharing {
+        if exchange.request.has_authorization && !facts.permits_sharing {
             return Some(Reason::Authorization);
         }
         // A cookie needs a lifetime that the response itself names (§7.3), and one that is longer than nothing: what is
@@ -306,12 +306,12 @@ mod tests {
     #[derive(Clone)]
     struct Case {
         rule: Rule,
-        asked: RequestFacts,
+        request: RequestFacts,
         status: u16,
     }
 
     fn plain() -> Case {
-        Case { rule: Rule::default(), asked: RequestFacts::default(), status: 200 }
+        Case { rule: Rule::default(), request: RequestFacts::default(), status: 200 }
     }
 
     fn status(status: u16) -> Case {
@@ -333,7 +333,7 @@ mod tests {
 
         fn judge(&self, given: &[(&str, &str)]) -> Storable {
             let status = StatusCode::from_u16(self.status).unwrap();
-            storable(&exchange(&self.asked, &self.rule), status, &fields(given), false)
+            storable(&exchange(&self.request, &self.rule), status, &fields(given), false)
         }
 
         /// Checks whether a response is stored: `Ok` with where its lifetime comes from, or why not.
@@ -354,9 +354,9 @@ mod tests {
 
     #[test]
     fn s3_only_get_is_stored_as_it_is() {
-        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        let (request, rule) = (RequestFacts::default(), Rule::default());
         for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
-            let exchange = Exchange { method: &method, ..exchange(&asked, &rule) };
+            let exchange = Exchange { method: &method, ..exchange(&request, &rule) };
             let headers = fields(&[("cache-control", "max-age=60")]);
             assert_eq!(storable(&exchange, StatusCode::OK, &headers, false), Storable::No(Reason::Method));
         }
@@ -396,16 +396,16 @@ mod tests {
         for unquoted in ["private=true, max-age=60", "private=1, max-age=60", "max-age=60, private='x-user'"] {
             plain().check_cc(unquoted, Err(Reason::Private));
         }
-        let asked = RequestFacts {
+        let request = RequestFacts {
             cc: RequestCacheControl { no_store: true, ..Default::default() },
             ..RequestFacts::default()
         };
-        Case { asked, ..plain() }.check_cc("max-age=60", Err(Reason::RequestNoStore));
+        Case { request, ..plain() }.check_cc("max-age=60", Err(Reason::RequestNoStore));
     }
 
     #[test]
     fn s3_5_authorization_needs_a_response_that_permits_sharing() {
-        let case = Case { asked: RequestFacts { has_authorization: true, ..Default::default() }, ..plain() };
+        let case = Case { request: RequestFacts { has_authorization: true, ..Default::default() }, ..plain() };
         case.check_cc("max-age=60", Err(Reason::Authorization));
         case.check_cc("max-age=60, proxy-revalidate", Err(Reason::Authorization));
         case.check_cc("max-age=60, public", Ok(LifetimeSource::MaxAge));
@@ -475,7 +475,7 @@ mod tests {
         let headers = fields(&[("cache-control", "max-age=60")]);
         for (store_unsized, is_stored) in [(false, false), (true, true)] {
             let case = rule(Rule { store_unsized, ..Rule::default() });
-            let found = storable(&exchange(&case.asked, &case.rule), StatusCode::OK, &headers, true);
+            let found = storable(&exchange(&case.request, &case.rule), StatusCode::OK, &headers, true);
             assert_eq!(matches!(found, Storable::Yes(_)), is_stored);
             assert!(is_stored || found == Storable::No(Reason::Unsized));
         }
@@ -498,9 +498,9 @@ mod tests {
         Case { status: 404, ..case.clone() }.check(&[], Err(Reason::NoLifetime));
         Case { status: 500, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
         let signed_in = RequestFacts { has_cookie: true, ..RequestFacts::default() };
-        Case { asked: signed_in, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
+        Case { request: signed_in, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
         let authorized = RequestFacts { has_authorization: true, ..RequestFacts::default() };
-        Case { asked: authorized, ..case }.check_cc("max-age=60", Err(Reason::Authorization));
+        Case { request: authorized, ..case }.check_cc("max-age=60", Err(Reason::Authorization));
     }
 
     #[test]
@@ -561,8 +561,8 @@ mod tests {
     #[test]
     fn rfc9110_s9_3_3_a_post_is_stored_where_its_response_is_what_a_get_would_get() {
         let url = CanonicalUrl::new(Scheme::Http, "example.org", "/a?b=1").unwrap();
-        let (asked, rule) = (RequestFacts::default(), Rule::default());
-        let post = Exchange { method: &Method::POST, ..exchange(&asked, &rule) };
+        let (request, rule) = (RequestFacts::default(), Rule::default());
+        let post = Exchange { method: &Method::POST, ..exchange(&request, &rule) };
         let lives = ("cache-control", "max-age=60");
         let judge = |exchange: &Exchange<'_>, code: u16, given: &[(&str, &str)]| {
             let status = StatusCode::from_u16(code).unwrap();
@@ -582,7 +582,7 @@ mod tests {
         assert_eq!(judge(&post, 200, &[lives]), Err(Reason::Method));
         assert_eq!(judge(&post, 200, &[lives, here, here]), Err(Reason::Method));
         assert_eq!(judge(&post, 201, &[lives, here]), Err(Reason::Method));
-        assert_eq!(judge(&exchange(&asked, &rule), 200, &[lives, here]), Err(Reason::Method));
+        assert_eq!(judge(&exchange(&request, &rule), 200, &[lives, here]), Err(Reason::Method));
         assert_eq!(judge(&post, 200, &[here, ("last-modified", "@-100")]), Err(Reason::NoLifetime));
         assert_eq!(judge(&post, 200, &[here, ("cache-control", "private, max-age=60")]), Err(Reason::Private));
     }

@@ -35,8 +35,8 @@ pub(crate) fn date(secs: i64) -> String {
 }
 
 /// The exchange of a GET that was answered without delay at [`RECEIVED`].
-pub(crate) fn exchange<'a>(asked: &'a RequestFacts, rule: &'a Rule) -> Exchange<'a> {
-    Exchange { method: &Method::GET, asked, requested_at: RECEIVED, received_at: RECEIVED, rule }
+pub(crate) fn exchange<'a>(request: &'a RequestFacts, rule: &'a Rule) -> Exchange<'a> {
+    Exchange { method: &Method::GET, request, requested_at: RECEIVED, received_at: RECEIVED, rule }
 }
 
 /// A response with a lifetime of 10 s, a validator, and the default rule's windows.

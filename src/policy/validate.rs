@@ -12,7 +12,7 @@ use crate::policy::etag::ETag;
 use crate::policy::storable::{self, Exchange};
 use crate::policy::{date, fields, freshness};
 use crate::route::SetCookie;
-use crate::stored::{Entry, Facts, FlatHead, StaleUse};
+use crate::stored::{Facts, FlatHead, StaleUse, StoredEntry};
 
 /// The most bytes of entity-tags in one request: origins commonly refuse heads above 8 KiB.
 const TAGS_BYTES_MAX: usize = 4 << 10;
@@ -22,18 +22,19 @@ const TAGS_BYTES_MAX: usize = 4 << 10;
 pub struct Candidates {
     /// The one that the request selects, where it may be confirmed. Only its date is sent, and only it can be meant by a 304
     /// that names nothing.
-    selected: Option<Arc<Entry>>,
+    selected: Option<Arc<StoredEntry>>,
     /// Others that the request could have selected: their entity-tags are sent.
-    others: Vec<Arc<Entry>>,
+    others: Vec<Arc<StoredEntry>>,
     /// Where the request selects nothing, what Vary excludes from it: the entity-tags are offered (RFC 9111 §4.1), and a 304
     /// to them is not taken.
-    offered: Vec<Arc<Entry>>,
+    offered: Vec<Arc<StoredEntry>>,
 }
 
 impl Candidates {
     /// Leaves those that have something to ask with (RFC 9111 §4.3.1).
-    pub fn new(selected: Option<Arc<Entry>>, others: impl IntoIterator<Item = Arc<Entry>>) -> Self {
-        let has_tag = |entry: &Arc<Entry>| entity_tag(&entry.head).is_some_and(|tag| tag.text.len() <= TAGS_BYTES_MAX);
+    pub fn new(selected: Option<Arc<StoredEntry>>, others: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
+        let has_tag =
+            |entry: &Arc<StoredEntry>| entity_tag(&entry.head).is_some_and(|tag| tag.text.len() <= TAGS_BYTES_MAX);
         Self {
             selected: selected.filter(|entry| has_tag(entry) || last_modified(entry).is_some()),
             others: others.into_iter().filter(has_tag).collect(),
@@ -44,8 +45,8 @@ impl Candidates {
     /// Offers responses whose Vary excludes the request (RFC 9111 §4.1), by their strong entity-tags: a weak one may be that
     /// of several representations (RFC 9110 §8.8.1). An app may well give all its variants one tag all the same, so none is
     /// confirmed by it: after a 304 the whole is asked for.
-    pub fn offering(entries: impl IntoIterator<Item = Arc<Entry>>) -> Self {
-        let has_strong_tag = |entry: &Arc<Entry>| {
+    pub fn offering(entries: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
+        let has_strong_tag = |entry: &Arc<StoredEntry>| {
             entity_tag(&entry.head).is_some_and(|tag| !tag.is_weak && tag.text.len() <= TAGS_BYTES_MAX)
         };
         Self { offered: entries.into_iter().filter(has_strong_tag).collect(), ..Self::default() }
@@ -57,12 +58,12 @@ impl Candidates {
     }
 
     /// Iterates over those that may be confirmed, the selected one first.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<StoredEntry>> {
         self.selected.iter().chain(&self.others)
     }
 
     /// Leaves those that may be confirmed, and for which `keep` holds.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Arc<Entry>) -> bool) {
+    pub fn retain(&mut self, mut keep: impl FnMut(&Arc<StoredEntry>) -> bool) {
         self.selected = self.selected.take().filter(&mut keep);
         self.others.retain(keep);
         self.offered.clear();
@@ -119,7 +120,7 @@ fn entity_tag(head: &FlatHead) -> Option<ETag<'_>> {
 }
 
 /// Returns an entry's Last-Modified as it was written, where it is a date.
-fn last_modified(entry: &Entry) -> Option<HeaderValue> {
+fn last_modified(entry: &StoredEntry) -> Option<HeaderValue> {
     let line = entry.head.get(&header::LAST_MODIFIED)?;
     date::parse(line)?;
     HeaderValue::from_bytes(line).ok()
@@ -184,7 +185,7 @@ pub fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &Heade
 
 /// Applies a 304 to one entry (RFC 9111 §3.2, §4.3.4), on its own: one that it does not name is [`Update::Other`].
 /// [`updates`] judges all that were asked about together.
-pub fn update(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
+pub fn update(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
     match agreement(&entry.head, headers) {
         Agreement::Strong | Agreement::Weak | Agreement::Unstated => confirm(entry, exchange, headers),
         Agreement::None => Update::Other,
@@ -193,7 +194,7 @@ pub fn update(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Up
 
 /// Applies the response to a HEAD to one entry (RFC 9111 §4.3.5): a 200 that agrees updates it, one that does not
 /// contradicts it, another status leaves it.
-pub fn update_by_head(entry: &Entry, exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> Update {
+pub fn update_by_head(entry: &StoredEntry, exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> Update {
     if status != StatusCode::OK {
         return Update::Other;
     }
@@ -273,7 +274,7 @@ fn agreement(stored: &FlatHead, headers: &HeaderMap) -> Agreement {
 }
 
 /// Merges the fields of a response that confirms `entry` into its head, and judges the whole as if it had come at once.
-fn confirm(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
+fn confirm(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
     let mut merged = merge(entry, exchange, headers);
     let as_get = Exchange { method: &http::Method::GET, ..*exchange };
     let (facts, refusal) = storable::judge(&as_get, entry.facts.status, &merged);
@@ -295,7 +296,7 @@ fn confirm(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Updat
 /// All but Content-Length, which describes the content of a message that has none. Content-Encoding, Content-Type and
 /// Content-Range, which the RFC lets a cache leave alone, are replaced too: the origin says what its bytes are.
 /// Age stays in the outcome as received, for the facts to be read from.
-fn merge(entry: &Entry, exchange: &Exchange<'_>, headers: &HeaderMap) -> HeaderMap {
+fn merge(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> HeaderMap {
     let mut received = headers.clone();
     fields::strip_hop_by_hop(&mut received);
     received.remove(header::CONTENT_LENGTH);
@@ -362,24 +363,24 @@ mod tests {
     const DAY: Timestamp = Timestamp::from_millis(RECEIVED.as_millis() - 86_400_000);
 
     /// An entry that was received a day before [`RECEIVED`], with a body of three bytes.
-    fn entry(given: &[(&str, &str)]) -> Arc<Entry> {
-        Arc::new(Entry {
+    fn entry(given: &[(&str, &str)]) -> Arc<StoredEntry> {
+        Arc::new(StoredEntry {
             head: FlatHead::from_map(&fields(given)),
             facts: Facts { received_at: DAY, ..stored() },
             body: StoredBody::identity("abc".into()),
             selecting: Box::default(),
             tags: Box::default(),
             sequence: 0,
-            checked: 0.into(),
-            used: false.into(),
+            checked_through: 0.into(),
+            was_used: false.into(),
             guard: None,
-            witness: None,
-            held: Default::default(),
+            shadow_fingerprint: None,
+            reservation: Default::default(),
         })
     }
 
     /// The first of `entries` as the selected one, with the others.
-    fn selected_first(entries: &[Arc<Entry>]) -> Candidates {
+    fn selected_first(entries: &[Arc<StoredEntry>]) -> Candidates {
         Candidates::new(entries.first().cloned(), entries.iter().skip(1).cloned())
     }
 
@@ -421,7 +422,7 @@ mod tests {
         let first = entry(&[("etag", "W/\"1\""), ("last-modified", &old)]);
         let second = entry(&[("etag", "\"2\""), ("last-modified", &new)]);
         let dated = entry(&[("last-modified", &new)]);
-        let check = |entries: &[&Arc<Entry>], tags, since| {
+        let check = |entries: &[&Arc<StoredEntry>], tags, since| {
             let entries: Vec<_> = entries.iter().copied().cloned().collect();
             check_conditional(&selected_first(&entries), tags, since);
         };
@@ -443,12 +444,12 @@ mod tests {
     }
 
     /// Applies the fields of a 304 to the entries, the first of which is selected, and prints what becomes of each.
-    fn apply(entries: &[Arc<Entry>], given: &[(&str, &str)]) -> Vec<&'static str> {
+    fn apply(entries: &[Arc<StoredEntry>], given: &[(&str, &str)]) -> Vec<&'static str> {
         apply_to(&selected_first(entries), given)
     }
 
     fn apply_to(candidates: &Candidates, given: &[(&str, &str)]) -> Vec<&'static str> {
-        let (asked, rule) = (RequestFacts::default(), Rule::default());
+        let (request, rule) = (RequestFacts::default(), Rule::default());
         let name = |update: &Update| match update {
             Update::Confirmed(..) => "confirmed",
             Update::Once(..) => "once",
@@ -456,7 +457,7 @@ mod tests {
             Update::Other => "other",
             Update::Contradicted => "contradicted",
         };
-        updates(candidates, &exchange(&asked, &rule), &fields(given)).iter().map(name).collect()
+        updates(candidates, &exchange(&request, &rule), &fields(given)).iter().map(name).collect()
     }
 
     #[test]
@@ -532,8 +533,8 @@ mod tests {
             ("x-many", "3"),
             ("x-new", "b"),
         ]);
-        let (asked, rule) = (RequestFacts::default(), Rule::default());
-        let (head, facts) = confirmed(update(&stored, &exchange(&asked, &rule), &received));
+        let (request, rule) = (RequestFacts::default(), Rule::default());
+        let (head, facts) = confirmed(update(&stored, &exchange(&request, &rule), &received));
         let mut expected = fields(&[
             ("cache-control", "max-age=60"),
             ("content-encoding", "foo"),
@@ -550,15 +551,15 @@ mod tests {
         assert_eq!((facts.received_at, facts.initial_age.as_secs(), facts.lifetime.as_secs()), (RECEIVED, 4, 60));
         assert!(facts.no_transform && facts.has_validator);
         // What is stored in no coding is not in one because a 304 says so.
-        let (head, _) = confirmed(update(&entry(&[("etag", "\"1\"")]), &exchange(&asked, &rule), &received));
+        let (head, _) = confirmed(update(&entry(&[("etag", "\"1\"")]), &exchange(&request, &rule), &received));
         assert!(!head.contains_key("content-encoding"));
     }
 
     #[test]
     fn s4_3_4_freshness_comes_from_the_304s_date_and_what_is_stored() {
         let stored = entry(&[("expires", "@50"), ("date", "@-86400"), ("last-modified", "@-90000")]);
-        let (asked, rule) = (RequestFacts::default(), Rule::default());
-        let (head, facts) = confirmed(update(&stored, &exchange(&asked, &rule), &fields(&[("date", "@-10")])));
+        let (request, rule) = (RequestFacts::default(), Rule::default());
+        let (head, facts) = confirmed(update(&stored, &exchange(&request, &rule), &fields(&[("date", "@-10")])));
         assert_eq!(head[header::DATE].to_str().unwrap(), date(-10));
         assert_eq!((facts.lifetime.as_secs(), facts.lifetime_source), (60, LifetimeSource::Expires));
         assert_eq!(facts.initial_age.as_secs(), 10);
@@ -569,9 +570,9 @@ mod tests {
         let page = entry(&[("cache-control", "max-age=2"), ("etag", "\"1\"")]);
         let silent = entry(&[("etag", "\"1\"")]);
         let (plain, rule) = (RequestFacts::default(), Rule::default());
-        let apply = |entry: &Entry, asked: &RequestFacts, given: &[(&str, &str)]| {
+        let apply = |entry: &StoredEntry, request: &RequestFacts, given: &[(&str, &str)]| {
             let received = fields(given);
-            match update(entry, &exchange(asked, &rule), &received) {
+            match update(entry, &exchange(request, &rule), &received) {
                 Update::Once(_, _, reason) => ("once", Some(reason)),
                 Update::Withdrawn(_, _, reason) => ("withdrawn", Some(reason)),
                 Update::Confirmed(..) => ("confirmed", None),
@@ -599,9 +600,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_head_of(stored: &Entry, status: u16, given: &[(&str, &str)], expected: &str) {
-        let (asked, rule) = (RequestFacts::default(), Rule::default());
-        let exchange = Exchange { method: &http::Method::HEAD, ..exchange(&asked, &rule) };
+    fn check_head_of(stored: &StoredEntry, status: u16, given: &[(&str, &str)], expected: &str) {
+        let (request, rule) = (RequestFacts::default(), Rule::default());
+        let exchange = Exchange { method: &http::Method::HEAD, ..exchange(&request, &rule) };
         let status = StatusCode::from_u16(status).unwrap();
         let found = match update_by_head(stored, &exchange, status, &fields(given)) {
             Update::Confirmed(head, facts) => {

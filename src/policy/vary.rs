@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use crate::clock::Timestamp;
 use crate::policy::date;
-use crate::stored::{Entry, Selecting};
+use crate::stored::{Selecting, StoredEntry};
 
 /// The most fields that a Vary may name. Each costs a comparison per variant on every hit; real responses name one to five.
 const FIELDS_MAX: usize = 32;
@@ -159,7 +159,7 @@ fn each_member(line: &[u8], is_quoted: &mut bool, take: &mut impl FnMut(&[u8]) -
 
 /// Returns the stored response to use: of those whose Vary matches, the one with the most recent Date (RFC 9111 §4.1);
 /// the time of its receipt stands in for a Date that is none. Of equals the first, which is the newest.
-pub fn select<'a>(entries: &'a [Arc<Entry>], request: &HeaderMap) -> Option<&'a Arc<Entry>> {
+pub fn select<'a>(entries: &'a [Arc<StoredEntry>], request: &HeaderMap) -> Option<&'a Arc<StoredEntry>> {
     let mut matching = entries.iter().filter(|entry| matches(&entry.selecting, request));
     let mut best = matching.next()?;
     for other in matching {
@@ -170,7 +170,7 @@ pub fn select<'a>(entries: &'a [Arc<Entry>], request: &HeaderMap) -> Option<&'a 
     Some(best)
 }
 
-fn dated(entry: &Entry) -> Timestamp {
+fn dated(entry: &StoredEntry) -> Timestamp {
     entry.head.get(&header::DATE).and_then(date::parse).unwrap_or(entry.facts.received_at)
 }
 
@@ -284,9 +284,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_match(stored: &[(&'static str, &[u8])], asked: &[(&'static str, &[u8])], expected: bool) {
+    fn check_match(stored: &[(&'static str, &[u8])], request: &[(&'static str, &[u8])], expected: bool) {
         let selecting = selecting(&names(&["accept-language", "foo"]), &map(stored));
-        assert_eq!(matches(&selecting, &map(asked)), expected, "{stored:?} {asked:?}");
+        assert_eq!(matches(&selecting, &map(request)), expected, "{stored:?} {request:?}");
     }
 
     #[test]
@@ -311,16 +311,21 @@ mod tests {
         check_match(&[("foo", b"")], &[("foo", b" ")], true);
     }
 
-    fn entry(vary: &[&'static str], request: &HeaderMap, date: Option<&'static str>, received_at: i64) -> Arc<Entry> {
+    fn entry(
+        vary: &[&'static str],
+        request: &HeaderMap,
+        date: Option<&'static str>,
+        received_at: i64,
+    ) -> Arc<StoredEntry> {
         let date = date.map(|date| (header::DATE, date));
         let facts = Facts { received_at: Timestamp::from_secs(received_at), ..crate::policy::testing::stored() };
         let head = FlatHead::from_fields(date.iter().map(|(name, date)| (name, date.as_bytes())));
         let selecting = selecting(&names(vary), request);
-        Arc::new(Entry::new(head, facts, StoredBody::default(), selecting, Box::default(), 0))
+        Arc::new(StoredEntry::new(head, facts, StoredBody::default(), selecting, Box::default(), 0))
     }
 
     #[track_caller]
-    fn check_select(entries: &[Arc<Entry>], expected: Option<usize>) {
+    fn check_select(entries: &[Arc<StoredEntry>], expected: Option<usize>) {
         let found = select(entries, &map(&[("foo", b"1")]));
         let at = found.map(|found| entries.iter().position(|entry| Arc::ptr_eq(entry, found)).unwrap());
         assert_eq!(at, expected);

@@ -9,9 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::filling::{Aborted, COPIED_BYTES_MAX, Reader};
-use super::log::Logged;
-use super::shadow::ear::Heard;
+use super::log::LogRecord;
+use super::shadow::tap::TappedBody;
+use super::shared_body::{Aborted, BodyReader, COPIED_BYTES_MAX};
 use super::trace;
 use crate::origin;
 use crate::outcome::{Decision, End, Ending, Reason, Stored};
@@ -19,14 +19,14 @@ use crate::{analytics, metrics};
 
 /// The body of a response. Dropping it records the request's end.
 pub struct Body {
-    content: Content,
+    content: BodySource,
     /// Bytes still to come, where that is known.
     length: Option<u64>,
     observer: Option<Observer>,
 }
 
 /// Where the bytes come from.
-enum Content {
+enum BodySource {
     /// Nowhere: there are none, or none left.
     Empty,
     /// One run of stored bytes.
@@ -34,23 +34,23 @@ enum Content {
     /// Several runs: the parts of a multipart answer.
     Pieces(VecDeque<Bytes>),
     /// A body that is being fetched and shared.
-    Filling(Box<Reader>),
+    Shared(Box<BodyReader>),
     /// The origin's own, passed through.
     Origin(Box<origin::ResponseBody>),
     /// The same, overheard by shadow mode.
-    Heard(Box<Heard>),
+    Tapped(Box<TappedBody>),
     /// They have failed, which is told at the next turn.
     Failed(Reason),
 }
 
 impl Body {
-    fn new(content: Content, length: Option<u64>) -> Self {
+    fn new(content: BodySource, length: Option<u64>) -> Self {
         Self { content, length, observer: None }
     }
 
     /// Makes a body without bytes.
     pub fn empty() -> Self {
-        Self::new(Content::Empty, Some(0))
+        Self::new(BodySource::Empty, Some(0))
     }
 
     /// Makes a body of bytes.
@@ -59,7 +59,7 @@ impl Body {
             return Self::empty();
         }
         let length = bytes.len() as u64;
-        Self::new(Content::Whole(bytes), Some(length))
+        Self::new(BodySource::Whole(bytes), Some(length))
     }
 
     /// Makes a body of several runs of bytes, sent in order. They are cut from something larger, and the last one may stay
@@ -70,12 +70,12 @@ impl Body {
             *last = Bytes::copy_from_slice(last);
         }
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self::new(Content::Pieces(pieces), Some(length))
+        Self::new(BodySource::Pieces(pieces), Some(length))
     }
 
     /// Makes a body that follows a filling one; `length` is what it will come to, where that is known.
-    pub(super) fn filling(reader: Reader, length: Option<u64>) -> Self {
-        Self::new(Content::Filling(Box::new(reader)), length)
+    pub(super) fn shared(reader: BodyReader, length: Option<u64>) -> Self {
+        Self::new(BodySource::Shared(Box::new(reader)), length)
     }
 
     /// Makes a body that passes the origin's on.
@@ -84,17 +84,17 @@ impl Body {
         if http_body::Body::is_end_stream(&body) {
             return Self::empty();
         }
-        Self::new(Content::Origin(Box::new(body)), length)
+        Self::new(BodySource::Origin(Box::new(body)), length)
     }
 
     /// Makes a body that passes the origin's on, and has it overheard.
-    pub(super) fn heard(mut heard: Heard) -> Self {
-        let length = http_body::Body::size_hint(&heard.body).exact();
-        if http_body::Body::is_end_stream(&heard.body) {
-            heard.ear.end();
+    pub(super) fn tapped(mut tapped: TappedBody) -> Self {
+        let length = http_body::Body::size_hint(&tapped.body).exact();
+        if http_body::Body::is_end_stream(&tapped.body) {
+            tapped.tap.end();
             return Self::empty();
         }
-        Self::new(Content::Heard(Box::new(heard)), length)
+        Self::new(BodySource::Tapped(Box::new(tapped)), length)
     }
 
     /// Returns the length, where it is known.
@@ -109,25 +109,25 @@ impl Body {
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match &mut self.content {
-            Content::Empty => Poll::Ready(None),
-            Content::Whole(bytes) => {
+            BodySource::Empty => Poll::Ready(None),
+            BodySource::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.content = Content::Empty;
+                self.content = BodySource::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
-            Content::Filling(reader) => reader.poll_frame(cx),
-            Content::Origin(body) => http_body::Body::poll_frame(Pin::new(body.as_mut()), cx)
+            BodySource::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
+            BodySource::Shared(reader) => reader.poll_frame(cx),
+            BodySource::Origin(body) => http_body::Body::poll_frame(Pin::new(body.as_mut()), cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|error| Aborted(error.reason)))),
-            Content::Heard(heard) => heard.poll_frame(cx),
-            Content::Failed(reason) => Poll::Ready(Some(Err(Aborted(*reason)))),
+            BodySource::Tapped(tapped) => tapped.poll_frame(cx),
+            BodySource::Failed(reason) => Poll::Ready(Some(Err(Aborted(*reason)))),
         }
     }
 
     /// Corrects what the head told of storing, where that has come to nothing meanwhile.
-    fn note_lost(&mut self) {
-        if let Content::Filling(reader) = &self.content
-            && let Some(reason) = reader.lost()
+    fn correct_stored(&mut self) {
+        if let BodySource::Shared(reader) = &self.content
+            && let Some(reason) = reader.unkept_reason()
             && let Some(observer) = &mut self.observer
         {
             observer.decision.stored = Stored::No(reason);
@@ -136,8 +136,8 @@ impl Body {
 
     /// Keeps a failure for the next turn, so that what came before it is written: hyper drops what it holds, the head too,
     /// as soon as a body fails.
-    fn put_off(&mut self, reason: Reason, cx: &Context<'_>) {
-        self.content = Content::Failed(reason);
+    fn defer_failure(&mut self, reason: Reason, cx: &Context<'_>) {
+        self.content = BodySource::Failed(reason);
         cx.waker().wake_by_ref();
     }
 }
@@ -147,13 +147,13 @@ impl http_body::Body for Body {
     type Error = Aborted;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let is_told = matches!(self.content, Content::Failed(_));
+        let is_told = matches!(self.content, BodySource::Failed(_));
         let frame = ready!(self.poll_content(cx));
         let this = &mut *self;
         match &frame {
             None => {
-                this.note_lost();
-                this.content = Content::Empty;
+                this.correct_stored();
+                this.content = BodySource::Empty;
             }
             Some(Ok(frame)) => {
                 let sent = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -165,7 +165,7 @@ impl http_body::Body for Body {
                 }
             }
             Some(Err(Aborted(reason))) if !is_told => {
-                this.put_off(*reason, cx);
+                this.defer_failure(*reason, cx);
                 return Poll::Pending;
             }
             Some(Err(Aborted(reason))) => {
@@ -179,12 +179,12 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Empty => true,
-            Content::Whole(_) | Content::Failed(_) => false,
-            Content::Pieces(pieces) => pieces.is_empty(),
-            Content::Filling(reader) => reader.is_done(),
-            Content::Origin(body) => http_body::Body::is_end_stream(body.as_ref()),
-            Content::Heard(heard) => http_body::Body::is_end_stream(&heard.body),
+            BodySource::Empty => true,
+            BodySource::Whole(_) | BodySource::Failed(_) => false,
+            BodySource::Pieces(pieces) => pieces.is_empty(),
+            BodySource::Shared(reader) => reader.is_done(),
+            BodySource::Origin(body) => http_body::Body::is_end_stream(body.as_ref()),
+            BodySource::Tapped(tapped) => http_body::Body::is_end_stream(&tapped.body),
         }
     }
 
@@ -195,10 +195,10 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.note_lost();
+        self.correct_stored();
         let Some(observer) = self.observer.take() else { return };
         let whole = http_body::Body::is_end_stream(self) || self.length == Some(0);
-        observer.ended(whole);
+        observer.record_end(whole);
     }
 }
 
@@ -209,9 +209,9 @@ pub(super) struct Observer {
     started: Instant,
     body_bytes: u64,
     aborted: Option<Reason>,
-    logged: Option<Box<Logged>>,
-    noted: Option<Box<analytics::Asked>>,
-    traced: trace::Answered,
+    log_record: Option<Box<LogRecord>>,
+    non_hit: Option<Box<analytics::NonHitRequest>>,
+    span: trace::ResponseSpan,
 }
 
 impl Observer {
@@ -220,7 +220,7 @@ impl Observer {
         metrics: Arc<metrics::Local>,
         decision: Decision,
         started: Instant,
-        logged: Option<Box<Logged>>,
+        logged: Option<Box<LogRecord>>,
     ) -> Self {
         Self {
             metrics,
@@ -228,23 +228,23 @@ impl Observer {
             started,
             body_bytes: 0,
             aborted: None,
-            logged,
-            noted: None,
-            traced: trace::Answered::nothing(),
+            log_record: logged,
+            non_hit: None,
+            span: trace::ResponseSpan::none(),
         }
     }
 
     /// Has the URL counted that was noted when the head went out.
-    pub(super) fn noted(self, noted: Option<Box<analytics::Asked>>) -> Self {
-        Self { noted, ..self }
+    pub(super) fn with_non_hit(self, noted: Option<Box<analytics::NonHitRequest>>) -> Self {
+        Self { non_hit: noted, ..self }
     }
 
     /// Has the span ended that was opened when the head went out.
-    pub(super) fn traced(self, traced: trace::Answered) -> Self {
-        Self { traced, ..self }
+    pub(super) fn with_span(self, traced: trace::ResponseSpan) -> Self {
+        Self { span: traced, ..self }
     }
 
-    fn ended(self, whole: bool) {
+    fn record_end(self, whole: bool) {
         let ending = match self.aborted {
             Some(reason) => Ending::Aborted(reason),
             None if whole => Ending::Complete,
@@ -252,13 +252,13 @@ impl Observer {
         };
         let end = End { ending, body_bytes: self.body_bytes, elapsed: self.started.elapsed() };
         self.metrics.record(&self.decision, &end);
-        if let Some(noted) = self.noted {
+        if let Some(noted) = self.non_hit {
             self.metrics.record_asked(&noted, &self.decision, &end);
         }
-        if let Some(logged) = self.logged {
+        if let Some(logged) = self.log_record {
             logged.write(&self.decision, &end);
         }
-        self.traced.ended(&end);
+        self.span.finish(&end);
     }
 }
 
@@ -272,7 +272,7 @@ mod tests {
             let stored = Bytes::from(vec![b'x'; 2 * COPIED_BYTES_MAX]);
             let mut body = Body::pieces(VecDeque::from([stored.slice(..1), stored.slice(1..1 + length)]));
             assert_eq!(body.length(), Some(1 + length as u64));
-            let Content::Pieces(pieces) = &mut body.content else { panic!("pieces") };
+            let BodySource::Pieces(pieces) = &mut body.content else { panic!("pieces") };
             assert_eq!(pieces.pop_back().unwrap().as_ptr() != stored[1..].as_ptr(), is_copied, "{length} bytes");
             assert_eq!(pieces.pop_back().unwrap().as_ptr(), stored.as_ptr());
         };

@@ -31,7 +31,7 @@ impl Client {
         let addr = peer.addr.ip().to_canonical();
         let interim = peer.interim.clone();
         match config.trusted_proxies.iter().any(|net| net.contains(&addr)) {
-            true => Self { addr, trusted: true, requester: behind(config, addr, &head.headers), interim },
+            true => Self { addr, trusted: true, requester: client_behind(config, addr, &head.headers), interim },
             false => Self { interim, ..Self::untrusted(addr, head) },
         }
     }
@@ -45,7 +45,7 @@ impl Client {
 }
 
 /// Returns who stands behind a trusted proxy.
-fn behind(config: &Config, proxy: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+fn client_behind(config: &Config, proxy: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
     let lines: Vec<&[u8]> = headers.get_all(&FORWARDING[0]).iter().map(HeaderValue::as_bytes).collect();
     if lines.is_empty() {
         return (!is_forwarded(headers)).then_some(proxy);

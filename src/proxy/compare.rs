@@ -11,106 +11,113 @@ use http::{Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::asked::Asked;
-use super::decide::{self, Alone};
-use super::probation::{self, Verdict};
-use super::trial::{self, Handed, Trial};
-use super::{Body, Turn, Way, answer, rescue, trace};
-use crate::origin::coalesce::{Joined, Lead};
+use super::context::RequestContext;
+use super::cross_user_check::{self, CheckResponse, CrossUserCheck};
+use super::decide::{self, PassThrough};
+use super::probation::{self, CompareResult};
+use super::{Body, FetchStep, Worker, answer, rescue, trace};
+use crate::origin::coalesce::{FlightLeader, FlightRole};
 use crate::outcome::{Decision, Reason, Stored};
 use crate::policy::credentials;
-use crate::policy::reuse::Failure;
-use crate::stored::{Entry, Guard};
+use crate::policy::reuse::OriginFailure;
+use crate::stored::{SharingGuard, StoredEntry};
 
 /// Answers a request that what is stored may not be for: as the one that is compared, or after it.
-pub(super) async fn compare(way: &Arc<Way>, asked: &Arc<Asked>, entry: Arc<Entry>) -> Turn {
-    let again = || Turn::Again(decide::unsettled(&way.shared, asked, &entry));
+pub(super) async fn compare(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, entry: Arc<StoredEntry>) -> FetchStep {
+    let again = || FetchStep::Retry(decide::pass_uncompared(&worker.shared, ctx, &entry));
     let Some(guard) = &entry.guard else { return again() };
-    let lead = match way.shared.probation.join(guard) {
-        Joined::Leader(lead) => lead,
-        Joined::Follower(follow) => {
-            let waiting = trace::wait_for_flight(&way.shared, asked);
-            let verdict = timeout(way.shared.config.flight_timeout, follow.landed()).await;
+    let lead = match worker.shared.probation.join(guard) {
+        FlightRole::Leader(lead) => lead,
+        FlightRole::Follower(follow) => {
+            let waiting = trace::wait_for_flight(&worker.shared, ctx);
+            let result = timeout(worker.shared.config.flight_timeout, follow.result()).await;
             drop(waiting);
-            return match verdict {
-                Ok(Some(Verdict::Same | Verdict::Different)) => again(),
-                Ok(None) | Err(_) => Turn::Alone(decide::unsettled(&way.shared, asked, &entry)),
+            return match result {
+                Ok(Some(CompareResult::Same | CompareResult::Different)) => again(),
+                Ok(None) | Err(_) => FetchStep::PassThrough(decide::pass_uncompared(&worker.shared, ctx, &entry)),
             };
         }
     };
     // A verdict may have been reached between the look-up and here.
-    if probation::admits(&way.shared, asked, &entry)
-        || probation::is_personalised(&way.shared, asked)
-        || !is_stored(way, asked, guard)
+    if probation::admits(&worker.shared, ctx, &entry)
+        || probation::is_personalised(&worker.shared, ctx)
+        || !is_stored(worker, ctx, guard)
     {
         return again();
     }
-    let (hand, handed) = oneshot::channel();
-    let as_get = if asked.facts.is_head { Arc::new(asked.as_get(&way.shared)) } else { Arc::clone(asked) };
-    start(way, lead, as_get, &entry, guard, hand);
-    Turn::Response(Box::new(match handed.await {
-        Ok(handed) => received(way, asked, &entry, handed).await,
-        Err(_) => rescue::panicked(way, asked),
+    let (reply, response) = oneshot::channel();
+    let as_get = if ctx.facts.is_head { Arc::new(ctx.as_get(&worker.shared)) } else { Arc::clone(ctx) };
+    start(worker, lead, as_get, &entry, guard, reply);
+    FetchStep::Response(Box::new(match response.await {
+        Ok(response) => answer_compared(worker, ctx, &entry, response).await,
+        Err(_) => rescue::panicked(worker, ctx),
     }))
 }
 
 /// Checks a use of a watched body aside, where it is due: nobody waits for it.
-pub(super) fn check(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>) {
+pub(super) fn check(worker: &Arc<Worker>, ctx: &RequestContext, entry: &Arc<StoredEntry>) {
     let Some(guard) = &entry.guard else { return };
-    let every = way.shared.config.guard_sample;
-    if !credentials::is_due(guard, every, || asked.credentials(&way.shared)) {
+    let every = worker.shared.config.guard_sample;
+    if !credentials::is_due(guard, every, || ctx.credentials(&worker.shared)) {
         return;
     }
-    if let Joined::Leader(lead) = way.shared.probation.join(guard) {
-        way.metrics.record_refresh();
-        start(way, lead, Arc::new(asked.as_get(&way.shared)), entry, guard, oneshot::channel().0);
+    if let FlightRole::Leader(lead) = worker.shared.probation.join(guard) {
+        worker.metrics.record_refresh();
+        start(worker, lead, Arc::new(ctx.as_get(&worker.shared)), entry, guard, oneshot::channel().0);
     }
 }
 
 /// Starts a comparison: a task of its own, so that a client that hangs up or reads slowly does not hold up those who wait.
 fn start(
-    way: &Arc<Way>,
-    lead: Lead<Verdict>,
-    asked: Arc<Asked>,
-    entry: &Arc<Entry>,
-    guard: &Arc<Guard>,
-    hand: oneshot::Sender<Handed>,
+    worker: &Arc<Worker>,
+    lead: FlightLeader<CompareResult>,
+    ctx: Arc<RequestContext>,
+    entry: &Arc<StoredEntry>,
+    guard: &Arc<SharingGuard>,
+    reply: oneshot::Sender<CheckResponse>,
 ) {
-    let trial = Trial { asked, entry: Arc::clone(entry), guard: Arc::clone(guard) };
-    tokio::spawn(trial::run(Arc::clone(way), lead, trial, hand));
+    let check = CrossUserCheck { ctx, entry: Arc::clone(entry), guard: Arc::clone(guard) };
+    tokio::spawn(cross_user_check::run(Arc::clone(worker), lead, check, reply));
 }
 
 /// Tells whether the body that a guard hangs on is still stored.
-fn is_stored(way: &Way, asked: &Asked, guard: &Arc<Guard>) -> bool {
-    let is_its = |entry: &Arc<Entry>| entry.guard.as_ref().is_some_and(|held| Arc::ptr_eq(held, guard));
-    way.shared.store.get(&asked.key).is_some_and(|stored| stored.entries.iter().any(is_its))
+fn is_stored(worker: &Worker, ctx: &RequestContext, guard: &Arc<SharingGuard>) -> bool {
+    let is_its = |entry: &Arc<StoredEntry>| entry.guard.as_ref().is_some_and(|held| Arc::ptr_eq(held, guard));
+    worker.shared.store.get(&ctx.key).is_some_and(|stored| stored.entries.iter().any(is_its))
 }
 
 /// Answers the one that is compared.
-async fn received(way: &Arc<Way>, asked: &Asked, entry: &Arc<Entry>, handed: Handed) -> Response<Body> {
-    let Alone { decision, stand_in } = decide::unsettled(&way.shared, asked, entry);
+async fn answer_compared(
+    worker: &Arc<Worker>,
+    ctx: &RequestContext,
+    entry: &Arc<StoredEntry>,
+    response: CheckResponse,
+) -> Response<Body> {
+    let PassThrough { decision, stand_in } = decide::pass_uncompared(&worker.shared, ctx, entry);
     let decision = |status: StatusCode| Decision {
         stored: Stored::No(Reason::Probation),
         fwd_status: Some(status.as_u16()),
         ..decision
     };
-    let failure = match &handed {
-        Handed::Filling(..) => None,
-        Handed::Response(response) => response.status().is_server_error().then_some(Failure::ServerError),
-        Handed::Failed(_) => Some(Failure::Unreachable),
+    let failure = match &response {
+        CheckResponse::InProgress(..) => None,
+        CheckResponse::Response(response) => response.status().is_server_error().then_some(OriginFailure::ServerError),
+        CheckResponse::Failed(_) => Some(OriginFailure::Unreachable),
     };
     if let Some(failure) = failure
-        && let Some(response) = rescue::stale(way, asked, failure, stand_in.as_ref()).await
+        && let Some(response) = rescue::stale(worker, ctx, failure, stand_in.as_ref()).await
     {
         return response;
     }
-    match handed {
-        Handed::Filling(fill, begun) => answer::filling(way, asked, &fill, decision(fill.status), begun)
-            .unwrap_or_else(|| rescue::panicked(way, asked)),
-        Handed::Response(response) => {
-            let decision = decision(response.status());
-            answer::passed(way, asked, response, decision)
+    match response {
+        CheckResponse::InProgress(fill, leader_body) => {
+            answer::from_fill(worker, ctx, &fill, decision(fill.status), leader_body)
+                .unwrap_or_else(|| rescue::panicked(worker, ctx))
         }
-        Handed::Failed(error) => rescue::failed(way, asked, &error),
+        CheckResponse::Response(response) => {
+            let decision = decision(response.status());
+            answer::from_origin(worker, ctx, response, decision)
+        }
+        CheckResponse::Failed(error) => rescue::failed(worker, ctx, &error),
     }
 }

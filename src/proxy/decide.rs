@@ -9,34 +9,34 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::asked::Asked;
-use super::remember::Note;
+use super::context::RequestContext;
+use super::uncacheable::StoreAttempt;
 use super::{Config, Shared, probation};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Outcome, Reason};
-use crate::policy::reuse::Failure;
+use crate::policy::reuse::OriginFailure;
 use crate::policy::validate::{self, Candidates};
 use crate::policy::vary::{self, Vary};
-use crate::policy::{Admission, Reuse, Standing, freshness, reuse, tags};
+use crate::policy::{Admission, PurgeState, Reuse, freshness, reuse, tags};
 use crate::respond::conditional::{self, Validators};
 use crate::respond::encoding;
 use crate::route::Rule;
-use crate::stored::{Entry, Facts, Variants};
+use crate::stored::{Facts, StoredEntry, Variants};
 
 /// What the store has for a request.
-pub(super) enum Found {
-    Usable(Usable),
+pub(super) enum LookupResult {
+    Usable(UsableEntry),
     /// A stored response that another user's request brought in: whether this one gets the same has to be seen.
-    Doubted(Arc<Entry>),
-    Missing(Missing),
+    OnProbation(Arc<StoredEntry>),
+    Missing(CacheMiss),
     /// It asks the origin alone, for this reason. What may stand in for the origin.
-    Alone(Reason, Option<Arc<Entry>>),
+    PassThrough(Reason, Option<Arc<StoredEntry>>),
     OnlyIfCached,
 }
 
 /// A stored response that answers.
-pub(super) struct Usable {
-    pub(super) entry: Arc<Entry>,
+pub(super) struct UsableEntry {
+    pub(super) entry: Arc<StoredEntry>,
     pub(super) decision: Decision,
     /// Whether it is to be refreshed in the background.
     pub(super) refresh: bool,
@@ -45,116 +45,121 @@ pub(super) struct Usable {
 }
 
 /// Nothing that answers without the origin.
-pub(super) struct Missing {
+pub(super) struct CacheMiss {
     pub(super) reason: Reason,
     /// Everything under the key.
     pub(super) stored: Option<Arc<Variants>>,
     /// The stored response that the origin may confirm, or that may stand in for it.
-    pub(super) selected: Option<Arc<Entry>>,
+    pub(super) selected: Option<Arc<StoredEntry>>,
     /// How many flights had left their table when the store was asked.
-    pub(super) flights_left: u64,
+    pub(super) departures: u64,
 }
 
 /// How a request is answered that asks the origin alone.
-pub(super) struct Alone {
+pub(super) struct PassThrough {
     pub(super) decision: Decision,
-    pub(super) stand_in: Option<Arc<Entry>>,
+    pub(super) stand_in: Option<Arc<StoredEntry>>,
 }
 
 /// Looks into the store and decides whether what is there may answer.
-pub(super) fn look_up(shared: &Shared, asked: &Asked, now: Timestamp) -> Found {
+pub(super) fn look_up(shared: &Shared, ctx: &RequestContext, now: Timestamp) -> LookupResult {
     let store = &shared.store;
-    let flights_left = shared.flights.left();
-    let stored = store.get(&asked.key);
-    let selected = stored.as_ref().and_then(|stored| vary::select(&stored.entries, &asked.headers)).cloned();
+    let flights_left = shared.flights.departures();
+    let stored = store.get(&ctx.key);
+    let selected = stored.as_ref().and_then(|stored| vary::select(&stored.entries, &ctx.headers)).cloned();
     let Some(entry) = selected else {
         let reason = if stored.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
-        return match reuse::nothing_stored(&asked.facts, reason) {
-            Reuse::OnlyIfCached => Found::OnlyIfCached,
-            _ => missing(shared, asked, Missing { reason, stored, selected: None, flights_left }),
+        return match reuse::nothing_stored(&ctx.facts, reason) {
+            Reuse::OnlyIfCached => LookupResult::OnlyIfCached,
+            _ => on_miss(shared, ctx, CacheMiss { reason, stored, selected: None, departures: flights_left }),
         };
     };
-    let standing = store.standing(&asked.key, &entry, now);
-    let (outcome, reason, refresh) = match reuse::reuse(&asked.facts, &entry.facts, standing, now, &asked.rule) {
+    let purge_state = store.purge_state(&ctx.key, &entry, now);
+    let (outcome, reason, refresh) = match reuse::reuse(&ctx.facts, &entry.facts, purge_state, now, &ctx.rule) {
         Reuse::Fresh => (Outcome::Hit, Reason::Fresh, false),
         Reuse::StaleNow { reason, refresh } => (Outcome::Stale, reason, refresh),
         Reuse::Revalidate(reason) | Reuse::Miss(reason) => {
-            let is_usable = standing != Standing::Gone && probation::may_stand_in(shared, asked, &entry);
+            let is_usable = purge_state != PurgeState::Purged && probation::may_stand_in(shared, ctx, &entry);
             let selected = is_usable.then_some(entry);
-            return missing(shared, asked, Missing { reason, stored, selected, flights_left });
+            return on_miss(shared, ctx, CacheMiss { reason, stored, selected, departures: flights_left });
         }
-        Reuse::OnlyIfCached => return Found::OnlyIfCached,
+        Reuse::OnlyIfCached => return LookupResult::OnlyIfCached,
     };
-    let admission = probation::admission(shared, asked, &entry);
-    let decision = Decision { ttl: Some(freshness::ttl(&entry.facts, now)), ..asked.decision(outcome, reason) };
-    let usable = Usable { entry, decision, refresh, is_watched: admission == Admission::Watched };
+    let admission = probation::admission(shared, ctx, &entry);
+    let decision = Decision { ttl: Some(freshness::ttl(&entry.facts, now)), ..ctx.decision(outcome, reason) };
+    let usable = UsableEntry { entry, decision, refresh, is_watched: admission == Admission::Watched };
     match admission {
-        Admission::Open | Admission::Watched if is_for_origin(asked, &usable.entry) => {
-            match asked.facts.cc.only_if_cached {
-                true => Found::OnlyIfCached,
-                false => Found::Alone(Reason::Precondition, None),
+        Admission::Open | Admission::Watched if is_for_origin(ctx, &usable.entry) => {
+            match ctx.facts.cc.only_if_cached {
+                true => LookupResult::OnlyIfCached,
+                false => LookupResult::PassThrough(Reason::Precondition, None),
             }
         }
-        Admission::Open | Admission::Watched => Found::Usable(usable),
-        Admission::Probation if asked.facts.cc.only_if_cached => Found::OnlyIfCached,
-        Admission::Probation if probation::is_personalised(shared, asked) => {
-            let stands_in = probation::may_stand_in(shared, asked, &usable.entry);
-            Found::Alone(Reason::Personalised, stands_in.then_some(usable.entry))
+        Admission::Open | Admission::Watched => LookupResult::Usable(usable),
+        Admission::Probation if ctx.facts.cc.only_if_cached => LookupResult::OnlyIfCached,
+        Admission::Probation if probation::is_personalised(shared, ctx) => {
+            let stands_in = probation::may_stand_in(shared, ctx, &usable.entry);
+            LookupResult::PassThrough(Reason::Personalised, stands_in.then_some(usable.entry))
         }
-        Admission::Probation => Found::Doubted(usable.entry),
+        Admission::Probation => LookupResult::OnProbation(usable.entry),
     }
 }
 
 /// Tells whether a request's own preconditions are for the origin to fail, and what is stored does not meet them.
-fn is_for_origin(asked: &Asked, entry: &Entry) -> bool {
-    asked.facts.has_origins_condition
-        && conditional::is_for_origin(&asked.headers, entry.facts.status, Validators::of(&entry.head))
+fn is_for_origin(ctx: &RequestContext, entry: &StoredEntry) -> bool {
+    ctx.facts.has_origins_condition
+        && conditional::is_for_origin(&ctx.headers, entry.facts.status, Validators::of(&entry.head))
 }
 
 /// Says what becomes of a request that nothing stored answers.
-fn missing(shared: &Shared, asked: &Asked, missing: Missing) -> Found {
-    if probation::is_personalised(shared, asked) {
-        Found::Alone(Reason::Personalised, missing.selected)
+fn on_miss(shared: &Shared, ctx: &RequestContext, missing: CacheMiss) -> LookupResult {
+    if probation::is_personalised(shared, ctx) {
+        LookupResult::PassThrough(Reason::Personalised, missing.selected)
     } else {
-        Found::Missing(missing)
+        LookupResult::Missing(missing)
     }
 }
 
 /// How a request asks the origin for what the store does not have.
-pub(super) enum Fetching {
+pub(super) enum FetchPlan {
     /// Alone, and so decided.
-    Alone(Decision),
+    PassThrough(Decision),
     /// Together with whoever asks for the same, in the flight of this name.
-    Together(Vec<u8>),
+    Join(Vec<u8>),
     /// In a flight of its own: what the origin confirms of the stored response holds for this request only.
-    Apart,
+    Unshared,
 }
 
 /// Says how a request asks for what is missing. `known` are the selecting fields that a flight's response was seen to have,
 /// where the store may not know them yet.
-pub(super) fn fetching(shared: &Shared, asked: &Asked, missing: &Missing, known: Option<Vec<HeaderName>>) -> Fetching {
+pub(super) fn plan_fetch(
+    shared: &Shared,
+    ctx: &RequestContext,
+    missing: &CacheMiss,
+    known: Option<Vec<HeaderName>>,
+) -> FetchPlan {
     // A HEAD may update what is stored (RFC 9111 §4.3.5); where nothing is, it is fetched as the GET that it tells of.
-    if asked.facts.is_head && missing.selected.is_some() {
-        return Fetching::Alone(asked.decision(Outcome::Miss, missing.reason));
+    if ctx.facts.is_head && missing.selected.is_some() {
+        return FetchPlan::PassThrough(ctx.decision(Outcome::Miss, missing.reason));
     }
-    let name = flight_name(asked, &known.unwrap_or_else(|| vary_of(missing.stored.as_deref())));
-    match unshared(shared, asked, missing, &name) {
-        Some(reason) => Fetching::Alone(asked.decision(Outcome::Pass, reason)),
-        None if missing.selected.as_ref().is_some_and(|entry| reuse::unshared(&entry.facts).is_some()) => {
-            Fetching::Apart
+    let name = flight_name(ctx, &known.unwrap_or_else(|| vary_of(missing.stored.as_deref())));
+    match why_not_joined(shared, ctx, missing, &name) {
+        Some(reason) => FetchPlan::PassThrough(ctx.decision(Outcome::Pass, reason)),
+        None if missing.selected.as_ref().is_some_and(|entry| reuse::why_unshareable(&entry.facts).is_some()) => {
+            FetchPlan::Unshared
         }
-        None => Fetching::Together(name),
+        None => FetchPlan::Join(name),
     }
 }
 
 /// Says why a request is not to be fetched together with others in the flight called `name`.
-fn unshared(shared: &Shared, asked: &Asked, missing: &Missing, name: &[u8]) -> Option<Reason> {
-    let note = shared.memories.get(asked.key.hash(), asked.at);
-    if matches!(note, Some(Note::NotStored(_))) {
+fn why_not_joined(shared: &Shared, ctx: &RequestContext, missing: &CacheMiss, name: &[u8]) -> Option<Reason> {
+    let note = shared.uncacheable.get(ctx.key.hash(), ctx.at);
+    if matches!(note, Some(StoreAttempt::NotStored(_))) {
         return Some(Reason::HitForMiss);
     }
-    let fits = matches!(note, Some(Note::Size(bytes)) if bytes <= asked.rule.object_bytes_max);
-    if !asked.facts.has_range || fits || missing.selected.is_some() {
+    let fits = matches!(note, Some(StoreAttempt::Size(bytes)) if bytes <= ctx.rule.object_bytes_max);
+    if !ctx.facts.has_range || fits || missing.selected.is_some() {
         return None;
     }
     shared.flights.find(name).is_none().then_some(Reason::RangeMiss)
@@ -167,9 +172,9 @@ pub(super) fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
 }
 
 /// Names a flight: the whole key, and the request's values of `names`.
-pub(super) fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
-    let mut name = asked.key.text().as_bytes().to_vec();
-    for (field, value) in vary::selecting(names, &asked.headers) {
+pub(super) fn flight_name(ctx: &RequestContext, names: &[HeaderName]) -> Vec<u8> {
+    let mut name = ctx.key.text().as_bytes().to_vec();
+    for (field, value) in vary::selecting(names, &ctx.headers) {
         name.extend_from_slice(b"\n\n");
         name.extend_from_slice(field.as_str().as_bytes());
         match value {
@@ -190,23 +195,23 @@ pub(super) fn flight_name(asked: &Asked, names: &[HeaderName]) -> Vec<u8> {
 /// entity-tag names the record, and not the page that was made of it for one user or in one language.
 pub(super) fn candidates(
     shared: &Shared,
-    asked: &Asked,
+    ctx: &RequestContext,
     stored: Option<&Variants>,
-    selected: Option<&Arc<Entry>>,
+    selected: Option<&Arc<StoredEntry>>,
 ) -> Candidates {
     if stored.is_none() && selected.is_none() {
         return Candidates::default();
     }
     let now = shared.clock.now();
-    let usable = |entry: &&Arc<Entry>| {
+    let usable = |entry: &&Arc<StoredEntry>| {
         // What another user's request brought in is fetched anew, not confirmed: an app that forgets to say whose a page
         // is may give all of them one validator.
-        shared.store.standing(&asked.key, entry, now) != Standing::Gone && probation::admits(shared, asked, entry)
+        shared.store.purge_state(&ctx.key, entry, now) != PurgeState::Purged && probation::admits(shared, ctx, entry)
     };
     let others = stored.into_iter().flat_map(|stored| &stored.entries);
     let others = others.filter(|entry| selected.is_none_or(|selected| !Arc::ptr_eq(selected, entry)));
     let (others, excluded): (Vec<_>, Vec<_>) =
-        others.filter(usable).partition(|entry| vary::matches(&entry.selecting, &asked.headers));
+        others.filter(usable).partition(|entry| vary::matches(&entry.selecting, &ctx.headers));
     let candidates = Candidates::new(selected.filter(usable).cloned(), others.into_iter().cloned());
     match candidates.is_empty() && selected.is_none() {
         true => Candidates::offering(excluded.into_iter().cloned()),
@@ -215,56 +220,56 @@ pub(super) fn candidates(
 }
 
 /// Returns `stand_in` where it may be used stale for this failure of the origin now.
-pub(super) fn standing_in<'a>(
+pub(super) fn usable_stand_in<'a>(
     shared: &Shared,
-    asked: &Asked,
-    stand_in: Option<&'a Arc<Entry>>,
-    failure: Failure,
+    ctx: &RequestContext,
+    stand_in: Option<&'a Arc<StoredEntry>>,
+    failure: OriginFailure,
     now: Timestamp,
-) -> Option<&'a Arc<Entry>> {
+) -> Option<&'a Arc<StoredEntry>> {
     stand_in.filter(|entry| {
-        let standing = shared.store.standing(&asked.key, entry, now);
-        reuse::stands_in(&entry.facts, standing, failure, now)
+        let purge_state = shared.store.purge_state(&ctx.key, entry, now);
+        reuse::stands_in(&entry.facts, purge_state, failure, now)
     })
 }
 
 /// The decision about a stale response that stands in for a failed origin.
-pub(super) fn stood_in(shared: &Shared, asked: &Asked, entry: &Entry) -> Decision {
+pub(super) fn stale_decision(shared: &Shared, ctx: &RequestContext, entry: &StoredEntry) -> Decision {
     Decision {
         ttl: Some(freshness::ttl(&entry.facts, shared.clock.now())),
-        ..asked.decision(Outcome::Stale, Reason::IfError)
+        ..ctx.decision(Outcome::Stale, Reason::IfError)
     }
 }
 
 /// Says what keeps a response out of the store that may be stored by what it says itself.
-pub(super) fn kept_out(
+pub(super) fn storage_refusal(
     shared: &Shared,
-    asked: &Asked,
+    ctx: &RequestContext,
     facts: &Facts,
     (status, headers): (StatusCode, &HeaderMap),
 ) -> Option<Reason> {
-    if yields(shared, asked, status, facts.received_at) {
+    if yields_to_stored(shared, ctx, status, facts.received_at) {
         return Some(Reason::StatusNotUnderstood);
     }
     // A cookie that comes with what was found to differ by user is one user's, be it the first that a visitor gets.
-    let is_personal = probation::distrusts_cookies(shared, asked, facts) && headers.contains_key(header::SET_COOKIE);
+    let is_personal = probation::distrusts_cookies(shared, ctx, facts) && headers.contains_key(header::SET_COOKIE);
     is_personal.then_some(Reason::Personalised)
 }
 
 /// Tells whether a response leaves a fresh stored one in its place, though it may be stored itself: what says nothing of what is
 /// at the URL may be about the one request, and everybody would get it.
-fn yields(shared: &Shared, asked: &Asked, status: StatusCode, now: Timestamp) -> bool {
+fn yields_to_stored(shared: &Shared, ctx: &RequestContext, status: StatusCode, now: Timestamp) -> bool {
     let store = &shared.store;
     !validate::supersedes(status)
-        && store.get(&asked.key).is_some_and(|stored| {
-            vary::select(&stored.entries, &asked.headers).is_some_and(|held| {
-                freshness::is_fresh(&held.facts, now) && store.standing(&asked.key, held, now) == Standing::Good
+        && store.get(&ctx.key).is_some_and(|stored| {
+            vary::select(&stored.entries, &ctx.headers).is_some_and(|held| {
+                freshness::is_fresh(&held.facts, now) && store.purge_state(&ctx.key, held, now) == PurgeState::Good
             })
         })
 }
 
 /// What a response that may be stored is stored with.
-pub(super) struct Keeping {
+pub(super) struct StoragePlan {
     /// The tags that the origin named.
     pub(super) tags: Box<[Box<str>]>,
     /// The request fields that select it.
@@ -276,12 +281,12 @@ pub(super) struct Keeping {
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn keeping(
+pub(super) fn plan_storage(
     shared: &Shared,
     rule: &Rule,
     headers: &HeaderMap,
     length: Option<u64>,
-) -> Result<Keeping, Reason> {
+) -> Result<StoragePlan, Reason> {
     if length.is_some_and(|length| length > rule.object_bytes_max) {
         return Err(Reason::TooLarge);
     }
@@ -292,13 +297,13 @@ pub(super) fn keeping(
     if tags.len() > shared.store.config().tags_max {
         return Err(Reason::TooManyTags);
     }
-    let names = secondary(shared.config.ask_identity, headers).ok_or(Reason::VaryStar)?;
-    Ok(Keeping { tags, names })
+    let names = selecting_fields(shared.config.ask_identity, headers).ok_or(Reason::VaryStar)?;
+    Ok(StoragePlan { tags, names })
 }
 
 /// Returns the request fields that select among stored responses; `None` where none can (`Vary: *`). Where the origin is
 /// asked for identity whatever the client accepts, Accept-Encoding selects nothing.
-pub(super) fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+pub(super) fn selecting_fields(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     match Vary::parse(headers) {
         Vary::Star => None,
         Vary::Fields(names) => {
@@ -308,9 +313,9 @@ pub(super) fn secondary(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<H
 }
 
 /// How a request is answered that no verdict was reached for: alone.
-pub(super) fn unsettled(shared: &Shared, asked: &Asked, entry: &Arc<Entry>) -> Alone {
-    let stand_in = probation::may_stand_in(shared, asked, entry).then(|| Arc::clone(entry));
-    Alone { decision: asked.decision(Outcome::Miss, Reason::Probation), stand_in }
+pub(super) fn pass_uncompared(shared: &Shared, ctx: &RequestContext, entry: &Arc<StoredEntry>) -> PassThrough {
+    let stand_in = probation::may_stand_in(shared, ctx, entry).then(|| Arc::clone(entry));
+    PassThrough { decision: ctx.decision(Outcome::Miss, Reason::Probation), stand_in }
 }
 
 /// Tells whether the store may hold a body in another coding than it came in.

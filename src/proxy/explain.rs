@@ -9,43 +9,44 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, header};
 
-use super::asked::{self, Asked, Errand, Refusal};
 use super::client::Client;
-use super::decide::{self, Fetching, Found, Missing};
+use super::context::{self, Action, EarlyResponse, RequestContext};
+use super::decide::{self, CacheMiss, FetchPlan, LookupResult};
 use super::{Shared, answer, probation, purge, rescue};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin;
 use crate::outcome::{Decision, Outcome, Reason, Would};
-use crate::policy::reuse::Failure;
+use crate::policy::reuse::OriginFailure;
 use crate::policy::storable::{self, Storable, storable, storable_post};
 use crate::policy::{Admission, freshness, vary};
 use crate::route::Mode;
-use crate::stored::{Coding, Entry};
+use crate::stored::{Coding, StoredEntry};
 
 mod question;
 mod report;
-mod tell;
+mod wording;
 
-pub use question::{Fault, Head, Question, RESPONSE_BYTES_MAX, Received, heads};
+pub use question::{AgeBase, Question, QuestionError, RESPONSE_BYTES_MAX, ResponseHead, heads};
 pub use report::{
-    Because, Failing, Freshness, Guarded, Held, Judged, Now, Report, Route, StaleUse, Step, Subject, Variant, WouldBe,
+    ExplainReport, Explanation, FailureReport, FreshnessReport, GuardReport, JudgementReport, NowReport,
+    RenditionReport, RouteReport, RuleStep, StaleUseReport, Subject, VariantReport, WouldBeReport,
 };
 
 /// A request that was read as the way reads it.
-struct Read<'a> {
+struct Explainer<'a> {
     shared: &'a Shared,
-    asked: Asked,
-    errand: Errand,
+    ctx: RequestContext,
+    action: Action,
     now: Timestamp,
 }
 
 /// What a request comes to.
-struct Course {
-    action: Action,
+struct Forecast {
+    action: ForecastAction,
     decision: Decision,
     /// What may stand in for the origin.
-    stand_in: Option<Arc<Entry>>,
+    stand_in: Option<Arc<StoredEntry>>,
     is_conditional: bool,
     waits: bool,
     refreshes: bool,
@@ -55,7 +56,7 @@ struct Course {
 
 /// What is done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+enum ForecastAction {
     Answer,
     Fetch,
     Compare,
@@ -65,8 +66,8 @@ enum Action {
     Fail,
 }
 
-impl Course {
-    fn new(action: Action, decision: Decision) -> Self {
+impl Forecast {
+    fn new(action: ForecastAction, decision: Decision) -> Self {
         Self { action, decision, stand_in: None, is_conditional: false, waits: false, refreshes: false, answer: None }
     }
 }
@@ -76,16 +77,16 @@ impl Course {
 ///
 /// # Errors
 /// A URL that no request can carry.
-pub fn explain(shared: &Shared, barred: Option<Reason>, question: &Question) -> Result<Report, Fault> {
+pub fn explain(shared: &Shared, barred: Option<Reason>, question: &Question) -> Result<ExplainReport, QuestionError> {
     let mut parts = question.parts()?;
     let scheme = question.url.scheme();
     let client = Client::untrusted(IpAddr::V4(Ipv4Addr::LOCALHOST), &parts);
-    let url = asked::canonical(scheme, &parts);
+    let url = context::canonical(scheme, &parts);
     let notes = notes(shared, question, url.as_ref());
-    let mut report = match Asked::of_head(shared, client, scheme, &mut parts, question.content()) {
+    let mut report = match RequestContext::from_head(shared, client, scheme, &mut parts, question.content()) {
         Err(refusal) => refused(shared, &refusal, &question.method, url.as_ref()),
-        Ok((asked, errand)) => {
-            let read = Read { shared, asked, errand, now: shared.clock.now() };
+        Ok((ctx, action)) => {
+            let read = Explainer { shared, ctx, action, now: shared.clock.now() };
             read.report(barred, question, url.as_ref())
         }
     };
@@ -110,60 +111,60 @@ fn notes(shared: &Shared, question: &Question, url: Option<&CanonicalUrl>) -> Ve
 }
 
 /// Tells of a request that is answered without being read further.
-fn refused(shared: &Shared, refusal: &Refusal, method: &Method, url: Option<&CanonicalUrl>) -> Report {
+fn refused(shared: &Shared, refusal: &EarlyResponse, method: &Method, url: Option<&CanonicalUrl>) -> ExplainReport {
     let decision = refusal.decision();
-    let action = if decision.outcome == Outcome::Own { Action::Answer } else { Action::Refuse };
-    let mut course = Course::new(action, decision);
-    course.answer = Some((refusal.status.as_u16(), None));
+    let action = if decision.outcome == Outcome::Own { ForecastAction::Answer } else { ForecastAction::Refuse };
+    let mut forecast = Forecast::new(action, decision);
+    forecast.answer = Some((refusal.status.as_u16(), None));
     let rule = url.map(|url| shared.routes.choose(method, url));
-    let mut rules = tell::located(url);
-    rules.push(tell::because("request", refusal.reason));
-    Report {
-        request: tell::subject(method, url, None),
-        route: rule.map(|rule| tell::route(&shared.routes, rule)),
+    let mut rules = wording::url_steps(url);
+    rules.push(wording::because("request", refusal.reason));
+    ExplainReport {
+        request: wording::subject(method, url, None),
+        route: rule.map(|rule| wording::route(&shared.routes, rule)),
         stored: Vec::new(),
-        now: tell::now(&course, None),
+        now: wording::now(&forecast, None),
         rules,
         response: None,
         notes: Vec::new(),
     }
 }
 
-impl Read<'_> {
-    fn report(&self, barred: Option<Reason>, question: &Question, url: Option<&CanonicalUrl>) -> Report {
-        let (shared, asked) = (self.shared, &self.asked);
-        let mut rules = tell::located(url);
-        rules.push(tell::routed(&shared.routes, &asked.rule));
-        let mut course = self.course();
-        rules.extend(self.rules(&course));
+impl Explainer<'_> {
+    fn report(&self, barred: Option<Reason>, question: &Question, url: Option<&CanonicalUrl>) -> ExplainReport {
+        let (shared, ctx) = (self.shared, &self.ctx);
+        let mut rules = wording::url_steps(url);
+        rules.push(wording::route_step(&shared.routes, &ctx.rule));
+        let mut forecast = self.forecast();
+        rules.extend(self.rules(&forecast));
         let mut notes = Vec::new();
-        if asked.rule.mode == Mode::Shadow && self.errand == Errand::LookUp {
-            rules.push(tell::because("answer", Reason::Shadow));
-            notes.push(tell::unserved(&course));
-            course = self.shadowed(&course);
+        if ctx.rule.mode == Mode::Shadow && self.action == Action::LookUp {
+            rules.push(wording::because("answer", Reason::Shadow));
+            notes.push(wording::unserved_sentence(&forecast));
+            forecast = self.forecast_shadow(&forecast);
         }
-        if let Some(reason) = barred.filter(|_| course.asks_origin() && !course.waits) {
-            rules.push(tell::because("origin", reason));
-            self.bar(&mut course, reason);
+        if let Some(reason) = barred.filter(|_| forecast.asks_origin() && !forecast.waits) {
+            rules.push(wording::because("origin", reason));
+            self.bar(&mut forecast, reason);
         }
-        let response = question.response.as_ref().map(|head| self.judged(head, &mut notes));
-        let unasked = match course.action {
-            Action::Pass => Some("pass"),
-            Action::Refuse => Some("be refused"),
+        let response = question.response.as_ref().map(|head| self.judge(head, &mut notes));
+        let unasked = match forecast.action {
+            ForecastAction::Pass => Some("pass"),
+            ForecastAction::Refuse => Some("be refused"),
             _ => None,
         };
         if let Some(what) = unasked.filter(|_| response.as_ref().is_some_and(|judged| judged.stored))
-            && self.errand == Errand::LookUp
+            && self.action == Action::LookUp
         {
-            let reason = course.decision.reason;
+            let reason = forecast.decision.reason;
             notes
                 .push(format!("Asked now, the request would {what} ({reason}), and its response would not be stored."));
         }
-        Report {
-            request: tell::subject(&asked.method, url, Some(&asked.key)),
-            route: Some(tell::route(&shared.routes, &asked.rule)),
-            stored: self.stored(),
-            now: tell::now(&course, self.failing(&course)),
+        ExplainReport {
+            request: wording::subject(&ctx.method, url, Some(&ctx.key)),
+            route: Some(wording::route(&shared.routes, &ctx.rule)),
+            stored: self.variants(),
+            now: wording::now(&forecast, self.forecast_failure(&forecast)),
             rules,
             response,
             notes,
@@ -171,151 +172,152 @@ impl Read<'_> {
     }
 
     /// What becomes of a PURGE.
-    fn purged(&self) -> Course {
-        let asked = &self.asked;
-        let (action, outcome, reason, status) = match purge::decide(&self.shared.config, asked) {
-            Ok(_kind) => (Action::Purge, Outcome::Own, Reason::Purge, 200),
-            Err((status, reason)) => (Action::Refuse, Outcome::Refused, reason, status.as_u16()),
+    fn forecast_purge(&self) -> Forecast {
+        let ctx = &self.ctx;
+        let (action, outcome, reason, status) = match purge::decide(&self.shared.config, ctx) {
+            Ok(_kind) => (ForecastAction::Purge, Outcome::Own, Reason::Purge, 200),
+            Err((status, reason)) => (ForecastAction::Refuse, Outcome::Refused, reason, status.as_u16()),
         };
-        Course { answer: Some((status, None)), ..Course::new(action, asked.decision(outcome, reason)) }
+        Forecast { answer: Some((status, None)), ..Forecast::new(action, ctx.decision(outcome, reason)) }
     }
 
     /// Goes the way of the request up to where it would have effects.
-    fn course(&self) -> Course {
-        let (shared, asked) = (self.shared, &self.asked);
-        match self.errand {
-            Errand::LookUp => {}
-            Errand::Pass(reason) => return Course::new(Action::Pass, asked.decision(Outcome::Pass, reason)),
-            Errand::Purge => return self.purged(),
+    fn forecast(&self) -> Forecast {
+        let (shared, ctx) = (self.shared, &self.ctx);
+        match self.action {
+            Action::LookUp => {}
+            Action::Pass(reason) => return Forecast::new(ForecastAction::Pass, ctx.decision(Outcome::Pass, reason)),
+            Action::Purge => return self.forecast_purge(),
         }
-        match decide::look_up(shared, asked, asked.at) {
-            Found::Usable(usable) => {
-                Course { refreshes: usable.refresh, ..self.answered(usable.decision, &usable.entry) }
+        match decide::look_up(shared, ctx, ctx.at) {
+            LookupResult::Usable(usable) => {
+                Forecast { refreshes: usable.refresh, ..self.forecast_answer(usable.decision, &usable.entry) }
             }
-            Found::OnlyIfCached => {
-                let decision = asked.decision(Outcome::Refused, Reason::OnlyIfCached);
-                Course { answer: Some((504, None)), ..Course::new(Action::Refuse, decision) }
+            LookupResult::OnlyIfCached => {
+                let decision = ctx.decision(Outcome::Refused, Reason::OnlyIfCached);
+                Forecast { answer: Some((504, None)), ..Forecast::new(ForecastAction::Refuse, decision) }
             }
-            Found::Alone(reason, stand_in) => {
-                let decision = asked.decision(Outcome::Pass, reason);
-                Course { stand_in, ..Course::new(Action::Pass, decision) }
+            LookupResult::PassThrough(reason, stand_in) => {
+                let decision = ctx.decision(Outcome::Pass, reason);
+                Forecast { stand_in, ..Forecast::new(ForecastAction::Pass, decision) }
             }
-            Found::Doubted(entry) => {
-                let alone = decide::unsettled(shared, asked, &entry);
+            LookupResult::OnProbation(entry) => {
+                let alone = decide::pass_uncompared(shared, ctx, &entry);
                 let waits = entry.guard.as_ref().is_some_and(|guard| probation::is_being_compared(shared, guard));
-                Course { stand_in: alone.stand_in, waits, ..Course::new(Action::Compare, alone.decision) }
+                Forecast { stand_in: alone.stand_in, waits, ..Forecast::new(ForecastAction::Compare, alone.decision) }
             }
-            Found::Missing(missing) => match decide::fetching(shared, asked, &missing, None) {
-                Fetching::Alone(decision) => {
-                    Course { stand_in: missing.selected, ..Course::new(Action::Pass, decision) }
+            LookupResult::Missing(missing) => match decide::plan_fetch(shared, ctx, &missing, None) {
+                FetchPlan::PassThrough(decision) => {
+                    Forecast { stand_in: missing.selected, ..Forecast::new(ForecastAction::Pass, decision) }
                 }
-                Fetching::Together(name) => self.fetched(missing, shared.flights.find(&name).is_some()),
-                Fetching::Apart => self.fetched(missing, false),
+                FetchPlan::Join(name) => self.forecast_fetch(missing, shared.flights.find(&name).is_some()),
+                FetchPlan::Unshared => self.forecast_fetch(missing, false),
             },
         }
     }
 
     /// What becomes of a request in shadow mode that would take this course.
-    fn shadowed(&self, course: &Course) -> Course {
-        let Decision { outcome, reason, .. } = course.decision;
-        let would = Would { collapsed: course.waits, ..Would::new(outcome, reason) };
-        let decision = Decision { would: Some(would), ..self.asked.decision(Outcome::Pass, Reason::Shadow) };
-        Course::new(Action::Pass, decision)
+    fn forecast_shadow(&self, forecast: &Forecast) -> Forecast {
+        let Decision { outcome, reason, .. } = forecast.decision;
+        let would = Would { collapsed: forecast.waits, ..Would::new(outcome, reason) };
+        let decision = Decision { would: Some(would), ..self.ctx.decision(Outcome::Pass, Reason::Shadow) };
+        Forecast::new(ForecastAction::Pass, decision)
     }
 
-    fn fetched(&self, missing: Missing, waits: bool) -> Course {
-        let (shared, asked) = (self.shared, &self.asked);
+    fn forecast_fetch(&self, missing: CacheMiss, waits: bool) -> Forecast {
+        let (shared, ctx) = (self.shared, &self.ctx);
         let (stored, selected) = (missing.stored.as_deref(), missing.selected.as_ref());
-        let is_conditional = !decide::candidates(shared, asked, stored, selected).is_empty();
-        let decision = asked.decision(Outcome::Miss, missing.reason);
+        let is_conditional = !decide::candidates(shared, ctx, stored, selected).is_empty();
+        let decision = ctx.decision(Outcome::Miss, missing.reason);
         let stand_in = missing.selected;
-        Course { stand_in, is_conditional, waits, ..Course::new(Action::Fetch, decision) }
+        Forecast { stand_in, is_conditional, waits, ..Forecast::new(ForecastAction::Fetch, decision) }
     }
 
-    fn answered(&self, decision: Decision, entry: &Entry) -> Course {
-        let (status, coding) = answer::outlook(&self.asked, entry);
+    fn forecast_answer(&self, decision: Decision, entry: &StoredEntry) -> Forecast {
+        let (status, coding) = answer::outlook(&self.ctx, entry);
         let answer = Some((status.as_u16(), Some(coding)));
-        Course { answer, ..Course::new(Action::Answer, decision) }
+        Forecast { answer, ..Forecast::new(ForecastAction::Answer, decision) }
     }
 
     /// Changes the course where the origin's side turns the request away at once.
-    fn bar(&self, course: &mut Course, reason: Reason) {
-        let (shared, asked) = (self.shared, &self.asked);
-        let stand_in = decide::standing_in(shared, asked, course.stand_in.as_ref(), Failure::Unreachable, self.now);
-        *course = match stand_in {
-            Some(entry) => self.answered(decide::stood_in(shared, asked, entry), entry),
-            None => Course {
+    fn bar(&self, forecast: &mut Forecast, reason: Reason) {
+        let (shared, ctx) = (self.shared, &self.ctx);
+        let stand_in =
+            decide::usable_stand_in(shared, ctx, forecast.stand_in.as_ref(), OriginFailure::Unreachable, self.now);
+        *forecast = match stand_in {
+            Some(entry) => self.forecast_answer(decide::stale_decision(shared, ctx, entry), entry),
+            None => Forecast {
                 answer: Some((rescue::status_of(reason).as_u16(), None)),
-                ..Course::new(Action::Fail, asked.decision(Outcome::Failed, reason))
+                ..Forecast::new(ForecastAction::Fail, ctx.decision(Outcome::Failed, reason))
             },
         };
     }
 
     /// Says what answers where the origin fails.
-    fn failing(&self, course: &Course) -> Option<Failing> {
-        if !course.asks_origin() {
+    fn forecast_failure(&self, forecast: &Forecast) -> Option<FailureReport> {
+        if !forecast.asks_origin() {
             return None;
         }
         let stands_in = |failure| {
-            let stand_in = course.stand_in.as_ref();
-            decide::standing_in(self.shared, &self.asked, stand_in, failure, self.now).is_some()
+            let stand_in = forecast.stand_in.as_ref();
+            decide::usable_stand_in(self.shared, &self.ctx, stand_in, failure, self.now).is_some()
         };
         let word = |stands_in, otherwise: &str| if stands_in { "stale" } else { otherwise }.to_owned();
-        Some(Failing {
-            unreachable: word(stands_in(Failure::Unreachable), "failed"),
-            server_error: word(stands_in(Failure::ServerError), "passed"),
+        Some(FailureReport {
+            unreachable: word(stands_in(OriginFailure::Unreachable), "failed"),
+            server_error: word(stands_in(OriginFailure::ServerError), "passed"),
         })
     }
 
     /// Tells the rules that the course came of, behind URL and route.
-    fn rules(&self, course: &Course) -> Vec<Step> {
-        let reason = course.decision.reason;
-        if self.errand != Errand::LookUp {
-            return vec![tell::because("request", reason)];
+    fn rules(&self, forecast: &Forecast) -> Vec<RuleStep> {
+        let reason = forecast.decision.reason;
+        if self.action != Action::LookUp {
+            return vec![wording::because("request", reason)];
         }
-        let mut rules = vec![tell::looked_up(&self.asked.method)];
-        let found = self.shared.store.get(&self.asked.key);
+        let mut rules = vec![wording::method_step(&self.ctx.method)];
+        let found = self.shared.store.get(&self.ctx.key);
         let entries = found.as_ref().map_or(&[][..], |found| &found.entries);
-        let Some(entry) = vary::select(entries, &self.asked.headers) else {
+        let Some(entry) = vary::select(entries, &self.ctx.headers) else {
             let missing = if found.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
-            rules.push(tell::because("store", missing));
+            rules.push(wording::because("store", missing));
             if reason != missing {
-                rules.push(tell::because("flight", reason));
+                rules.push(wording::because("flight", reason));
             }
             return rules;
         };
-        rules.push(tell::selected(entry, entries.len()));
-        rules.push(tell::lifetime(&entry.facts, self.now));
-        let standing = self.shared.store.standing(&self.asked.key, entry, self.now);
-        rules.extend(tell::purged(standing));
-        rules.extend(tell::guarded(probation::admission(self.shared, &self.asked, entry)));
-        rules.push(tell::because("answer", reason));
+        rules.push(wording::selection_step(entry, entries.len()));
+        rules.push(wording::lifetime_step(&entry.facts, self.now));
+        let purge_state = self.shared.store.purge_state(&self.ctx.key, entry, self.now);
+        rules.extend(wording::purge_step(purge_state));
+        rules.extend(wording::guard_step(probation::admission(self.shared, &self.ctx, entry)));
+        rules.push(wording::because("answer", reason));
         rules
     }
 
     /// Tells what is stored under the key.
-    fn stored(&self) -> Vec<Variant> {
-        let (shared, asked) = (self.shared, &self.asked);
-        let Some(found) = shared.store.get(&asked.key) else { return Vec::new() };
-        let selected = vary::select(&found.entries, &asked.headers);
-        let variant = |entry: &Arc<Entry>| Variant {
+    fn variants(&self) -> Vec<VariantReport> {
+        let (shared, ctx) = (self.shared, &self.ctx);
+        let Some(found) = shared.store.get(&ctx.key) else { return Vec::new() };
+        let selected = vary::select(&found.entries, &ctx.headers);
+        let variant = |entry: &Arc<StoredEntry>| VariantReport {
             selected: selected.is_some_and(|selected| Arc::ptr_eq(selected, entry)),
             guard: entry.guard.as_deref().map(|guard| {
-                let admission = probation::admission(shared, asked, entry);
-                tell::guard(guard, admission)
+                let admission = probation::admission(shared, ctx, entry);
+                wording::guard(guard, admission)
             }),
-            purge: tell::standing(shared.store.standing(&asked.key, entry, self.now)).to_owned(),
-            ..tell::variant(entry, self.now)
+            purge: wording::purge_state(shared.store.purge_state(&ctx.key, entry, self.now)).to_owned(),
+            ..wording::variant(entry, self.now)
         };
         found.entries.iter().map(variant).collect()
     }
 
     /// Judges a response to the request, as the fill or the answer to a POST does.
-    fn judged(&self, head: &Head, notes: &mut Vec<String>) -> Judged {
-        let (shared, asked) = (self.shared, &self.asked);
+    fn judge(&self, head: &ResponseHead, notes: &mut Vec<String>) -> JudgementReport {
+        let (shared, ctx) = (self.shared, &self.ctx);
         let received_at = match head.received {
-            Received::Now => self.now,
-            Received::AtDate => freshness::date_value(&head.headers).unwrap_or(self.now),
+            AgeBase::Now => self.now,
+            AgeBase::AtDate => freshness::date_value(&head.headers).unwrap_or(self.now),
         };
         if received_at != self.now {
             notes.push("The response is taken as received at its Date, not now.".to_owned());
@@ -323,35 +325,34 @@ impl Read<'_> {
         notes.push(
             "A body that grows too large on its way, or breaks off, is not stored whatever its head says.".into(),
         );
-        let as_get = asked.facts.is_head.then(|| asked.as_get(shared));
-        let asked = as_get.as_ref().unwrap_or(asked);
-        let exchange = asked.exchange(received_at, received_at);
-        let answer = self.may_be_stored(asked, &exchange, head, notes).and_then(|facts| {
-            let kept_as =
-                if asked.method == Method::POST { asked.as_get(shared).rule } else { Arc::clone(&asked.rule) };
-            decide::keeping(shared, &kept_as, &head.headers, length(&head.headers)).map(|keeping| (facts, keeping))
+        let as_get = ctx.facts.is_head.then(|| ctx.as_get(shared));
+        let ctx = as_get.as_ref().unwrap_or(ctx);
+        let exchange = ctx.exchange(received_at, received_at);
+        let answer = self.may_be_stored(ctx, &exchange, head, notes).and_then(|facts| {
+            let kept_as = if ctx.method == Method::POST { ctx.as_get(shared).rule } else { Arc::clone(&ctx.rule) };
+            decide::plan_storage(shared, &kept_as, &head.headers, length(&head.headers)).map(|keeping| (facts, keeping))
         });
         let (facts, keeping) = match answer {
             Ok((facts, keeping)) => (facts, Ok(keeping)),
             Err(reason) => (storable::judge(&exchange, head.status, &head.headers).0, Err(reason)),
         };
-        let is_guarded = keeping.as_ref().is_ok_and(|keeping| {
-            probation::is_guarded(asked, &facts, &vary::selecting(&keeping.names, &asked.headers))
-        });
-        tell::judged(&facts, received_at, keeping, is_guarded)
+        let is_guarded = keeping
+            .as_ref()
+            .is_ok_and(|keeping| probation::is_guarded(ctx, &facts, &vary::selecting(&keeping.names, &ctx.headers)));
+        wording::judgement(&facts, received_at, keeping, is_guarded)
     }
 
     /// Asks policy whether a response may be stored, once the origin's client would have let it through.
     fn may_be_stored(
         &self,
-        asked: &Asked,
+        ctx: &RequestContext,
         exchange: &storable::Exchange<'_>,
-        head: &Head,
+        head: &ResponseHead,
         notes: &mut Vec<String>,
     ) -> Result<crate::stored::Facts, Reason> {
         let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = asked.method.clone();
-        parts.headers = asked.headers.clone();
+        parts.method = ctx.method.clone();
+        parts.headers = ctx.headers.clone();
         // A 304 is judged by what it answers, which a saved head does not tell.
         parts.headers.entry(header::IF_NONE_MATCH).or_insert(http::HeaderValue::from_static("*"));
         let checked = origin::check_head(&Request::from_parts(parts, ()), head.version, head.status, &head.headers);
@@ -361,27 +362,29 @@ impl Read<'_> {
         })?;
         // From HTTP/2 on the end is told apart from the head; Larder itself speaks HTTP/1.1 with the origin.
         let is_unsized = is_unsized && head.version <= http::Version::HTTP_11;
-        let answer = match self.errand {
-            Errand::Pass(_) if asked.method == Method::POST => {
-                storable_post(exchange, &asked.key.to_url(), head.status, &head.headers, is_unsized)
+        let answer = match self.action {
+            Action::Pass(_) if ctx.method == Method::POST => {
+                storable_post(exchange, &ctx.key.to_url(), head.status, &head.headers, is_unsized)
             }
-            Errand::Pass(reason) => Storable::No(reason),
-            Errand::Purge => Storable::No(Reason::Method),
-            Errand::LookUp => storable(exchange, head.status, &head.headers, is_unsized),
+            Action::Pass(reason) => Storable::No(reason),
+            Action::Purge => Storable::No(Reason::Method),
+            Action::LookUp => storable(exchange, head.status, &head.headers, is_unsized),
         };
         match answer {
-            Storable::Yes(facts) => match decide::kept_out(self.shared, asked, &facts, (head.status, &head.headers)) {
-                None => Ok(facts),
-                Some(reason) => Err(reason),
-            },
+            Storable::Yes(facts) => {
+                match decide::storage_refusal(self.shared, ctx, &facts, (head.status, &head.headers)) {
+                    None => Ok(facts),
+                    Some(reason) => Err(reason),
+                }
+            }
             Storable::No(reason) => Err(reason),
         }
     }
 }
 
-impl Course {
+impl Forecast {
     fn asks_origin(&self) -> bool {
-        matches!(self.action, Action::Fetch | Action::Compare | Action::Pass)
+        matches!(self.action, ForecastAction::Fetch | ForecastAction::Compare | ForecastAction::Pass)
     }
 }
 

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
 
-use super::filling::{Filling, Reader};
+use super::shared_body::{BodyReader, SharedBody};
 use crate::clock::Timestamp;
 use crate::origin::{self, ResponseBody};
 use crate::outcome::Reason;
-use crate::stored::{Credentials, Entry, Facts, FlatHead, Selecting};
+use crate::stored::{Credentials, Facts, FlatHead, Selecting, StoredEntry};
 
 /// What a flight lands with, for all who wait for it.
 #[derive(Clone)]
-pub(super) enum Landed {
+pub(super) enum FlightResult {
     /// A storable response whose body is on its way.
-    Filling(Arc<Fill>),
+    InProgress(Arc<Fill>),
     /// The origin confirmed what was stored.
-    Confirmed(Arc<Entry>),
+    Confirmed(Arc<StoredEntry>),
     /// The origin failed, and a stale response stands in.
-    StoodIn(Arc<Entry>),
+    ServedStale(Arc<StoredEntry>),
     /// The origin confirmed what the leader's client holds itself, and nothing is stored.
     Unchanged,
     /// The response is for one client alone.
@@ -34,7 +34,7 @@ pub(super) struct Fill {
     /// Its fields, as they are stored.
     pub(super) head: FlatHead,
     /// Its fields as they go on to the leader's client, where they are more than what is stored.
-    pub(super) first: Option<FlatHead>,
+    pub(super) leader_head: Option<FlatHead>,
     /// Whether the origin makes it for this very request: it came without Age.
     pub(super) is_first_hand: bool,
     /// What was parsed from them.
@@ -52,35 +52,35 @@ pub(super) struct Fill {
     /// What its body will come to, where that is known.
     pub(super) length: Option<u64>,
     /// The stored response that it was asked for in place of.
-    pub(super) replaces: Option<Arc<Entry>>,
+    pub(super) replaces: Option<Arc<StoredEntry>>,
     /// Its body.
-    pub(super) body: Arc<Filling>,
+    pub(super) body: Arc<SharedBody>,
 }
 
 impl Fill {
     /// Tells whether other fields select it than what it was asked for in place of: stored, it stands beside that.
-    pub(super) fn is_beside(&self) -> bool {
+    pub(super) fn is_other_variant(&self) -> bool {
         self.replaces.as_ref().is_some_and(|old| old.selecting != self.selecting)
     }
 
     /// Returns its fields as they go on to the leader's client, flattened.
-    pub(super) fn came(&self) -> &FlatHead {
-        self.first.as_ref().unwrap_or(&self.head)
+    pub(super) fn leader_head(&self) -> &FlatHead {
+        self.leader_head.as_ref().unwrap_or(&self.head)
     }
 }
 
 /// What the leader's own client begins with.
-pub(super) struct Begun {
+pub(super) struct LeaderBody {
     /// The fields as they came, less those that end here: what [`Fill::came`] has, with no need to put it together again.
     pub(super) fields: HeaderMap,
     /// A reader that holds the body's beginning.
-    pub(super) reader: Reader,
+    pub(super) reader: BodyReader,
 }
 
 /// What the leader's own client gets.
-pub(super) enum Handed {
+pub(super) enum LeaderResponse {
     /// What everybody gets; with a filling body, its beginning.
-    Landed(Landed, Option<Box<Begun>>),
+    FromFlight(FlightResult, Option<Box<LeaderBody>>),
     /// The response itself, which is nobody else's, and why. Boxed, since what is handed over is moved often and mostly is none.
     Response(Box<Response<ResponseBody>>, Reason),
 }

@@ -12,8 +12,8 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::task::{JoinHandle, yield_now};
 
-use super::filling::Filling;
-use crate::origin::coalesce::{Flights, Joined, Lead};
+use super::shared_body::SharedBody;
+use crate::origin::coalesce::{FlightLeader, FlightRole, Flights};
 use crate::outcome::Reason;
 use crate::respond::range::Piece;
 
@@ -24,12 +24,12 @@ const FAULTS: usize = 10_000;
 const STUCK: Duration = Duration::from_secs(5);
 
 /// What a flight lands with: a body and whose it is, or nothing for anybody.
-type Landed = Option<(Arc<Filling>, u64)>;
+type TestResult = Option<(Arc<SharedBody>, u64)>;
 
 /// A source of choices (xorshift64*).
-struct Dice(u64);
+struct FaultDice(u64);
 
-impl Dice {
+impl FaultDice {
     fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -44,7 +44,7 @@ impl Dice {
 
 /// What goes wrong with a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum InjectedFault {
     None,
     /// The leader's task panics after so many steps.
     Panic(u64),
@@ -59,15 +59,15 @@ enum Fault {
 }
 
 /// What the others share.
-struct World {
-    flights: Arc<Flights<Landed>>,
+struct FaultWorld {
+    flights: Arc<Flights<TestResult>>,
     stored: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     /// Faults so far, and what became of followers.
-    counts: Mutex<Counts>,
+    counts: Mutex<FaultCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct FaultCounts {
     faults: usize,
     whole: usize,
     failed: usize,
@@ -81,11 +81,11 @@ fn whole(id: u64) -> Vec<u8> {
 }
 
 /// Leads a flight as `fill` and `pour` do.
-async fn lead(world: Arc<World>, lead: Lead<Landed>, name: Vec<u8>, id: u64, fault: Fault) {
-    let mut dice = Dice::new(id);
+async fn lead(world: Arc<FaultWorld>, lead: FlightLeader<TestResult>, name: Vec<u8>, id: u64, fault: InjectedFault) {
+    let mut dice = FaultDice::new(id);
     let mut steps = 0;
     let mut step = || {
-        if fault == Fault::Panic(steps) {
+        if fault == InjectedFault::Panic(steps) {
             // As a panic, but without its report.
             std::panic::resume_unwind(Box::new("injected"));
         }
@@ -93,18 +93,18 @@ async fn lead(world: Arc<World>, lead: Lead<Landed>, name: Vec<u8>, id: u64, fau
     };
     yield_now().await;
     step();
-    if matches!(fault, Fault::NoHead | Fault::Unshared) {
+    if matches!(fault, InjectedFault::NoHead | InjectedFault::Unshared) {
         return lead.land(None);
     }
-    let filling = Filling::new();
+    let filling = SharedBody::new();
     // The reader of the leader's own client, which may be gone.
     let own = (dice.below(2) == 0).then(|| filling.reader(vec![Piece::Cut(0..u64::MAX)]));
     lead.land(Some((Arc::clone(&filling), id)));
-    let _in_hand = filling.in_hand();
+    let _in_hand = filling.abort_guard();
     step();
     let body = whole(id);
     for (at, chunk) in body.chunks(1 + dice.below(20) as usize).enumerate() {
-        if fault == Fault::Cut(at as u64) {
+        if fault == InjectedFault::Cut(at as u64) {
             return filling.fail(Reason::Incomplete);
         }
         filling.push(Bytes::copy_from_slice(chunk));
@@ -122,8 +122,8 @@ async fn lead(world: Arc<World>, lead: Lead<Landed>, name: Vec<u8>, id: u64, fau
 }
 
 /// Asks as a client does, leaving after so many turns if at all; whoever finds nobody leading does it in turn.
-async fn follow(world: Arc<World>, name: Vec<u8>, mut patience: Option<u64>, id: u64) {
-    let mut dice = Dice::new(id);
+async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>, id: u64) {
+    let mut dice = FaultDice::new(id);
     let mut leaves = move || match &mut patience {
         Some(0) => true,
         Some(left) => {
@@ -136,10 +136,10 @@ async fn follow(world: Arc<World>, name: Vec<u8>, mut patience: Option<u64>, id:
         yield_now().await;
     }
     let follow = match world.flights.join(name.as_slice()) {
-        Joined::Follower(follow) => follow,
-        Joined::Leader(lead_of) => {
+        FlightRole::Follower(follow) => follow,
+        FlightRole::Leader(lead_of) => {
             let follow = lead_of.follow();
-            tokio::spawn(lead(Arc::clone(&world), lead_of, name.clone(), id, Fault::None));
+            tokio::spawn(lead(Arc::clone(&world), lead_of, name.clone(), id, InjectedFault::None));
             follow
         }
     };
@@ -147,7 +147,7 @@ async fn follow(world: Arc<World>, name: Vec<u8>, mut patience: Option<u64>, id:
         world.counts.lock().left += 1;
         return;
     }
-    let Some(landed) = follow.landed().await else {
+    let Some(landed) = follow.result().await else {
         world.counts.lock().lost += 1;
         return;
     };
@@ -179,22 +179,22 @@ async fn follow(world: Arc<World>, name: Vec<u8>, mut patience: Option<u64>, id:
 }
 
 /// Runs one flight and whatever it leads to.
-async fn scenario(world: &Arc<World>, seed: u64) {
-    let mut dice = Dice::new(seed);
+async fn scenario(world: &Arc<FaultWorld>, seed: u64) {
+    let mut dice = FaultDice::new(seed);
     let name = format!("/{seed}").into_bytes();
     let fault = match dice.below(7) {
-        0 => Fault::Panic(dice.below(8)),
-        1 => Fault::Stopped(dice.below(12)),
-        2 => Fault::NoHead,
-        3 | 4 => Fault::Cut(dice.below(6)),
-        5 => Fault::Unshared,
-        _ => Fault::None,
+        0 => InjectedFault::Panic(dice.below(8)),
+        1 => InjectedFault::Stopped(dice.below(12)),
+        2 => InjectedFault::NoHead,
+        3 | 4 => InjectedFault::Cut(dice.below(6)),
+        5 => InjectedFault::Unshared,
+        _ => InjectedFault::None,
     };
     let leading = match world.flights.join(name.as_slice()) {
-        Joined::Leader(own) => tokio::spawn(lead(Arc::clone(world), own, name.clone(), seed, fault)),
-        Joined::Follower(_) => panic!("a flight was left behind"),
+        FlightRole::Leader(own) => tokio::spawn(lead(Arc::clone(world), own, name.clone(), seed, fault)),
+        FlightRole::Follower(_) => panic!("a flight was left behind"),
     };
-    let mut faults = usize::from(fault != Fault::None);
+    let mut faults = usize::from(fault != InjectedFault::None);
     let mut followers: Vec<JoinHandle<()>> = Vec::new();
     for at in 0..2 + dice.below(4) {
         let patience = (dice.below(3) == 0).then(|| dice.below(6));
@@ -209,7 +209,7 @@ async fn scenario(world: &Arc<World>, seed: u64) {
         followers[victim].abort();
         faults += 1;
     }
-    if let Fault::Stopped(turns) = fault {
+    if let InjectedFault::Stopped(turns) = fault {
         for _ in 0..turns {
             yield_now().await;
         }
@@ -223,13 +223,16 @@ async fn scenario(world: &Arc<World>, seed: u64) {
         }
     }
     let led = tokio::time::timeout(STUCK, leading).await.unwrap_or_else(|_| panic!("seed {seed}: the leader is stuck"));
-    assert!(led.is_ok() || matches!(fault, Fault::Panic(_) | Fault::Stopped(_)), "seed {seed}: {led:?}");
+    assert!(
+        led.is_ok() || matches!(fault, InjectedFault::Panic(_) | InjectedFault::Stopped(_)),
+        "seed {seed}: {led:?}"
+    );
     world.counts.lock().faults += faults;
 }
 
 #[test]
 fn ten_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
-    let world = Arc::new(World { flights: Flights::new(), stored: Mutex::default(), counts: Mutex::default() });
+    let world = Arc::new(FaultWorld { flights: Flights::new(), stored: Mutex::default(), counts: Mutex::default() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut seed = 0;
     while world.counts.lock().faults < FAULTS {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, Version, header, uri};
 
 use super::Config;
-use super::asked::Asked;
+use super::context::RequestContext;
 use crate::key::Scheme;
 use crate::origin::RequestBody;
 use crate::policy::fields;
@@ -30,21 +30,21 @@ pub(super) enum AskFor {
 }
 
 /// Makes the head of the origin's request. Preconditions and Range are the client's; whoever wants others changes them.
-pub(super) fn head(config: &Config, asked: &Asked, coding: AskFor) -> HeaderMap {
-    let said = Said::by(asked);
-    let mut headers = HeaderMap::with_capacity(asked.headers.len() + OWN_FIELDS);
-    for (name, value) in asked.headers.iter().filter(|(name, _)| *name != header::HOST) {
+pub(super) fn head(config: &Config, ctx: &RequestContext, coding: AskFor) -> HeaderMap {
+    let said = ProxyClaims::of(ctx);
+    let mut headers = HeaderMap::with_capacity(ctx.headers.len() + OWN_FIELDS);
+    for (name, value) in ctx.headers.iter().filter(|(name, _)| *name != header::HOST) {
         headers.append(name, value.clone());
     }
-    let told = Told::of(asked.client.addr, asked.key.scheme(), asked.key.authority());
+    let told = ForwardedFields::of(ctx.client.addr, ctx.key.scheme(), ctx.key.authority());
     if !said.host {
         headers.insert(X_FORWARDED_HOST, told.host.clone());
     }
     headers.insert(header::HOST, told.host);
-    headers.insert(X_FORWARDED_FOR, behind(said.forwarded_for, told.forwarded_for));
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(asked.key.scheme().as_str()));
-    headers.insert(header::FORWARDED, behind(said.forwarded, told.forwarded));
-    head::append_via(&mut headers, asked.version);
+    headers.insert(X_FORWARDED_FOR, append_member(said.forwarded_for, told.forwarded_for));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(ctx.key.scheme().as_str()));
+    headers.insert(header::FORWARDED, append_member(said.forwarded, told.forwarded));
+    head::append_via(&mut headers, ctx.version);
     if coding == AskFor::Identity && config.ask_identity {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
@@ -52,10 +52,10 @@ pub(super) fn head(config: &Config, asked: &Asked, coding: AskFor) -> HeaderMap 
 }
 
 /// Makes the request.
-pub(super) fn request(asked: &Asked, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
-    let target = uri::PathAndQuery::try_from(asked.key.path_and_query()).unwrap_or(uri::PathAndQuery::from_static("/"));
+pub(super) fn request(ctx: &RequestContext, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+    let target = uri::PathAndQuery::try_from(ctx.key.path_and_query()).unwrap_or(uri::PathAndQuery::from_static("/"));
     let mut request = Request::new(body);
-    *request.method_mut() = asked.method.clone();
+    *request.method_mut() = ctx.method.clone();
     *request.uri_mut() = Uri::from(target);
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
@@ -63,8 +63,8 @@ pub(super) fn request(asked: &Asked, headers: HeaderMap, body: RequestBody) -> R
 }
 
 /// Returns the callback that sends the origin's 1xx responses on to the client.
-pub(super) fn on_interim(asked: &Asked) -> Option<impl Fn(StatusCode, &HeaderMap) + use<>> {
-    let interim = asked.client.interim.clone()?;
+pub(super) fn on_interim(ctx: &RequestContext) -> Option<impl Fn(StatusCode, &HeaderMap) + use<>> {
+    let interim = ctx.client.interim.clone()?;
     Some(move |status, headers: &HeaderMap| {
         let mut headers = headers.clone();
         fields::strip_hop_by_hop(&mut headers);
@@ -74,7 +74,7 @@ pub(super) fn on_interim(asked: &Asked) -> Option<impl Fn(StatusCode, &HeaderMap
 
 /// What a trusted proxy said of whom it forwards for; empty for everybody else.
 #[derive(Default)]
-struct Said {
+struct ProxyClaims {
     /// The chain of X-Forwarded-For, ready to be appended to.
     forwarded_for: String,
     /// The chain of Forwarded, likewise.
@@ -83,10 +83,10 @@ struct Said {
     host: bool,
 }
 
-impl Said {
-    fn by(asked: &Asked) -> Self {
-        let headers = &asked.headers;
-        if !asked.client.trusted {
+impl ProxyClaims {
+    fn of(ctx: &RequestContext) -> Self {
+        let headers = &ctx.headers;
+        if !ctx.client.trusted {
             return Self::default();
         }
         Self {
@@ -104,7 +104,7 @@ fn chain(headers: &HeaderMap, name: &HeaderName) -> String {
 }
 
 /// Puts our member of a list behind those of trusted proxies.
-fn behind(chain: String, member: HeaderValue) -> HeaderValue {
+fn append_member(chain: String, member: HeaderValue) -> HeaderValue {
     if chain.is_empty() {
         return member;
     }
@@ -114,25 +114,25 @@ fn behind(chain: String, member: HeaderValue) -> HeaderValue {
 
 /// What the origin is told of a request's client and of how it was addressed.
 #[derive(Clone)]
-struct Told {
+struct ForwardedFields {
     host: HeaderValue,
     forwarded_for: HeaderValue,
     forwarded: HeaderValue,
 }
 
-impl Told {
+impl ForwardedFields {
     /// Writes it down. What was written last is kept: to write costs more than all else here, and clients ask more than once.
     fn of(client: IpAddr, scheme: Scheme, authority: &str) -> Self {
         thread_local! {
-            static LAST: RefCell<Option<(IpAddr, Scheme, Told)>> = const { RefCell::new(None) };
+            static LAST: RefCell<Option<(IpAddr, Scheme, ForwardedFields)>> = const { RefCell::new(None) };
         }
         LAST.with_borrow_mut(|last| match last {
             Some((of, by, told)) if (*of, *by) == (client, scheme) && told.host == *authority => told.clone(),
-            _ => last.insert((client, scheme, Self::written(client, scheme, authority))).2.clone(),
+            _ => last.insert((client, scheme, Self::build(client, scheme, authority))).2.clone(),
         })
     }
 
-    fn written(client: IpAddr, scheme: Scheme, authority: &str) -> Self {
+    fn build(client: IpAddr, scheme: Scheme, authority: &str) -> Self {
         let addr = client.to_string();
         // IPv6 addresses and hosts with a port are quoted (RFC 7239 §6).
         let (open, close) = if client.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn nobody_is_told_of_under_another_ones_name() {
         let check = |client: &str, scheme, authority: &str, forwarded: &str| {
-            let told = Told::of(client.parse().unwrap(), scheme, authority);
+            let told = ForwardedFields::of(client.parse().unwrap(), scheme, authority);
             assert_eq!((told.host, told.forwarded_for), (authority.parse().unwrap(), client.parse().unwrap()));
             assert_eq!(told.forwarded, *forwarded);
         };
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn our_member_goes_behind_those_of_trusted_proxies() {
-        let behind = |chain: &str| behind(chain.to_owned(), HeaderValue::from_static("c"));
+        let behind = |chain: &str| append_member(chain.to_owned(), HeaderValue::from_static("c"));
         assert_eq!((behind(""), behind("a, b, ")), ("c".parse().unwrap(), "a, b, c".parse().unwrap()));
     }
 }

@@ -13,15 +13,15 @@ use parking_lot::Mutex;
 
 /// The most bytes that wait to be written; interim responses beyond it are dropped. Hints, so nothing is lost. It is half
 /// of what a connection's write buffer holds, so that a queue's worth always fits an empty one.
-pub const HELD_BYTES_MAX: usize = 32 << 10;
+pub const QUEUED_BYTES_MAX: usize = 32 << 10;
 
 /// A queue of interim responses for one request.
 #[derive(Clone, Debug, Default)]
-pub struct Interim(Arc<Mutex<Held>>);
+pub struct Interim(Arc<Mutex<InterimQueue>>);
 
 /// Guarded by the lock; nothing awaits under it.
 #[derive(Debug, Default)]
-struct Held {
+struct InterimQueue {
     bytes: Vec<u8>,
     waker: Option<Waker>,
 }
@@ -35,7 +35,7 @@ impl Interim {
         }
         let head = head(status, headers);
         let mut held = self.0.lock();
-        if held.bytes.len() + head.len() > HELD_BYTES_MAX {
+        if held.bytes.len() + head.len() > QUEUED_BYTES_MAX {
             return;
         }
         held.bytes.extend_from_slice(&head);
@@ -119,7 +119,7 @@ mod tests {
             interim.push(StatusCode::EARLY_HINTS, &headers);
         }
         let held = interim.take(Waker::noop());
-        assert!(held.len() <= HELD_BYTES_MAX && held.len() > HELD_BYTES_MAX - 1100 && held.ends_with(b"\r\n\r\n"));
+        assert!(held.len() <= QUEUED_BYTES_MAX && held.len() > QUEUED_BYTES_MAX - 1100 && held.ends_with(b"\r\n\r\n"));
         assert!(interim.take(Waker::noop()).is_empty());
     }
 

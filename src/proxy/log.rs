@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use http::{Method, StatusCode, Version, header};
 
-use super::asked::Asked;
+use super::context::RequestContext;
 use crate::access::{Line, Readers};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, End};
 
 /// A request as the access log tells of it.
-pub(super) struct Logged {
+pub(super) struct LogRecord {
     readers: Readers,
     client: IpAddr,
     at: Timestamp,
@@ -24,18 +24,18 @@ pub(super) struct Logged {
     user_agent: Option<Box<[u8]>>,
 }
 
-impl Logged {
+impl LogRecord {
     /// Copies what the line will need.
-    pub(super) fn new(readers: &Readers, asked: &Asked, status: StatusCode) -> Self {
-        let copy = |name| asked.headers.get(name).map(|value| Box::from(value.as_bytes()));
+    pub(super) fn new(readers: &Readers, ctx: &RequestContext, status: StatusCode) -> Self {
+        let copy = |name| ctx.headers.get(name).map(|value| Box::from(value.as_bytes()));
         Self {
             readers: readers.clone(),
-            client: asked.client.requester.unwrap_or(asked.client.addr),
-            at: asked.at,
-            method: Some(asked.method.clone()),
-            host: asked.key.authority().into(),
-            target: asked.key.path_and_query().into(),
-            version: asked.version,
+            client: ctx.client.requester.unwrap_or(ctx.client.addr),
+            at: ctx.at,
+            method: Some(ctx.method.clone()),
+            host: ctx.key.authority().into(),
+            target: ctx.key.path_and_query().into(),
+            version: ctx.version,
             status: status.as_u16(),
             referer: copy(header::REFERER),
             user_agent: copy(header::USER_AGENT),
@@ -44,7 +44,7 @@ impl Logged {
 
     /// Makes what is told of a request that could not be read: what it asked for is not known, and its bytes are not to be
     /// trusted.
-    pub(super) fn unread(readers: &Readers, client: IpAddr, at: Timestamp, status: StatusCode) -> Self {
+    pub(super) fn unparsed(readers: &Readers, client: IpAddr, at: Timestamp, status: StatusCode) -> Self {
         Self {
             readers: readers.clone(),
             client,

@@ -4,15 +4,16 @@
 //! TOML, sockets.
 
 mod answer;
-mod asked;
 pub mod body;
 mod client;
 mod compare;
 mod confirm;
+mod context;
+mod cross_user_check;
 mod decide;
+mod encode;
 pub mod explain;
-mod fill;
-mod filling;
+mod fetch;
 mod flight;
 #[cfg(test)]
 mod flight_faults;
@@ -20,17 +21,16 @@ mod forward;
 pub mod interim;
 mod log;
 mod pass;
-mod pour;
 mod probation;
 pub mod purge;
-mod recode;
-mod remember;
+mod receive;
 mod rescue;
 mod serve;
 pub mod shadow;
+mod shared_body;
 pub mod trace;
-mod trial;
 pub mod tunnel;
+mod uncacheable;
 pub mod upload;
 
 use std::net::{IpAddr, SocketAddr};
@@ -43,12 +43,12 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
-use self::asked::{Asked, Refusal};
 pub use self::body::Body;
 use self::body::Observer;
-use self::decide::Alone;
-use self::log::Logged;
-use self::remember::{Memories, Note};
+use self::context::{EarlyResponse, RequestContext};
+use self::decide::PassThrough;
+use self::log::LogRecord;
+use self::uncacheable::{KeyMemory, StoreAttempt};
 use crate::clock::Clock;
 use crate::key::{KeyHasher, Scheme};
 use crate::origin::coalesce::Flights;
@@ -74,7 +74,7 @@ pub struct Config {
     /// The largest content of a request, in bytes.
     pub request_body_max: u64,
     /// How long an upgraded connection may be silent.
-    pub tunnel: tunnel::Limits,
+    pub tunnel: tunnel::TunnelLimits,
     /// How long the slowest reader may hold up the others of an unstored body.
     pub reader_stall: Duration,
     /// The longest wait for another's flight.
@@ -115,15 +115,15 @@ pub enum Answer<B = Body> {
 }
 
 /// What became of a request after a wait for the origin.
-enum Turn {
+enum FetchStep {
     Response(Box<Response<Body>>),
     /// The store may have it now; where it has been looked at often enough, the request asks alone.
-    Again(Alone),
-    Alone(Alone),
+    Retry(PassThrough),
+    PassThrough(PassThrough),
 }
 
 /// Encodings under way at once, of the whole process: enough for the blocking threads, and a bound on what they hold.
-const RECODING_MAX: usize = 32;
+const ENCODINGS_MAX: usize = 32;
 
 /// What all cores share on the way.
 pub struct Shared {
@@ -134,21 +134,21 @@ pub struct Shared {
     readers: access::Readers,
     exporter: Option<trace::Exporter>,
     hasher: Arc<KeyHasher>,
-    flights: Arc<Flights<flight::Landed>>,
+    flights: Arc<Flights<flight::FlightResult>>,
     renditions: Arc<Flights<Option<Bytes>>>,
-    memories: Arc<Memories<Note>>,
+    uncacheable: Arc<KeyMemory<StoreAttempt>>,
     probation: Arc<probation::Probation>,
-    recoding: Arc<Semaphore>,
+    encoding_permits: Arc<Semaphore>,
 }
 
 impl Shared {
     /// Puts the shared parts together; `readers` are shown a line for each request. Nothing is traced.
     pub fn new(config: Config, routes: Table, store: Arc<Store>, clock: Clock, readers: access::Readers) -> Arc<Self> {
-        Self::traced(config, routes, store, clock, readers, None)
+        Self::with_exporter(config, routes, store, clock, readers, None)
     }
 
     /// Puts the shared parts together as [`Shared::new`] does; `exporter` is given the spans of what is traced.
-    pub fn traced(
+    pub fn with_exporter(
         config: Config,
         routes: Table,
         store: Arc<Store>,
@@ -166,15 +166,15 @@ impl Shared {
             hasher: Arc::new(KeyHasher::new()),
             flights: Flights::new(),
             renditions: Flights::new(),
-            memories: Arc::new(Memories::new()),
+            uncacheable: Arc::new(KeyMemory::new()),
             probation: Arc::new(probation::Probation::new()),
-            recoding: Arc::new(Semaphore::new(RECODING_MAX)),
+            encoding_permits: Arc::new(Semaphore::new(ENCODINGS_MAX)),
         })
     }
 
     /// Makes the shared parts of a configuration that takes this one's place. What is stored, remembered and under way is
     /// the same for both: a request that began under the old one ends under it, and may be followed by one of the new.
-    pub fn renewed(&self, config: Config, routes: Table, access: Option<access::Log>) -> Arc<Self> {
+    pub fn reconfigured(&self, config: Config, routes: Table, access: Option<access::Log>) -> Arc<Self> {
         Arc::new(Self {
             config,
             routes,
@@ -185,9 +185,9 @@ impl Shared {
             hasher: Arc::clone(&self.hasher),
             flights: Arc::clone(&self.flights),
             renditions: Arc::clone(&self.renditions),
-            memories: Arc::clone(&self.memories),
+            uncacheable: Arc::clone(&self.uncacheable),
             probation: Arc::clone(&self.probation),
-            recoding: Arc::clone(&self.recoding),
+            encoding_permits: Arc::clone(&self.encoding_permits),
         })
     }
 
@@ -203,13 +203,13 @@ impl Shared {
 }
 
 /// Everything that a core needs to serve.
-pub struct Way {
+pub struct Worker {
     shared: Arc<Shared>,
     origin: origin::Client,
     metrics: Arc<metrics::Local>,
 }
 
-impl Way {
+impl Worker {
     /// Makes a core's way; call it on the core's runtime.
     pub fn new(shared: Arc<Shared>, origin: origin::Client, metrics: Arc<metrics::Local>) -> Arc<Self> {
         Arc::new(Self { shared, origin, metrics })
@@ -217,7 +217,7 @@ impl Way {
 
     /// Makes the same core's way under another configuration: with the same pool of connections to the origin where
     /// nothing is different there, and counting into the same figures.
-    pub fn renewed(&self, shared: &Arc<Shared>, origin: &Arc<origin::Config>, rows: &metrics::Rows) -> Arc<Self> {
+    pub fn reconfigured(&self, shared: &Arc<Shared>, origin: &Arc<origin::Config>, rows: &metrics::Rows) -> Arc<Self> {
         Self::new(Arc::clone(shared), self.origin.renewed(origin), self.metrics.counting_in(rows))
     }
 
@@ -229,33 +229,34 @@ impl Way {
     /// Answers `client` for bytes that are no request; `why` says what is wrong with them, without a full stop. The
     /// connection is to be closed behind the response.
     pub fn refuse(&self, client: IpAddr, status: StatusCode, reason: Reason, why: &str) -> Response<Bytes> {
-        let refusal = Refusal { status, reason, started: Instant::now() };
-        rescue::unscreened(self, client, &refusal, why)
+        let refusal = EarlyResponse { status, reason, started: Instant::now() };
+        rescue::refused_unparsed(self, client, &refusal, why)
     }
 
     /// Writes the decision into the head, and has the end recorded.
-    fn finish(&self, asked: &Asked, decision: Decision, mut response: Response<Body>) -> Response<Body> {
-        let key = asked.may_debug(&self.shared.config).then(|| asked.key.text());
+    fn finish(&self, ctx: &RequestContext, decision: Decision, mut response: Response<Body>) -> Response<Body> {
+        let key = ctx.may_debug(&self.shared.config).then(|| ctx.key.text());
         head::append_cache_status(response.headers_mut(), head::cache_status(&decision, key));
-        self.observe(asked, decision, &mut response);
+        self.observe(ctx, decision, &mut response);
         response
     }
 
     /// Has the end recorded of a response whose head tells the decision already.
-    fn observe(&self, asked: &Asked, decision: Decision, response: &mut Response<Body>) {
+    fn observe(&self, ctx: &RequestContext, decision: Decision, response: &mut Response<Body>) {
         let readers = &self.shared.readers;
-        let logged = readers.is_any().then(|| Box::new(Logged::new(readers, asked, response.status())));
+        let logged = readers.is_any().then(|| Box::new(LogRecord::new(readers, ctx, response.status())));
         let heading = metrics::Heading {
-            url: asked.key.url(),
+            url: ctx.key.url(),
             status: response.status().as_u16(),
             body_bytes: response.body().length().unwrap_or_default(),
-            at: asked.at,
-            started: asked.started,
+            at: ctx.at,
+            started: ctx.started,
         };
         let noted = self.metrics.heads_out(&decision, &heading);
-        let traced = trace::Answered::new(&self.shared, asked, &decision, response.status());
-        let observer =
-            Observer::new(Arc::clone(&self.metrics), decision, asked.started, logged).noted(noted).traced(traced);
+        let traced = trace::ResponseSpan::new(&self.shared, ctx, &decision, response.status());
+        let observer = Observer::new(Arc::clone(&self.metrics), decision, ctx.started, logged)
+            .with_non_hit(noted)
+            .with_span(traced);
         response.body_mut().observe(observer);
     }
 }

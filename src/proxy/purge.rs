@@ -12,20 +12,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::asked::Asked;
-use super::{Body, Config, Shared, Way, rescue};
+use super::context::RequestContext;
+use super::{Body, Config, Shared, Worker, rescue};
 use crate::key::CanonicalUrl;
 use crate::outcome::{Outcome, Reason};
-use crate::policy::Standing;
+use crate::policy::PurgeState;
 use crate::respond::head;
-use crate::store::{Kind, Selector};
+use crate::store::{PurgeKind, Selector};
 
 /// Says which kind of purge a PURGE asks for.
 const KIND: HeaderName = HeaderName::from_static("purge-kind");
 
 /// What is to be purged.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Target {
+pub enum PurgeTarget {
     /// A URL, as clients ask for it.
     Url(CanonicalUrl),
     /// What more than one URL is covered by.
@@ -34,7 +34,7 @@ pub enum Target {
 
 /// What became of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purged {
+pub struct PurgeResult {
     /// The ledger's number: what the origin was asked for before it counts as purged.
     pub sequence: u64,
     /// How many stored responses it affected; `None` where only the sweep will find them.
@@ -43,14 +43,14 @@ pub struct Purged {
 
 impl Shared {
     /// Purges. When this returns, nothing that `target` covers is found good.
-    pub fn purge(&self, target: Target, kind: Kind) -> Purged {
+    pub fn purge(&self, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
         match target {
-            Target::Wide(selector) => Purged { sequence: self.store.purge(selector, kind), entries: None },
-            Target::Url(url) => self.purge_url(&url, kind),
+            PurgeTarget::Wide(selector) => PurgeResult { sequence: self.store.purge(selector, kind), entries: None },
+            PurgeTarget::Url(url) => self.purge_url(&url, kind),
         }
     }
 
-    fn purge_url(&self, url: &CanonicalUrl, kind: Kind) -> Purged {
+    fn purge_url(&self, url: &CanonicalUrl, kind: PurgeKind) -> PurgeResult {
         // Routes may treat the two methods that are looked up differently.
         let mut urls: Vec<CanonicalUrl> = Vec::with_capacity(2);
         let mut entries = Some(0);
@@ -59,21 +59,21 @@ impl Shared {
             let keyed = rule.query.apply(url.clone());
             if !urls.contains(&keyed) {
                 let is_whole_key = rule.key_headers.is_empty() && rule.key_cookies.is_empty();
-                let found =
-                    is_whole_key.then(|| self.affected(rule.key_of(&self.hasher, keyed.clone(), &HeaderMap::new())));
+                let found = is_whole_key
+                    .then(|| self.count_affected(rule.key_of(&self.hasher, keyed.clone(), &HeaderMap::new())));
                 entries = entries.zip(found).map(|(sum, found)| sum + found);
                 urls.push(keyed);
             }
         }
         let record = |url: CanonicalUrl| self.store.purge(Selector::Url(url.as_str().into()), kind);
-        Purged { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
+        PurgeResult { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
     }
 
     /// Counts what is stored under `key` and was not purged for good before.
-    fn affected(&self, key: crate::key::Key) -> u64 {
+    fn count_affected(&self, key: crate::key::Key) -> u64 {
         let Some(stored) = self.store.get(&key) else { return 0 };
         let now = self.clock.now();
-        let held = |entry: &&Arc<_>| self.store.standing(&key, entry, now) != Standing::Gone;
+        let held = |entry: &&Arc<_>| self.store.purge_state(&key, entry, now) != PurgeState::Purged;
         stored.entries.iter().filter(held).count() as u64
     }
 }
@@ -82,43 +82,43 @@ impl Shared {
 ///
 /// # Errors
 /// Why it is refused: 405 where no network is listed, 403 to who is in none, 400 for a kind that there is not.
-pub(super) fn decide(config: &Config, asked: &Asked) -> Result<Kind, (StatusCode, Reason)> {
+pub(super) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind, (StatusCode, Reason)> {
     if config.purge_from.is_empty() {
         return Err((StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused));
     }
     let is_listed = |addr: IpAddr| config.purge_from.iter().any(|net| net.contains(&addr));
-    if !asked.client.requester.is_some_and(is_listed) {
+    if !ctx.client.requester.is_some_and(is_listed) {
         return Err((StatusCode::FORBIDDEN, Reason::MethodRefused));
     }
-    kind(&asked.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
+    kind(&ctx.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
 }
 
 /// Answers a PURGE, from listed networks by purging.
-pub(super) fn answer(way: &Way, asked: &Asked) -> Response<Body> {
-    let kind = match decide(&way.shared.config, asked) {
+pub(super) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
+    let kind = match decide(&worker.shared.config, ctx) {
         Ok(kind) => kind,
-        Err((StatusCode::METHOD_NOT_ALLOWED, _)) => return rescue::method_not_allowed(way, asked),
-        Err((status, reason)) => return rescue::refused(way, asked, status, reason),
+        Err((StatusCode::METHOD_NOT_ALLOWED, _)) => return rescue::method_not_allowed(worker, ctx),
+        Err((status, reason)) => return rescue::refused(worker, ctx, status, reason),
     };
-    let Purged { sequence, entries } = way.shared.purge(Target::Url(asked.key.to_url()), kind);
+    let PurgeResult { sequence, entries } = worker.shared.purge(PurgeTarget::Url(ctx.key.to_url()), kind);
     let entries = entries.map_or_else(|| "null".to_owned(), |entries| entries.to_string());
     let text = format!("{{\"purged\":1,\"sequence\":{sequence},\"entries\":{entries}}}\n");
     let mut response = Response::new(Body::whole(Bytes::from(text)));
     let headers = response.headers_mut();
-    headers.insert(header::DATE, head::date(way.shared.clock.now()));
+    headers.insert(header::DATE, head::date(worker.shared.clock.now()));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    way.finish(asked, asked.decision(Outcome::Own, Reason::Purge), response)
+    worker.finish(ctx, ctx.decision(Outcome::Own, Reason::Purge), response)
 }
 
 /// Returns the kind that is asked for; `None` where the field says something else.
-fn kind(headers: &HeaderMap) -> Option<Kind> {
+fn kind(headers: &HeaderMap) -> Option<PurgeKind> {
     let mut values = headers.get_all(KIND).iter();
     match (values.next().map(|value| value.as_bytes().trim_ascii()), values.next()) {
-        (None, _) => Some(Kind::Hard),
-        (Some(b"hard"), None) => Some(Kind::Hard),
-        (Some(b"validate"), None) => Some(Kind::Validate),
-        (Some(b"soft"), None) => Some(Kind::Soft),
+        (None, _) => Some(PurgeKind::Hard),
+        (Some(b"hard"), None) => Some(PurgeKind::Hard),
+        (Some(b"validate"), None) => Some(PurgeKind::Validate),
+        (Some(b"soft"), None) => Some(PurgeKind::Soft),
         _ => None,
     }
 }
@@ -129,13 +129,13 @@ mod tests {
 
     #[test]
     fn the_kind_is_one_of_three_words() {
-        let check = |values: &[&'static str], expected: Option<Kind>| {
+        let check = |values: &[&'static str], expected: Option<PurgeKind>| {
             let headers = values.iter().map(|value| (KIND, HeaderValue::from_static(value)));
             assert_eq!(kind(&HeaderMap::from_iter(headers)), expected, "{values:?}");
         };
-        check(&[], Some(Kind::Hard));
-        check(&["soft"], Some(Kind::Soft));
-        check(&["validate"], Some(Kind::Validate));
+        check(&[], Some(PurgeKind::Hard));
+        check(&["soft"], Some(PurgeKind::Soft));
+        check(&["validate"], Some(PurgeKind::Validate));
         check(&["Soft"], None);
         check(&[""], None);
     }

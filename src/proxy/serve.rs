@@ -16,423 +16,467 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::asked::{Asked, Errand};
-use super::decide::{self, Alone, Fetching, Found, Missing, Usable};
-use super::fill;
-use super::flight::{Fill, Handed, Landed};
+use super::context::{Action, RequestContext};
+use super::decide::{self, CacheMiss, FetchPlan, LookupResult, PassThrough, UsableEntry};
+use super::fetch;
+use super::flight::{Fill, FlightResult, LeaderResponse};
 use super::{
-    Answer, Body, Peer, Turn, Way, answer, compare, pass, probation, purge, recode, remember, rescue, shadow, trace,
+    Answer, Body, FetchStep, Peer, Worker, answer, compare, encode, pass, probation, purge, rescue, shadow, trace,
+    uncacheable,
 };
 use crate::clock::Timestamp;
-use crate::origin::coalesce::Joined;
+use crate::origin::coalesce::FlightRole;
 use crate::outcome::{Decision, Outcome, Reason, Stored};
-use crate::policy::reuse::{self, Collapse, Failure};
+use crate::policy::reuse::{self, Collapse, OriginFailure};
 use crate::policy::storable::{Exchange, Storable, storable};
-use crate::policy::{Standing, freshness, vary};
+use crate::policy::{PurgeState, freshness, vary};
 use crate::route::Mode;
-use crate::stored::Entry;
+use crate::stored::StoredEntry;
 
 /// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
 const ROUNDS_MAX: usize = 4;
 
 /// Answers a request: at once where the store can, else later.
-pub(super) fn serve(way: &Arc<Way>, peer: &Peer, request: Request<Incoming>) -> Answer {
-    let (asked, errand, request) = match Asked::read(&way.shared, peer, request) {
+pub(super) fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming>) -> Answer {
+    let (ctx, action, request) = match RequestContext::read(&worker.shared, peer, request) {
         Ok(read) => read,
-        Err(refusal) => return Answer::Now(rescue::unread(way, peer.addr.ip().to_canonical(), &refusal)),
+        Err(refusal) => return Answer::Now(rescue::refused_early(worker, peer.addr.ip().to_canonical(), &refusal)),
     };
-    match errand {
-        Errand::LookUp if asked.rule.mode == Mode::Shadow => {
-            return later(way, asked, |way, asked| shadow::pass(way, asked, request));
+    match action {
+        Action::LookUp if ctx.rule.mode == Mode::Shadow => {
+            return answer_later(worker, ctx, |worker, ctx| shadow::pass(worker, ctx, request));
         }
-        Errand::LookUp => {}
-        Errand::Pass(reason) => return later(way, asked, |way, asked| passed(way, asked, request, reason)),
-        Errand::Purge => return Answer::Now(purge::answer(way, &asked)),
+        Action::LookUp => {}
+        Action::Pass(reason) => {
+            return answer_later(worker, ctx, |worker, ctx| pass_request(worker, ctx, request, reason));
+        }
+        Action::Purge => return Answer::Now(purge::answer(worker, &ctx)),
     }
-    match look_up(way, &asked, asked.at) {
-        Found::Usable(usable) => match answer::stored(way, &asked, &usable.entry, usable.decision) {
+    match look_up(worker, &ctx, ctx.at) {
+        LookupResult::Usable(usable) => match answer::from_store(worker, &ctx, &usable.entry, usable.decision) {
             Ok(response) => {
-                aside(way, asked, usable);
+                run_background_work(worker, ctx, usable);
                 Answer::Now(response)
             }
-            Err(coding) => later(way, asked, |way, asked| async move {
-                let response = recode::answer(&way, &asked, &usable.entry, usable.decision, coding).await;
-                aside(&way, asked, usable);
+            Err(coding) => answer_later(worker, ctx, |worker, ctx| async move {
+                let response = encode::answer_in(&worker, &ctx, &usable.entry, usable.decision, coding).await;
+                run_background_work(&worker, ctx, usable);
                 response
             }),
         },
-        Found::OnlyIfCached => Answer::Now(only_if_cached(way, &asked)),
+        LookupResult::OnlyIfCached => Answer::Now(only_if_cached(worker, &ctx)),
         found => {
             let request = Box::new(request);
-            later(way, asked, |way, asked| ask(way, asked, request, found))
+            answer_later(worker, ctx, |worker, ctx| ask_origin(worker, ctx, request, found))
         }
     }
 }
 
 /// Makes an answer to wait for. Where the request is traced and its client does not wait, that is told.
-fn later<F>(way: &Arc<Way>, asked: Arc<Asked>, answer: impl FnOnce(Arc<Way>, Arc<Asked>) -> F) -> Answer
+fn answer_later<F>(
+    worker: &Arc<Worker>,
+    ctx: Arc<RequestContext>,
+    answer: impl FnOnce(Arc<Worker>, Arc<RequestContext>) -> F,
+) -> Answer
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let unanswered = trace::Unanswered::new(&way.shared, &asked);
-    let answer = answer(Arc::clone(way), asked);
+    let unanswered = trace::AbandonedSpan::new(&worker.shared, &ctx);
+    let answer = answer(Arc::clone(worker), ctx);
     if unanswered.is_nothing() {
         return Answer::Later(Box::pin(answer));
     }
     Answer::Later(Box::pin(async move {
         let response = answer.await;
-        unanswered.answered();
+        unanswered.discard();
         response
     }))
 }
 
 /// Looks into the store, as a step of the way that traces show.
-fn look_up(way: &Way, asked: &Asked, now: Timestamp) -> Found {
-    let looking = trace::look_up(&way.shared, asked);
-    let found = decide::look_up(&way.shared, asked, now);
-    looking.found(match &found {
-        Found::Usable(usable) => usable.decision.reason.token(),
-        Found::Doubted(_) => Reason::Probation.token(),
-        Found::Missing(missing) => missing.reason.token(),
-        Found::Alone(reason, _) => reason.token(),
-        Found::OnlyIfCached => Reason::OnlyIfCached.token(),
+fn look_up(worker: &Worker, ctx: &RequestContext, now: Timestamp) -> LookupResult {
+    let looking = trace::look_up(&worker.shared, ctx);
+    let found = decide::look_up(&worker.shared, ctx, now);
+    looking.set_result(match &found {
+        LookupResult::Usable(usable) => usable.decision.reason.token(),
+        LookupResult::OnProbation(_) => Reason::Probation.token(),
+        LookupResult::Missing(missing) => missing.reason.token(),
+        LookupResult::PassThrough(reason, _) => reason.token(),
+        LookupResult::OnlyIfCached => Reason::OnlyIfCached.token(),
     });
     found
 }
 
 /// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
-fn aside(way: &Arc<Way>, asked: Arc<Asked>, usable: Usable) {
-    recode::compress_on_first_use(way, &asked, &usable.entry);
+fn run_background_work(worker: &Arc<Worker>, ctx: Arc<RequestContext>, usable: UsableEntry) {
+    encode::compress_on_first_use(worker, &ctx, &usable.entry);
     if usable.is_watched {
-        compare::check(way, &asked, &usable.entry);
+        compare::check(worker, &ctx, &usable.entry);
     }
     if usable.refresh {
-        let stored = way.shared.store.get(&asked.key);
-        let name = decide::flight_name(&asked, &decide::vary_of(stored.as_deref()));
+        let stored = worker.shared.store.get(&ctx.key);
+        let name = decide::flight_name(&ctx, &decide::vary_of(stored.as_deref()));
         // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
-        let Some(permit) = way.origin.permits().spare() else { return };
-        if let Joined::Leader(lead) = way.shared.flights.join(name) {
+        let Some(permit) = worker.origin.permits().spare() else { return };
+        if let FlightRole::Leader(lead) = worker.shared.flights.join(name) {
             // Nobody is to be told of what goes on meanwhile, and a HEAD refreshes what a GET gets.
-            let asked = Arc::new(asked.as_get(&way.shared));
-            let errand = fill::Errand { asked, stored, selected: Some(usable.entry), permit: Some(permit) };
-            way.metrics.record_refresh();
-            fill::start(way, lead, errand);
+            let ctx = Arc::new(ctx.as_get(&worker.shared));
+            let job = fetch::FetchJob { ctx, stored, selected: Some(usable.entry), permit: Some(permit) };
+            worker.metrics.record_refresh();
+            fetch::start(worker, lead, job);
         }
     }
 }
 
 /// Passes a request that is not looked up.
-async fn passed(way: Arc<Way>, asked: Arc<Asked>, request: Request<Incoming>, reason: Reason) -> Response<Body> {
-    let response = alone(&way, &asked, request, asked.decision(Outcome::Pass, reason), None).await;
-    if asked.rule.mode == Mode::Shadow {
-        shadow::passed_anyway(&way, &asked, reason, response.body().length());
+async fn pass_request(
+    worker: Arc<Worker>,
+    ctx: Arc<RequestContext>,
+    request: Request<Incoming>,
+    reason: Reason,
+) -> Response<Body> {
+    let response = pass_through(&worker, &ctx, request, ctx.decision(Outcome::Pass, reason), None).await;
+    if ctx.rule.mode == Mode::Shadow {
+        shadow::count_pass(&worker, &ctx, reason, response.body().length());
     }
     response
 }
 
 /// What a request has learnt from a flight that was not for it.
 #[derive(Default)]
-struct Learnt {
+struct RetryHints {
     /// The selecting fields that its response was seen to have, which the store may not know yet.
-    names: Option<Vec<HeaderName>>,
+    selecting_names: Option<Vec<HeaderName>>,
     /// Whether the origin confirmed only what the leader's client holds itself. Whoever leads next asks for the whole, so
     /// that it can answer everybody.
     asks_whole: bool,
     /// Whether the origin broke off on the leader's request, or answered how that was made. Where it does so again, it is not for
     /// what the one request said.
-    was_odd: bool,
+    leader_failed: bool,
 }
 
 /// Asks the origin for what the store does not have, or is in doubt about, together with whoever asks for the same.
 ///
 /// What few requests come to is boxed, so that the future of a plain miss stays small: it is copied on its way.
-async fn ask(way: Arc<Way>, asked: Arc<Asked>, request: Box<Request<Incoming>>, mut found: Found) -> Response<Body> {
+async fn ask_origin(
+    worker: Arc<Worker>,
+    ctx: Arc<RequestContext>,
+    request: Box<Request<Incoming>>,
+    mut found: LookupResult,
+) -> Response<Body> {
     let mut round = 1;
-    let mut learnt = Learnt::default();
+    let mut hints = RetryHints::default();
     loop {
         let turn = match found {
-            Found::Usable(usable) => return Box::pin(again(&way, &asked, usable)).await,
-            Found::OnlyIfCached => return only_if_cached(&way, &asked),
-            Found::Alone(reason, stand_in) => {
-                Turn::Alone(Alone { decision: asked.decision(Outcome::Pass, reason), stand_in })
+            LookupResult::Usable(usable) => return Box::pin(answer_after_wait(&worker, &ctx, usable)).await,
+            LookupResult::OnlyIfCached => return only_if_cached(&worker, &ctx),
+            LookupResult::PassThrough(reason, stand_in) => {
+                FetchStep::PassThrough(PassThrough { decision: ctx.decision(Outcome::Pass, reason), stand_in })
             }
-            Found::Doubted(entry) => Box::pin(compare::compare(&way, &asked, entry)).await,
-            Found::Missing(missing) => fetch(&way, &asked, missing, &mut learnt).await,
+            LookupResult::OnProbation(entry) => Box::pin(compare::compare(&worker, &ctx, entry)).await,
+            LookupResult::Missing(missing) => fetch(&worker, &ctx, missing, &mut hints).await,
         };
         match turn {
-            Turn::Response(response) => return *response,
-            Turn::Again(_) if round < ROUNDS_MAX => {
+            FetchStep::Response(response) => return *response,
+            FetchStep::Retry(_) if round < ROUNDS_MAX => {
                 round += 1;
-                found = look_up(&way, &asked, way.shared.clock.now());
+                found = look_up(&worker, &ctx, worker.shared.clock.now());
             }
-            Turn::Again(how) | Turn::Alone(how) => {
-                return Box::pin(alone(&way, &asked, *request, how.decision, how.stand_in.as_ref())).await;
+            FetchStep::Retry(how) | FetchStep::PassThrough(how) => {
+                return Box::pin(pass_through(&worker, &ctx, *request, how.decision, how.stand_in.as_ref())).await;
             }
         }
     }
 }
 
 /// Fetches what the store does not have: as the leader of a flight, or as a follower.
-async fn fetch(way: &Arc<Way>, asked: &Arc<Asked>, missing: Missing, learnt: &mut Learnt) -> Turn {
-    let decision = asked.decision(Outcome::Miss, missing.reason);
-    let alone = |decision| Turn::Alone(Alone { decision, stand_in: missing.selected.clone() });
-    let joined = match decide::fetching(&way.shared, asked, &missing, learnt.names.take()) {
-        Fetching::Alone(decision) => return alone(decision),
-        Fetching::Together(name) => way.shared.flights.join(name),
-        Fetching::Apart => Joined::Leader(way.shared.flights.alone()),
+async fn fetch(
+    worker: &Arc<Worker>,
+    ctx: &Arc<RequestContext>,
+    missing: CacheMiss,
+    hints: &mut RetryHints,
+) -> FetchStep {
+    let decision = ctx.decision(Outcome::Miss, missing.reason);
+    let alone = |decision| FetchStep::PassThrough(PassThrough { decision, stand_in: missing.selected.clone() });
+    let joined = match decide::plan_fetch(&worker.shared, ctx, &missing, hints.selecting_names.take()) {
+        FetchPlan::PassThrough(decision) => return alone(decision),
+        FetchPlan::Join(name) => worker.shared.flights.join(name),
+        FetchPlan::Unshared => FlightRole::Leader(worker.shared.flights.alone()),
     };
-    let again = || Turn::Again(Alone { decision, stand_in: missing.selected.clone() });
+    let again = || FetchStep::Retry(PassThrough { decision, stand_in: missing.selected.clone() });
     let follow = match joined {
-        Joined::Follower(follow) => follow,
-        Joined::Leader(lead) => {
+        FlightRole::Follower(follow) => follow,
+        FlightRole::Leader(lead) => {
             // A flight may have landed between the look-up and here: then there is nothing to lead.
-            let missing = if way.shared.flights.left() == missing.flights_left {
+            let missing = if worker.shared.flights.departures() == missing.departures {
                 missing
             } else {
-                match look_up(way, asked, way.shared.clock.now()) {
-                    Found::Missing(missing) => missing,
+                match look_up(worker, ctx, worker.shared.clock.now()) {
+                    LookupResult::Missing(missing) => missing,
                     _ => return again(),
                 }
             };
-            let leading = match (asked.facts.is_head, learnt.asks_whole) {
-                (true, _) => Arc::new(asked.as_get(&way.shared)),
-                (false, true) => Arc::new(asked.unconditional()),
-                (false, false) => Arc::clone(asked),
+            let leading = match (ctx.facts.is_head, hints.asks_whole) {
+                (true, _) => Arc::new(ctx.as_get(&worker.shared)),
+                (false, true) => Arc::new(ctx.unconditional()),
+                (false, false) => Arc::clone(ctx),
             };
-            let errand =
-                fill::Errand { asked: leading, stored: missing.stored, selected: missing.selected, permit: None };
-            let handed = fill::led(way, lead, errand).await;
-            return Turn::Response(received(way, asked, handed, missing.reason).await);
+            let job =
+                fetch::FetchJob { ctx: leading, stored: missing.stored, selected: missing.selected, permit: None };
+            let leader_response = fetch::lead(worker, lead, job).await;
+            return FetchStep::Response(answer_leader(worker, ctx, leader_response, missing.reason).await);
         }
     };
-    let waiting = trace::wait_for_flight(&way.shared, asked);
-    let landed = timeout(way.shared.config.flight_timeout, follow.landed()).await;
+    let waiting = trace::wait_for_flight(&worker.shared, ctx);
+    let result = timeout(worker.shared.config.flight_timeout, follow.result()).await;
     drop(waiting);
-    let Ok(landed) = landed else { return alone(decision) };
-    let Some(landed) = landed else { return again() };
+    let Ok(result) = result else { return alone(decision) };
+    let Some(result) = result else { return again() };
     // One odd request that an app cannot bear is not to fail all who ask for the same, nor to have each of them ask alone:
     // another leads, once.
-    let is_odd = match &landed {
-        Landed::Failed(error) => error.broke_off(),
-        Landed::Unshared(reason) => *reason == Reason::StatusNotUnderstood,
+    let is_request_specific = match &result {
+        FlightResult::Failed(error) => error.broke_off(),
+        FlightResult::Unshared(reason) => *reason == Reason::StatusNotUnderstood,
         _ => false,
     };
-    if is_odd && !learnt.was_odd {
-        learnt.was_odd = true;
-        way.shared.flights.withdraw(&follow);
+    if is_request_specific && !hints.leader_failed {
+        hints.leader_failed = true;
+        worker.shared.flights.withdraw(&follow);
         return again();
     }
-    match Box::pin(shared(way, asked, landed, missing.reason)).await {
-        Share::Response(response) => Turn::Response(response),
-        Share::Again(lesson) => {
-            *learnt = Learnt { was_odd: learnt.was_odd, ..lesson };
+    match Box::pin(answer_follower(worker, ctx, result, missing.reason)).await {
+        FollowerStep::Response(response) => FetchStep::Response(response),
+        FollowerStep::Retry(new_hints) => {
+            *hints = RetryHints { leader_failed: hints.leader_failed, ..new_hints };
             again()
         }
-        Share::Spent(lesson) => {
-            way.shared.flights.withdraw(&follow);
-            *learnt = Learnt { was_odd: learnt.was_odd, ..lesson };
+        FollowerStep::RetryWithdrawn(new_hints) => {
+            worker.shared.flights.withdraw(&follow);
+            *hints = RetryHints { leader_failed: hints.leader_failed, ..new_hints };
             again()
         }
-        Share::Outdated => {
-            way.shared.flights.withdraw(&follow);
+        FollowerStep::Outdated => {
+            worker.shared.flights.withdraw(&follow);
             let decision = Decision { stored: Stored::No(Reason::InvalidatedMeanwhile), ..decision };
-            Turn::Again(Alone { decision, stand_in: missing.selected.clone() })
+            FetchStep::Retry(PassThrough { decision, stand_in: missing.selected.clone() })
         }
-        Share::Alone(reason) => alone(Decision { stored: Stored::No(reason), ..decision }),
+        FollowerStep::PassThrough(reason) => alone(Decision { stored: Stored::No(reason), ..decision }),
     }
 }
 
 /// Asks the origin for this request alone.
-async fn alone(
-    way: &Arc<Way>,
-    asked: &Arc<Asked>,
+async fn pass_through(
+    worker: &Arc<Worker>,
+    ctx: &Arc<RequestContext>,
     request: Request<Incoming>,
     decision: Decision,
-    stand_in: Option<&Arc<Entry>>,
+    stand_in: Option<&Arc<StoredEntry>>,
 ) -> Response<Body> {
-    match pass::pass(way, asked, request, decision, stand_in).await {
+    match pass::pass(worker, ctx, request, decision, stand_in).await {
         Ok(response) => response,
-        Err(error) => match rescue::stale(way, asked, Failure::Unreachable, stand_in).await {
+        Err(error) => match rescue::stale(worker, ctx, OriginFailure::Unreachable, stand_in).await {
             Some(response) => response,
-            None => rescue::failed(way, asked, &error),
+            None => rescue::failed(worker, ctx, &error),
         },
     }
 }
 
 /// Answers who wants nothing but a stored response, where none suits.
-fn only_if_cached(way: &Way, asked: &Asked) -> Response<Body> {
-    rescue::refused(way, asked, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached)
+fn only_if_cached(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
+    rescue::refused(worker, ctx, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached)
 }
 
 /// Answers from the store after all.
-async fn again(way: &Arc<Way>, asked: &Asked, usable: Usable) -> Response<Body> {
+async fn answer_after_wait(worker: &Arc<Worker>, ctx: &RequestContext, usable: UsableEntry) -> Response<Body> {
     if usable.is_watched {
-        compare::check(way, asked, &usable.entry);
+        compare::check(worker, ctx, &usable.entry);
     }
     let decision = Decision { collapsed: true, ..usable.decision };
-    recode::stored(way, asked, &usable.entry, decision).await
+    encode::answer_stored(worker, ctx, &usable.entry, decision).await
 }
 
 /// Answers the leader's own client: at once, but where a stored body has to be recoded first. It was handed nothing where its
 /// flight was lost.
-async fn received(way: &Arc<Way>, asked: &Asked, handed: Option<Handed>, reason: Reason) -> Box<Response<Body>> {
-    let (entry, decision) = match handed {
-        Some(Handed::Response(response, not_stored)) => {
+async fn answer_leader(
+    worker: &Arc<Worker>,
+    ctx: &RequestContext,
+    leader_response: Option<LeaderResponse>,
+    reason: Reason,
+) -> Box<Response<Body>> {
+    let (entry, decision) = match leader_response {
+        Some(LeaderResponse::Response(response, not_stored)) => {
             let decision = Decision {
                 stored: Stored::No(not_stored),
                 fwd_status: Some(response.status().as_u16()),
-                ..asked.decision(Outcome::Miss, reason)
+                ..ctx.decision(Outcome::Miss, reason)
             };
-            return Box::new(answer::passed(way, asked, *response, decision));
+            return Box::new(answer::from_origin(worker, ctx, *response, decision));
         }
-        Some(Handed::Landed(Landed::Filling(fill), begun)) => {
-            return match answer::filling(way, asked, &fill, filling(asked, &fill, reason), begun) {
+        Some(LeaderResponse::FromFlight(FlightResult::InProgress(fill), leader_body)) => {
+            return match answer::from_fill(worker, ctx, &fill, in_progress_decision(ctx, &fill, reason), leader_body) {
                 Some(response) => Box::new(response),
-                None => Box::new(rescue::panicked(way, asked)),
+                None => Box::new(rescue::panicked(worker, ctx)),
             };
         }
-        Some(Handed::Landed(Landed::Failed(error), _)) => return Box::new(rescue::failed(way, asked, &error)),
-        Some(Handed::Landed(Landed::Confirmed(entry), _)) => {
-            let decision = confirmed(way, asked, &entry, reason);
+        Some(LeaderResponse::FromFlight(FlightResult::Failed(error), _)) => {
+            return Box::new(rescue::failed(worker, ctx, &error));
+        }
+        Some(LeaderResponse::FromFlight(FlightResult::Confirmed(entry), _)) => {
+            let decision = revalidated_decision(worker, ctx, &entry, reason);
             (entry, decision)
         }
-        Some(Handed::Landed(Landed::StoodIn(entry), _)) => {
-            let decision = decide::stood_in(&way.shared, asked, &entry);
+        Some(LeaderResponse::FromFlight(FlightResult::ServedStale(entry), _)) => {
+            let decision = decide::stale_decision(&worker.shared, ctx, &entry);
             (entry, decision)
         }
-        Some(Handed::Landed(Landed::Unchanged | Landed::Unshared(_), _)) | None => {
-            return Box::new(rescue::panicked(way, asked));
+        Some(LeaderResponse::FromFlight(FlightResult::Unchanged | FlightResult::Unshared(_), _)) | None => {
+            return Box::new(rescue::panicked(worker, ctx));
         }
     };
-    Box::new(Box::pin(recode::stored(way, asked, &entry, decision)).await)
+    Box::new(Box::pin(encode::answer_stored(worker, ctx, &entry, decision)).await)
 }
 
 /// What a follower makes of what a flight landed with.
-enum Share {
+enum FollowerStep {
     Response(Box<Response<Body>>),
     /// It is for others: look again, knowing this.
-    Again(Learnt),
+    Retry(RetryHints),
     /// Look again, knowing this; it is of no more use to anybody who comes now. It may still be in the table, where who looks
     /// again must not find it.
-    Spent(Learnt),
+    RetryWithdrawn(RetryHints),
     /// It was asked for before a purge that covers it, and this request comes after that. It may fly on for long.
     Outdated,
     /// It is not for this request, for this reason.
-    Alone(Reason),
+    PassThrough(Reason),
 }
 
 /// Decides whether what a flight landed with answers a follower too.
-async fn shared(way: &Arc<Way>, asked: &Asked, landed: Landed, reason: Reason) -> Share {
+async fn answer_follower(
+    worker: &Arc<Worker>,
+    ctx: &RequestContext,
+    result: FlightResult,
+    reason: Reason,
+) -> FollowerStep {
     let collapsed = |decision| Decision { collapsed: true, ..decision };
-    if let Some(share) = barred(way, asked, &landed) {
+    if let Some(share) = check_follower(worker, ctx, &result) {
         return share;
     }
-    let response = match landed {
-        Landed::Filling(fill) => {
+    let response = match result {
+        FlightResult::InProgress(fill) => {
             // What another user brings in is compared once it is whole, not handed on.
-            if fill.leader.is_some_and(|leader| !probation::admits_from(&way.shared, asked, leader)) {
-                let _waiting = trace::wait_for_flight(&way.shared, asked);
-                return match timeout(way.shared.config.flight_timeout, fill.body.settled()).await {
-                    Ok(()) => Share::Again(Learnt::default()),
-                    Err(_) => Share::Alone(Reason::Probation),
+            if fill.leader.is_some_and(|leader| !probation::admits_from(&worker.shared, ctx, leader)) {
+                let _waiting = trace::wait_for_flight(&worker.shared, ctx);
+                return match timeout(worker.shared.config.flight_timeout, fill.body.wait_settled()).await {
+                    Ok(()) => FollowerStep::Retry(RetryHints::default()),
+                    Err(_) => FollowerStep::PassThrough(Reason::Probation),
                 };
             }
-            if is_outdated(way, asked, &fill) {
-                return Share::Outdated;
+            if is_outdated(worker, ctx, &fill) {
+                return FollowerStep::Outdated;
             }
-            if let Some(reason) = unshareable(asked, &fill) {
-                return Share::Alone(reason);
+            if let Some(reason) = refusal_for_follower(ctx, &fill) {
+                return FollowerStep::PassThrough(reason);
             }
-            match answer::filling(way, asked, &fill, collapsed(filling(asked, &fill, reason)), None) {
+            match answer::from_fill(worker, ctx, &fill, collapsed(in_progress_decision(ctx, &fill, reason)), None) {
                 Some(response) => response,
-                None => return Share::Alone(Reason::TooLarge),
+                None => return FollowerStep::PassThrough(Reason::TooLarge),
             }
         }
         // It was confirmed before what this request comes after (RFC 9111 §4.4).
-        Landed::Confirmed(entry) if reuse::is_barred(&entry.facts, standing(way, asked, &entry)) => {
-            return Share::Outdated;
+        FlightResult::Confirmed(entry) if reuse::is_barred(&entry.facts, purge_state(worker, ctx, &entry)) => {
+            return FollowerStep::Outdated;
         }
-        Landed::StoodIn(entry) if standing(way, asked, &entry) == Standing::Gone => return Share::Outdated,
-        Landed::Confirmed(entry) if !probation::admits(&way.shared, asked, &entry) => {
-            return Share::Again(Learnt::default());
+        FlightResult::ServedStale(entry) if purge_state(worker, ctx, &entry) == PurgeState::Purged => {
+            return FollowerStep::Outdated;
         }
-        Landed::Confirmed(entry) => {
-            recode::stored(way, asked, &entry, collapsed(confirmed(way, asked, &entry, reason))).await
+        FlightResult::Confirmed(entry) if !probation::admits(&worker.shared, ctx, &entry) => {
+            return FollowerStep::Retry(RetryHints::default());
         }
-        Landed::StoodIn(entry) if !probation::may_stand_in(&way.shared, asked, &entry) => {
-            return Share::Again(Learnt::default());
+        FlightResult::Confirmed(entry) => {
+            encode::answer_stored(worker, ctx, &entry, collapsed(revalidated_decision(worker, ctx, &entry, reason)))
+                .await
         }
-        Landed::StoodIn(entry) => {
-            recode::stored(way, asked, &entry, collapsed(decide::stood_in(&way.shared, asked, &entry))).await
+        FlightResult::ServedStale(entry) if !probation::may_stand_in(&worker.shared, ctx, &entry) => {
+            return FollowerStep::Retry(RetryHints::default());
         }
-        Landed::Failed(error) => rescue::failed(way, asked, &error),
-        Landed::Unchanged => return Share::Spent(Learnt { asks_whole: true, ..Learnt::default() }),
+        FlightResult::ServedStale(entry) => {
+            encode::answer_stored(worker, ctx, &entry, collapsed(decide::stale_decision(&worker.shared, ctx, &entry)))
+                .await
+        }
+        FlightResult::Failed(error) => rescue::failed(worker, ctx, &error),
+        FlightResult::Unchanged => {
+            return FollowerStep::RetryWithdrawn(RetryHints { asks_whole: true, ..RetryHints::default() });
+        }
         // It says nothing of the others: one of them leads anew.
-        Landed::Unshared(reason) if remember::lies_in_request(reason) => return Share::Spent(Learnt::default()),
-        Landed::Unshared(reason) => return Share::Alone(reason),
+        FlightResult::Unshared(reason) if uncacheable::is_request_specific(reason) => {
+            return FollowerStep::RetryWithdrawn(RetryHints::default());
+        }
+        FlightResult::Unshared(reason) => return FollowerStep::PassThrough(reason),
     };
-    Share::Response(Box::new(response))
+    FollowerStep::Response(Box::new(response))
 }
 
 /// Says what becomes of a follower that the response's own fields keep from what its flight landed with: Vary (RFC 9111 §4.1),
 /// or that it may not be reused without asking the origin (§4).
-fn barred(way: &Way, asked: &Asked, landed: &Landed) -> Option<Share> {
-    let (selecting, facts) = match landed {
-        Landed::Filling(fill) => (&fill.selecting, Some(&fill.facts)),
-        Landed::Confirmed(entry) => (&entry.selecting, Some(&entry.facts)),
+fn check_follower(worker: &Worker, ctx: &RequestContext, result: &FlightResult) -> Option<FollowerStep> {
+    let (selecting, facts) = match result {
+        FlightResult::InProgress(fill) => (&fill.selecting, Some(&fill.facts)),
+        FlightResult::Confirmed(entry) => (&entry.selecting, Some(&entry.facts)),
         // It may stand in for whoever the origin fails.
-        Landed::StoodIn(entry) => (&entry.selecting, None),
-        Landed::Unchanged | Landed::Unshared(_) | Landed::Failed(_) => return None,
+        FlightResult::ServedStale(entry) => (&entry.selecting, None),
+        FlightResult::Unchanged | FlightResult::Unshared(_) | FlightResult::Failed(_) => return None,
     };
     let names = || Some(selecting.iter().map(|(name, _)| name.clone()).collect());
-    if !vary::matches(selecting, &asked.headers) {
-        return Some(Share::Again(Learnt { names: names(), ..Learnt::default() }));
+    if !vary::matches(selecting, &ctx.headers) {
+        return Some(FollowerStep::Retry(RetryHints { selecting_names: names(), ..RetryHints::default() }));
     }
     let facts = facts?;
-    match (landed, reuse::collapse(&asked.facts, asked.at, facts, way.shared.clock.now(), &asked.rule)) {
+    match (result, reuse::collapse(&ctx.facts, ctx.at, facts, worker.shared.clock.now(), &ctx.rule)) {
         (_, Collapse::Shared) => None,
         // Its own validation is another request, to which what is stored by now may be put.
-        (Landed::Confirmed(_), _) => Some(Share::Again(Learnt::default())),
-        (_, Collapse::Outlived) => Some(Share::Spent(Learnt { names: names(), ..Learnt::default() })),
-        (_, Collapse::Unshared(reason)) => Some(Share::Alone(reason)),
+        (FlightResult::Confirmed(_), _) => Some(FollowerStep::Retry(RetryHints::default())),
+        (_, Collapse::Outlived) => {
+            Some(FollowerStep::RetryWithdrawn(RetryHints { selecting_names: names(), ..RetryHints::default() }))
+        }
+        (_, Collapse::Unshared(reason)) => Some(FollowerStep::PassThrough(reason)),
     }
 }
 
 /// Tells whether a purge that came after the fetch began forbids a follower what it brought. A soft one does where the
 /// response may not be used stale.
-fn is_outdated(way: &Way, asked: &Asked, fill: &Fill) -> bool {
-    let standing = way.shared.store.standing_of(&asked.key, &fill.tags, fill.sequence, asked.at);
-    reuse::is_barred(&fill.facts, standing)
+fn is_outdated(worker: &Worker, ctx: &RequestContext, fill: &Fill) -> bool {
+    let purge_state = worker.shared.store.purge_state_of(&ctx.key, &fill.tags, fill.sequence, ctx.at);
+    reuse::is_barred(&fill.facts, purge_state)
 }
 
-fn standing(way: &Way, asked: &Asked, entry: &Entry) -> Standing {
-    way.shared.store.standing(&asked.key, entry, asked.at)
+fn purge_state(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry) -> PurgeState {
+    worker.shared.store.purge_state(&ctx.key, entry, ctx.at)
 }
 
 /// Runs policy again for a follower, whose request may forbid what the leader's allowed. Returns why the response is not
 /// the follower's.
-fn unshareable(asked: &Asked, fill: &Fill) -> Option<Reason> {
+fn refusal_for_follower(ctx: &RequestContext, fill: &Fill) -> Option<Reason> {
     // A HEAD follows a GET: it gets that one's head.
-    let exchange = Exchange { method: &Method::GET, ..asked.exchange(fill.requested_at, fill.facts.received_at) };
-    match storable(&exchange, fill.status, &fill.came().to_map(), false) {
+    let exchange = Exchange { method: &Method::GET, ..ctx.exchange(fill.requested_at, fill.facts.received_at) };
+    match storable(&exchange, fill.status, &fill.leader_head().to_map(), false) {
         Storable::Yes(_) => None,
         Storable::No(reason) => Some(reason),
     }
 }
 
-fn filling(asked: &Asked, fill: &Fill, reason: Reason) -> Decision {
+fn in_progress_decision(ctx: &RequestContext, fill: &Fill, reason: Reason) -> Decision {
     Decision {
         stored: Stored::Begun,
         fwd_status: Some(fill.status.as_u16()),
         ttl: Some(freshness::ttl(&fill.facts, fill.facts.received_at)),
-        ..asked.decision(Outcome::Miss, reason)
+        ..ctx.decision(Outcome::Miss, reason)
     }
 }
 
-fn confirmed(way: &Way, asked: &Asked, entry: &Entry, reason: Reason) -> Decision {
+fn revalidated_decision(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry, reason: Reason) -> Decision {
     Decision {
         fwd_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
-        ttl: Some(freshness::ttl(&entry.facts, way.shared.clock.now())),
-        ..asked.decision(Outcome::Revalidated, reason)
+        ttl: Some(freshness::ttl(&entry.facts, worker.shared.clock.now())),
+        ..ctx.decision(Outcome::Revalidated, reason)
     }
 }

@@ -12,9 +12,9 @@
 //! absent: rules. What is decided is decided by the functions that `serve` and `fill` ask.
 
 mod advice;
-mod course;
-pub(super) mod ear;
+mod plan;
 mod report;
+pub(super) mod tap;
 
 use std::sync::Arc;
 
@@ -22,54 +22,57 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 pub use self::advice::Advice;
-use self::course::{Asking, Course};
-use self::ear::{Ear, Heard};
-pub use self::report::{Compared, Differing, Lost, Parameter, Report, Route, Suspect, Total, report};
-use super::asked::Asked;
-use super::{Body, Way, answer, pass as passing, rescue};
+use self::plan::{FetchStart, Plan};
+pub use self::report::{
+    CompareTotals, DifferingUrl, NonHitReport, ParameterReport, ShadowReport, ShadowRoute, ShadowTotals, SuspectReport,
+    report,
+};
+use self::tap::{BodyTap, TappedBody};
+use super::context::RequestContext;
+use super::{Body, Worker, answer, pass as passing, rescue};
 use crate::analytics::shadow::Passed;
 use crate::outcome::{Decision, Outcome, Reason, Stored, Would};
 
 /// Passes a request that would have been looked up.
-pub(super) async fn pass(way: Arc<Way>, asked: Arc<Asked>, request: Request<Incoming>) -> Response<Body> {
-    let course = Course::of(&way.shared, &asked);
-    let asking = Asking { at: way.shared.clock.now(), sequence: way.shared.store.sequence() };
-    let response = match passing::send(&way, &asked, request, &asked.decision(Outcome::Pass, Reason::Shadow)).await {
+pub(super) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request: Request<Incoming>) -> Response<Body> {
+    let plan = Plan::of(&worker.shared, &ctx);
+    let asking = FetchStart { at: worker.shared.clock.now(), sequence: worker.shared.store.sequence() };
+    let response = match passing::send(&worker, &ctx, request, &ctx.decision(Outcome::Pass, Reason::Shadow)).await {
         Ok(response) => response,
         Err(error) => {
-            let would = course.without_origin(&way.shared, &asked, &error);
-            count(&way, &asked, would, None);
-            return rescue::failed(&way, &asked, &error);
+            let would = plan.without_origin(&worker.shared, &ctx, &error);
+            count(&worker, &ctx, would, None);
+            return rescue::failed(&worker, &ctx, &error);
         }
     };
-    passing::note_size(&way, &asked, &response);
+    passing::record_size(&worker, &ctx, &response);
     let (parts, body) = response.into_parts();
-    let judged = course.judge(&way, &asked, (&parts, &body), asking);
+    let judged = plan.judge(&worker, &ctx, (&parts, &body), asking);
     let decision = Decision {
         stored: Stored::No(Reason::Shadow),
         fwd_status: Some(parts.status.as_u16()),
         would: Some(judged.would),
-        ..asked.decision(Outcome::Pass, Reason::Shadow)
+        ..ctx.decision(Outcome::Pass, Reason::Shadow)
     };
-    let ear = Ear::new(&way, &asked, passed(&way, &asked, judged.would), judged.aim);
-    let body = Body::heard(Heard { body, ear });
+    let tap = BodyTap::new(&worker, &ctx, observation(&worker, &ctx, judged.would), judged.tap);
+    let body = Body::tapped(TappedBody { body, tap });
     // Who answers a HEAD has nothing to send.
-    let body = if asked.facts.is_head { Body::empty() } else { body };
-    answer::passed_with(&way, &asked, parts, body, decision)
+    let body = if ctx.facts.is_head { Body::empty() } else { body };
+    answer::from_origin_with(&worker, &ctx, parts, body, decision)
 }
 
 /// Counts a request that passes in earnest too.
-pub(super) fn passed_anyway(way: &Way, asked: &Asked, reason: Reason, length: Option<u64>) {
-    count(way, asked, Would::new(Outcome::Pass, reason), length);
+pub(super) fn count_pass(worker: &Worker, ctx: &RequestContext, reason: Reason, length: Option<u64>) {
+    count(worker, ctx, Would::new(Outcome::Pass, reason), length);
 }
 
-fn count(way: &Way, asked: &Asked, would: Would, length: Option<u64>) {
-    let passed = Passed { body_bytes: length.unwrap_or_default(), ..passed(way, asked, would) };
-    way.metrics.shadow(|tables| tables.passed(asked.key.url(), &passed));
+fn count(worker: &Worker, ctx: &RequestContext, would: Would, length: Option<u64>) {
+    let passed = Passed { body_bytes: length.unwrap_or_default(), ..observation(worker, ctx, would) };
+    worker.metrics.shadow(|tables| tables.passed(ctx.key.url(), &passed));
 }
 
 /// Makes what is counted of a request whose answer's head is there.
-fn passed(way: &Way, asked: &Asked, would: Would) -> Passed {
-    let origin_micros = u64::try_from(asked.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Passed { would, row: way.metrics.row(asked.rule.index), body_bytes: 0, origin_micros }
+fn observation(worker: &Worker, ctx: &RequestContext, would: Would) -> Passed {
+    let origin_micros = u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Passed { would, row: worker.metrics.row(ctx.rule.index), body_bytes: 0, origin_micros }
 }

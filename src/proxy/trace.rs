@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
-use self::context::{Parent, TRACEPARENT, TRACESTATE};
+use self::context::{ParentSpan, TRACEPARENT, TRACESTATE};
 pub use self::context::{SpanId, TraceId};
-use super::asked::Asked;
-use super::{Shared, Way};
+use super::context::RequestContext;
+use super::{Shared, Worker};
 use crate::key::Scheme;
 use crate::origin::{self, Permit, ResponseBody};
 use crate::outcome::{Decision, End, Ending, Outcome, Reason, Stored};
@@ -44,14 +44,14 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Exporter {
     /// Takes a span that has ended. Called on the cores' threads: it must not block.
-    pub take: Arc<dyn Fn(Span) + Send + Sync>,
+    pub export: Arc<dyn Fn(Span) + Send + Sync>,
     /// Tells how many it has sent, and how many it could not.
-    pub figures: Arc<dyn Fn() -> Figures + Send + Sync>,
+    pub stats: Arc<dyn Fn() -> ExportStats + Send + Sync>,
 }
 
 /// What became of the spans so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct ExportStats {
     /// Spans that the collector took.
     pub exported: u64,
     /// Spans that found the queue full, or that the collector did not take.
@@ -72,20 +72,20 @@ pub struct Span {
     /// What it is about, in a word.
     pub name: &'static str,
     /// Its place between services.
-    pub kind: Kind,
+    pub kind: SpanRole,
     /// When it began, since the Unix epoch.
-    pub began: Duration,
+    pub started_at: Duration,
     /// How long it took.
     pub elapsed: Duration,
     /// What is known about it, by the names of OpenTelemetry's semantic conventions, else with `larder.` before them.
-    pub facts: Vec<(&'static str, Fact)>,
+    pub attributes: Vec<(&'static str, Attribute)>,
     /// What failed, in a word, where something did.
     pub error: Option<String>,
 }
 
 /// A span's place between services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SpanRole {
     /// A request that came.
     Server,
     /// A request that went out.
@@ -96,7 +96,7 @@ pub enum Kind {
 
 /// Something that is known about a span.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fact {
+pub enum Attribute {
     /// One of a few words.
     Word(&'static str),
     /// A text.
@@ -127,8 +127,8 @@ impl Trace {
         shared.exporter.as_ref()?;
         // As many bits as a double holds exactly, so that a share of 1.0 takes every one.
         let is_drawn = || ((random() >> 11) as f64) < shared.config.traces.sample * (1_u64 << 53) as f64;
-        Some(match Parent::of(headers) {
-            Some(Parent { trace, span, is_sampled }) => {
+        Some(match ParentSpan::of(headers) {
+            Some(ParentSpan { trace, span, is_sampled }) => {
                 let is_sampled = if is_trusted { is_sampled } else { is_drawn() };
                 Self { id: trace, span: span_id(), parent: span, is_sampled }
             }
@@ -158,9 +158,9 @@ fn trace_id() -> TraceId {
 }
 
 /// A span that is under way, and is told when it is dropped; nothing where the request is not sampled.
-pub(super) struct Open(Option<Box<Ongoing>>);
+pub(super) struct OpenSpan(Option<Box<SpanInProgress>>);
 
-struct Ongoing {
+struct SpanInProgress {
     take: Arc<dyn Fn(Span) + Send + Sync>,
     span: Span,
     since: Instant,
@@ -168,10 +168,10 @@ struct Ongoing {
     least: Duration,
 }
 
-impl Open {
-    /// Opens a span of `asked`'s trace.
-    fn of(shared: &Shared, asked: &Asked, name: &'static str, kind: Kind) -> Self {
-        let (Some(exporter), Some(trace)) = (&shared.exporter, asked.trace.filter(|trace| trace.is_sampled)) else {
+impl OpenSpan {
+    /// Opens a span of `ctx`'s trace.
+    fn of(shared: &Shared, ctx: &RequestContext, name: &'static str, kind: SpanRole) -> Self {
+        let (Some(exporter), Some(trace)) = (&shared.exporter, ctx.trace.filter(|trace| trace.is_sampled)) else {
             return Self(None);
         };
         let span = Span {
@@ -181,31 +181,33 @@ impl Open {
             is_parent_remote: false,
             name,
             kind,
-            began: shared.clock.since_epoch(),
+            started_at: shared.clock.since_epoch(),
             elapsed: Duration::ZERO,
-            facts: Vec::new(),
+            attributes: Vec::new(),
             error: None,
         };
-        let take = Arc::clone(&exporter.take);
-        Self(Some(Box::new(Ongoing { take, span, since: Instant::now(), least: Duration::ZERO })))
+        let take = Arc::clone(&exporter.export);
+        Self(Some(Box::new(SpanInProgress { take, span, since: Instant::now(), least: Duration::ZERO })))
     }
 
     /// Adds what is known about it.
-    fn note(&mut self, facts: impl FnOnce(&mut Span)) {
+    fn record(&mut self, facts: impl FnOnce(&mut Span)) {
         if let Some(ongoing) = &mut self.0 {
             facts(&mut ongoing.span);
         }
     }
 
     /// Forgets it: another tells of the same.
-    fn forget(mut self) {
+    fn discard(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenSpan {
     fn drop(&mut self) {
-        let Some(Ongoing { take, mut span, since, least }) = self.0.take().map(|ongoing| *ongoing) else { return };
+        let Some(SpanInProgress { take, mut span, since, least }) = self.0.take().map(|ongoing| *ongoing) else {
+            return;
+        };
         span.elapsed = since.elapsed();
         if span.elapsed >= least {
             take(span);
@@ -215,19 +217,19 @@ impl Drop for Open {
 
 impl Span {
     fn word(&mut self, name: &'static str, word: &'static str) {
-        self.facts.push((name, Fact::Word(word)));
+        self.attributes.push((name, Attribute::Word(word)));
     }
 
     fn text(&mut self, name: &'static str, text: impl Into<String>) {
-        self.facts.push((name, Fact::Text(text.into())));
+        self.attributes.push((name, Attribute::Text(text.into())));
     }
 
     fn number(&mut self, name: &'static str, number: impl Into<u64>) {
-        self.facts.push((name, Fact::Number(number.into())));
+        self.attributes.push((name, Attribute::Number(number.into())));
     }
 
     fn flag(&mut self, name: &'static str, flag: bool) {
-        self.facts.push((name, Fact::Flag(flag)));
+        self.attributes.push((name, Attribute::Flag(flag)));
     }
 
     /// Says that it failed.
@@ -238,20 +240,20 @@ impl Span {
     }
 
     /// Says what was asked for, and of whom. The query stays out: it may hold what is nobody else's business.
-    fn request(&mut self, asked: &Asked, scheme: Scheme, authority: &str) {
+    fn request(&mut self, ctx: &RequestContext, scheme: Scheme, authority: &str) {
         let (host, port) = match authority.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
             Some((host, Ok(port))) => (host, port),
             _ => (authority, scheme.default_port()),
         };
-        match method(&asked.method) {
+        match method(&ctx.method) {
             Some(known) => self.word("http.request.method", known),
             None => {
                 self.word("http.request.method", "_OTHER");
-                self.text("http.request.method_original", asked.method.as_str());
+                self.text("http.request.method_original", ctx.method.as_str());
             }
         }
         self.word("url.scheme", scheme.as_str());
-        self.text("url.path", asked.key.path());
+        self.text("url.path", ctx.key.path());
         self.text("server.address", host);
         self.number("server.port", port);
     }
@@ -272,19 +274,19 @@ fn version(version: Version) -> &'static str {
 }
 
 /// Opens the span of the request itself.
-fn request(shared: &Shared, asked: &Asked) -> Open {
-    let mut open = Open::of(shared, asked, method(&asked.method).unwrap_or("HTTP"), Kind::Server);
-    if let (Some(ongoing), Some(trace)) = (&mut open.0, asked.trace) {
+fn request(shared: &Shared, ctx: &RequestContext) -> OpenSpan {
+    let mut open = OpenSpan::of(shared, ctx, method(&ctx.method).unwrap_or("HTTP"), SpanRole::Server);
+    if let (Some(ongoing), Some(trace)) = (&mut open.0, ctx.trace) {
         let span = &mut ongoing.span;
         span.id = trace.span;
         span.parent = (trace.parent != SpanId::default()).then_some(trace.parent);
         span.is_parent_remote = true;
-        span.began = span.began.saturating_sub(asked.started.elapsed());
-        ongoing.since = asked.started;
-        span.request(asked, asked.key.scheme(), asked.key.authority());
-        span.word("network.protocol.version", version(asked.version));
+        span.started_at = span.started_at.saturating_sub(ctx.started.elapsed());
+        ongoing.since = ctx.started;
+        span.request(ctx, ctx.key.scheme(), ctx.key.authority());
+        span.word("network.protocol.version", version(ctx.version));
         let name = |index: u16| shared.config.traces.route_names.get(usize::from(index));
-        if let Some(name) = asked.rule.index.and_then(name) {
+        if let Some(name) = ctx.rule.index.and_then(name) {
             span.text("larder.route", name);
         }
     }
@@ -292,13 +294,13 @@ fn request(shared: &Shared, asked: &Asked) -> Open {
 }
 
 /// The span of a request whose response's head has gone out.
-pub(super) struct Answered(Open);
+pub(super) struct ResponseSpan(OpenSpan);
 
-impl Answered {
+impl ResponseSpan {
     /// Opens it.
-    pub(super) fn new(shared: &Shared, asked: &Asked, decision: &Decision, status: StatusCode) -> Self {
-        let mut open = request(shared, asked);
-        open.note(|span| {
+    pub(super) fn new(shared: &Shared, ctx: &RequestContext, decision: &Decision, status: StatusCode) -> Self {
+        let mut open = request(shared, ctx);
+        open.record(|span| {
             span.number("http.response.status_code", status.as_u16());
             span.word("larder.outcome", decision.outcome.token());
             span.word("larder.reason", decision.reason.token());
@@ -319,13 +321,13 @@ impl Answered {
     }
 
     /// Makes none, for what was no request.
-    pub(super) fn nothing() -> Self {
-        Self(Open(None))
+    pub(super) fn none() -> Self {
+        Self(OpenSpan(None))
     }
 
     /// Tells how it ended.
-    pub(super) fn ended(mut self, end: &End) {
-        self.0.note(|span| {
+    pub(super) fn finish(mut self, end: &End) {
+        self.0.record(|span| {
             span.number("http.response.body.size", end.body_bytes);
             match end.ending {
                 Ending::Complete => {}
@@ -340,13 +342,13 @@ impl Answered {
 }
 
 /// Tells of a request whose client goes away before there is a response; nothing where one is made.
-pub(super) struct Unanswered(Open);
+pub(super) struct AbandonedSpan(OpenSpan);
 
-impl Unanswered {
+impl AbandonedSpan {
     /// Begins to watch.
-    pub(super) fn new(shared: &Shared, asked: &Asked) -> Self {
-        let mut open = request(shared, asked);
-        open.note(|span| span.word("larder.ending", "client-gone"));
+    pub(super) fn new(shared: &Shared, ctx: &RequestContext) -> Self {
+        let mut open = request(shared, ctx);
+        open.record(|span| span.word("larder.ending", "client-gone"));
         Self(open)
     }
 
@@ -356,27 +358,27 @@ impl Unanswered {
     }
 
     /// There is a response, which is told of on its own.
-    pub(super) fn answered(self) {
-        self.0.forget();
+    pub(super) fn discard(self) {
+        self.0.discard();
     }
 }
 
 /// Opens `lookup`.
-pub(super) fn look_up(shared: &Shared, asked: &Asked) -> Open {
-    Open::of(shared, asked, "lookup", Kind::Internal)
+pub(super) fn look_up(shared: &Shared, ctx: &RequestContext) -> OpenSpan {
+    OpenSpan::of(shared, ctx, "lookup", SpanRole::Internal)
 }
 
-impl Open {
+impl OpenSpan {
     /// Says what a look-up found.
-    pub(super) fn found(mut self, what: &'static str) {
-        self.note(|span| span.word("larder.found", what));
+    pub(super) fn set_result(mut self, what: &'static str) {
+        self.record(|span| span.word("larder.found", what));
     }
 }
 
 /// Opens `wait`, for what another's flight brings.
-pub(super) fn wait_for_flight(shared: &Shared, asked: &Asked) -> Open {
-    let mut open = Open::of(shared, asked, "wait", Kind::Internal);
-    open.note(|span| span.word("larder.wait.for", "flight"));
+pub(super) fn wait_for_flight(shared: &Shared, ctx: &RequestContext) -> OpenSpan {
+    let mut open = OpenSpan::of(shared, ctx, "wait", SpanRole::Internal);
+    open.record(|span| span.word("larder.wait.for", "flight"));
     open
 }
 
@@ -384,32 +386,32 @@ pub(super) fn wait_for_flight(shared: &Shared, asked: &Asked) -> Open {
 ///
 /// # Errors
 /// As [`origin::Permits::acquire`].
-pub(super) async fn permit(way: &Way, asked: &Asked) -> Result<Permit, origin::Error> {
+pub(super) async fn permit(worker: &Worker, ctx: &RequestContext) -> Result<Permit, origin::Error> {
     /// A permit that is there is had in microseconds.
     const A_WAIT: Duration = Duration::from_millis(1);
-    let mut open = Open::of(&way.shared, asked, "wait", Kind::Internal);
+    let mut open = OpenSpan::of(&worker.shared, ctx, "wait", SpanRole::Internal);
     if let Some(ongoing) = &mut open.0 {
         ongoing.least = A_WAIT;
         ongoing.span.word("larder.wait.for", "permit");
     }
-    let permit = way.origin.permits().acquire().await;
+    let permit = worker.origin.permits().acquire().await;
     if let Err(error) = &permit {
-        open.note(|span| span.failed(error.reason.token()));
+        open.record(|span| span.failed(error.reason.token()));
     }
     permit
 }
 
 /// `origin`, and what the origin is told of it.
-pub(super) struct Asking(Open);
+pub(super) struct OriginSpan(OpenSpan);
 
-impl Asking {
+impl OriginSpan {
     /// Opens it, and writes the trace into the request's head. Where traces are off, the fields go on as they came.
-    pub(super) fn new(way: &Way, asked: &Asked, headers: &mut HeaderMap) -> Self {
-        let Some(trace) = asked.trace else { return Self(Open(None)) };
-        let mut open = Open::of(&way.shared, asked, "origin", Kind::Client);
-        open.note(|span| span.request(asked, Scheme::Http, way.origin.authority()));
+    pub(super) fn new(worker: &Worker, ctx: &RequestContext, headers: &mut HeaderMap) -> Self {
+        let Some(trace) = ctx.trace else { return Self(OpenSpan(None)) };
+        let mut open = OpenSpan::of(&worker.shared, ctx, "origin", SpanRole::Client);
+        open.record(|span| span.request(ctx, Scheme::Http, worker.origin.authority()));
         let span = open.0.as_ref().map_or_else(span_id, |ongoing| ongoing.span.id);
-        headers.insert(TRACEPARENT, Parent { trace: trace.id, span, is_sampled: trace.is_sampled }.value());
+        headers.insert(TRACEPARENT, ParentSpan { trace: trace.id, span, is_sampled: trace.is_sampled }.value());
         if trace.parent == SpanId::default() {
             // It belongs to a traceparent that was not read (Trace Context §3.3).
             headers.remove(TRACESTATE);
@@ -418,8 +420,8 @@ impl Asking {
     }
 
     /// Tells what came of it.
-    pub(super) fn came_to(mut self, response: &Result<http::Response<ResponseBody>, origin::Error>) {
-        self.0.note(|span| match response {
+    pub(super) fn finish(mut self, response: &Result<http::Response<ResponseBody>, origin::Error>) {
+        self.0.record(|span| match response {
             Ok(response) => {
                 let status = response.status();
                 span.number("http.response.status_code", status.as_u16());
@@ -433,21 +435,21 @@ impl Asking {
 }
 
 /// `store`, which is about a body that comes to be stored, or does not.
-pub(super) struct Storing(Open);
+pub(super) struct StoreSpan(OpenSpan);
 
-impl Storing {
+impl StoreSpan {
     /// Opens it.
-    pub(super) fn new(shared: &Shared, asked: &Asked) -> Self {
-        Self(Open::of(shared, asked, "store", Kind::Internal))
+    pub(super) fn new(shared: &Shared, ctx: &RequestContext) -> Self {
+        Self(OpenSpan::of(shared, ctx, "store", SpanRole::Internal))
     }
 
     /// Says why nothing will be.
-    pub(super) fn lost(&mut self, reason: Reason) {
-        self.0.note(|span| span.word("larder.not_stored", reason.token()));
+    pub(super) fn set_reason(&mut self, reason: Reason) {
+        self.0.record(|span| span.word("larder.not_stored", reason.token()));
     }
 
     /// Says that it is stored, and how many bytes it has.
-    pub(super) fn stored(mut self, bytes: u64) {
-        self.0.note(|span| span.number("larder.stored.size", bytes));
+    pub(super) fn finish(mut self, bytes: u64) {
+        self.0.record(|span| span.number("larder.stored.size", bytes));
     }
 }

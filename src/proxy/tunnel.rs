@@ -19,11 +19,11 @@ use crate::origin;
 
 /// The longest time between two looks at a tunnel, by which a silence may be longer than allowed. The fewer the cheaper:
 /// ten thousand tunnels are two thousand looks a second.
-const LOOK_MAX: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// How long a tunnel may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct TunnelLimits {
     /// In both directions.
     pub idle: Duration,
     /// The client, once the origin has closed its half.
@@ -32,26 +32,26 @@ pub struct Limits {
     pub origin: Duration,
 }
 
-impl Limits {
+impl TunnelLimits {
     /// Returns how long what was seen may stay as it is.
-    fn of(&self, seen: &Seen) -> Duration {
+    fn of(&self, seen: &TunnelSnapshot) -> Duration {
         let client = if seen.origin_closed { self.client } else { Duration::MAX };
         let origin = if seen.client_closed { self.origin } else { Duration::MAX };
         self.idle.min(client).min(origin)
     }
 
     /// Returns how long a tunnel is left alone: a quarter of the shortest limit, within bounds.
-    fn between_looks(&self) -> Duration {
-        (self.idle.min(self.client).min(self.origin) / 4).min(LOOK_MAX)
+    fn check_interval(&self) -> Duration {
+        (self.idle.min(self.client).min(self.origin) / 4).min(CHECK_INTERVAL_MAX)
     }
 }
 
 /// Joins the two ends of an upgraded exchange until either fails, both close, or they are silent for too long; it counts at
 /// the origin as long.
-pub(super) fn open(client: OnUpgrade, origin: OnUpgrade, permit: Option<origin::Permit>, limits: Limits) {
+pub(super) fn open(client: OnUpgrade, origin: OnUpgrade, permit: Option<origin::Permit>, limits: TunnelLimits) {
     tokio::spawn(async move {
         let _permit = permit;
-        let marks = Marks::default();
+        let marks = TunnelCounters::default();
         let passing = async {
             let (client, origin) = tokio::try_join!(client, origin).map_err(io::Error::other)?;
             pass(TokioIo::new(client), TokioIo::new(origin), &marks).await
@@ -68,22 +68,22 @@ pub(super) fn open(client: OnUpgrade, origin: OnUpgrade, permit: Option<origin::
 }
 
 /// Passes bytes both ways until both sides have closed.
-async fn pass<C, O>(client: C, origin: O, marks: &Marks) -> io::Result<()>
+async fn pass<C, O>(client: C, origin: O, marks: &TunnelCounters) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut client = Side { io: client, moved: &marks.moved, closed: &marks.client_closed };
-    let mut origin = Side { io: origin, moved: &marks.moved, closed: &marks.origin_closed };
+    let mut client = TunnelSide { io: client, moved: &marks.moved, closed: &marks.client_closed };
+    let mut origin = TunnelSide { io: origin, moved: &marks.moved, closed: &marks.origin_closed };
     copy_bidirectional(&mut client, &mut origin).await.map(drop)
 }
 
 /// Waits until nothing has changed for as long as it may stay so, and returns how long that was.
-async fn silence(marks: &Marks, limits: &Limits) -> Duration {
-    let (mut seen, mut since) = (marks.seen(), Instant::now());
+async fn silence(marks: &TunnelCounters, limits: &TunnelLimits) -> Duration {
+    let (mut seen, mut since) = (marks.snapshot(), Instant::now());
     loop {
-        sleep(limits.between_looks()).await;
-        let (fresh, now) = (marks.seen(), Instant::now());
+        sleep(limits.check_interval()).await;
+        let (fresh, now) = (marks.snapshot(), Instant::now());
         let limit = limits.of(&seen);
         if fresh != seen {
             (seen, since) = (fresh, now);
@@ -95,7 +95,7 @@ async fn silence(marks: &Marks, limits: &Limits) -> Duration {
 
 /// What both sides note.
 #[derive(Debug, Default)]
-struct Marks {
+struct TunnelCounters {
     /// Reads and writes that moved bytes.
     moved: AtomicU32,
     client_closed: AtomicBool,
@@ -104,15 +104,15 @@ struct Marks {
 
 /// The marks at one time.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+struct TunnelSnapshot {
     moved: u32,
     client_closed: bool,
     origin_closed: bool,
 }
 
-impl Marks {
-    fn seen(&self) -> Seen {
-        Seen {
+impl TunnelCounters {
+    fn snapshot(&self) -> TunnelSnapshot {
+        TunnelSnapshot {
             moved: self.moved.load(Ordering::Relaxed),
             client_closed: self.client_closed.load(Ordering::Relaxed),
             origin_closed: self.origin_closed.load(Ordering::Relaxed),
@@ -121,26 +121,26 @@ impl Marks {
 }
 
 /// One side of a tunnel, which notes what moves.
-struct Side<'a, T> {
+struct TunnelSide<'a, T> {
     io: T,
     moved: &'a AtomicU32,
     closed: &'a AtomicBool,
 }
 
-impl<T> Side<'_, T> {
-    fn note(&self, bytes: usize) {
+impl<T> TunnelSide<'_, T> {
+    fn record(&self, bytes: usize) {
         if bytes > 0 {
             self.moved.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         let came = buf.filled().len() - before;
-        self.note(came);
+        self.record(came);
         if came == 0 && buf.remaining() > 0 {
             self.closed.store(true, Ordering::Relaxed);
         }
@@ -148,10 +148,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Side<'_, T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TunnelSide<'_, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let taken = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.note(taken);
+        self.record(taken);
         Poll::Ready(Ok(taken))
     }
 
@@ -173,10 +173,10 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(80);
 
     /// Opens a tunnel, does `then` with its two far ends, and returns which limit ended it; zero: none had to.
-    fn ended_by(limits: Limits, then: impl AsyncFnOnce(&mut DuplexStream, &mut DuplexStream)) -> Duration {
+    fn ended_by(limits: TunnelLimits, then: impl AsyncFnOnce(&mut DuplexStream, &mut DuplexStream)) -> Duration {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let ((mut client, near), (mut origin, far)) = (duplex(64), duplex(64));
-            let marks = Marks::default();
+            let marks = TunnelCounters::default();
             let acts = async {
                 then(&mut client, &mut origin).await;
                 std::future::pending().await
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn silence_in_both_directions_ends_a_tunnel() {
-        let limits = Limits { idle: SHORT, client: LONG, origin: LONG };
+        let limits = TunnelLimits { idle: SHORT, client: LONG, origin: LONG };
         assert_eq!(ended_by(limits, async |_, _| ()), SHORT);
         // One direction is enough to keep it.
         let began = Instant::now();
@@ -207,16 +207,16 @@ mod tests {
 
     #[test]
     fn whoever_is_left_has_the_time_that_a_body_has() {
-        let limits = Limits { idle: LONG, client: SHORT, origin: 2 * SHORT };
+        let limits = TunnelLimits { idle: LONG, client: SHORT, origin: 2 * SHORT };
         assert_eq!(ended_by(limits, async |client, _| client.shutdown().await.unwrap()), limits.origin);
         assert_eq!(ended_by(limits, async |_, origin| origin.shutdown().await.unwrap()), limits.client);
-        let short = Limits { idle: SHORT / 2, ..limits };
+        let short = TunnelLimits { idle: SHORT / 2, ..limits };
         assert_eq!(ended_by(short, async |client, _| client.shutdown().await.unwrap()), short.idle);
     }
 
     #[test]
     fn what_is_said_behind_a_close_passes() {
-        let limits = Limits { idle: LONG, client: LONG, origin: LONG };
+        let limits = TunnelLimits { idle: LONG, client: LONG, origin: LONG };
         let limit = ended_by(limits, async |client, origin| {
             client.shutdown().await.unwrap();
             assert_eq!(origin.read(&mut [0]).await.unwrap(), 0);

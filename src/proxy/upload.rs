@@ -19,7 +19,7 @@ use crate::policy::trailers;
 /// Who is being waited for in a request's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum State {
+pub enum UploadState {
     /// Nobody: it is not read yet, or no more.
     Unread,
     /// The client has to send more.
@@ -30,21 +30,21 @@ pub enum State {
 
 /// What is known of a request's content. An extension of HTTP/2 requests with content, shared with the connection.
 #[derive(Clone, Debug, Default)]
-pub struct Content(Arc<Noted>);
+pub struct UploadProgress(Arc<ProgressCells>);
 
 #[derive(Debug, Default)]
-struct Noted {
+struct ProgressCells {
     state: AtomicU8,
     frames: AtomicU32,
 }
 
-impl Content {
+impl UploadProgress {
     /// Returns who is being waited for.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> UploadState {
         match self.0.state.load(Ordering::Relaxed) {
-            0 => State::Unread,
-            1 => State::Awaited,
-            _ => State::HeldUp,
+            0 => UploadState::Unread,
+            1 => UploadState::Awaited,
+            _ => UploadState::HeldUp,
         }
     }
 
@@ -54,37 +54,37 @@ impl Content {
     }
 
     /// Notes that the client has to send more.
-    pub fn awaits(&self) {
-        self.0.state.store(State::Awaited as u8, Ordering::Relaxed);
+    pub fn record_wait(&self) {
+        self.0.state.store(UploadState::Awaited as u8, Ordering::Relaxed);
     }
 
     /// Notes a frame that came.
-    pub fn came(&self) {
+    pub fn record_frame(&self) {
         self.0.frames.fetch_add(1, Ordering::Relaxed);
-        self.0.state.store(State::HeldUp as u8, Ordering::Relaxed);
+        self.0.state.store(UploadState::HeldUp as u8, Ordering::Relaxed);
     }
 
     /// Notes that nobody reads any more.
-    pub fn ended(&self) {
-        self.0.state.store(State::Unread as u8, Ordering::Relaxed);
+    pub fn record_end(&self) {
+        self.0.state.store(UploadState::Unread as u8, Ordering::Relaxed);
     }
 }
 
 /// What a request's content fails with: [`ContentFailed`], or whatever its connection says.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type UploadError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's content that tells its connection when it waits for the client, and leaves out of its trailers what must
 /// not come behind content.
 #[derive(Debug)]
 pub struct Upload<B> {
     body: B,
-    content: Option<Content>,
+    content: Option<UploadProgress>,
 }
 
 impl<B> Upload<B> {
     /// Wraps a request's content; takes what the connection wants to know of it out of its `extensions`.
     pub fn new(body: B, extensions: &mut Extensions) -> Self {
-        Self { body, content: extensions.remove::<Content>() }
+        Self { body, content: extensions.remove::<UploadProgress>() }
     }
 }
 
@@ -92,7 +92,7 @@ impl<B> Upload<B> {
 ///
 /// # Errors
 /// Trailers that HTTP/1 cannot carry, or too many of them.
-fn allowed<D>(mut frame: Frame<D>) -> Result<Frame<D>, Failure> {
+fn allowed<D>(mut frame: Frame<D>) -> Result<Frame<D>, UploadError> {
     if let Some(trailers) = frame.trailers_mut() {
         if !trailers::are_sound(trailers) {
             return Err(ContentFailed(Reason::BadRequest).into());
@@ -102,17 +102,17 @@ fn allowed<D>(mut frame: Frame<D>) -> Result<Frame<D>, Failure> {
     Ok(frame)
 }
 
-impl<B: Body<Error: Into<Failure>> + Unpin> Body for Upload<B> {
+impl<B: Body<Error: Into<UploadError>> + Unpin> Body for Upload<B> {
     type Data = B::Data;
-    type Error = Failure;
+    type Error = UploadError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Failure>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, UploadError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Some(content) = &self.content {
             match &polled {
-                Poll::Pending => content.awaits(),
-                Poll::Ready(Some(Ok(_))) => content.came(),
-                Poll::Ready(None | Some(Err(_))) => content.ended(),
+                Poll::Pending => content.record_wait(),
+                Poll::Ready(Some(Ok(_))) => content.record_frame(),
+                Poll::Ready(None | Some(Err(_))) => content.record_end(),
             }
             // hyper takes a reset without an error for the end of what is not whole (RFC 9113 §8.1).
             if matches!(polled, Poll::Ready(None)) && !self.body.is_end_stream() {
@@ -134,7 +134,7 @@ impl<B: Body<Error: Into<Failure>> + Unpin> Body for Upload<B> {
 impl<B> Drop for Upload<B> {
     fn drop(&mut self) {
         if let Some(content) = &self.content {
-            content.ended();
+            content.record_end();
         }
     }
 }
@@ -163,19 +163,19 @@ mod tests {
 
     #[test]
     fn who_is_waited_for_is_noted_until_nobody_reads() {
-        let content = Content::default();
+        let content = UploadProgress::default();
         let mut extensions = Extensions::new();
         extensions.insert(content.clone());
         let mut upload = Upload::new(Halting(false), &mut extensions);
-        assert_eq!((content.state(), content.frames()), (State::Unread, 0));
+        assert_eq!((content.state(), content.frames()), (UploadState::Unread, 0));
         let cx = &mut Context::from_waker(Waker::noop());
-        for expected in [(State::Awaited, 0), (State::HeldUp, 1), (State::Awaited, 1)] {
+        for expected in [(UploadState::Awaited, 0), (UploadState::HeldUp, 1), (UploadState::Awaited, 1)] {
             let _ = Pin::new(&mut upload).poll_frame(cx);
             assert_eq!((content.state(), content.frames()), expected);
         }
         drop(upload);
-        assert_eq!(content.state(), State::Unread);
-        assert!(extensions.get::<Content>().is_none());
+        assert_eq!(content.state(), UploadState::Unread);
+        assert!(extensions.get::<UploadProgress>().is_none());
     }
 
     #[test]

@@ -143,10 +143,10 @@ impl Reloader {
         parts.store.adjust(config.store);
         parts.permits.adjust(&config.origin);
         let rows = parts.metrics.adopt(config.route_names);
-        *shared = shared.renewed(config.proxy, config.routes, access);
+        *shared = shared.reconfigured(config.proxy, config.routes, access);
         let origin = Arc::new(config.origin);
         for serving in &parts.serving {
-            let way = serving.0.load().renewed(shared, &origin, &rows);
+            let way = serving.0.load().reconfigured(shared, &origin, &rows);
             serving.0.store(way);
         }
         in_force();

@@ -20,7 +20,7 @@ use super::{Config, Tally, listen};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::origin::Permits;
-use crate::proxy::Way;
+use crate::proxy::Worker;
 use crate::store::Store;
 use crate::{access, admin, origin, proxy};
 
@@ -100,7 +100,7 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     let readers = access::Readers { log: access.clone(), ..access::Readers::default() };
     let store_of_way = Arc::clone(&store);
     let (proxy_config, routes, traces) = (config.proxy.clone(), config.routes.clone(), start.traces.clone());
-    let way = proxy::Shared::traced(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
+    let way = proxy::Shared::with_exporter(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
     let permits = Arc::new(Permits::new(&config.origin));
     let live = Arc::new(ArcSwap::from_pointee(Live::of(&config, &tally)));
     let is_busy = {
@@ -113,7 +113,7 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     let origin = Arc::new(config.origin.clone());
     let cores = Cores::start(proxy, Arc::clone(&shared), |_| {
         let client = origin::Client::new(Arc::clone(&origin), Arc::clone(&permits));
-        let way = Way::new(Arc::clone(&way), client, metrics.local());
+        let way = Worker::new(Arc::clone(&way), client, metrics.local());
         let core = Arc::new(Serving(ArcSwap::new(way)));
         serving.push(Arc::clone(&core));
         core
@@ -129,7 +129,7 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     });
     let admin = admin::Config { listen: admin_addr, ..config.admin };
     let traces =
-        start.traces.map_or_else(|| Arc::new(proxy::trace::Figures::default) as _, |exporter| exporter.figures);
+        start.traces.map_or_else(|| Arc::new(proxy::trace::ExportStats::default) as _, |exporter| exporter.stats);
     let of_admin = operator::shared(live, admin.connections_max);
     let parts = admin::Parts { traces, ..admin_parts(admin, &reloader, &of_admin, &is_ready) };
     let admin = admin_listener.map(|listener| Operator::start(listener, of_admin, parts)).transpose()?;

@@ -28,8 +28,8 @@ use super::screen::Refusal;
 use super::tracked::Tracked;
 use super::wire::{Order, Wire};
 use crate::proxy::interim::Interim;
-use crate::proxy::upload::Content;
-use crate::proxy::{Answer, Peer, Way};
+use crate::proxy::upload::UploadProgress;
+use crate::proxy::{Answer, Peer, Worker};
 
 /// What answers requests: the way of a core, or a test's closure with a body of its own.
 pub(super) trait Serve: Send + Sync + 'static {
@@ -59,7 +59,7 @@ pub(super) trait Serve: Send + Sync + 'static {
 /// The way of a core, as what answers requests.
 ///
 /// A request takes the way once, when it begins, and keeps it: a reload puts another one here.
-pub(super) struct Serving(pub(super) ArcSwap<Way>);
+pub(super) struct Serving(pub(super) ArcSwap<Worker>);
 
 impl Serve for Serving {
     type Body = crate::proxy::Body;
@@ -171,7 +171,7 @@ impl Exchange {
             wire.may_leave(left.clone());
         }
         let stream = (wire.activity.protocol() == Protocol::Http2).then(|| {
-            let content = had_content.then(Content::default);
+            let content = had_content.then(UploadProgress::default);
             if let Some(content) = &content {
                 request.extensions_mut().insert(content.clone());
             }

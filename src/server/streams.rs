@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::activity::Stage;
 use super::protocol::UPLOADS_THAT_FILL;
-use crate::proxy::upload::{Content, State};
+use crate::proxy::upload::{UploadProgress, UploadState};
 
 /// How many streams in line there are to each limit that they have for one step. So a connection with up to 32 of them has to
 /// make room for four pieces of [`super::tracked`] within `body_idle_timeout`: by default for 8,700 bytes a second.
@@ -61,7 +61,7 @@ struct Stream {
     is_windowless: bool,
     pieces: u32,
     /// The request's content, where it has any.
-    content: Option<Content>,
+    content: Option<UploadProgress>,
     /// The wait for the client, where the sweep has seen it.
     wait: Option<Wait>,
 }
@@ -81,7 +81,7 @@ struct Wait {
 
 impl Streams {
     /// Adds a stream, and returns its number.
-    pub(super) fn open(&self, content: Option<Content>) -> usize {
+    pub(super) fn open(&self, content: Option<UploadProgress>) -> usize {
         let stream = Stream { task: None, is_windowless: false, pieces: 0, content, wait: None };
         let mut list = self.list.lock();
         let number = match list.vacant.pop() {
@@ -173,14 +173,14 @@ impl List {
 impl Stream {
     /// Tells whether content came that the origin does not take.
     fn is_held_up(&self) -> bool {
-        self.content.as_ref().is_some_and(|content| content.state() == State::HeldUp)
+        self.content.as_ref().is_some_and(|content| content.state() == UploadState::HeldUp)
     }
 
     /// Says who is being waited for, and a mark that changes whenever there is progress.
     fn stage(&self) -> (Stage, u32) {
         match &self.content {
             _ if self.is_windowless => (Stage::Reading, self.pieces),
-            Some(content) if content.state() == State::Awaited => (Stage::Sending, content.frames()),
+            Some(content) if content.state() == UploadState::Awaited => (Stage::Sending, content.frames()),
             _ => (Stage::Ours, 0),
         }
     }
@@ -220,7 +220,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     /// Opens a stream with a task that never ends by itself.
-    fn opened(streams: &Streams, content: Option<&Content>) -> (usize, JoinHandle<()>) {
+    fn opened(streams: &Streams, content: Option<&UploadProgress>) -> (usize, JoinHandle<()>) {
         let number = streams.open(content.cloned());
         let task = spawn(std::future::pending());
         streams.spawned(task.abort_handle());
@@ -282,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_excused_now_and_then_has_its_time_without_these_moments() {
-        let (streams, content) = (Streams::default(), Content::default());
+        let (streams, content) = (Streams::default(), UploadProgress::default());
         let (number, task) = opened(&streams, None);
         streams.hand_over(number);
         // The socket is full for one second of five: 30 seconds are left of 38.
@@ -295,12 +295,12 @@ mod tests {
         assert!(task.await.unwrap_err().is_cancelled());
         streams.close(number);
         let (_, _task) = opened(&streams, Some(&content));
-        content.awaits();
-        let held_up: Vec<_> = (0..UPLOADS_THAT_FILL).map(|_| Content::default()).collect();
+        content.record_wait();
+        let held_up: Vec<_> = (0..UPLOADS_THAT_FILL).map(|_| UploadProgress::default()).collect();
         let _tasks: Vec<_> = held_up.iter().map(|content| opened(&streams, Some(content))).collect();
         let filled_now_and_then = |seconds: u64, _| match seconds % 5 {
-            1 => held_up.iter().for_each(Content::came),
-            _ => held_up.iter().for_each(Content::ended),
+            1 => held_up.iter().for_each(UploadProgress::record_frame),
+            _ => held_up.iter().for_each(UploadProgress::record_end),
         };
         check_at(&streams, filled_now_and_then, 1..120, Some(38));
     }
@@ -381,27 +381,27 @@ mod tests {
 
     #[tokio::test]
     async fn content_that_is_awaited_has_its_time() {
-        let (streams, content) = (Streams::default(), Content::default());
+        let (streams, content) = (Streams::default(), UploadProgress::default());
         let (_, _task) = opened(&streams, Some(&content));
         check(&streams, || (), &[60, 120], None);
-        content.awaits();
-        check(&streams, || (content.came(), content.awaits()).1, &[60, 120], None);
+        content.record_wait();
+        check(&streams, || (content.record_frame(), content.record_wait()).1, &[60, 120], None);
         check(&streams, || (), &[29, 30], Some(30));
     }
 
     #[tokio::test]
     async fn content_that_the_origin_does_not_take_excuses_the_others() {
-        let (streams, awaited) = (Streams::default(), Content::default());
+        let (streams, awaited) = (Streams::default(), UploadProgress::default());
         let (_, _task) = opened(&streams, Some(&awaited));
-        awaited.awaits();
-        let held_up: Vec<_> = (0..UPLOADS_THAT_FILL).map(|_| Content::default()).collect();
+        awaited.record_wait();
+        let held_up: Vec<_> = (0..UPLOADS_THAT_FILL).map(|_| UploadProgress::default()).collect();
         let _tasks: Vec<_> = held_up.iter().map(|content| opened(&streams, Some(content))).collect();
         // Whoever has not been read yet waits for a permit, as long as that may take.
         check(&streams, || (), &[29, 30], Some(30));
         let (_, _task) = opened(&streams, Some(&awaited));
-        held_up.iter().for_each(Content::came);
+        held_up.iter().for_each(UploadProgress::record_frame);
         check(&streams, || (), &[60, 120], None);
-        held_up[0].ended();
+        held_up[0].record_end();
         check(&streams, || (), &[29, 30], Some(30));
     }
 

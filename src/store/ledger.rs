@@ -17,8 +17,8 @@ use parking_lot::RwLock;
 
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
-use crate::policy::Standing;
-use crate::stored::Entry;
+use crate::policy::PurgeState;
+use crate::stored::StoredEntry;
 
 use records::{Record, Records, worse};
 
@@ -35,7 +35,7 @@ const MARKED_GONE: u64 = u64::MAX;
 
 /// What a purge does to what it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum PurgeKind {
     /// Never reused, its validator neither.
     Hard,
     /// Validated before its next use (RFC 9111 §4.4).
@@ -106,7 +106,7 @@ impl Ledger {
     }
 
     /// Records a purge made at `at`, and returns its number. When this returns, nobody finds what it covers good.
-    pub fn record(&self, selector: Selector, kind: Kind, at: Timestamp) -> u64 {
+    pub fn record(&self, selector: Selector, kind: PurgeKind, at: Timestamp) -> u64 {
         let mut records = self.records.write();
         let number = self.latest() + 1;
         records.drop_superseded(&selector, kind);
@@ -119,33 +119,33 @@ impl Ledger {
     }
 
     /// Says how `entry`, stored under `url`, stands now.
-    pub fn standing(&self, url: &str, entry: &Entry, now: Timestamp) -> Standing {
-        if entry.checked.load(Ordering::Relaxed) == self.latest() {
-            return Standing::Good;
+    pub fn purge_state(&self, url: &str, entry: &StoredEntry, now: Timestamp) -> PurgeState {
+        if entry.checked_through.load(Ordering::Relaxed) == self.latest() {
+            return PurgeState::Good;
         }
-        self.standing_by_records(url, entry, now)
+        self.state_by_records(url, entry, now)
     }
 
     #[cold]
-    fn standing_by_records(&self, url: &str, entry: &Entry, now: Timestamp) -> Standing {
-        let marked = match entry.checked.load(Ordering::Relaxed) {
-            MARKED_GONE => return Standing::Gone,
-            MARKED_INVALID => Standing::Invalid,
-            _ => Standing::Good,
+    fn state_by_records(&self, url: &str, entry: &StoredEntry, now: Timestamp) -> PurgeState {
+        let marked = match entry.checked_through.load(Ordering::Relaxed) {
+            MARKED_GONE => return PurgeState::Purged,
+            MARKED_INVALID => PurgeState::Invalid,
+            _ => PurgeState::Good,
         };
         let records = self.records.read();
-        let standing = worse(marked, records.judge(url, (&entry.tags, entry.sequence), now, self.soft_max));
-        if standing == Standing::Good {
+        let purge_state = worse(marked, records.judge(url, (&entry.tags, entry.sequence), now, self.soft_max));
+        if purge_state == PurgeState::Good {
             // The larger stays: a mark is never lost to someone who judged before it was made.
-            entry.checked.fetch_max(self.latest(), Ordering::Relaxed);
+            entry.checked_through.fetch_max(self.latest(), Ordering::Relaxed);
         }
-        standing
+        purge_state
     }
 
     /// Says how a response stands that is still on its way: its tags, and the number read before it was asked for.
-    pub fn standing_of(&self, url: &str, tags: &[Box<str>], sequence: u64, now: Timestamp) -> Standing {
+    pub fn purge_state_of(&self, url: &str, tags: &[Box<str>], sequence: u64, now: Timestamp) -> PurgeState {
         if sequence == self.latest() {
-            return Standing::Good;
+            return PurgeState::Good;
         }
         self.records.read().judge(url, (tags, sequence), now, self.soft_max)
     }
@@ -153,10 +153,11 @@ impl Ledger {
     /// Judges an entry that is about to be stored, by its own number. False where a record covers it, or where records
     /// that could cover it have been retired. What was purged softly meanwhile is stored as such: it is newer than what it
     /// replaces, which would else be used until the purge has lasted, and then by nobody.
-    pub fn admits(&self, url: &str, entry: &Entry, now: Timestamp) -> bool {
-        entry.checked.store(entry.sequence, Ordering::Relaxed);
+    pub fn admits(&self, url: &str, entry: &StoredEntry, now: Timestamp) -> bool {
+        entry.checked_through.store(entry.sequence, Ordering::Relaxed);
         // In this order: a record that is retired after the judgement was judged by, one before it has raised the floor.
-        matches!(self.standing(url, entry, now), Standing::Good | Standing::Soft) && self.remembers(entry.sequence)
+        matches!(self.purge_state(url, entry, now), PurgeState::Good | PurgeState::Soft)
+            && self.remembers(entry.sequence)
     }
 
     /// Tells whether every record above `sequence` is still there to be judged by. Where not, nobody can say how a response
@@ -166,15 +167,15 @@ impl Ledger {
     }
 
     /// Judges an entry that has just come into the map, and marks it as a sweep would that has already passed its place.
-    pub fn settle(&self, url: &str, entry: &Entry, now: Timestamp) {
-        mark(entry, self.standing(url, entry, now));
+    pub fn settle(&self, url: &str, entry: &StoredEntry, now: Timestamp) {
+        mark(entry, self.purge_state(url, entry, now));
     }
 
     /// Tells whether a sweep has something to do: a record that none has passed yet.
     pub fn wants_sweep(&self, now: Timestamp) -> bool {
         self.records.read().order.values().any(|record| match record.kind {
-            Kind::Soft => record.has_lasted(self.soft_max, now),
-            Kind::Hard | Kind::Validate => !record.swept,
+            PurgeKind::Soft => record.has_lasted(self.soft_max, now),
+            PurgeKind::Hard | PurgeKind::Validate => !record.swept,
         })
     }
 
@@ -185,12 +186,12 @@ impl Ledger {
         let over: Vec<u64> = records
             .order
             .iter()
-            .filter(|(_, record)| record.kind == Kind::Soft && record.has_lasted(self.soft_max, now))
+            .filter(|(_, record)| record.kind == PurgeKind::Soft && record.has_lasted(self.soft_max, now))
             .map(|(number, _)| *number)
             .collect();
         for number in over {
             if let Some(record) = records.take(number) {
-                records.insert(number, Record { kind: Kind::Validate, swept: false, ..record });
+                records.insert(number, Record { kind: PurgeKind::Validate, swept: false, ..record });
             }
         }
         self.latest()
@@ -200,7 +201,7 @@ impl Ledger {
     pub fn end_sweep(&self, through: u64) {
         let mut records = self.records.write();
         for (_, record) in records.order.range_mut(..=through) {
-            record.swept = record.kind != Kind::Soft;
+            record.swept = record.kind != PurgeKind::Soft;
         }
     }
 
@@ -221,28 +222,28 @@ impl Ledger {
 }
 
 /// Makes a standing outlast the records that it came from.
-pub(super) fn mark(entry: &Entry, standing: Standing) {
-    let mark = match standing {
-        Standing::Good | Standing::Soft => return,
-        Standing::Invalid => MARKED_INVALID,
-        Standing::Gone => MARKED_GONE,
+pub(super) fn mark(entry: &StoredEntry, purge_state: PurgeState) {
+    let mark = match purge_state {
+        PurgeState::Good | PurgeState::Soft => return,
+        PurgeState::Invalid => MARKED_INVALID,
+        PurgeState::Purged => MARKED_GONE,
     };
-    entry.checked.fetch_max(mark, Ordering::Relaxed);
+    entry.checked_through.fetch_max(mark, Ordering::Relaxed);
 }
 
 /// Marks an entry like the one that it was made of.
-pub(super) fn inherit_mark(entry: &Entry, old: &Entry) {
-    let checked = old.checked.load(Ordering::Relaxed);
+pub(super) fn inherit_mark(entry: &StoredEntry, old: &StoredEntry) {
+    let checked = old.checked_through.load(Ordering::Relaxed);
     if checked >= MARKED_INVALID {
-        entry.checked.fetch_max(checked, Ordering::Relaxed);
+        entry.checked_through.fetch_max(checked, Ordering::Relaxed);
     }
 }
 
 /// Has an entry that someone made anew judged from its own number on. A mark stays: it came with the entry that this one
 /// was made from.
-pub(super) fn unsettle(entry: &Entry) {
-    if entry.checked.load(Ordering::Relaxed) < MARKED_INVALID {
-        entry.checked.store(entry.sequence, Ordering::Relaxed);
+pub(super) fn unsettle(entry: &StoredEntry) {
+    if entry.checked_through.load(Ordering::Relaxed) < MARKED_INVALID {
+        entry.checked_through.store(entry.sequence, Ordering::Relaxed);
     }
 }
 
@@ -282,9 +283,9 @@ mod tests {
         let check = |text: &str, url: &str, tags: &[&str], covered: bool| {
             let ledger = ledger();
             let stored = entry(0, tags);
-            ledger.record(selector(text), Kind::Validate, START);
-            let wanted = if covered { Standing::Invalid } else { Standing::Good };
-            assert_eq!(ledger.standing(url, &stored, START), wanted, "{text} {url} {tags:?}");
+            ledger.record(selector(text), PurgeKind::Validate, START);
+            let wanted = if covered { PurgeState::Invalid } else { PurgeState::Good };
+            assert_eq!(ledger.purge_state(url, &stored, START), wanted, "{text} {url} {tags:?}");
         };
         check("a:", URL, &[], true);
 
@@ -342,99 +343,102 @@ mod tests {
     fn s4_4_only_records_above_the_entrys_number_count() {
         let ledger = ledger();
         assert_eq!(ledger.latest(), 0);
-        assert_eq!(ledger.record(selector("u:http://h/a"), Kind::Validate, START), 1);
+        assert_eq!(ledger.record(selector("u:http://h/a"), PurgeKind::Validate, START), 1);
         assert_eq!(ledger.latest(), 1);
-        assert_eq!(ledger.standing("http://h/a", &entry(0, &[]), START), Standing::Invalid);
-        assert_eq!(ledger.standing("http://h/a", &entry(1, &[]), START), Standing::Good);
+        assert_eq!(ledger.purge_state("http://h/a", &entry(0, &[]), START), PurgeState::Invalid);
+        assert_eq!(ledger.purge_state("http://h/a", &entry(1, &[]), START), PurgeState::Good);
     }
 
     #[test]
     fn the_harder_kind_wins_in_whatever_order_they_came() {
-        let check = |kinds: &[Kind], wanted: Standing| {
+        let check = |kinds: &[PurgeKind], wanted: PurgeState| {
             let ledger = ledger();
             for (at, kind) in kinds.iter().enumerate() {
                 let covers = ["a:", "h:h", "p:http://h/shop/", "t:a"][at];
                 ledger.record(selector(covers), *kind, START);
             }
-            assert_eq!(ledger.standing(URL, &entry(0, &["a"]), START), wanted, "{kinds:?}");
+            assert_eq!(ledger.purge_state(URL, &entry(0, &["a"]), START), wanted, "{kinds:?}");
         };
-        check(&[Kind::Soft], Standing::Soft);
-        check(&[Kind::Soft, Kind::Validate], Standing::Invalid);
-        check(&[Kind::Validate, Kind::Soft], Standing::Invalid);
-        check(&[Kind::Hard, Kind::Soft, Kind::Validate], Standing::Gone);
-        check(&[Kind::Soft, Kind::Validate, Kind::Hard], Standing::Gone);
+        check(&[PurgeKind::Soft], PurgeState::Soft);
+        check(&[PurgeKind::Soft, PurgeKind::Validate], PurgeState::Invalid);
+        check(&[PurgeKind::Validate, PurgeKind::Soft], PurgeState::Invalid);
+        check(&[PurgeKind::Hard, PurgeKind::Soft, PurgeKind::Validate], PurgeState::Purged);
+        check(&[PurgeKind::Soft, PurgeKind::Validate, PurgeKind::Hard], PurgeState::Purged);
     }
 
     #[test]
     fn a_soft_purge_lasts_for_soft_max_and_a_second_does_not_prolong_it() {
         let ledger = ledger();
         let stored = entry(0, &[]);
-        ledger.record(Selector::All, Kind::Soft, START);
-        assert_eq!(ledger.standing(URL, &stored, later(59)), Standing::Soft);
-        ledger.record(Selector::All, Kind::Soft, later(59));
-        assert_eq!(ledger.standing(URL, &stored, later(60)), Standing::Invalid);
-        assert_eq!(ledger.standing(URL, &entry(1, &[]), later(118)), Standing::Soft);
-        assert_eq!(ledger.standing(URL, &entry(1, &[]), later(119)), Standing::Invalid);
+        ledger.record(Selector::All, PurgeKind::Soft, START);
+        assert_eq!(ledger.purge_state(URL, &stored, later(59)), PurgeState::Soft);
+        ledger.record(Selector::All, PurgeKind::Soft, later(59));
+        assert_eq!(ledger.purge_state(URL, &stored, later(60)), PurgeState::Invalid);
+        assert_eq!(ledger.purge_state(URL, &entry(1, &[]), later(118)), PurgeState::Soft);
+        assert_eq!(ledger.purge_state(URL, &entry(1, &[]), later(119)), PurgeState::Invalid);
     }
 
     #[test]
     fn an_untouched_entry_is_looked_up_once() {
         let ledger = ledger();
         let stored = entry(0, &[]);
-        ledger.record(selector("u:http://h/other"), Kind::Hard, START);
-        assert_eq!(ledger.standing(URL, &stored, START), Standing::Good);
-        assert_eq!(stored.checked.load(Ordering::Relaxed), 1);
-        ledger.record(Selector::Url(URL.into()), Kind::Validate, START);
-        assert_eq!(ledger.standing(URL, &stored, START), Standing::Invalid);
-        assert_eq!(stored.checked.load(Ordering::Relaxed), 1, "what was matched is not counted as checked");
+        ledger.record(selector("u:http://h/other"), PurgeKind::Hard, START);
+        assert_eq!(ledger.purge_state(URL, &stored, START), PurgeState::Good);
+        assert_eq!(stored.checked_through.load(Ordering::Relaxed), 1);
+        ledger.record(Selector::Url(URL.into()), PurgeKind::Validate, START);
+        assert_eq!(ledger.purge_state(URL, &stored, START), PurgeState::Invalid);
+        assert_eq!(stored.checked_through.load(Ordering::Relaxed), 1, "what was matched is not counted as checked");
     }
 
     #[test]
     fn a_url_that_is_written_to_all_day_takes_one_record() {
         let ledger = ledger();
         let record = |kind| ledger.record(selector("p:http://h/a/"), kind, START);
-        (0..50).for_each(|_| _ = record(Kind::Validate));
+        (0..50).for_each(|_| _ = record(PurgeKind::Validate));
         assert_eq!(ledger.len(), 1);
-        record(Kind::Hard);
+        record(PurgeKind::Hard);
         assert_eq!(ledger.len(), 1);
         // A gentler one takes nothing back.
-        record(Kind::Validate);
-        record(Kind::Soft);
+        record(PurgeKind::Validate);
+        record(PurgeKind::Soft);
         assert_eq!(ledger.len(), 3);
-        assert_eq!(ledger.standing("http://h/a/b", &entry(50, &[]), START), Standing::Gone);
-        assert_eq!(ledger.standing("http://h/a/b", &entry(51, &[]), START), Standing::Invalid);
-        assert_eq!(ledger.standing("http://h/a/b", &entry(52, &[]), START), Standing::Soft);
-        assert_eq!(ledger.standing("http://h/a/b", &entry(53, &[]), START), Standing::Good);
+        assert_eq!(ledger.purge_state("http://h/a/b", &entry(50, &[]), START), PurgeState::Purged);
+        assert_eq!(ledger.purge_state("http://h/a/b", &entry(51, &[]), START), PurgeState::Invalid);
+        assert_eq!(ledger.purge_state("http://h/a/b", &entry(52, &[]), START), PurgeState::Soft);
+        assert_eq!(ledger.purge_state("http://h/a/b", &entry(53, &[]), START), PurgeState::Good);
     }
 
     #[test]
     fn the_oldest_fold_and_never_become_weaker() {
         let ledger = Ledger::new(2, SOFT_MAX);
-        let standing = |sequence| ledger.standing(URL, &entry(sequence, &[]), START);
-        ledger.record(selector("t:one"), Kind::Hard, START);
-        ledger.record(selector("t:two"), Kind::Soft, START);
-        assert_eq!(standing(0), Standing::Good);
-        ledger.record(selector("t:three"), Kind::Validate, START);
-        assert_eq!((standing(0), standing(1), ledger.len()), (Standing::Gone, Standing::Good, 2));
-        ledger.record(selector("t:four"), Kind::Validate, START);
-        assert_eq!((standing(0), standing(1), standing(2)), (Standing::Gone, Standing::Invalid, Standing::Good));
-        assert_eq!(Ledger::new(0, SOFT_MAX).record(selector("t:one"), Kind::Hard, START), 1);
+        let purge_state = |sequence| ledger.purge_state(URL, &entry(sequence, &[]), START);
+        ledger.record(selector("t:one"), PurgeKind::Hard, START);
+        ledger.record(selector("t:two"), PurgeKind::Soft, START);
+        assert_eq!(purge_state(0), PurgeState::Good);
+        ledger.record(selector("t:three"), PurgeKind::Validate, START);
+        assert_eq!((purge_state(0), purge_state(1), ledger.len()), (PurgeState::Purged, PurgeState::Good, 2));
+        ledger.record(selector("t:four"), PurgeKind::Validate, START);
+        assert_eq!(
+            (purge_state(0), purge_state(1), purge_state(2)),
+            (PurgeState::Purged, PurgeState::Invalid, PurgeState::Good)
+        );
+        assert_eq!(Ledger::new(0, SOFT_MAX).record(selector("t:one"), PurgeKind::Hard, START), 1);
     }
 
     #[test]
     fn what_a_sweep_has_passed_goes_and_does_not_fold() {
         let ledger = Ledger::new(2, SOFT_MAX);
-        ledger.record(selector("t:one"), Kind::Hard, START);
-        ledger.record(selector("t:two"), Kind::Validate, START);
+        ledger.record(selector("t:one"), PurgeKind::Hard, START);
+        ledger.record(selector("t:two"), PurgeKind::Validate, START);
         assert!(ledger.wants_sweep(START));
         let through = ledger.begin_sweep(START);
-        ledger.record(selector("t:three"), Kind::Validate, START);
+        ledger.record(selector("t:three"), PurgeKind::Validate, START);
         // Not ended: the first folded.
-        assert_eq!(ledger.standing(URL, &entry(0, &[]), START), Standing::Gone);
+        assert_eq!(ledger.purge_state(URL, &entry(0, &[]), START), PurgeState::Purged);
         ledger.end_sweep(through);
         assert!(ledger.remembers(0) && ledger.wants_sweep(START));
-        ledger.record(selector("t:four"), Kind::Validate, START);
-        assert_eq!(ledger.standing(URL, &entry(1, &[]), START), Standing::Good);
+        ledger.record(selector("t:four"), PurgeKind::Validate, START);
+        assert_eq!(ledger.purge_state(URL, &entry(1, &[]), START), PurgeState::Good);
         assert!(ledger.admits(URL, &entry(2, &[]), START) && !ledger.admits(URL, &entry(1, &[]), START));
         ledger.end_sweep(ledger.begin_sweep(START));
         assert!(!ledger.wants_sweep(START));
@@ -449,22 +453,22 @@ mod tests {
     fn a_mark_outlasts_whoever_judged_before_it_was_made() {
         let ledger = ledger();
         let stored = entry(0, &[]);
-        mark(&stored, Standing::Invalid);
-        ledger.record(selector("t:other"), Kind::Hard, START);
-        assert_eq!(ledger.standing(URL, &stored, START), Standing::Invalid);
+        mark(&stored, PurgeState::Invalid);
+        ledger.record(selector("t:other"), PurgeKind::Hard, START);
+        assert_eq!(ledger.purge_state(URL, &stored, START), PurgeState::Invalid);
         unsettle(&stored);
-        assert_eq!(ledger.standing(URL, &stored, START), Standing::Invalid);
+        assert_eq!(ledger.purge_state(URL, &stored, START), PurgeState::Invalid);
         let again = entry(0, &[]);
         inherit_mark(&again, &stored);
-        assert_eq!(ledger.standing(URL, &again, START), Standing::Invalid);
-        ledger.record(Selector::All, Kind::Hard, START);
-        assert_eq!(ledger.standing(URL, &stored, START), Standing::Gone);
-        mark(&stored, Standing::Gone);
-        assert_eq!(ledger.standing(URL, &stored, START), Standing::Gone);
+        assert_eq!(ledger.purge_state(URL, &again, START), PurgeState::Invalid);
+        ledger.record(Selector::All, PurgeKind::Hard, START);
+        assert_eq!(ledger.purge_state(URL, &stored, START), PurgeState::Purged);
+        mark(&stored, PurgeState::Purged);
+        assert_eq!(ledger.purge_state(URL, &stored, START), PurgeState::Purged);
     }
 
     /// What a ledger is, in the simplest words: every record ever made, and a walk over all of them.
-    struct Model(Vec<(u64, Selector, Kind, Timestamp)>);
+    struct Model(Vec<(u64, Selector, PurgeKind, Timestamp)>);
 
     impl Model {
         fn covers(selector: &Selector, url: &str, tags: &[Box<str>]) -> bool {
@@ -493,22 +497,22 @@ mod tests {
             }
         }
 
-        fn standing(&self, url: &str, entry: &Entry, now: Timestamp) -> Standing {
-            let covering = |kind: Kind| {
+        fn purge_state(&self, url: &str, entry: &StoredEntry, now: Timestamp) -> PurgeState {
+            let covering = |kind: PurgeKind| {
                 self.0.iter().filter(move |(number, selector, own, _)| {
                     *own == kind && *number > entry.sequence && Self::covers(selector, url, &entry.tags)
                 })
             };
-            if covering(Kind::Hard).next().is_some() {
-                Standing::Gone
-            } else if covering(Kind::Validate).next().is_some()
-                || covering(Kind::Soft).any(|(.., at)| now.saturating_since(*at) >= SOFT_MAX)
+            if covering(PurgeKind::Hard).next().is_some() {
+                PurgeState::Purged
+            } else if covering(PurgeKind::Validate).next().is_some()
+                || covering(PurgeKind::Soft).any(|(.., at)| now.saturating_since(*at) >= SOFT_MAX)
             {
-                Standing::Invalid
-            } else if covering(Kind::Soft).next().is_some() {
-                Standing::Soft
+                PurgeState::Invalid
+            } else if covering(PurgeKind::Soft).next().is_some() {
+                PurgeState::Soft
             } else {
-                Standing::Good
+                PurgeState::Good
             }
         }
     }
@@ -516,7 +520,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Store(&'static str, Vec<&'static str>),
-        Purge(&'static str, Kind),
+        Purge(&'static str, PurgeKind),
         Wait(u64),
         Sweep,
     }
@@ -551,7 +555,7 @@ mod tests {
     ];
 
     fn step() -> impl Strategy<Value = Step> {
-        let kind = prop::sample::select(vec![Kind::Hard, Kind::Validate, Kind::Soft]);
+        let kind = prop::sample::select(vec![PurgeKind::Hard, PurgeKind::Validate, PurgeKind::Soft]);
         let tags = prop::sample::subsequence(vec!["a", "ab", "b", "\na", "\nab"], 0..4);
         prop_oneof![
             3 => (prop::sample::select(&URLS[..]), tags).prop_map(|(url, tags)| Step::Store(url, tags)),
@@ -562,7 +566,7 @@ mod tests {
     }
 
     /// Runs `steps` on a ledger and on the model, and hands every pair of answers to `agree`.
-    fn run(records_max: usize, steps: Vec<Step>, agree: impl Fn(Standing, Standing)) {
+    fn run(records_max: usize, steps: Vec<Step>, agree: impl Fn(PurgeState, PurgeState)) {
         let ledger = Ledger::new(records_max, SOFT_MAX);
         let mut model = Model(Vec::new());
         let mut stored = Vec::new();
@@ -582,7 +586,7 @@ mod tests {
                 }
             }
             for (url, entry) in &stored {
-                agree(ledger.standing(url, entry, now), model.standing(url, entry, now));
+                agree(ledger.purge_state(url, entry, now), model.purge_state(url, entry, now));
             }
         }
     }

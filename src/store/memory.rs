@@ -317,7 +317,7 @@ impl Hasher for Folded {
 mod tests {
     use super::*;
     use crate::store::tests::entry;
-    use crate::stored::{Entry, StoredBody};
+    use crate::stored::{StoredBody, StoredEntry};
 
     #[test]
     fn weights_fit_whatever_the_capacity() {
@@ -339,7 +339,8 @@ mod tests {
     fn one_key_takes_at_most_half_and_its_oldest_variants_go_first() {
         let memory = Memory::new(100_000);
         let with_bodies = |bodies: &[usize]| {
-            let one = |bytes: &usize| Entry { body: StoredBody::identity(vec![0; *bytes].into()), ..entry(0, &[]) };
+            let one =
+                |bytes: &usize| StoredEntry { body: StoredBody::identity(vec![0; *bytes].into()), ..entry(0, &[]) };
             Variants { key: "k".into(), entries: bodies.iter().map(|bytes| Arc::new(one(bytes))).collect() }
         };
         let check = |bodies: &[usize], wanted: &[usize]| {

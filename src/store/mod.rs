@@ -21,14 +21,14 @@ use smallvec::SmallVec;
 use crate::clock::{Clock, Timestamp};
 use crate::key::Key;
 use crate::outcome::Reason;
-use crate::policy::Standing;
-use crate::stored::{Coding, Entry, Rendition, Variants};
+use crate::policy::PurgeState;
+use crate::stored::{Coding, Rendition, StoredEntry, Variants};
 
 use figures::{Counts, count};
 
 pub use budget::{Budget, Reservation};
 pub use figures::Figures;
-pub use ledger::{Kind, Ledger, Selector};
+pub use ledger::{Ledger, PurgeKind, Selector};
 
 /// How often moka is drained for one request that found the budget spent: a drain ends early where it meets an entry that
 /// is just being written.
@@ -94,7 +94,7 @@ impl Store {
     /// Gives everything up, also what would be stored later: whoever purges from now on does so elsewhere.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        self.purge(Selector::All, Kind::Hard);
+        self.purge(Selector::All, PurgeKind::Hard);
     }
 
     /// Stores `entry` under `key`: it replaces the variant with the same selecting fields, or joins the others, newest
@@ -104,7 +104,7 @@ impl Store {
     /// # Errors
     /// The reason why it was not stored: purged meanwhile, too many tags, above a share of the budget, the budget spent, or a
     /// newer response there already.
-    pub fn put(&self, key: &Key, mut entry: Entry) -> Result<Arc<Entry>, Reason> {
+    pub fn put(&self, key: &Key, mut entry: StoredEntry) -> Result<Arc<StoredEntry>, Reason> {
         let config = self.config.load();
         if entry.tags.len() > config.tags_max {
             return Err(Reason::TooManyTags);
@@ -124,7 +124,7 @@ impl Store {
         }
         let entry = Arc::new(entry);
         // Bodies end in another order than their heads came in. What came after now is from before the clock stepped back.
-        let is_newer = |other: &Arc<Entry>| {
+        let is_newer = |other: &Arc<StoredEntry>| {
             other.selecting == entry.selecting
                 && other.facts.received_at > entry.facts.received_at
                 && other.facts.received_at <= now
@@ -149,7 +149,7 @@ impl Store {
         // A purge may have come, and its sweep may have passed, between the judgement and the insertion.
         self.ledger.settle(key.url(), &entry, now);
         if !self.ledger.remembers(entry.sequence) {
-            ledger::mark(&entry, Standing::Invalid);
+            ledger::mark(&entry, PurgeState::Invalid);
         }
         self.sweeper.expects(self.kept_until(&entry));
         Ok(entry)
@@ -183,18 +183,18 @@ impl Store {
     }
 
     /// Says how `entry` under `key` stands with the ledger. One comparison where nothing was purged since it was last asked.
-    pub fn standing(&self, key: &Key, entry: &Entry, now: Timestamp) -> Standing {
-        self.ledger.standing(key.url(), entry, now)
+    pub fn purge_state(&self, key: &Key, entry: &StoredEntry, now: Timestamp) -> PurgeState {
+        self.ledger.purge_state(key.url(), entry, now)
     }
 
     /// Says how a response under `key` stands that is still being filled: its tags, and the number read before the origin
     /// was asked for it.
-    pub fn standing_of(&self, key: &Key, tags: &[Box<str>], sequence: u64, now: Timestamp) -> Standing {
-        self.ledger.standing_of(key.url(), tags, sequence, now)
+    pub fn purge_state_of(&self, key: &Key, tags: &[Box<str>], sequence: u64, now: Timestamp) -> PurgeState {
+        self.ledger.purge_state_of(key.url(), tags, sequence, now)
     }
 
     /// Records a purge and returns its number; what it covers is invalid from now on, also what is still being filled.
-    pub fn purge(&self, selector: Selector, kind: Kind) -> u64 {
+    pub fn purge(&self, selector: Selector, kind: PurgeKind) -> u64 {
         self.ledger.record(selector, kind, self.clock.now())
     }
 
@@ -271,17 +271,17 @@ impl Store {
             if old.entries.iter().any(|other| Arc::ptr_eq(other, entry)) {
                 continue;
             }
-            if entry.held.get().is_none() {
+            if entry.reservation.get().is_none() {
                 hold(entry, self.budget.reserve(own_bytes(key.text(), entry))?);
             }
             ledger::unsettle(entry);
             let is_origin =
-                |other: &&Arc<Entry>| other.sequence == entry.sequence && other.selecting == entry.selecting;
+                |other: &&Arc<StoredEntry>| other.sequence == entry.sequence && other.selecting == entry.selecting;
             let from = old.entries.iter().find(is_origin).cloned();
             // Records may have gone that would say how a new response stands. One that was made of a stored response was
             // judged by them: it has that one's number, and its mark.
             if from.is_none() && !self.ledger.remembers(entry.sequence) {
-                ledger::mark(entry, Standing::Invalid);
+                ledger::mark(entry, PurgeState::Invalid);
             }
             made.push(Made { entry: Arc::clone(entry), from });
         }
@@ -291,20 +291,20 @@ impl Store {
 
 /// An entry that a change brought in, and the stored one with the same number that it was made of.
 struct Made {
-    entry: Arc<Entry>,
-    from: Option<Arc<Entry>>,
+    entry: Arc<StoredEntry>,
+    from: Option<Arc<StoredEntry>>,
 }
 
 /// Returns what an entry takes beside its body: itself, its head, its key, its place in the map, and what counting takes.
-fn own_bytes(key: &str, entry: &Entry) -> u64 {
+fn own_bytes(key: &str, entry: &StoredEntry) -> u64 {
     let own = entry.bytes() - entry.body.held_bytes();
     (own + key.len() + size_of::<Variants>() + memory::MAP_ENTRY_BYTES + COUNTING_BYTES) as u64
 }
 
 /// Hangs a reservation on an entry that has none.
-fn hold(entry: &Entry, own: Reservation) {
+fn hold(entry: &StoredEntry, own: Reservation) {
     // Where two threads hang one on, the second is dropped, and so given back.
-    let _ = entry.held.set(Box::new(own));
+    let _ = entry.reservation.set(Box::new(own));
 }
 
 #[cfg(test)]

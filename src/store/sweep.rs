@@ -15,8 +15,8 @@ use super::figures::count;
 use super::memory::Seen;
 use super::{Store, ledger};
 use crate::clock::Timestamp;
-use crate::policy::Standing;
-use crate::stored::{Entry, StaleUse, Variants};
+use crate::policy::PurgeState;
+use crate::stored::{StaleUse, StoredEntry, Variants};
 
 /// Keys between two offers of the processor to others: about 300 ns each, so a slice stays well under a millisecond.
 const SLICE_KEYS: usize = 512;
@@ -174,16 +174,16 @@ impl Store {
         count(&self.sweeper.progress.freed, 1);
     }
 
-    fn verdict(&self, key: &str, entry: &Entry, now: Timestamp) -> Verdict {
+    fn verdict(&self, key: &str, entry: &StoredEntry, now: Timestamp) -> Verdict {
         let url = key.split('\n').next().unwrap_or_default();
-        let standing = self.ledger.standing(url, entry, now);
-        ledger::mark(entry, standing);
+        let purge_state = self.ledger.purge_state(url, entry, now);
+        ledger::mark(entry, purge_state);
         let kept_until = self.kept_until(entry);
-        match standing {
-            Standing::Gone => Verdict::Purged,
-            Standing::Invalid if !entry.facts.has_validator => Verdict::Purged,
+        match purge_state {
+            PurgeState::Purged => Verdict::Purged,
+            PurgeState::Invalid if !entry.facts.has_validator => Verdict::Purged,
             _ if now >= kept_until => Verdict::TooOld,
-            Standing::Good | Standing::Soft | Standing::Invalid => {
+            PurgeState::Good | PurgeState::Soft | PurgeState::Invalid => {
                 self.sweeper.expects(kept_until);
                 Verdict::Kept
             }
@@ -192,7 +192,7 @@ impl Store {
 
     /// Returns until when an entry is worth its bytes: while it is fresh, while it may be served stale, and then for
     /// `keep` to be validated. This decides about room only; whether it may be used is asked of `policy`.
-    pub(super) fn kept_until(&self, entry: &Entry) -> Timestamp {
+    pub(super) fn kept_until(&self, entry: &StoredEntry) -> Timestamp {
         let facts = &entry.facts;
         let stale = match facts.stale {
             StaleUse::Forbidden => Duration::ZERO,

@@ -13,8 +13,8 @@ const MIB: u64 = 1 << 20;
 const START: Timestamp = Timestamp::from_secs(1_000_000);
 
 /// Makes an entry without a body, asked for at `sequence`.
-pub(super) fn entry(sequence: u64, tags: &[&str]) -> Entry {
-    Entry {
+pub(super) fn entry(sequence: u64, tags: &[&str]) -> StoredEntry {
+    StoredEntry {
         head: FlatHead::from_fields([(&header::CONTENT_TYPE, &b"text/plain"[..])]),
         facts: Facts {
             status: StatusCode::OK,
@@ -34,11 +34,11 @@ pub(super) fn entry(sequence: u64, tags: &[&str]) -> Entry {
         selecting: Selecting::default(),
         tags: tags.iter().map(|tag| Box::from(*tag)).collect(),
         sequence,
-        checked: AtomicU64::new(0),
-        used: false.into(),
+        checked_through: AtomicU64::new(0),
+        was_used: false.into(),
         guard: None,
-        witness: None,
-        held: Default::default(),
+        shadow_fingerprint: None,
+        reservation: Default::default(),
     }
 }
 
@@ -64,13 +64,13 @@ fn numbered(n: u64) -> Key {
 }
 
 /// Makes an entry of `body_bytes`, reserved as a fill does it; `None` where the budget refuses.
-fn filled(store: &Store, body_bytes: usize) -> Option<Entry> {
+fn filled(store: &Store, body_bytes: usize) -> Option<StoredEntry> {
     let reserved = store.reserve(body_bytes as u64)?;
     let body = StoredBody::identity(reserved.into_body(vec![1; body_bytes].into()));
-    Some(Entry { body, ..entry(store.sequence(), &[]) })
+    Some(StoredEntry { body, ..entry(store.sequence(), &[]) })
 }
 
-fn put(store: &Store, key: &Key, body_bytes: usize) -> Result<Arc<Entry>, Reason> {
+fn put(store: &Store, key: &Key, body_bytes: usize) -> Result<Arc<StoredEntry>, Reason> {
     store.put(key, filled(store, body_bytes).ok_or(Reason::Budget)?)
 }
 
@@ -132,11 +132,12 @@ fn a_collision_is_a_miss_and_a_put_replaces_it() {
 fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
     let store = store(MIB);
     let put = |language| {
-        let entry = Entry { selecting: selected_by(language), ..filled(&store, 10).unwrap() };
+        let entry = StoredEntry { selecting: selected_by(language), ..filled(&store, 10).unwrap() };
         store.put(&key("http://h/"), entry).unwrap()
     };
     let languages = || -> Vec<Option<String>> {
-        let value = |entry: &Arc<Entry>| entry.selecting[0].1.as_deref().map(|v| String::from_utf8_lossy(v).into());
+        let value =
+            |entry: &Arc<StoredEntry>| entry.selecting[0].1.as_deref().map(|v| String::from_utf8_lossy(v).into());
         store.get(&key("http://h/")).unwrap().entries.iter().map(value).collect()
     };
     let is = |wanted: &[Option<&str>]| {
@@ -159,7 +160,7 @@ fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
 #[test]
 fn a_refusal_says_why() {
     let store = store(MIB);
-    let check = |entry: Entry, wanted: Option<Reason>| {
+    let check = |entry: StoredEntry, wanted: Option<Reason>| {
         assert_eq!(store.put(&key("http://h/x"), entry).err(), wanted);
         assert_eq!(store.get(&key("http://h/x")).is_some(), wanted.is_none());
         store.remove(&key("http://h/x"));
@@ -170,15 +171,15 @@ fn a_refusal_says_why() {
     check(filled(&store, object_max).unwrap(), Some(Reason::Budget));
     assert_eq!(store.figures().refused, 1);
     check(filled(&store, object_max - 4096).unwrap(), None);
-    store.purge(Selector::Url("http://h/x".into()), Kind::Validate);
+    store.purge(Selector::Url("http://h/x".into()), PurgeKind::Validate);
     check(entry(0, &[]), Some(Reason::InvalidatedMeanwhile));
     check(entry(1, &[]), None);
     // It may be used as what is there already.
-    store.purge(Selector::All, Kind::Soft);
+    store.purge(Selector::All, PurgeKind::Soft);
     check(entry(1, &[]), None);
     // Whatever was given in, nothing is taken for granted of `checked`.
-    store.purge(Selector::All, Kind::Hard);
-    check(Entry { checked: 3.into(), ..entry(2, &[]) }, Some(Reason::InvalidatedMeanwhile));
+    store.purge(Selector::All, PurgeKind::Hard);
+    check(StoredEntry { checked_through: 3.into(), ..entry(2, &[]) }, Some(Reason::InvalidatedMeanwhile));
     let all = store.reserve(store.budget().capacity() - store.budget().alive()).unwrap();
     check(entry(3, &[]), Some(Reason::Budget));
     drop(all);
@@ -204,8 +205,8 @@ fn a_change_is_made_of_what_is_there_and_counted() {
     assert_eq!((store.figures().raw_bytes, store.figures().held_bytes), (100, 150));
     // Both entries are alive, each with its own bytes; the body is shared.
     assert!(store.budget().alive() > before + 50 + changed.head.len() as u64);
-    assert!(changed.held.get().is_some());
-    assert_eq!(store.standing(&key, &changed, START), Standing::Good);
+    assert!(changed.reservation.get().is_some());
+    assert_eq!(store.purge_state(&key, &changed, START), PurgeState::Good);
 
     let rest = store.reserve(store.budget().capacity() - store.budget().alive()).unwrap();
     store.change(&key, |variants| {
@@ -227,7 +228,7 @@ fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
         if_error_status: Duration::ZERO,
     };
     store.put(&key("http://h/a"), entry(0, &[])).unwrap();
-    let later = Entry { facts: Facts { stale, ..entry(0, &[]).facts }, ..entry(0, &[]) };
+    let later = StoredEntry { facts: Facts { stale, ..entry(0, &[]).facts }, ..entry(0, &[]) };
     store.put(&key("http://h/b"), later).unwrap();
     let keys_after = |span| {
         store.clock.step(Duration::from_secs(span));
@@ -251,7 +252,7 @@ fn the_sweep_leaves_no_empty_slot_however_many_it_frees() {
             put(&store, &numbered(at), 10).unwrap();
         }
         store.memory.drain();
-        store.purge(Selector::All, Kind::Hard);
+        store.purge(Selector::All, PurgeKind::Hard);
         put(&store, &numbered(count), 10).unwrap();
         store.sweep();
         let figures = store.figures();
@@ -265,26 +266,26 @@ fn the_sweep_leaves_no_empty_slot_however_many_it_frees() {
 #[test]
 fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     let store = store(MIB);
-    let unvalidated = Entry { facts: Facts { has_validator: false, ..entry(0, &[]).facts }, ..entry(0, &[]) };
+    let unvalidated = StoredEntry { facts: Facts { has_validator: false, ..entry(0, &[]).facts }, ..entry(0, &[]) };
     store.put(&key("http://h/gone"), entry(0, &["hard"])).unwrap();
     store.put(&key("http://h/kept"), entry(0, &["validate"])).unwrap();
-    store.put(&key("http://h/useless"), Entry { tags: ["validate".into()].into(), ..unvalidated }).unwrap();
+    store.put(&key("http://h/useless"), StoredEntry { tags: ["validate".into()].into(), ..unvalidated }).unwrap();
     store.put(&key("http://h/soft"), entry(0, &["soft"])).unwrap();
     store.put(&key("http://h/good"), entry(0, &[])).unwrap();
-    store.purge(Selector::Tag("hard".into()), Kind::Hard);
-    store.purge(Selector::Tag("validate".into()), Kind::Validate);
-    store.purge(Selector::Tag("soft".into()), Kind::Soft);
+    store.purge(Selector::Tag("hard".into()), PurgeKind::Hard);
+    store.purge(Selector::Tag("validate".into()), PurgeKind::Validate);
+    store.purge(Selector::Tag("soft".into()), PurgeKind::Soft);
     store.sweep();
-    let standing = |name: &str| {
+    let purge_state = |name: &str| {
         let key = key(&format!("http://h/{name}"));
         let found = store.get(&key)?;
-        Some(store.standing(&key, &found.entries[0], store.clock.now()))
+        Some(store.purge_state(&key, &found.entries[0], store.clock.now()))
     };
-    assert_eq!(standing("gone"), None);
-    assert_eq!(standing("kept"), Some(Standing::Invalid));
-    assert_eq!(standing("useless"), None);
-    assert_eq!(standing("soft"), Some(Standing::Soft));
-    assert_eq!(standing("good"), Some(Standing::Good));
+    assert_eq!(purge_state("gone"), None);
+    assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
+    assert_eq!(purge_state("useless"), None);
+    assert_eq!(purge_state("soft"), Some(PurgeState::Soft));
+    assert_eq!(purge_state("good"), Some(PurgeState::Good));
     assert_eq!(store.figures().evicted_by_purge, 2);
     assert_eq!(store.figures().ledger_records, 3);
 
@@ -293,24 +294,24 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     store.sweep();
     store.sweep();
     assert_eq!(store.figures().ledger_records, 0);
-    assert_eq!(standing("kept"), Some(Standing::Invalid));
-    assert_eq!(standing("soft"), Some(Standing::Invalid), "a soft purge ends as a validating one");
-    assert_eq!(standing("good"), Some(Standing::Good));
+    assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
+    assert_eq!(purge_state("soft"), Some(PurgeState::Invalid), "a soft purge ends as a validating one");
+    assert_eq!(purge_state("good"), Some(PurgeState::Good));
     // A rendition made of an invalid entry is one of an invalid entry.
     let kept = key("http://h/kept");
     store.change(&kept, |variants| {
         let again = variants.entries[0].with_body(variants.entries[0].body.clone());
         Some(Variants { entries: [Arc::new(again)].into_iter().collect(), ..variants.clone() })
     });
-    assert_eq!(standing("kept"), Some(Standing::Invalid));
+    assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
     // A response confirmed since is good; one that was asked for before the retired records is not to be trusted.
     let renewed = |sequence| {
         let new = Arc::new(entry(sequence, &[]));
         store.change(&kept, |old| Some(Variants { entries: [new].into_iter().collect(), ..old.clone() }));
-        standing("kept")
+        purge_state("kept")
     };
-    assert_eq!(renewed(3), Some(Standing::Good));
-    assert_eq!(renewed(2), Some(Standing::Invalid));
+    assert_eq!(renewed(3), Some(PurgeState::Good));
+    assert_eq!(renewed(2), Some(PurgeState::Invalid));
     assert_eq!(store.put(&kept, entry(2, &[])).err(), Some(Reason::InvalidatedMeanwhile));
     assert!(store.put(&kept, entry(3, &[])).is_ok());
 }
@@ -378,7 +379,7 @@ fn many_threads_keep_to_the_budget_and_leave_nothing_behind() {
                     let body_bytes = if n % 50 == 0 { 500_000 } else { 9_000 };
                     match round % 10 {
                         0 => store.remove(&key),
-                        1 => drop(store.purge(Selector::Url(key.url().into()), Kind::Hard)),
+                        1 => drop(store.purge(Selector::Url(key.url().into()), PurgeKind::Hard)),
                         2 => store.change(&key, |old| {
                             let again = old.entries.iter().map(|entry| Arc::new(entry.with_body(entry.body.clone())));
                             Some(Variants { entries: again.collect(), ..old.clone() })
@@ -387,7 +388,7 @@ fn many_threads_keep_to_the_budget_and_leave_nothing_behind() {
                         _ => drop(put(store, &key, body_bytes)),
                     }
                     if let Some(found) = store.get(&numbered(round % 900)) {
-                        assert!(found.entries.len() == 1 && found.entries[0].held.get().is_some());
+                        assert!(found.entries.len() == 1 && found.entries[0].reservation.get().is_some());
                     }
                     assert!(store.budget().alive() <= 8 * MIB);
                 }
@@ -426,7 +427,7 @@ fn names_of_selecting_fields_count_too() {
     let other: HeaderName = header::ACCEPT_ENCODING;
     let value = || Some(Box::from(&b"de"[..]));
     for name in [header::ACCEPT_LANGUAGE, other] {
-        let entry = Entry { selecting: [(name, value())].into(), ..entry(0, &[]) };
+        let entry = StoredEntry { selecting: [(name, value())].into(), ..entry(0, &[]) };
         store.put(&key("http://h/"), entry).unwrap();
     }
     assert_eq!(store.get(&key("http://h/")).unwrap().entries.len(), 2);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::differs::Against;
 use crate::outcome::{Outcome, Reason, Would};
-use crate::stored::Compared;
+use crate::stored::BodyComparison;
 
 /// The most routes that are counted apart; the last place is for those beyond it and for requests without one.
 pub const ROWS_MAX: usize = 256;
@@ -102,9 +102,9 @@ impl Tally {
 
     pub(super) fn compared(&mut self, against: &Against<'_>) {
         match against.compared {
-            Compared::Same => self.total.same += 1,
-            Compared::Unknown => self.total.uncompared += 1,
-            Compared::Different => {
+            BodyComparison::Same => self.total.same += 1,
+            BodyComparison::Unknown => self.total.uncompared += 1,
+            BodyComparison::Different => {
                 self.total.differed += 1;
                 self.total.differed_within_tag += u64::from(against.is_same_tag);
             }

@@ -3,7 +3,7 @@
 use super::names::Names;
 use crate::analytics::{URL_BYTES_MAX, cut};
 use crate::key::ExtraSource;
-use crate::stored::Compared;
+use crate::stored::BodyComparison;
 
 /// The most URLs that are followed: a page for whoever mends the app, who mends a pattern and not each URL.
 const ROWS_MAX: usize = 256;
@@ -30,7 +30,7 @@ pub struct Against<'a> {
     /// The canonical URL.
     pub url: &'a str,
     /// What the comparison came to.
-    pub compared: Compared,
+    pub compared: BodyComparison,
     /// Whether the entity-tag is the same: then the app itself says that they are equivalent.
     pub is_same_tag: bool,
     /// The numbers of the names in which the two requests differ.
@@ -101,10 +101,10 @@ impl Differs {
     pub(super) fn add(&mut self, against: &Against<'_>) {
         let url = cut(against.url);
         match (against.compared, self.rows.iter().position(|row| *row.url == *url)) {
-            (Compared::Unknown, _) | (Compared::Same, None) => {}
-            (Compared::Same, Some(at)) => self.rows[at].same(against),
-            (Compared::Different, Some(at)) => self.rows[at].differed(against),
-            (Compared::Different, None) => {
+            (BodyComparison::Unknown, _) | (BodyComparison::Same, None) => {}
+            (BodyComparison::Same, Some(at)) => self.rows[at].same(against),
+            (BodyComparison::Different, Some(at)) => self.rows[at].differed(against),
+            (BodyComparison::Different, None) => {
                 let mut row = Row::new(url);
                 row.differed(against);
                 self.insert(row);
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::analytics::shadow::Name;
 
-    fn against<'a>(url: &'a str, compared: Compared, request: &'a [u16]) -> Against<'a> {
+    fn against<'a>(url: &'a str, compared: BodyComparison, request: &'a [u16]) -> Against<'a> {
         Against { url, compared, is_same_tag: false, request, response: 0b10 }
     }
 
@@ -196,11 +196,11 @@ mod tests {
     #[test]
     fn the_cause_differs_each_time_and_never_in_vain() {
         let mut differs = Differs::default();
-        differs.add(&against("/a", Compared::Same, &[1]));
-        differs.add(&against("/a", Compared::Different, &[0, 1]));
-        differs.add(&against("/a", Compared::Different, &[0, 1, 2]));
-        differs.add(&against("/a", Compared::Same, &[1]));
-        differs.add(&against("/a", Compared::Unknown, &[0]));
+        differs.add(&against("/a", BodyComparison::Same, &[1]));
+        differs.add(&against("/a", BodyComparison::Different, &[0, 1]));
+        differs.add(&against("/a", BodyComparison::Different, &[0, 1, 2]));
+        differs.add(&against("/a", BodyComparison::Same, &[1]));
+        differs.add(&against("/a", BodyComparison::Unknown, &[0]));
         let rows = differs.rows(&names());
         let [row] = &rows[..] else { panic!("{rows:?}") };
         assert_eq!((row.times, row.same, row.by_itself, &*row.response), (2, 1, 0, &["content-language"][..]));
@@ -211,8 +211,8 @@ mod tests {
     #[test]
     fn a_page_that_changes_by_itself_has_no_cause() {
         let mut differs = Differs::default();
-        differs.add(&against("/a", Compared::Different, &[0]));
-        differs.add(&against("/a", Compared::Different, &[]));
+        differs.add(&against("/a", BodyComparison::Different, &[0]));
+        differs.add(&against("/a", BodyComparison::Different, &[]));
         let rows = differs.rows(&names());
         assert_eq!((rows[0].by_itself, rows[0].causes().count()), (1, 0));
     }
@@ -221,8 +221,8 @@ mod tests {
     fn a_flood_of_urls_grows_nothing_and_what_is_frequent_stays() {
         let mut differs = Differs::default();
         for nth in 0..10_000_u32 {
-            differs.add(&against(&format!("/{nth}/{}", "x".repeat(2000)), Compared::Different, &[nth as u16]));
-            differs.add(&against("/often", Compared::Different, &[(nth % 100) as u16]));
+            differs.add(&against(&format!("/{nth}/{}", "x".repeat(2000)), BodyComparison::Different, &[nth as u16]));
+            differs.add(&against("/often", BodyComparison::Different, &[(nth % 100) as u16]));
         }
         assert!(differs.rows.len() <= ROWS_MAX && differs.rows.iter().all(|row| row.url.len() <= URL_BYTES_MAX));
         assert!(differs.rows.iter().all(|row| row.suspects.len() <= SUSPECTS_MAX));

@@ -22,7 +22,7 @@ use opentelemetry_sdk::trace::{
 };
 use parking_lot::Mutex;
 
-use crate::proxy::trace::{Exporter, Fact, Figures, Kind, Span};
+use crate::proxy::trace::{Attribute, ExportStats, Exporter, Span, SpanRole};
 
 /// The most spans that wait, or are being sent: some seconds of a busy cache that samples all it does, and about 8 MiB.
 const QUEUE_MAX: usize = 8192;
@@ -99,7 +99,7 @@ impl Sender {
             }
         };
         let counts = Arc::clone(&self.counts);
-        Exporter { take: Arc::new(take), figures: Arc::new(move || counts.figures()) }
+        Exporter { export: Arc::new(take), stats: Arc::new(move || counts.figures()) }
     }
 
     /// Sends what is left and ends the thread; a collector that does not answer is waited for no longer than
@@ -140,8 +140,8 @@ impl Counts {
         self.queued.fetch_sub(spans, Ordering::Relaxed);
     }
 
-    fn figures(&self) -> Figures {
-        Figures { exported: self.exported.load(Ordering::Relaxed), dropped: self.dropped.load(Ordering::Relaxed) }
+    fn figures(&self) -> ExportStats {
+        ExportStats { exported: self.exported.load(Ordering::Relaxed), dropped: self.dropped.load(Ordering::Relaxed) }
     }
 }
 
@@ -182,7 +182,7 @@ impl SpanExporter for Counting {
 
 /// Makes a span as the SDK has it.
 fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
-    let began = UNIX_EPOCH + span.began;
+    let began = UNIX_EPOCH + span.started_at;
     let id = SpanId::from_bytes(span.id);
     SpanData {
         span_context: SpanContext::new(
@@ -195,14 +195,14 @@ fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
         parent_span_id: span.parent.map_or(SpanId::INVALID, SpanId::from_bytes),
         parent_span_is_remote: span.is_parent_remote,
         span_kind: match span.kind {
-            Kind::Server => SpanKind::Server,
-            Kind::Client => SpanKind::Client,
-            Kind::Internal => SpanKind::Internal,
+            SpanRole::Server => SpanKind::Server,
+            SpanRole::Client => SpanKind::Client,
+            SpanRole::Internal => SpanKind::Internal,
         },
         name: span.name.into(),
         start_time: began,
         end_time: began + span.elapsed,
-        attributes: span.facts.into_iter().map(|(name, fact)| KeyValue::new(name, value(fact))).collect(),
+        attributes: span.attributes.into_iter().map(|(name, fact)| KeyValue::new(name, value(fact))).collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
@@ -211,12 +211,12 @@ fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
     }
 }
 
-fn value(fact: Fact) -> Value {
+fn value(fact: Attribute) -> Value {
     match fact {
-        Fact::Word(word) => word.into(),
-        Fact::Text(text) => text.into(),
-        Fact::Number(number) => i64::try_from(number).unwrap_or(i64::MAX).into(),
-        Fact::Flag(flag) => flag.into(),
+        Attribute::Word(word) => word.into(),
+        Attribute::Text(text) => text.into(),
+        Attribute::Number(number) => i64::try_from(number).unwrap_or(i64::MAX).into(),
+        Attribute::Flag(flag) => flag.into(),
     }
 }
 
@@ -230,10 +230,10 @@ mod tests {
         let counts = Counts::default();
         assert!((0..QUEUE_MAX).all(|_| counts.take()));
         assert!(!counts.take() && !counts.take());
-        assert_eq!(counts.figures(), Figures { exported: 0, dropped: 2 });
+        assert_eq!(counts.figures(), ExportStats { exported: 0, dropped: 2 });
         counts.settle(3, &Ok(()));
         counts.settle(4, &Err(OTelSdkError::AlreadyShutdown));
-        assert_eq!(counts.figures(), Figures { exported: 3, dropped: 6 });
+        assert_eq!(counts.figures(), ExportStats { exported: 3, dropped: 6 });
         assert!((0..7).all(|_| counts.take()) && !counts.take());
     }
 }

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
 use crate::key::CanonicalUrl;
-use crate::proxy::asked::Content;
+use crate::proxy::context::ContentHint;
 
 /// The most fields of a request: as many as the proxy takes.
 const REQUEST_FIELDS_MAX: usize = 100;
@@ -26,7 +26,7 @@ const QUOTE_CHARS_MAX: usize = 100;
 /// What is wrong with a question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{part}`: {what}")]
-pub struct Fault {
+pub struct QuestionError {
     /// The part that it is wrong in: `url`, `method`, `headers`, `response`, `status`.
     pub part: &'static str,
     /// What is wrong, and what would be right.
@@ -35,7 +35,7 @@ pub struct Fault {
 
 /// Where a response's age is counted from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Received {
+pub enum AgeBase {
     /// It is taken as received when its Date says that it was made: what is right for one that was saved.
     #[default]
     AtDate,
@@ -45,7 +45,7 @@ pub enum Received {
 
 /// The head of a response that is to be judged.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub struct ResponseHead {
     /// Its version.
     pub version: Version,
     /// Its status.
@@ -53,7 +53,7 @@ pub struct Head {
     /// Its fields.
     pub headers: HeaderMap,
     /// Where its age is counted from.
-    pub received: Received,
+    pub received: AgeBase,
 }
 
 /// A request, and what came of it where that is to be judged.
@@ -66,7 +66,7 @@ pub struct Question {
     /// The request's fields.
     pub headers: HeaderMap,
     /// The response to it.
-    pub response: Option<Head>,
+    pub response: Option<ResponseHead>,
 }
 
 impl Question {
@@ -74,7 +74,7 @@ impl Question {
     ///
     /// # Errors
     /// The first part that cannot be read.
-    pub fn new<L: AsRef<[u8]>>(url: &str, method: &str, lines: &[L]) -> Result<Self, Fault> {
+    pub fn new<L: AsRef<[u8]>>(url: &str, method: &str, lines: &[L]) -> Result<Self, QuestionError> {
         let url = CanonicalUrl::parse_absolute(url)
             .map_err(|error| fault("url", format!("{} is no whole URL: {error}; write {EXAMPLE_URL}", quote(url))))?;
         let method = Method::from_bytes(method.as_bytes())
@@ -88,8 +88,8 @@ impl Question {
     ///
     /// # Errors
     /// What cannot be read in it.
-    pub fn with_response(mut self, text: &[u8], status: Option<u16>, received: Received) -> Result<Self, Fault> {
-        let mut head = Head::read(text, status)?;
+    pub fn with_response(mut self, text: &[u8], status: Option<u16>, received: AgeBase) -> Result<Self, QuestionError> {
+        let mut head = ResponseHead::read(text, status)?;
         head.received = received;
         self.response = Some(head);
         Ok(self)
@@ -99,7 +99,7 @@ impl Question {
     ///
     /// # Errors
     /// A URL that no request can carry.
-    pub(super) fn parts(&self) -> Result<Parts, Fault> {
+    pub(super) fn parts(&self) -> Result<Parts, QuestionError> {
         let uri: Uri = self.url.path_and_query().parse().map_err(|error| fault("url", format!("{error}")))?;
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = self.method.clone();
@@ -115,17 +115,17 @@ impl Question {
     }
 
     /// Returns what the fields say of the request's content.
-    pub(super) fn content(&self) -> Content {
+    pub(super) fn content(&self) -> ContentHint {
         let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = length.unwrap_or(0);
-        Content { is_empty: bytes == 0 && !self.headers.contains_key(header::TRANSFER_ENCODING), bytes }
+        ContentHint { is_empty: bytes == 0 && !self.headers.contains_key(header::TRANSFER_ENCODING), bytes }
     }
 }
 
 const EXAMPLE_URL: &str = "http://example.org/page";
 
-impl Head {
-    fn read(text: &[u8], status: Option<u16>) -> Result<Self, Fault> {
+impl ResponseHead {
+    fn read(text: &[u8], status: Option<u16>) -> Result<Self, QuestionError> {
         let own = status.map(|status| of_number("status", &status.to_string())).transpose()?;
         let mut rest = text;
         let mut head = Self::first(&mut rest, own)?;
@@ -136,7 +136,7 @@ impl Head {
     }
 
     /// Reads one head off the front of `rest`, with the empty line behind it.
-    fn first(rest: &mut &[u8], own: Option<StatusCode>) -> Result<Self, Fault> {
+    fn first(rest: &mut &[u8], own: Option<StatusCode>) -> Result<Self, QuestionError> {
         let mut lines = Vec::new();
         let mut bytes = 0;
         while !rest.is_empty() {
@@ -169,7 +169,7 @@ impl Head {
             )
         })?;
         let headers = fields("response", lines[fields_at..].iter().copied(), RESPONSE_FIELDS_MAX)?;
-        Ok(Self { version, status, headers, received: Received::default() })
+        Ok(Self { version, status, headers, received: AgeBase::default() })
     }
 }
 
@@ -190,7 +190,7 @@ pub fn heads(text: &[u8]) -> &[u8] {
 }
 
 /// Reads a status line: `HTTP/1.1 200 OK`, or curl's `HTTP/2 200`.
-fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode), QuestionError> {
     let line = String::from_utf8_lossy(line);
     let mut words = line.split_ascii_whitespace();
     let version = match words.next() {
@@ -203,14 +203,18 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
     Ok((version, of_number("response", words.next().unwrap_or_default())?))
 }
 
-fn of_number(part: &'static str, digits: &str) -> Result<StatusCode, Fault> {
+fn of_number(part: &'static str, digits: &str) -> Result<StatusCode, QuestionError> {
     let is_code = digits.len() == 3;
     let status = is_code.then(|| StatusCode::from_bytes(digits.as_bytes()).ok()).flatten();
     status.ok_or_else(|| fault(part, format!("{} is no status code: write three digits such as 200", quote(digits))))
 }
 
 /// Reads fields, a line each.
-fn fields<'a>(part: &'static str, lines: impl Iterator<Item = &'a [u8]>, most: usize) -> Result<HeaderMap, Fault> {
+fn fields<'a>(
+    part: &'static str,
+    lines: impl Iterator<Item = &'a [u8]>,
+    most: usize,
+) -> Result<HeaderMap, QuestionError> {
     let mut map = HeaderMap::new();
     for (index, line) in lines.enumerate() {
         if index >= most {
@@ -238,8 +242,8 @@ fn field(line: &[u8]) -> Result<(HeaderName, HeaderValue), &'static str> {
     Ok((name, value))
 }
 
-fn fault(part: &'static str, what: impl Into<String>) -> Fault {
-    Fault { part, what: what.into() }
+fn fault(part: &'static str, what: impl Into<String>) -> QuestionError {
+    QuestionError { part, what: what.into() }
 }
 
 /// Repeats a faulty value, its control characters written out and no more than a line of it.
@@ -256,8 +260,8 @@ mod tests {
         Question::new::<&str>("http://example.org/a", "GET", &[]).unwrap()
     }
 
-    fn head(text: &str, status: Option<u16>) -> Result<Head, Fault> {
-        let question = question().with_response(text.as_bytes(), status, Received::Now)?;
+    fn head(text: &str, status: Option<u16>) -> Result<ResponseHead, QuestionError> {
+        let question = question().with_response(text.as_bytes(), status, AgeBase::Now)?;
         Ok(question.response.expect("it was just given"))
     }
 

@@ -10,20 +10,20 @@ use crate::outcome::Reason;
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct ExplainReport {
     /// What the request is about.
     pub request: Subject,
     /// The route that matches; `null` where the request cannot be read.
-    pub route: Option<Route>,
+    pub route: Option<RouteReport>,
     /// What is stored under the key, the newest first.
-    pub stored: Vec<Variant>,
+    pub stored: Vec<VariantReport>,
     /// What would happen to the request now.
-    pub now: Now,
+    pub now: NowReport,
     /// The rules that were gone through, in order; the last one that says no decided.
-    pub rules: Vec<Step>,
+    pub rules: Vec<RuleStep>,
     /// What would become of the response that was given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub response: Option<Judged>,
+    pub response: Option<JudgementReport>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
 }
@@ -43,7 +43,7 @@ pub struct Subject {
 
 /// The route that matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Route {
+pub struct RouteReport {
     /// Which `[[route]]` of the file it is, counted from 1; `null` where none matches and the defaults hold.
     pub number: Option<u32>,
     /// Its `path`.
@@ -64,7 +64,7 @@ pub struct Route {
 
 /// A stored response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Variant {
+pub struct VariantReport {
     /// Whether this request selects it.
     pub selected: bool,
     /// The request fields that it was selected by, with their values; `null`: the request had none.
@@ -73,7 +73,7 @@ pub struct Variant {
     pub status: u16,
     /// Its age and lifetime.
     #[serde(flatten)]
-    pub freshness: Freshness,
+    pub freshness: FreshnessReport,
     /// Its ETag.
     pub etag: Option<String>,
     /// Its Last-Modified.
@@ -83,20 +83,20 @@ pub struct Variant {
     /// The length of its body as the origin sent it.
     pub body_bytes: u64,
     /// The codings that it is held in, the stored form first.
-    pub held: Vec<Held>,
+    pub held: Vec<RenditionReport>,
     /// All that it takes in memory.
     pub memory_bytes: u64,
     /// Where it is: `memory`.
     pub tier: String,
     /// What the personalisation guard knows; `null` where it is for all.
-    pub guard: Option<Guarded>,
+    pub guard: Option<GuardReport>,
     /// What the purge ledger says: `untouched`, `soft-purged`, `to-be-validated`, `purged`.
     pub purge: String,
 }
 
 /// How fresh a response is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Freshness {
+pub struct FreshnessReport {
     /// Its age.
     pub age_seconds: u64,
     /// Its lifetime.
@@ -112,12 +112,12 @@ pub struct Freshness {
     /// Whether it has to be validated on every use.
     pub no_cache: bool,
     /// How long past freshness it may be used; `null` where it must not be.
-    pub stale_use: Option<StaleUse>,
+    pub stale_use: Option<StaleUseReport>,
 }
 
 /// How long past freshness a response may be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StaleUse {
+pub struct StaleUseReport {
     /// While one request refreshes it (RFC 5861 §3).
     pub while_revalidate_seconds: u64,
     /// When the origin cannot be reached.
@@ -128,7 +128,7 @@ pub struct StaleUse {
 
 /// A body in one coding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Held {
+pub struct RenditionReport {
     /// `identity`, `zstd`, `br` or `gzip`.
     pub coding: String,
     /// Its bytes.
@@ -137,7 +137,7 @@ pub struct Held {
 
 /// What the personalisation guard knows of a stored response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Guarded {
+pub struct GuardReport {
     /// `shared` once another user was seen to get the same, else `probation`.
     pub state: String,
     /// The credentials of the request that brought it in: `Cookie`, `Authorization`; empty: an anonymous one.
@@ -148,7 +148,7 @@ pub struct Guarded {
 
 /// What would happen to the request now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Now {
+pub struct NowReport {
     /// `answer` (from the store), `fetch` (for all who ask), `compare` (for the guard), `pass` (alone), `refuse`, `fail`.
     pub action: String,
     /// The same as a sentence.
@@ -157,7 +157,7 @@ pub struct Now {
     pub outcome: String,
     /// The reason.
     #[serde(flatten)]
-    pub because: Because,
+    pub because: Explanation,
     /// Whether the origin is asked before the client is answered.
     pub asks_origin: bool,
     /// Whether the origin is asked conditionally: its 304 would make the outcome `revalidated`.
@@ -173,24 +173,24 @@ pub struct Now {
     /// Lifetime less age of what answers.
     pub ttl_seconds: Option<i64>,
     /// What answers where the origin fails; `null` where it is not asked.
-    pub if_origin_fails: Option<Failing>,
+    pub if_origin_fails: Option<FailureReport>,
     /// What would happen, were the route not in shadow mode; `null` where it is not.
-    pub would_be: Option<WouldBe>,
+    pub would_be: Option<WouldBeReport>,
 }
 
 /// What would happen to a request in earnest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WouldBe {
+pub struct WouldBeReport {
     /// The outcome, as far as the origin's answer does not decide it.
     pub outcome: String,
     /// The reason.
     #[serde(flatten)]
-    pub because: Because,
+    pub because: Explanation,
 }
 
 /// What answers where the origin fails.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Failing {
+pub struct FailureReport {
     /// When it cannot be reached: `stale` (what is stored stands in) or `failed`.
     pub unreachable: String,
     /// When it answers with a 5xx: `stale`, or `passed` on.
@@ -199,7 +199,7 @@ pub struct Failing {
 
 /// A reason with its page of the reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Because {
+pub struct Explanation {
     /// Its token.
     pub reason: String,
     /// The sentence that names the header, directive or key that decided.
@@ -210,7 +210,7 @@ pub struct Because {
     pub to_change: String,
 }
 
-impl From<Reason> for Because {
+impl From<Reason> for Explanation {
     fn from(reason: Reason) -> Self {
         Self {
             reason: reason.token().to_owned(),
@@ -223,7 +223,7 @@ impl From<Reason> for Because {
 
 /// A rule that was gone through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
+pub struct RuleStep {
     /// What it is about: `url`, `route`, `request`, `store`, `freshness`, `purge`, `guard`, `flight`, `origin`, `answer`.
     pub about: String,
     /// What it says.
@@ -234,16 +234,16 @@ pub struct Step {
 
 /// What would become of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Judged {
+pub struct JudgementReport {
     /// Its status.
     pub status: u16,
     /// Whether it would be stored, as far as its head tells.
     pub stored: bool,
     /// Why not; `null` where it would be.
-    pub because: Option<Because>,
+    pub because: Option<Explanation>,
     /// Its age and lifetime when it was received.
     #[serde(flatten)]
-    pub freshness: Freshness,
+    pub freshness: FreshnessReport,
     /// The request fields that select it.
     pub vary: Vec<String>,
     /// The tags that it names.

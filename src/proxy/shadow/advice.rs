@@ -24,13 +24,13 @@ const EVIDENCE: u64 = 3;
 const PATHS: usize = 3;
 
 /// The most advice of a kind.
-const TOLD: usize = 20;
+const ADVICE_MAX: usize = 20;
 
 /// The URLs that are named as examples.
 const EXAMPLES: usize = 3;
 
 /// Reasons that a few words in the configuration or the app's responses change.
-const MENDED: [Reason; 8] = [
+const FIXABLE: [Reason; 8] = [
     Reason::NoLifetime,
     Reason::NoStore,
     Reason::Private,
@@ -68,7 +68,7 @@ pub(super) fn advice(routes: &Table, seen: &metrics::Shadow) -> Vec<Advice> {
 
 /// Where advice belongs: the route that matches, or a new one for a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct AdvicePlace {
     /// The route's index in the file; `None` where none matches.
     route: Option<u16>,
     /// The path of the route to be written, where none matches; `None`: every path.
@@ -85,12 +85,12 @@ fn queries(routes: &Table, parameters: &[Parameter]) -> Vec<Advice> {
         let Some(rule) = rule_of(routes, &row.host, &row.path) else { continue };
         idle.entry((rule.index, &*row.name)).or_default().push(row);
     }
-    let mut places: BTreeMap<Place, (BTreeSet<&str>, Vec<&Parameter>)> = BTreeMap::new();
+    let mut places: BTreeMap<AdvicePlace, (BTreeSet<&str>, Vec<&Parameter>)> = BTreeMap::new();
     for ((route, name), rows) in idle {
         let is_wide = rows.len() >= PATHS && !changing.contains(name);
         for row in rows {
             let path = (route.is_none() && !is_wide).then(|| row.path.to_string());
-            let (names, evidence) = places.entry(Place { route, path }).or_default();
+            let (names, evidence) = places.entry(AdvicePlace { route, path }).or_default();
             names.insert(name);
             evidence.push(row);
         }
@@ -103,10 +103,10 @@ fn queries(routes: &Table, parameters: &[Parameter]) -> Vec<Advice> {
         let rule = rule_of(routes, &first.host, &first.path)?;
         (!names.is_empty()).then(|| drop_them(routes, &place, rule, &names, &rows))
     });
-    told.take(TOLD).collect()
+    told.take(ADVICE_MAX).collect()
 }
 
-fn drop_them(routes: &Table, place: &Place, rule: &Rule, names: &BTreeSet<&str>, rows: &[&Parameter]) -> Advice {
+fn drop_them(routes: &Table, place: &AdvicePlace, rule: &Rule, names: &BTreeSet<&str>, rows: &[&Parameter]) -> Advice {
     let times: u64 = rows.iter().filter(|row| names.contains(&*row.name)).map(|row| row.same).sum();
     let paths: BTreeSet<String> = rows.iter().map(|row| format!("{}{}", row.host, row.path)).collect();
     let examples = paths.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
@@ -145,16 +145,16 @@ fn causes(routes: &Table, differs: &[Difference]) -> Vec<Advice> {
         }
     }
     let mut advice: Vec<_> = named.into_iter().map(|((kind, name), rows)| cause(routes, kind, name, &rows)).collect();
-    advice.truncate(TOLD);
+    advice.truncate(ADVICE_MAX);
     advice
 }
 
 fn cause(routes: &Table, kind: &str, name: &str, rows: &[&Difference]) -> Advice {
     let times: u64 = rows.iter().map(|row| row.times).sum();
     let (noun, field) = if kind == "cookie" { ("cookie", "Cookie".to_owned()) } else { ("field", spelled(name)) };
-    let places: BTreeSet<Place> = rows.iter().filter_map(|row| place_of(routes, &row.url)).collect();
+    let places: BTreeSet<AdvicePlace> = rows.iter().filter_map(|row| place_of(routes, &row.url)).collect();
     let key = if kind == "cookie" { "cookies" } else { "headers" };
-    let lines = |place: &Place| {
+    let lines = |place: &AdvicePlace| {
         let held = place.route.and_then(|route| routes.rule(route));
         let held: Vec<&str> = match held {
             Some(rule) if kind == "cookie" => rule.key_cookies.iter().map(|name| &**name).collect(),
@@ -196,7 +196,7 @@ fn changes(differs: &[Difference]) -> Option<Advice> {
 
 /// Tells why much would not be stored, and where.
 fn storing(routes: &Table, total: &Counts, lost: &[Lost]) -> Vec<Advice> {
-    let is_worth = |row: &&Lost| MENDED.contains(&row.reason) && row.requests as f64 >= WORTH * total.requests as f64;
+    let is_worth = |row: &&Lost| FIXABLE.contains(&row.reason) && row.requests as f64 >= WORTH * total.requests as f64;
     let told = |row: &Lost| {
         let share = row.requests as f64 * 100.0 / total.requests as f64;
         let line = match row.reason {
@@ -204,7 +204,7 @@ fn storing(routes: &Table, total: &Counts, lost: &[Lost]) -> Vec<Advice> {
             Reason::SetCookie => Some("set_cookie = \"strip\""),
             _ => None,
         };
-        let places: BTreeSet<Place> = row.urls.iter().filter_map(|url| place_of(routes, url)).collect();
+        let places: BTreeSet<AdvicePlace> = row.urls.iter().filter_map(|url| place_of(routes, url)).collect();
         let toml =
             line.map(|line| places.iter().map(|place| under(routes, place, line)).collect::<Vec<_>>().join("\n"));
         let urls: Vec<&str> = row.urls.iter().map(|url| &**url).collect();
@@ -222,10 +222,10 @@ fn storing(routes: &Table, total: &Counts, lost: &[Lost]) -> Vec<Advice> {
     lost.iter().filter(is_worth).map(told).collect()
 }
 
-fn place_of(routes: &Table, url: &str) -> Option<Place> {
+fn place_of(routes: &Table, url: &str) -> Option<AdvicePlace> {
     let url = CanonicalUrl::parse_absolute(url).ok()?;
     let route = routes.choose(&Method::GET, &url).index;
-    Some(Place { route, path: route.is_none().then(|| url.path().to_owned()) })
+    Some(AdvicePlace { route, path: route.is_none().then(|| url.path().to_owned()) })
 }
 
 fn rule_of<'a>(routes: &'a Table, host: &str, path: &str) -> Option<&'a Rule> {
@@ -234,7 +234,7 @@ fn rule_of<'a>(routes: &'a Table, host: &str, path: &str) -> Option<&'a Rule> {
 }
 
 /// Puts a line under the route that it belongs to.
-fn under(routes: &Table, place: &Place, line: &str) -> String {
+fn under(routes: &Table, place: &AdvicePlace, line: &str) -> String {
     let mut text = String::new();
     match (place.route, &place.path) {
         (Some(route), _) => {

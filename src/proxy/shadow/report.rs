@@ -14,37 +14,37 @@ use crate::proxy::Shared;
 use crate::route::Shadowed;
 
 /// The most URLs that are told of those that differ.
-const DIFFERS_TOLD: usize = 50;
+const DIFFERS_MAX: usize = 50;
 
 /// The most parameters that are told.
-const PARAMETERS_TOLD: usize = 100;
+const PARAMETERS_MAX: usize = 100;
 
 /// The whole report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct ShadowReport {
     /// What is in shadow mode now: `all`, `some` routes, or `none`.
     pub running: String,
     /// The same as a sentence.
     pub says: String,
     /// All requests that were passed in shadow mode since the start.
-    pub total: Total,
+    pub total: ShadowTotals,
     /// The same by route, those that had any.
-    pub routes: Vec<Route>,
+    pub routes: Vec<ShadowRoute>,
     /// Why requests would not have been hits, the most frequent first.
-    pub not_hits: Vec<Lost>,
+    pub not_hits: Vec<NonHitReport>,
     /// Would-be hits held against what the origin sent.
-    pub compared: Compared,
+    pub compared: CompareTotals,
     /// URLs whose bodies differed for one key, the most frequent first, at most 50.
-    pub differs: Vec<Differing>,
+    pub differs: Vec<DifferingUrl>,
     /// Query parameters that were seen with more than one value, at most 100.
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<ParameterReport>,
     /// What to change.
     pub advice: Vec<Advice>,
 }
 
 /// What requests would have come to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Total {
+pub struct ShadowTotals {
     /// Requests that have ended.
     pub requests: u64,
     /// By would-be outcome, every outcome listed.
@@ -69,17 +69,17 @@ pub struct Total {
 
 /// The figures of a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Route {
+pub struct ShadowRoute {
     /// Its name, as in `/stats`.
     pub name: String,
     /// Its requests.
     #[serde(flatten)]
-    pub total: Total,
+    pub total: ShadowTotals,
 }
 
 /// Why requests would not have been hits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lost {
+pub struct NonHitReport {
     /// What they would have been.
     pub would_be: String,
     /// The reason.
@@ -96,7 +96,7 @@ pub struct Lost {
 
 /// Would-be hits held against what the origin sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compared {
+pub struct CompareTotals {
     /// The same body, or a 304 that names what is kept.
     pub same: u64,
     /// Another body or status.
@@ -109,7 +109,7 @@ pub struct Compared {
 
 /// A URL whose bodies differed for one key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Differing {
+pub struct DifferingUrl {
     /// The canonical URL, or its first 512 bytes.
     pub url: String,
     /// How often the body differed from what was kept.
@@ -121,14 +121,14 @@ pub struct Differing {
     /// Of `times`, those in which nothing in the requests differed.
     pub by_itself: u64,
     /// What differed in the requests, the likeliest cause first.
-    pub request: Vec<Suspect>,
+    pub request: Vec<SuspectReport>,
     /// What differed in the responses' heads.
     pub response: Vec<String>,
 }
 
 /// A request field or cookie in which requests differed that got different bodies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Suspect {
+pub struct SuspectReport {
     /// `header` or `cookie`.
     pub kind: String,
     /// Its name.
@@ -143,7 +143,7 @@ pub struct Suspect {
 
 /// A query parameter that was seen with more than one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Parameter {
+pub struct ParameterReport {
     /// The host.
     pub host: String,
     /// The path.
@@ -159,35 +159,35 @@ pub struct Parameter {
 }
 
 /// Makes the report of what was seen; `None`: nothing yet.
-pub fn report(shared: &Shared, seen: Option<metrics::Shadow>) -> Report {
+pub fn report(shared: &Shared, seen: Option<metrics::Shadow>) -> ShadowReport {
     let is_empty = seen.is_none();
     let seen = seen.unwrap_or_default();
     let shadowed = shared.routes.shadowed();
     let advice = advice::advice(&shared.routes, &seen);
     let metrics::Shadow { total, routes, not_hits, mut differs, mut parameters } = seen;
-    differs.truncate(DIFFERS_TOLD);
-    parameters.truncate(PARAMETERS_TOLD);
-    Report {
+    differs.truncate(DIFFERS_MAX);
+    parameters.truncate(PARAMETERS_MAX);
+    ShadowReport {
         running: match shadowed {
             Shadowed::All => "all",
             Shadowed::Some => "some",
             Shadowed::None => "none",
         }
         .to_owned(),
-        says: said(shadowed, is_empty).to_owned(),
-        routes: routes.iter().map(|(name, counts)| Route { name: name.clone(), total: counts.into() }).collect(),
-        not_hits: lost(&total, &not_hits),
-        compared: Compared {
+        says: headline(shadowed, is_empty).to_owned(),
+        routes: routes.iter().map(|(name, counts)| ShadowRoute { name: name.clone(), total: counts.into() }).collect(),
+        not_hits: non_hit_reasons(&total, &not_hits),
+        compared: CompareTotals {
             same: total.same,
             differed: total.differed,
             differed_within_tag: total.differed_within_tag,
             not_compared: total.uncompared,
         },
         total: (&total).into(),
-        differs: differs.iter().map(Differing::from).collect(),
+        differs: differs.iter().map(DifferingUrl::from).collect(),
         parameters: parameters
             .into_iter()
-            .map(|row| Parameter {
+            .map(|row| ParameterReport {
                 host: row.host.into(),
                 path: row.path.into(),
                 name: row.name.into(),
@@ -200,7 +200,7 @@ pub fn report(shared: &Shared, seen: Option<metrics::Shadow>) -> Report {
     }
 }
 
-fn said(shadowed: Shadowed, is_empty: bool) -> &'static str {
+fn headline(shadowed: Shadowed, is_empty: bool) -> &'static str {
     match (shadowed, is_empty) {
         (Shadowed::All, false) => "Everything is in shadow mode: nothing is answered from the cache.",
         (Shadowed::Some, false) => "Some routes are in shadow mode: nothing of theirs is answered from the cache.",
@@ -213,7 +213,7 @@ fn said(shadowed: Shadowed, is_empty: bool) -> &'static str {
     }
 }
 
-impl From<&Counts> for Total {
+impl From<&Counts> for ShadowTotals {
     fn from(counts: &Counts) -> Self {
         let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
         Self {
@@ -231,10 +231,10 @@ impl From<&Counts> for Total {
     }
 }
 
-impl From<&Difference> for Differing {
+impl From<&Difference> for DifferingUrl {
     fn from(row: &Difference) -> Self {
         let causes: Vec<_> = row.causes().map(|cause| (cause.source, cause.name.clone())).collect();
-        let suspect = |suspect: &crate::analytics::shadow::Suspect| Suspect {
+        let suspect = |suspect: &crate::analytics::shadow::Suspect| SuspectReport {
             kind: kind(suspect.source).to_owned(),
             name: suspect.name.to_string(),
             times: suspect.times,
@@ -261,7 +261,7 @@ fn kind(source: ExtraSource) -> &'static str {
 }
 
 /// Lists why requests would not have been hits, the most frequent first.
-fn lost(total: &Counts, urls: &[reasons::Lost]) -> Vec<Lost> {
+fn non_hit_reasons(total: &Counts, urls: &[reasons::Lost]) -> Vec<NonHitReport> {
     let is_lost =
         |outcome: Outcome, reason: Reason| !Would::new(outcome, reason).spares_origin() && outcome != Outcome::Refused;
     let urls = |reason: Reason| {
@@ -272,7 +272,7 @@ fn lost(total: &Counts, urls: &[reasons::Lost]) -> Vec<Lost> {
         .by_reason
         .iter()
         .filter(|((outcome, reason), _)| is_lost(*outcome, *reason))
-        .map(|((outcome, reason), requests)| Lost {
+        .map(|((outcome, reason), requests)| NonHitReport {
             would_be: outcome.token().to_owned(),
             reason: reason.token().to_owned(),
             requests: *requests,

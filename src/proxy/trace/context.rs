@@ -20,7 +20,7 @@ pub type SpanId = [u8; 8];
 
 /// What a traceparent says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parent {
+pub(super) struct ParentSpan {
     /// The trace.
     pub(super) trace: TraceId,
     /// The span above.
@@ -29,7 +29,7 @@ pub(super) struct Parent {
     pub(super) is_sampled: bool,
 }
 
-impl Parent {
+impl ParentSpan {
     /// Reads the traceparent of a request; `None` where there is none, more than one, or one that is not as it should be.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn a_traceparent_is_read_strictly_and_written_as_it_was_read() {
         let whole = |flags: &str| format!("00-{TRACE}-{SPAN}-{flags}");
-        let parent = Parent::parse(whole("01").as_bytes()).unwrap();
+        let parent = ParentSpan::parse(whole("01").as_bytes()).unwrap();
         assert!(parent.is_sampled && parent.trace[0] == 0x0a && parent.span[7] == 0x31);
         assert_eq!(parent.value(), whole("01"));
-        assert!(!Parent::parse(whole("00").as_bytes()).unwrap().is_sampled);
-        assert!(Parent::parse(whole("03").as_bytes()).unwrap().is_sampled, "other flags are not looked at");
-        assert!(!Parent::parse(whole("02").as_bytes()).unwrap().is_sampled);
+        assert!(!ParentSpan::parse(whole("00").as_bytes()).unwrap().is_sampled);
+        assert!(ParentSpan::parse(whole("03").as_bytes()).unwrap().is_sampled, "other flags are not looked at");
+        assert!(!ParentSpan::parse(whole("02").as_bytes()).unwrap().is_sampled);
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
             (format!("ff-{TRACE}-{SPAN}-01"), false),
             (format!("00-{TRACE}-{SPAN}-01-"), false),
         ] {
-            assert_eq!(Parent::parse(text.as_bytes()).is_some(), is_read, "{text}");
+            assert_eq!(ParentSpan::parse(text.as_bytes()).is_some(), is_read, "{text}");
         }
     }
 
@@ -133,18 +133,18 @@ mod tests {
             format!(" 00-{TRACE}-{SPAN}-01"),
             format!("00-{}é-{SPAN}-01", &TRACE[..30]),
         ] {
-            assert_eq!(Parent::parse(text.as_bytes()), None, "{text:?}");
+            assert_eq!(ParentSpan::parse(text.as_bytes()), None, "{text:?}");
         }
     }
 
     #[test]
     fn two_traceparents_are_none() {
         let mut headers = HeaderMap::new();
-        assert_eq!(Parent::of(&headers), None);
+        assert_eq!(ParentSpan::of(&headers), None);
         let value: HeaderValue = format!("00-{TRACE}-{SPAN}-01").parse().unwrap();
         headers.append(TRACEPARENT, value.clone());
-        assert!(Parent::of(&headers).is_some());
+        assert!(ParentSpan::of(&headers).is_some());
         headers.append(TRACEPARENT, value);
-        assert_eq!(Parent::of(&headers), None);
+        assert_eq!(ParentSpan::of(&headers), None);
     }
 }

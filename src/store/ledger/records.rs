@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Kind, Selector};
+use super::{PurgeKind, Selector};
 use crate::clock::Timestamp;
-use crate::policy::{Standing, tags};
+use crate::policy::{PurgeState, tags};
 
 /// Returns the worse of two standings: hard beats validate beats soft.
-pub(super) fn worse(one: Standing, other: Standing) -> Standing {
-    let severity = |standing| match standing {
-        Standing::Good => 0,
-        Standing::Soft => 1,
-        Standing::Invalid => 2,
-        Standing::Gone => 3,
+pub(super) fn worse(one: PurgeState, other: PurgeState) -> PurgeState {
+    let severity = |purge_state| match purge_state {
+        PurgeState::Good => 0,
+        PurgeState::Soft => 1,
+        PurgeState::Invalid => 2,
+        PurgeState::Purged => 3,
     };
     if severity(one) >= severity(other) { one } else { other }
 }
@@ -30,7 +30,7 @@ pub(super) fn group_text(origin: &str, name: &str) -> String {
 /// One purge.
 pub(super) struct Record {
     pub(super) selector: Selector,
-    pub(super) kind: Kind,
+    pub(super) kind: PurgeKind,
     pub(super) at: Timestamp,
     /// Whether a whole sweep has marked what it covers.
     pub(super) swept: bool,
@@ -52,26 +52,26 @@ struct Marks {
 }
 
 impl Marks {
-    fn judge(&self, sequence: u64, now: Timestamp, soft_max: Duration) -> Standing {
+    fn judge(&self, sequence: u64, now: Timestamp, soft_max: Duration) -> PurgeState {
         if self.hard > sequence {
-            return Standing::Gone;
+            return PurgeState::Purged;
         }
         if self.validate > sequence {
-            return Standing::Invalid;
+            return PurgeState::Invalid;
         }
         let first = self.soft.partition_point(|(number, _)| *number <= sequence);
         match self.soft.get(first) {
-            None => Standing::Good,
-            Some((_, at)) if now.saturating_since(*at) >= soft_max => Standing::Invalid,
-            Some(_) => Standing::Soft,
+            None => PurgeState::Good,
+            Some((_, at)) if now.saturating_since(*at) >= soft_max => PurgeState::Invalid,
+            Some(_) => PurgeState::Soft,
         }
     }
 
-    fn add(&mut self, number: u64, kind: Kind, at: Timestamp) {
+    fn add(&mut self, number: u64, kind: PurgeKind, at: Timestamp) {
         match kind {
-            Kind::Hard => self.hard = self.hard.max(number),
-            Kind::Validate => self.validate = self.validate.max(number),
-            Kind::Soft => self.soft.push((number, at)),
+            PurgeKind::Hard => self.hard = self.hard.max(number),
+            PurgeKind::Validate => self.validate = self.validate.max(number),
+            PurgeKind::Soft => self.soft.push((number, at)),
         }
     }
 
@@ -115,8 +115,8 @@ impl Records {
         (named, sequence): (&[Box<str>], u64),
         now: Timestamp,
         soft_max: Duration,
-    ) -> Standing {
-        let mut worst = Standing::Good;
+    ) -> PurgeState {
+        let mut worst = PurgeState::Good;
         let mut add = |marks: Option<&Marks>| {
             if let Some(marks) = marks {
                 worst = worse(worst, marks.judge(sequence, now, soft_max));
@@ -206,7 +206,7 @@ impl Records {
 
     /// Drops the records of the same selector that a new one makes idle: whatever they cover it covers too, no more gently.
     /// So a URL that is written to all day takes one record.
-    pub(super) fn drop_superseded(&mut self, selector: &Selector, kind: Kind) {
+    pub(super) fn drop_superseded(&mut self, selector: &Selector, kind: PurgeKind) {
         let marks = match selector {
             Selector::All => Some(&self.all),
             Selector::Host(host) => self.hosts.get(host),
@@ -218,10 +218,10 @@ impl Records {
         let Some(marks) = marks else { return };
         let soft = marks.soft.iter().map(|(number, _)| *number);
         let idle: SmallVec<[u64; 4]> = match kind {
-            Kind::Hard => soft.chain([marks.hard, marks.validate]).collect(),
-            Kind::Validate => soft.chain([marks.validate]).collect(),
+            PurgeKind::Hard => soft.chain([marks.hard, marks.validate]).collect(),
+            PurgeKind::Validate => soft.chain([marks.validate]).collect(),
             // A later soft purge does not prolong an earlier one.
-            Kind::Soft => return,
+            PurgeKind::Soft => return,
         };
         for number in idle {
             self.take(number);
@@ -234,8 +234,10 @@ impl Records {
         let Some(number) = self.order.keys().next().copied() else { return };
         match self.take(number) {
             Some(record) if record.swept => self.floor = self.floor.max(number),
-            Some(Record { kind: Kind::Hard, at, .. }) => self.folded.add(number, Kind::Hard, at),
-            Some(Record { kind: Kind::Validate | Kind::Soft, at, .. }) => self.folded.add(number, Kind::Validate, at),
+            Some(Record { kind: PurgeKind::Hard, at, .. }) => self.folded.add(number, PurgeKind::Hard, at),
+            Some(Record { kind: PurgeKind::Validate | PurgeKind::Soft, at, .. }) => {
+                self.folded.add(number, PurgeKind::Validate, at)
+            }
             None => {}
         }
     }

@@ -215,7 +215,7 @@ fn config(origin: SocketAddr) -> server::Config {
             purge_from: Vec::new(),
             hosts: Vec::new(),
             request_body_max: 1 << 20,
-            tunnel: proxy::tunnel::Limits { idle: seconds(60), client: seconds(20), origin: seconds(20) },
+            tunnel: proxy::tunnel::TunnelLimits { idle: seconds(60), client: seconds(20), origin: seconds(20) },
             reader_stall: seconds(5),
             flight_timeout: seconds(20),
             hit_for_miss: seconds(10),

@@ -6,36 +6,37 @@ use std::time::Duration;
 use http::{HeaderName, Method, header};
 
 use super::report::{
-    Because, Failing, Freshness, Guarded, Held, Judged, Now, Route, StaleUse, Step, Subject, Variant, WouldBe,
+    Explanation, FailureReport, FreshnessReport, GuardReport, JudgementReport, NowReport, RenditionReport, RouteReport,
+    RuleStep, StaleUseReport, Subject, VariantReport, WouldBeReport,
 };
-use super::{Action, Course, admission_token};
+use super::{Forecast, ForecastAction, admission_token};
 use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Key};
 use crate::outcome::{Decision, Outcome, Reason};
-use crate::policy::{Admission, Standing, freshness};
-use crate::proxy::decide::Keeping;
+use crate::policy::{Admission, PurgeState, freshness};
+use crate::proxy::decide::StoragePlan;
 use crate::route::{self, CacheMode, Mode, QueryRule, Rule, Table};
-use crate::stored::{self, Entry, Facts, Guard};
+use crate::stored::{self, Facts, SharingGuard, StoredEntry};
 
-fn step(about: &str, says: impl Into<String>, section: Option<&str>) -> Step {
-    Step { about: about.to_owned(), says: says.into(), section: section.map(str::to_owned) }
+fn rule_step(about: &str, says: impl Into<String>, section: Option<&str>) -> RuleStep {
+    RuleStep { about: about.to_owned(), says: says.into(), section: section.map(str::to_owned) }
 }
 
 /// Tells a reason as a rule.
-pub(super) fn because(about: &str, reason: Reason) -> Step {
-    step(about, reason.why(), reason.section())
+pub(super) fn because(about: &str, reason: Reason) -> RuleStep {
+    rule_step(about, reason.why(), reason.section())
 }
 
 /// Tells how the URL was read.
-pub(super) fn located(url: Option<&CanonicalUrl>) -> Vec<Step> {
+pub(super) fn url_steps(url: Option<&CanonicalUrl>) -> Vec<RuleStep> {
     let read = |url: &CanonicalUrl| {
-        step("url", format!("Its canonical form is {}.", url.as_str()), Some("RFC 3986 §6.2.2, RFC 9110 §7.1"))
+        rule_step("url", format!("Its canonical form is {}.", url.as_str()), Some("RFC 3986 §6.2.2, RFC 9110 §7.1"))
     };
     url.map(read).into_iter().collect()
 }
 
 /// Tells which route was chosen.
-pub(super) fn routed(table: &Table, rule: &Rule) -> Step {
+pub(super) fn route_step(table: &Table, rule: &Rule) -> RuleStep {
     let says = match rule.index {
         None => "No route matches: the defaults hold.".to_owned(),
         Some(index) => {
@@ -45,45 +46,45 @@ pub(super) fn routed(table: &Table, rule: &Rule) -> Step {
             format!("Route {number}{} is the first that matches.", path.unwrap_or_default())
         }
     };
-    step("route", says, None)
+    rule_step("route", says, None)
 }
 
 /// Tells that a request is looked up.
-pub(super) fn looked_up(method: &Method) -> Step {
-    step("request", format!("A {method} without content is looked up."), Some("RFC 9111 §4"))
+pub(super) fn method_step(method: &Method) -> RuleStep {
+    rule_step("request", format!("A {method} without content is looked up."), Some("RFC 9111 §4"))
 }
 
 /// Tells which stored response a request selects.
-pub(super) fn selected(entry: &Entry, among: usize) -> Step {
+pub(super) fn selection_step(entry: &StoredEntry, among: usize) -> RuleStep {
     let names: Vec<&str> = entry.selecting.iter().map(|(name, _)| name.as_str()).collect();
     let says = match names.as_slice() {
         [] => "A response is stored that varies on no request field.".to_owned(),
         names => format!("Of {among} stored, one was selected by the request's {}.", names.join(", ")),
     };
-    step("store", says, Some("RFC 9111 §4.1"))
+    rule_step("store", says, Some("RFC 9111 §4.1"))
 }
 
 /// Tells how fresh a stored response is.
-pub(super) fn lifetime(facts: &Facts, now: Timestamp) -> Step {
+pub(super) fn lifetime_step(facts: &Facts, now: Timestamp) -> RuleStep {
     let (age, lifetime) = (freshness::current_age(facts, now).as_secs(), facts.lifetime.as_secs());
     let word = if freshness::is_fresh(facts, now) { "fresh" } else { "stale" };
     let says = format!("It is {word}: {age} s old, of a lifetime of {lifetime} s. {}", facts.lifetime_source.says());
-    step("freshness", says, Some("RFC 9111 §4.2"))
+    rule_step("freshness", says, Some("RFC 9111 §4.2"))
 }
 
 /// Tells what the ledger says, where it says something.
-pub(super) fn purged(standing: Standing) -> Option<Step> {
-    let says = match standing {
-        Standing::Good => return None,
-        Standing::Invalid => "It was invalidated: it is validated before its next use.",
-        Standing::Soft => "It was purged softly: it is served stale while one request refreshes it.",
-        Standing::Gone => "It was purged: neither it nor its validator is used again.",
+pub(super) fn purge_step(purge_state: PurgeState) -> Option<RuleStep> {
+    let says = match purge_state {
+        PurgeState::Good => return None,
+        PurgeState::Invalid => "It was invalidated: it is validated before its next use.",
+        PurgeState::Soft => "It was purged softly: it is served stale while one request refreshes it.",
+        PurgeState::Purged => "It was purged: neither it nor its validator is used again.",
     };
-    Some(step("purge", says, (standing == Standing::Invalid).then_some("RFC 9111 §4.4")))
+    Some(rule_step("purge", says, (purge_state == PurgeState::Invalid).then_some("RFC 9111 §4.4")))
 }
 
 /// Tells what the guard says, where it says something.
-pub(super) fn guarded(admission: Admission) -> Option<Step> {
+pub(super) fn guard_step(admission: Admission) -> Option<RuleStep> {
     let says = match admission {
         Admission::Open => return None,
         Admission::Watched => {
@@ -93,7 +94,7 @@ pub(super) fn guarded(admission: Admission) -> Option<Step> {
             "A request that did not carry these credentials brought it in, and nobody said that it is for all."
         }
     };
-    Some(step("guard", says, None))
+    Some(rule_step("guard", says, None))
 }
 
 /// Tells what a request is about.
@@ -107,9 +108,9 @@ pub(super) fn subject(method: &Method, url: Option<&CanonicalUrl>, key: Option<&
 }
 
 /// Tells of the route that was chosen.
-pub(super) fn route(table: &Table, rule: &Rule) -> Route {
+pub(super) fn route(table: &Table, rule: &Rule) -> RouteReport {
     let matcher = rule.index.and_then(|index| table.matcher(index));
-    Route {
+    RouteReport {
         number: rule.index.map(route::number),
         path: matcher.and_then(|matcher| matcher.path.as_ref()).map(|path| path.as_str().to_owned()),
         host: matcher.and_then(|matcher| matcher.host.as_deref()).map(str::to_owned),
@@ -126,12 +127,12 @@ pub(super) fn route(table: &Table, rule: &Rule) -> Route {
         }
         .to_owned(),
         ttl_seconds: rule.ttl.map(|ttl| ttl.as_secs()),
-        key: keyed(rule),
+        key: key_parts(rule),
     }
 }
 
 /// Tells what a route does to the key.
-fn keyed(rule: &Rule) -> Vec<String> {
+fn key_parts(rule: &Rule) -> Vec<String> {
     let list = |names: &[Box<str>]| names.join(", ");
     let query = match &rule.query {
         QueryRule::All => None,
@@ -147,11 +148,11 @@ fn keyed(rule: &Rule) -> Vec<String> {
 }
 
 /// Tells of a stored response, but for what depends on the request.
-pub(super) fn variant(entry: &Entry, now: Timestamp) -> Variant {
+pub(super) fn variant(entry: &StoredEntry, now: Timestamp) -> VariantReport {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let field = |name: &HeaderName| entry.head.get(name).map(text);
     let value = |value: &Option<Box<[u8]>>| value.as_deref().map(text);
-    Variant {
+    VariantReport {
         selected: false,
         vary: entry.selecting.iter().map(|(name, held)| (name.to_string(), value(held))).collect::<BTreeMap<_, _>>(),
         status: entry.facts.status.as_u16(),
@@ -164,39 +165,39 @@ pub(super) fn variant(entry: &Entry, now: Timestamp) -> Variant {
             .body
             .renditions
             .iter()
-            .map(|held| Held { coding: held.coding.token().to_owned(), bytes: held.bytes.len() as u64 })
+            .map(|held| RenditionReport { coding: held.coding.token().to_owned(), bytes: held.bytes.len() as u64 })
             .collect(),
         memory_bytes: entry.bytes() as u64,
         tier: "memory".to_owned(),
         guard: None,
-        purge: standing(Standing::Good).to_owned(),
+        purge: purge_state(PurgeState::Good).to_owned(),
     }
 }
 
 /// Names what the ledger says.
-pub(super) const fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Good => "untouched",
-        Standing::Invalid => "to-be-validated",
-        Standing::Soft => "soft-purged",
-        Standing::Gone => "purged",
+pub(super) const fn purge_state(purge_state: PurgeState) -> &'static str {
+    match purge_state {
+        PurgeState::Good => "untouched",
+        PurgeState::Invalid => "to-be-validated",
+        PurgeState::Soft => "soft-purged",
+        PurgeState::Purged => "purged",
     }
 }
 
 /// Tells what the guard knows.
-pub(super) fn guard(guard: &Guard, admission: Admission) -> Guarded {
+pub(super) fn guard(guard: &SharingGuard, admission: Admission) -> GuardReport {
     let leader = guard.leader();
     let fields = [("Cookie", leader.cookie.is_some()), ("Authorization", leader.authorization.is_some())];
-    Guarded {
+    GuardReport {
         state: if guard.is_shared() { "shared" } else { "probation" }.to_owned(),
         brought_in_with: fields.iter().filter(|(_, had)| *had).map(|(name, _)| (*name).to_owned()).collect(),
         to_this_request: admission_token(admission).to_owned(),
     }
 }
 
-fn freshness_of(facts: &Facts, now: Timestamp) -> Freshness {
+fn freshness_of(facts: &Facts, now: Timestamp) -> FreshnessReport {
     let secs = |span: Duration| span.as_secs();
-    Freshness {
+    FreshnessReport {
         age_seconds: secs(freshness::current_age(facts, now)),
         lifetime_seconds: secs(facts.lifetime),
         lifetime_from: facts.lifetime_source.token().to_owned(),
@@ -206,7 +207,7 @@ fn freshness_of(facts: &Facts, now: Timestamp) -> Freshness {
         no_cache: facts.no_cache,
         stale_use: match facts.stale {
             stored::StaleUse::Forbidden => None,
-            stored::StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => Some(StaleUse {
+            stored::StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => Some(StaleUseReport {
                 while_revalidate_seconds: secs(while_revalidate),
                 if_unreachable_seconds: secs(if_unreachable),
                 if_error_seconds: secs(if_error_status),
@@ -216,72 +217,80 @@ fn freshness_of(facts: &Facts, now: Timestamp) -> Freshness {
 }
 
 /// Tells what happens to a request.
-pub(super) fn now(course: &Course, if_origin_fails: Option<Failing>) -> Now {
-    let decision = &course.decision;
-    Now {
-        action: match course.action {
-            Action::Answer => "answer",
-            Action::Fetch => "fetch",
-            Action::Compare => "compare",
-            Action::Pass => "pass",
-            Action::Purge => "purge",
-            Action::Refuse => "refuse",
-            Action::Fail => "fail",
+pub(super) fn now(forecast: &Forecast, if_origin_fails: Option<FailureReport>) -> NowReport {
+    let decision = &forecast.decision;
+    NowReport {
+        action: match forecast.action {
+            ForecastAction::Answer => "answer",
+            ForecastAction::Fetch => "fetch",
+            ForecastAction::Compare => "compare",
+            ForecastAction::Pass => "pass",
+            ForecastAction::Purge => "purge",
+            ForecastAction::Refuse => "refuse",
+            ForecastAction::Fail => "fail",
         }
         .to_owned(),
-        says: said(course),
+        says: summary(forecast),
         outcome: decision.outcome.token().to_owned(),
-        because: Because::from(decision.reason),
-        asks_origin: course.asks_origin(),
-        conditional: course.is_conditional,
-        waits: course.waits,
-        refreshes: course.refreshes,
-        status: course.answer.map(|(status, _)| status),
-        coding: course.answer.and_then(|(_, coding)| coding).map(|coding| coding.token().to_owned()),
+        because: Explanation::from(decision.reason),
+        asks_origin: forecast.asks_origin(),
+        conditional: forecast.is_conditional,
+        waits: forecast.waits,
+        refreshes: forecast.refreshes,
+        status: forecast.answer.map(|(status, _)| status),
+        coding: forecast.answer.and_then(|(_, coding)| coding).map(|coding| coding.token().to_owned()),
         ttl_seconds: decision.ttl,
         if_origin_fails,
-        would_be: decision
-            .would
-            .map(|would| WouldBe { outcome: would.outcome.token().to_owned(), because: Because::from(would.reason) }),
+        would_be: decision.would.map(|would| WouldBeReport {
+            outcome: would.outcome.token().to_owned(),
+            because: Explanation::from(would.reason),
+        }),
     }
 }
 
 /// Tells what a request would come to that shadow mode passes.
-pub(super) fn unserved(course: &Course) -> String {
-    let Decision { outcome, reason, .. } = course.decision;
+pub(super) fn unserved_sentence(forecast: &Forecast) -> String {
+    let Decision { outcome, reason, .. } = forecast.decision;
     format!(
         "The request is passed, since its route is in shadow mode. In earnest: {} {} ({reason}), going by what shadow mode has \
          kept.",
-        said(course),
+        summary(forecast),
         outcome.token()
     )
 }
 
-fn said(course: &Course) -> String {
-    let says = match course.action {
-        Action::Answer if course.decision.outcome == Outcome::Hit => "It is answered from the store.",
-        Action::Answer if course.refreshes => {
+fn summary(forecast: &Forecast) -> String {
+    let says = match forecast.action {
+        ForecastAction::Answer if forecast.decision.outcome == Outcome::Hit => "It is answered from the store.",
+        ForecastAction::Answer if forecast.refreshes => {
             "It is answered from the store, and a request aside refreshes what is there."
         }
-        Action::Answer => "It is answered from the store with a stale response.",
-        Action::Fetch if course.waits => "It waits for another client's request for the same, which is under way.",
-        Action::Fetch if course.is_conditional => {
+        ForecastAction::Answer => "It is answered from the store with a stale response.",
+        ForecastAction::Fetch if forecast.waits => {
+            "It waits for another client's request for the same, which is under way."
+        }
+        ForecastAction::Fetch if forecast.is_conditional => {
             "The origin is asked whether what is stored still holds: with its 304 that answers, else its new response."
         }
-        Action::Fetch => "The origin is asked; whoever asks for the same meanwhile waits for its one answer.",
-        Action::Compare => {
+        ForecastAction::Fetch => "The origin is asked; whoever asks for the same meanwhile waits for its one answer.",
+        ForecastAction::Compare => {
             "The origin is asked, and its answer compared with what is stored; others wait for the verdict."
         }
-        Action::Pass => "The origin is asked for this request alone.",
-        Action::Purge => "Larder purges what is stored under the URL.",
-        Action::Refuse => "Larder answers itself.",
-        Action::Fail => "The origin's side turns it away at once, and nothing stored may stand in.",
+        ForecastAction::Pass => "The origin is asked for this request alone.",
+        ForecastAction::Purge => "Larder purges what is stored under the URL.",
+        ForecastAction::Refuse => "Larder answers itself.",
+        ForecastAction::Fail => "The origin's side turns it away at once, and nothing stored may stand in.",
     };
     says.to_owned()
 }
 
 /// Tells what becomes of a response.
-pub(super) fn judged(facts: &Facts, at: Timestamp, kept: Result<Keeping, Reason>, guarded: bool) -> Judged {
+pub(super) fn judgement(
+    facts: &Facts,
+    at: Timestamp,
+    kept: Result<StoragePlan, Reason>,
+    guarded: bool,
+) -> JudgementReport {
     let (vary, tags) = kept.as_ref().map_or_else(
         |_| Default::default(),
         |kept| {
@@ -290,10 +299,10 @@ pub(super) fn judged(facts: &Facts, at: Timestamp, kept: Result<Keeping, Reason>
             (names, tags)
         },
     );
-    Judged {
+    JudgementReport {
         status: facts.status.as_u16(),
         stored: kept.is_ok(),
-        because: kept.err().map(Because::from),
+        because: kept.err().map(Explanation::from),
         freshness: freshness_of(facts, at),
         vary,
         tags,

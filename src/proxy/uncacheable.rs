@@ -6,8 +6,8 @@
 
 use parking_lot::Mutex;
 
-use super::Way;
-use super::asked::Asked;
+use super::Worker;
+use super::context::RequestContext;
 use crate::clock::Timestamp;
 use crate::outcome::Reason;
 
@@ -19,9 +19,9 @@ const STRIPE: usize = 64;
 
 /// What is remembered of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Note {
+pub(super) enum StoreAttempt {
     /// Its last response could not be stored.
-    OnceNotStored,
+    NotStoredOnce,
     /// Nor could the one before it: requests for it do not wait for one another. The last one was not for this reason.
     NotStored(Reason),
     /// The whole representation has this many bytes.
@@ -29,22 +29,22 @@ pub(super) enum Note {
 }
 
 #[derive(Clone, Copy)]
-struct Slot<N> {
+struct KeySlot<N> {
     hash: u128,
     until: Timestamp,
-    note: N,
+    value: N,
 }
 
 /// The slots behind one lock.
-type Stripe<N> = [Option<Slot<N>>; STRIPE];
+type KeyStripe<N> = [Option<KeySlot<N>>; STRIPE];
 
 /// The table; what is remembered of a key is an `N`.
-pub(super) struct Memories<N> {
+pub(super) struct KeyMemory<N> {
     /// Each lock guards its stripe of slots; nothing awaits under it.
-    stripes: Box<[Mutex<Stripe<N>>]>,
+    stripes: Box<[Mutex<KeyStripe<N>>]>,
 }
 
-impl<N: Copy> Memories<N> {
+impl<N: Copy> KeyMemory<N> {
     /// Makes an empty table.
     pub(super) fn new() -> Self {
         Self { stripes: (0..SLOTS / STRIPE).map(|_| Mutex::new([None; STRIPE])).collect() }
@@ -54,13 +54,13 @@ impl<N: Copy> Memories<N> {
     pub(super) fn get(&self, hash: u128, now: Timestamp) -> Option<N> {
         let (stripe, slot) = place(hash);
         let held = self.stripes[stripe].lock()[slot]?;
-        (held.hash == hash && now < held.until).then_some(held.note)
+        (held.hash == hash && now < held.until).then_some(held.value)
     }
 
-    /// Remembers `note` until then.
-    pub(super) fn put(&self, hash: u128, note: N, until: Timestamp) {
+    /// Remembers `attempt` until then.
+    pub(super) fn put(&self, hash: u128, attempt: N, until: Timestamp) {
         let (stripe, slot) = place(hash);
-        self.stripes[stripe].lock()[slot] = Some(Slot { hash, until, note });
+        self.stripes[stripe].lock()[slot] = Some(KeySlot { hash, until, value: attempt });
     }
 
     /// Forgets what is remembered of the key.
@@ -80,22 +80,22 @@ fn place(hash: u128) -> (usize, usize) {
 
 /// Tells whether the one request kept its response from the store: what a client asks for itself must not change what others
 /// get.
-pub(super) fn lies_in_request(reason: Reason) -> bool {
+pub(super) fn is_request_specific(reason: Reason) -> bool {
     matches!(reason, Reason::RequestNoStore | Reason::Authorization)
 }
 
 /// Remembers keys whose responses cannot be stored, from the second time in a row: then their requests stop waiting for
 /// one another. Reasons that lie in the one request say nothing about the key.
-pub(super) fn not_stored(way: &Way, asked: &Asked, reason: Reason) {
-    if lies_in_request(reason) || matches!(reason, Reason::Budget | Reason::StatusNotUnderstood) {
+pub(super) fn record_not_stored(worker: &Worker, ctx: &RequestContext, reason: Reason) {
+    if is_request_specific(reason) || matches!(reason, Reason::Budget | Reason::StatusNotUnderstood) {
         return;
     }
-    let hash = asked.key.hash();
-    let note = match way.shared.memories.get(hash, asked.at) {
-        Some(Note::OnceNotStored | Note::NotStored(_)) => Note::NotStored(reason),
-        Some(Note::Size(_)) | None => Note::OnceNotStored,
+    let hash = ctx.key.hash();
+    let attempt = match worker.shared.uncacheable.get(hash, ctx.at) {
+        Some(StoreAttempt::NotStoredOnce | StoreAttempt::NotStored(_)) => StoreAttempt::NotStored(reason),
+        Some(StoreAttempt::Size(_)) | None => StoreAttempt::NotStoredOnce,
     };
-    way.shared.memories.put(hash, note, asked.at + way.shared.config.hit_for_miss);
+    worker.shared.uncacheable.put(hash, attempt, ctx.at + worker.shared.config.hit_for_miss);
 }
 
 #[cfg(test)]
@@ -104,17 +104,17 @@ mod tests {
 
     #[test]
     fn notes_last_until_then_and_no_longer() {
-        let memories = Memories::new();
+        let keys = KeyMemory::new();
         let at = Timestamp::from_secs;
-        memories.put(7, Note::NotStored(Reason::NoStore), at(10));
-        assert_eq!(memories.get(7, at(9)), Some(Note::NotStored(Reason::NoStore)));
-        assert_eq!(memories.get(7, at(10)), None);
-        assert_eq!(memories.get(7 + SLOTS as u128, at(9)), None, "the same slot, another key");
-        memories.put(7 + SLOTS as u128, Note::Size(3), at(10));
-        assert_eq!(memories.get(7, at(9)), None);
-        memories.forget(7);
-        assert_eq!(memories.get(7 + SLOTS as u128, at(9)), Some(Note::Size(3)));
-        memories.forget(7 + SLOTS as u128);
-        assert_eq!(memories.get(7 + SLOTS as u128, at(9)), None);
+        keys.put(7, StoreAttempt::NotStored(Reason::NoStore), at(10));
+        assert_eq!(keys.get(7, at(9)), Some(StoreAttempt::NotStored(Reason::NoStore)));
+        assert_eq!(keys.get(7, at(10)), None);
+        assert_eq!(keys.get(7 + SLOTS as u128, at(9)), None, "the same slot, another key");
+        keys.put(7 + SLOTS as u128, StoreAttempt::Size(3), at(10));
+        assert_eq!(keys.get(7, at(9)), None);
+        keys.forget(7);
+        assert_eq!(keys.get(7 + SLOTS as u128, at(9)), Some(StoreAttempt::Size(3)));
+        keys.forget(7 + SLOTS as u128);
+        assert_eq!(keys.get(7 + SLOTS as u128, at(9)), None);
     }
 }

@@ -28,14 +28,17 @@ impl Credentials {
     }
 
     /// Says in which of the fields two requests differ.
-    pub fn differing(self, other: Self) -> Differing {
-        Differing { cookie: self.cookie != other.cookie, authorization: self.authorization != other.authorization }
+    pub fn differing(self, other: Self) -> DifferingCredentials {
+        DifferingCredentials {
+            cookie: self.cookie != other.cookie,
+            authorization: self.authorization != other.authorization,
+        }
     }
 }
 
 /// The fields in which two requests' credentials differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Differing {
+pub struct DifferingCredentials {
     /// Cookie.
     pub cookie: bool,
     /// Authorization.
@@ -51,15 +54,15 @@ const BEYOND: u64 = 0;
 /// Fingerprints of the single values that a request's credentials are made of, under the same secret: of each cookie with
 /// its value, and of each Authorization.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Values(SmallVec<[u64; 4]>);
+pub struct CredentialValues(SmallVec<[u64; 4]>);
 
-impl Values {
+impl CredentialValues {
     fn has(&self, value: u64) -> bool {
         value != BEYOND && self.0.contains(&value)
     }
 }
 
-impl FromIterator<u64> for Values {
+impl FromIterator<u64> for CredentialValues {
     fn from_iter<I: IntoIterator<Item = u64>>(values: I) -> Self {
         let mut values = values.into_iter();
         let mut all: SmallVec<[u64; 4]> = values.by_ref().take(VALUES_MAX).collect();
@@ -71,14 +74,14 @@ impl FromIterator<u64> for Values {
 /// What is known of a stored body that nobody said was for all. It goes along with the body: through updates of the head
 /// and other codings.
 #[derive(Debug)]
-pub struct Guard {
+pub struct SharingGuard {
     /// The credentials of the request that brought the body in.
     leader: Credentials,
     /// The fingerprint of the body as the origin sent it.
     body: u128,
     /// What the body may depend on: those of the leader's values that every request carried, too, that was seen to get the
     /// same. A user whose other cookies change is no other user.
-    suspects: Mutex<Values>,
+    suspects: Mutex<CredentialValues>,
     /// Whether a request with other credentials was seen to get the same. Else the body is on probation for such requests.
     is_compared: AtomicBool,
     /// Whether nothing is suspected any more.
@@ -87,9 +90,9 @@ pub struct Guard {
     uses: AtomicU32,
 }
 
-impl Guard {
+impl SharingGuard {
     /// Makes the guard of a body that is on probation; `values` are what the leader's credentials are made of.
-    pub fn new(leader: Credentials, values: Values, body: u128) -> Self {
+    pub fn new(leader: Credentials, values: CredentialValues, body: u128) -> Self {
         Self {
             leader,
             body,
@@ -124,7 +127,7 @@ impl Guard {
 
     /// Tells whether the body is for a request with these values, as far as is known: one that carries all that it may
     /// depend on.
-    pub fn is_shared_with(&self, values: impl FnOnce() -> Values) -> bool {
+    pub fn is_shared_with(&self, values: impl FnOnce() -> CredentialValues) -> bool {
         self.is_compared.load(Ordering::Acquire) && {
             let values = values();
             self.suspects.lock().0.iter().all(|suspect| values.has(*suspect))
@@ -133,7 +136,7 @@ impl Guard {
 
     /// Shares the body: a request with these values was seen to get the same, so it depends on nothing that this request
     /// does not carry. The next is checked in a while.
-    pub fn share(&self, values: &Values) {
+    pub fn share(&self, values: &CredentialValues) {
         let mut suspects = self.suspects.lock();
         suspects.0.retain(|suspect| *suspect == BEYOND || values.has(*suspect));
         self.uses.store(1, Ordering::Relaxed);
@@ -142,7 +145,7 @@ impl Guard {
     }
 
     /// Puts the body on probation again.
-    pub fn doubt(&self) {
+    pub fn put_on_probation(&self) {
         let _suspects = self.suspects.lock();
         self.is_compared.store(false, Ordering::Release);
         self.is_shared.store(false, Ordering::Release);
@@ -160,28 +163,28 @@ mod tests {
 
     #[test]
     fn the_first_use_is_checked_and_then_one_in_so_many() {
-        let guard = Guard::new(Credentials::NONE, Values::default(), 7);
+        let guard = SharingGuard::new(Credentials::NONE, CredentialValues::default(), 7);
         let due = |uses: std::ops::RangeInclusive<u32>| uses.filter(|_| guard.is_due(3)).collect::<Vec<_>>();
         assert_eq!(due(1..=8), [1, 4, 7]);
-        guard.share(&Values::default());
+        guard.share(&CredentialValues::default());
         assert_eq!(due(1..=8), [3, 6], "it was just seen");
         assert!(guard.is_due(1) && guard.is_due(0), "each one");
     }
 
     #[test]
     fn a_body_is_on_probation_until_it_is_shared() {
-        let guard = Guard::new(Credentials::NONE, Values::default(), 7);
-        assert!(!guard.is_shared() && !guard.is_shared_with(Values::default));
-        guard.share(&Values::default());
-        assert!(guard.is_shared() && guard.is_shared_with(Values::default));
-        guard.doubt();
-        assert!(!guard.is_shared() && !guard.is_shared_with(Values::default));
+        let guard = SharingGuard::new(Credentials::NONE, CredentialValues::default(), 7);
+        assert!(!guard.is_shared() && !guard.is_shared_with(CredentialValues::default));
+        guard.share(&CredentialValues::default());
+        assert!(guard.is_shared() && guard.is_shared_with(CredentialValues::default));
+        guard.put_on_probation();
+        assert!(!guard.is_shared() && !guard.is_shared_with(CredentialValues::default));
     }
 
     #[test]
     fn what_all_carried_who_got_the_same_stays_suspected() {
-        let values = |values: &[u64]| values.iter().copied().collect::<Values>();
-        let guard = Guard::new(Credentials::NONE, values(&[1, 2, 3]), 7);
+        let values = |values: &[u64]| values.iter().copied().collect::<CredentialValues>();
+        let guard = SharingGuard::new(Credentials::NONE, values(&[1, 2, 3]), 7);
         let with = |own: &[u64]| guard.is_shared_with(|| values(own));
         assert!(!with(&[1, 2, 3]), "nobody was compared");
         guard.share(&values(&[1, 2, 9]));
@@ -194,11 +197,11 @@ mod tests {
 
     #[test]
     fn more_values_than_can_be_told_apart_are_never_shared() {
-        let many: Values = (1..=VALUES_MAX as u64 + 1).collect();
-        let guard = Guard::new(Credentials::NONE, many.clone(), 7);
+        let many: CredentialValues = (1..=VALUES_MAX as u64 + 1).collect();
+        let guard = SharingGuard::new(Credentials::NONE, many.clone(), 7);
         let bytes = guard.bytes();
-        assert!(bytes > size_of::<Guard>() + 8 * VALUES_MAX);
-        guard.share(&Values::default());
+        assert!(bytes > size_of::<SharingGuard>() + 8 * VALUES_MAX);
+        guard.share(&CredentialValues::default());
         assert_eq!(guard.bytes(), bytes);
         assert!(!guard.is_shared() && !guard.is_shared_with(|| many));
     }
@@ -209,7 +212,7 @@ mod tests {
             cookie: NonZeroU128::new(cookie),
             authorization: NonZeroU128::new(authorization),
         };
-        let differing = |cookie, authorization| Differing { cookie, authorization };
+        let differing = |cookie, authorization| DifferingCredentials { cookie, authorization };
         assert_eq!(with(1, 0).differing(with(1, 0)), differing(false, false));
         assert_eq!(with(1, 0).differing(Credentials::NONE), differing(true, false));
         assert_eq!(with(1, 2).differing(with(3, 4)), differing(true, true));

@@ -13,7 +13,7 @@ const CODINGS: usize = 4;
 
 /// What a comparison came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compared {
+pub enum BodyComparison {
     /// The same bytes.
     Same,
     /// Other bytes.
@@ -33,14 +33,14 @@ pub struct FieldValue {
 
 /// What a response was brought in by.
 #[derive(Debug)]
-pub struct Witness {
+pub struct ShadowFingerprint {
     /// The fingerprint of the body in each coding; zero where none was seen.
     bodies: [AtomicU64; CODINGS],
     /// The fields of the request, by their names.
     fields: Box<[FieldValue]>,
 }
 
-impl Witness {
+impl ShadowFingerprint {
     /// Makes the witness of a response that a request with these fields brought in. No body has been seen yet.
     pub fn new(mut fields: Vec<FieldValue>) -> Self {
         fields.sort_unstable();
@@ -48,14 +48,14 @@ impl Witness {
     }
 
     /// Holds a body against what was seen in this coding before. The first of a coding is remembered.
-    pub fn compare(&self, coding: Coding, fingerprint: u64) -> Compared {
+    pub fn compare(&self, coding: Coding, fingerprint: u64) -> BodyComparison {
         // Zero stands for none; that one fingerprint in 2⁶⁴ is taken for another is no loss.
         let fingerprint = fingerprint.max(1);
         let seen = &self.bodies[coding as usize];
         match seen.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => Compared::Unknown,
-            Err(known) if known == fingerprint => Compared::Same,
-            Err(_) => Compared::Different,
+            Ok(_) => BodyComparison::Unknown,
+            Err(known) if known == fingerprint => BodyComparison::Same,
+            Err(_) => BodyComparison::Different,
         }
     }
 
@@ -85,22 +85,22 @@ mod tests {
 
     #[test]
     fn each_coding_is_compared_with_its_own() {
-        let witness = Witness::new(Vec::new());
+        let witness = ShadowFingerprint::new(Vec::new());
         let check = |coding, fingerprint, expected| assert_eq!(witness.compare(coding, fingerprint), expected);
-        check(Coding::Identity, 7, Compared::Unknown);
-        check(Coding::Identity, 7, Compared::Same);
-        check(Coding::Identity, 8, Compared::Different);
-        check(Coding::Gzip, 8, Compared::Unknown);
-        check(Coding::Gzip, 8, Compared::Same);
-        check(Coding::Zstd, 0, Compared::Unknown);
-        check(Coding::Zstd, 0, Compared::Same);
-        check(Coding::Zstd, 2, Compared::Different);
+        check(Coding::Identity, 7, BodyComparison::Unknown);
+        check(Coding::Identity, 7, BodyComparison::Same);
+        check(Coding::Identity, 8, BodyComparison::Different);
+        check(Coding::Gzip, 8, BodyComparison::Unknown);
+        check(Coding::Gzip, 8, BodyComparison::Same);
+        check(Coding::Zstd, 0, BodyComparison::Unknown);
+        check(Coding::Zstd, 0, BodyComparison::Same);
+        check(Coding::Zstd, 2, BodyComparison::Different);
     }
 
     #[test]
     fn what_differs_is_named_once_and_absent_is_not_the_same() {
         let of = |list: &[(u16, u32)]| list.iter().map(|&(name, value)| FieldValue { name, value }).collect::<Vec<_>>();
-        let witness = Witness::new(of(&[(3, 30), (1, 10), (2, 20)]));
+        let witness = ShadowFingerprint::new(of(&[(3, 30), (1, 10), (2, 20)]));
         for (fields, expected) in [
             (&[(1, 10), (2, 20), (3, 30)][..], &[][..]),
             (&[(3, 30), (2, 21), (1, 10)], &[2]),

@@ -35,38 +35,38 @@ pub struct Aborted(pub Reason);
 
 /// The shared body.
 #[derive(Debug, Default)]
-pub(crate) struct Filling {
+pub(crate) struct SharedBody {
     /// Guards the chunks and the readers' offsets; nothing awaits under it.
-    state: Mutex<State>,
+    state: Mutex<SharedBodyState>,
     /// Signalled when a reader moves on or leaves.
-    moved: Notify,
+    progress: Notify,
     /// Signalled when the body has ended, or is no longer kept.
     settled: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SharedBodyState {
     chunks: VecDeque<Bytes>,
     /// The offset of the first chunk.
     start: u64,
     /// The offset behind the last chunk.
     end: u64,
     /// Why it is no longer kept.
-    let_go: Option<Reason>,
-    ended: Option<Ended>,
-    readers: SmallVec<[Slot; 1]>,
+    unkept_reason: Option<Reason>,
+    ended: Option<BodyEnd>,
+    readers: SmallVec<[ReaderSlot; 1]>,
 }
 
 /// How the body ended.
 #[derive(Clone, Debug)]
-enum Ended {
+enum BodyEnd {
     Complete(Option<HeaderMap>),
     Failed(Reason),
 }
 
 /// A reader's place.
 #[derive(Debug)]
-enum Slot {
+enum ReaderSlot {
     Free,
     At {
         offset: u64,
@@ -76,7 +76,7 @@ enum Slot {
     Stalled,
 }
 
-impl Filling {
+impl SharedBody {
     /// Makes an empty body.
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
@@ -93,21 +93,21 @@ impl Filling {
 
     /// Ends the body well.
     pub(crate) fn complete(&self, trailers: Option<HeaderMap>) {
-        self.finish(Ended::Complete(trailers));
+        self.finish(BodyEnd::Complete(trailers));
     }
 
     /// Ends the body badly: every reader sees it fail.
     pub(crate) fn fail(&self, reason: Reason) {
-        self.finish(Ended::Failed(reason));
+        self.finish(BodyEnd::Failed(reason));
     }
 
     /// Returns what has to outlive whoever fills the body: dropped before the body has ended, it ends it badly. So a fill that
     /// panics or is stopped leaves no reader waiting.
-    pub(crate) fn in_hand(self: &Arc<Self>) -> InHand {
-        InHand(Arc::clone(self))
+    pub(crate) fn abort_guard(self: &Arc<Self>) -> AbortGuard {
+        AbortGuard(Arc::clone(self))
     }
 
-    fn finish(&self, ended: Ended) {
+    fn finish(&self, ended: BodyEnd) {
         let mut state = self.state.lock();
         state.ended.get_or_insert(ended);
         state.wake_all();
@@ -115,20 +115,20 @@ impl Filling {
     }
 
     /// Stops keeping the body, for this reason: chunks go as the readers pass them.
-    pub(crate) fn let_go(&self, reason: Reason) {
+    pub(crate) fn stop_keeping(&self, reason: Reason) {
         let mut state = self.state.lock();
-        state.let_go.get_or_insert(reason);
+        state.unkept_reason.get_or_insert(reason);
         state.release();
         self.settled.notify_waiters();
     }
 
     /// Waits until it is known whether the body comes to be stored: it has ended, or is no longer kept.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn wait_settled(&self) {
         loop {
             let settled = self.settled.notified();
             {
                 let state = self.state.lock();
-                if state.ended.is_some() || state.let_go.is_some() {
+                if state.ended.is_some() || state.unkept_reason.is_some() {
                     return;
                 }
             }
@@ -142,9 +142,9 @@ impl Filling {
     }
 
     /// Waits until the slowest reader is near enough for the fill to go on. False when no reader is left.
-    pub(crate) async fn room(&self) -> bool {
+    pub(crate) async fn wait_for_room(&self) -> bool {
         loop {
-            let moved = self.moved.notified();
+            let moved = self.progress.notified();
             {
                 let state = self.state.lock();
                 match state.slowest() {
@@ -158,9 +158,9 @@ impl Filling {
     }
 
     /// Tells whether the slowest reader holds up another, which has read all that is there.
-    pub(crate) fn holds_up(&self) -> bool {
+    pub(crate) fn has_blocking_reader(&self) -> bool {
         let state = self.state.lock();
-        let waits = |slot: &Slot| matches!(slot, Slot::At { offset, .. } if *offset >= state.end);
+        let waits = |slot: &ReaderSlot| matches!(slot, ReaderSlot::At { offset, .. } if *offset >= state.end);
         state.slowest().is_some_and(|slowest| slowest < state.end) && state.readers.iter().any(waits)
     }
 
@@ -169,11 +169,11 @@ impl Filling {
         let mut state = self.state.lock();
         let Some(slowest) = state.slowest() else { return };
         for slot in &mut state.readers {
-            if let Slot::At { offset, waker } = slot
+            if let ReaderSlot::At { offset, waker } = slot
                 && *offset == slowest
             {
                 let waker = waker.take();
-                *slot = Slot::Stalled;
+                *slot = ReaderSlot::Stalled;
                 if let Some(waker) = waker {
                     waker.wake();
                 }
@@ -183,7 +183,7 @@ impl Filling {
     }
 
     /// Attaches a reader that sends `pieces` in order. `None` when what they need has gone already.
-    pub(crate) fn reader(self: &Arc<Self>, pieces: impl IntoIterator<Item = Piece>) -> Option<Reader> {
+    pub(crate) fn reader(self: &Arc<Self>, pieces: impl IntoIterator<Item = Piece>) -> Option<BodyReader> {
         let mut pieces: Pieces = pieces.into_iter().collect();
         pieces.reverse();
         let offset = first_cut(&pieces);
@@ -191,8 +191,8 @@ impl Filling {
         if offset < state.start {
             return None;
         }
-        let slot = Slot::At { offset, waker: None };
-        let id = match state.readers.iter().position(|slot| matches!(slot, Slot::Free)) {
+        let slot = ReaderSlot::At { offset, waker: None };
+        let id = match state.readers.iter().position(|slot| matches!(slot, ReaderSlot::Free)) {
             Some(free) => {
                 state.readers[free] = slot;
                 free
@@ -202,32 +202,32 @@ impl Filling {
                 state.readers.len() - 1
             }
         };
-        Some(Reader { filling: Arc::clone(self), id, offset, pieces })
+        Some(BodyReader { body: Arc::clone(self), id, offset, pieces })
     }
 }
 
 /// A body that somebody fills.
 #[derive(Debug)]
-pub(crate) struct InHand(Arc<Filling>);
+pub(crate) struct AbortGuard(Arc<SharedBody>);
 
-impl Drop for InHand {
+impl Drop for AbortGuard {
     fn drop(&mut self) {
         self.0.fail(Reason::Panic);
     }
 }
 
-impl State {
+impl SharedBodyState {
     fn slowest(&self) -> Option<u64> {
         let offsets = self.readers.iter().filter_map(|slot| match slot {
-            Slot::At { offset, .. } => Some(*offset),
-            Slot::Free | Slot::Stalled => None,
+            ReaderSlot::At { offset, .. } => Some(*offset),
+            ReaderSlot::Free | ReaderSlot::Stalled => None,
         });
         offsets.min()
     }
 
     /// Drops the chunks that every reader has passed, where the body is not kept.
     fn release(&mut self) {
-        if self.let_go.is_none() {
+        if self.unkept_reason.is_none() {
             return;
         }
         let needed = self.slowest().unwrap_or(self.end);
@@ -241,7 +241,7 @@ impl State {
 
     fn wake_all(&mut self) {
         for slot in &mut self.readers {
-            if let Slot::At { waker, .. } = slot
+            if let ReaderSlot::At { waker, .. } = slot
                 && let Some(waker) = waker.take()
             {
                 waker.wake();
@@ -280,8 +280,8 @@ fn first_cut(pieces: &[Piece]) -> u64 {
 
 /// One reader of a [`Filling`]. An open end (`u64::MAX`) reads until the body ends.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    filling: Arc<Filling>,
+pub(crate) struct BodyReader {
+    body: Arc<SharedBody>,
     id: usize,
     offset: u64,
     pieces: Pieces,
@@ -290,10 +290,10 @@ pub(crate) struct Reader {
 /// What a reader is to send, the next piece last.
 type Pieces = SmallVec<[Piece; 1]>;
 
-impl Reader {
+impl BodyReader {
     /// Returns why the body is no longer kept, where that is so.
-    pub(crate) fn lost(&self) -> Option<Reason> {
-        self.filling.state.lock().let_go
+    pub(crate) fn unkept_reason(&self) -> Option<Reason> {
+        self.body.state.lock().unkept_reason
     }
 
     /// Tells whether everything has been read.
@@ -321,8 +321,8 @@ impl Reader {
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let Some(Piece::Cut(range)) = self.pieces.last_mut() else { return Poll::Ready(None) };
-        let mut state = self.filling.state.lock();
-        if matches!(state.readers[self.id], Slot::Stalled) || range.start < state.start {
+        let mut state = self.body.state.lock();
+        if matches!(state.readers[self.id], ReaderSlot::Stalled) || range.start < state.start {
             return Poll::Ready(Some(Err(Aborted(Reason::Overloaded))));
         }
         if let Some((chunk, at)) = state.chunk_at(range.start) {
@@ -331,24 +331,24 @@ impl Reader {
                 self.pieces.pop();
             }
             self.offset = first_cut_or(&self.pieces, state.end);
-            state.readers[self.id] = Slot::At { offset: self.offset, waker: None };
+            state.readers[self.id] = ReaderSlot::At { offset: self.offset, waker: None };
             state.release();
             drop(state);
-            self.filling.moved.notify_one();
+            self.body.progress.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         match &state.ended {
             None => {
-                state.readers[self.id] = Slot::At { offset: self.offset, waker: Some(cx.waker().clone()) };
+                state.readers[self.id] = ReaderSlot::At { offset: self.offset, waker: Some(cx.waker().clone()) };
                 Poll::Pending
             }
-            Some(Ended::Complete(trailers)) if range.end == u64::MAX => {
+            Some(BodyEnd::Complete(trailers)) if range.end == u64::MAX => {
                 let trailers = trailers.clone();
                 self.pieces.clear();
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
-            Some(Ended::Complete(_)) => Poll::Ready(Some(Err(Aborted(Reason::Incomplete)))),
-            Some(Ended::Failed(reason)) => Poll::Ready(Some(Err(Aborted(*reason)))),
+            Some(BodyEnd::Complete(_)) => Poll::Ready(Some(Err(Aborted(Reason::Incomplete)))),
+            Some(BodyEnd::Failed(reason)) => Poll::Ready(Some(Err(Aborted(*reason)))),
         }
     }
 }
@@ -370,23 +370,23 @@ fn take_from(chunk: &Bytes, at: usize, range: &mut Range<u64>) -> Bytes {
     }
 }
 
-impl Drop for Reader {
+impl Drop for BodyReader {
     fn drop(&mut self) {
-        let mut state = self.filling.state.lock();
-        state.readers[self.id] = Slot::Free;
+        let mut state = self.body.state.lock();
+        state.readers[self.id] = ReaderSlot::Free;
         state.release();
         drop(state);
-        self.filling.moved.notify_one();
+        self.body.progress.notify_one();
     }
 }
 
 /// Lets tests and the body poll a reader as a stream of frames.
-impl http_body::Body for Reader {
+impl http_body::Body for BodyReader {
     type Data = Bytes;
     type Error = Aborted;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        Reader::poll_frame(&mut self, cx)
+        BodyReader::poll_frame(&mut self, cx)
     }
 }
 
@@ -403,7 +403,7 @@ mod tests {
         vec![Piece::Cut(0..u64::MAX)]
     }
 
-    async fn text(reader: Reader) -> Result<String, Aborted> {
+    async fn text(reader: BodyReader) -> Result<String, Aborted> {
         let bytes = reader.collect().await?.to_bytes();
         Ok(String::from_utf8(bytes.to_vec()).unwrap())
     }
@@ -411,29 +411,29 @@ mod tests {
     #[test]
     fn early_and_late_readers_get_the_same() {
         run(async {
-            let filling = Filling::new();
-            let early = tokio::spawn(text(filling.reader(whole()).unwrap()));
+            let body = SharedBody::new();
+            let early = tokio::spawn(text(body.reader(whole()).unwrap()));
             tokio::task::yield_now().await;
-            filling.push(Bytes::from_static(b"one "));
+            body.push(Bytes::from_static(b"one "));
             tokio::task::yield_now().await;
-            filling.push(Bytes::from_static(b"two"));
-            let late = tokio::spawn(text(filling.reader(whole()).unwrap()));
-            filling.complete(None);
+            body.push(Bytes::from_static(b"two"));
+            let late = tokio::spawn(text(body.reader(whole()).unwrap()));
+            body.complete(None);
             assert_eq!(early.await.unwrap().unwrap(), "one two");
             assert_eq!(late.await.unwrap().unwrap(), "one two");
-            assert_eq!(text(filling.reader(whole()).unwrap()).await.unwrap(), "one two");
+            assert_eq!(text(body.reader(whole()).unwrap()).await.unwrap(), "one two");
         });
     }
 
     #[test]
     fn a_failed_body_never_ends_well() {
         run(async {
-            let filling = Filling::new();
-            filling.push(Bytes::from_static(b"half"));
-            let reader = tokio::spawn(text(filling.reader(whole()).unwrap()));
+            let body = SharedBody::new();
+            body.push(Bytes::from_static(b"half"));
+            let reader = tokio::spawn(text(body.reader(whole()).unwrap()));
             tokio::task::yield_now().await;
-            filling.fail(Reason::Incomplete);
-            filling.complete(None);
+            body.fail(Reason::Incomplete);
+            body.complete(None);
             assert_eq!(reader.await.unwrap().unwrap_err().0, Reason::Incomplete);
         });
     }
@@ -441,13 +441,13 @@ mod tests {
     #[test]
     fn ranges_are_cut_while_it_fills() {
         run(async {
-            let filling = Filling::new();
+            let body = SharedBody::new();
             let pieces =
                 vec![Piece::Own(Box::from(*b"[")), Piece::Cut(6..8), Piece::Cut(1..3), Piece::Own(Box::from(*b"]"))];
-            let reader = tokio::spawn(text(filling.reader(pieces).unwrap()));
+            let reader = tokio::spawn(text(body.reader(pieces).unwrap()));
             for chunk in ["0123", "4567", "89"] {
                 tokio::task::yield_now().await;
-                filling.push(Bytes::from_static(chunk.as_bytes()));
+                body.push(Bytes::from_static(chunk.as_bytes()));
             }
             assert_eq!(reader.await.unwrap().unwrap(), "[6712]");
         });
@@ -457,10 +457,10 @@ mod tests {
     fn a_small_part_of_a_chunk_does_not_keep_it_alive() {
         let check = |range: Range<u64>, length: usize, is_copied: bool| {
             let chunk = Bytes::from(vec![b'x'; 2 * COPIED_BYTES_MAX]);
-            let filling = Filling::new();
-            filling.push(chunk.clone());
+            let body = SharedBody::new();
+            body.push(chunk.clone());
             let at = range.start as usize;
-            let mut reader = filling.reader(vec![Piece::Cut(range)]).unwrap();
+            let mut reader = body.reader(vec![Piece::Cut(range)]).unwrap();
             let part = run(reader.frame()).unwrap().unwrap().into_data().unwrap();
             assert_eq!(part.len(), length);
             assert_eq!(part.as_ptr() != chunk[at..].as_ptr(), is_copied, "{length} bytes at {at}");
@@ -479,27 +479,27 @@ mod tests {
     #[test]
     fn a_body_let_go_holds_only_what_the_slowest_needs() {
         run(async {
-            let filling = Filling::new();
-            let mut fast = filling.reader(whole()).unwrap();
-            let mut slow = filling.reader(whole()).unwrap();
-            filling.let_go(Reason::TooLarge);
+            let body = SharedBody::new();
+            let mut fast = body.reader(whole()).unwrap();
+            let mut slow = body.reader(whole()).unwrap();
+            body.stop_keeping(Reason::TooLarge);
             let chunk = Bytes::from(vec![0; WINDOW as usize]);
-            filling.push(chunk.clone());
-            filling.push(chunk.clone());
+            body.push(chunk.clone());
+            body.push(chunk.clone());
             fast.frame().await.unwrap().unwrap();
             fast.frame().await.unwrap().unwrap();
-            assert_eq!(filling.state.lock().chunks.len(), 2);
-            assert!(filling.reader(whole()).is_some(), "nothing has gone yet");
+            assert_eq!(body.state.lock().chunks.len(), 2);
+            assert!(body.reader(whole()).is_some(), "nothing has gone yet");
             slow.frame().await.unwrap().unwrap();
-            assert_eq!(filling.state.lock().chunks.len(), 1);
-            assert!(filling.reader(whole()).is_none(), "the first chunk has gone");
-            assert!(filling.room().await);
-            filling.push(chunk);
-            filling.drop_slowest();
+            assert_eq!(body.state.lock().chunks.len(), 1);
+            assert!(body.reader(whole()).is_none(), "the first chunk has gone");
+            assert!(body.wait_for_room().await);
+            body.push(chunk);
+            body.drop_slowest();
             assert!(slow.frame().await.unwrap().is_err());
-            assert!(filling.room().await);
+            assert!(body.wait_for_room().await);
             drop(fast);
-            assert!(!filling.room().await);
+            assert!(!body.wait_for_room().await);
         });
     }
 }

@@ -14,31 +14,33 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::analytics::shadow::{self, Against, FIELDS_MAX, Name, Passed, Query};
 use crate::key::ExtraSource;
 use crate::origin::ResponseBody;
-use crate::origin::coalesce::Lead;
-use crate::proxy::asked::Asked;
-use crate::proxy::filling::Aborted;
-use crate::proxy::flight::{Fill, Landed};
-use crate::proxy::trial::Trial;
-use crate::proxy::{Way, pour};
+use crate::origin::coalesce::FlightLeader;
+use crate::proxy::context::RequestContext;
+use crate::proxy::cross_user_check::CrossUserCheck;
+use crate::proxy::flight::{Fill, FlightResult};
+use crate::proxy::shared_body::Aborted;
+use crate::proxy::{Worker, receive};
 use crate::route;
-use crate::stored::{Coding, Compared, Entry, FieldValue, Guard, Selecting, StoredBody, Witness};
+use crate::stored::{
+    BodyComparison, Coding, FieldValue, Selecting, ShadowFingerprint, SharingGuard, StoredBody, StoredEntry,
+};
 
 /// What is done with a body.
 #[derive(Default)]
-pub(super) struct Aim {
+pub(super) struct TapPlan {
     /// It is kept.
-    pub(super) keep: Option<Kept>,
+    pub(super) keep: Option<KeptResponse>,
     /// It is held against that of a would-be hit.
-    pub(super) against: Option<Held>,
+    pub(super) against: Option<ComparedEntry>,
     /// It is held against one that another user's request brought in, which would not have been served unseen.
-    pub(super) doubted: Option<Held>,
+    pub(super) on_probation: Option<ComparedEntry>,
     /// What the personalisation guard makes of it.
-    pub(super) trial: Option<(Trial, Verdict)>,
+    pub(super) check: Option<(CrossUserCheck, HeadComparison)>,
 }
 
 /// What a head makes of a comparison for the guard.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum HeadComparison {
     /// The requester gets something else.
     Differs,
     /// The body will tell.
@@ -46,20 +48,20 @@ pub(super) enum Verdict {
 }
 
 /// A response that is to be kept.
-pub(super) struct Kept {
+pub(super) struct KeptResponse {
     pub(super) fill: Box<Fill>,
     /// The length of the whole, where the response is a part of it only, or its head.
     pub(super) stands_for: Option<u64>,
     pub(super) coding: Option<Coding>,
     /// Held until it is kept: who asks for the same meanwhile would have waited.
-    pub(super) lead: Option<Lead<Landed>>,
+    pub(super) lead: Option<FlightLeader<FlightResult>>,
 }
 
 /// An entry that a body is held against.
-pub(super) struct Held {
-    pub(super) entry: Arc<Entry>,
+pub(super) struct ComparedEntry {
+    pub(super) entry: Arc<StoredEntry>,
     /// What the head tells already.
-    pub(super) at_head: Option<Compared>,
+    pub(super) at_head: Option<BodyComparison>,
     pub(super) is_same_tag: bool,
     pub(super) coding: Option<Coding>,
     /// Which of the telling response fields differ.
@@ -67,12 +69,12 @@ pub(super) struct Held {
 }
 
 /// The origin's body, and who overhears it.
-pub(in crate::proxy) struct Heard {
+pub(in crate::proxy) struct TappedBody {
     pub(in crate::proxy) body: ResponseBody,
-    pub(in crate::proxy) ear: Ear,
+    pub(in crate::proxy) tap: BodyTap,
 }
 
-impl Heard {
+impl TappedBody {
     /// Passes the next frame on.
     pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx));
@@ -80,14 +82,14 @@ impl Heard {
             // Trailers are the last.
             Some(Ok(frame)) => match frame.data_ref() {
                 Some(data) => {
-                    self.ear.hear(data);
+                    self.tap.feed(data);
                     if http_body::Body::is_end_stream(&self.body) {
-                        self.ear.end();
+                        self.tap.end();
                     }
                 }
-                None => self.ear.end(),
+                None => self.tap.end(),
             },
-            None => self.ear.end(),
+            None => self.tap.end(),
             Some(Err(_)) => {}
         }
         Poll::Ready(frame.map(|frame| frame.map_err(|error| Aborted(error.reason))))
@@ -95,11 +97,11 @@ impl Heard {
 }
 
 /// Who overhears a body. Dropped before the body's end, it counts the request and keeps nothing.
-pub(in crate::proxy) struct Ear {
-    way: Arc<Way>,
-    asked: Arc<Asked>,
+pub(in crate::proxy) struct BodyTap {
+    worker: Arc<Worker>,
+    ctx: Arc<RequestContext>,
     passed: Passed,
-    aim: Aim,
+    plan: TapPlan,
     /// Seven hundred bytes of state, where somebody asks for it.
     hash: Option<Box<Xxh3>>,
     chunks: SmallVec<[Bytes; 1]>,
@@ -107,31 +109,32 @@ pub(in crate::proxy) struct Ear {
     is_done: bool,
 }
 
-impl Ear {
-    pub(super) fn new(way: &Arc<Way>, asked: &Arc<Asked>, passed: Passed, aim: Aim) -> Self {
-        let is_asked = aim.keep.is_some() || aim.against.is_some() || aim.doubted.is_some() || aim.trial.is_some();
+impl BodyTap {
+    pub(super) fn new(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, passed: Passed, plan: TapPlan) -> Self {
+        let is_asked =
+            plan.keep.is_some() || plan.against.is_some() || plan.on_probation.is_some() || plan.check.is_some();
         Self {
-            way: Arc::clone(way),
-            asked: Arc::clone(asked),
+            worker: Arc::clone(worker),
+            ctx: Arc::clone(ctx),
             passed,
-            aim,
-            hash: is_asked.then(|| way.shared.hasher.pieces()),
+            plan,
+            hash: is_asked.then(|| worker.shared.hasher.pieces()),
             chunks: SmallVec::new(),
-            bytes_max: asked.rule.object_bytes_max.min(way.shared.store.budget().object_max()),
+            bytes_max: ctx.rule.object_bytes_max.min(worker.shared.store.budget().object_max()),
             is_done: false,
         }
     }
 
-    fn hear(&mut self, data: &Bytes) {
+    fn feed(&mut self, data: &Bytes) {
         self.passed.body_bytes += data.len() as u64;
         if let Some(hash) = &mut self.hash {
             hash.update(data);
         }
-        if self.aim.keep.as_ref().is_some_and(|kept| kept.stands_for.is_none()) {
-            match pour::held_copy(&self.way, data, self.passed.body_bytes, self.bytes_max) {
+        if self.plan.keep.as_ref().is_some_and(|kept| kept.stands_for.is_none()) {
+            match receive::counted_copy(&self.worker, data, self.passed.body_bytes, self.bytes_max) {
                 Ok(copy) => self.chunks.push(copy),
                 Err(_) => {
-                    self.aim.keep = None;
+                    self.plan.keep = None;
                     self.chunks = SmallVec::new();
                 }
             }
@@ -144,27 +147,27 @@ impl Ear {
             return;
         }
         let fingerprint = self.hash.take().map_or(0, |hash| hash.digest128());
-        let fields = if self.aim.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
+        let fields = if self.plan.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
         let query = self.context().map(|context| (context, fingerprint as u64));
-        if let Some(kept) = self.aim.keep.take() {
+        if let Some(kept) = self.plan.keep.take() {
             self.keep(kept, fingerprint, fields.clone());
         }
         self.settle(fingerprint, fields, query);
     }
 
     fn is_compared(&self) -> bool {
-        self.aim.against.is_some() || self.aim.doubted.is_some()
+        self.plan.against.is_some() || self.plan.on_probation.is_some()
     }
 
     /// Stores a complete response.
-    fn keep(&mut self, kept: Kept, fingerprint: u128, fields: Vec<FieldValue>) {
-        let Kept { fill, stands_for, coding, lead } = kept;
-        let store = &self.way.shared.store;
-        let witness = Witness::new(fields);
+    fn keep(&mut self, kept: KeptResponse, fingerprint: u128, fields: Vec<FieldValue>) {
+        let KeptResponse { fill, stands_for, coding, lead } = kept;
+        let store = &self.worker.shared.store;
+        let witness = ShadowFingerprint::new(fields);
         let bytes = match stands_for {
             None => {
                 coding.map(|coding| witness.compare(coding, fingerprint as u64));
-                pour::one_run(&self.way, std::mem::take(&mut self.chunks))
+                receive::join_chunks(&self.worker, std::mem::take(&mut self.chunks))
             }
             // Room is taken as the whole would take it.
             Some(length) => usize::try_from(length).ok().and_then(|bytes| {
@@ -173,58 +176,61 @@ impl Ear {
             }),
         };
         let Some(bytes) = bytes else { return };
-        if fill.is_beside() {
-            pour::drop_replaced(&self.way, &self.asked, &fill);
+        if fill.is_other_variant() {
+            receive::drop_replaced(&self.worker, &self.ctx, &fill);
         }
         let Fill { head, facts, selecting, tags, sequence, leader, .. } = *fill;
-        let mut entry = Entry::new(head, facts, StoredBody::identity(bytes), selecting, tags, sequence);
-        let values = || self.asked.values(&self.way.shared);
-        entry.guard = leader.map(|leader| Arc::new(Guard::new(leader, values(), fingerprint)));
-        entry.witness = Some(Arc::new(witness));
-        if let Err(reason) = store.put(&self.asked.key, entry) {
-            tracing::debug!(url = self.asked.key.url(), %reason, "a complete response was not kept");
+        let mut entry = StoredEntry::new(head, facts, StoredBody::identity(bytes), selecting, tags, sequence);
+        let values = || self.ctx.values(&self.worker.shared);
+        entry.guard = leader.map(|leader| Arc::new(SharingGuard::new(leader, values(), fingerprint)));
+        entry.shadow_fingerprint = Some(Arc::new(witness));
+        if let Err(reason) = store.put(&self.ctx.key, entry) {
+            tracing::debug!(url = self.ctx.key.url(), %reason, "a complete response was not kept");
         }
         drop(lead);
     }
 
     /// Compares, and counts.
     fn settle(&mut self, fingerprint: u128, fields: Vec<FieldValue>, query: Option<(u64, u64)>) {
-        let held = self.aim.against.take();
+        let held = self.plan.against.take();
         let is_hit = held.is_some();
-        let held = held.or(self.aim.doubted.take());
+        let held = held.or(self.plan.on_probation.take());
         let compared = held.as_ref().map(|held| held.compare(fingerprint as u64));
         self.judge(compared);
-        let differing = held.as_ref().and_then(|held| held.entry.witness.as_ref()).map(|kept| kept.differing(fields));
+        let differing =
+            held.as_ref().and_then(|held| held.entry.shadow_fingerprint.as_ref()).map(|kept| kept.differing(fields));
         let differing = differing.unwrap_or_default();
-        let url = self.asked.key.url();
-        let target = self.asked.key.path_and_query();
+        let url = self.ctx.key.url();
+        let target = self.ctx.key.path_and_query();
         let (path, text) = target.split_once('?').unwrap_or((target, ""));
-        self.way.metrics.shadow(|tables| {
+        self.worker.metrics.shadow(|tables| {
             tables.passed(url, &self.passed);
             if let (Some(held), Some(compared)) = (&held, compared) {
-                let Held { is_same_tag, response, .. } = *held;
+                let ComparedEntry { is_same_tag, response, .. } = *held;
                 let against = Against { url, compared, is_same_tag, request: &differing, response };
                 if is_hit { tables.compared(&against) } else { tables.doubted(&against) }
             }
             if let Some((context, body)) = query {
-                tables.queried(&Query { host: self.asked.key.authority(), path, query: text, context, body });
+                tables.queried(&Query { host: self.ctx.key.authority(), path, query: text, context, body });
             }
         });
     }
 
     /// Has the personalisation guard learn from a comparison what it would learn in earnest.
-    fn judge(&mut self, compared: Option<Compared>) {
-        let Some((trial, verdict)) = self.aim.trial.take() else { return };
-        match (verdict, compared) {
-            (Verdict::Differs, _) | (_, Some(Compared::Different)) => trial.condemn(&self.way),
-            (_, Some(Compared::Same)) => trial.guard.share(&trial.asked.values(&self.way.shared)),
+    fn judge(&mut self, compared: Option<BodyComparison>) {
+        let Some((check, comparison)) = self.plan.check.take() else { return };
+        match (comparison, compared) {
+            (HeadComparison::Differs, _) | (_, Some(BodyComparison::Different)) => {
+                check.drop_personalised(&self.worker)
+            }
+            (_, Some(BodyComparison::Same)) => check.guard.share(&check.ctx.values(&self.worker.shared)),
             _ => {}
         }
     }
 
     /// Returns a hash of what selected the response beside its URL; `None` where the body is no whole page.
     fn context(&self) -> Option<u64> {
-        let (selecting, coding): (&Selecting, _) = match (&self.aim.keep, &self.aim.against) {
+        let (selecting, coding): (&Selecting, _) = match (&self.plan.keep, &self.plan.against) {
             (Some(kept), _) if kept.stands_for.is_none() && kept.fill.status == StatusCode::OK => {
                 (&kept.fill.selecting, kept.coding?)
             }
@@ -233,10 +239,10 @@ impl Ear {
             }
             _ => return None,
         };
-        if self.asked.method != Method::GET {
+        if self.ctx.method != Method::GET {
             return None;
         }
-        let key = &self.asked.key;
+        let key = &self.ctx.key;
         let mut text = key.text().as_bytes()[key.url().len()..].to_vec();
         text.push(coding as u8);
         for (name, value) in selecting {
@@ -245,16 +251,16 @@ impl Ear {
             text.extend(value.iter().flat_map(|value| value.iter()));
             text.push(b'\n');
         }
-        Some(self.way.shared.hasher.fingerprint(&text) as u64)
+        Some(self.worker.shared.hasher.fingerprint(&text) as u64)
     }
 
     /// Returns the fields and cookies that a page may be written from, as numbers.
     fn fields(&self) -> Vec<FieldValue> {
-        let (rule, hasher) = (&self.asked.rule, &self.way.shared.hasher);
+        let (rule, hasher) = (&self.ctx.rule, &self.worker.shared.hasher);
         let is_keyed = |name: &HeaderName| rule.key_headers.contains(name);
-        let headers = self.asked.headers.iter().filter(|(name, _)| !shadow::is_noise(name.as_str()) && !is_keyed(name));
+        let headers = self.ctx.headers.iter().filter(|(name, _)| !shadow::is_noise(name.as_str()) && !is_keyed(name));
         let headers = headers.map(|(name, value)| (ExtraSource::Header, name.as_str(), value.as_bytes()));
-        let lines = self.asked.headers.get_all(header::COOKIE).iter();
+        let lines = self.ctx.headers.get_all(header::COOKIE).iter();
         let cookies = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).filter_map(|pair| {
             let pair = std::str::from_utf8(pair).ok()?.trim();
             let (name, value) = pair.split_once('=')?;
@@ -263,7 +269,7 @@ impl Ear {
             (!is_ignored).then_some((ExtraSource::Cookie, name, value.as_bytes()))
         });
         let fields = headers.chain(cookies).take(FIELDS_MAX);
-        self.way.metrics.shadow(|tables| {
+        self.worker.metrics.shadow(|tables| {
             let number = |(source, name, value): (ExtraSource, &str, &[u8])| {
                 let number = tables.name(Name { source, name })?;
                 Some(FieldValue { name: number, value: hasher.fingerprint(value) as u32 })
@@ -273,26 +279,26 @@ impl Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for BodyTap {
     fn drop(&mut self) {
         if std::mem::replace(&mut self.is_done, true) {
             return;
         }
         // What was cut off is compared with nothing.
-        for held in [&mut self.aim.against, &mut self.aim.doubted].into_iter().flatten() {
-            held.at_head.get_or_insert(Compared::Unknown);
+        for held in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
+            held.at_head.get_or_insert(BodyComparison::Unknown);
         }
-        self.aim.keep = None;
+        self.plan.keep = None;
         self.settle(0, Vec::new(), None);
     }
 }
 
-impl Held {
-    fn compare(&self, fingerprint: u64) -> Compared {
-        match (self.at_head, self.coding, &self.entry.witness) {
+impl ComparedEntry {
+    fn compare(&self, fingerprint: u64) -> BodyComparison {
+        match (self.at_head, self.coding, &self.entry.shadow_fingerprint) {
             (Some(known), ..) => known,
             (None, Some(coding), Some(witness)) => witness.compare(coding, fingerprint),
-            _ => Compared::Unknown,
+            _ => BodyComparison::Unknown,
         }
     }
 }

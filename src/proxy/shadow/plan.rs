@@ -5,43 +5,43 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode, response};
 
-use super::ear::{Aim, Held, Kept, Verdict};
+use super::tap::{ComparedEntry, HeadComparison, KeptResponse, TapPlan};
 use crate::analytics::shadow::RESPONSE_FIELDS;
 use crate::clock::Timestamp;
-use crate::origin::coalesce::{Joined, Lead};
+use crate::origin::coalesce::{FlightLeader, FlightRole};
 use crate::origin::{self, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, Would};
 use crate::policy::credentials;
-use crate::policy::reuse::{self, Failure};
+use crate::policy::reuse::{self, OriginFailure};
 use crate::policy::storable::{self, Exchange, Storable, storable};
 use crate::policy::validate::{self, Candidates};
-use crate::proxy::asked::Asked;
-use crate::proxy::decide::{self, Fetching, Found, Missing, Usable};
-use crate::proxy::fill::{self, Arrived};
-use crate::proxy::flight::{Fill, Landed};
-use crate::proxy::trial::{self, Trial};
-use crate::proxy::{Shared, Way, confirm, pass, recode, remember};
+use crate::proxy::context::RequestContext;
+use crate::proxy::cross_user_check::{self, CrossUserCheck};
+use crate::proxy::decide::{self, CacheMiss, FetchPlan, LookupResult, UsableEntry};
+use crate::proxy::fetch::{self, ReceivedHead};
+use crate::proxy::flight::{Fill, FlightResult};
+use crate::proxy::{Shared, Worker, confirm, encode, pass, uncacheable};
 use crate::route::SetCookie;
-use crate::stored::{Coding, Compared, Entry, FlatHead};
+use crate::stored::{BodyComparison, Coding, FlatHead, StoredEntry};
 
 /// When the origin is asked.
 #[derive(Clone, Copy)]
-pub(super) struct Asking {
+pub(super) struct FetchStart {
     pub(super) at: Timestamp,
     /// The ledger's number then.
     pub(super) sequence: u64,
 }
 
 /// What would be done before the origin's answer is known.
-pub(super) enum Course {
+pub(super) enum Plan {
     /// What is kept would answer.
-    Answer(Usable),
+    Answer(UsableEntry),
     /// What is kept would be compared with the origin's answer, for the personalisation guard.
-    Compare(Arc<Entry>),
+    Compare(Arc<StoredEntry>),
     /// It would be fetched, alone or together with who asks for the same.
-    Fetch(Missing, Role),
+    Fetch(CacheMiss, Role),
     /// The origin would be asked for this request alone; something may stand in where it fails.
-    Alone(Decision, Option<Arc<Entry>>),
+    PassThrough(Decision, Option<Arc<StoredEntry>>),
     /// 504: the client wants nothing but a stored response.
     Refuse,
 }
@@ -49,15 +49,15 @@ pub(super) enum Course {
 /// What a request would be to a flight.
 pub(super) enum Role {
     /// The one whose response is kept. The flight ends when that is settled.
-    Leads(Lead<Landed>),
+    Leads(FlightLeader<FlightResult>),
     /// One that would have waited.
     Follows,
 }
 
 /// What the origin's head makes of a course.
-pub(super) struct Judged {
+pub(super) struct PlanResult {
     pub(super) would: Would,
-    pub(super) aim: Aim,
+    pub(super) tap: TapPlan,
 }
 
 /// What a response does to what is kept.
@@ -76,36 +76,38 @@ enum Effect {
     Nothing,
 }
 
-impl Course {
+impl Plan {
     /// Decides what would be done with a request.
-    pub(super) fn of(shared: &Shared, asked: &Asked) -> Self {
-        match decide::look_up(shared, asked, asked.at) {
-            Found::Usable(usable) => Self::Answer(usable),
-            Found::OnlyIfCached => Self::Refuse,
-            Found::Doubted(entry) => Self::Compare(entry),
-            Found::Alone(reason, stand_in) => Self::Alone(asked.decision(Outcome::Pass, reason), stand_in),
-            Found::Missing(missing) => match decide::fetching(shared, asked, &missing, None) {
-                Fetching::Alone(decision) => Self::Alone(decision, missing.selected),
-                Fetching::Apart => Self::Fetch(missing, Role::Leads(shared.flights.alone())),
-                Fetching::Together(name) => match shared.flights.join(name) {
-                    Joined::Leader(lead) => Self::Fetch(missing, Role::Leads(lead)),
-                    Joined::Follower(_) => Self::Fetch(missing, Role::Follows),
+    pub(super) fn of(shared: &Shared, ctx: &RequestContext) -> Self {
+        match decide::look_up(shared, ctx, ctx.at) {
+            LookupResult::Usable(usable) => Self::Answer(usable),
+            LookupResult::OnlyIfCached => Self::Refuse,
+            LookupResult::OnProbation(entry) => Self::Compare(entry),
+            LookupResult::PassThrough(reason, stand_in) => {
+                Self::PassThrough(ctx.decision(Outcome::Pass, reason), stand_in)
+            }
+            LookupResult::Missing(missing) => match decide::plan_fetch(shared, ctx, &missing, None) {
+                FetchPlan::PassThrough(decision) => Self::PassThrough(decision, missing.selected),
+                FetchPlan::Unshared => Self::Fetch(missing, Role::Leads(shared.flights.alone())),
+                FetchPlan::Join(name) => match shared.flights.join(name) {
+                    FlightRole::Leader(lead) => Self::Fetch(missing, Role::Leads(lead)),
+                    FlightRole::Follower(_) => Self::Fetch(missing, Role::Follows),
                 },
             },
         }
     }
 
     /// Says what would have become of it where the origin failed without an answer.
-    pub(super) fn without_origin(&self, shared: &Shared, asked: &Asked, error: &origin::Error) -> Would {
+    pub(super) fn without_origin(&self, shared: &Shared, ctx: &RequestContext, error: &origin::Error) -> Would {
         let stand_in = match self {
             Self::Answer(usable) => return Would::new(usable.decision.outcome, usable.decision.reason),
             Self::Refuse => return Would::new(Outcome::Refused, Reason::OnlyIfCached),
             Self::Compare(entry) => Some(entry),
             Self::Fetch(missing, _) => missing.selected.as_ref(),
-            Self::Alone(_, stand_in) => stand_in.as_ref(),
+            Self::PassThrough(_, stand_in) => stand_in.as_ref(),
         };
         let now = shared.clock.now();
-        match decide::standing_in(shared, asked, stand_in, Failure::Unreachable, now) {
+        match decide::usable_stand_in(shared, ctx, stand_in, OriginFailure::Unreachable, now) {
             Some(_) => Would::new(Outcome::Stale, Reason::IfError),
             None => Would::new(Outcome::Failed, error.reason),
         }
@@ -114,75 +116,77 @@ impl Course {
     /// Says what would have become of it with this head of the origin's, and what is to be heard of the body.
     pub(super) fn judge(
         self,
-        way: &Arc<Way>,
-        asked: &Arc<Asked>,
+        worker: &Arc<Worker>,
+        ctx: &Arc<RequestContext>,
         (parts, body): (&response::Parts, &ResponseBody),
-        asking: Asking,
-    ) -> Judged {
-        let seen = Seen { way, asked, parts, body, asking, received_at: way.shared.clock.now() };
+        fetch_start: FetchStart,
+    ) -> PlanResult {
+        let seen =
+            OriginHead { worker, ctx, parts, body, fetch_start: fetch_start, received_at: worker.shared.clock.now() };
         match self {
-            Self::Answer(usable) => seen.answered(&usable),
-            Self::Compare(entry) => seen.compared(&entry),
-            Self::Fetch(missing, role) => seen.fetched(&missing, role),
-            Self::Alone(decision, stand_in) => seen.alone(decision, stand_in.as_ref()),
-            Self::Refuse => Judged::new(Outcome::Refused, Reason::OnlyIfCached),
+            Self::Answer(usable) => seen.judge_answer(&usable),
+            Self::Compare(entry) => seen.judge_compare(&entry),
+            Self::Fetch(missing, role) => seen.judge_fetch(&missing, role),
+            Self::PassThrough(decision, stand_in) => seen.judge_pass(decision, stand_in.as_ref()),
+            Self::Refuse => PlanResult::new(Outcome::Refused, Reason::OnlyIfCached),
         }
     }
 }
 
-impl Judged {
+impl PlanResult {
     fn new(outcome: Outcome, reason: Reason) -> Self {
-        Self { would: Would::new(outcome, reason), aim: Aim::default() }
+        Self { would: Would::new(outcome, reason), tap: TapPlan::default() }
     }
 }
 
 /// The origin's head, as it is judged.
-struct Seen<'a> {
-    way: &'a Arc<Way>,
-    asked: &'a Arc<Asked>,
+struct OriginHead<'a> {
+    worker: &'a Arc<Worker>,
+    ctx: &'a Arc<RequestContext>,
     parts: &'a response::Parts,
     body: &'a ResponseBody,
-    asking: Asking,
+    fetch_start: FetchStart,
     received_at: Timestamp,
 }
 
-impl Seen<'_> {
-    fn answered(&self, usable: &Usable) -> Judged {
-        let (way, asked) = (self.way, self.asked);
+impl OriginHead<'_> {
+    fn judge_answer(&self, usable: &UsableEntry) -> PlanResult {
+        let (worker, ctx) = (self.worker, self.ctx);
         let Decision { outcome, reason, .. } = usable.decision;
-        let mut judged = Judged::new(outcome, reason);
-        recode::rehearse(way, asked, &usable.entry);
+        let mut judged = PlanResult::new(outcome, reason);
+        encode::prebuild(worker, ctx, &usable.entry);
         if usable.refresh {
-            let stored = way.shared.store.get(&asked.key);
-            let candidates = decide::candidates(&way.shared, asked, stored.as_deref(), Some(&usable.entry));
-            judged.aim.keep = self.kept(self.effect(Some(&usable.entry), candidates), None);
+            let stored = worker.shared.store.get(&ctx.key);
+            let candidates = decide::candidates(&worker.shared, ctx, stored.as_deref(), Some(&usable.entry));
+            judged.tap.keep = self.kept_response(self.effect(Some(&usable.entry), candidates), None);
         }
         if outcome == Outcome::Hit {
-            judged.aim.against = Some(self.held(&usable.entry));
+            judged.tap.against = Some(self.compared_entry(&usable.entry));
         }
-        let is_due =
-            |guard: &&_| credentials::is_due(guard, way.shared.config.guard_sample, || asked.credentials(&way.shared));
+        let is_due = |guard: &&_| {
+            credentials::is_due(guard, worker.shared.config.guard_sample, || ctx.credentials(&worker.shared))
+        };
         if usable.is_watched && usable.entry.guard.as_deref().filter(is_due).is_some() {
-            judged.aim.trial = self.trial(&usable.entry);
+            judged.tap.check = self.cross_user_check(&usable.entry);
         }
         judged
     }
 
-    fn compared(&self, entry: &Arc<Entry>) -> Judged {
-        let mut judged = Judged::new(Outcome::Miss, Reason::Probation);
-        judged.aim.doubted = Some(self.held(entry));
-        judged.aim.trial = self.trial(entry);
+    fn judge_compare(&self, entry: &Arc<StoredEntry>) -> PlanResult {
+        let mut judged = PlanResult::new(Outcome::Miss, Reason::Probation);
+        judged.tap.on_probation = Some(self.compared_entry(entry));
+        judged.tap.check = self.cross_user_check(entry);
         judged
     }
 
-    fn fetched(&self, missing: &Missing, role: Role) -> Judged {
-        let (way, asked) = (self.way, self.asked);
+    fn judge_fetch(&self, missing: &CacheMiss, role: Role) -> PlanResult {
+        let (worker, ctx) = (self.worker, self.ctx);
         let (stored, selected) = (missing.stored.as_deref(), missing.selected.as_ref());
-        let candidates = decide::candidates(&way.shared, asked, stored, selected);
-        let mut judged = Judged::new(Outcome::Miss, missing.reason);
+        let candidates = decide::candidates(&worker.shared, ctx, stored, selected);
+        let mut judged = PlanResult::new(Outcome::Miss, missing.reason);
         let effect = self.effect(selected, candidates);
         let is_shared = match &effect {
-            Effect::Keeps(fill) | Effect::StandsFor(fill, _) => reuse::unshared(&fill.facts).is_none(),
+            Effect::Keeps(fill) | Effect::StandsFor(fill, _) => reuse::why_unshareable(&fill.facts).is_none(),
             Effect::Confirms => true,
             Effect::Yields | Effect::Refused(_) | Effect::Nothing => false,
         };
@@ -195,25 +199,25 @@ impl Seen<'_> {
         }
         // Who follows keeps nothing: who leads does.
         if let Role::Leads(lead) = role {
-            judged.aim.keep = self.kept(effect, Some(lead));
+            judged.tap.keep = self.kept_response(effect, Some(lead));
         }
         judged
     }
 
-    fn alone(&self, decision: Decision, stand_in: Option<&Arc<Entry>>) -> Judged {
-        let mut judged = Judged::new(decision.outcome, decision.reason);
+    fn judge_pass(&self, decision: Decision, stand_in: Option<&Arc<StoredEntry>>) -> PlanResult {
+        let mut judged = PlanResult::new(decision.outcome, decision.reason);
         // In earnest the reason is told of the response that was not stored; here it is this one.
         if decision.reason == Reason::HitForMiss {
             match storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized()) {
                 Storable::Yes(facts) => {
                     let head = (self.parts.status, &self.parts.headers);
                     let length = http_body::Body::size_hint(self.body).exact();
-                    pass::forget_if_stored_again(self.way, self.asked, &facts, head, length);
+                    pass::forget_if_stored_again(self.worker, self.ctx, &facts, head, length);
                 }
                 Storable::No(reason) => judged.would.reason = reason,
             }
         }
-        if let Some(selected) = stand_in.filter(|_| self.asked.facts.is_head) {
+        if let Some(selected) = stand_in.filter(|_| self.ctx.facts.is_head) {
             self.tell_by_head(selected);
         }
         if self.is_replaced(stand_in) {
@@ -223,44 +227,50 @@ impl Seen<'_> {
     }
 
     fn exchange(&self) -> Exchange<'_> {
-        self.asked.exchange(self.asking.at, self.received_at)
+        self.ctx.exchange(self.fetch_start.at, self.received_at)
     }
 
     /// Tells whether something kept would have replaced this answer.
-    fn is_replaced(&self, stand_in: Option<&Arc<Entry>>) -> bool {
+    fn is_replaced(&self, stand_in: Option<&Arc<StoredEntry>>) -> bool {
         self.parts.status.is_server_error()
-            && decide::standing_in(&self.way.shared, self.asked, stand_in, Failure::ServerError, self.received_at)
-                .is_some()
+            && decide::usable_stand_in(
+                &self.worker.shared,
+                self.ctx,
+                stand_in,
+                OriginFailure::ServerError,
+                self.received_at,
+            )
+            .is_some()
     }
 
     /// A HEAD may update what is kept (RFC 9111 §4.3.5). In earnest it would have been asked for in the coding that is stored:
     /// what tells of another says nothing.
-    fn tell_by_head(&self, selected: &Arc<Entry>) {
+    fn tell_by_head(&self, selected: &Arc<StoredEntry>) {
         if self.parts.headers.contains_key(header::CONTENT_ENCODING) {
             return;
         }
         let exchange = self.exchange();
         let head = (self.parts.status, &self.parts.headers);
-        confirm::by_head(self.way, self.asked, selected, &exchange, head, self.asking.sequence);
+        confirm::by_head(self.worker, self.ctx, selected, &exchange, head, self.fetch_start.sequence);
     }
 
     /// Does to what is kept what the response's head does, and says what its body is to do. `selected` is what the response
     /// replaces, `candidates` what the origin would have been asked about.
-    fn effect(&self, selected: Option<&Arc<Entry>>, candidates: Candidates) -> Effect {
-        let (way, asked, parts) = (self.way, self.asked, self.parts);
+    fn effect(&self, selected: Option<&Arc<StoredEntry>>, candidates: Candidates) -> Effect {
+        let (worker, ctx, parts) = (self.worker, self.ctx, self.parts);
         if self.is_replaced(selected) {
             return Effect::Yields;
         }
         // It was not asked about what is kept, yet tells whether it would have confirmed that: by a 304 to the client's own
         // precondition that names it, or by the same validators on a whole response.
         let is_told = matches!(parts.status, StatusCode::NOT_MODIFIED | StatusCode::OK | StatusCode::PARTIAL_CONTENT);
-        if is_told && !asked.facts.is_head && self.is_confirmed(candidates) {
+        if is_told && !ctx.facts.is_head && self.is_confirmed(candidates) {
             return Effect::Confirms;
         }
         if parts.status == StatusCode::NOT_MODIFIED {
             return Effect::Nothing;
         }
-        if asked.facts.is_head {
+        if ctx.facts.is_head {
             if let Some(selected) = selected {
                 self.tell_by_head(selected);
                 return Effect::Nothing;
@@ -273,12 +283,18 @@ impl Seen<'_> {
         }
         let judged = match storable(&self.exchange(), parts.status, &parts.headers, self.body.is_unsized()) {
             Storable::Yes(facts) => {
-                match decide::kept_out(&way.shared, asked, &facts, (parts.status, &parts.headers)) {
+                match decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)) {
                     None => {
                         let mut headers = parts.headers.clone();
                         let length = http_body::Body::size_hint(self.body).exact();
-                        let arrived = Arrived { status: parts.status, headers: &mut headers, length };
-                        fill::prepare_arrived(way, asked, arrived, facts, (self.asking.at, self.asking.sequence))
+                        let arrived = ReceivedHead { status: parts.status, headers: &mut headers, length };
+                        fetch::prepare_head(
+                            worker,
+                            ctx,
+                            arrived,
+                            facts,
+                            (self.fetch_start.at, self.fetch_start.sequence),
+                        )
                     }
                     Some(reason) => Err(reason),
                 }
@@ -287,13 +303,13 @@ impl Seen<'_> {
         };
         match judged {
             Ok(mut fill) => {
-                way.shared.memories.forget(asked.key.hash());
+                worker.shared.uncacheable.forget(ctx.key.hash());
                 fill.replaces = selected.cloned();
                 Effect::Keeps(Box::new(fill))
             }
             Err(reason) => {
-                fill::drop_superseded(way, asked, selected, parts.status, reason);
-                remember::not_stored(way, asked, reason);
+                fetch::drop_superseded(worker, ctx, selected, parts.status, reason);
+                uncacheable::record_not_stored(worker, ctx, reason);
                 Effect::Refused(reason)
             }
         }
@@ -311,7 +327,7 @@ impl Seen<'_> {
             headers.remove(name);
         }
         let exchange = self.exchange();
-        confirm::by_304(self.way, self.asked, &candidates, &exchange, &headers, self.asking.sequence).is_some()
+        confirm::by_304(self.worker, self.ctx, &candidates, &exchange, &headers, self.fetch_start.sequence).is_some()
     }
 
     /// In earnest the whole would have been fetched, which has this length.
@@ -319,52 +335,52 @@ impl Seen<'_> {
         let Some(length) = length else { return Effect::Nothing };
         let mut headers = self.parts.headers.clone();
         headers.remove(header::CONTENT_RANGE);
-        let status = if self.asked.facts.is_head { self.parts.status } else { StatusCode::OK };
+        let status = if self.ctx.facts.is_head { self.parts.status } else { StatusCode::OK };
         let exchange = Exchange { method: &Method::GET, ..self.exchange() };
         let prepared = match storable(&exchange, status, &headers, false) {
             Storable::No(reason) => Err(reason),
             Storable::Yes(mut facts) => {
                 facts.no_transform = true;
-                let arrived = Arrived { status, headers: &mut headers, length: Some(length) };
-                let asking = (self.asking.at, self.asking.sequence);
-                fill::prepare_arrived(self.way, self.asked, arrived, facts, asking)
+                let arrived = ReceivedHead { status, headers: &mut headers, length: Some(length) };
+                let fetch_start = (self.fetch_start.at, self.fetch_start.sequence);
+                fetch::prepare_head(self.worker, self.ctx, arrived, facts, fetch_start)
             }
         };
         match prepared {
             Ok(fill) => {
-                self.way.shared.memories.forget(self.asked.key.hash());
+                self.worker.shared.uncacheable.forget(self.ctx.key.hash());
                 Effect::StandsFor(Box::new(fill), length)
             }
             Err(reason) => {
-                remember::not_stored(self.way, self.asked, reason);
+                uncacheable::record_not_stored(self.worker, self.ctx, reason);
                 Effect::Refused(reason)
             }
         }
     }
 
-    fn kept(&self, effect: Effect, lead: Option<Lead<Landed>>) -> Option<Kept> {
+    fn kept_response(&self, effect: Effect, lead: Option<FlightLeader<FlightResult>>) -> Option<KeptResponse> {
         let (fill, stands_for) = match effect {
             Effect::Keeps(fill) => (fill, None),
             Effect::StandsFor(fill, length) => (fill, Some(length)),
             Effect::Confirms | Effect::Yields | Effect::Refused(_) | Effect::Nothing => return None,
         };
-        Some(Kept { fill, stands_for, coding: coding_of(&self.parts.headers), lead })
+        Some(KeptResponse { fill, stands_for, coding: coding_of(&self.parts.headers), lead })
     }
 
     /// Makes ready to hold the body against an entry's.
-    fn held(&self, entry: &Arc<Entry>) -> Held {
-        let (parts, asked) = (self.parts, self.asked);
+    fn compared_entry(&self, entry: &Arc<StoredEntry>) -> ComparedEntry {
+        let (parts, ctx) = (self.parts, self.ctx);
         let is_same_tag = validate::would_confirm(&entry.head, &parts.headers);
-        let is_whole = asked.method == Method::GET && trial::says_something(asked, parts.status);
+        let is_whole = ctx.method == Method::GET && cross_user_check::tells_requesters_apart(ctx, parts.status);
         let at_head = match parts.status {
             // The app says that what the client holds is still right, and names it.
-            StatusCode::NOT_MODIFIED if is_same_tag => Some(Compared::Same),
-            _ if !is_whole => Some(Compared::Unknown),
-            status if status != entry.facts.status => Some(Compared::Different),
+            StatusCode::NOT_MODIFIED if is_same_tag => Some(BodyComparison::Same),
+            _ if !is_whole => Some(BodyComparison::Unknown),
+            status if status != entry.facts.status => Some(BodyComparison::Different),
             _ => None,
         };
-        let is_stripped = asked.rule.set_cookie == SetCookie::Strip;
-        Held {
+        let is_stripped = ctx.rule.set_cookie == SetCookie::Strip;
+        ComparedEntry {
             entry: Arc::clone(entry),
             at_head,
             is_same_tag,
@@ -374,19 +390,20 @@ impl Seen<'_> {
     }
 
     /// Makes a comparison for the personalisation guard, where the response says what the requester gets.
-    fn trial(&self, entry: &Arc<Entry>) -> Option<(Trial, Verdict)> {
+    fn cross_user_check(&self, entry: &Arc<StoredEntry>) -> Option<(CrossUserCheck, HeadComparison)> {
         let guard = Arc::clone(entry.guard.as_ref()?);
         let parts = self.parts;
         let (_, refusal) = storable::judge(&self.exchange(), parts.status, &parts.headers);
-        let is_told = self.asked.method == Method::GET && trial::says_something(self.asked, parts.status);
+        let is_told =
+            self.ctx.method == Method::GET && cross_user_check::tells_requesters_apart(self.ctx, parts.status);
         let set = |name: &HeaderName| parts.headers.get_all(name).iter().map(|line| line.as_bytes());
         let differs = parts.status != entry.facts.status
             || !entry.head.get_all(&header::SET_COOKIE).eq(set(&header::SET_COOKIE))
             || !entry.head.get_all(&header::LOCATION).eq(set(&header::LOCATION))
             || matches!(refusal, Some(Reason::Private | Reason::NoStore));
-        let trial = Trial { asked: Arc::clone(self.asked), entry: Arc::clone(entry), guard };
-        let verdict = if differs { Verdict::Differs } else { Verdict::ByBody };
-        is_told.then_some((trial, verdict))
+        let check = CrossUserCheck { ctx: Arc::clone(self.ctx), entry: Arc::clone(entry), guard };
+        let comparison = if differs { HeadComparison::Differs } else { HeadComparison::ByBody };
+        is_told.then_some((check, comparison))
     }
 }
 

@@ -17,10 +17,10 @@ use crate::policy::request::{self, Intent, RequestFacts};
 use crate::policy::storable::Exchange;
 use crate::policy::{credentials, onward, validate};
 use crate::route::{self, Rule};
-use crate::stored::{Credentials, Values};
+use crate::stored::{CredentialValues, Credentials};
 
 /// A request that was read.
-pub(super) struct Asked {
+pub(super) struct RequestContext {
     /// What it is about.
     pub(super) key: Key,
     /// The rule that applies.
@@ -47,7 +47,7 @@ pub(super) struct Asked {
 
 /// What is known of a request's content before it is read.
 #[derive(Clone, Copy)]
-pub(super) struct Content {
+pub(super) struct ContentHint {
     /// Whether there is none.
     pub(super) is_empty: bool,
     /// The bytes that it has at least.
@@ -56,7 +56,7 @@ pub(super) struct Content {
 
 /// What to do with a request that was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum Action {
     /// Look into the store first.
     LookUp,
     /// Ask the origin.
@@ -66,7 +66,7 @@ pub(super) enum Errand {
 }
 
 /// A request that is answered without being read further: refused, or for Larder itself.
-pub(super) struct Refusal {
+pub(super) struct EarlyResponse {
     /// The answer's status.
     pub(super) status: StatusCode,
     /// Why.
@@ -75,7 +75,7 @@ pub(super) struct Refusal {
     pub(super) started: Instant,
 }
 
-impl Refusal {
+impl EarlyResponse {
     /// Makes the decision about it.
     pub(super) fn decision(&self) -> Decision {
         let outcome = if self.reason == Reason::Options { Outcome::Own } else { Outcome::Refused };
@@ -83,33 +83,33 @@ impl Refusal {
     }
 }
 
-impl Asked {
+impl RequestContext {
     /// Reads a request. It is read into one place, and goes from hand to hand by reference from there on.
     pub(super) fn read(
         shared: &Shared,
         peer: &Peer,
         request: Request<Incoming>,
-    ) -> Result<(Arc<Self>, Errand, Request<Incoming>), Refusal> {
+    ) -> Result<(Arc<Self>, Action, Request<Incoming>), EarlyResponse> {
         let (mut parts, body) = request.into_parts();
         let config = &shared.config;
         let client = Client::of(config, peer, &parts);
         let (scheme, trusted) = (client::scheme(config, client.trusted, &parts.headers), client.trusted);
-        let content = Content { is_empty: body.is_end_stream(), bytes: body.size_hint().lower() };
-        let (mut asked, errand) = Self::of_head(shared, client, scheme, &mut parts, content)?;
-        asked.trace = Trace::of(shared, trusted, &asked.headers);
-        Ok((Arc::new(asked), errand, Request::from_parts(parts, body)))
+        let content = ContentHint { is_empty: body.is_end_stream(), bytes: body.size_hint().lower() };
+        let (mut ctx, action) = Self::from_head(shared, client, scheme, &mut parts, content)?;
+        ctx.trace = Trace::of(shared, trusted, &ctx.headers);
+        Ok((Arc::new(ctx), action, Request::from_parts(parts, body)))
     }
 
     /// Reads a request's head, whose fields move over. It belongs to no trace.
-    pub(super) fn of_head(
+    pub(super) fn from_head(
         shared: &Shared,
         client: Client,
         scheme: Scheme,
         parts: &mut http::request::Parts,
-        content: Content,
-    ) -> Result<(Self, Errand), Refusal> {
+        content: ContentHint,
+    ) -> Result<(Self, Action), EarlyResponse> {
         let started = Instant::now();
-        let refusal = |status, reason| Refusal { status, reason, started };
+        let refusal = |status, reason| EarlyResponse { status, reason, started };
         let config = &shared.config;
         if parts.version == Version::HTTP_2 {
             onward::from_http2(&mut parts.headers).map_err(|(status, reason)| refusal(status, reason))?;
@@ -121,18 +121,18 @@ impl Asked {
         // What is to be purged is what a GET would find.
         let routed = if parts.method.as_str() == "PURGE" { &Method::GET } else { &parts.method };
         let rule = Arc::clone(shared.routes.choose(routed, &url));
-        let (errand, facts) =
+        let (action, facts) =
             match request::classify(&parts.method, parts.version, &parts.headers, !content.is_empty, &rule) {
-                Intent::LookUp(facts) => (Errand::LookUp, facts),
-                Intent::Pass(reason, facts) => (Errand::Pass(reason), facts),
-                Intent::Purge(facts) => (Errand::Purge, facts),
+                Intent::LookUp(facts) => (Action::LookUp, facts),
+                Intent::Pass(reason, facts) => (Action::Pass(reason), facts),
+                Intent::Purge(facts) => (Action::Purge, facts),
                 Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
             };
         if content.bytes > config.request_body_max {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
-        let upgrade = match errand {
-            Errand::Pass(Reason::Upgrade) => request::upgrade(parts.version, &parts.headers),
+        let upgrade = match action {
+            Action::Pass(Reason::Upgrade) => request::upgrade(parts.version, &parts.headers),
             _ => None,
         };
         if request::is_for_us(&parts.method, parts.uri.path(), &parts.headers) {
@@ -141,7 +141,7 @@ impl Asked {
         request::count_hop(&parts.method, &mut parts.headers);
         onward::leave_onward(&mut parts.headers, client.trusted);
         let key = rule.key_of(&shared.hasher, url, &parts.headers);
-        let asked = Self {
+        let ctx = Self {
             key,
             rule,
             method: parts.method.clone(),
@@ -154,7 +154,7 @@ impl Asked {
             started,
             trace: None,
         };
-        Ok((asked, errand))
+        Ok((ctx, action))
     }
 
     /// Makes the GET of the same URL, with the same fields.
@@ -195,7 +195,7 @@ impl Asked {
 
     /// Makes the exchange that this request and a response to it form.
     pub(super) fn exchange(&self, requested_at: Timestamp, received_at: Timestamp) -> Exchange<'_> {
-        Exchange { method: &self.method, asked: &self.facts, requested_at, received_at, rule: &self.rule }
+        Exchange { method: &self.method, request: &self.facts, requested_at, received_at, rule: &self.rule }
     }
 
     /// Returns the request's credentials; they are hashed on each call.
@@ -207,7 +207,7 @@ impl Asked {
     }
 
     /// Returns the single values that the request's credentials are made of; they are hashed on each call.
-    pub(super) fn values(&self, shared: &Shared) -> Values {
+    pub(super) fn values(&self, shared: &Shared) -> CredentialValues {
         credentials::values(&shared.hasher, &self.headers, &self.rule)
     }
 

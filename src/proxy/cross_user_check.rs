@@ -7,16 +7,16 @@ use http::{HeaderName, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
-use super::asked::Asked;
-use super::flight::{Begun, Fill};
+use super::context::RequestContext;
+use super::flight::{Fill, LeaderBody};
 use super::forward::{self, AskFor};
-use super::probation::{Verdict, says_same_of_users, sets_same_cookies};
-use super::{Way, confirm, fill, pour, trace};
-use crate::origin::coalesce::Lead;
+use super::probation::{CompareResult, says_same_of_users, sets_same_cookies};
+use super::{Worker, confirm, fetch, receive, trace};
+use crate::origin::coalesce::FlightLeader;
 use crate::origin::{self, Permit, ResponseBody};
 use crate::outcome::Reason;
 use crate::policy::storable;
-use crate::stored::{Entry, Guard, Selecting};
+use crate::stored::{Selecting, SharingGuard, StoredEntry};
 
 /// Fields that would tell the origin to answer with less than the whole representation.
 static PARTIAL: [HeaderName; 6] = [
@@ -29,9 +29,9 @@ static PARTIAL: [HeaderName; 6] = [
 ];
 
 /// What the one that is compared gets.
-pub(super) enum Handed {
+pub(super) enum CheckResponse {
     /// The origin's response, which is being compared.
-    Filling(Arc<Fill>, Option<Box<Begun>>),
+    InProgress(Arc<Fill>, Option<Box<LeaderBody>>),
     /// The origin's response, which could not be.
     Response(Response<ResponseBody>),
     /// The origin failed.
@@ -39,38 +39,43 @@ pub(super) enum Handed {
 }
 
 /// A body that is judged, and the request that it is judged by.
-pub(super) struct Trial {
+pub(super) struct CrossUserCheck {
     /// A GET that carries other credentials.
-    pub(super) asked: Arc<Asked>,
+    pub(super) ctx: Arc<RequestContext>,
     /// What is stored.
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Arc<StoredEntry>,
     /// Its guard.
-    pub(super) guard: Arc<Guard>,
+    pub(super) guard: Arc<SharingGuard>,
 }
 
 /// Asks the origin, hands its answer to the client, and compares it with what is stored.
-pub(super) async fn run(way: Arc<Way>, lead: Lead<Verdict>, trial: Trial, hand: oneshot::Sender<Handed>) {
-    let shared = &way.shared;
-    let permitted = trace::permit(&way, &trial.asked).await;
+pub(super) async fn run(
+    worker: Arc<Worker>,
+    lead: FlightLeader<CompareResult>,
+    check: CrossUserCheck,
+    reply: oneshot::Sender<CheckResponse>,
+) {
+    let shared = &worker.shared;
+    let permitted = trace::permit(&worker, &check.ctx).await;
     let (requested_at, sequence) = (shared.clock.now(), shared.store.sequence());
     let answer = match permitted {
-        Ok(permit) => send(&way, &trial.asked, permit).await,
+        Ok(permit) => send(&worker, &check.ctx, permit).await,
         Err(error) => Err(error),
     };
     let response = match answer {
         Ok(response) => response,
         Err(error) => {
             drop(lead);
-            let _ = hand.send(Handed::Failed(error));
+            let _ = reply.send(CheckResponse::Failed(error));
             return;
         }
     };
     let (mut parts, body) = response.into_parts();
-    let exchange = trial.asked.exchange(requested_at, shared.clock.now());
+    let exchange = check.ctx.exchange(requested_at, shared.clock.now());
     let (facts, refusal) = storable::judge(&exchange, parts.status, &parts.headers);
-    let is_cut_safe = !body.is_unsized() || trial.asked.rule.store_unsized;
-    let prepared = match says_something(&trial.asked, parts.status) && is_cut_safe {
-        true => fill::prepare(&way, &trial.asked, (&mut parts, &body), facts, (requested_at, sequence)),
+    let is_cut_safe = !body.is_unsized() || check.ctx.rule.store_unsized;
+    let prepared = match tells_requesters_apart(&check.ctx, parts.status) && is_cut_safe {
+        true => fetch::prepare(&worker, &check.ctx, (&mut parts, &body), facts, (requested_at, sequence)),
         false => Err(Reason::StatusNotUnderstood),
     };
     let mut fill = match prepared {
@@ -78,71 +83,78 @@ pub(super) async fn run(way: Arc<Way>, lead: Lead<Verdict>, trial: Trial, hand: 
         Err(reason) => {
             // What could not have been stored is not what was.
             if matches!(reason, Reason::TooLarge | Reason::VaryStar) {
-                trial.condemn(&way);
-                lead.land(Verdict::Different);
+                check.drop_personalised(&worker);
+                lead.land(CompareResult::Different);
             }
             drop(lead);
-            let _ = hand.send(Handed::Response(Response::from_parts(parts, body)));
+            let _ = reply.send(CheckResponse::Response(Response::from_parts(parts, body)));
             return;
         }
     };
-    fill.leader = Some(trial.asked.credentials(shared));
+    fill.leader = Some(check.ctx.credentials(shared));
     let fill = Arc::new(fill);
-    let _ = hand.send(Handed::Filling(Arc::clone(&fill), fill::begin(&fill, parts.headers)));
-    trial.weigh(&way, lead, &fill, refusal, body).await;
+    let _ = reply.send(CheckResponse::InProgress(Arc::clone(&fill), fetch::leader_body(&fill, parts.headers)));
+    check.compare(&worker, lead, &fill, refusal, body).await;
 }
 
 /// Sends the request as it would be sent on its own, but for the whole representation, and in the coding that is stored.
-async fn send(way: &Way, asked: &Asked, permit: Permit) -> Result<Response<ResponseBody>, origin::Error> {
-    let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
+async fn send(worker: &Worker, ctx: &RequestContext, permit: Permit) -> Result<Response<ResponseBody>, origin::Error> {
+    let mut headers = forward::head(&worker.shared.config, ctx, AskFor::Identity);
     for name in &PARTIAL {
         headers.remove(name);
     }
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let asking = trace::Asking::new(way, asked, &mut headers);
-    let response = way.origin.send(forward::request(asked, headers, body), permit, forward::on_interim(asked)).await;
-    asking.came_to(&response);
+    let asking = trace::OriginSpan::new(worker, ctx, &mut headers);
+    let response = worker.origin.send(forward::request(ctx, headers, body), permit, forward::on_interim(ctx)).await;
+    asking.finish(&response);
     response
 }
 
 /// Tells whether a response with this status says what the requester gets: a failure does not, nor does a limit, nor what
 /// was not asked for, nor what answers how the request was made: a page that everybody gets would pass for personal because
 /// of one client's odd request.
-pub(super) fn says_something(asked: &Asked, status: StatusCode) -> bool {
+pub(super) fn tells_requesters_apart(ctx: &RequestContext, status: StatusCode) -> bool {
     let is_odd = match status.as_u16() {
         // What was sent to whoever has credentials that are none.
-        401 => asked.facts.has_authorization,
+        401 => ctx.facts.has_authorization,
         101 | 206 | 304 | 400 | 414 | 500.. => true,
         _ => storable::answers_the_request(status),
     };
     !is_odd
 }
 
-impl Trial {
+impl CrossUserCheck {
     /// Compares the response with what is stored, its head at once and its body as it comes.
-    async fn weigh(&self, way: &Way, lead: Lead<Verdict>, fill: &Fill, refusal: Option<Reason>, body: ResponseBody) {
+    async fn compare(
+        &self,
+        worker: &Worker,
+        lead: FlightLeader<CompareResult>,
+        fill: &Fill,
+        refusal: Option<Reason>,
+        body: ResponseBody,
+    ) {
         let mut lead = Some(lead);
-        let mut settle = |verdict: Option<Verdict>| {
+        let mut settle = |result: Option<CompareResult>| {
             let Some(lead) = lead.take() else { return };
-            match verdict {
-                Some(Verdict::Same) => self.guard.share(&self.asked.values(&way.shared)),
-                Some(Verdict::Different) => self.condemn(way),
+            match result {
+                Some(CompareResult::Same) => self.guard.share(&self.ctx.values(&worker.shared)),
+                Some(CompareResult::Different) => self.drop_personalised(worker),
                 None => return,
             }
-            verdict.into_iter().for_each(|verdict| lead.land(verdict));
+            result.into_iter().for_each(|result| lead.land(result));
         };
         let mut bytes_max = self.entry.body.identity_bytes;
         if self.differs_at_head(fill, refusal) {
-            settle(Some(Verdict::Different));
+            settle(Some(CompareResult::Different));
             // What is not compared need not be held.
             bytes_max = 0;
         }
         // Longer than what is stored is not the same.
-        let lost = |reason| settle((reason == Reason::TooLarge).then_some(Verdict::Different));
-        let poured = pour::through(way, &self.asked, fill, body, bytes_max, lost).await;
-        if let Some(whole) = poured {
+        let lost = |reason| settle((reason == Reason::TooLarge).then_some(CompareResult::Different));
+        let received = receive::copy_body(worker, &self.ctx, fill, body, bytes_max, lost).await;
+        if let Some(whole) = received {
             let is_same = whole.fingerprint == self.guard.body();
-            settle(Some(if is_same { Verdict::Same } else { Verdict::Different }));
+            settle(Some(if is_same { CompareResult::Same } else { CompareResult::Different }));
             fill.body.complete(whole.trailers);
         }
     }
@@ -167,18 +179,18 @@ impl Trial {
     ///
     /// Other variants under the key go with it. What anonymous requests brought in stays for such requests: it is right for
     /// them, and on probation for all others. Unless it sets a cookie: that may well be one visitor's session.
-    pub(super) fn condemn(&self, way: &Way) {
-        if !says_something(&self.asked, self.entry.facts.status) {
-            confirm::replace(way, &self.asked, &self.entry, None);
+    pub(super) fn drop_personalised(&self, worker: &Worker) {
+        if !tells_requesters_apart(&self.ctx, self.entry.facts.status) {
+            confirm::replace(worker, &self.ctx, &self.entry, None);
             return;
         }
-        let shared = &way.shared;
-        shared.probation.remember(&self.asked, shared.clock.now(), shared.config.personalised_for);
-        shared.store.change(&self.asked.key, |variants| {
+        let shared = &worker.shared;
+        shared.probation.mark_personalised(&self.ctx, shared.clock.now(), shared.config.personalised_for);
+        shared.store.change(&self.ctx.key, |variants| {
             let mut variants = variants.clone();
             variants.entries.retain(|entry| match &entry.guard {
                 Some(guard) if guard.leader().is_none() && entry.head.get(&header::SET_COOKIE).is_none() => {
-                    guard.doubt();
+                    guard.put_on_probation();
                     true
                 }
                 Some(_) => false,
@@ -186,8 +198,8 @@ impl Trial {
             });
             (!variants.entries.is_empty()).then_some(variants)
         });
-        let differing = self.guard.leader().differing(self.asked.credentials(shared));
-        way.metrics.record_personalised(self.asked.key.url(), differing);
-        tracing::debug!(url = self.asked.key.url(), ?differing, "the response differs by user");
+        let differing = self.guard.leader().differing(self.ctx.credentials(shared));
+        worker.metrics.record_personalised(self.ctx.key.url(), differing);
+        tracing::debug!(url = self.ctx.key.url(), ?differing, "the response differs by user");
     }
 }

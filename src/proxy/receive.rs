@@ -12,17 +12,17 @@ use http_body_util::BodyExt;
 use smallvec::SmallVec;
 use tokio::time::timeout;
 
-use super::asked::Asked;
-use super::flight::{Fill, Landed};
-use super::{Way, confirm, remember, trace};
+use super::context::RequestContext;
+use super::flight::{Fill, FlightResult};
+use super::{Worker, confirm, trace, uncacheable};
 use crate::origin::ResponseBody;
-use crate::origin::coalesce::Lead;
+use crate::origin::coalesce::FlightLeader;
 use crate::outcome::Reason;
 use crate::policy::validate;
-use crate::stored::{Entry, Guard, StoredBody};
+use crate::stored::{SharingGuard, StoredBody, StoredEntry};
 
 /// A body that came whole and was kept. Whoever poured it ends the shared one.
-pub(super) struct Whole {
+pub(super) struct ReceivedBody {
     /// The fingerprint of its bytes.
     pub(super) fingerprint: u128,
     /// What came after them.
@@ -30,35 +30,41 @@ pub(super) struct Whole {
 }
 
 /// Pours the origin's body into the shared one, and stores it when it is complete.
-pub(super) async fn pour(way: &Way, mut lead: Lead<Landed>, asked: &Asked, fill: &Fill, body: ResponseBody) {
-    let _in_hand = fill.body.in_hand();
-    let bytes_max = asked.rule.object_bytes_max.min(way.shared.store.budget().object_max());
-    let mut storing = trace::Storing::new(&way.shared, asked);
+pub(super) async fn receive(
+    worker: &Worker,
+    mut lead: FlightLeader<FlightResult>,
+    ctx: &RequestContext,
+    fill: &Fill,
+    body: ResponseBody,
+) {
+    let _in_hand = fill.body.abort_guard();
+    let bytes_max = ctx.rule.object_bytes_max.min(worker.shared.store.budget().object_max());
+    let mut storing = trace::StoreSpan::new(&worker.shared, ctx);
     let lost = |reason| {
-        storing.lost(reason);
+        storing.set_reason(reason);
         lead.close();
         // A body that broke off says nothing about the next.
         if matches!(reason, Reason::TooLarge | Reason::Budget) {
-            remember::not_stored(way, asked, reason);
-            drop_replaced(way, asked, fill);
+            uncacheable::record_not_stored(worker, ctx, reason);
+            drop_replaced(worker, ctx, fill);
         }
     };
-    let poured = through(way, asked, fill, body, bytes_max, lost).await;
-    if let Some(whole) = poured {
-        let kept = keep(way, asked, fill, whole.fingerprint);
-        if kept.is_err() || fill.is_beside() {
-            drop_replaced(way, asked, fill);
+    let received = copy_body(worker, ctx, fill, body, bytes_max, lost).await;
+    if let Some(whole) = received {
+        let kept = store_complete(worker, ctx, fill, whole.fingerprint);
+        if kept.is_err() || fill.is_other_variant() {
+            drop_replaced(worker, ctx, fill);
         }
         // Who waits for the end looks into the store then, and must not find this flight again.
         lead.close();
         match kept {
             Ok(bytes) => {
-                storing.stored(bytes);
-                way.shared.memories.forget(asked.key.hash());
+                storing.finish(bytes);
+                worker.shared.uncacheable.forget(ctx.key.hash());
             }
             Err(reason) => {
-                storing.lost(reason);
-                fill.body.let_go(reason);
+                storing.set_reason(reason);
+                fill.body.stop_keeping(reason);
             }
         }
         fill.body.complete(whole.trailers);
@@ -67,24 +73,24 @@ pub(super) async fn pour(way: &Way, mut lead: Lead<Landed>, asked: &Asked, fill:
 
 /// Pours the origin's body into the shared one, and keeps it up to `bytes_max`. Returns where it came whole and was kept;
 /// otherwise it has been ended, and `lost` was told before, as soon as it was known, and why.
-pub(super) async fn through(
-    way: &Way,
-    asked: &Asked,
+pub(super) async fn copy_body(
+    worker: &Worker,
+    ctx: &RequestContext,
     fill: &Fill,
     mut body: ResponseBody,
     bytes_max: u64,
     mut lost: impl FnMut(Reason),
-) -> Option<Whole> {
+) -> Option<ReceivedBody> {
     let (mut total, mut is_kept, mut trailers) = (0_u64, true, None);
     // Seven hundred bytes of state, for guarded bodies only: the others are not compared. Keyed, so that nobody can have an app
     // make a body that passes for another.
-    let mut hash = fill.leader.map(|_| way.shared.hasher.pieces());
+    let mut hash = fill.leader.map(|_| worker.shared.hasher.pieces());
     loop {
         let frame = match body.frame().await {
             None => break,
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                tracing::debug!(url = asked.key.url(), %error, "the body was cut off");
+                tracing::debug!(url = ctx.key.url(), %error, "the body was cut off");
                 lost(error.reason);
                 fill.body.fail(error.reason);
                 return None;
@@ -98,7 +104,7 @@ pub(super) async fn through(
             }
         };
         total += chunk.len() as u64;
-        let copy = if is_kept { held_copy(way, &chunk, total, bytes_max) } else { Err(Reason::TooLarge) };
+        let copy = if is_kept { counted_copy(worker, &chunk, total, bytes_max) } else { Err(Reason::TooLarge) };
         match copy {
             Ok(copy) => {
                 if let Some(hash) = &mut hash {
@@ -111,9 +117,9 @@ pub(super) async fn through(
                     is_kept = false;
                     lost(reason);
                 }
-                fill.body.let_go(reason);
+                fill.body.stop_keeping(reason);
                 fill.body.push(chunk);
-                if !make_way(fill, way.shared.config.reader_stall).await {
+                if !wait_for_reader(fill, worker.shared.config.reader_stall).await {
                     return None;
                 }
             }
@@ -123,15 +129,15 @@ pub(super) async fn through(
         fill.body.complete(trailers);
         return None;
     }
-    Some(Whole { fingerprint: hash.map_or(0, |hash| hash.digest128()), trailers })
+    Some(ReceivedBody { fingerprint: hash.map_or(0, |hash| hash.digest128()), trailers })
 }
 
 /// Copies a chunk out of the connection's buffer, counted in the budget, unless that says no or the body gets too large.
-pub(super) fn held_copy(way: &Way, chunk: &Bytes, total: u64, bytes_max: u64) -> Result<Bytes, Reason> {
+pub(super) fn counted_copy(worker: &Worker, chunk: &Bytes, total: u64, bytes_max: u64) -> Result<Bytes, Reason> {
     if total > bytes_max {
         return Err(Reason::TooLarge);
     }
-    let held = way.shared.store.reserve(chunk.len() as u64).ok_or(Reason::Budget)?;
+    let held = worker.shared.store.reserve(chunk.len() as u64).ok_or(Reason::Budget)?;
     Ok(held.into_body(chunk.as_ref().into()))
 }
 
@@ -139,23 +145,23 @@ pub(super) fn held_copy(way: &Way, chunk: &Bytes, total: u64, bytes_max: u64) ->
 ///
 /// It is cut off where others have waited for it for `reader_stall`, having read all that is there. While nobody waits it sets
 /// the pace, and how long a client may be silent is not decided here.
-async fn make_way(fill: &Fill, reader_stall: Duration) -> bool {
+async fn wait_for_reader(fill: &Fill, reader_stall: Duration) -> bool {
     loop {
-        let somebody_waits = fill.body.holds_up();
-        match timeout(reader_stall, fill.body.room()).await {
+        let somebody_waits = fill.body.has_blocking_reader();
+        match timeout(reader_stall, fill.body.wait_for_room()).await {
             Ok(anybody) => return anybody,
-            Err(_) if somebody_waits && fill.body.holds_up() => fill.body.drop_slowest(),
+            Err(_) if somebody_waits && fill.body.has_blocking_reader() => fill.body.drop_slowest(),
             Err(_) => {}
         }
     }
 }
 
 /// Stores a complete response. Returns how many bytes its body has, or why it was not stored.
-fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) -> Result<u64, Reason> {
-    let store = &way.shared.store;
-    let bytes = one_run(way, fill.body.chunks()).ok_or(Reason::Budget)?;
+fn store_complete(worker: &Worker, ctx: &RequestContext, fill: &Fill, fingerprint: u128) -> Result<u64, Reason> {
+    let store = &worker.shared.store;
+    let bytes = join_chunks(worker, fill.body.chunks()).ok_or(Reason::Budget)?;
     let length = bytes.len() as u64;
-    let mut entry = Entry::new(
+    let mut entry = StoredEntry::new(
         fill.head.clone(),
         fill.facts.clone(),
         StoredBody::identity(bytes),
@@ -163,29 +169,30 @@ fn keep(way: &Way, asked: &Asked, fill: &Fill, fingerprint: u128) -> Result<u64,
         fill.tags.clone(),
         fill.sequence,
     );
-    entry.guard = fill.leader.map(|leader| Arc::new(Guard::new(leader, asked.values(&way.shared), fingerprint)));
-    store.put(&asked.key, entry).map(|_stored| length).inspect_err(|reason| {
-        tracing::debug!(url = asked.key.url(), %reason, "a complete response was not stored");
+    entry.guard =
+        fill.leader.map(|leader| Arc::new(SharingGuard::new(leader, ctx.values(&worker.shared), fingerprint)));
+    store.put(&ctx.key, entry).map(|_stored| length).inspect_err(|reason| {
+        tracing::debug!(url = ctx.key.url(), %reason, "a complete response was not stored");
     })
 }
 
 /// Drops what a response supersedes that may be stored, where storing it does not put it in the old one's place: it was not
 /// stored after all, or other fields select it. Both would be there then, and the old one would still answer whom the new
 /// one is not for, and whoever finds that it has the later Date.
-pub(super) fn drop_replaced(way: &Way, asked: &Asked, fill: &Fill) {
+pub(super) fn drop_replaced(worker: &Worker, ctx: &RequestContext, fill: &Fill) {
     if let Some(old) = fill.replaces.as_ref().filter(|_| validate::supersedes(fill.status)) {
-        confirm::replace(way, asked, old, None);
+        confirm::replace(worker, ctx, old, None);
     }
 }
 
 /// Joins the chunks into one run; `None` when the budget has no room for it.
-pub(super) fn one_run(way: &Way, mut chunks: SmallVec<[Bytes; 1]>) -> Option<Bytes> {
+pub(super) fn join_chunks(worker: &Worker, mut chunks: SmallVec<[Bytes; 1]>) -> Option<Bytes> {
     match chunks.len() {
         0 => Some(Bytes::new()),
         1 => chunks.pop(),
         _ => {
             let total: usize = chunks.iter().map(Bytes::len).sum();
-            let held = way.shared.store.reserve(total as u64)?;
+            let held = worker.shared.store.reserve(total as u64)?;
             let mut run = Vec::with_capacity(total);
             chunks.iter().for_each(|chunk| run.extend_from_slice(chunk));
             Some(held.into_body(run.into_boxed_slice()))

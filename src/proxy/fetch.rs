@@ -9,51 +9,55 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
-use super::asked::Asked;
-use super::confirm::{self, Confirmed};
-use super::decide::{self, Keeping};
-use super::filling::Filling;
-use super::flight::{Begun, Fill, Handed, Landed};
+use super::confirm::{self, Confirmation};
+use super::context::RequestContext;
+use super::decide::{self, StoragePlan};
+use super::flight::{Fill, FlightResult, LeaderBody, LeaderResponse};
 use super::forward::{self, AskFor};
-use super::{Way, pour, probation, remember, trace};
+use super::shared_body::SharedBody;
+use super::{Worker, probation, receive, trace, uncacheable};
 use crate::clock::Timestamp;
-use crate::origin::coalesce::Lead;
+use crate::origin::coalesce::FlightLeader;
 use crate::origin::{self, Permit, RequestBody, ResponseBody};
 use crate::outcome::Reason;
-use crate::policy::reuse::Failure;
+use crate::policy::reuse::OriginFailure;
 use crate::policy::storable::{Storable, storable};
 use crate::policy::validate::{self, Candidates};
 use crate::policy::{fields, vary};
 use crate::respond::head;
 use crate::respond::range::Piece;
 use crate::route::SetCookie;
-use crate::stored::{Entry, Facts, FlatHead, Variants};
+use crate::stored::{Facts, FlatHead, StoredEntry, Variants};
 
 /// What is to be fetched, and what was found stored.
-pub(super) struct Errand {
+pub(super) struct FetchJob {
     /// The request.
-    pub(super) asked: Arc<Asked>,
+    pub(super) ctx: Arc<RequestContext>,
     /// Everything under its key.
     pub(super) stored: Option<Arc<Variants>>,
     /// The one that the request selects, which is not fresh.
-    pub(super) selected: Option<Arc<Entry>>,
+    pub(super) selected: Option<Arc<StoredEntry>>,
     /// The permit that a refresh in the background begins with; whoever has none waits for one.
     pub(super) permit: Option<Permit>,
 }
 
 /// Starts a task that leads a flight which nobody waits for.
-pub(super) fn start(way: &Arc<Way>, lead: Lead<Landed>, errand: Errand) {
-    spawn(run(Arc::clone(way), lead, errand, oneshot::channel().0));
+pub(super) fn start(worker: &Arc<Worker>, lead: FlightLeader<FlightResult>, job: FetchJob) {
+    spawn(run_flight(Arc::clone(worker), lead, job, oneshot::channel().0));
 }
 
 /// Leads a flight for a client that waits for it; `None` where that failed on our side.
 ///
 /// A task of its own, not only so that the flight outlives its client: each of its turns polls the fill alone, where a
 /// turn of the client's would go through its whole connection.
-pub(super) async fn led(way: &Arc<Way>, lead: Lead<Landed>, errand: Errand) -> Option<Handed> {
-    let (hand, handed) = oneshot::channel();
-    spawn(run(Arc::clone(way), lead, errand, hand));
-    handed.await.ok()
+pub(super) async fn lead(
+    worker: &Arc<Worker>,
+    lead: FlightLeader<FlightResult>,
+    job: FetchJob,
+) -> Option<LeaderResponse> {
+    let (reply, response) = oneshot::channel();
+    spawn(run_flight(Arc::clone(worker), lead, job, reply));
+    response.await.ok()
 }
 
 /// Starts a task. Its future is boxed first: it is large, and would be copied half a dozen times on its way into the task.
@@ -61,112 +65,116 @@ fn spawn(flight: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(Box::pin(flight));
 }
 
-async fn run(way: Arc<Way>, lead: Lead<Landed>, mut errand: Errand, hand: oneshot::Sender<Handed>) {
-    let shared = &way.shared;
+async fn run_flight(
+    worker: Arc<Worker>,
+    lead: FlightLeader<FlightResult>,
+    mut job: FetchJob,
+    reply: oneshot::Sender<LeaderResponse>,
+) {
+    let shared = &worker.shared;
     let sequence = shared.store.sequence();
-    let land = |landed: Landed| {
-        lead.land(landed.clone());
-        landed
+    let land = |result: FlightResult| {
+        lead.land(result.clone());
+        result
     };
-    let permit = errand.permit.take();
-    let (landed, flight) = match fetch(&way, &errand, sequence, permit).await {
-        Fetched::Confirmed(Confirmed::ForAll(entry)) => (land(Landed::Confirmed(entry)), None),
-        Fetched::Confirmed(Confirmed::Once(entry, reason)) => {
-            lead.land(Landed::Unshared(reason));
-            (Landed::Confirmed(entry), None)
+    let permit = job.permit.take();
+    let (result, flight) = match fetch(&worker, &job, sequence, permit).await {
+        FetchResult::Confirmed(Confirmation::ForAll(entry)) => (land(FlightResult::Confirmed(entry)), None),
+        FetchResult::Confirmed(Confirmation::Once(entry, reason)) => {
+            lead.land(FlightResult::Unshared(reason));
+            (FlightResult::Confirmed(entry), None)
         }
-        Fetched::StoodIn(entry) => (land(Landed::StoodIn(entry)), None),
-        Fetched::Failed(error) => (land(Landed::Failed(error)), None),
-        Fetched::Response { response, requested_at, received_at } => {
+        FetchResult::ServedStale(entry) => (land(FlightResult::ServedStale(entry)), None),
+        FetchResult::Failed(error) => (land(FlightResult::Failed(error)), None),
+        FetchResult::Response { response, requested_at, received_at } => {
             let (mut parts, body) = response.into_parts();
-            match judge(&way, &errand.asked, (&mut parts, &body), (requested_at, received_at), sequence) {
+            match judge(&worker, &job.ctx, (&mut parts, &body), (requested_at, received_at), sequence) {
                 Ok(mut fill) => {
-                    fill.replaces = errand.selected.clone();
+                    fill.replaces = job.selected.clone();
                     let fill = Arc::new(fill);
-                    (land(Landed::Filling(Arc::clone(&fill))), Some((fill, parts.headers, body)))
+                    (land(FlightResult::InProgress(Arc::clone(&fill))), Some((fill, parts.headers, body)))
                 }
                 Err(reason) => {
-                    drop_superseded(&way, &errand.asked, errand.selected.as_ref(), parts.status, reason);
+                    drop_superseded(&worker, &job.ctx, job.selected.as_ref(), parts.status, reason);
                     // It says of this client's copy, not of the key, that there is nothing to store.
                     if parts.status == StatusCode::NOT_MODIFIED {
-                        lead.land(Landed::Unchanged);
+                        lead.land(FlightResult::Unchanged);
                     } else {
-                        remember::not_stored(&way, &errand.asked, reason);
-                        lead.land(Landed::Unshared(reason));
+                        uncacheable::record_not_stored(&worker, &job.ctx, reason);
+                        lead.land(FlightResult::Unshared(reason));
                     }
                     // Where the client has gone, dropping the response cancels the origin's work.
-                    let _ = hand.send(Handed::Response(Box::new(Response::from_parts(parts, body)), reason));
+                    let _ = reply.send(LeaderResponse::Response(Box::new(Response::from_parts(parts, body)), reason));
                     return;
                 }
             }
         }
     };
     let Some((fill, fields, body)) = flight else {
-        let _ = hand.send(Handed::Landed(landed, None));
+        let _ = reply.send(LeaderResponse::FromFlight(result, None));
         return;
     };
-    let _ = hand.send(Handed::Landed(landed, begin(&fill, fields)));
-    pour::pour(&way, lead, &errand.asked, &fill, body).await;
+    let _ = reply.send(LeaderResponse::FromFlight(result, leader_body(&fill, fields)));
+    receive::receive(&worker, lead, &job.ctx, &fill, body).await;
 }
 
 /// Makes what the client begins with that brings a response in; `fields` are those that [`prepare`] has left.
-pub(super) fn begin(fill: &Fill, fields: HeaderMap) -> Option<Box<Begun>> {
-    fill.body.reader([Piece::Cut(0..u64::MAX)]).map(|reader| Box::new(Begun { fields, reader }))
+pub(super) fn leader_body(fill: &Fill, fields: HeaderMap) -> Option<Box<LeaderBody>> {
+    fill.body.reader([Piece::Cut(0..u64::MAX)]).map(|reader| Box::new(LeaderBody { fields, reader }))
 }
 
 /// What asking the origin came to.
-enum Fetched {
+enum FetchResult {
     Response { response: Box<Response<ResponseBody>>, requested_at: Timestamp, received_at: Timestamp },
-    Confirmed(Confirmed),
-    StoodIn(Arc<Entry>),
+    Confirmed(Confirmation),
+    ServedStale(Arc<StoredEntry>),
     Failed(origin::Error),
 }
 
 /// Asks the origin: conditionally where something stored can be confirmed, and once more unconditionally where the answer
 /// contradicts what is stored.
-async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Permit>) -> Fetched {
+async fn fetch(worker: &Worker, job: &FetchJob, sequence: u64, mut permit: Option<Permit>) -> FetchResult {
     let stands_in = |failure, now| {
-        decide::standing_in(&way.shared, &errand.asked, errand.selected.as_ref(), failure, now).map(Arc::clone)
+        decide::usable_stand_in(&worker.shared, &job.ctx, job.selected.as_ref(), failure, now).map(Arc::clone)
     };
-    let mut candidates =
-        decide::candidates(&way.shared, &errand.asked, errand.stored.as_deref(), errand.selected.as_ref());
+    let mut candidates = decide::candidates(&worker.shared, &job.ctx, job.stored.as_deref(), job.selected.as_ref());
     loop {
         let permitted = match permit.take() {
             Some(permit) => Ok(permit),
-            None => trace::permit(way, &errand.asked).await,
+            None => trace::permit(worker, &job.ctx).await,
         };
         // What waiting for a turn takes is no part of the response's age.
-        let requested_at = way.shared.clock.now();
+        let requested_at = worker.shared.clock.now();
         let answer = match permitted {
             Ok(permit) => {
-                let (request, asking) = outgoing(way, errand, &candidates);
-                let response = way.origin.send(request, permit, forward::on_interim(&errand.asked)).await;
-                asking.came_to(&response);
+                let (request, asking) = origin_request(worker, job, &candidates);
+                let response = worker.origin.send(request, permit, forward::on_interim(&job.ctx)).await;
+                asking.finish(&response);
                 response.map(Box::new)
             }
             Err(error) => Err(error),
         };
-        let now = way.shared.clock.now();
+        let now = worker.shared.clock.now();
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
-                return match stands_in(Failure::Unreachable, now) {
-                    Some(entry) => Fetched::StoodIn(entry),
-                    None => Fetched::Failed(error),
+                return match stands_in(OriginFailure::Unreachable, now) {
+                    Some(entry) => FetchResult::ServedStale(entry),
+                    None => FetchResult::Failed(error),
                 };
             }
         };
         if response.status().is_server_error()
-            && let Some(entry) = stands_in(Failure::ServerError, now)
+            && let Some(entry) = stands_in(OriginFailure::ServerError, now)
         {
-            return Fetched::StoodIn(entry);
+            return FetchResult::ServedStale(entry);
         }
         if response.status() != StatusCode::NOT_MODIFIED || candidates.is_empty() {
-            return Fetched::Response { response, requested_at, received_at: now };
+            return FetchResult::Response { response, requested_at, received_at: now };
         }
-        let exchange = errand.asked.exchange(requested_at, now);
-        match confirm::by_304(way, &errand.asked, &candidates, &exchange, response.headers(), sequence) {
-            Some(confirmed) => return Fetched::Confirmed(confirmed),
+        let exchange = job.ctx.exchange(requested_at, now);
+        match confirm::by_304(worker, &job.ctx, &candidates, &exchange, response.headers(), sequence) {
+            Some(confirmed) => return FetchResult::Confirmed(confirmed),
             None => candidates = Candidates::default(),
         }
     }
@@ -174,33 +182,39 @@ async fn fetch(way: &Way, errand: &Errand, sequence: u64, mut permit: Option<Per
 
 /// Makes the origin's request: with the client's own preconditions where nothing stored can be confirmed, never with its
 /// Range.
-fn outgoing(way: &Way, errand: &Errand, candidates: &Candidates) -> (Request<RequestBody>, trace::Asking) {
-    let asked = &errand.asked;
-    let mut headers = forward::head(&way.shared.config, asked, AskFor::Identity);
-    if asked.headers.keys().any(|name| name == header::RANGE || name == header::IF_RANGE) {
+fn origin_request(
+    worker: &Worker,
+    job: &FetchJob,
+    candidates: &Candidates,
+) -> (Request<RequestBody>, trace::OriginSpan) {
+    let ctx = &job.ctx;
+    let mut headers = forward::head(&worker.shared.config, ctx, AskFor::Identity);
+    if ctx.headers.keys().any(|name| name == header::RANGE || name == header::IF_RANGE) {
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);
     }
     validate::make_conditional(&mut headers, candidates);
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let asking = trace::Asking::new(way, asked, &mut headers);
-    (forward::request(asked, headers, body), asking)
+    let asking = trace::OriginSpan::new(worker, ctx, &mut headers);
+    (forward::request(ctx, headers, body), asking)
 }
 
 /// Decides whether a response is stored and shared.
 fn judge(
-    way: &Way,
-    asked: &Asked,
+    worker: &Worker,
+    ctx: &RequestContext,
     (parts, body): (&mut http::response::Parts, &ResponseBody),
     (requested_at, received_at): (Timestamp, Timestamp),
     sequence: u64,
 ) -> Result<Fill, Reason> {
-    let exchange = asked.exchange(requested_at, received_at);
+    let exchange = ctx.exchange(requested_at, received_at);
     match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(facts) => match decide::kept_out(&way.shared, asked, &facts, (parts.status, &parts.headers)) {
-            None => prepare(way, asked, (parts, body), facts, (requested_at, sequence)),
-            Some(reason) => Err(reason),
-        },
+        Storable::Yes(facts) => {
+            match decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)) {
+                None => prepare(worker, ctx, (parts, body), facts, (requested_at, sequence)),
+                Some(reason) => Err(reason),
+            }
+        }
         Storable::No(reason) => Err(reason),
     }
 }
@@ -208,44 +222,44 @@ fn judge(
 /// Prepares a response that may be stored for filling, unless it is too large or has too many tags. Left in place are the
 /// fields that go on to the client that brings it in; where it may not be stored, all of them.
 pub(super) fn prepare(
-    way: &Way,
-    asked: &Asked,
+    worker: &Worker,
+    ctx: &RequestContext,
     (parts, body): (&mut http::response::Parts, &ResponseBody),
     facts: Facts,
     asking: (Timestamp, u64),
 ) -> Result<Fill, Reason> {
     let length = http_body::Body::size_hint(body).exact();
-    let arrived = Arrived { status: parts.status, headers: &mut parts.headers, length };
-    prepare_arrived(way, asked, arrived, facts, asking)
+    let arrived = ReceivedHead { status: parts.status, headers: &mut parts.headers, length };
+    prepare_head(worker, ctx, arrived, facts, asking)
 }
 
 /// A response's head, and what its body will come to, where that is known.
-pub(super) struct Arrived<'a> {
+pub(super) struct ReceivedHead<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a mut HeaderMap,
     pub(super) length: Option<u64>,
 }
 
 /// Prepares a response as [`prepare`] does, be its body under way or not.
-pub(super) fn prepare_arrived(
-    way: &Way,
-    asked: &Asked,
-    Arrived { status, headers, length }: Arrived<'_>,
+pub(super) fn prepare_head(
+    worker: &Worker,
+    ctx: &RequestContext,
+    ReceivedHead { status, headers, length }: ReceivedHead<'_>,
     mut facts: Facts,
     (requested_at, sequence): (Timestamp, u64),
 ) -> Result<Fill, Reason> {
-    let config = &way.shared.config;
-    let Keeping { tags, names } = decide::keeping(&way.shared, &asked.rule, headers, length)?;
-    let selecting = vary::selecting(&names, &asked.headers);
+    let config = &worker.shared.config;
+    let StoragePlan { tags, names } = decide::plan_storage(&worker.shared, &ctx.rule, headers, length)?;
+    let selecting = vary::selecting(&names, &ctx.headers);
     facts.no_transform |= !decide::is_compressible(config, status, headers, length);
-    pass_on(headers, asked.rule.set_cookie, facts.received_at);
-    let (first, head) = flatten(headers, asked.rule.set_cookie);
+    pass_on(headers, ctx.rule.set_cookie, facts.received_at);
+    let (first, head) = flatten(headers, ctx.rule.set_cookie);
     Ok(Fill {
         status,
-        first,
+        leader_head: first,
         head,
         is_first_hand: !headers.contains_key(header::AGE),
-        leader: probation::is_guarded(asked, &facts, &selecting).then(|| asked.credentials(&way.shared)),
+        leader: probation::is_guarded(ctx, &facts, &selecting).then(|| ctx.credentials(&worker.shared)),
         facts,
         selecting,
         tags,
@@ -253,7 +267,7 @@ pub(super) fn prepare_arrived(
         sequence,
         length,
         replaces: None,
-        body: Filling::new(),
+        body: SharedBody::new(),
     })
 }
 
@@ -281,13 +295,15 @@ fn flatten(fields: &HeaderMap, set_cookie: SetCookie) -> (Option<FlatHead>, Flat
 
 /// Drops what a response that may not be stored supersedes, unless it is the request that kept it from the store.
 pub(super) fn drop_superseded(
-    way: &Way,
-    asked: &Asked,
-    selected: Option<&Arc<Entry>>,
+    worker: &Worker,
+    ctx: &RequestContext,
+    selected: Option<&Arc<StoredEntry>>,
     status: StatusCode,
     reason: Reason,
 ) {
-    if let Some(selected) = selected.filter(|_| validate::supersedes(status) && !remember::lies_in_request(reason)) {
-        confirm::replace(way, asked, selected, None);
+    if let Some(selected) =
+        selected.filter(|_| validate::supersedes(status) && !uncacheable::is_request_specific(reason))
+    {
+        confirm::replace(worker, ctx, selected, None);
     }
 }
