@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use crate::key::{CanonicalUrl, Extra, ExtraSource, Key, KeyHasher};
 
-pub use matching::{Matcher, PathPattern, host_matches, merged};
+pub use matching::{PathMatcher, PathPattern, host_matches, merged};
 
 /// What a route does with the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -249,13 +249,13 @@ pub enum Shadowed {
 /// The routes of the configuration, in order, and the rule for what none of them matches.
 #[derive(Clone, Debug)]
 pub struct Table {
-    routes: Vec<(Matcher, Arc<Rule>)>,
+    routes: Vec<(PathMatcher, Arc<Rule>)>,
     fallback: Arc<Rule>,
 }
 
 impl Table {
     /// Makes a table; `routes` in the order of the file.
-    pub fn new(routes: Vec<(Matcher, Arc<Rule>)>, fallback: Arc<Rule>) -> Self {
+    pub fn new(routes: Vec<(PathMatcher, Arc<Rule>)>, fallback: Arc<Rule>) -> Self {
         Self { routes, fallback }
     }
 
@@ -289,7 +289,7 @@ impl Table {
     }
 
     /// Returns what a request must look like for the route with this index.
-    pub fn matcher(&self, index: u16) -> Option<&Matcher> {
+    pub fn matcher(&self, index: u16) -> Option<&PathMatcher> {
         self.routes.get(usize::from(index)).map(|(matcher, _)| matcher)
     }
 }
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn the_first_route_that_matches_wins() {
         let route = |index, path: &str, host: Option<&str>, methods: &[Method]| {
-            let matcher = Matcher {
+            let matcher = PathMatcher {
                 path: (!path.is_empty()).then(|| PathPattern::parse(path).unwrap()),
                 host: host.map(Into::into),
                 methods: methods.into(),

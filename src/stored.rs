@@ -115,18 +115,18 @@ impl FlatHead {
 
     /// Iterates over the fields in order: name, value.
     pub fn iter(&self) -> impl Iterator<Item = (HeaderName, &[u8])> {
-        Walk { run: &self.0, at: 0 }.map(|(name, start, end)| (name.to_name(), &self.0[start..end]))
+        HeadWalk { run: &self.0, at: 0 }.map(|(name, start, end)| (name.to_name(), &self.0[start..end]))
     }
 
     /// Returns the first value of `name`.
     pub fn get<'a>(&'a self, name: &HeaderName) -> Option<&'a [u8]> {
-        let found = Walk { run: &self.0, at: 0 }.find(|(found, ..)| found.is(name));
+        let found = HeadWalk { run: &self.0, at: 0 }.find(|(found, ..)| found.is(name));
         found.map(|(_, start, end)| &self.0[start..end])
     }
 
     /// Iterates over every value of `name`, in order.
     pub fn get_all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        Walk { run: &self.0, at: 0 }
+        HeadWalk { run: &self.0, at: 0 }
             .filter(move |(found, ..)| found.is(name))
             .map(|(_, start, end)| &self.0[start..end])
     }
@@ -136,7 +136,7 @@ impl FlatHead {
     /// The run is copied once, and the values share that copy: cores that serve the same entry share nothing.
     pub fn append_to(&self, map: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
         let shared = Bytes::copy_from_slice(&self.0);
-        for (name, start, end) in (Walk { run: &self.0, at: 0 }) {
+        for (name, start, end) in (HeadWalk { run: &self.0, at: 0 }) {
             let name = name.to_name();
             if keep(&name)
                 && let Ok(value) = HeaderValue::from_maybe_shared(shared.slice(start..end))
@@ -163,12 +163,12 @@ impl fmt::Debug for FlatHead {
 }
 
 /// A name inside a run.
-enum Name<'a> {
+enum HeadName<'a> {
     Common(&'static HeaderName),
     Spelled(&'a [u8]),
 }
 
-impl Name<'_> {
+impl HeadName<'_> {
     fn to_name(&self) -> HeaderName {
         match self {
             Self::Common(name) => (*name).clone(),
@@ -185,13 +185,13 @@ impl Name<'_> {
 }
 
 /// Walks a run field by field: name, and where its value starts and ends.
-struct Walk<'a> {
+struct HeadWalk<'a> {
     run: &'a [u8],
     at: usize,
 }
 
-impl<'a> Iterator for Walk<'a> {
-    type Item = (Name<'a>, usize, usize);
+impl<'a> Iterator for HeadWalk<'a> {
+    type Item = (HeadName<'a>, usize, usize);
 
     fn next(&mut self) -> Option<Self::Item> {
         let tag = *self.run.get(self.at)?;
@@ -200,9 +200,9 @@ impl<'a> Iterator for Walk<'a> {
             let length = usize::from(self.run[self.at]);
             let spelled = &self.run[self.at + 1..][..length];
             self.at += 1 + length;
-            Name::Spelled(spelled)
+            HeadName::Spelled(spelled)
         } else {
-            Name::Common(&COMMON[usize::from(tag)])
+            HeadName::Common(&COMMON[usize::from(tag)])
         };
         let length = self.run[self.at..][..4].try_into().map(u32::from_le_bytes).expect("four bytes were taken");
         let start = self.at + 4;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Door, Reloaded, Server};
+use super::{AdminConnections, Reloaded, ServerSnapshot};
 use crate::clock::Timestamp;
 use crate::metrics::Snapshot;
 use crate::origin;
@@ -17,14 +17,14 @@ const HASHES: f64 = (1_u128 << 127) as f64 * 2.0;
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) requests: Snapshot,
-    pub(super) store: store::Figures,
+    pub(super) store: store::StoreStats,
     pub(super) is_ready: bool,
     pub(super) flights: usize,
     pub(super) connections: usize,
     pub(super) connections_max: usize,
-    pub(super) origin: origin::Figures,
-    pub(super) door: Door,
-    pub(super) server: Server,
+    pub(super) origin: origin::OriginStats,
+    pub(super) door: AdminConnections,
+    pub(super) server: ServerSnapshot,
     pub(super) log_dropped: u64,
     pub(super) traces: trace::ExportStats,
     /// What the configuration warns of.
@@ -150,7 +150,7 @@ pub(super) mod tests {
         local.record_personalised("http://h/account", differing(false, true));
         Figures {
             requests: metrics.snapshot(),
-            store: store::Figures {
+            store: store::StoreStats {
                 capacity_bytes: 64 << 20,
                 alive_bytes: 3 << 20,
                 stored_bytes: 2 << 20,
@@ -173,17 +173,17 @@ pub(super) mod tests {
             flights: 8,
             connections: 9,
             connections_max: 1_000,
-            origin: origin::Figures {
+            origin: origin::OriginStats {
                 permits_max: 24,
                 permits_in_use: 11,
                 permits_waiting: 12,
                 permits_refused: 13,
-                breaker: origin::State::Open,
+                breaker: origin::BreakerState::Open,
                 breaker_opened: 14,
                 breaker_refused: 15,
             },
-            door: Door { connections: 24, connections_max: 25, turned_away: 26, closed: 27 },
-            server: Server {
+            door: AdminConnections { connections: 24, connections_max: 25, turned_away: 26, closed: 27 },
+            server: ServerSnapshot {
                 accepted: 16,
                 accept_errors: 17,
                 panics: 18,
@@ -217,12 +217,12 @@ pub(super) mod tests {
     pub(in super::super) fn idle() -> Figures {
         Figures {
             requests: Arc::new(Metrics::new(Vec::new())).snapshot(),
-            store: store::Figures::default(),
+            store: store::StoreStats::default(),
             flights: 0,
             connections: 0,
-            origin: origin::Figures::default(),
-            door: Door::default(),
-            server: Server::default(),
+            origin: origin::OriginStats::default(),
+            door: AdminConnections::default(),
+            server: ServerSnapshot::default(),
             log_dropped: 0,
             traces: trace::ExportStats::default(),
             warnings: Vec::new(),
@@ -234,7 +234,7 @@ pub(super) mod tests {
     #[test]
     fn expected_collisions_keep_their_digits() {
         let check = |keys: u64, next: f64, pairs: f64| {
-            let figures = Figures { store: store::Figures { keys, ..Default::default() }, ..idle() };
+            let figures = Figures { store: store::StoreStats { keys, ..Default::default() }, ..idle() };
             let close = |told: f64, exact: f64| (told - exact).abs() <= exact * 1e-12;
             assert!(close(figures.collision_of_next_key(), next), "{keys}: {}", figures.collision_of_next_key());
             assert!(close(figures.colliding_pairs(), pairs), "{keys}: {}", figures.colliding_pairs());

@@ -111,11 +111,11 @@ pub struct Parts {
     /// The most of them at once.
     pub connections_max: usize,
     /// The figures of the origin's side.
-    pub origin: Ask<origin::Figures>,
+    pub origin: Ask<origin::OriginStats>,
     /// Who is connected to the admin side itself.
-    pub door: Ask<Door>,
+    pub admin_connections: Ask<AdminConnections>,
     /// What the server counts of itself.
-    pub server: Ask<Server>,
+    pub server: Ask<ServerSnapshot>,
     /// What would happen to a request.
     pub explain: explain::Explain,
     /// What shadow mode tells.
@@ -134,7 +134,7 @@ pub struct Parts {
 
 /// What the server counts of itself since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
+pub struct ServerSnapshot {
     /// Connections accepted.
     pub accepted: u64,
     /// Times that accepting failed for want of descriptors or memory.
@@ -155,7 +155,7 @@ pub struct Server {
 
 /// Who is, and was, connected to the admin side itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Door {
+pub struct AdminConnections {
     /// Connections open now.
     pub connections: usize,
     /// The most of them at once.
@@ -291,13 +291,13 @@ impl Admin {
         let parts = &self.parts;
         Figures {
             requests: parts.metrics.snapshot(),
-            store: parts.store.figures(),
+            store: parts.store.stats(),
             is_ready: (parts.ready)(),
             flights: (parts.flights)(),
             connections: (parts.connections)(),
             connections_max: parts.connections_max,
             origin: (parts.origin)(),
-            door: (parts.door)(),
+            door: (parts.admin_connections)(),
             server: (parts.server)(),
             log_dropped: (parts.log_dropped)(),
             traces: (parts.traces)(),

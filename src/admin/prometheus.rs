@@ -17,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::figures::Figures;
 use crate::metrics::{Class, Latency, size_bounds};
-use crate::origin::State;
+use crate::origin::BreakerState;
 use crate::outcome::Outcome;
 use page::{Page, Spread, alone};
 
@@ -181,7 +181,7 @@ impl Figures {
         page.gauge("origin_permits_waiting", help, None, origin.permits_waiting as f64)?;
         let help = "Requests turned away because the queue for the origin was full or the wait too long";
         page.counter("origin_permits_refused", help, None, alone(origin.permits_refused))?;
-        let is_open = origin.breaker != State::Closed;
+        let is_open = origin.breaker != BreakerState::Closed;
         let help = "Whether the breaker towards the origin is open: 1 also while one request sees whether it is back";
         page.gauge("origin_breaker_open", help, None, f64::from(u8::from(is_open)))?;
         page.counter("origin_breaker_opened", "Times that the breaker opened", None, alone(origin.breaker_opened))?;

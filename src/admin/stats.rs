@@ -130,7 +130,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Door, Reloaded, Server};
+use super::{AdminConnections, Reloaded, ServerSnapshot};
 pub use asked::{AskedMost, NotFromCache, RecentError, Weighed};
 
 /// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
@@ -179,9 +179,9 @@ pub struct Stats {
     /// What went wrong last, the newest first.
     pub recent_errors: Vec<RecentError>,
     /// The server.
-    pub server: Server,
+    pub server: ServerSnapshot,
     /// Who is connected to the admin side itself.
-    pub admin: Door,
+    pub admin: AdminConnections,
     /// The access log.
     pub access_log: AccessLog,
     /// Traces.

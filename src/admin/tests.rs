@@ -54,7 +54,7 @@ fn bench() -> Bench {
         connections: Arc::new(|| 3),
         connections_max: 100,
         origin: Arc::new(Default::default),
-        door: Arc::new(Default::default),
+        admin_connections: Arc::new(Default::default),
         server: Arc::new(Default::default),
         explain: Arc::new(|question| {
             Err(explain::QuestionError { part: "url", what: question.url.as_str().to_owned() })
@@ -217,7 +217,7 @@ async fn a_question_that_panics_is_a_500() {
         connections: Arc::new(|| 0),
         connections_max: 0,
         origin: Arc::new(Default::default),
-        door: Arc::new(Default::default),
+        admin_connections: Arc::new(Default::default),
         server: Arc::new(Default::default),
         explain: Arc::new(|question| {
             Err(explain::QuestionError { part: "url", what: question.url.as_str().to_owned() })

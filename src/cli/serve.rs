@@ -13,8 +13,8 @@ use super::watch::Watch;
 use super::{ServeArgs, logging, supervisor, traces};
 use crate::clock::Clock;
 use crate::config::Checked;
-use crate::server::handover::{self, Taken};
-use crate::server::{self, Reloader, Running, Sockets};
+use crate::server::handover::{self, Takeover};
+use crate::server::{self, Instance, Reloader, Sockets};
 
 /// Serves until a signal, or until another takes over; then drains.
 ///
@@ -33,7 +33,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         let (sockets, taken) = sockets(args, &checked, &config)?;
         let source = Some(configuration.source(checked.clone(), level));
-        let start = server::Start { source, sockets, traces: traces.exporter() };
+        let start = server::StartOptions { source, sockets, traces: traces.exporter() };
         let running = server::start_with(config, Clock::System, start).context("Larder cannot start")?;
         let upgrade = checked.server.upgrade_socket.as_deref().map(Upgrade::listen).transpose()?;
         announce(&running, &checked);
@@ -52,7 +52,11 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Returns the sockets that are there already: those of the Larder that runs, or those that systemd listens on.
-fn sockets(args: &ServeArgs, checked: &Checked, config: &server::Config) -> anyhow::Result<(Sockets, Option<Taken>)> {
+fn sockets(
+    args: &ServeArgs,
+    checked: &Checked,
+    config: &server::Config,
+) -> anyhow::Result<(Sockets, Option<Takeover>)> {
     match (&checked.server.upgrade_socket, args.takeover) {
         (None, true) => bail!(
             "--takeover needs the socket on which the Larder that runs can be asked. In the configuration of both:\n\n    \
@@ -80,7 +84,7 @@ fn watched(watch: notify::Result<Watch>) -> Option<Watch> {
 }
 
 /// Does what is asked for until it is time to end.
-async fn attend(running: Running, signals: &mut Signals, mut watch: Option<Watch>, upgrade: Option<Upgrade>) {
+async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watch>, upgrade: Option<Upgrade>) {
     let mut handing = None;
     loop {
         tokio::select! {
@@ -91,7 +95,7 @@ async fn attend(running: Running, signals: &mut Signals, mut watch: Option<Watch
                     let timeout = drain_timeout(&running);
                     eprintln!("Stopping: what is in flight has {timeout}; a second signal ends at once.");
                     drop(upgrade);
-                    return signals.end(running, Running::drain).await;
+                    return signals.end(running, Instance::drain).await;
                 }
             },
             () = changed(&mut watch) => reload(running.reloader(), "file").await,
@@ -105,7 +109,7 @@ async fn attend(running: Running, signals: &mut Signals, mut watch: Option<Watch
                 Ok(process) => {
                     process.inspect(|&process| supervisor::replaced_by(process));
                     eprintln!("Another Larder serves from now on; what is in flight has {}.", drain_timeout(&running));
-                    return signals.end(running, Running::leave).await;
+                    return signals.end(running, Instance::hand_over).await;
                 }
                 Err(error) => tracing::warn!(%error, "another Larder came to take over, but does not serve"),
             },
@@ -149,12 +153,12 @@ async fn reload(reloader: Arc<Reloader>, by: &'static str) {
     supervisor::ready();
 }
 
-fn drain_timeout(running: &Running) -> humantime::FormattedDuration {
+fn drain_timeout(running: &Instance) -> humantime::FormattedDuration {
     humantime::format_duration(running.drain_timeout())
 }
 
 /// Prints a line for each address with what to do next. On standard error, since standard output is the access log's.
-fn announce(running: &Running, checked: &Checked) {
+fn announce(running: &Instance, checked: &Checked) {
     let addr = running.addr();
     let origin = checked.origin.url.as_ref().map(ToString::to_string).unwrap_or_default();
     eprintln!("Larder serves {origin} at http://{addr}   try: curl -sI http://{addr}/");

@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::server::Running;
+use crate::server::Instance;
 
 /// What a signal asks for.
 pub(super) enum Asked {
@@ -52,7 +52,7 @@ impl Signals {
 
     /// Has `running` end as `end` says; a signal to stop meanwhile ends the process, with the exit code by which shells know
     /// it.
-    pub(super) async fn end(&mut self, running: Running, end: fn(Running)) {
+    pub(super) async fn end(&mut self, running: Instance, end: fn(Instance)) {
         let drained = tokio::task::spawn_blocking(move || end(running));
         tokio::select! {
             _ = drained => {}

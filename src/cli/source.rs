@@ -37,7 +37,7 @@ impl Configuration {
     }
 
     /// Makes what a reload asks; `running` is what Larder was started with, `level` is set to what the file says.
-    pub(super) fn source(self: &Arc<Self>, running: Checked, level: Level) -> server::Source {
+    pub(super) fn source(self: &Arc<Self>, running: Checked, level: Level) -> server::ConfigSource {
         let configuration = Arc::clone(self);
         Box::new(move || {
             let fresh = configuration.load().map_err(|error| configuration.faults(&error))?;
@@ -48,7 +48,7 @@ impl Configuration {
                     .push(format!("`{DEFAULT_FILE}` was not there at the start, and is read after a restart."));
             }
             let (level, log) = (level.clone(), fresh.log);
-            Ok(server::Fresh { config, needs_restart, in_force: Box::new(move || level.set(&log)) })
+            Ok(server::NewConfig { config, needs_restart, in_force: Box::new(move || level.set(&log)) })
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::keys::{Cache, Checked};
 use super::route::Route;
-use crate::route::{CacheMode, Matcher, Mode, PathPattern, QueryRule, Rule, Table};
+use crate::route::{CacheMode, Mode, PathMatcher, PathPattern, QueryRule, Rule, Table};
 
 /// Makes the table of routes.
 pub(super) fn table(checked: &Checked) -> Table {
@@ -17,9 +17,9 @@ pub(super) fn table(checked: &Checked) -> Table {
 }
 
 impl Route {
-    fn matcher(&self) -> Matcher {
+    fn matcher(&self) -> PathMatcher {
         let parse = |path: &String| PathPattern::parse(path).expect("the path was parsed when the file was read");
-        Matcher {
+        PathMatcher {
             path: self.path.as_ref().map(parse),
             host: self.host.as_deref().map(Box::from),
             methods: self.methods.clone().into_boxed_slice(),

@@ -10,10 +10,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
-use super::framing::Framing;
-use super::pool::Use;
-use super::upload::Turn;
+use super::framing::ResponseFraming;
+use super::pool::Checkout;
+use super::timer::Timer;
+use super::upload::ResponseTimer;
 use super::{Error, Permit};
 use crate::outcome::Reason;
 use crate::policy::trailers;
@@ -27,16 +27,22 @@ pub struct ResponseBody {
     is_unsized: bool,
     /// Both are given back as soon as the body has ended, which may be long before it is dropped.
     permit: Option<Permit>,
-    connection: Option<Use>,
+    connection: Option<Checkout>,
 }
 
 impl ResponseBody {
     /// Makes the body of a response whose head has come over `connection`.
-    pub(super) fn new(incoming: Incoming, framing: Framing, silence: Silence, permit: Permit, connection: Use) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        framing: ResponseFraming,
+        silence: Silence,
+        permit: Permit,
+        connection: Checkout,
+    ) -> Self {
         let mut body = Self {
             incoming: Some(incoming),
             silence,
-            is_unsized: framing == Framing::Unsized,
+            is_unsized: framing == ResponseFraming::Unsized,
             permit: Some(permit),
             connection: Some(connection),
         };
@@ -47,7 +53,7 @@ impl ResponseBody {
     }
 
     /// Makes the empty body of a 101; the permit stays with it until it is taken, or dropped with the body.
-    pub(super) fn of_upgrade(silence: Silence, permit: Permit, connection: Use) -> Self {
+    pub(super) fn of_upgrade(silence: Silence, permit: Permit, connection: Checkout) -> Self {
         connection.release();
         Self { incoming: None, silence, is_unsized: false, permit: Some(permit), connection: None }
     }
@@ -113,8 +119,8 @@ impl Body for ResponseBody {
             }
             Poll::Pending => {
                 let Self { silence, connection, .. } = &mut *self;
-                let Some(alarm) = connection.as_mut().and_then(Use::alarm) else { return Poll::Pending };
-                let error = ready!(silence.poll(cx, alarm));
+                let Some(timer) = connection.as_mut().and_then(Checkout::timer) else { return Poll::Pending };
+                let error = ready!(silence.poll(cx, timer));
                 self.fail(error)
             }
         }
@@ -134,14 +140,14 @@ impl Body for ResponseBody {
 /// origin.
 pub(super) struct Silence {
     timeout: Duration,
-    turn: Arc<Turn>,
+    timer: Arc<ResponseTimer>,
     is_waiting: bool,
 }
 
 impl Silence {
-    /// Allows for `timeout` of the origin's own silence, with `turn` telling whose it is.
-    pub(super) fn new(timeout: Duration, turn: Arc<Turn>) -> Self {
-        Self { timeout, turn, is_waiting: false }
+    /// Allows for `timeout` of the origin's own silence, with `response_timer` telling whose it is.
+    pub(super) fn new(timeout: Duration, response_timer: Arc<ResponseTimer>) -> Self {
+        Self { timeout, timer: response_timer, is_waiting: false }
     }
 
     /// A frame came: the next silence begins when somebody waits again.
@@ -151,12 +157,12 @@ impl Silence {
 
     /// Waits until the origin has been silent for too long. The connection's alarm is set at the first of each wait: frames that
     /// are there cost none.
-    fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<Error> {
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Error> {
         let timeout = self.timeout;
         if !std::mem::replace(&mut self.is_waiting, true) {
-            alarm.set(Instant::now() + timeout);
+            timer.set(Instant::now() + timeout);
         }
-        alarm.poll(cx, &self.turn, timeout).map(|()| {
+        timer.poll(cx, &self.timer, timeout).map(|()| {
             Error::sent(Reason::ResponseTimeout, format!("the body was silent for {timeout:?} (`body_idle_timeout`)"))
         })
     }

@@ -38,7 +38,7 @@ const PROBING: u64 = u64::MAX - 1;
 
 /// How far the breaker is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum BreakerState {
     /// Requests go to the origin.
     #[default]
     Closed,
@@ -48,7 +48,7 @@ pub enum State {
     HalfOpen,
 }
 
-impl State {
+impl BreakerState {
     /// Returns the stable token: lower case, words joined by `-`.
     pub const fn token(self) -> &'static str {
         match self {
@@ -132,11 +132,11 @@ impl Breaker {
     }
 
     /// Returns how far it is.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> BreakerState {
         match self.state.load(Ordering::Relaxed) {
-            CLOSED => State::Closed,
-            PROBING => State::HalfOpen,
-            _due => State::Open,
+            CLOSED => BreakerState::Closed,
+            PROBING => BreakerState::HalfOpen,
+            _due => BreakerState::Open,
         }
     }
 
@@ -152,15 +152,15 @@ impl Breaker {
 
     fn refuse(&self, state: u64, now: Instant) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        let (left, what) = match state {
+        let (wait, what) = match state {
             CLOSED | PROBING => (self.interval, "a request is seeing whether it is back".to_owned()),
             due => {
-                let left = Duration::from_millis(due.saturating_sub(self.millis(now)));
-                (left, format!("the next attempt is in {left:?}"))
+                let wait = Duration::from_millis(due.saturating_sub(self.millis(now)));
+                (wait, format!("the next attempt is in {wait:?}"))
             }
         };
         let detail = format!("the breaker is open (`breaker_failures`), and {what}");
-        Error { retry_after: Some(left), ..Error::unsent(Reason::DestinationUnavailable, detail) }
+        Error { retry_after: Some(wait), ..Error::unsent(Reason::DestinationUnavailable, detail) }
     }
 
     fn open(&self, from: u64, now: Instant) {
@@ -207,7 +207,7 @@ impl Attempt {
     }
 
     /// Tells that there is none.
-    pub(super) fn unconnected(&self, now: Instant) {
+    pub(super) fn connect_failed(&self, now: Instant) {
         let breaker = &self.breaker;
         if self.is_settled.swap(true, Ordering::Relaxed) || breaker.failures_max == 0 {
             return;
@@ -246,7 +246,7 @@ mod tests {
 
     fn fail(breaker: &Arc<Breaker>, times: usize, now: Instant) {
         for _ in 0..times {
-            breaker.pass(now).unwrap().unconnected(now);
+            breaker.pass(now).unwrap().connect_failed(now);
         }
     }
 
@@ -257,9 +257,13 @@ mod tests {
         breaker.pass(now).unwrap().connected();
         fail(&breaker, 2, now);
         drop(breaker.pass(now).unwrap());
-        assert_eq!(breaker.state(), State::Closed, "one success lies between, and one that was given up is neither");
+        assert_eq!(
+            breaker.state(),
+            BreakerState::Closed,
+            "one success lies between, and one that was given up is neither"
+        );
         fail(&breaker, 1, now);
-        assert_eq!((breaker.state(), breaker.opened()), (State::Open, 1));
+        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 1));
         let error = breaker.pass(now).unwrap_err();
         assert_eq!((error.reason, error.was_sent), (Reason::DestinationUnavailable, false));
         assert!(error.detail.contains("the breaker is open"), "{error}");
@@ -276,13 +280,13 @@ mod tests {
         let later = now + INTERVAL + Duration::from_millis(1);
         assert!(breaker.check(|| later).is_ok(), "asking takes no turn");
         let probe = breaker.pass(later).unwrap();
-        assert_eq!(breaker.state(), State::HalfOpen);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert!(breaker.pass(later).is_err() && breaker.check(|| later).is_err(), "one at a time");
-        probe.unconnected(later);
-        assert_eq!((breaker.state(), breaker.opened()), (State::Open, 2));
+        probe.connect_failed(later);
+        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 2));
         assert!(breaker.pass(later + INTERVAL - Duration::from_millis(1)).is_err());
         breaker.pass(later + INTERVAL).unwrap().connected();
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
         assert!(breaker.pass(later + INTERVAL).is_ok());
     }
 
@@ -293,7 +297,7 @@ mod tests {
         let later = now + INTERVAL;
         drop(breaker.pass(later).unwrap());
         breaker.pass(later).unwrap().connected();
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
@@ -302,8 +306,8 @@ mod tests {
         let slow: Vec<_> = (0..9).map(|_| breaker.pass(now).unwrap()).collect();
         fail(&breaker, 3, now);
         breaker.pass(now + INTERVAL).unwrap().connected();
-        slow.iter().for_each(|attempt| attempt.unconnected(now + INTERVAL));
-        assert_eq!((breaker.state(), breaker.opened()), (State::Closed, 1));
+        slow.iter().for_each(|attempt| attempt.connect_failed(now + INTERVAL));
+        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Closed, 1));
     }
 
     #[test]
@@ -312,7 +316,7 @@ mod tests {
         let slow = breaker.pass(now).unwrap();
         fail(&breaker, 3, now);
         slow.connected();
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
@@ -320,7 +324,7 @@ mod tests {
         let config = Config { breaker_failures: 0, ..config("unused:1") };
         let (breaker, now) = (Breaker::new(&config), Instant::now());
         fail(&breaker, 1000, now);
-        assert_eq!((breaker.state(), breaker.opened()), (State::Closed, 0));
+        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Closed, 0));
     }
 
     #[test]
@@ -331,12 +335,12 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..1000 {
                         if let Ok(attempt) = breaker.pass(now) {
-                            attempt.unconnected(now);
+                            attempt.connect_failed(now);
                         }
                     }
                 });
             }
         });
-        assert_eq!((breaker.state(), breaker.opened()), (State::Open, 1));
+        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 1));
     }
 }

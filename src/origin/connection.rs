@@ -23,9 +23,9 @@ use tokio::net::TcpStream;
 use tower::Service;
 use tower::util::MapErr;
 
-use super::error::{NotInTime, NotResolved, Unconnected};
-use super::rest::Rest;
-use super::screen::Screen;
+use super::error::{ConnectError, NotInTime, NotResolved};
+use super::idle::IdleState;
+use super::screen::ResponseScreen;
 
 /// How much is read at once while a head is to come, in bytes: as much as hyper asks for at first.
 const HEAD_STEP: usize = 8 << 10;
@@ -64,29 +64,29 @@ impl Connector {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) async fn connect(&self) -> Result<Connection, Unconnected> {
+    pub(super) async fn connect(&self) -> Result<OriginConnection, ConnectError> {
         // A connector of this kind is always ready.
         let connecting = self.tcp.clone().call(self.origin.clone());
         match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(io)) => Ok(Connection { io, screen: Screen::default(), rest: Arc::default() }),
-            Ok(Err(error)) => Err(Unconnected(error.into())),
-            Err(_elapsed) => Err(Unconnected(NotInTime(self.connect_timeout).into())),
+            Ok(Ok(io)) => Ok(OriginConnection { io, screen: ResponseScreen::default(), idle_state: Arc::default() }),
+            Ok(Err(error)) => Err(ConnectError(error.into())),
+            Err(_elapsed) => Err(ConnectError(NotInTime(self.connect_timeout).into())),
         }
     }
 }
 
 /// The bytes of a connection to the origin.
-pub(super) struct Connection {
+pub(super) struct OriginConnection {
     io: TokioIo<TcpStream>,
-    screen: Screen,
+    screen: ResponseScreen,
     /// Until something is asked over it, from when it was made or put to rest; the pool says the latter.
-    rest: Arc<Rest>,
+    idle_state: Arc<IdleState>,
 }
 
-impl Connection {
+impl OriginConnection {
     /// Returns what is told where the connection is put to rest.
-    pub(super) fn rest(&self) -> &Arc<Rest> {
-        &self.rest
+    pub(super) fn idle_state(&self) -> &Arc<IdleState> {
+        &self.idle_state
     }
 
     /// Reads a piece in which a head ends, or does not end yet, and screens it.
@@ -118,26 +118,26 @@ impl Connection {
 
     /// Something is written: where nothing was asked before, it begins a request.
     fn ask(&mut self) {
-        if self.rest.end() {
+        if self.idle_state.end() {
             self.screen.begin();
         }
     }
 }
 
-impl Read for Connection {
+impl Read for OriginConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         if self.screen.is_in_head() {
             return self.poll_read_head(cx, buf);
         }
         // Where nothing was put into the buffer, it is the end of the stream.
         match Pin::new(&mut self.io).poll_read(cx, buf) {
-            Poll::Pending if self.rest.is_unseen() => self.peek(),
+            Poll::Pending if self.idle_state.is_unpolled() => self.peek(),
             polled => polled,
         }
     }
 }
 
-impl Write for Connection {
+impl Write for OriginConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.ask();
         Pin::new(&mut self.io).poll_write(cx, buf)

@@ -42,12 +42,12 @@ pub(super) struct NotInTime(pub(super) Duration);
 /// There is no connection.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub(super) struct Unconnected(pub(super) Box<dyn StdError + Send + Sync>);
+pub(super) struct ConnectError(pub(super) Box<dyn StdError + Send + Sync>);
 
 /// Why a request brought no response.
 #[derive(Debug)]
-pub(super) enum Unsuccessful {
-    Unconnected(Unconnected),
+pub(super) enum SendError {
+    Unconnected(ConnectError),
     /// The connection ended before anything of the request was written.
     Unwritten(hyper::Error),
     /// A part of it may be under way.
@@ -68,14 +68,14 @@ impl Error {
     }
 
     /// Says why no response came.
-    pub(super) fn before_head(failure: &Unsuccessful) -> Self {
+    pub(super) fn before_head(failure: &SendError) -> Self {
         match failure {
-            Unsuccessful::Unconnected(Unconnected(error)) => {
-                Self::unsent(why_unconnected(error.as_ref()), told(error.as_ref()))
+            SendError::Unconnected(ConnectError(error)) => {
+                Self::unsent(why_unconnected(error.as_ref()), chain_text(error.as_ref()))
             }
-            Unsuccessful::Unwritten(error) => Self::unsent(why_broken(error), told(error)),
-            Unsuccessful::Sent(error) => Self::sent(why_broken(error), told(error)),
-            Unsuccessful::Silent(timeout) => {
+            SendError::Unwritten(error) => Self::unsent(why_broken(error), chain_text(error)),
+            SendError::Sent(error) => Self::sent(why_broken(error), chain_text(error)),
+            SendError::Silent(timeout) => {
                 Self::sent(Reason::ResponseTimeout, format!("no response within {timeout:?} (`response_timeout`)"))
             }
         }
@@ -83,7 +83,7 @@ impl Error {
 
     /// Tells whether the origin had the request, and then broke off or answered with what is no response: that may be for
     /// what the request said.
-    pub fn broke_off(&self) -> bool {
+    pub fn was_aborted(&self) -> bool {
         self.was_sent && matches!(self.reason, Reason::ConnectionTerminated | Reason::ProtocolError)
     }
 
@@ -94,11 +94,11 @@ impl Error {
             Reason::ConnectionTerminated => Reason::Incomplete,
             other => other,
         };
-        Self::sent(reason, told(error))
+        Self::sent(reason, chain_text(error))
     }
 }
 
-impl Unconnected {
+impl ConnectError {
     /// Tells whether the reason is on this side: want of descriptors, ports or memory says nothing of the origin.
     pub(super) fn is_ours(&self) -> bool {
         const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
@@ -153,7 +153,7 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
 }
 
 /// Returns what every error of the chain says, outermost first.
-fn told(error: &(dyn StdError + 'static)) -> String {
+fn chain_text(error: &(dyn StdError + 'static)) -> String {
     let mut told = String::new();
     for error in chain(error) {
         let text = error.to_string();

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 /// What ends a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum ResponseFraming {
     /// There is none: the head is all.
     NoBody,
     /// Its length, or the last chunk.
@@ -26,17 +26,17 @@ pub(super) fn framing(
     version: Version,
     status: StatusCode,
     fields: &HeaderMap,
-) -> Result<Framing, &'static str> {
+) -> Result<ResponseFraming, &'static str> {
     // Item 5: whatever the status, since this very field may be passed on.
     let length = content_length(fields)?;
     let has_length = length.is_some();
     let coding = transfer_coding(fields)?;
     // RFC 9112 §6.3, item 3: such a message ought to be handled as an error, whatever its status.
-    if has_length && coding != Coding::None {
+    if has_length && coding != TransferCoding::None {
         return Err("both Content-Length and Transfer-Encoding");
     }
     // RFC 9112 §6.1: a server must not send it to who speaks HTTP/1.0 only, nor with 1xx and 204.
-    if coding != Coding::None
+    if coding != TransferCoding::None
         && (version < Version::HTTP_11 || status == StatusCode::NO_CONTENT || status.is_informational())
     {
         return Err("Transfer-Encoding where there can be none");
@@ -47,14 +47,14 @@ pub(super) fn framing(
     }
     // Item 1.
     if method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        return Ok(Framing::NoBody);
+        return Ok(ResponseFraming::NoBody);
     }
     // Items 4, 6 and 8.
     Ok(match coding {
-        _ if has_length => Framing::Sized,
-        Coding::Chunked => Framing::Sized,
-        Coding::Unknown => Framing::Coded,
-        Coding::Compressed | Coding::None => Framing::Unsized,
+        _ if has_length => ResponseFraming::Sized,
+        TransferCoding::Chunked => ResponseFraming::Sized,
+        TransferCoding::Unknown => ResponseFraming::Coded,
+        TransferCoding::Compressed | TransferCoding::None => ResponseFraming::Unsized,
     })
 }
 
@@ -83,7 +83,7 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
 }
 
 /// Has Content-Length said once and plainly, as one who passes a message on has to (RFC 9110 §8.6).
-pub(super) fn say_once(fields: &mut HeaderMap) {
+pub(super) fn normalise_length(fields: &mut HeaderMap) {
     let mut values = fields.get_all(CONTENT_LENGTH).iter();
     let is_said_so = match (values.next(), values.next()) {
         (None, _) => true,
@@ -113,7 +113,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 const COMPRESSED: [&[u8]; 5] = [b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Coding {
+enum TransferCoding {
     None,
     Chunked,
     /// One whose bytes are not the representation's own: they pass, and are never stored.
@@ -123,20 +123,20 @@ enum Coding {
 
 /// Reads Transfer-Encoding. No TE was ever sent, so anything but `chunked` is uncalled for (RFC 9112 §7.4); one unknown
 /// coding is let through, and read until the connection closes (§6.3, item 4).
-fn transfer_coding(fields: &HeaderMap) -> Result<Coding, &'static str> {
+fn transfer_coding(fields: &HeaderMap) -> Result<TransferCoding, &'static str> {
     let mut values = fields.get_all(TRANSFER_ENCODING).iter();
-    let Some(value) = values.next() else { return Ok(Coding::None) };
+    let Some(value) = values.next() else { return Ok(TransferCoding::None) };
     if values.next().is_some() {
         return Err("more than one Transfer-Encoding field");
     }
     match value.as_bytes().trim_ascii() {
-        token if token.eq_ignore_ascii_case(b"chunked") => Ok(Coding::Chunked),
+        token if token.eq_ignore_ascii_case(b"chunked") => Ok(TransferCoding::Chunked),
         b"" => Err("an empty Transfer-Encoding"),
         token if token.to_ascii_lowercase().windows(7).any(|part| part == b"chunked") => {
             Err("a Transfer-Encoding that names chunked and something else")
         }
-        token if COMPRESSED.iter().any(|known| token.eq_ignore_ascii_case(known)) => Ok(Coding::Compressed),
-        token if token.iter().all(|byte| is_token(*byte)) => Ok(Coding::Unknown),
+        token if COMPRESSED.iter().any(|known| token.eq_ignore_ascii_case(known)) => Ok(TransferCoding::Compressed),
+        token if token.iter().all(|byte| is_token(*byte)) => Ok(TransferCoding::Unknown),
         _ => Err("a Transfer-Encoding that is not one coding"),
     }
 }
@@ -150,7 +150,7 @@ fn is_token(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn of(method: Method, version: Version, status: u16, fields: &[(&'static str, &str)]) -> Option<Framing> {
+    fn of(method: Method, version: Version, status: u16, fields: &[(&'static str, &str)]) -> Option<ResponseFraming> {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, value.parse().unwrap());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(fields: &[(&'static str, &str)], expected: Option<Framing>) {
+    fn check(fields: &[(&'static str, &str)], expected: Option<ResponseFraming>) {
         assert_eq!(of(Method::GET, Version::HTTP_11, 200, fields), expected, "{fields:?}");
     }
 
@@ -168,22 +168,22 @@ mod tests {
 
     #[test]
     fn s6_3_length_chunked_or_the_closing_connection() {
-        check(&[LENGTH], Some(Framing::Sized));
-        check(&[CHUNKED], Some(Framing::Sized));
-        check(&[("transfer-encoding", " Chunked ")], Some(Framing::Sized));
-        check(&[], Some(Framing::Unsized));
-        check(&[("transfer-encoding", "gzip")], Some(Framing::Unsized));
-        check(&[("transfer-encoding", "unheard-of")], Some(Framing::Coded));
+        check(&[LENGTH], Some(ResponseFraming::Sized));
+        check(&[CHUNKED], Some(ResponseFraming::Sized));
+        check(&[("transfer-encoding", " Chunked ")], Some(ResponseFraming::Sized));
+        check(&[], Some(ResponseFraming::Unsized));
+        check(&[("transfer-encoding", "gzip")], Some(ResponseFraming::Unsized));
+        check(&[("transfer-encoding", "unheard-of")], Some(ResponseFraming::Coded));
     }
 
     #[test]
     fn s6_3_1_some_responses_have_no_body() {
-        let none = Some(Framing::NoBody);
+        let none = Some(ResponseFraming::NoBody);
         assert_eq!(of(Method::HEAD, Version::HTTP_11, 200, &[]), none);
         assert_eq!(of(Method::HEAD, Version::HTTP_11, 200, &[CHUNKED]), none);
         assert_eq!(of(Method::GET, Version::HTTP_11, 304, &[LENGTH]), none);
         assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[]), none);
-        assert_eq!(of(Method::GET, Version::HTTP_11, 205, &[]), Some(Framing::Unsized));
+        assert_eq!(of(Method::GET, Version::HTTP_11, 205, &[]), Some(ResponseFraming::Unsized));
     }
 
     #[test]
@@ -210,13 +210,13 @@ mod tests {
             assert_eq!(of(Method::GET, Version::HTTP_11, 304, &[("content-length", value)]), None, "{value}");
         }
         check(&[LENGTH, ("content-length", "6")], None);
-        check(&[LENGTH, LENGTH], Some(Framing::Sized));
+        check(&[LENGTH, LENGTH], Some(ResponseFraming::Sized));
         let said_once = |values: &[&str]| {
             let mut map = HeaderMap::new();
             for value in values {
                 map.append(CONTENT_LENGTH, value.parse().unwrap());
             }
-            say_once(&mut map);
+            normalise_length(&mut map);
             map.get_all(CONTENT_LENGTH).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         for values in [&["5"][..], &["5", "5"], &["5, 5"], &["005"]] {
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn rfc9110_s8_6_a_204_has_no_content() {
         assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[LENGTH]), None);
-        assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[("content-length", "0")]), Some(Framing::NoBody));
+        assert_eq!(of(Method::GET, Version::HTTP_11, 204, &[("content-length", "0")]), Some(ResponseFraming::NoBody));
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
     fn s6_1_transfer_encoding_that_two_readers_read_differently() {
         for value in ["", "gzip, chunked", "chunked, gzip", "chunked, chunked", "chunked;a=b", "xchunked", "a b", "a\t"]
         {
-            let expected = (value == "a\t").then_some(Framing::Coded);
+            let expected = (value == "a\t").then_some(ResponseFraming::Coded);
             check(&[("transfer-encoding", value)], expected);
         }
         check(&[CHUNKED, CHUNKED], None);

@@ -7,7 +7,6 @@
 //! each is driven by the request that uses it. What may have reached the origin is not sent twice: only a request that was
 //! never begun, since its pooled connection turned out to be dead, goes to another connection.
 
-mod alarm;
 mod body;
 mod breaker;
 pub mod coalesce;
@@ -16,13 +15,14 @@ mod coalesce_tests;
 mod connection;
 pub mod error;
 mod framing;
+mod idle;
 mod permits;
 mod pool;
-mod rest;
 mod screen;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod upload;
 
 use std::sync::Arc;
@@ -38,12 +38,12 @@ use tokio::time::Instant;
 
 pub use body::ResponseBody;
 use body::Silence;
-pub use breaker::State;
-use error::Unsuccessful;
+pub use breaker::BreakerState;
+use error::SendError;
 pub use error::{ContentFailed, Error};
 pub use permits::{Permit, Permits};
-use pool::{Pool, Use};
-use upload::{Turn, Upload};
+use pool::{Checkout, Pool};
+use upload::{ResponseTimer, TimedUpload};
 
 use crate::outcome::Reason;
 
@@ -81,7 +81,7 @@ pub struct Config {
 
 /// What the origin's side counts, of the whole process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct OriginStats {
     /// The most permits at once.
     pub permits_max: usize,
     /// Permits given out now.
@@ -91,7 +91,7 @@ pub struct Figures {
     /// Requests that were turned away for want of one.
     pub permits_refused: u64,
     /// How far the breaker is.
-    pub breaker: State,
+    pub breaker: BreakerState,
     /// How often it has opened.
     pub breaker_opened: u64,
     /// Requests that it refused.
@@ -103,14 +103,14 @@ pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 
 /// The client of one core. A clone shares its pool.
 #[derive(Clone)]
-pub struct Client {
+pub struct UpstreamClient {
     pool: Arc<Pool>,
     config: Arc<Config>,
     permits: Arc<Permits>,
     host: Option<HeaderValue>,
 }
 
-impl Client {
+impl UpstreamClient {
     /// Makes a client; what it sends is sent on the runtime that asks first.
     ///
     /// # Panics
@@ -127,7 +127,7 @@ impl Client {
 
     /// Makes the client of a configuration that takes this one's place: itself, pool and all, where nothing is different.
     /// What is under way ends on the old one, whose idle connections then close.
-    pub fn renewed(&self, config: &Arc<Config>) -> Self {
+    pub fn reconfigured(&self, config: &Arc<Config>) -> Self {
         if *self.config == **config { self.clone() } else { Self::new(Arc::clone(config), Arc::clone(&self.permits)) }
     }
 
@@ -160,18 +160,18 @@ impl Client {
     ) -> impl Future<Output = Result<Response<ResponseBody>, Error>> + Send {
         let mut outgoing = self.outgoing(request, on_interim);
         async move {
-            let Ok(Outgoing { request, asked, turn, begun }) = &mut outgoing else {
+            let Ok(OutgoingRequest { request, sent, response_timer, started_at }) = &mut outgoing else {
                 return Err(outgoing.err().expect("it is one or the other"));
             };
-            let head = self.pool.send(request, turn, *begun).await;
+            let head = self.pool.send(request, response_timer, *started_at).await;
             let (response, connection) = head.map_err(|failure| {
-                if matches!(&failure, Unsuccessful::Unconnected(error) if !error.is_ours()) {
-                    turn.attempt().unconnected(Instant::now());
+                if matches!(&failure, SendError::Unconnected(error) if !error.is_ours()) {
+                    response_timer.attempt().connect_failed(Instant::now());
                 }
                 Error::before_head(&failure)
             })?;
-            let silence = Silence::new(self.config.body_idle_timeout, Arc::clone(turn));
-            self.receive(response, connection, asked, silence, permit)
+            let silence = Silence::new(self.config.body_idle_timeout, Arc::clone(response_timer));
+            self.receive(response, connection, sent, silence, permit)
         }
     }
 
@@ -180,17 +180,17 @@ impl Client {
         &self,
         request: Request<RequestBody>,
         on_interim: Option<impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static>,
-    ) -> Result<Outgoing, Error> {
-        let begun = Instant::now();
-        let turn = Arc::new(Turn::new(begun, self.permits.breaker().pass(begun)?));
-        let asked = Asked::of(&request);
+    ) -> Result<OutgoingRequest, Error> {
+        let started_at = Instant::now();
+        let response_timer = Arc::new(ResponseTimer::new(started_at, self.permits.breaker().pass(started_at)?));
+        let sent = SentRequest::of(&request);
         let (mut parts, body) = request.into_parts();
         parts.version = Version::HTTP_11;
         if let Some(host) = &self.host {
             parts.headers.insert(HOST, host.clone());
         }
         upload::frame_content(&parts.method, &mut parts.headers, &body);
-        let mut request = Request::from_parts(parts, Upload::new(body, Arc::clone(&turn)));
+        let mut request = Request::from_parts(parts, TimedUpload::new(body, Arc::clone(&response_timer)));
         if let Some(on_interim) = on_interim {
             hyper::ext::on_informational(&mut request, move |response| {
                 let (status, fields) = (response.status(), response.headers());
@@ -204,30 +204,30 @@ impl Client {
                 }
             });
         }
-        Ok(Outgoing { request: Some(request), asked, turn, begun })
+        Ok(OutgoingRequest { request: Some(request), sent, response_timer, started_at })
     }
 
     /// Checks the response's head, and ties its body to the permit and the connection.
     fn receive(
         &self,
         mut response: Response<Incoming>,
-        mut connection: Use,
-        asked: &Asked,
+        mut connection: Checkout,
+        sent: &SentRequest,
         silence: Silence,
         permit: Permit,
     ) -> Result<Response<ResponseBody>, Error> {
-        let framing = asked
+        let framing = sent
             .allows(response.status(), response.headers())
-            .and_then(|()| framing::framing(&asked.method, response.version(), response.status(), response.headers()));
+            .and_then(|()| framing::framing(&sent.method, response.version(), response.status(), response.headers()));
         // The bytes that follow may be another response for another reader: the connection goes with the error.
         let framing = framing.map_err(|what| Error::sent(Reason::ProtocolError, what))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response.map(|_empty| ResponseBody::of_upgrade(silence, permit, connection)));
         }
-        framing::say_once(response.headers_mut());
+        framing::normalise_length(response.headers_mut());
         // On a connection that answered with 1.0 hyper drops content whose length it does not know.
         let is_last = response.version() < Version::HTTP_11
-            || framing::may_send_a_body_all_the_same(&asked.method, response.status(), response.headers());
+            || framing::may_send_a_body_all_the_same(&sent.method, response.status(), response.headers());
         if is_last {
             connection.retire();
         } else {
@@ -248,22 +248,22 @@ pub fn check_head(
     status: StatusCode,
     fields: &HeaderMap,
 ) -> Result<bool, &'static str> {
-    let asked = Asked::of(request);
-    asked.allows(status, fields)?;
-    Ok(framing::framing(&asked.method, version, status, fields)? == framing::Framing::Unsized)
+    let sent = SentRequest::of(request);
+    sent.allows(status, fields)?;
+    Ok(framing::framing(&sent.method, version, status, fields)? == framing::ResponseFraming::Unsized)
 }
 
 /// A request that is ready to go out.
-struct Outgoing {
+struct OutgoingRequest {
     /// `None` once a connection has it.
-    request: Option<Request<Upload>>,
-    asked: Asked,
-    turn: Arc<Turn>,
-    begun: Instant,
+    request: Option<Request<TimedUpload>>,
+    sent: SentRequest,
+    response_timer: Arc<ResponseTimer>,
+    started_at: Instant,
 }
 
 /// What a response has to be read against.
-struct Asked {
+struct SentRequest {
     method: Method,
     /// The protocols that were offered.
     upgrade: Option<HeaderValue>,
@@ -271,19 +271,18 @@ struct Asked {
     has_condition: bool,
 }
 
-impl Asked {
+impl SentRequest {
     fn of<B>(request: &Request<B>) -> Self {
-        let mut asked =
-            Self { method: request.method().clone(), upgrade: None, has_range: false, has_condition: false };
+        let mut sent = Self { method: request.method().clone(), upgrade: None, has_range: false, has_condition: false };
         // One look at each name costs less than a search for each of four.
         for (name, value) in request.headers() {
-            asked.has_range |= name == RANGE;
-            asked.has_condition |= name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE;
+            sent.has_range |= name == RANGE;
+            sent.has_condition |= name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE;
             if name == UPGRADE {
-                asked.upgrade.get_or_insert_with(|| value.clone());
+                sent.upgrade.get_or_insert_with(|| value.clone());
             }
         }
-        asked
+        sent
     }
 
     /// Tells whether such a response may answer this request; the error says what is wrong.

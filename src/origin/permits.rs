@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
-use super::{Config, Error, Figures};
+use super::{Config, Error, OriginStats};
 use crate::outcome::Reason;
 
 /// The permits, one set for the whole process.
@@ -25,14 +25,14 @@ pub struct Permits {
     surplus: Arc<AtomicUsize>,
     waiting: AtomicUsize,
     refused: AtomicU64,
-    bounds: ArcSwap<Bounds>,
+    bounds: ArcSwap<PermitBounds>,
     /// Held while the bounds are changed. Nothing awaits under it.
-    turn: Mutex<()>,
+    adjusting: Mutex<()>,
 }
 
 /// What the configuration says of them.
 #[derive(Debug)]
-struct Bounds {
+struct PermitBounds {
     total: usize,
     timeout: Duration,
     waiting_max: usize,
@@ -44,7 +44,7 @@ struct Bounds {
 #[derive(Debug)]
 pub struct Permit {
     /// `None` only while it is dropped.
-    held: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     surplus: Arc<AtomicUsize>,
 }
 
@@ -54,14 +54,14 @@ impl Drop for Permit {
         let one_less = |surplus: usize| surplus.checked_sub(1);
         if self.surplus.load(Ordering::Relaxed) > 0
             && self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
-            && let Some(held) = self.held.take()
+            && let Some(held) = self.permit.take()
         {
             held.forget();
         }
     }
 }
 
-impl Bounds {
+impl PermitBounds {
     fn new(config: &Config, breaker: Arc<Breaker>) -> Self {
         Self {
             total: config.connections_max.min(Semaphore::MAX_PERMITS),
@@ -76,27 +76,27 @@ impl Bounds {
 impl Permits {
     /// Makes `connections_max` permits.
     pub fn new(config: &Config) -> Self {
-        let bounds = Bounds::new(config, Breaker::new(config));
+        let bounds = PermitBounds::new(config, Breaker::new(config));
         Self {
             free: Arc::new(Semaphore::new(bounds.total)),
             surplus: Arc::default(),
             waiting: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             bounds: ArcSwap::from_pointee(bounds),
-            turn: Mutex::new(()),
+            adjusting: Mutex::new(()),
         }
     }
 
     /// Keeps to another configuration from now on. Another origin, or other keys of the breaker, get a closed breaker: what
     /// is known of one address says nothing of another.
     pub fn adjust(&self, config: &Config) {
-        let _turn = self.turn.lock();
+        let _turn = self.adjusting.lock();
         let old = self.bounds.load_full();
         let breaker = match old.authority == config.authority && old.breaker.is_of(config) {
             true => Arc::clone(&old.breaker),
             false => Breaker::after(&old.breaker, config),
         };
-        let new = Bounds::new(config, breaker);
+        let new = PermitBounds::new(config, breaker);
         let (old_total, new_total) = (old.total, new.total);
         self.bounds.store(Arc::new(new));
         if new_total < old_total {
@@ -114,7 +114,7 @@ impl Permits {
     }
 
     fn permit(&self, held: OwnedSemaphorePermit) -> Permit {
-        Permit { held: Some(held), surplus: Arc::clone(&self.surplus) }
+        Permit { permit: Some(held), surplus: Arc::clone(&self.surplus) }
     }
 
     /// Waits for a permit, in order.
@@ -168,9 +168,9 @@ impl Permits {
     }
 
     /// Returns the figures of the origin's side.
-    pub fn figures(&self) -> Figures {
+    pub fn stats(&self) -> OriginStats {
         let breaker = self.breaker();
-        Figures {
+        OriginStats {
             permits_max: self.bounds.load().total,
             permits_in_use: self.in_use(),
             permits_waiting: self.waiting(),
@@ -192,8 +192,8 @@ impl Permits {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn queue(&self) -> Result<Place<'_>, Error> {
-        let place = Place(&self.waiting);
+    fn queue(&self) -> Result<QueuePlace<'_>, Error> {
+        let place = QueuePlace(&self.waiting);
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.bounds.load().waiting_max {
             return Err(self.overloaded("as many as `permit_queue_max` wait already"));
         }
@@ -207,9 +207,9 @@ impl Permits {
 }
 
 /// A place in the queue. Dropping it leaves the queue, so that a request which is given up leaves nothing behind.
-struct Place<'a>(&'a AtomicUsize);
+struct QueuePlace<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(permits.outlook(), None);
         let taken = permits.acquire().await.unwrap();
         assert_eq!(permits.outlook(), Some(Reason::Overloaded));
-        assert_eq!(permits.figures().permits_refused, 0);
+        assert_eq!(permits.stats().permits_refused, 0);
         drop(taken);
         assert_eq!(permits.outlook(), None);
     }
@@ -304,13 +304,13 @@ mod tests {
         let permits = permits(1, 9, Duration::from_secs(10));
         let _held = permits.acquire().await.unwrap();
         for _ in 0..3 {
-            permits.breaker().pass(Instant::now()).unwrap().unconnected(Instant::now());
+            permits.breaker().pass(Instant::now()).unwrap().connect_failed(Instant::now());
         }
         let error = permits.acquire().await.unwrap_err();
         assert_eq!((error.reason, permits.waiting()), (Reason::DestinationUnavailable, 0));
         assert!(permits.spare().is_none());
-        let figures = permits.figures();
-        assert_eq!((figures.breaker, figures.breaker_opened), (super::super::State::Open, 1));
+        let stats = permits.stats();
+        assert_eq!((stats.breaker, stats.breaker_opened), (super::super::BreakerState::Open, 1));
     }
 
     #[tokio::test]
@@ -339,13 +339,13 @@ mod tests {
         let first = Config { breaker_failures: 3, ..config("unused:1") };
         let permits = Permits::new(&first);
         for _ in 0..3 {
-            permits.breaker().pass(Instant::now()).unwrap().unconnected(Instant::now());
+            permits.breaker().pass(Instant::now()).unwrap().connect_failed(Instant::now());
         }
         permits.adjust(&Config { connections_max: 7, ..first.clone() });
-        assert_eq!(permits.figures().breaker, super::super::State::Open);
+        assert_eq!(permits.stats().breaker, super::super::BreakerState::Open);
         permits.adjust(&Config { authority: "unused:2".into(), ..first });
-        let figures = permits.figures();
-        assert_eq!((figures.breaker, figures.breaker_opened), (super::super::State::Closed, 1));
+        let stats = permits.stats();
+        assert_eq!((stats.breaker, stats.breaker_opened), (super::super::BreakerState::Closed, 1));
     }
 
     /// Polls once; `None` when it is not ready.

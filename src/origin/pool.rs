@@ -26,11 +26,11 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::connection::Connector;
-use super::error::Unsuccessful;
-use super::rest::{Looks, Mark, Rest};
-use super::upload::{Turn, Upload};
+use super::error::SendError;
+use super::idle::{DriverPolls, IdleState, PollMark};
+use super::timer::Timer;
+use super::upload::{ResponseTimer, TimedUpload};
 use super::{BUFFER_BYTES_MAX, Config};
 
 /// The longest that a connection rests, whatever the origin announces: descriptors are worth more.
@@ -43,11 +43,11 @@ const IDLE_MARGIN: Duration = Duration::from_secs(1);
 const ROUND_MIN: Duration = Duration::from_millis(100);
 
 /// How long a look of the runtime counts: about what a busy core takes from one to the next, and no longer where it is held up.
-const LOOK_HOLDS: Duration = Duration::from_millis(1);
+const POLL_HOLDS: Duration = Duration::from_millis(1);
 
 /// A connection that has rested for longer is taken after one that has just come to rest: to ask a socket costs less than a
 /// request that meets an origin's idle close.
-const RESTED_LONG: Duration = Duration::from_millis(100);
+const IDLE_LONG: Duration = Duration::from_millis(100);
 
 /// The connections of one core.
 pub(super) struct Pool {
@@ -55,75 +55,75 @@ pub(super) struct Pool {
     builder: Builder,
     response_timeout: Duration,
     idle_limit: Duration,
-    resting_max: usize,
+    idle_max: usize,
     /// Of the core's runtime, from the first connection on.
-    looks: OnceLock<Looks>,
+    driver_polls: OnceLock<DriverPolls>,
     /// Guards the rows alone: nothing awaits under it.
-    resting: Mutex<Resting>,
+    idle: Mutex<IdleConnections>,
 }
 
 /// What rests, the latest last in each row.
 #[derive(Default)]
-struct Resting {
+struct IdleConnections {
     /// Those whose sockets the runtime has looked at since.
-    seen: VecDeque<Rested>,
+    polled: VecDeque<IdleConnection>,
     /// Those that came to rest since its latest look.
-    unseen: VecDeque<Rested>,
+    unpolled: VecDeque<IdleConnection>,
     /// The latest look, and when it was first noticed.
-    look: (Mark, Option<Instant>),
+    last_poll: (PollMark, Option<Instant>),
     /// Whether a task looks after it.
     is_watched: bool,
 }
 
 /// A connection, and when it came to rest.
-type Rested = (Instant, Box<Line>);
+type IdleConnection = (Instant, Box<PooledConnection>);
 
-impl Resting {
+impl IdleConnections {
     /// Notes the latest look: what came to rest before it was seen.
-    fn note(&mut self, look: Mark, now: Instant) {
-        if self.look.0 < look {
-            self.look = (look, Some(now));
-            self.seen.append(&mut self.unseen);
+    fn record_poll(&mut self, look: PollMark, now: Instant) {
+        if self.last_poll.0 < look {
+            self.last_poll = (look, Some(now));
+            self.polled.append(&mut self.unpolled);
         }
     }
 
     /// Takes the latest of those that were seen, or of the others where there is none or it has rested for long.
-    fn pop(&mut self, now: Instant) -> Option<Rested> {
-        let has_rested_long = |(since, _): &Rested| now > *since + RESTED_LONG;
-        if !self.unseen.is_empty() && self.seen.back().is_none_or(has_rested_long) {
-            return self.unseen.pop_back();
+    fn pop(&mut self, now: Instant) -> Option<IdleConnection> {
+        let has_rested_long = |(since, _): &IdleConnection| now > *since + IDLE_LONG;
+        if !self.unpolled.is_empty() && self.polled.back().is_none_or(has_rested_long) {
+            return self.unpolled.pop_back();
         }
-        let seen = self.seen.pop_back()?;
-        if self.look.1.is_some_and(|noticed| now < noticed + LOOK_HOLDS) {
-            seen.1.rest.saw();
+        let seen = self.polled.pop_back()?;
+        if self.last_poll.1.is_some_and(|noticed| now < noticed + POLL_HOLDS) {
+            seen.1.idle_state.mark_polled();
         }
         Some(seen)
     }
 
     /// Puts one to rest, of at most `max`: beyond them, the earliest is closed.
-    fn push(&mut self, rested: Rested, max: usize) {
-        if self.seen.len() + self.unseen.len() >= max {
-            drop(self.seen.pop_front().or_else(|| self.unseen.pop_front()));
+    fn push(&mut self, rested: IdleConnection, max: usize) {
+        if self.polled.len() + self.unpolled.len() >= max {
+            drop(self.polled.pop_front().or_else(|| self.unpolled.pop_front()));
         }
-        self.unseen.push_back(rested);
+        self.unpolled.push_back(rested);
     }
 
     /// Closes what has rested for too long. Returns when the next will have.
     fn close_expired(&mut self, now: Instant) -> Option<Instant> {
-        let end = |(since, line): &Rested| *since + line.idle_limit;
-        self.seen.retain(|rested| now < end(rested));
-        self.unseen.retain(|rested| now < end(rested));
-        self.seen.iter().chain(&self.unseen).map(end).min()
+        let end = |(since, connection): &IdleConnection| *since + connection.idle_limit;
+        self.polled.retain(|rested| now < end(rested));
+        self.unpolled.retain(|rested| now < end(rested));
+        self.polled.iter().chain(&self.unpolled).map(end).min()
     }
 }
 
 /// A connection, as who drives it sees it.
-struct Line {
-    sender: SendRequest<Upload>,
+struct PooledConnection {
+    sender: SendRequest<TimedUpload>,
     /// hyper's work on it, which ends with the connection; `None` from then on.
     work: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
-    alarm: Alarm,
-    rest: Arc<Rest>,
+    timer: Timer,
+    idle_state: Arc<IdleState>,
     /// How long it may rest.
     idle_limit: Duration,
 }
@@ -138,9 +138,9 @@ impl Pool {
             builder,
             response_timeout: config.response_timeout,
             idle_limit: config.pool_idle_timeout,
-            resting_max: config.connections_max,
-            looks: OnceLock::new(),
-            resting: Mutex::default(),
+            idle_max: config.connections_max,
+            driver_polls: OnceLock::new(),
+            idle: Mutex::default(),
         })
     }
 
@@ -152,69 +152,75 @@ impl Pool {
     /// Why there is no response.
     pub(super) async fn send(
         self: &Arc<Self>,
-        request: &mut Option<Request<Upload>>,
-        turn: &Turn,
+        request: &mut Option<Request<TimedUpload>>,
+        response_timer: &ResponseTimer,
         now: Instant,
-    ) -> Result<(Response<Incoming>, Use), Unsuccessful> {
-        while let Some(mut line) = self.take(now) {
-            match line.exchange(request, turn, now, self.response_timeout).await {
-                Err(Unsuccessful::Unwritten(_)) => {}
-                answer => return Ok((answer?, self.used_by(line))),
+    ) -> Result<(Response<Incoming>, Checkout), SendError> {
+        while let Some(mut connection) = self.take(now) {
+            match connection.exchange(request, response_timer, now, self.response_timeout).await {
+                Err(SendError::Unwritten(_)) => {}
+                answer => return Ok((answer?, self.checkout(connection))),
             }
         }
-        let mut line = Box::pin(self.connect()).await?;
-        let response = line.exchange(request, turn, Instant::now(), self.response_timeout).await?;
-        Ok((response, self.used_by(line)))
+        let mut connection = Box::pin(self.connect()).await?;
+        let response = connection.exchange(request, response_timer, Instant::now(), self.response_timeout).await?;
+        Ok((response, self.checkout(connection)))
     }
 
-    async fn connect(&self) -> Result<Box<Line>, Unsuccessful> {
-        let connection = self.connector.connect().await.map_err(Unsuccessful::Unconnected)?;
-        let rest = Arc::clone(connection.rest());
-        let (sender, work) = self.builder.handshake(connection).await.map_err(Unsuccessful::Unwritten)?;
+    async fn connect(&self) -> Result<Box<PooledConnection>, SendError> {
+        let connection = self.connector.connect().await.map_err(SendError::Unconnected)?;
+        let idle_state = Arc::clone(connection.idle_state());
+        let (sender, work) = self.builder.handshake(connection).await.map_err(SendError::Unwritten)?;
         let work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work.with_upgrades());
-        let alarm = Alarm::default();
-        Ok(Box::new(Line { sender, work: Some(work), alarm, rest, idle_limit: self.idle_limit }))
+        let timer = Timer::default();
+        Ok(Box::new(PooledConnection {
+            sender,
+            work: Some(work),
+            timer: timer,
+            idle_state: idle_state,
+            idle_limit: self.idle_limit,
+        }))
     }
 
-    fn used_by(self: &Arc<Self>, line: Box<Line>) -> Use {
-        Use { line: Some(line), pool: Arc::clone(self) }
+    fn checkout(self: &Arc<Self>, connection: Box<PooledConnection>) -> Checkout {
+        Checkout { connection: Some(connection), pool: Arc::clone(self) }
     }
 
     /// Locks what rests, with the latest look noted.
-    fn lock(&self, now: Instant) -> MutexGuard<'_, Resting> {
-        let look = self.looks.get_or_init(Looks::of_current).latest();
-        let mut resting = self.resting.lock();
-        resting.note(look, now);
-        resting
+    fn lock(&self, now: Instant) -> MutexGuard<'_, IdleConnections> {
+        let look = self.driver_polls.get_or_init(DriverPolls::of_current).latest();
+        let mut idle = self.idle.lock();
+        idle.record_poll(look, now);
+        idle
     }
 
     /// Takes a connection that has not rested for too long.
-    fn take(&self, now: Instant) -> Option<Box<Line>> {
-        let mut resting = self.lock(now);
-        while let Some((since, line)) = resting.pop(now) {
-            if now < since + line.idle_limit {
-                return Some(line);
+    fn take(&self, now: Instant) -> Option<Box<PooledConnection>> {
+        let mut idle = self.lock(now);
+        while let Some((since, connection)) = idle.pop(now) {
+            if now < since + connection.idle_limit {
+                return Some(connection);
             }
         }
         None
     }
 
     /// Puts a connection to rest.
-    fn put(self: &Arc<Self>, line: Box<Line>) {
-        line.rest.begin();
+    fn put(self: &Arc<Self>, connection: Box<PooledConnection>) {
+        connection.idle_state.begin();
         let now = Instant::now();
-        let mut resting = self.lock(now);
-        resting.push((now, line), self.resting_max);
-        if !std::mem::replace(&mut resting.is_watched, true) {
+        let mut idle = self.lock(now);
+        idle.push((now, connection), self.idle_max);
+        if !std::mem::replace(&mut idle.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
     }
 
     /// Closes what has rested for too long. Returns when to do it again; `None` where nothing rests.
     fn close_expired(&self, now: Instant) -> Option<Instant> {
-        let mut resting = self.resting.lock();
-        let next = resting.close_expired(now);
-        resting.is_watched = next.is_some();
+        let mut idle = self.idle.lock();
+        let next = idle.close_expired(now);
+        idle.is_watched = next.is_some();
         next.map(|next| next.max(now + ROUND_MIN))
     }
 }
@@ -226,7 +232,7 @@ async fn watch(pool: Weak<Pool>) {
     }
 }
 
-impl Line {
+impl PooledConnection {
     /// Does whatever can be done on the connection now.
     fn drive(&mut self, cx: &mut Context<'_>) {
         // How it ended, the response or its body tells.
@@ -239,12 +245,12 @@ impl Line {
     /// nothing was written is put back.
     async fn exchange(
         &mut self,
-        request: &mut Option<Request<Upload>>,
-        turn: &Turn,
+        request: &mut Option<Request<TimedUpload>>,
+        response_timer: &ResponseTimer,
         now: Instant,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, Unsuccessful> {
-        self.alarm.set(turn.deadline(now, timeout));
+    ) -> Result<Response<Incoming>, SendError> {
+        self.timer.set(response_timer.deadline(now, timeout));
         let sent = request.take().expect("a request is sent once");
         let mut response = pin!(self.sender.try_send_request(sent));
         let answer = poll_fn(|cx| {
@@ -253,10 +259,10 @@ impl Line {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => {
                     *request = error.take_message();
-                    let wrap = if request.is_some() { Unsuccessful::Unwritten } else { Unsuccessful::Sent };
+                    let wrap = if request.is_some() { SendError::Unwritten } else { SendError::Sent };
                     Poll::Ready(Err(wrap(error.into_error())))
                 }
-                Poll::Pending => self.alarm.poll(cx, turn, timeout).map(|()| Err(Unsuccessful::Silent(timeout))),
+                Poll::Pending => self.timer.poll(cx, response_timer, timeout).map(|()| Err(SendError::Silent(timeout))),
             }
         });
         answer.await
@@ -264,32 +270,32 @@ impl Line {
 }
 
 /// One response's use of the connection that it comes over. Dropped before [`Use::end`], it closes the connection.
-pub(super) struct Use {
-    line: Option<Box<Line>>,
+pub(super) struct Checkout {
+    connection: Option<Box<PooledConnection>>,
     pool: Arc<Pool>,
 }
 
-impl Use {
+impl Checkout {
     /// Does whatever can be done on the connection now: somebody waits for what it brings.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(line) = &mut self.line {
-            line.drive(cx);
+        if let Some(connection) = &mut self.connection {
+            connection.drive(cx);
         }
     }
 
     /// Returns the connection's timer.
-    pub(super) fn alarm(&mut self) -> Option<&mut Alarm> {
-        self.line.as_mut().map(|line| &mut line.alarm)
+    pub(super) fn timer(&mut self) -> Option<&mut Timer> {
+        self.connection.as_mut().map(|connection| &mut connection.timer)
     }
 
     /// Ends with the response: the connection goes to rest, unless it is of no use any more, or still has to bring the end
     /// of the request's content to the origin.
     pub(super) fn end(&mut self) {
-        if let Some(line) = self.line.take()
-            && line.sender.is_ready()
-            && !line.idle_limit.is_zero()
+        if let Some(connection) = self.connection.take()
+            && connection.sender.is_ready()
+            && !connection.idle_limit.is_zero()
         {
-            self.pool.put(line);
+            self.pool.put(connection);
         }
     }
 
@@ -308,10 +314,10 @@ impl Use {
 
     /// Leaves the connection to the protocol that it was switched to.
     pub(super) fn release(mut self) {
-        if let Some(mut line) = self.line.take().filter(|line| line.work.is_some()) {
+        if let Some(mut connection) = self.connection.take().filter(|connection| connection.work.is_some()) {
             // hyper hands it over once it has written what is left of the request.
             tokio::spawn(async move {
-                if let Some(work) = line.work.take() {
+                if let Some(work) = connection.work.take() {
                     let _ = work.await;
                 }
             });
@@ -319,8 +325,8 @@ impl Use {
     }
 
     fn set_idle_limit(&mut self, limit: Duration) {
-        if let Some(line) = &mut self.line {
-            line.idle_limit = limit;
+        if let Some(connection) = &mut self.connection {
+            connection.idle_limit = limit;
         }
     }
 }

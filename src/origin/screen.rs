@@ -17,7 +17,7 @@ const BARE_CR: &str = "a bare CR in the head (RFC 9112 §2.2)";
 
 /// The screen of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Screen {
+pub(super) struct ResponseScreen {
     is_in_head: bool,
     /// Bytes of this head so far.
     at: usize,
@@ -29,7 +29,7 @@ pub(super) struct Screen {
     interim: usize,
 }
 
-impl Screen {
+impl ResponseScreen {
     /// Expects the head of a response to a new request.
     pub(super) fn begin(&mut self) {
         *self = Self { is_in_head: true, ..Self::default() };
@@ -138,7 +138,7 @@ mod tests {
     #[track_caller]
     fn check(bytes: &str, expected: Result<bool, &str>) {
         let passed = |piece_bytes: usize| {
-            let mut screen = Screen::default();
+            let mut screen = ResponseScreen::default();
             screen.begin();
             let mut pieces = bytes.as_bytes().chunks(piece_bytes);
             pieces.try_for_each(|piece| screen.pass(piece)).map(|()| !screen.is_in_head())
@@ -186,7 +186,7 @@ mod tests {
         ) {
             let bytes = status + &pieces.concat() + "\r\n\r\nrest\n";
             let passed = |piece_bytes: usize| {
-                let mut screen = Screen::default();
+                let mut screen = ResponseScreen::default();
                 screen.begin();
                 let passed = bytes.as_bytes().chunks(piece_bytes).try_for_each(|piece| screen.pass(piece));
                 passed.map(|()| !screen.is_in_head())

@@ -37,8 +37,8 @@ type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, ContentFailed>>;
 
 /// Makes content of unknown length that the test feeds.
 pub(super) fn channel() -> (Frames, RequestBody) {
-    struct Fed(mpsc::UnboundedReceiver<Result<Frame<Bytes>, ContentFailed>>);
-    impl Body for Fed {
+    struct ChannelBody(mpsc::UnboundedReceiver<Result<Frame<Bytes>, ContentFailed>>);
+    impl Body for ChannelBody {
         type Data = Bytes;
         type Error = BoxError;
         fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -46,7 +46,7 @@ pub(super) fn channel() -> (Frames, RequestBody) {
         }
     }
     let (frames, received) = mpsc::unbounded_channel();
-    (frames, Fed(received).boxed_unsync())
+    (frames, ChannelBody(received).boxed_unsync())
 }
 
 fn data(bytes: &'static str) -> Result<Frame<Bytes>, ContentFailed> {
@@ -57,9 +57,9 @@ fn data(bytes: &'static str) -> Result<Frame<Bytes>, ContentFailed> {
 const UNHEARD: Option<fn(StatusCode, &HeaderMap)> = None;
 
 /// A raw origin and a client that asks it.
-struct Pair {
+struct OriginPair {
     origin: TcpListener,
-    client: Client,
+    client: UpstreamClient,
 }
 
 /// Waits for what has to happen: half as long as the client is configured to wait for anything.
@@ -68,20 +68,20 @@ async fn soon<F: Future>(future: F) -> F::Output {
 }
 
 /// The origin's end of a connection.
-struct Peer(TcpStream);
+struct OriginPeer(TcpStream);
 
-async fn pair(change: impl FnOnce(&mut Config)) -> Pair {
+async fn pair(change: impl FnOnce(&mut Config)) -> OriginPair {
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config(&origin.local_addr().unwrap().to_string());
     change(&mut config);
     let config = Arc::new(config);
     let permits = Arc::new(Permits::new(&config));
-    Pair { origin, client: Client::new(config, permits) }
+    OriginPair { origin, client: UpstreamClient::new(config, permits) }
 }
 
-impl Pair {
-    async fn accept(&self) -> Peer {
-        Peer(soon(self.origin.accept()).await.unwrap().0)
+impl OriginPair {
+    async fn accept(&self) -> OriginPeer {
+        OriginPeer(soon(self.origin.accept()).await.unwrap().0)
     }
 
     async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Error> {
@@ -90,7 +90,7 @@ impl Pair {
     }
 
     /// Sends a GET, answers it on a new connection with `response`, and returns what the client made of it.
-    async fn answered(&self, response: &str) -> (Result<Response<ResponseBody>, Error>, Peer) {
+    async fn answered(&self, response: &str) -> (Result<Response<ResponseBody>, Error>, OriginPeer) {
         let origin = async {
             let mut peer = self.accept().await;
             peer.head().await;
@@ -101,7 +101,7 @@ impl Pair {
     }
 }
 
-impl Peer {
+impl OriginPeer {
     /// Reads a request's head, with its empty line.
     async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
@@ -321,7 +321,7 @@ async fn no_connection_no_name_no_time() {
 
     async fn check_unsent(authority: &str, reason: Reason) {
         let config = Arc::new(Config { connect_timeout: Duration::from_millis(200), ..config(authority) });
-        let client = Client::new(Arc::clone(&config), Arc::new(Permits::new(&config)));
+        let client = UpstreamClient::new(Arc::clone(&config), Arc::new(Permits::new(&config)));
         let permit = client.permits().acquire().await.unwrap();
         let error = client.send(get("/"), permit, UNHEARD).await.map(|_| ()).unwrap_err();
         assert_eq!((error.reason, error.was_sent), (reason, false), "{authority}: {error}");
@@ -565,7 +565,7 @@ async fn s9_2_bytes_that_nothing_asked_for_answer_nothing() {
 async fn the_breaker_opens_closes_and_asks_one_at_a_time() {
     let down = pair(|config| config.breaker_interval = Duration::from_millis(50)).await;
     let address = down.client.config.authority.clone();
-    let Pair { origin, client } = down;
+    let OriginPair { origin, client } = down;
     drop(origin);
     let ask = || async {
         let permit = client.permits().acquire().await?;
@@ -577,19 +577,19 @@ async fn the_breaker_opens_closes_and_asks_one_at_a_time() {
     let error = ask().await.map(|_| ()).unwrap_err();
     assert_eq!((error.reason, error.was_sent), (Reason::DestinationUnavailable, false), "{error}");
     assert!(error.retry_after.is_some());
-    assert_eq!(client.permits().figures().breaker, State::Open);
+    assert_eq!(client.permits().stats().breaker, BreakerState::Open);
 
     // Back again, and one request finds out. Its connection closes the breaker before there is any answer.
     let origin = TcpListener::bind(&address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(60)).await;
     let (response, ()) = tokio::join!(ask(), async {
-        let mut peer = Peer(soon(origin.accept()).await.unwrap().0);
+        let mut peer = OriginPeer(soon(origin.accept()).await.unwrap().0);
         peer.head().await;
-        assert_eq!(client.permits().figures().breaker, State::Closed);
+        assert_eq!(client.permits().stats().breaker, BreakerState::Closed);
         peer.write(OK).await;
     });
     assert_eq!(response.unwrap().status(), 200);
-    assert_eq!(client.permits().figures().breaker_opened, 1);
+    assert_eq!(client.permits().stats().breaker_opened, 1);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::outcome::Reason;
 
 /// Whose turn it is: milliseconds since `start` at which it became the origin's, or one of the two values below.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct ResponseTimer {
     start: Instant,
     origins_since_millis: AtomicU64,
     attempt: Attempt,
@@ -33,7 +33,7 @@ const NOT_STARTED: u64 = u64::MAX;
 /// The client is to send more content.
 const CLIENTS: u64 = u64::MAX - 1;
 
-impl Turn {
+impl ResponseTimer {
     /// Begins at `start`, before the request has a connection.
     pub(super) fn new(start: Instant, attempt: Attempt) -> Self {
         Self { start, origins_since_millis: AtomicU64::new(NOT_STARTED), attempt }
@@ -75,34 +75,34 @@ impl Turn {
 }
 
 /// A request's content that keeps a [`Turn`].
-pub(super) struct Upload {
+pub(super) struct TimedUpload {
     body: RequestBody,
-    turn: Arc<Turn>,
+    response_timer: Arc<ResponseTimer>,
 }
 
-impl Upload {
+impl TimedUpload {
     /// Wraps `body`.
-    pub(super) fn new(body: RequestBody, turn: Arc<Turn>) -> Self {
-        Self { body, turn }
+    pub(super) fn new(body: RequestBody, response_timer: Arc<ResponseTimer>) -> Self {
+        Self { body, response_timer }
     }
 }
 
-impl Body for Upload {
+impl Body for TimedUpload {
     type Data = Bytes;
     type Error = ContentFailed;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ContentFailed>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match polled {
-            Poll::Ready(_) => self.turn.set_origins(Instant::now()),
-            Poll::Pending => self.turn.set_clients(),
+            Poll::Ready(_) => self.response_timer.set_origins(Instant::now()),
+            Poll::Pending => self.response_timer.set_clients(),
         }
         polled.map_err(|error| error.downcast_ref().copied().unwrap_or(ContentFailed(Reason::BadRequest)))
     }
 
     /// hyper asks this first when it writes the head, with or without content: from then on the request is under way.
     fn is_end_stream(&self) -> bool {
-        self.turn.begin();
+        self.response_timer.begin();
         self.body.is_end_stream()
     }
 
@@ -111,11 +111,11 @@ impl Body for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for TimedUpload {
     /// Nothing more is asked of the client.
     fn drop(&mut self) {
-        if self.turn.is_clients() {
-            self.turn.set_origins(Instant::now());
+        if self.response_timer.is_clients() {
+            self.response_timer.set_origins(Instant::now());
         }
     }
 }
@@ -156,14 +156,18 @@ mod tests {
         let (timeout, second) = (Duration::from_secs(10), Duration::from_secs(1));
         let config = super::super::tests::config("unused:1");
         let attempt = super::super::breaker::Breaker::new(&config).pass(start).unwrap();
-        let turn = Turn::new(start, attempt);
-        assert_eq!(turn.deadline(start + second * 9, timeout), start + second * 19, "no connection yet");
-        turn.set_origins(start + second * 2);
-        assert_eq!(turn.deadline(start + second * 9, timeout), start + second * 12, "since the request was begun");
-        turn.set_clients();
-        assert_eq!(turn.deadline(start + second * 30, timeout), start + second * 40, "the client is slow");
-        turn.set_origins(start + second * 31);
-        assert_eq!(turn.deadline(start + second * 32, timeout), start + second * 41, "since its last frame");
+        let response_timer = ResponseTimer::new(start, attempt);
+        assert_eq!(response_timer.deadline(start + second * 9, timeout), start + second * 19, "no connection yet");
+        response_timer.set_origins(start + second * 2);
+        assert_eq!(
+            response_timer.deadline(start + second * 9, timeout),
+            start + second * 12,
+            "since the request was begun"
+        );
+        response_timer.set_clients();
+        assert_eq!(response_timer.deadline(start + second * 30, timeout), start + second * 40, "the client is slow");
+        response_timer.set_origins(start + second * 31);
+        assert_eq!(response_timer.deadline(start + second * 32, timeout), start + second * 41, "since its last frame");
     }
 
     fn framed(method: Method, fields: &[(&'static str, &'static str)], body: RequestBody) -> Vec<String> {

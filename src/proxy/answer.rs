@@ -85,7 +85,7 @@ pub(super) fn from_fill(
     let flat = if leader_body.is_some() { fill.leader_head() } else { &fill.head };
     // Who asked when it had come already is answered with what the origin made before (RFC 9111 §5.1).
     let is_first_hand = fill.is_first_hand && (leader_body.is_some() || ctx.at <= fill.facts.received_at);
-    let (fields, held) = leader_body.map(|leader_body| (leader_body.fields, leader_body.reader)).unzip();
+    let (fields, leader_reader) = leader_body.map(|leader_body| (leader_body.fields, leader_body.reader)).unzip();
     let (form, pieces, length) = match choose(ctx, &fill.facts, flat, fill.length) {
         Selection::Nothing(form) => (form, None, Some(0)),
         Selection::NotModified => (Form::NotModified(Coding::Identity), None, Some(0)),
@@ -100,15 +100,15 @@ pub(super) fn from_fill(
         Some(pieces) => {
             let whole = matches!(form, Form::Whole(_));
             // The leader's reader holds the beginning, until its client's own is attached where that reads only parts.
-            let reader = match held {
-                Some(held) if whole => held,
-                held => {
+            let reader = match leader_reader {
+                Some(leader_reader) if whole => leader_reader,
+                leader_reader => {
                     let reader = fill.body.reader(pieces)?;
-                    drop(held);
+                    drop(leader_reader);
                     reader
                 }
             };
-            Body::shared(reader, length)
+            Body::from_shared(reader, length)
         }
     };
     let status = form.status(fill.status);
@@ -132,7 +132,7 @@ pub(super) fn from_origin(
     decision: Decision,
 ) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    let body = if ctx.facts.is_head { Body::empty() } else { Body::origin(body) };
+    let body = if ctx.facts.is_head { Body::empty() } else { Body::from_origin(body) };
     from_origin_with(worker, ctx, parts, body, decision)
 }
 
@@ -251,11 +251,11 @@ fn boundary() -> String {
 /// Picks the coding for a client. An entry that was not compressed yet goes out as it is: that is for later. So does every
 /// one where the client asks for what is not transformed (RFC 9111 §5.2.1.6).
 fn negotiate(ctx: &RequestContext, entry: &StoredEntry) -> Coding {
-    let held = Codings::held(&entry.body);
-    if entry.facts.no_transform || ctx.facts.cc.no_transform || !held.contains(Coding::Zstd) {
+    let available = Codings::held(&entry.body);
+    if entry.facts.no_transform || ctx.facts.cc.no_transform || !available.contains(Coding::Zstd) {
         return Coding::Identity;
     }
-    Accepted::parse(&ctx.headers).best(held, Codings::ALL)
+    Accepted::parse(&ctx.headers).best(available, Codings::ALL)
 }
 
 fn from_entry(

@@ -74,12 +74,12 @@ impl Body {
     }
 
     /// Makes a body that follows a filling one; `length` is what it will come to, where that is known.
-    pub(super) fn shared(reader: BodyReader, length: Option<u64>) -> Self {
+    pub(super) fn from_shared(reader: BodyReader, length: Option<u64>) -> Self {
         Self::new(BodySource::Shared(Box::new(reader)), length)
     }
 
     /// Makes a body that passes the origin's on.
-    pub(super) fn origin(body: origin::ResponseBody) -> Self {
+    pub(super) fn from_origin(body: origin::ResponseBody) -> Self {
         let length = http_body::Body::size_hint(&body).exact();
         if http_body::Body::is_end_stream(&body) {
             return Self::empty();
@@ -88,7 +88,7 @@ impl Body {
     }
 
     /// Makes a body that passes the origin's on, and has it overheard.
-    pub(super) fn tapped(mut tapped: TappedBody) -> Self {
+    pub(super) fn from_tap(mut tapped: TappedBody) -> Self {
         let length = http_body::Body::size_hint(&tapped.body).exact();
         if http_body::Body::is_end_stream(&tapped.body) {
             tapped.tap.end();
@@ -235,8 +235,8 @@ impl Observer {
     }
 
     /// Has the URL counted that was noted when the head went out.
-    pub(super) fn with_non_hit(self, noted: Option<Box<analytics::NonHitRequest>>) -> Self {
-        Self { non_hit: noted, ..self }
+    pub(super) fn with_non_hit(self, non_hit: Option<Box<analytics::NonHitRequest>>) -> Self {
+        Self { non_hit, ..self }
     }
 
     /// Has the span ended that was opened when the head went out.
@@ -252,8 +252,8 @@ impl Observer {
         };
         let end = End { ending, body_bytes: self.body_bytes, elapsed: self.started.elapsed() };
         self.metrics.record(&self.decision, &end);
-        if let Some(noted) = self.non_hit {
-            self.metrics.record_asked(&noted, &self.decision, &end);
+        if let Some(non_hit) = self.non_hit {
+            self.metrics.record_asked(&non_hit, &self.decision, &end);
         }
         if let Some(logged) = self.log_record {
             logged.write(&self.decision, &end);

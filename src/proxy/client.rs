@@ -79,8 +79,8 @@ pub(super) fn scheme(config: &Config, trusted: bool, headers: &HeaderMap) -> Sch
         return config.scheme;
     }
     // A chain of proxies names the client's own first.
-    let said = headers.get("x-forwarded-proto").and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
-    match said.map(<[u8]>::trim_ascii) {
+    let proto = headers.get("x-forwarded-proto").and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
+    match proto.map(<[u8]>::trim_ascii) {
         Some(proto) if proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss") => Scheme::Https,
         Some(proto) if proto.eq_ignore_ascii_case(b"http") || proto.eq_ignore_ascii_case(b"ws") => Scheme::Http,
         _ => config.scheme,

@@ -50,7 +50,7 @@ pub(super) async fn compare(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, ent
     start(worker, lead, as_get, &entry, guard, reply);
     FetchStep::Response(Box::new(match response.await {
         Ok(response) => answer_compared(worker, ctx, &entry, response).await,
-        Err(_) => rescue::panicked(worker, ctx),
+        Err(_) => rescue::task_failure(worker, ctx),
     }))
 }
 
@@ -82,7 +82,7 @@ fn start(
 
 /// Tells whether the body that a guard hangs on is still stored.
 fn is_stored(worker: &Worker, ctx: &RequestContext, guard: &Arc<SharingGuard>) -> bool {
-    let is_its = |entry: &Arc<StoredEntry>| entry.guard.as_ref().is_some_and(|held| Arc::ptr_eq(held, guard));
+    let is_its = |entry: &Arc<StoredEntry>| entry.guard.as_ref().is_some_and(|other| Arc::ptr_eq(other, guard));
     worker.shared.store.get(&ctx.key).is_some_and(|stored| stored.entries.iter().any(is_its))
 }
 
@@ -105,19 +105,19 @@ async fn answer_compared(
         CheckResponse::Failed(_) => Some(OriginFailure::Unreachable),
     };
     if let Some(failure) = failure
-        && let Some(response) = rescue::stale(worker, ctx, failure, stand_in.as_ref()).await
+        && let Some(response) = rescue::stale_response(worker, ctx, failure, stand_in.as_ref()).await
     {
         return response;
     }
     match response {
         CheckResponse::InProgress(fill, leader_body) => {
             answer::from_fill(worker, ctx, &fill, decision(fill.status), leader_body)
-                .unwrap_or_else(|| rescue::panicked(worker, ctx))
+                .unwrap_or_else(|| rescue::task_failure(worker, ctx))
         }
         CheckResponse::Response(response) => {
             let decision = decision(response.status());
             answer::from_origin(worker, ctx, response, decision)
         }
-        CheckResponse::Failed(error) => rescue::failed(worker, ctx, &error),
+        CheckResponse::Failed(error) => rescue::origin_failure(worker, ctx, &error),
     }
 }

@@ -150,8 +150,8 @@ impl CrossUserCheck {
             bytes_max = 0;
         }
         // Longer than what is stored is not the same.
-        let lost = |reason| settle((reason == Reason::TooLarge).then_some(CompareResult::Different));
-        let received = receive::copy_body(worker, &self.ctx, fill, body, bytes_max, lost).await;
+        let on_unkept = |reason| settle((reason == Reason::TooLarge).then_some(CompareResult::Different));
+        let received = receive::copy_body(worker, &self.ctx, fill, body, bytes_max, on_unkept).await;
         if let Some(whole) = received {
             let is_same = whole.fingerprint == self.guard.body();
             settle(Some(if is_same { CompareResult::Same } else { CompareResult::Different }));

@@ -262,8 +262,9 @@ fn yields_to_stored(shared: &Shared, ctx: &RequestContext, status: StatusCode, n
     let store = &shared.store;
     !validate::supersedes(status)
         && store.get(&ctx.key).is_some_and(|stored| {
-            vary::select(&stored.entries, &ctx.headers).is_some_and(|held| {
-                freshness::is_fresh(&held.facts, now) && store.purge_state(&ctx.key, held, now) == PurgeState::Good
+            vary::select(&stored.entries, &ctx.headers).is_some_and(|existing| {
+                freshness::is_fresh(&existing.facts, now)
+                    && store.purge_state(&ctx.key, existing, now) == PurgeState::Good
             })
         })
 }

@@ -42,7 +42,7 @@ pub(super) async fn answer_in(
         Some(bytes) => Some(Rendition { coding, bytes }),
         None => {
             let bytes = match entry.body.get(Coding::Identity) {
-                Some(held) => Some(held.clone()),
+                Some(existing) => Some(existing.clone()),
                 None => rendition(worker, ctx, entry, Coding::Identity).await,
             };
             bytes.map(|bytes| Rendition { coding: Coding::Identity, bytes })
@@ -52,7 +52,7 @@ pub(super) async fn answer_in(
         Some(made) => answer::from_rendition(worker, ctx, entry, decision, &made),
         None => {
             worker.shared.store.remove(&ctx.key);
-            super::rescue::panicked(worker, ctx)
+            super::rescue::task_failure(worker, ctx)
         }
     }
 }
@@ -119,10 +119,10 @@ fn flight_name(entry: &Arc<StoredEntry>, coding: Coding) -> Vec<u8> {
 /// those who wait for them, and are not kept.
 fn make(worker: &Worker, entry: &StoredEntry, coding: Coding) -> Option<(Bytes, bool)> {
     let identity = match entry.body.get(Coding::Identity) {
-        Some(held) => held.clone(),
+        Some(existing) => existing.clone(),
         None => {
-            let held = entry.body.renditions.first()?;
-            Bytes::from(encoding::decode(&held.bytes, held.coding, entry.body.identity_bytes)?)
+            let existing = entry.body.renditions.first()?;
+            Bytes::from(encoding::decode(&existing.bytes, existing.coding, entry.body.identity_bytes)?)
         }
     };
     let bytes = match coding {
@@ -130,7 +130,7 @@ fn make(worker: &Worker, entry: &StoredEntry, coding: Coding) -> Option<(Bytes, 
         _ => encoding::encode(&identity, coding, worker.shared.config.compress_level)?,
     };
     Some(match worker.shared.store.reserve(bytes.len() as u64) {
-        Some(held) => (held.into_body(bytes), true),
+        Some(reservation) => (reservation.into_body(bytes), true),
         None => (Bytes::from(bytes), false),
     })
 }
@@ -154,9 +154,9 @@ pub(super) fn compress_on_first_use(worker: &Arc<Worker>, ctx: &RequestContext, 
         let Some(packed) = encoding::encode(identity, Coding::Zstd, worker.shared.config.compress_level) else {
             return;
         };
-        let Some(held) = worker.shared.store.reserve(packed.len() as u64) else { return };
+        let Some(reservation) = worker.shared.store.reserve(packed.len() as u64) else { return };
         let mut body = StoredBody { identity_bytes: entry.body.identity_bytes, ..StoredBody::default() };
-        body.renditions.push(Rendition { coding: Coding::Zstd, bytes: held.into_body(packed) });
+        body.renditions.push(Rendition { coding: Coding::Zstd, bytes: reservation.into_body(packed) });
         replace(&worker, &key, &entry, body);
     });
 }
@@ -165,8 +165,8 @@ pub(super) fn compress_on_first_use(worker: &Arc<Worker>, ctx: &RequestContext, 
 fn replace(worker: &Worker, key: &Key, entry: &Arc<StoredEntry>, body: StoredBody) {
     worker.shared.store.change(key, |variants| {
         let mut variants = variants.clone();
-        if let Some(held) = variants.entries.iter_mut().find(|held| Arc::ptr_eq(held, entry)) {
-            *held = Arc::new(held.with_body(body));
+        if let Some(existing) = variants.entries.iter_mut().find(|existing| Arc::ptr_eq(existing, entry)) {
+            *existing = Arc::new(existing.with_body(body));
         }
         Some(variants)
     });

@@ -84,7 +84,7 @@ pub fn explain(shared: &Shared, barred: Option<Reason>, question: &Question) -> 
     let url = context::canonical(scheme, &parts);
     let notes = notes(shared, question, url.as_ref());
     let mut report = match RequestContext::from_head(shared, client, scheme, &mut parts, question.content()) {
-        Err(refusal) => refused(shared, &refusal, &question.method, url.as_ref()),
+        Err(refusal) => forecast_refusal(shared, &refusal, &question.method, url.as_ref()),
         Ok((ctx, action)) => {
             let read = Explainer { shared, ctx, action, now: shared.clock.now() };
             read.report(barred, question, url.as_ref())
@@ -111,14 +111,19 @@ fn notes(shared: &Shared, question: &Question, url: Option<&CanonicalUrl>) -> Ve
 }
 
 /// Tells of a request that is answered without being read further.
-fn refused(shared: &Shared, refusal: &EarlyResponse, method: &Method, url: Option<&CanonicalUrl>) -> ExplainReport {
+fn forecast_refusal(
+    shared: &Shared,
+    refusal: &EarlyResponse,
+    method: &Method,
+    url: Option<&CanonicalUrl>,
+) -> ExplainReport {
     let decision = refusal.decision();
     let action = if decision.outcome == Outcome::Own { ForecastAction::Answer } else { ForecastAction::Refuse };
     let mut forecast = Forecast::new(action, decision);
     forecast.answer = Some((refusal.status.as_u16(), None));
     let rule = url.map(|url| shared.routes.choose(method, url));
     let mut rules = wording::url_steps(url);
-    rules.push(wording::because("request", refusal.reason));
+    rules.push(wording::explanation("request", refusal.reason));
     ExplainReport {
         request: wording::subject(method, url, None),
         route: rule.map(|rule| wording::route(&shared.routes, rule)),
@@ -139,12 +144,12 @@ impl Explainer<'_> {
         rules.extend(self.rules(&forecast));
         let mut notes = Vec::new();
         if ctx.rule.mode == Mode::Shadow && self.action == Action::LookUp {
-            rules.push(wording::because("answer", Reason::Shadow));
+            rules.push(wording::explanation("answer", Reason::Shadow));
             notes.push(wording::unserved_sentence(&forecast));
             forecast = self.forecast_shadow(&forecast);
         }
         if let Some(reason) = barred.filter(|_| forecast.asks_origin() && !forecast.waits) {
-            rules.push(wording::because("origin", reason));
+            rules.push(wording::explanation("origin", reason));
             self.bar(&mut forecast, reason);
         }
         let response = question.response.as_ref().map(|head| self.judge(head, &mut notes));
@@ -153,7 +158,7 @@ impl Explainer<'_> {
             ForecastAction::Refuse => Some("be refused"),
             _ => None,
         };
-        if let Some(what) = unasked.filter(|_| response.as_ref().is_some_and(|judged| judged.stored))
+        if let Some(what) = unasked.filter(|_| response.as_ref().is_some_and(|judgement| judgement.stored))
             && self.action == Action::LookUp
         {
             let reason = forecast.decision.reason;
@@ -202,9 +207,9 @@ impl Explainer<'_> {
                 Forecast { stand_in, ..Forecast::new(ForecastAction::Pass, decision) }
             }
             LookupResult::OnProbation(entry) => {
-                let alone = decide::pass_uncompared(shared, ctx, &entry);
+                let pass = decide::pass_uncompared(shared, ctx, &entry);
                 let waits = entry.guard.as_ref().is_some_and(|guard| probation::is_being_compared(shared, guard));
-                Forecast { stand_in: alone.stand_in, waits, ..Forecast::new(ForecastAction::Compare, alone.decision) }
+                Forecast { stand_in: pass.stand_in, waits, ..Forecast::new(ForecastAction::Compare, pass.decision) }
             }
             LookupResult::Missing(missing) => match decide::plan_fetch(shared, ctx, &missing, None) {
                 FetchPlan::PassThrough(decision) => {
@@ -273,16 +278,16 @@ impl Explainer<'_> {
     fn rules(&self, forecast: &Forecast) -> Vec<RuleStep> {
         let reason = forecast.decision.reason;
         if self.action != Action::LookUp {
-            return vec![wording::because("request", reason)];
+            return vec![wording::explanation("request", reason)];
         }
         let mut rules = vec![wording::method_step(&self.ctx.method)];
-        let found = self.shared.store.get(&self.ctx.key);
-        let entries = found.as_ref().map_or(&[][..], |found| &found.entries);
+        let stored = self.shared.store.get(&self.ctx.key);
+        let entries = stored.as_ref().map_or(&[][..], |stored| &stored.entries);
         let Some(entry) = vary::select(entries, &self.ctx.headers) else {
-            let missing = if found.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
-            rules.push(wording::because("store", missing));
+            let missing = if stored.is_some() { Reason::VaryMiss } else { Reason::UriMiss };
+            rules.push(wording::explanation("store", missing));
             if reason != missing {
-                rules.push(wording::because("flight", reason));
+                rules.push(wording::explanation("flight", reason));
             }
             return rules;
         };
@@ -291,15 +296,15 @@ impl Explainer<'_> {
         let purge_state = self.shared.store.purge_state(&self.ctx.key, entry, self.now);
         rules.extend(wording::purge_step(purge_state));
         rules.extend(wording::guard_step(probation::admission(self.shared, &self.ctx, entry)));
-        rules.push(wording::because("answer", reason));
+        rules.push(wording::explanation("answer", reason));
         rules
     }
 
     /// Tells what is stored under the key.
     fn variants(&self) -> Vec<VariantReport> {
         let (shared, ctx) = (self.shared, &self.ctx);
-        let Some(found) = shared.store.get(&ctx.key) else { return Vec::new() };
-        let selected = vary::select(&found.entries, &ctx.headers);
+        let Some(stored) = shared.store.get(&ctx.key) else { return Vec::new() };
+        let selected = vary::select(&stored.entries, &ctx.headers);
         let variant = |entry: &Arc<StoredEntry>| VariantReport {
             selected: selected.is_some_and(|selected| Arc::ptr_eq(selected, entry)),
             guard: entry.guard.as_deref().map(|guard| {
@@ -309,7 +314,7 @@ impl Explainer<'_> {
             purge: wording::purge_state(shared.store.purge_state(&ctx.key, entry, self.now)).to_owned(),
             ..wording::variant(entry, self.now)
         };
-        found.entries.iter().map(variant).collect()
+        stored.entries.iter().map(variant).collect()
     }
 
     /// Judges a response to the request, as the fill or the answer to a POST does.

@@ -71,8 +71,8 @@ struct FaultCounts {
     faults: usize,
     whole: usize,
     failed: usize,
-    lost: usize,
-    left: usize,
+    abandoned: usize,
+    hung_up: usize,
 }
 
 /// Returns what the body of this flight is when it is whole.
@@ -126,8 +126,8 @@ async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>
     let mut dice = FaultDice::new(id);
     let mut leaves = move || match &mut patience {
         Some(0) => true,
-        Some(left) => {
-            *left -= 1;
+        Some(hung_up) => {
+            *hung_up -= 1;
             false
         }
         None => false,
@@ -144,14 +144,14 @@ async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>
         }
     };
     if leaves() {
-        world.counts.lock().left += 1;
+        world.counts.lock().hung_up += 1;
         return;
     }
-    let Some(landed) = follow.result().await else {
-        world.counts.lock().lost += 1;
+    let Some(result) = follow.result().await else {
+        world.counts.lock().abandoned += 1;
         return;
     };
-    let Some((filling, of)) = landed else {
+    let Some((filling, of)) = result else {
         world.counts.lock().failed += 1;
         return;
     };
@@ -159,7 +159,7 @@ async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>
     let mut read = Vec::new();
     loop {
         if leaves() {
-            world.counts.lock().left += 1;
+            world.counts.lock().hung_up += 1;
             return;
         }
         match reader.frame().await {
@@ -222,10 +222,11 @@ async fn scenario(world: &Arc<FaultWorld>, seed: u64) {
             _ => {}
         }
     }
-    let led = tokio::time::timeout(STUCK, leading).await.unwrap_or_else(|_| panic!("seed {seed}: the leader is stuck"));
+    let under_way =
+        tokio::time::timeout(STUCK, leading).await.unwrap_or_else(|_| panic!("seed {seed}: the leader is stuck"));
     assert!(
-        led.is_ok() || matches!(fault, InjectedFault::Panic(_) | InjectedFault::Stopped(_)),
-        "seed {seed}: {led:?}"
+        under_way.is_ok() || matches!(fault, InjectedFault::Panic(_) | InjectedFault::Stopped(_)),
+        "seed {seed}: {under_way:?}"
     );
     world.counts.lock().faults += faults;
 }
@@ -255,7 +256,7 @@ fn ten_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
     }
     let counts = world.counts.lock();
     for (what, number) in
-        [("whole", counts.whole), ("failed", counts.failed), ("lost", counts.lost), ("left", counts.left)]
+        [("whole", counts.whole), ("failed", counts.failed), ("lost", counts.abandoned), ("left", counts.hung_up)]
     {
         assert!(number > 100, "too few ends of this kind to tell: {what} {number}");
     }

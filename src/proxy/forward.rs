@@ -31,19 +31,19 @@ pub(super) enum AskFor {
 
 /// Makes the head of the origin's request. Preconditions and Range are the client's; whoever wants others changes them.
 pub(super) fn head(config: &Config, ctx: &RequestContext, coding: AskFor) -> HeaderMap {
-    let said = ProxyClaims::of(ctx);
+    let claims = ProxyClaims::of(ctx);
     let mut headers = HeaderMap::with_capacity(ctx.headers.len() + OWN_FIELDS);
     for (name, value) in ctx.headers.iter().filter(|(name, _)| *name != header::HOST) {
         headers.append(name, value.clone());
     }
-    let told = ForwardedFields::of(ctx.client.addr, ctx.key.scheme(), ctx.key.authority());
-    if !said.host {
-        headers.insert(X_FORWARDED_HOST, told.host.clone());
+    let fields = ForwardedFields::of(ctx.client.addr, ctx.key.scheme(), ctx.key.authority());
+    if !claims.host {
+        headers.insert(X_FORWARDED_HOST, fields.host.clone());
     }
-    headers.insert(header::HOST, told.host);
-    headers.insert(X_FORWARDED_FOR, append_member(said.forwarded_for, told.forwarded_for));
+    headers.insert(header::HOST, fields.host);
+    headers.insert(X_FORWARDED_FOR, append_member(claims.forwarded_for, fields.forwarded_for));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(ctx.key.scheme().as_str()));
-    headers.insert(header::FORWARDED, append_member(said.forwarded, told.forwarded));
+    headers.insert(header::FORWARDED, append_member(claims.forwarded, fields.forwarded));
     head::append_via(&mut headers, ctx.version);
     if coding == AskFor::Identity && config.ask_identity {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -127,7 +127,7 @@ impl ForwardedFields {
             static LAST: RefCell<Option<(IpAddr, Scheme, ForwardedFields)>> = const { RefCell::new(None) };
         }
         LAST.with_borrow_mut(|last| match last {
-            Some((of, by, told)) if (*of, *by) == (client, scheme) && told.host == *authority => told.clone(),
+            Some((of, by, fields)) if (*of, *by) == (client, scheme) && fields.host == *authority => fields.clone(),
             _ => last.insert((client, scheme, Self::build(client, scheme, authority))).2.clone(),
         })
     }
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn nobody_is_told_of_under_another_ones_name() {
         let check = |client: &str, scheme, authority: &str, forwarded: &str| {
-            let told = ForwardedFields::of(client.parse().unwrap(), scheme, authority);
-            assert_eq!((told.host, told.forwarded_for), (authority.parse().unwrap(), client.parse().unwrap()));
-            assert_eq!(told.forwarded, *forwarded);
+            let fields = ForwardedFields::of(client.parse().unwrap(), scheme, authority);
+            assert_eq!((fields.host, fields.forwarded_for), (authority.parse().unwrap(), client.parse().unwrap()));
+            assert_eq!(fields.forwarded, *forwarded);
         };
         for _ in 0..2 {
             check("10.0.0.1", Scheme::Http, "a.example", "for=10.0.0.1;host=\"a.example\";proto=http");

@@ -34,13 +34,13 @@ impl Interim {
             return;
         }
         let head = head(status, headers);
-        let mut held = self.0.lock();
-        if held.bytes.len() + head.len() > QUEUED_BYTES_MAX {
+        let mut queue = self.0.lock();
+        if queue.bytes.len() + head.len() > QUEUED_BYTES_MAX {
             return;
         }
-        held.bytes.extend_from_slice(&head);
-        let waker = held.waker.take();
-        drop(held);
+        queue.bytes.extend_from_slice(&head);
+        let waker = queue.waker.take();
+        drop(queue);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -48,17 +48,17 @@ impl Interim {
 
     /// Takes what waits, and has `waker` woken at the next push. For the connection.
     pub fn take(&self, waker: &Waker) -> Vec<u8> {
-        let mut held = self.0.lock();
-        if held.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
-            held.waker = Some(waker.clone());
+        let mut queue = self.0.lock();
+        if queue.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            queue.waker = Some(waker.clone());
         }
-        std::mem::take(&mut held.bytes)
+        std::mem::take(&mut queue.bytes)
     }
 
     /// Has the queue be the next request's: what an earlier one has left in it, or may still put there, is not for this one.
     pub fn begin(&mut self) {
         match Arc::get_mut(&mut self.0) {
-            Some(held) => held.get_mut().bytes.clear(),
+            Some(queue) => queue.get_mut().bytes.clear(),
             // Somebody who worked for the earlier request still holds it.
             None => *self = Self::default(),
         }
@@ -118,8 +118,10 @@ mod tests {
         for _ in 0..100 {
             interim.push(StatusCode::EARLY_HINTS, &headers);
         }
-        let held = interim.take(Waker::noop());
-        assert!(held.len() <= QUEUED_BYTES_MAX && held.len() > QUEUED_BYTES_MAX - 1100 && held.ends_with(b"\r\n\r\n"));
+        let queue = interim.take(Waker::noop());
+        assert!(
+            queue.len() <= QUEUED_BYTES_MAX && queue.len() > QUEUED_BYTES_MAX - 1100 && queue.ends_with(b"\r\n\r\n")
+        );
         assert!(interim.take(Waker::noop()).is_empty());
     }
 

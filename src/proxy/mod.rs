@@ -205,20 +205,20 @@ impl Shared {
 /// Everything that a core needs to serve.
 pub struct Worker {
     shared: Arc<Shared>,
-    origin: origin::Client,
+    origin: origin::UpstreamClient,
     metrics: Arc<metrics::Local>,
 }
 
 impl Worker {
     /// Makes a core's way; call it on the core's runtime.
-    pub fn new(shared: Arc<Shared>, origin: origin::Client, metrics: Arc<metrics::Local>) -> Arc<Self> {
+    pub fn new(shared: Arc<Shared>, origin: origin::UpstreamClient, metrics: Arc<metrics::Local>) -> Arc<Self> {
         Arc::new(Self { shared, origin, metrics })
     }
 
     /// Makes the same core's way under another configuration: with the same pool of connections to the origin where
     /// nothing is different there, and counting into the same figures.
     pub fn reconfigured(&self, shared: &Arc<Shared>, origin: &Arc<origin::Config>, rows: &metrics::Rows) -> Arc<Self> {
-        Self::new(Arc::clone(shared), self.origin.renewed(origin), self.metrics.counting_in(rows))
+        Self::new(Arc::clone(shared), self.origin.reconfigured(origin), self.metrics.counting_in(rows))
     }
 
     /// Answers a request.
@@ -230,7 +230,7 @@ impl Worker {
     /// connection is to be closed behind the response.
     pub fn refuse(&self, client: IpAddr, status: StatusCode, reason: Reason, why: &str) -> Response<Bytes> {
         let refusal = EarlyResponse { status, reason, started: Instant::now() };
-        rescue::refused_unparsed(self, client, &refusal, why)
+        rescue::unparsed_response(self, client, &refusal, why)
     }
 
     /// Writes the decision into the head, and has the end recorded.
@@ -252,10 +252,10 @@ impl Worker {
             at: ctx.at,
             started: ctx.started,
         };
-        let noted = self.metrics.heads_out(&decision, &heading);
+        let non_hit = self.metrics.heads_out(&decision, &heading);
         let traced = trace::ResponseSpan::new(&self.shared, ctx, &decision, response.status());
         let observer = Observer::new(Arc::clone(&self.metrics), decision, ctx.started, logged)
-            .with_non_hit(noted)
+            .with_non_hit(non_hit)
             .with_span(traced);
         response.body_mut().observe(observer);
     }

@@ -43,7 +43,7 @@ pub(super) async fn pass(
     let mut response = send(worker, ctx, request, &decision).await?;
     let received_at = worker.shared.clock.now();
     if response.status().is_server_error()
-        && let Some(stale) = rescue::stale(worker, ctx, OriginFailure::ServerError, stand_in).await
+        && let Some(stale) = rescue::stale_response(worker, ctx, OriginFailure::ServerError, stand_in).await
     {
         return Ok(stale);
     }
@@ -154,7 +154,7 @@ fn post_answer(
             let decision = Decision { stored: Stored::Begun, ..decision };
             let begun = fetch::leader_body(&fill, parts.headers);
             let Some(response) = answer::from_fill(worker, ctx, &fill, decision, begun) else {
-                return rescue::panicked(worker, ctx);
+                return rescue::task_failure(worker, ctx);
             };
             let worker = Arc::clone(worker);
             tokio::spawn(async move { receive::receive(&worker, lead, &as_get, &fill, body).await });

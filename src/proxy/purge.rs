@@ -59,9 +59,9 @@ impl Shared {
             let keyed = rule.query.apply(url.clone());
             if !urls.contains(&keyed) {
                 let is_whole_key = rule.key_headers.is_empty() && rule.key_cookies.is_empty();
-                let found = is_whole_key
+                let count = is_whole_key
                     .then(|| self.count_affected(rule.key_of(&self.hasher, keyed.clone(), &HeaderMap::new())));
-                entries = entries.zip(found).map(|(sum, found)| sum + found);
+                entries = entries.zip(count).map(|(sum, count)| sum + count);
                 urls.push(keyed);
             }
         }
@@ -73,8 +73,8 @@ impl Shared {
     fn count_affected(&self, key: crate::key::Key) -> u64 {
         let Some(stored) = self.store.get(&key) else { return 0 };
         let now = self.clock.now();
-        let held = |entry: &&Arc<_>| self.store.purge_state(&key, entry, now) != PurgeState::Purged;
-        stored.entries.iter().filter(held).count() as u64
+        let is_present = |entry: &&Arc<_>| self.store.purge_state(&key, entry, now) != PurgeState::Purged;
+        stored.entries.iter().filter(is_present).count() as u64
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     let kind = match decide(&worker.shared.config, ctx) {
         Ok(kind) => kind,
         Err((StatusCode::METHOD_NOT_ALLOWED, _)) => return rescue::method_not_allowed(worker, ctx),
-        Err((status, reason)) => return rescue::refused(worker, ctx, status, reason),
+        Err((status, reason)) => return rescue::refusal(worker, ctx, status, reason),
     };
     let PurgeResult { sequence, entries } = worker.shared.purge(PurgeTarget::Url(ctx.key.to_url()), kind);
     let entries = entries.map_or_else(|| "null".to_owned(), |entries| entries.to_string());

@@ -40,7 +40,7 @@ pub(super) async fn receive(
     let _in_hand = fill.body.abort_guard();
     let bytes_max = ctx.rule.object_bytes_max.min(worker.shared.store.budget().object_max());
     let mut storing = trace::StoreSpan::new(&worker.shared, ctx);
-    let lost = |reason| {
+    let on_unkept = |reason| {
         storing.set_reason(reason);
         lead.close();
         // A body that broke off says nothing about the next.
@@ -49,15 +49,15 @@ pub(super) async fn receive(
             drop_replaced(worker, ctx, fill);
         }
     };
-    let received = copy_body(worker, ctx, fill, body, bytes_max, lost).await;
+    let received = copy_body(worker, ctx, fill, body, bytes_max, on_unkept).await;
     if let Some(whole) = received {
-        let kept = store_complete(worker, ctx, fill, whole.fingerprint);
-        if kept.is_err() || fill.is_other_variant() {
+        let result = store_complete(worker, ctx, fill, whole.fingerprint);
+        if result.is_err() || fill.is_other_variant() {
             drop_replaced(worker, ctx, fill);
         }
         // Who waits for the end looks into the store then, and must not find this flight again.
         lead.close();
-        match kept {
+        match result {
             Ok(bytes) => {
                 storing.finish(bytes);
                 worker.shared.uncacheable.forget(ctx.key.hash());
@@ -72,14 +72,14 @@ pub(super) async fn receive(
 }
 
 /// Pours the origin's body into the shared one, and keeps it up to `bytes_max`. Returns where it came whole and was kept;
-/// otherwise it has been ended, and `lost` was told before, as soon as it was known, and why.
+/// otherwise it has been ended, and `on_unkept` was told before, as soon as it was known, and why.
 pub(super) async fn copy_body(
     worker: &Worker,
     ctx: &RequestContext,
     fill: &Fill,
     mut body: ResponseBody,
     bytes_max: u64,
-    mut lost: impl FnMut(Reason),
+    mut on_unkept: impl FnMut(Reason),
 ) -> Option<ReceivedBody> {
     let (mut total, mut is_kept, mut trailers) = (0_u64, true, None);
     // Seven hundred bytes of state, for guarded bodies only: the others are not compared. Keyed, so that nobody can have an app
@@ -91,7 +91,7 @@ pub(super) async fn copy_body(
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 tracing::debug!(url = ctx.key.url(), %error, "the body was cut off");
-                lost(error.reason);
+                on_unkept(error.reason);
                 fill.body.fail(error.reason);
                 return None;
             }
@@ -115,7 +115,7 @@ pub(super) async fn copy_body(
             Err(reason) => {
                 if is_kept {
                     is_kept = false;
-                    lost(reason);
+                    on_unkept(reason);
                 }
                 fill.body.stop_keeping(reason);
                 fill.body.push(chunk);
@@ -137,8 +137,8 @@ pub(super) fn counted_copy(worker: &Worker, chunk: &Bytes, total: u64, bytes_max
     if total > bytes_max {
         return Err(Reason::TooLarge);
     }
-    let held = worker.shared.store.reserve(chunk.len() as u64).ok_or(Reason::Budget)?;
-    Ok(held.into_body(chunk.as_ref().into()))
+    let reservation = worker.shared.store.reserve(chunk.len() as u64).ok_or(Reason::Budget)?;
+    Ok(reservation.into_body(chunk.as_ref().into()))
 }
 
 /// Waits for the slowest reader of a body that is not kept. False when none is left: then the origin need not go on.
@@ -192,10 +192,10 @@ pub(super) fn join_chunks(worker: &Worker, mut chunks: SmallVec<[Bytes; 1]>) -> 
         1 => chunks.pop(),
         _ => {
             let total: usize = chunks.iter().map(Bytes::len).sum();
-            let held = worker.shared.store.reserve(total as u64)?;
+            let reservation = worker.shared.store.reserve(total as u64)?;
             let mut run = Vec::with_capacity(total);
             chunks.iter().for_each(|chunk| run.extend_from_slice(chunk));
-            Some(held.into_body(run.into_boxed_slice()))
+            Some(reservation.into_body(run.into_boxed_slice()))
         }
     }
 }

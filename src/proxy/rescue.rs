@@ -24,7 +24,7 @@ const RETRY_AFTER: &str = "1";
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Answers with `stand_in` where it may be used stale for this failure.
-pub(super) async fn stale(
+pub(super) async fn stale_response(
     worker: &Arc<Worker>,
     ctx: &RequestContext,
     failure: OriginFailure,
@@ -35,7 +35,7 @@ pub(super) async fn stale(
 }
 
 /// Answers for an origin that failed and that nothing stands in for.
-pub(super) fn failed(worker: &Worker, ctx: &RequestContext, error: &origin::Error) -> Response<Body> {
+pub(super) fn origin_failure(worker: &Worker, ctx: &RequestContext, error: &origin::Error) -> Response<Body> {
     let status = status_of(error.reason);
     tracing::debug!(url = ctx.key.url(), %error, "the origin failed");
     let is_clients = matches!(error.reason, Reason::RequestTooLarge | Reason::BadRequest);
@@ -67,26 +67,31 @@ pub(super) fn status_of(failure: Reason) -> StatusCode {
 }
 
 /// Answers a request that was read but is not to be served from the store or the origin.
-pub(super) fn refused(worker: &Worker, ctx: &RequestContext, status: StatusCode, reason: Reason) -> Response<Body> {
+pub(super) fn refusal(worker: &Worker, ctx: &RequestContext, status: StatusCode, reason: Reason) -> Response<Body> {
     worker.finish(ctx, ctx.decision(Outcome::Refused, reason), page(worker, status, reason))
 }
 
 /// Answers a PURGE where nobody may send one.
 pub(super) fn method_not_allowed(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
-    let mut response = refused(worker, ctx, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused);
+    let mut response = refusal(worker, ctx, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
     response
 }
 
 /// Answers a request that a task of ours failed on; the process goes on.
-pub(super) fn panicked(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
+pub(super) fn task_failure(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     tracing::error!(url = ctx.key.url(), "a task that worked on this request ended without an answer");
     let decision = ctx.decision(Outcome::Failed, Reason::Panic);
     worker.finish(ctx, decision, page(worker, StatusCode::INTERNAL_SERVER_ERROR, Reason::Panic))
 }
 
 /// Answers bytes that are no request, for the connection to write and to close behind: `why` says what is wrong with them.
-pub(super) fn refused_unparsed(worker: &Worker, client: IpAddr, refusal: &EarlyResponse, why: &str) -> Response<Bytes> {
+pub(super) fn unparsed_response(
+    worker: &Worker,
+    client: IpAddr,
+    refusal: &EarlyResponse,
+    why: &str,
+) -> Response<Bytes> {
     let EarlyResponse { status, reason, .. } = *refusal;
     let decision = refusal.decision();
     let text = Bytes::from(format!("{status}\n{} ({reason})\n{why}.\n", reason.why()));
@@ -110,7 +115,7 @@ fn log_record_of(worker: &Worker, client: IpAddr, status: StatusCode) -> Option<
 }
 
 /// Answers a request that was not read further.
-pub(super) fn refused_early(worker: &Arc<Worker>, client: IpAddr, refusal: &EarlyResponse) -> Response<Body> {
+pub(super) fn early_response(worker: &Arc<Worker>, client: IpAddr, refusal: &EarlyResponse) -> Response<Body> {
     let decision = refusal.decision();
     let mut response = page(worker, refusal.status, refusal.reason);
     if refusal.reason == Reason::Options {

@@ -40,7 +40,7 @@ const ROUNDS_MAX: usize = 4;
 pub(super) fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming>) -> Answer {
     let (ctx, action, request) = match RequestContext::read(&worker.shared, peer, request) {
         Ok(read) => read,
-        Err(refusal) => return Answer::Now(rescue::refused_early(worker, peer.addr.ip().to_canonical(), &refusal)),
+        Err(refusal) => return Answer::Now(rescue::early_response(worker, peer.addr.ip().to_canonical(), &refusal)),
     };
     match action {
         Action::LookUp if ctx.rule.mode == Mode::Shadow => {
@@ -65,9 +65,9 @@ pub(super) fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming
             }),
         },
         LookupResult::OnlyIfCached => Answer::Now(only_if_cached(worker, &ctx)),
-        found => {
+        lookup => {
             let request = Box::new(request);
-            answer_later(worker, ctx, |worker, ctx| ask_origin(worker, ctx, request, found))
+            answer_later(worker, ctx, |worker, ctx| ask_origin(worker, ctx, request, lookup))
         }
     }
 }
@@ -96,15 +96,15 @@ where
 /// Looks into the store, as a step of the way that traces show.
 fn look_up(worker: &Worker, ctx: &RequestContext, now: Timestamp) -> LookupResult {
     let looking = trace::look_up(&worker.shared, ctx);
-    let found = decide::look_up(&worker.shared, ctx, now);
-    looking.set_result(match &found {
+    let lookup = decide::look_up(&worker.shared, ctx, now);
+    looking.set_result(match &lookup {
         LookupResult::Usable(usable) => usable.decision.reason.token(),
         LookupResult::OnProbation(_) => Reason::Probation.token(),
         LookupResult::Missing(missing) => missing.reason.token(),
         LookupResult::PassThrough(reason, _) => reason.token(),
         LookupResult::OnlyIfCached => Reason::OnlyIfCached.token(),
     });
-    found
+    lookup
 }
 
 /// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
@@ -162,12 +162,12 @@ async fn ask_origin(
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
     request: Box<Request<Incoming>>,
-    mut found: LookupResult,
+    mut lookup: LookupResult,
 ) -> Response<Body> {
     let mut round = 1;
     let mut hints = RetryHints::default();
     loop {
-        let turn = match found {
+        let step = match lookup {
             LookupResult::Usable(usable) => return Box::pin(answer_after_wait(&worker, &ctx, usable)).await,
             LookupResult::OnlyIfCached => return only_if_cached(&worker, &ctx),
             LookupResult::PassThrough(reason, stand_in) => {
@@ -176,11 +176,11 @@ async fn ask_origin(
             LookupResult::OnProbation(entry) => Box::pin(compare::compare(&worker, &ctx, entry)).await,
             LookupResult::Missing(missing) => fetch(&worker, &ctx, missing, &mut hints).await,
         };
-        match turn {
+        match step {
             FetchStep::Response(response) => return *response,
             FetchStep::Retry(_) if round < ROUNDS_MAX => {
                 round += 1;
-                found = look_up(&worker, &ctx, worker.shared.clock.now());
+                lookup = look_up(&worker, &ctx, worker.shared.clock.now());
             }
             FetchStep::Retry(how) | FetchStep::PassThrough(how) => {
                 return Box::pin(pass_through(&worker, &ctx, *request, how.decision, how.stand_in.as_ref())).await;
@@ -197,9 +197,9 @@ async fn fetch(
     hints: &mut RetryHints,
 ) -> FetchStep {
     let decision = ctx.decision(Outcome::Miss, missing.reason);
-    let alone = |decision| FetchStep::PassThrough(PassThrough { decision, stand_in: missing.selected.clone() });
+    let pass = |decision| FetchStep::PassThrough(PassThrough { decision, stand_in: missing.selected.clone() });
     let joined = match decide::plan_fetch(&worker.shared, ctx, &missing, hints.selecting_names.take()) {
-        FetchPlan::PassThrough(decision) => return alone(decision),
+        FetchPlan::PassThrough(decision) => return pass(decision),
         FetchPlan::Join(name) => worker.shared.flights.join(name),
         FetchPlan::Unshared => FlightRole::Leader(worker.shared.flights.alone()),
     };
@@ -230,12 +230,12 @@ async fn fetch(
     let waiting = trace::wait_for_flight(&worker.shared, ctx);
     let result = timeout(worker.shared.config.flight_timeout, follow.result()).await;
     drop(waiting);
-    let Ok(result) = result else { return alone(decision) };
+    let Ok(result) = result else { return pass(decision) };
     let Some(result) = result else { return again() };
     // One odd request that an app cannot bear is not to fail all who ask for the same, nor to have each of them ask alone:
     // another leads, once.
     let is_request_specific = match &result {
-        FlightResult::Failed(error) => error.broke_off(),
+        FlightResult::Failed(error) => error.was_aborted(),
         FlightResult::Unshared(reason) => *reason == Reason::StatusNotUnderstood,
         _ => false,
     };
@@ -260,7 +260,7 @@ async fn fetch(
             let decision = Decision { stored: Stored::No(Reason::InvalidatedMeanwhile), ..decision };
             FetchStep::Retry(PassThrough { decision, stand_in: missing.selected.clone() })
         }
-        FollowerStep::PassThrough(reason) => alone(Decision { stored: Stored::No(reason), ..decision }),
+        FollowerStep::PassThrough(reason) => pass(Decision { stored: Stored::No(reason), ..decision }),
     }
 }
 
@@ -274,16 +274,16 @@ async fn pass_through(
 ) -> Response<Body> {
     match pass::pass(worker, ctx, request, decision, stand_in).await {
         Ok(response) => response,
-        Err(error) => match rescue::stale(worker, ctx, OriginFailure::Unreachable, stand_in).await {
+        Err(error) => match rescue::stale_response(worker, ctx, OriginFailure::Unreachable, stand_in).await {
             Some(response) => response,
-            None => rescue::failed(worker, ctx, &error),
+            None => rescue::origin_failure(worker, ctx, &error),
         },
     }
 }
 
 /// Answers who wants nothing but a stored response, where none suits.
 fn only_if_cached(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
-    rescue::refused(worker, ctx, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached)
+    rescue::refusal(worker, ctx, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached)
 }
 
 /// Answers from the store after all.
@@ -315,11 +315,11 @@ async fn answer_leader(
         Some(LeaderResponse::FromFlight(FlightResult::InProgress(fill), leader_body)) => {
             return match answer::from_fill(worker, ctx, &fill, in_progress_decision(ctx, &fill, reason), leader_body) {
                 Some(response) => Box::new(response),
-                None => Box::new(rescue::panicked(worker, ctx)),
+                None => Box::new(rescue::task_failure(worker, ctx)),
             };
         }
         Some(LeaderResponse::FromFlight(FlightResult::Failed(error), _)) => {
-            return Box::new(rescue::failed(worker, ctx, &error));
+            return Box::new(rescue::origin_failure(worker, ctx, &error));
         }
         Some(LeaderResponse::FromFlight(FlightResult::Confirmed(entry), _)) => {
             let decision = revalidated_decision(worker, ctx, &entry, reason);
@@ -330,7 +330,7 @@ async fn answer_leader(
             (entry, decision)
         }
         Some(LeaderResponse::FromFlight(FlightResult::Unchanged | FlightResult::Unshared(_), _)) | None => {
-            return Box::new(rescue::panicked(worker, ctx));
+            return Box::new(rescue::task_failure(worker, ctx));
         }
     };
     Box::new(Box::pin(encode::answer_stored(worker, ctx, &entry, decision)).await)
@@ -403,7 +403,7 @@ async fn answer_follower(
             encode::answer_stored(worker, ctx, &entry, collapsed(decide::stale_decision(&worker.shared, ctx, &entry)))
                 .await
         }
-        FlightResult::Failed(error) => rescue::failed(worker, ctx, &error),
+        FlightResult::Failed(error) => rescue::origin_failure(worker, ctx, &error),
         FlightResult::Unchanged => {
             return FollowerStep::RetryWithdrawn(RetryHints { asks_whole: true, ..RetryHints::default() });
         }

@@ -42,20 +42,20 @@ pub(super) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request:
         Err(error) => {
             let would = plan.without_origin(&worker.shared, &ctx, &error);
             count(&worker, &ctx, would, None);
-            return rescue::failed(&worker, &ctx, &error);
+            return rescue::origin_failure(&worker, &ctx, &error);
         }
     };
     passing::record_size(&worker, &ctx, &response);
     let (parts, body) = response.into_parts();
-    let judged = plan.judge(&worker, &ctx, (&parts, &body), asking);
+    let result = plan.judge(&worker, &ctx, (&parts, &body), asking);
     let decision = Decision {
         stored: Stored::No(Reason::Shadow),
         fwd_status: Some(parts.status.as_u16()),
-        would: Some(judged.would),
+        would: Some(result.would),
         ..ctx.decision(Outcome::Pass, Reason::Shadow)
     };
-    let tap = BodyTap::new(&worker, &ctx, observation(&worker, &ctx, judged.would), judged.tap);
-    let body = Body::tapped(TappedBody { body, tap });
+    let tap = BodyTap::new(&worker, &ctx, observation(&worker, &ctx, result.would), result.tap);
+    let body = Body::from_tap(TappedBody { body, tap });
     // Who answers a HEAD has nothing to send.
     let body = if ctx.facts.is_head { Body::empty() } else { body };
     answer::from_origin_with(&worker, &ctx, parts, body, decision)
@@ -67,8 +67,8 @@ pub(super) fn count_pass(worker: &Worker, ctx: &RequestContext, reason: Reason, 
 }
 
 fn count(worker: &Worker, ctx: &RequestContext, would: Would, length: Option<u64>) {
-    let passed = Passed { body_bytes: length.unwrap_or_default(), ..observation(worker, ctx, would) };
-    worker.metrics.shadow(|tables| tables.passed(ctx.key.url(), &passed));
+    let observed = Passed { body_bytes: length.unwrap_or_default(), ..observation(worker, ctx, would) };
+    worker.metrics.shadow(|tables| tables.passed(ctx.key.url(), &observed));
 }
 
 /// Makes what is counted of a request whose answer's head is there.

@@ -34,9 +34,9 @@ pub struct TunnelLimits {
 
 impl TunnelLimits {
     /// Returns how long what was seen may stay as it is.
-    fn of(&self, seen: &TunnelSnapshot) -> Duration {
-        let client = if seen.origin_closed { self.client } else { Duration::MAX };
-        let origin = if seen.client_closed { self.origin } else { Duration::MAX };
+    fn of(&self, last: &TunnelSnapshot) -> Duration {
+        let client = if last.origin_closed { self.client } else { Duration::MAX };
+        let origin = if last.client_closed { self.origin } else { Duration::MAX };
         self.idle.min(client).min(origin)
     }
 
@@ -57,7 +57,7 @@ pub(super) fn open(client: OnUpgrade, origin: OnUpgrade, permit: Option<origin::
             pass(TokioIo::new(client), TokioIo::new(origin), &marks).await
         };
         tokio::select! {
-            passed = passing => if let Err(error) = passed {
+            result = passing => if let Err(error) = result {
                 tracing::debug!(%error, "an upgraded connection ended");
             },
             limit = silence(&marks, &limits) => {
@@ -80,13 +80,13 @@ where
 
 /// Waits until nothing has changed for as long as it may stay so, and returns how long that was.
 async fn silence(marks: &TunnelCounters, limits: &TunnelLimits) -> Duration {
-    let (mut seen, mut since) = (marks.snapshot(), Instant::now());
+    let (mut last, mut since) = (marks.snapshot(), Instant::now());
     loop {
         sleep(limits.check_interval()).await;
         let (fresh, now) = (marks.snapshot(), Instant::now());
-        let limit = limits.of(&seen);
-        if fresh != seen {
-            (seen, since) = (fresh, now);
+        let limit = limits.of(&last);
+        if fresh != last {
+            (last, since) = (fresh, now);
         } else if now.duration_since(since) >= limit {
             return limit;
         }
@@ -139,9 +139,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        let came = buf.filled().len() - before;
-        self.record(came);
-        if came == 0 && buf.remaining() > 0 {
+        let bytes = buf.filled().len() - before;
+        self.record(bytes);
+        if bytes == 0 && buf.remaining() > 0 {
             self.closed.store(true, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
@@ -150,9 +150,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for TunnelSide<'_, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.record(taken);
-        Poll::Ready(Ok(taken))
+        let bytes = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        self.record(bytes);
+        Poll::Ready(Ok(bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -182,7 +182,7 @@ mod tests {
                 std::future::pending().await
             };
             tokio::select! {
-                passed = pass(near, far, &marks) => passed.map(|()| Duration::ZERO).unwrap(),
+                result = pass(near, far, &marks) => result.map(|()| Duration::ZERO).unwrap(),
                 limit = silence(&marks, &limits) => limit,
                 limit = acts => limit,
             }

@@ -53,8 +53,8 @@ impl<N: Copy> KeyMemory<N> {
     /// Returns what is remembered of the key with this hash.
     pub(super) fn get(&self, hash: u128, now: Timestamp) -> Option<N> {
         let (stripe, slot) = place(hash);
-        let held = self.stripes[stripe].lock()[slot]?;
-        (held.hash == hash && now < held.until).then_some(held.value)
+        let stored = self.stripes[stripe].lock()[slot]?;
+        (stored.hash == hash && now < stored.until).then_some(stored.value)
     }
 
     /// Remembers `attempt` until then.
@@ -66,9 +66,9 @@ impl<N: Copy> KeyMemory<N> {
     /// Forgets what is remembered of the key.
     pub(super) fn forget(&self, hash: u128) {
         let (stripe, slot) = place(hash);
-        let mut held = self.stripes[stripe].lock();
-        if held[slot].is_some_and(|held| held.hash == hash) {
-            held[slot] = None;
+        let mut stored = self.stripes[stripe].lock();
+        if stored[slot].is_some_and(|stored| stored.hash == hash) {
+            stored[slot] = None;
         }
     }
 }

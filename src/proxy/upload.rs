@@ -92,7 +92,7 @@ impl<B> Upload<B> {
 ///
 /// # Errors
 /// Trailers that HTTP/1 cannot carry, or too many of them.
-fn allowed<D>(mut frame: Frame<D>) -> Result<Frame<D>, UploadError> {
+fn check_frame<D>(mut frame: Frame<D>) -> Result<Frame<D>, UploadError> {
     if let Some(trailers) = frame.trailers_mut() {
         if !trailers::are_sound(trailers) {
             return Err(ContentFailed(Reason::BadRequest).into());
@@ -119,7 +119,7 @@ impl<B: Body<Error: Into<UploadError>> + Unpin> Body for Upload<B> {
                 return Poll::Ready(Some(Err(ContentFailed(Reason::BadRequest).into())));
             }
         }
-        polled.map(|frame| frame.map(|frame| allowed(frame.map_err(Into::into)?)))
+        polled.map(|frame| frame.map(|frame| check_frame(frame.map_err(Into::into)?)))
     }
 
     fn is_end_stream(&self) -> bool {

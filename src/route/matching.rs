@@ -9,7 +9,7 @@ use crate::key::{CanonicalUrl, Scheme};
 
 /// What a request must look like for a route to match.
 #[derive(Clone, Debug, Default)]
-pub struct Matcher {
+pub struct PathMatcher {
     /// A path prefix (`/shop/`, matched at a `/`) or a glob (`/img/**/*.png`); `None` matches every path.
     pub path: Option<PathPattern>,
     /// A host in lower case, as [`host_matches`] takes it; `None` matches every host.
@@ -18,7 +18,7 @@ pub struct Matcher {
     pub methods: Box<[Method]>,
 }
 
-impl Matcher {
+impl PathMatcher {
     /// Tells whether a request is this route's.
     pub(super) fn matches(&self, method: &Method, url: &CanonicalUrl, path: &str) -> bool {
         let is_method = |own: &Method| own == method || (own == Method::GET && method == Method::HEAD);

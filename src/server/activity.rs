@@ -42,7 +42,7 @@ pub(super) enum Stage {
 
 /// How long each stage may last without progress.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct StageLimits {
     /// For a complete head, from its first byte; for a fresh connection from its acceptance.
     pub(super) head: Duration,
     /// For silence between requests.
@@ -55,7 +55,7 @@ pub(super) struct Limits {
 /// to a reset, and two seconds are many round trips.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-impl Limits {
+impl StageLimits {
     /// Returns how long `stage` may last without progress; `None`: for ever.
     pub(super) fn of(&self, stage: Stage) -> Option<Duration> {
         match stage {
@@ -76,20 +76,20 @@ pub(super) struct Activity {
     reads: AtomicU32,
     writes: AtomicU32,
     /// Requests that were handed to the service, and those whose response has not ended.
-    begun: AtomicU32,
+    requests_begun: AtomicU32,
     running: AtomicU32,
     /// Whether bytes have come that no request has claimed: on HTTP/1 with nothing running, a partial head.
-    unclaimed: AtomicBool,
+    has_unclaimed: AtomicBool,
     /// Whether hyper wanted bytes and there were none, in its last turn.
-    starved: AtomicBool,
+    is_starved: AtomicBool,
     /// Bytes that hyper has read since the core came round, where they are counted.
-    taken: AtomicU32,
+    turn_bytes: AtomicU32,
     /// Whether the socket took no more bytes when last asked.
-    blocked: AtomicBool,
+    is_blocked: AtomicBool,
     /// Whether the last request was one of HTTP/1.0.
-    http10: AtomicBool,
+    is_http10: AtomicBool,
     /// Whether a response switches protocols.
-    switched: AtomicBool,
+    is_switched: AtomicBool,
 }
 
 /// Adds to a counter that only one core writes.
@@ -104,19 +104,19 @@ impl Activity {
             protocol: AtomicU8::new(Protocol::Unknown as u8),
             reads: AtomicU32::new(0),
             writes: AtomicU32::new(0),
-            begun: AtomicU32::new(0),
+            requests_begun: AtomicU32::new(0),
             running: AtomicU32::new(0),
-            unclaimed: AtomicBool::new(false),
-            starved: AtomicBool::new(false),
-            taken: AtomicU32::new(0),
-            blocked: AtomicBool::new(false),
-            http10: AtomicBool::new(false),
-            switched: AtomicBool::new(false),
+            has_unclaimed: AtomicBool::new(false),
+            is_starved: AtomicBool::new(false),
+            turn_bytes: AtomicU32::new(0),
+            is_blocked: AtomicBool::new(false),
+            is_http10: AtomicBool::new(false),
+            is_switched: AtomicBool::new(false),
         }
     }
 
     /// Notes which protocol is spoken from now on.
-    pub(super) fn speaks(&self, protocol: Protocol) {
+    pub(super) fn set_protocol(&self, protocol: Protocol) {
         self.protocol.store(protocol as u8, Relaxed);
     }
 
@@ -129,79 +129,79 @@ impl Activity {
 
     /// Notes that a response switches protocols: what follows it is no HTTP any more.
     pub(super) fn switch(&self) {
-        self.switched.store(true, Relaxed);
+        self.is_switched.store(true, Relaxed);
     }
 
     /// Tells whether a response has switched protocols.
     pub(super) fn is_switched(&self) -> bool {
-        self.switched.load(Relaxed)
+        self.is_switched.load(Relaxed)
     }
 
     /// Notes that hyper is about to be polled.
     pub(super) fn turn(&self) {
-        self.starved.store(false, Relaxed);
+        self.is_starved.store(false, Relaxed);
     }
 
     /// Notes that the core has come round to the connection again.
     pub(super) fn round(&self) {
-        self.taken.store(0, Relaxed);
+        self.turn_bytes.store(0, Relaxed);
     }
 
     /// Notes bytes that hyper takes.
-    pub(super) fn take(&self, bytes: u32) {
-        add(&self.taken, bytes);
+    pub(super) fn record_turn_bytes(&self, bytes: u32) {
+        add(&self.turn_bytes, bytes);
     }
 
     /// Returns how many bytes hyper has taken since the core came round.
-    pub(super) fn taken(&self) -> u32 {
-        self.taken.load(Relaxed)
+    pub(super) fn turn_bytes(&self) -> u32 {
+        self.turn_bytes.load(Relaxed)
     }
 
     /// Notes bytes that came.
-    pub(super) fn read(&self) {
+    pub(super) fn record_read(&self) {
         add(&self.reads, 1);
-        self.unclaimed.store(true, Relaxed);
+        self.has_unclaimed.store(true, Relaxed);
     }
 
     /// Notes that bytes were wanted and there were none.
-    pub(super) fn starve(&self) {
-        self.starved.store(true, Relaxed);
+    pub(super) fn record_starved(&self) {
+        self.is_starved.store(true, Relaxed);
     }
 
     /// Tells whether hyper itself waits for bytes, and so for the client's close.
     pub(super) fn is_starved(&self) -> bool {
-        self.starved.load(Relaxed)
+        self.is_starved.load(Relaxed)
     }
 
     /// Notes bytes that the socket took.
-    pub(super) fn wrote(&self) {
+    pub(super) fn record_write(&self) {
         add(&self.writes, 1);
-        self.blocked.store(false, Relaxed);
+        self.is_blocked.store(false, Relaxed);
     }
 
     /// Notes that the socket took no more bytes.
-    pub(super) fn block(&self) {
-        self.blocked.store(true, Relaxed);
+    pub(super) fn record_blocked(&self) {
+        self.is_blocked.store(true, Relaxed);
     }
 
     /// Tells whether the socket took no more bytes when last asked.
     pub(super) fn is_blocked(&self) -> bool {
-        self.blocked.load(Relaxed)
+        self.is_blocked.load(Relaxed)
     }
 
     /// Notes a request whose head is complete.
     pub(super) fn begin(&self, http10: bool) {
-        add(&self.begun, 1);
+        add(&self.requests_begun, 1);
         add(&self.running, 1);
-        self.unclaimed.store(false, Relaxed);
-        self.http10.store(http10, Relaxed);
+        self.has_unclaimed.store(false, Relaxed);
+        self.is_http10.store(http10, Relaxed);
     }
 
     /// Notes that a response has ended. What came meanwhile was its request's content if it had any, else the next head.
     pub(super) fn end(&self, had_content: bool) {
         add(&self.running, u32::MAX);
         if had_content {
-            self.unclaimed.store(false, Relaxed);
+            self.has_unclaimed.store(false, Relaxed);
         }
     }
 
@@ -212,27 +212,27 @@ impl Activity {
 
     /// Returns how many responses have ended, since the connection began.
     pub(super) fn ended(&self) -> u32 {
-        self.begun.load(Relaxed).wrapping_sub(self.running())
+        self.requests_begun.load(Relaxed).wrapping_sub(self.running())
     }
 
     /// Tells whether the last request was one of HTTP/1.0, whose bodies may be ended by closing alone.
     pub(super) fn is_http10(&self) -> bool {
-        self.http10.load(Relaxed)
+        self.is_http10.load(Relaxed)
     }
 
     /// Says who is being waited for, and a mark that changes whenever there is progress.
     pub(super) fn stage(&self) -> (Stage, u32) {
         let (reads, writes) = (self.reads.load(Relaxed), self.writes.load(Relaxed));
         let protocol = self.protocol();
-        if self.blocked.load(Relaxed) && protocol != Protocol::Lingering {
+        if self.is_blocked.load(Relaxed) && protocol != Protocol::Lingering {
             return (Stage::Reading, writes);
         }
         let silent = (Stage::Idle, reads.wrapping_add(writes));
         match protocol {
             // A head's bytes are no progress: a client that sends one a second would otherwise stay for ever.
             Protocol::Unknown => (Stage::Head, 0),
-            Protocol::Http1 if self.running() == 0 => match self.unclaimed.load(Relaxed) {
-                true => (Stage::Head, self.begun.load(Relaxed)),
+            Protocol::Http1 if self.running() == 0 => match self.has_unclaimed.load(Relaxed) {
+                true => (Stage::Head, self.requests_begun.load(Relaxed)),
                 false => silent,
             },
             Protocol::Http1 if self.is_starved() => (Stage::Sending, reads),
@@ -248,71 +248,71 @@ impl Activity {
 mod tests {
     use super::*;
 
-    fn check(seen: impl Fn(&Activity), expected: Stage) {
+    fn check(record: impl Fn(&Activity), expected: Stage) {
         let activity = Activity::new();
-        seen(&activity);
+        record(&activity);
         assert_eq!(activity.stage().0, expected);
     }
 
     #[test]
     fn http1_tells_the_client_from_the_origin() {
         check(|_| (), Stage::Head);
-        check(|a| a.speaks(Protocol::Http1), Stage::Idle);
+        check(|a| a.set_protocol(Protocol::Http1), Stage::Idle);
         let http1 = |then: fn(&Activity)| {
             move |a: &Activity| {
-                a.speaks(Protocol::Http1);
-                a.read();
+                a.set_protocol(Protocol::Http1);
+                a.record_read();
                 then(a);
             }
         };
         check(http1(|_| ()), Stage::Head);
         check(http1(|a| a.begin(false)), Stage::Ours);
-        check(http1(|a| (a.begin(false), a.starve()).1), Stage::Sending);
-        check(http1(|a| (a.begin(false), a.starve(), a.turn()).2), Stage::Ours);
-        check(http1(|a| (a.begin(false), a.block()).1), Stage::Reading);
-        check(http1(|a| (a.begin(false), a.block(), a.wrote()).2), Stage::Ours);
+        check(http1(|a| (a.begin(false), a.record_starved()).1), Stage::Sending);
+        check(http1(|a| (a.begin(false), a.record_starved(), a.turn()).2), Stage::Ours);
+        check(http1(|a| (a.begin(false), a.record_blocked()).1), Stage::Reading);
+        check(http1(|a| (a.begin(false), a.record_blocked(), a.record_write()).2), Stage::Ours);
         check(http1(|a| (a.begin(false), a.end(false)).1), Stage::Idle);
-        check(http1(|a| (a.begin(false), a.end(false), a.block()).2), Stage::Reading);
+        check(http1(|a| (a.begin(false), a.end(false), a.record_blocked()).2), Stage::Reading);
         // What came while the response ran is the next head, unless the request had content.
-        check(http1(|a| (a.begin(false), a.read(), a.end(false)).2), Stage::Head);
-        check(http1(|a| (a.begin(false), a.read(), a.end(true)).2), Stage::Idle);
-        check(|a| a.speaks(Protocol::Tunnel), Stage::Ours);
-        check(|a| a.speaks(Protocol::Lingering), Stage::Lingering);
+        check(http1(|a| (a.begin(false), a.record_read(), a.end(false)).2), Stage::Head);
+        check(http1(|a| (a.begin(false), a.record_read(), a.end(true)).2), Stage::Idle);
+        check(|a| a.set_protocol(Protocol::Tunnel), Stage::Ours);
+        check(|a| a.set_protocol(Protocol::Lingering), Stage::Lingering);
     }
 
     #[test]
     fn http2_tells_the_client_from_the_origin() {
         let http2 = |then: fn(&Activity)| {
             move |a: &Activity| {
-                a.speaks(Protocol::Http2);
-                a.read();
+                a.set_protocol(Protocol::Http2);
+                a.record_read();
                 then(a);
             }
         };
         check(http2(|_| ()), Stage::Idle);
         check(http2(|a| a.begin(false)), Stage::Ours);
-        check(http2(|a| (a.begin(false), a.starve()).1), Stage::Ours);
-        check(http2(|a| (a.begin(false), a.block()).1), Stage::Reading);
+        check(http2(|a| (a.begin(false), a.record_starved()).1), Stage::Ours);
+        check(http2(|a| (a.begin(false), a.record_blocked()).1), Stage::Reading);
     }
 
     #[test]
     fn bytes_are_progress_in_a_body_and_in_silence_but_not_in_a_head() {
         let activity = Activity::new();
-        let mark = |seen: &dyn Fn(&Activity)| {
+        let mark = |record: &dyn Fn(&Activity)| {
             let before = activity.stage();
-            seen(&activity);
+            record(&activity);
             (before.0 == activity.stage().0, before.1 != activity.stage().1)
         };
-        assert_eq!(mark(&|a| a.read()), (true, false), "a head's bytes");
-        activity.speaks(Protocol::Http1);
+        assert_eq!(mark(&|a| a.record_read()), (true, false), "a head's bytes");
+        activity.set_protocol(Protocol::Http1);
         activity.begin(false);
-        activity.starve();
-        assert_eq!(mark(&|a| a.read()), (true, true), "content");
-        activity.block();
-        assert_eq!(mark(&|a| (a.wrote(), a.block()).1), (true, true), "a response's bytes");
-        activity.speaks(Protocol::Http2);
-        activity.wrote();
+        activity.record_starved();
+        assert_eq!(mark(&|a| a.record_read()), (true, true), "content");
+        activity.record_blocked();
+        assert_eq!(mark(&|a| (a.record_write(), a.record_blocked()).1), (true, true), "a response's bytes");
+        activity.set_protocol(Protocol::Http2);
+        activity.record_write();
         activity.end(true);
-        assert_eq!(mark(&|a| a.wrote()), (true, true), "a ping's answer");
+        assert_eq!(mark(&|a| a.record_write()), (true, true), "a ping's answer");
     }
 }

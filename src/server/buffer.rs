@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// Takes a buffer from the core's pool, or makes one.
-fn borrow() -> Vec<u8> {
+fn take_buffer() -> Vec<u8> {
     let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
     pooled.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
 }
@@ -56,12 +56,12 @@ fn give_back(mut buffer: Vec<u8>) {
 
 /// Bytes that were gathered and have not reached the socket. Empty, it owns no memory.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct WriteBuffer {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Gathered {
+impl WriteBuffer {
     /// Returns what waits.
     pub(super) fn waiting(&self) -> &[u8] {
         &self.bytes[self.sent..]
@@ -80,7 +80,7 @@ impl Gathered {
     /// Adds `slices`, which fit.
     pub(super) fn add(&mut self, slices: &[IoSlice<'_>]) {
         if self.bytes.capacity() == 0 {
-            self.bytes = borrow();
+            self.bytes = take_buffer();
         }
         for slice in slices {
             self.bytes.extend_from_slice(slice);
@@ -120,7 +120,7 @@ impl Gathered {
     ///
     /// # Errors
     /// The socket's.
-    pub(super) fn poll_write_behind(
+    pub(super) fn poll_write_with(
         &mut self,
         mut socket: Pin<&mut impl AsyncWrite>,
         cx: &mut Context<'_>,
@@ -148,7 +148,7 @@ impl Gathered {
     }
 }
 
-impl Drop for Gathered {
+impl Drop for WriteBuffer {
     fn drop(&mut self) {
         give_back(std::mem::take(&mut self.bytes));
     }
@@ -161,13 +161,13 @@ mod tests {
 
     /// A socket that takes at most `room` bytes in all, in calls that it counts.
     #[derive(Default)]
-    struct Socket {
-        taken: Vec<u8>,
+    struct TestSocket {
+        written: Vec<u8>,
         room: usize,
         calls: usize,
     }
 
-    impl AsyncWrite for Socket {
+    impl AsyncWrite for TestSocket {
         fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             self.calls += 1;
             let len = bytes.len().min(self.room);
@@ -175,7 +175,7 @@ mod tests {
                 return Poll::Pending;
             }
             self.room -= len;
-            self.taken.extend_from_slice(&bytes[..len]);
+            self.written.extend_from_slice(&bytes[..len]);
             Poll::Ready(Ok(len))
         }
 
@@ -199,30 +199,30 @@ mod tests {
 
     #[test]
     fn what_was_gathered_goes_first_and_in_one_call() {
-        let (mut gathered, mut socket) = (Gathered::default(), Socket { room: 100, ..Socket::default() });
+        let (mut gathered, mut socket) = (WriteBuffer::default(), TestSocket { room: 100, ..TestSocket::default() });
         let cx = &mut Context::from_waker(Waker::noop());
         gathered.add(&[IoSlice::new(b"one "), IoSlice::new(b"two ")]);
-        let taken = gathered.poll_write_behind(Pin::new(&mut socket), cx, &[IoSlice::new(b"three")]);
-        assert!(matches!(taken, Poll::Ready(Ok(5))));
-        assert_eq!((socket.taken.as_slice(), socket.calls), (b"one two three".as_slice(), 1));
+        let written = gathered.poll_write_with(Pin::new(&mut socket), cx, &[IoSlice::new(b"three")]);
+        assert!(matches!(written, Poll::Ready(Ok(5))));
+        assert_eq!((socket.written.as_slice(), socket.calls), (b"one two three".as_slice(), 1));
         assert!(gathered.is_empty() && gathered.bytes.capacity() == 0);
     }
 
     #[test]
     fn a_short_write_never_reorders_or_repeats() {
         for room in 1..=13 {
-            let (mut gathered, mut socket) = (Gathered::default(), Socket { room, ..Socket::default() });
+            let (mut gathered, mut socket) = (WriteBuffer::default(), TestSocket { room, ..TestSocket::default() });
             let cx = &mut Context::from_waker(Waker::noop());
             gathered.add(&[IoSlice::new(b"gathered")]);
-            let taken = match gathered.poll_write_behind(Pin::new(&mut socket), cx, &[IoSlice::new(b"large")]) {
+            let written = match gathered.poll_write_with(Pin::new(&mut socket), cx, &[IoSlice::new(b"large")]) {
                 Poll::Ready(len) => len.unwrap(),
                 Poll::Pending => 0,
             };
-            assert_eq!(taken, room.saturating_sub(8), "room {room}");
+            assert_eq!(written, room.saturating_sub(8), "room {room}");
             socket.room = 100;
             assert!(gathered.poll_drain(Pin::new(&mut socket), cx).is_ready());
-            let _ = Pin::new(&mut socket).poll_write(cx, &b"large"[taken..]);
-            assert_eq!(socket.taken, b"gatheredlarge");
+            let _ = Pin::new(&mut socket).poll_write(cx, &b"large"[written..]);
+            assert_eq!(socket.written, b"gatheredlarge");
         }
     }
 

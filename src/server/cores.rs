@@ -21,15 +21,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use super::Tally;
-use super::activity::Limits;
-use super::behind;
-use super::connection::Accepted;
+use super::ServerCounters;
+use super::activity::StageLimits;
+use super::connection::AcceptedSocket;
+use super::connection_state::Shutdown;
+use super::deferred_writes;
 use super::protocol::Protocols;
-use super::seldom::Seldom;
+use super::rate_limited_log::RateLimitedLog;
 use super::service::Serve;
-use super::sweep::{Roster, sweep};
-use super::wire::Order;
+use super::sweep::{ConnectionRoster, sweep};
 
 /// How long accepting rests after it failed for want of files or memory: retrying at once would only burn the core.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -60,34 +60,34 @@ const BLOCKING_THREADS_MAX: usize = 4;
 const BLOCKING_WAIT: Duration = Duration::from_secs(1);
 
 /// What all cores are made with.
-pub(super) struct Shared {
+pub(super) struct CoresShared {
     /// What the threads are called; a number follows where there may be several.
     pub(super) name: &'static str,
     /// What a reload may change.
-    pub(super) live: Arc<ArcSwap<Live>>,
+    pub(super) live: Arc<ArcSwap<LiveConfig>>,
     /// The most connections of them all, and a permit for each.
     connections_max: usize,
     permits: Arc<Semaphore>,
     /// Where things are counted.
-    pub(super) tally: Arc<Tally>,
+    pub(super) counters: Arc<ServerCounters>,
     /// When it was last told that nothing can be accepted.
-    unaccepted: Seldom,
+    accept_log: RateLimitedLog,
     /// Whether something runs that outlives its connection, and for which a runtime has to stay.
     pub(super) is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-impl Shared {
+impl CoresShared {
     /// Makes what cores of this name share, which have at most `connections_max` connections.
     pub(super) fn new(
         name: &'static str,
-        live: Arc<ArcSwap<Live>>,
+        live: Arc<ArcSwap<LiveConfig>>,
         connections_max: usize,
-        tally: Arc<Tally>,
+        counters: Arc<ServerCounters>,
         is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
     ) -> Self {
         let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(connections_max));
-        Self { name, live, connections_max, permits, tally, unaccepted: Seldom::default(), is_busy }
+        Self { name, live, connections_max, permits, counters, accept_log: RateLimitedLog::default(), is_busy }
     }
 
     /// Returns the most connections at once.
@@ -103,16 +103,16 @@ impl Shared {
 
 /// What a reload may change: new connections take the one in force, the sweep's timeouts hold for all.
 #[derive(Clone)]
-pub(super) struct Live {
+pub(super) struct LiveConfig {
     /// hyper, prepared.
     pub(super) protocols: Protocols,
     /// The timeouts.
-    pub(super) limits: Limits,
+    pub(super) limits: StageLimits,
 }
 
 /// Who listens after the cores have stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum Successor {
     /// Nobody.
     Nobody,
     /// Another process, on the same sockets.
@@ -121,15 +121,15 @@ pub(super) enum After {
 
 /// The order to stop.
 #[derive(Clone, Copy, Debug)]
-struct Stop {
-    after: After,
+struct StopOrder {
+    after: Successor,
     deadline: Instant,
 }
 
 /// The cores that run.
 pub(super) struct Cores {
     threads: Vec<JoinHandle<()>>,
-    stop: watch::Sender<Option<Stop>>,
+    stop: watch::Sender<Option<StopOrder>>,
 }
 
 impl Cores {
@@ -139,7 +139,7 @@ impl Cores {
     /// A runtime or a thread that cannot be made.
     pub(super) fn start<F: Serve>(
         listeners: Vec<Vec<TcpListener>>,
-        shared: Arc<Shared>,
+        shared: Arc<CoresShared>,
         mut make: impl FnMut(usize) -> Arc<F>,
     ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(None);
@@ -157,7 +157,7 @@ impl Cores {
             let run = move || {
                 runtime.block_on(async move {
                     let turning_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
-                    let core = Core { serve, roster: Arc::default(), shared, turning_away, stopped };
+                    let core = Core { serve, roster: Arc::default(), shared, turning_away, stop: stopped };
                     core.run(listeners).await;
                 });
                 runtime.shutdown_timeout(BLOCKING_WAIT);
@@ -168,8 +168,8 @@ impl Cores {
     }
 
     /// Stops accepting, waits at most `within` for what is under way, and returns when the threads have ended.
-    pub(super) fn stop(&mut self, after: After, within: Duration) {
-        self.stop.send_replace(Some(Stop { after, deadline: Instant::now() + within }));
+    pub(super) fn stop(&mut self, after: Successor, within: Duration) {
+        self.stop.send_replace(Some(StopOrder { after, deadline: Instant::now() + within }));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a core had panicked");
@@ -180,7 +180,7 @@ impl Cores {
 
 impl Drop for Cores {
     fn drop(&mut self) {
-        self.stop(After::Nobody, Duration::ZERO);
+        self.stop(Successor::Nobody, Duration::ZERO);
     }
 }
 
@@ -193,10 +193,10 @@ fn runtime() -> io::Result<Runtime> {
 /// One core, on its thread.
 struct Core<F> {
     serve: Arc<F>,
-    roster: Arc<Roster>,
-    shared: Arc<Shared>,
+    roster: Arc<ConnectionRoster>,
+    shared: Arc<CoresShared>,
     turning_away: Arc<Semaphore>,
-    stopped: watch::Receiver<Option<Stop>>,
+    stop: watch::Receiver<Option<StopOrder>>,
 }
 
 impl<F: Serve> Core<F> {
@@ -205,25 +205,25 @@ impl<F: Serve> Core<F> {
             let shared = Arc::clone(&self.shared);
             move || shared.live.load().limits
         };
-        tokio::spawn(behind::writer());
-        tokio::spawn(sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.tally)));
-        let Stop { after, deadline } = tokio::select! {
+        tokio::spawn(deferred_writes::writer());
+        tokio::spawn(sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.counters)));
+        let StopOrder { after, deadline } = tokio::select! {
             biased;
-            stop = stop(self.stopped.clone()) => stop,
+            stop = stop(self.stop.clone()) => stop,
             never = self.accept_all(&listeners) => match never {},
         };
         match after {
-            After::Nobody => {
+            Successor::Nobody => {
                 for listener in listeners {
                     if let Err(error) = self.accept_queued(listener) {
                         tracing::warn!(%error, "connections that waited to be accepted were lost");
                     }
                 }
-                self.roster.order_all(Order::Finish);
+                self.roster.shut_down_all(Shutdown::Graceful);
             }
-            After::Another => {
+            Successor::Another => {
                 drop(listeners);
-                self.roster.order_all(Order::Part);
+                self.roster.shut_down_all(Shutdown::AfterNext);
             }
         }
         while Instant::now() < deadline && (!self.roster.is_empty() || (self.shared.is_busy)()) {
@@ -272,8 +272,8 @@ impl<F: Serve> Core<F> {
             // The client was faster (accept(2): these are its connection's errors, not ours).
             Err(error) if is_connections_own(&error) => (),
             Err(error) => {
-                self.shared.tally.accept_errors.fetch_add(1, Ordering::Relaxed);
-                if let Some(times) = self.shared.unaccepted.happened(Instant::now()) {
+                self.shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                if let Some(times) = self.shared.accept_log.record(Instant::now()) {
                     tracing::error!(%error, times, "cannot accept connections");
                 }
                 sleep(ACCEPT_REST).await;
@@ -301,28 +301,28 @@ impl<F: Serve> Core<F> {
     }
 
     fn admit(&self, socket: TcpStream, addr: SocketAddr, permit: OwnedSemaphorePermit) {
-        self.shared.tally.accepted.fetch_add(1, Ordering::Relaxed);
-        let accepted = Accepted::new(socket, addr, Some(permit));
-        self.roster.add(&accepted.wire, Instant::now());
+        self.shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        let accepted = AcceptedSocket::new(socket, addr, Some(permit));
+        self.roster.add(&accepted.connection, Instant::now());
         // A panic ends this task only; whoever panicked was counted where it happened.
         tokio::spawn(accepted.serve(self.shared.live.load().protocols.clone(), Arc::clone(&self.serve)));
     }
 
     /// Closes a connection for which there is no room, with `response` as long as not too many are told so at once.
     fn turn_away(&self, socket: TcpStream, addr: SocketAddr, response: Vec<u8>) {
-        self.shared.tally.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.turned_away.fetch_add(1, Ordering::Relaxed);
         if let Ok(permit) = Arc::clone(&self.turning_away).try_acquire_owned() {
-            let accepted = Accepted::new(socket, addr, Some(permit));
-            self.roster.add(&accepted.wire, Instant::now());
+            let accepted = AcceptedSocket::new(socket, addr, Some(permit));
+            self.roster.add(&accepted.connection, Instant::now());
             tokio::spawn(accepted.turn_away(response));
         }
     }
 }
 
 /// Waits for the order to stop.
-async fn stop(mut stopped: watch::Receiver<Option<Stop>>) -> Stop {
+async fn stop(mut stopped: watch::Receiver<Option<StopOrder>>) -> StopOrder {
     let stop = stopped.wait_for(Option::is_some).await.ok().and_then(|stop| *stop);
-    stop.unwrap_or_else(|| Stop { after: After::Nobody, deadline: Instant::now() })
+    stop.unwrap_or_else(|| StopOrder { after: Successor::Nobody, deadline: Instant::now() })
 }
 
 /// Tells whether an error of `accept` belongs to the connection that would have been accepted.

@@ -50,7 +50,7 @@ impl Sockets {
     ///
     /// # Errors
     /// Where the system gives no more descriptors.
-    pub(super) fn again(&self) -> io::Result<Self> {
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
         let proxy = self.proxy.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { proxy, admin: self.admin.as_ref().map(TcpListener::try_clone).transpose()? })
     }
@@ -109,7 +109,7 @@ fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
 
 /// What was taken from the running Larder, which waits to be told.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Takeover {
     stream: UnixStream,
 }
 
@@ -117,7 +117,7 @@ pub struct Taken {
 ///
 /// # Errors
 /// A socket that cannot be reached, or whose other side is no Larder of this kind.
-pub fn take(path: &Path) -> io::Result<Option<(Taken, Sockets)>> {
+pub fn take(path: &Path) -> io::Result<Option<(Takeover, Sockets)>> {
     let mut stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -141,7 +141,7 @@ pub fn take(path: &Path) -> io::Result<Option<(Taken, Sockets)>> {
             (_, socket) => sockets.admin = Some(socket),
         }
     }
-    Ok(Some((Taken { stream }, sockets)))
+    Ok(Some((Takeover { stream }, sockets)))
 }
 
 /// Receives one socket, with what it is for.
@@ -160,7 +160,7 @@ fn receive(stream: &UnixStream) -> io::Result<(u8, TcpListener)> {
     Ok((kind[0], socket))
 }
 
-impl Taken {
+impl Takeover {
     /// Tells the other side that this one serves, so that it may go.
     ///
     /// # Errors
@@ -193,18 +193,18 @@ mod tests {
         let addrs: Vec<_> = sockets.proxy.iter().map(|socket| socket.local_addr().unwrap()).collect();
         let admin = sockets.admin.as_ref().unwrap().local_addr().unwrap();
         let giver = std::thread::spawn(move || {
-            let given = give(unix.accept().unwrap().0, &sockets);
+            let give_result = give(unix.accept().unwrap().0, &sockets);
             let failed = give(unix.accept().unwrap().0, &sockets);
-            (given, failed)
+            (give_result, failed)
         });
-        let (taken, got) = take(&path).unwrap().unwrap();
-        assert_eq!(got.proxy.iter().map(|socket| socket.local_addr().unwrap()).collect::<Vec<_>>(), addrs);
-        assert_eq!(got.admin.unwrap().local_addr().unwrap(), admin);
+        let (takeover, sockets) = take(&path).unwrap().unwrap();
+        assert_eq!(sockets.proxy.iter().map(|socket| socket.local_addr().unwrap()).collect::<Vec<_>>(), addrs);
+        assert_eq!(sockets.admin.unwrap().local_addr().unwrap(), admin);
         assert!(!giver.is_finished());
-        taken.ready().unwrap();
+        takeover.ready().unwrap();
         drop(take(&path).unwrap());
-        let (given, failed) = giver.join().unwrap();
-        assert!(given.is_ok() && failed.is_err(), "who ends before it serves has taken nothing");
+        let (give_result, failed) = giver.join().unwrap();
+        assert!(give_result.is_ok() && failed.is_err(), "who ends before it serves has taken nothing");
         assert!(take(&path).unwrap().is_none(), "a socket that was left behind is nobody");
     }
 

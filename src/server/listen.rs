@@ -52,15 +52,15 @@ pub(super) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Ve
 pub(super) fn deal(sockets: Vec<TcpListener>, count: usize) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
     let mut cores: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
     let mut addr = None;
-    let given = sockets.len();
+    let count_given = sockets.len();
     for (nth, socket) in sockets.into_iter().enumerate() {
         addr = addr.or(socket.local_addr().ok());
         let socket = Socket::from(socket);
         set_options(&socket)?;
         cores[nth % count].push(socket.into());
     }
-    for nth in given..count {
-        let like = cores[nth % given].first().ok_or(io::ErrorKind::InvalidInput)?;
+    for nth in count_given..count {
+        let like = cores[nth % count_given].first().ok_or(io::ErrorKind::InvalidInput)?;
         let socket = beside(like).or_else(|_| like.try_clone())?;
         cores[nth].push(socket);
     }
@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn sockets_that_are_there_are_dealt_to_all_cores() {
-        let check = |given: usize, cores: usize, wanted: &[usize]| {
-            let (addr, listeners) = bind(ANY.parse().unwrap(), given).unwrap();
+        let check = |count_given: usize, cores: usize, wanted: &[usize]| {
+            let (addr, listeners) = bind(ANY.parse().unwrap(), count_given).unwrap();
             let (dealt_addr, dealt) = deal(listeners, cores).unwrap();
             assert_eq!(dealt_addr, addr);
             assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), wanted);
@@ -155,10 +155,10 @@ mod tests {
     #[test]
     fn a_taken_port_is_an_error_that_names_the_address() {
         let (addr, _listeners) = bind(ANY.parse().unwrap(), 2).unwrap();
-        for taken in [addr, TcpListener::bind(ANY).map(|l| Box::leak(Box::new(l)).local_addr().unwrap()).unwrap()] {
-            let error = bind(taken, 2).unwrap_err();
+        for used_addr in [addr, TcpListener::bind(ANY).map(|l| Box::leak(Box::new(l)).local_addr().unwrap()).unwrap()] {
+            let error = bind(used_addr, 2).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-            assert!(error.to_string().contains(&taken.to_string()), "{error}");
+            assert!(error.to_string().contains(&used_addr.to_string()), "{error}");
         }
     }
 

@@ -13,7 +13,7 @@
 //! | `service` | requests in, responses out, with what is known about each while it runs |
 //! | `tracked` | the body of a response, in pieces on HTTP/2 |
 //! | `screen` | which bytes of HTTP/1 may go on to hyper |
-//! | `wire`, `buffer` | the socket as hyper and the connection's owner share it, and its write buffer |
+//! | `connection_state`, `buffer` | the socket as hyper and the connection's owner share it, and its write buffer |
 //! | `behind` | writing what was gathered, behind the turns of a core's connections |
 //! | `activity`, `streams`, `sweep` | who is being waited for, and closing what waits too long |
 //! | `seldom` | telling once in a while what happens many times a second |
@@ -21,37 +21,37 @@
 //! Deliberately absent: the syntax of files, the command line, signals.
 
 mod activity;
-mod behind;
+mod admin_server;
 mod buffer;
 mod connection;
+mod connection_state;
 mod cores;
+mod counters;
+mod deferred_writes;
 pub mod handover;
 mod listen;
-mod operator;
 mod protocol;
+mod rate_limited_log;
 mod reload;
 mod run;
 mod screen;
-mod seldom;
 mod service;
 mod streams;
 mod sweep;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod tracked;
-mod wire;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::{access, admin, origin, proxy, route, store};
 
+pub use counters::ServerCounters;
 pub use handover::Sockets;
-pub use reload::{Fresh, Reloader, Source};
-pub use run::{Running, Start, start, start_with};
-pub use screen::{Screened, screened};
-pub use tally::Tally;
+pub use reload::{ConfigSource, NewConfig, Reloader};
+pub use run::{Instance, StartOptions, start, start_with};
+pub use screen::{ScreenSummary, screen};
 
 /// Everything a running Larder needs to know.
 #[derive(Clone, Debug)]

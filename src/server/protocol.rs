@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::activity::Protocol;
-use super::wire::{Order, Wire};
-use super::{Tally, screen};
+use super::connection_state::{ConnectionState, Shutdown};
+use super::{ServerCounters, screen};
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -46,11 +46,11 @@ const HTTP2_FRAME_BYTES_MAX: u32 = 16 << 10;
 
 /// Runs the streams of an HTTP/2 connection, each as a task that can be ended.
 #[derive(Clone)]
-pub(super) struct Tasks(Arc<Wire>);
+pub(super) struct StreamTasks(Arc<ConnectionState>);
 
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for StreamTasks {
     fn execute(&self, future: F) {
-        self.0.streams.spawned(tokio::spawn(future).abort_handle());
+        self.0.streams.set_task(tokio::spawn(future).abort_handle());
     }
 }
 
@@ -66,13 +66,13 @@ struct Http2Limits {
 pub(super) struct Protocols {
     pub(super) http1: http1::Builder,
     http2: Http2Limits,
-    pub(super) screened: screen::Limits,
-    pub(super) tally: Arc<Tally>,
+    pub(super) screen: screen::ScreenLimits,
+    pub(super) counters: Arc<ServerCounters>,
 }
 
 impl Protocols {
     /// Prepares hyper for heads of at most `head_bytes_max` bytes and `http2_streams_max` streams of a connection.
-    pub(super) fn new(head_bytes_max: usize, http2_streams_max: u32, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(head_bytes_max: usize, http2_streams_max: u32, counters: Arc<ServerCounters>) -> Self {
         let mut http1 = http1::Builder::new();
         // Timeouts are the sweep's, Date is the response's own. Its limit of 100 fields is left alone: naming it would
         // cost an allocation a request. Half-closing is on so that hyper reads only what it needs: a client that sends
@@ -83,13 +83,13 @@ impl Protocols {
         http1.max_header_size(head_bytes_max).max_buf_size(head_bytes_max.max(8 << 10));
         let head_bytes = u32::try_from(head_bytes_max).unwrap_or(u32::MAX);
         let http2 = Http2Limits { head_bytes_max: head_bytes, streams_max: http2_streams_max };
-        Self { http1, http2, screened: screen::Limits { head_bytes_max }, tally }
+        Self { http1, http2, screen: screen::ScreenLimits { head_bytes_max }, counters }
     }
 
     /// Prepares hyper for the HTTP/2 of one connection, whose streams the sweep can end.
-    pub(super) fn http2(&self, wire: &Arc<Wire>) -> http2::Builder<Tasks> {
+    pub(super) fn http2(&self, connection: &Arc<ConnectionState>) -> http2::Builder<StreamTasks> {
         let Http2Limits { head_bytes_max, streams_max } = self.http2;
-        let mut http2 = http2::Builder::new(Tasks(Arc::clone(wire)));
+        let mut http2 = http2::Builder::new(StreamTasks(Arc::clone(connection)));
         http2
             .auto_date_header(false)
             .max_concurrent_streams(streams_max)
@@ -105,25 +105,25 @@ impl Protocols {
 }
 
 /// Reads until the protocol is known. `None`: the client went away, or the core says so.
-pub(super) async fn sniff(wire: &Wire, read: &mut OwnedReadHalf) -> Option<(Protocol, Vec<u8>)> {
+pub(super) async fn sniff(connection: &ConnectionState, read: &mut OwnedReadHalf) -> Option<(Protocol, Vec<u8>)> {
     let mut first = vec![0; FIRST_READ_BYTES];
     let mut len = 0;
     loop {
         let mut buf = ReadBuf::new(&mut first[len..]);
-        let came = poll_fn(|cx| {
-            wire.owned_by(cx.waker());
+        let has_bytes = poll_fn(|cx| {
+            connection.set_driver_waker(cx.waker());
             match Pin::new(&mut *read).poll_read(cx, &mut buf) {
                 Poll::Ready(result) => Poll::Ready(result.is_ok()),
                 // Only a connection that has sent nothing may be closed under its client's hands.
-                Poll::Pending if wire.ordered() > Order::Part => Poll::Ready(false),
+                Poll::Pending if connection.requested_shutdown() > Shutdown::AfterNext => Poll::Ready(false),
                 Poll::Pending => Poll::Pending,
             }
         });
-        let came = came.await && !buf.filled().is_empty();
+        let has_bytes = has_bytes.await && !buf.filled().is_empty();
         len += buf.filled().len();
         let prefix = len.min(PREFACE.len());
         let is_preface = first[..prefix] == PREFACE[..prefix];
-        if !came && (len == 0 || is_preface) {
+        if !has_bytes && (len == 0 || is_preface) {
             return None;
         }
         if !is_preface || prefix == PREFACE.len() {

@@ -14,11 +14,11 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
-use super::activity::Limits;
-use super::cores::{self, Live};
+use super::activity::StageLimits;
+use super::cores::{self, LiveConfig};
 use super::protocol::Protocols;
-use super::service::Serving;
-use super::{Config, Tally};
+use super::service::WorkerService;
+use super::{Config, ServerCounters};
 use crate::admin::{Fault, Reloaded};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
@@ -27,10 +27,10 @@ use crate::store::Store;
 use crate::{access, proxy};
 
 /// Where a new configuration comes from; it may read files.
-pub type Source = Box<dyn Fn() -> Result<Fresh, Vec<Fault>> + Send + Sync>;
+pub type ConfigSource = Box<dyn Fn() -> Result<NewConfig, Vec<Fault>> + Send + Sync>;
 
 /// A configuration that was read again, and is in order.
-pub struct Fresh {
+pub struct NewConfig {
     /// The configuration.
     pub config: Config,
     /// What in it has to wait for a restart: a sentence each.
@@ -41,48 +41,52 @@ pub struct Fresh {
 
 /// What is changed by a reload, and told of it.
 pub struct Reloader {
-    pub(super) source: Option<Source>,
-    pub(super) parts: Parts,
+    pub(super) source: Option<ConfigSource>,
+    pub(super) parts: ReloadTargets,
     /// The configuration's part of what all cores share. Held while a reload is under way, so that they take turns; nothing
     /// awaits under it.
     pub(super) shared: Mutex<Arc<proxy::Shared>>,
     /// The access log, also while it is turned off: its thread stays.
     pub(super) log: ArcSwapOption<access::Log>,
-    pub(super) said: ArcSwap<Said>,
+    pub(super) operational: ArcSwap<OperationalConfig>,
     pub(super) last: ArcSwapOption<Reloaded>,
     /// When the configuration in force was read, in milliseconds of Unix time.
     pub(super) in_force_since: AtomicI64,
 }
 
 /// The parts of a running Larder that a reload reaches.
-pub(super) struct Parts {
-    pub(super) serving: Vec<Arc<Serving>>,
-    pub(super) cores: Arc<cores::Shared>,
+pub(super) struct ReloadTargets {
+    pub(super) serving: Vec<Arc<WorkerService>>,
+    pub(super) cores: Arc<cores::CoresShared>,
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) permits: Arc<Permits>,
-    pub(super) tally: Arc<Tally>,
+    pub(super) counters: Arc<ServerCounters>,
     pub(super) clock: Clock,
 }
 
 /// What is asked of the configuration outside of requests.
-pub(super) struct Said {
+pub(super) struct OperationalConfig {
     pub(super) warnings: Vec<String>,
     pub(super) drain_timeout: Duration,
     pub(super) access: Option<access::Config>,
 }
 
-impl Said {
+impl OperationalConfig {
     pub(super) fn of(config: &Config) -> Self {
         Self { warnings: config.warnings.clone(), drain_timeout: config.drain_timeout, access: config.access.clone() }
     }
 }
 
-impl Live {
-    pub(super) fn of(config: &Config, tally: &Arc<Tally>) -> Self {
+impl LiveConfig {
+    pub(super) fn of(config: &Config, counters: &Arc<ServerCounters>) -> Self {
         Self {
-            protocols: Protocols::new(config.head_bytes_max, config.http2_streams_max, Arc::clone(tally)),
-            limits: Limits { head: config.head_timeout, idle: config.idle_timeout, body: config.body_idle_timeout },
+            protocols: Protocols::new(config.head_bytes_max, config.http2_streams_max, Arc::clone(counters)),
+            limits: StageLimits {
+                head: config.head_timeout,
+                idle: config.idle_timeout,
+                body: config.body_idle_timeout,
+            },
         }
     }
 }
@@ -112,13 +116,13 @@ impl Reloader {
         self.count(applied, now);
         let at_unix_seconds = now.as_secs();
         let reloaded = Reloaded { at_unix_seconds, by: by.to_owned(), applied, problems, needs_restart };
-        tell(&reloaded);
+        log_result(&reloaded);
         self.last.store(Some(Arc::new(reloaded.clone())));
         reloaded
     }
 
     fn count(&self, applied: bool, now: Timestamp) {
-        let Tally { reloads_applied, reloads_refused, .. } = &*self.parts.tally;
+        let ServerCounters { reloads_applied, reloads_refused, .. } = &*self.parts.counters;
         let counter = if applied { reloads_applied } else { reloads_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         if applied {
@@ -127,8 +131,8 @@ impl Reloader {
     }
 
     /// Puts a configuration in force. What can fail comes first, and changes nothing where it does.
-    fn apply(&self, shared: &mut Arc<proxy::Shared>, fresh: Fresh) -> io::Result<Vec<String>> {
-        let Fresh { config, needs_restart, in_force } = fresh;
+    fn apply(&self, shared: &mut Arc<proxy::Shared>, fresh: NewConfig) -> io::Result<Vec<String>> {
+        let NewConfig { config, needs_restart, in_force } = fresh;
         let access = match (&config.access, self.log.load_full()) {
             (None, _) => None,
             (Some(access), Some(log)) => Some(log.renewed(access)?),
@@ -138,16 +142,16 @@ impl Reloader {
             self.log.store(Some(Arc::new(log.clone())));
         }
         let parts = &self.parts;
-        self.said.store(Arc::new(Said::of(&config)));
-        parts.cores.live.store(Arc::new(Live::of(&config, &parts.tally)));
+        self.operational.store(Arc::new(OperationalConfig::of(&config)));
+        parts.cores.live.store(Arc::new(LiveConfig::of(&config, &parts.counters)));
         parts.store.adjust(config.store);
         parts.permits.adjust(&config.origin);
         let rows = parts.metrics.adopt(config.route_names);
         *shared = shared.reconfigured(config.proxy, config.routes, access);
         let origin = Arc::new(config.origin);
         for serving in &parts.serving {
-            let way = serving.0.load().reconfigured(shared, &origin, &rows);
-            serving.0.store(way);
+            let worker = serving.0.load().reconfigured(shared, &origin, &rows);
+            serving.0.store(worker);
         }
         in_force();
         Ok(needs_restart)
@@ -155,7 +159,7 @@ impl Reloader {
 
     /// Opens the access log's file anew: whoever rotates logs has renamed it, and does not care about configurations.
     fn reopen_log(&self) {
-        if let (Some(log), Some(access)) = (self.log.load_full(), &self.said.load().access)
+        if let (Some(log), Some(access)) = (self.log.load_full(), &self.operational.load().access)
             && let Err(error) = log.renewed(access)
         {
             tracing::warn!(%error, "the access log goes on in the file that it has open");
@@ -173,7 +177,7 @@ fn not_applied(what: String) -> Fault {
 }
 
 /// Logs what came of it.
-fn tell(reloaded: &Reloaded) {
+fn log_result(reloaded: &Reloaded) {
     for Fault { file, line, key, what, allowed } in &reloaded.problems {
         let line = line.map_or_else(String::new, |line| format!(":{line}"));
         tracing::error!("{file}{line}: `{key}`: {what}; allowed: {allowed}");

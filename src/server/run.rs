@@ -11,12 +11,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
-use super::cores::{self, After, Cores, Live};
+use super::admin_server::{self, AdminServer};
+use super::cores::{self, Cores, LiveConfig, Successor};
 use super::handover::{Offer, Sockets};
-use super::operator::{self, Operator};
-use super::reload::{self, Reloader, Said, Source};
-use super::service::Serving;
-use super::{Config, Tally, listen};
+use super::reload::{self, ConfigSource, OperationalConfig, Reloader};
+use super::service::WorkerService;
+use super::{Config, ServerCounters, listen};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::origin::Permits;
@@ -28,25 +28,25 @@ use crate::{access, admin, origin, proxy};
 const STORE_SWEEP: Duration = Duration::from_millis(250);
 
 /// A Larder that runs. Dropping it stops it at once.
-pub struct Running {
+pub struct Instance {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
     is_ready: Arc<AtomicBool>,
-    tally: Arc<Tally>,
+    counters: Arc<ServerCounters>,
     reloader: Arc<Reloader>,
     /// The listening sockets once more, to be handed over.
     sockets: Sockets,
     // Fields drop in this order: the admin side tells of the cores until they have ended.
     cores: Cores,
-    admin: Option<Operator>,
-    store: Option<Chore>,
+    admin: Option<AdminServer>,
+    store: Option<BackgroundThread>,
 }
 
 /// What a start may be given beside the configuration.
 #[derive(Default)]
-pub struct Start {
+pub struct StartOptions {
     /// Where a new configuration comes from; without it a reload is refused.
-    pub source: Option<Source>,
+    pub source: Option<ConfigSource>,
     /// Sockets that listen already. Where there are none for the proxy, it binds its own; likewise the admin side.
     pub sockets: Sockets,
     /// Who is given the spans of what is traced; without it nothing is.
@@ -54,19 +54,19 @@ pub struct Start {
 }
 
 /// A thread that ends when its signal is dropped.
-struct Chore {
+struct BackgroundThread {
     signal: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Chore {
+impl BackgroundThread {
     fn spawn(name: &str, signal: mpsc::Sender<()>, run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { signal: Some(signal), thread: Some(thread) })
     }
 }
 
-impl Drop for Chore {
+impl Drop for BackgroundThread {
     fn drop(&mut self) {
         self.signal = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
@@ -80,15 +80,15 @@ impl Drop for Chore {
 /// # Errors
 /// A taken port or an address that cannot be bound, with the address named; an access log that cannot be opened; a thread
 /// that cannot be made.
-pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
-    start_with(config, clock, Start::default())
+pub fn start(config: Config, clock: Clock) -> io::Result<Instance> {
+    start_with(config, clock, StartOptions::default())
 }
 
 /// Starts serving as [`start`] does, on sockets that are there already, and with a way to reload.
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Running> {
+pub fn start_with(config: Config, clock: Clock, start: StartOptions) -> io::Result<Instance> {
     listen::raise_open_files();
     let Listeners { addr, proxy, admin: admin_listener, sockets } = listeners(&config, start.sockets)?;
     let admin_addr = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -96,45 +96,53 @@ pub fn start_with(config: Config, clock: Clock, start: Start) -> io::Result<Runn
     let access = config.access.as_ref().map(access::Log::open).transpose()?;
     let store = Arc::new(Store::new(config.store.clone(), clock.clone()));
     let metrics = Arc::new(Metrics::new(config.route_names.clone()));
-    let (tally, is_ready) = (Arc::<Tally>::default(), Arc::new(AtomicBool::new(true)));
+    let (counters, is_ready) = (Arc::<ServerCounters>::default(), Arc::new(AtomicBool::new(true)));
     let readers = access::Readers { log: access.clone(), ..access::Readers::default() };
     let store_of_way = Arc::clone(&store);
     let (proxy_config, routes, traces) = (config.proxy.clone(), config.routes.clone(), start.traces.clone());
-    let way = proxy::Shared::with_exporter(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
+    let worker = proxy::Shared::with_exporter(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
     let permits = Arc::new(Permits::new(&config.origin));
-    let live = Arc::new(ArcSwap::from_pointee(Live::of(&config, &tally)));
+    let live = Arc::new(ArcSwap::from_pointee(LiveConfig::of(&config, &counters)));
     let is_busy = {
-        let way = Arc::clone(&way);
-        Arc::new(move || way.flights() > 0)
+        let worker = Arc::clone(&worker);
+        Arc::new(move || worker.flights() > 0)
     };
-    let (max, count) = (config.connections_max, Arc::clone(&tally));
-    let shared = Arc::new(cores::Shared::new("larder-core", Arc::clone(&live), max, count, is_busy));
+    let (max, count) = (config.connections_max, Arc::clone(&counters));
+    let shared = Arc::new(cores::CoresShared::new("larder-core", Arc::clone(&live), max, count, is_busy));
     let mut serving = Vec::with_capacity(proxy.len());
     let origin = Arc::new(config.origin.clone());
     let cores = Cores::start(proxy, Arc::clone(&shared), |_| {
-        let client = origin::Client::new(Arc::clone(&origin), Arc::clone(&permits));
-        let way = Worker::new(Arc::clone(&way), client, metrics.local());
-        let core = Arc::new(Serving(ArcSwap::new(way)));
+        let client = origin::UpstreamClient::new(Arc::clone(&origin), Arc::clone(&permits));
+        let worker = Worker::new(Arc::clone(&worker), client, metrics.local());
+        let core = Arc::new(WorkerService(ArcSwap::new(worker)));
         serving.push(Arc::clone(&core));
         core
     })?;
     let reloader = Arc::new(Reloader {
         source: start.source,
-        shared: Mutex::new(way),
+        shared: Mutex::new(worker),
         log: ArcSwapOption::new(access.map(Arc::new)),
-        said: ArcSwap::from_pointee(Said::of(&config)),
+        operational: ArcSwap::from_pointee(OperationalConfig::of(&config)),
         last: ArcSwapOption::empty(),
         in_force_since: AtomicI64::new(clock.now().as_millis()),
-        parts: reload::Parts { serving, cores: shared, store, metrics, permits, tally: Arc::clone(&tally), clock },
+        parts: reload::ReloadTargets {
+            serving,
+            cores: shared,
+            store,
+            metrics,
+            permits,
+            counters: Arc::clone(&counters),
+            clock,
+        },
     });
     let admin = admin::Config { listen: admin_addr, ..config.admin };
     let traces =
         start.traces.map_or_else(|| Arc::new(proxy::trace::ExportStats::default) as _, |exporter| exporter.stats);
-    let of_admin = operator::shared(live, admin.connections_max);
+    let of_admin = admin_server::shared(live, admin.connections_max);
     let parts = admin::Parts { traces, ..admin_parts(admin, &reloader, &of_admin, &is_ready) };
-    let admin = admin_listener.map(|listener| Operator::start(listener, of_admin, parts)).transpose()?;
+    let admin = admin_listener.map(|listener| AdminServer::start(listener, of_admin, parts)).transpose()?;
     let store = Some(sweep_store(Arc::clone(&reloader.parts.store))?);
-    Ok(Running { addr, admin_addr, is_ready, tally, reloader, sockets, cores, admin, store })
+    Ok(Instance { addr, admin_addr, is_ready, counters, reloader, sockets, cores, admin, store })
 }
 
 /// The sockets of both sides.
@@ -147,16 +155,16 @@ struct Listeners {
 }
 
 /// Takes the sockets that are there, and binds what is missing.
-fn listeners(config: &Config, given: Sockets) -> io::Result<Listeners> {
+fn listeners(config: &Config, sockets: Sockets) -> io::Result<Listeners> {
     let workers = config.workers.max(1);
-    let (addr, proxy) = match given.proxy {
+    let (addr, proxy) = match sockets.proxy {
         none if none.is_empty() => {
             let (addr, listeners) = listen::bind(config.listen, workers)?;
             (addr, listeners.into_iter().map(|listener| vec![listener]).collect())
         }
         sockets => listen::deal(sockets, workers)?,
     };
-    let admin = match (given.admin, config.admin.listen) {
+    let admin = match (sockets.admin, config.admin.listen) {
         (Some(socket), _) => {
             check_reach(&socket, config)?;
             socket.set_nonblocking(true)?;
@@ -188,65 +196,65 @@ fn check_reach(socket: &TcpListener, config: &Config) -> io::Result<()> {
 fn admin_parts(
     config: admin::Config,
     reloader: &Arc<Reloader>,
-    own: &Arc<cores::Shared>,
+    own: &Arc<cores::CoresShared>,
     is_ready: &Arc<AtomicBool>,
 ) -> admin::Parts {
-    let reload::Parts { cores, store, metrics, permits, tally, .. } = &reloader.parts;
+    let reload::ReloadTargets { cores, store, metrics, permits, counters, .. } = &reloader.parts;
     let (cores, own) = (Arc::clone(cores), Arc::clone(own));
-    let (is_ready, tally, permits) = (Arc::clone(is_ready), Arc::clone(tally), Arc::clone(permits));
-    let way = Arc::clone(&reloader.shared.lock());
-    let asked = || Arc::clone(reloader);
+    let (is_ready, counters, permits) = (Arc::clone(is_ready), Arc::clone(counters), Arc::clone(permits));
+    let worker = Arc::clone(&reloader.shared.lock());
+    let reloader_clone = || Arc::clone(reloader);
     let purging = Arc::clone(reloader);
     admin::Parts {
         config,
         purge: Arc::new(move |target, kind| {
-            let way = Arc::clone(&purging.shared.lock());
-            way.purge(target, kind)
+            let worker = Arc::clone(&purging.shared.lock());
+            worker.purge(target, kind)
         }),
         store: Arc::clone(store),
         metrics: Arc::clone(metrics),
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
         explain: {
-            let (reloader, permits) = (asked(), Arc::clone(&permits));
+            let (reloader, permits) = (reloader_clone(), Arc::clone(&permits));
             Arc::new(move |question| {
-                let way = Arc::clone(&reloader.shared.lock());
-                proxy::explain::explain(&way, permits.outlook(), question)
+                let worker = Arc::clone(&reloader.shared.lock());
+                proxy::explain::explain(&worker, permits.outlook(), question)
             })
         },
         shadow: {
-            let (reloader, metrics) = (asked(), Arc::clone(metrics));
+            let (reloader, metrics) = (reloader_clone(), Arc::clone(metrics));
             Arc::new(move || {
-                let way = Arc::clone(&reloader.shared.lock());
-                proxy::shadow::report(&way, metrics.snapshot().shadow)
+                let worker = Arc::clone(&reloader.shared.lock());
+                proxy::shadow::report(&worker, metrics.snapshot().shadow)
             })
         },
         connections_max: cores.connections_max(),
         connections: Arc::new(move || cores.connections()),
-        door: Arc::new(move || operator::door(&own)),
-        origin: Arc::new(move || permits.figures()),
-        server: Arc::new(move || tally.told()),
-        followers: Arc::clone(way.followers()),
-        flights: Arc::new(move || way.flights()),
+        admin_connections: Arc::new(move || admin_server::connections(&own)),
+        origin: Arc::new(move || permits.stats()),
+        server: Arc::new(move || counters.snapshot()),
+        followers: Arc::clone(worker.followers()),
+        flights: Arc::new(move || worker.flights()),
         log_dropped: {
-            let reloader = asked();
+            let reloader = reloader_clone();
             Arc::new(move || reloader.log.load().as_ref().map_or(0, |log| log.dropped()))
         },
         traces: Arc::new(Default::default),
         warnings: {
-            let reloader = asked();
-            Arc::new(move || reloader.said.load().warnings.clone())
+            let reloader = reloader_clone();
+            Arc::new(move || reloader.operational.load().warnings.clone())
         },
         reload: admin::Reload {
             now: {
-                let reloader = asked();
+                let reloader = reloader_clone();
                 Arc::new(move || reloader.reload("POST /reload"))
             },
             last: {
-                let reloader = asked();
+                let reloader = reloader_clone();
                 Arc::new(move || reloader.last.load().as_deref().cloned())
             },
             in_force_since: {
-                let reloader = asked();
+                let reloader = reloader_clone();
                 Arc::new(move || Timestamp::from_millis(reloader.in_force_since.load(Ordering::Relaxed)))
             },
         },
@@ -254,16 +262,16 @@ fn admin_parts(
 }
 
 /// Sweeps the store on a thread of its own, off the cores' loops.
-fn sweep_store(store: Arc<Store>) -> io::Result<Chore> {
+fn sweep_store(store: Arc<Store>) -> io::Result<BackgroundThread> {
     let (signal, ended) = mpsc::channel::<()>();
-    Chore::spawn("larder-store", signal, move || {
+    BackgroundThread::spawn("larder-store", signal, move || {
         while ended.recv_timeout(STORE_SWEEP) == Err(mpsc::RecvTimeoutError::Timeout) {
             store.sweep();
         }
     })
 }
 
-impl Running {
+impl Instance {
     /// Returns the address that the proxy listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -275,8 +283,8 @@ impl Running {
     }
 
     /// Returns what the server counted of itself.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn counters(&self) -> &ServerCounters {
+        &self.counters
     }
 
     /// Returns what reloads it.
@@ -286,7 +294,7 @@ impl Running {
 
     /// Returns how long a drain waits for what is in flight.
     pub fn drain_timeout(&self) -> Duration {
-        self.reloader.said.load().drain_timeout
+        self.reloader.operational.load().drain_timeout
     }
 
     /// Makes an offer of the listening sockets, for one who takes this one's place.
@@ -294,27 +302,27 @@ impl Running {
     /// # Errors
     /// Where the system gives no more descriptors.
     pub fn offer(&self) -> io::Result<Offer> {
-        self.sockets.again().map(Offer)
+        self.sockets.try_clone().map(Offer)
     }
 
     /// Stops accepting, ends what is in flight within the drain timeout, and returns when all threads are gone.
     pub fn drain(self) {
-        self.end(After::Nobody);
+        self.end(Successor::Nobody);
     }
 
     /// Leaves to who has taken the sockets over: accepts no more, answers one more request on each connection, and returns
     /// when all have gone, or after the drain timeout.
     ///
     /// It answers nothing from the store any more: what is purged from now on is purged at the other one.
-    pub fn leave(mut self) {
+    pub fn hand_over(mut self) {
         self.reloader.parts.store.close();
         if let Some(admin) = self.admin.take() {
-            admin.stop(After::Another);
+            admin.stop(Successor::Another);
         }
-        self.end(After::Another);
+        self.end(Successor::Another);
     }
 
-    fn end(mut self, after: After) {
+    fn end(mut self, after: Successor) {
         self.is_ready.store(false, Ordering::Relaxed);
         // While these are open, the system goes on queueing connections at them.
         self.sockets = Sockets::default();
@@ -334,11 +342,11 @@ mod tests {
     fn a_chore_ends_when_it_is_dropped() {
         let (signal, ended) = mpsc::channel::<()>();
         let (done, is_done) = mpsc::channel();
-        let chore = Chore::spawn("larder-test", signal, move || {
+        let thread = BackgroundThread::spawn("larder-test", signal, move || {
             let _ = ended.recv();
             let _ = done.send(());
         });
-        drop(chore.unwrap());
+        drop(thread.unwrap());
         assert_eq!(is_done.try_recv(), Ok(()));
     }
 }

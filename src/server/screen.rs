@@ -4,7 +4,7 @@
 //! hyper drops or mends a part of what is odd before anybody can see it, so it is looked for here, where the bytes are
 //! read: in every head (pipelined ones too), in chunk-size lines and in trailers. Heads, lines and trailers pass whole or not
 //! at all, content passes as it comes, and nothing is copied. Pure over bytes: reading, holding back and answering are
-//! `wire`'s and `connection`'s; what a well-formed head means is `policy::request`'s.
+//! `connection`'s and `connection`'s; what a well-formed head means is `policy::request`'s.
 //!
 //! Where hyper and the screen would find different ends of a request, the request is refused. What the screen passes, hyper
 //! reads in the same way; `tests/it/hostile/agree.rs` checks that.
@@ -17,10 +17,10 @@ mod offline;
 use http::StatusCode;
 
 use self::content::Chunks;
-use self::head::{Content, Head};
+use self::head::{ContentFraming, HeadReader};
 use crate::outcome::Reason;
 
-pub use self::offline::{Screened, screened};
+pub use self::offline::{ScreenSummary, screen};
 
 /// The most fields of a head, and of a trailer section: hyper's own limit, which is no more than browsers and the proxies
 /// before us together ever send.
@@ -32,7 +32,7 @@ const TARGET_BYTES_MAX: usize = 32 << 10;
 
 /// Why bytes are not passed on, and what the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct ScreenRefusal {
     /// The status.
     pub(super) status: StatusCode,
     /// The reason from the closed list.
@@ -41,7 +41,7 @@ pub(super) struct Refusal {
     pub(super) why: &'static str,
 }
 
-impl Refusal {
+impl ScreenRefusal {
     /// Refuses what can be read in two ways, or in none.
     const fn bad(why: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, reason: Reason::BadRequest, why }
@@ -60,39 +60,39 @@ impl Refusal {
 
 /// What is to be done with bytes that were offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct ScreenResult {
     /// So many of them may go on. The rest is to be offered again, with what comes after it.
-    pub(super) passed: usize,
+    pub(super) pass_bytes: usize,
     /// And then.
-    pub(super) then: Then,
+    pub(super) then: ScreenStep,
 }
 
 /// What is to be done once the passed bytes have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum ScreenStep {
     /// Offer more.
     More,
     /// Wait for the answer to the request that was passed last: it asks for another protocol, and what follows its head is
     /// HTTP only if it does not get it. Then [`Screen::resume`].
     Wait,
     /// A head is refused: nothing follows the requests before it.
-    RefuseHead(Refusal),
+    RefuseHead(ScreenRefusal),
     /// The content of a request that was passed is refused: it has no proper end.
-    RefuseContent(Refusal),
+    RefuseContent(ScreenRefusal),
 }
 
 /// The bounds that are configured.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ScreenLimits {
     /// The largest head, in bytes.
     pub(super) head_bytes_max: usize,
 }
 
 /// Where in the stream the next byte stands.
 #[derive(Debug)]
-enum Place {
+enum ScreenPosition {
     /// In a head.
-    Head(Head),
+    Head(HeadReader),
     /// In content of which so many bytes are to come.
     Sized(u64),
     /// In chunked content.
@@ -100,24 +100,24 @@ enum Place {
     /// Behind a head that asks for another protocol.
     Waiting,
     /// Behind what was refused.
-    Refused(Then),
+    Refused(ScreenStep),
 }
 
 /// The screen of one connection.
 #[derive(Debug)]
-pub(super) struct Screen {
-    limits: Limits,
-    place: Place,
+pub(super) struct RequestScreen {
+    limits: ScreenLimits,
+    place: ScreenPosition,
     /// Whether the request whose content is being followed asks for another protocol.
     asks_to_switch: bool,
     /// Heads that were passed.
     heads: u32,
 }
 
-impl Screen {
+impl RequestScreen {
     /// Makes the screen of a connection that has sent nothing.
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, place: Place::Head(Head::default()), asks_to_switch: false, heads: 0 }
+    pub(super) fn new(limits: ScreenLimits) -> Self {
+        Self { limits, place: ScreenPosition::Head(HeadReader::default()), asks_to_switch: false, heads: 0 }
     }
 
     /// Returns how many heads were passed.
@@ -127,62 +127,62 @@ impl Screen {
 
     /// Goes on behind a request that asked for another protocol and did not get it. Tells whether there was one.
     pub(super) fn resume(&mut self) -> bool {
-        let waits = matches!(self.place, Place::Waiting);
+        let waits = matches!(self.place, ScreenPosition::Waiting);
         if waits {
-            self.place = Place::Head(Head::default());
+            self.place = ScreenPosition::Head(HeadReader::default());
         }
         waits
     }
 
     /// Looks at `bytes`, which begin with the first that was not passed yet.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Verdict {
-        let mut passed = 0;
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> ScreenResult {
+        let mut pass_bytes = 0;
         let then = loop {
-            let rest = &bytes[passed..];
+            let rest = &bytes[pass_bytes..];
             match &mut self.place {
-                Place::Refused(then) => break *then,
-                Place::Waiting => break Then::Wait,
-                _ if rest.is_empty() => break Then::More,
-                Place::Head(head) => match head.read(rest, &self.limits) {
-                    Ok(None) => break Then::More,
-                    Ok(Some(found)) => {
-                        passed += found.bytes;
+                ScreenPosition::Refused(then) => break *then,
+                ScreenPosition::Waiting => break ScreenStep::Wait,
+                _ if rest.is_empty() => break ScreenStep::More,
+                ScreenPosition::Head(head) => match head.read(rest, &self.limits) {
+                    Ok(None) => break ScreenStep::More,
+                    Ok(Some(head)) => {
+                        pass_bytes += head.bytes;
                         self.heads = self.heads.wrapping_add(1);
-                        self.asks_to_switch = found.asks_to_switch;
-                        self.place = match found.content {
-                            Content::Sized(0) => self.next(),
-                            Content::Sized(length) => Place::Sized(length),
-                            Content::Chunked => Place::Chunked(Chunks::default()),
+                        self.asks_to_switch = head.asks_to_switch;
+                        self.place = match head.content {
+                            ContentFraming::Sized(0) => self.next(),
+                            ContentFraming::Sized(length) => ScreenPosition::Sized(length),
+                            ContentFraming::Chunked => ScreenPosition::Chunked(Chunks::default()),
                         };
                     }
-                    Err(refusal) => self.place = Place::Refused(Then::RefuseHead(refusal)),
+                    Err(refusal) => self.place = ScreenPosition::Refused(ScreenStep::RefuseHead(refusal)),
                 },
-                Place::Sized(left) => {
-                    let length = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    passed += length;
-                    *left -= length as u64;
-                    if *left == 0 {
+                ScreenPosition::Sized(remaining) => {
+                    let length = rest.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
+                    pass_bytes += length;
+                    *remaining -= length as u64;
+                    if *remaining == 0 {
                         self.place = self.next();
                     }
                 }
-                Place::Chunked(chunks) => match chunks.read(rest) {
-                    Ok(0) => break Then::More,
+                ScreenPosition::Chunked(chunks) => match chunks.read(rest) {
+                    Ok(0) => break ScreenStep::More,
                     Ok(length) => {
-                        passed += length;
+                        pass_bytes += length;
                         if chunks.is_done() {
                             self.place = self.next();
                         }
                     }
-                    Err(refusal) => self.place = Place::Refused(Then::RefuseContent(refusal)),
+                    Err(refusal) => self.place = ScreenPosition::Refused(ScreenStep::RefuseContent(refusal)),
                 },
             }
         };
-        Verdict { passed, then }
+        ScreenResult { pass_bytes: pass_bytes, then }
     }
 
     /// Returns what follows a whole request.
-    fn next(&self) -> Place {
-        if self.asks_to_switch { Place::Waiting } else { Place::Head(Head::default()) }
+    fn next(&self) -> ScreenPosition {
+        if self.asks_to_switch { ScreenPosition::Waiting } else { ScreenPosition::Head(HeadReader::default()) }
     }
 }
 

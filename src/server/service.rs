@@ -22,11 +22,11 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
 
-use super::Tally;
+use super::ServerCounters;
 use super::activity::Protocol;
-use super::screen::Refusal;
-use super::tracked::Tracked;
-use super::wire::{Order, Wire};
+use super::connection_state::{ConnectionState, Shutdown};
+use super::screen::ScreenRefusal;
+use super::tracked::TrackedBody;
 use crate::proxy::interim::Interim;
 use crate::proxy::upload::UploadProgress;
 use crate::proxy::{Answer, Peer, Worker};
@@ -34,7 +34,7 @@ use crate::proxy::{Answer, Peer, Worker};
 /// What answers requests: the way of a core, or a test's closure with a body of its own.
 pub(super) trait Serve: Send + Sync + 'static {
     /// The body of its responses.
-    type Body: ResponseBody;
+    type Body: ServedBody;
 
     /// Whether hyper writes the Date of its responses, which else have their own.
     const DATED: bool = false;
@@ -43,7 +43,7 @@ pub(super) trait Serve: Send + Sync + 'static {
     fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer<Self::Body>;
 
     /// Returns the bytes of the response to a head that hyper is not shown.
-    fn refuse(&self, client: SocketAddr, refusal: &Refusal) -> Vec<u8> {
+    fn refuse(&self, client: SocketAddr, refusal: &ScreenRefusal) -> Vec<u8> {
         let _ = client;
         let mut response = Response::new(Bytes::from_static(refusal.why.as_bytes()));
         *response.status_mut() = refusal.status;
@@ -59,16 +59,16 @@ pub(super) trait Serve: Send + Sync + 'static {
 /// The way of a core, as what answers requests.
 ///
 /// A request takes the way once, when it begins, and keeps it: a reload puts another one here.
-pub(super) struct Serving(pub(super) ArcSwap<Worker>);
+pub(super) struct WorkerService(pub(super) ArcSwap<Worker>);
 
-impl Serve for Serving {
+impl Serve for WorkerService {
     type Body = crate::proxy::Body;
 
     fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
         self.0.load().serve(peer, request)
     }
 
-    fn refuse(&self, client: SocketAddr, refusal: &Refusal) -> Vec<u8> {
+    fn refuse(&self, client: SocketAddr, refusal: &ScreenRefusal) -> Vec<u8> {
         last_response(&self.0.load().refuse(client.ip(), refusal.status, refusal.reason, refusal.why))
     }
 }
@@ -90,7 +90,7 @@ pub(super) fn last_response(response: &Response<Bytes>) -> Vec<u8> {
 impl<F, B> Serve for F
 where
     F: Fn(&Peer, Request<Incoming>) -> Answer<B> + Send + Sync + 'static,
-    B: ResponseBody,
+    B: ServedBody,
 {
     type Body = B;
 
@@ -100,17 +100,17 @@ where
 }
 
 /// What hyper needs of a response's body.
-pub(super) trait ResponseBody:
+pub(super) trait ServedBody:
     Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + Unpin + 'static
 {
 }
 
-impl<B: Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + Unpin + 'static> ResponseBody for B {}
+impl<B: Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + Unpin + 'static> ServedBody for B {}
 
 /// The service of one connection.
-pub(super) struct Answering<F> {
-    wire: Arc<Wire>,
-    tally: Arc<Tally>,
+pub(super) struct ConnectionService<F> {
+    connection: Arc<ConnectionState>,
+    counters: Arc<ServerCounters>,
     serve: Arc<F>,
     /// The client with a way for interim responses, where the protocol has one.
     peer: RefCell<Peer>,
@@ -118,23 +118,23 @@ pub(super) struct Answering<F> {
     plain: Peer,
 }
 
-impl<F: Serve> Answering<F> {
-    /// Makes the service of the connection behind `wire`, which speaks its protocol already.
-    pub(super) fn new(wire: Arc<Wire>, tally: Arc<Tally>, serve: Arc<F>) -> Self {
-        let interim = (wire.activity.protocol() == Protocol::Http1).then(Interim::default);
-        let peer = |interim| Peer { addr: wire.addr, interim };
-        Self { peer: RefCell::new(peer(interim)), plain: peer(None), wire, tally, serve }
+impl<F: Serve> ConnectionService<F> {
+    /// Makes the service of the connection behind `connection`, which speaks its protocol already.
+    pub(super) fn new(connection: Arc<ConnectionState>, counters: Arc<ServerCounters>, serve: Arc<F>) -> Self {
+        let interim = (connection.activity.protocol() == Protocol::Http1).then(Interim::default);
+        let peer = |interim| Peer { addr: connection.addr, interim };
+        Self { peer: RefCell::new(peer(interim)), plain: peer(None), connection, counters, serve }
     }
 }
 
-impl<F: Serve> Service<Request<Incoming>> for Answering<F> {
-    type Response = Response<Tracked<F::Body>>;
+impl<F: Serve> Service<Request<Incoming>> for ConnectionService<F> {
+    type Response = Response<TrackedBody<F::Body>>;
     type Error = Infallible;
-    type Future = Reply<F::Body>;
+    type Future = ServiceFuture<F::Body>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Reply<F::Body> {
+    fn call(&self, mut request: Request<Incoming>) -> ServiceFuture<F::Body> {
         let http10 = request.version() == Version::HTTP_10;
-        let exchange = Exchange::begin(&self.wire, &self.tally, &mut request);
+        let exchange = RequestInProgress::begin(&self.connection, &self.counters, &mut request);
         let answer = if http10 {
             self.serve.answer(&self.plain, request)
         } else {
@@ -145,46 +145,50 @@ impl<F: Serve> Service<Request<Incoming>> for Answering<F> {
             self.serve.answer(&peer, request)
         };
         match answer {
-            Answer::Now(response) => Reply::Now(Some((response, exchange))),
+            Answer::Now(response) => ServiceFuture::Now(Some((response, exchange))),
             Answer::Later(future) => {
                 let interim = if http10 { None } else { self.peer.borrow().interim.clone() };
-                Reply::Later { future, interim, exchange: Some(exchange) }
+                ServiceFuture::Later { future, interim, exchange: Some(exchange) }
             }
         }
     }
 }
 
 /// A request whose response has not ended. Dropping it ends it, however that comes about.
-pub(super) struct Exchange {
-    wire: Arc<Wire>,
-    tally: Arc<Tally>,
+pub(super) struct RequestInProgress {
+    connection: Arc<ConnectionState>,
+    counters: Arc<ServerCounters>,
     had_content: bool,
     /// The number of its stream, and whether a piece of the response waits there, on HTTP/2.
     stream: Option<(usize, bool)>,
 }
 
-impl Exchange {
-    fn begin(wire: &Arc<Wire>, tally: &Arc<Tally>, request: &mut Request<Incoming>) -> Self {
+impl RequestInProgress {
+    fn begin(
+        connection: &Arc<ConnectionState>,
+        counters: &Arc<ServerCounters>,
+        request: &mut Request<Incoming>,
+    ) -> Self {
         let had_content = !request.body().is_end_stream();
-        wire.activity.begin(request.version() == Version::HTTP_10);
+        connection.activity.begin(request.version() == Version::HTTP_10);
         if let Some(left) = request.extensions().get::<OnUpgrade>() {
-            wire.may_leave(left.clone());
+            connection.offer_upgrade(left.clone());
         }
-        let stream = (wire.activity.protocol() == Protocol::Http2).then(|| {
+        let stream = (connection.activity.protocol() == Protocol::Http2).then(|| {
             let content = had_content.then(UploadProgress::default);
             if let Some(content) = &content {
                 request.extensions_mut().insert(content.clone());
             }
-            (wire.streams.open(content), false)
+            (connection.streams.open(content), false)
         });
-        Self { wire: Arc::clone(wire), tally: Arc::clone(tally), had_content, stream }
+        Self { connection: Arc::clone(connection), counters: Arc::clone(counters), had_content, stream }
     }
 
     /// Has the client go after this response, where that is the order.
     fn part<B>(&self, response: &mut Response<B>) {
-        let is_last = !self.is_http2() && self.wire.ordered() == Order::Part;
+        let is_last = !self.is_http2() && self.connection.requested_shutdown() == Shutdown::AfterNext;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.wire.activity.switch();
+            self.connection.activity.switch();
         } else if is_last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -200,7 +204,7 @@ impl Exchange {
     pub(super) fn hand_over(&mut self) {
         if let Some((number, waits)) = &mut self.stream {
             *waits = true;
-            self.wire.streams.hand_over(*number);
+            self.connection.streams.hand_over(*number);
         }
     }
 
@@ -209,28 +213,28 @@ impl Exchange {
         if let Some((number, waits)) = &mut self.stream
             && std::mem::take(waits)
         {
-            self.wire.streams.await_piece(*number);
+            self.connection.streams.await_piece(*number);
         }
     }
 }
 
-impl Drop for Exchange {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         if let Some((number, _)) = self.stream {
-            self.wire.streams.close(number);
+            self.connection.streams.close(number);
         }
-        self.wire.activity.end(self.had_content);
+        self.connection.activity.end(self.had_content);
         if std::thread::panicking() {
-            self.tally.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(client = %self.wire.addr, "a request's handler panicked; its response is cut off");
+            self.counters.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(client = %self.connection.addr, "a request's handler panicked; its response is cut off");
         }
     }
 }
 
 /// The service's future: ready at once, or to be waited for.
-pub(super) enum Reply<B> {
+pub(super) enum ServiceFuture<B> {
     /// `None` once it was taken.
-    Now(Option<(Response<B>, Exchange)>),
+    Now(Option<(Response<B>, RequestInProgress)>),
     /// The response is under way.
     Later {
         /// The handler.
@@ -238,12 +242,12 @@ pub(super) enum Reply<B> {
         /// Where interim responses come from meanwhile.
         interim: Option<Interim>,
         /// `None` once the response is out.
-        exchange: Option<Exchange>,
+        exchange: Option<RequestInProgress>,
     },
 }
 
-impl<B: ResponseBody> Future for Reply<B> {
-    type Output = Result<Response<Tracked<B>>, Infallible>;
+impl<B: ServedBody> Future for ServiceFuture<B> {
+    type Output = Result<Response<TrackedBody<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (mut response, exchange) = match &mut *self {
@@ -256,7 +260,7 @@ impl<B: ResponseBody> Future for Reply<B> {
                 if let Some(interim) = interim {
                     let heads = interim.take(cx.waker());
                     if !heads.is_empty() {
-                        known.wire.splice(&heads);
+                        known.connection.splice(&heads);
                     }
                 }
                 let response = ready!(polled);
@@ -264,6 +268,6 @@ impl<B: ResponseBody> Future for Reply<B> {
             }
         };
         exchange.part(&mut response);
-        Poll::Ready(Ok(response.map(|body| Tracked::new(body, exchange))))
+        Poll::Ready(Ok(response.map(|body| TrackedBody::new(body, exchange))))
     }
 }

@@ -38,17 +38,17 @@ const LIMITS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     /// Guards the streams. Nothing awaits under it, and all who take it run on the connection's core.
-    list: Mutex<List>,
+    list: Mutex<StreamList>,
 }
 
 #[derive(Debug, Default)]
-struct List {
+struct StreamList {
     /// By number; `None` where one has ended and the next has not come.
     streams: Vec<Option<Stream>>,
     vacant: Vec<usize>,
     /// The one whose task hyper is about to spawn.
     unspawned: Option<usize>,
-    looked_at: Option<Instant>,
+    last_check: Option<Instant>,
     /// For how long no stream got on that had waited.
     still: Duration,
 }
@@ -63,16 +63,16 @@ struct Stream {
     /// The request's content, where it has any.
     content: Option<UploadProgress>,
     /// The wait for the client, where the sweep has seen it.
-    wait: Option<Wait>,
+    wait: Option<StreamWait>,
 }
 
 /// A stream's wait for its client.
 #[derive(Clone, Copy, Debug)]
-struct Wait {
+struct StreamWait {
     stage: Stage,
     mark: u32,
     /// For how long, without the times that were excused.
-    waited: Duration,
+    duration: Duration,
     /// For how long the socket was full meanwhile.
     blocked: Duration,
     /// How many limits it has while others get on.
@@ -99,7 +99,7 @@ impl Streams {
     }
 
     /// Notes the task of the stream that was opened last: hyper spawns it as soon as its service was called.
-    pub(super) fn spawned(&self, task: AbortHandle) {
+    pub(super) fn set_task(&self, task: AbortHandle) {
         let mut list = self.list.lock();
         if let Some(number) = list.unspawned.take()
             && let Some(stream) = &mut list.streams[number]
@@ -145,28 +145,28 @@ impl Streams {
         let held_up = list.streams.iter().flatten().filter(|stream| stream.is_held_up()).count();
         // Content that is read by nobody may fill the connection's window, and then the others have no room to send.
         let excused = if held_up >= UPLOADS_THAT_FILL { Some(Stage::Sending) } else { None };
-        let passed = list.looked_at.replace(now).map_or(Duration::ZERO, |looked_at| now.duration_since(looked_at));
+        let elapsed = list.last_check.replace(now).map_or(Duration::ZERO, |checked_at| now.duration_since(checked_at));
         match is_blocked {
-            true => list.look(Duration::ZERO, passed, excused),
-            false => list.look(passed, Duration::ZERO, excused),
+            true => list.check(Duration::ZERO, elapsed, excused),
+            false => list.check(elapsed, Duration::ZERO, excused),
         }
         let gets_on = list.still < limit;
-        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled(limit, gets_on));
+        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled_task(limit, gets_on));
         stalled.map(|task| task.abort()).count() as u64
     }
 }
 
-impl List {
-    /// Looks at every stream, and counts what `passed` since the last look, or for how long the socket was `blocked`, for those
+impl StreamList {
+    /// Looks at every stream, and counts what `elapsed` since the last look, or for how long the socket was `blocked`, for those
     /// that wait still, in another stage than the excused one.
-    fn look(&mut self, passed: Duration, blocked: Duration, excused: Option<Stage>) {
+    fn check(&mut self, elapsed: Duration, blocked: Duration, excused: Option<Stage>) {
         let waiting = self.streams.iter().flatten().filter(|stream| stream.stage().0 != Stage::Ours).count();
         let limits = waiting.div_ceil(STREAMS_PER_LIMIT).clamp(1, LIMITS_MAX) as u32;
         let mut is_still = true;
         for stream in self.streams.iter_mut().flatten() {
-            is_still &= !stream.look(passed, blocked, excused, limits);
+            is_still &= !stream.check(elapsed, blocked, excused, limits);
         }
-        self.still = if is_still { self.still + passed } else { Duration::ZERO };
+        self.still = if is_still { self.still + elapsed } else { Duration::ZERO };
     }
 }
 
@@ -186,28 +186,28 @@ impl Stream {
     }
 
     /// Looks at the stream, which has so many limits as things are; tells whether it got on since it was seen waiting.
-    fn look(&mut self, passed: Duration, blocked: Duration, excused: Option<Stage>, limits: u32) -> bool {
+    fn check(&mut self, elapsed: Duration, blocked: Duration, excused: Option<Stage>, limits: u32) -> bool {
         let (stage, mark) = self.stage();
         if let Some(wait) = &mut self.wait
             && (wait.stage, wait.mark) == (stage, mark)
         {
             if Some(stage) != excused {
-                wait.waited += passed;
+                wait.duration += elapsed;
                 wait.blocked += blocked;
             }
             // It may have moved up since the line was longer, but has waited for those before it all the same.
             wait.limits = wait.limits.max(limits);
             return false;
         }
-        let wait = Wait { stage, mark, waited: Duration::ZERO, blocked: Duration::ZERO, limits };
+        let wait = StreamWait { stage, mark, duration: Duration::ZERO, blocked: Duration::ZERO, limits };
         std::mem::replace(&mut self.wait, (stage != Stage::Ours).then_some(wait)).is_some()
     }
 
     /// Returns its task where the client has kept it waiting for too long.
-    fn stalled(&mut self, limit: Duration, others_get_on: bool) -> Option<AbortHandle> {
+    fn stalled_task(&mut self, limit: Duration, others_get_on: bool) -> Option<AbortHandle> {
         let wait = self.wait?;
         let limits = if others_get_on { wait.limits } else { 1 };
-        let has_time = wait.waited < limit * limits && wait.waited + wait.blocked < limit * LIMITS_MAX as u32;
+        let has_time = wait.duration < limit * limits && wait.duration + wait.blocked < limit * LIMITS_MAX as u32;
         if has_time { None } else { self.task.take() }
     }
 }
@@ -223,7 +223,7 @@ mod tests {
     fn opened(streams: &Streams, content: Option<&UploadProgress>) -> (usize, JoinHandle<()>) {
         let number = streams.open(content.cloned());
         let task = spawn(std::future::pending());
-        streams.spawned(task.abort_handle());
+        streams.set_task(task.abort_handle());
         (number, task)
     }
 
@@ -238,7 +238,7 @@ mod tests {
         {
             let mut list = streams.list.lock();
             list.streams.iter_mut().flatten().for_each(|stream| stream.wait = None);
-            (list.looked_at, list.still) = (None, Duration::ZERO);
+            (list.last_check, list.still) = (None, Duration::ZERO);
         }
         let start = Instant::now();
         assert_eq!(streams.cut_stalled(start, LIMIT, false), 0);
@@ -391,14 +391,14 @@ mod tests {
 
     #[tokio::test]
     async fn content_that_the_origin_does_not_take_excuses_the_others() {
-        let (streams, awaited) = (Streams::default(), UploadProgress::default());
-        let (_, _task) = opened(&streams, Some(&awaited));
-        awaited.record_wait();
+        let (streams, progress) = (Streams::default(), UploadProgress::default());
+        let (_, _task) = opened(&streams, Some(&progress));
+        progress.record_wait();
         let held_up: Vec<_> = (0..UPLOADS_THAT_FILL).map(|_| UploadProgress::default()).collect();
         let _tasks: Vec<_> = held_up.iter().map(|content| opened(&streams, Some(content))).collect();
         // Whoever has not been read yet waits for a permit, as long as that may take.
         check(&streams, || (), &[29, 30], Some(30));
-        let (_, _task) = opened(&streams, Some(&awaited));
+        let (_, _task) = opened(&streams, Some(&progress));
         held_up.iter().for_each(UploadProgress::record_frame);
         check(&streams, || (), &[60, 120], None);
         held_up[0].record_end();

@@ -12,9 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::Tally;
-use super::activity::{Limits, Protocol, Stage};
-use super::wire::{Order, Wire};
+use super::ServerCounters;
+use super::activity::{Protocol, Stage, StageLimits};
+use super::connection_state::{ConnectionState, Shutdown};
 
 /// The longest time between two rounds.
 const ROUND_MAX: Duration = Duration::from_millis(500);
@@ -28,57 +28,62 @@ const STEP_MIN: usize = 32;
 
 /// The connections of a core.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct ConnectionRoster {
     /// Guards the connections. Nothing awaits under it.
-    rounds: Mutex<Rounds>,
+    rounds: Mutex<SweepRounds>,
 }
 
 /// The connections, and how far the round under way has come.
 #[derive(Debug, Default)]
-struct Rounds {
+struct SweepRounds {
     /// Weak, so that a socket closes when its owner lets go.
-    watched: Vec<Watched>,
+    watched: Vec<WatchedConnection>,
     next: usize,
 }
 
 /// A connection, and what was last seen of it.
 #[derive(Debug)]
-struct Watched {
-    wire: Weak<Wire>,
+struct WatchedConnection {
+    connection: Weak<ConnectionState>,
     stage: Stage,
     mark: u32,
     since: Instant,
 }
 
-impl Roster {
+impl ConnectionRoster {
     /// Adds a connection that was accepted `now`.
-    pub(super) fn add(&self, wire: &Arc<Wire>, now: Instant) {
-        let (stage, mark) = wire.activity.stage();
-        self.rounds.lock().watched.push(Watched { wire: Arc::downgrade(wire), stage, mark, since: now });
+    pub(super) fn add(&self, connection: &Arc<ConnectionState>, now: Instant) {
+        let (stage, mark) = connection.activity.stage();
+        self.rounds.lock().watched.push(WatchedConnection {
+            connection: Arc::downgrade(connection),
+            stage,
+            mark,
+            since: now,
+        });
     }
 
     /// Gives every connection an order.
-    pub(super) fn order_all(&self, order: Order) {
+    pub(super) fn shut_down_all(&self, shutdown: Shutdown) {
         for watched in &self.rounds.lock().watched {
-            if let Some(wire) = watched.wire.upgrade() {
-                wire.order(order);
+            if let Some(connection) = watched.connection.upgrade() {
+                connection.request_shutdown(shutdown);
             }
         }
     }
 
     /// Tells whether no connection is open, tunnels included.
     pub(super) fn is_empty(&self) -> bool {
-        self.rounds.lock().watched.iter().all(|watched| watched.wire.strong_count() == 0)
+        self.rounds.lock().watched.iter().all(|watched| watched.connection.strong_count() == 0)
     }
 
     /// Takes the next step of a round: looks at some connections, forgets those that have closed, and closes those that were
     /// waited for too long. Returns how long to pause until the step after it.
-    pub(super) fn step(&self, now: Instant, limits: &Limits, tally: &Tally) -> Duration {
+    pub(super) fn step(&self, now: Instant, limits: &StageLimits, counters: &ServerCounters) -> Duration {
         let mut rounds = self.rounds.lock();
-        let Rounds { watched, next } = &mut *rounds;
+        let SweepRounds { watched, next } = &mut *rounds;
         let (steps, pause) = steps(watched.len(), round_length(limits));
         for _ in 0..watched.len().div_ceil(steps) {
-            if watched.get_mut(*next).is_some_and(|watched| !watched.look(now, limits, tally)) {
+            if watched.get_mut(*next).is_some_and(|watched| !watched.check(now, limits, counters)) {
                 // The last one comes in its place, and is the next to be looked at.
                 watched.swap_remove(*next);
             } else {
@@ -92,12 +97,12 @@ impl Roster {
     }
 }
 
-impl Watched {
+impl WatchedConnection {
     /// Looks at the connection, and closes it if it was waited for too long; returns whether it is still open.
-    fn look(&mut self, now: Instant, limits: &Limits, tally: &Tally) -> bool {
-        let Some(wire) = self.wire.upgrade() else { return false };
-        look_at_streams(&wire, now, limits, tally);
-        let (stage, mark) = wire.activity.stage();
+    fn check(&mut self, now: Instant, limits: &StageLimits, counters: &ServerCounters) -> bool {
+        let Some(connection) = self.connection.upgrade() else { return false };
+        check_streams(&connection, now, limits, counters);
+        let (stage, mark) = connection.activity.stage();
         if (stage, mark) != (self.stage, self.mark) {
             (self.stage, self.mark, self.since) = (stage, mark, now);
             return true;
@@ -106,11 +111,11 @@ impl Watched {
         if now.duration_since(self.since) < limit {
             return true;
         }
-        if let Some(counter) = tally.closed(stage) {
+        if let Some(counter) = counters.closed(stage) {
             counter.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(client = %wire.addr, ?stage, ?limit, "closed: the client kept the connection waiting");
+            tracing::debug!(client = %connection.addr, ?stage, ?limit, "closed: the client kept the connection waiting");
         }
-        wire.order(Order::Close);
+        connection.request_shutdown(Shutdown::Abort);
         // Closed where it stands; what was ordered needs no second look, but is still counted as open.
         self.since = now;
         true
@@ -118,27 +123,31 @@ impl Watched {
 }
 
 /// Ends the streams of a connection whose client has kept them waiting for too long; the connection goes on.
-fn look_at_streams(wire: &Wire, now: Instant, limits: &Limits, tally: &Tally) {
-    if wire.activity.protocol() != Protocol::Http2 {
+fn check_streams(connection: &ConnectionState, now: Instant, limits: &StageLimits, counters: &ServerCounters) {
+    if connection.activity.protocol() != Protocol::Http2 {
         return;
     }
-    let cut = wire.streams.cut_stalled(now, limits.body, wire.activity.is_blocked());
+    let cut = connection.streams.cut_stalled(now, limits.body, connection.activity.is_blocked());
     if cut > 0 {
-        tally.closed_in_body.fetch_add(cut, Ordering::Relaxed);
-        tracing::debug!(client = %wire.addr, cut, limit = ?limits.body, "streams reset: the client kept them waiting");
+        counters.closed_in_body.fetch_add(cut, Ordering::Relaxed);
+        tracing::debug!(client = %connection.addr, cut, limit = ?limits.body, "streams reset: the client kept them waiting");
     }
 }
 
 /// Sweeps for as long as the core runs, by the limits in force.
-pub(super) async fn sweep(roster: Arc<Roster>, limits: impl Fn() -> Limits, tally: Arc<Tally>) {
+pub(super) async fn sweep(
+    roster: Arc<ConnectionRoster>,
+    limits: impl Fn() -> StageLimits,
+    counters: Arc<ServerCounters>,
+) {
     loop {
-        let pause = roster.step(Instant::now(), &limits(), &tally);
+        let pause = roster.step(Instant::now(), &limits(), &counters);
         sleep(pause).await;
     }
 }
 
 /// A quarter of the shortest timeout, within bounds.
-fn round_length(limits: &Limits) -> Duration {
+fn round_length(limits: &StageLimits) -> Duration {
     (limits.head.min(limits.idle).min(limits.body) / 4).clamp(PAUSE_MIN, ROUND_MAX)
 }
 
@@ -153,29 +162,35 @@ fn steps(connections: usize, round: Duration) -> (usize, Duration) {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { head: Duration::from_secs(10), idle: Duration::from_secs(60), body: Duration::from_secs(30) };
+    const LIMITS: StageLimits =
+        StageLimits { head: Duration::from_secs(10), idle: Duration::from_secs(60), body: Duration::from_secs(30) };
 
     /// A connection under watch, on a real socket.
-    async fn watched() -> (Roster, Arc<Wire>, Instant, tokio::net::TcpStream) {
+    async fn watched() -> (ConnectionRoster, Arc<ConnectionState>, Instant, tokio::net::TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, addr) = listener.accept().await.unwrap();
         let (_, half) = socket.into_split();
-        let (roster, wire, now) = (Roster::default(), Wire::new(addr, half, None), Instant::now());
-        roster.add(&wire, now);
-        (roster, wire, now, client)
+        let (roster, connection, now) =
+            (ConnectionRoster::default(), ConnectionState::new(addr, half, None), Instant::now());
+        roster.add(&connection, now);
+        (roster, connection, now, client)
     }
 
     /// Lets the seconds of `rounds` pass, doing `between` before each; says after which the connection was closed.
-    async fn check(prepare: impl Fn(&Wire), between: impl Fn(&Wire), rounds: &[u64], expected: Option<u64>) {
-        let (roster, wire, start, _client) = watched().await;
-        prepare(&wire);
-        roster.step(start, &LIMITS, &Tally::default());
+    async fn check(
+        prepare: impl Fn(&ConnectionState),
+        between: impl Fn(&ConnectionState),
+        rounds: &[u64],
+        expected: Option<u64>,
+    ) {
+        let (roster, connection, start, _client) = watched().await;
+        prepare(&connection);
+        roster.step(start, &LIMITS, &ServerCounters::default());
         let closed = rounds.iter().copied().find(|&secs| {
-            between(&wire);
-            roster.step(start + Duration::from_secs(secs), &LIMITS, &Tally::default());
-            wire.ordered() == Order::Close
+            between(&connection);
+            roster.step(start + Duration::from_secs(secs), &LIMITS, &ServerCounters::default());
+            connection.requested_shutdown() == Shutdown::Abort
         });
         assert_eq!(closed, expected);
     }
@@ -183,49 +198,61 @@ mod tests {
     #[tokio::test]
     async fn a_head_has_its_time_and_bytes_do_not_lengthen_it() {
         check(|_| (), |_| (), &[9, 10], Some(10)).await;
-        check(|_| (), |wire| wire.activity.read(), &[5, 9, 10], Some(10)).await;
-        let partial = |wire: &Wire| {
-            wire.speaks(Protocol::Http1);
-            wire.activity.read();
+        check(|_| (), |connection| connection.activity.record_read(), &[5, 9, 10], Some(10)).await;
+        let partial = |connection: &ConnectionState| {
+            connection.set_protocol(Protocol::Http1);
+            connection.activity.record_read();
         };
-        check(partial, |wire| wire.activity.read(), &[5, 9, 10], Some(10)).await;
+        check(partial, |connection| connection.activity.record_read(), &[5, 9, 10], Some(10)).await;
     }
 
     #[tokio::test]
     async fn silence_between_requests_has_its_time() {
-        check(|wire| wire.speaks(Protocol::Http1), |_| (), &[10, 59, 60], Some(60)).await;
-        check(|wire| wire.speaks(Protocol::Http2), |wire| wire.activity.read(), &[59, 60, 120], None).await;
+        check(|connection| connection.set_protocol(Protocol::Http1), |_| (), &[10, 59, 60], Some(60)).await;
+        check(
+            |connection| connection.set_protocol(Protocol::Http2),
+            |connection| connection.activity.record_read(),
+            &[59, 60, 120],
+            None,
+        )
+        .await;
     }
 
     #[tokio::test]
     async fn a_body_must_move_and_the_origin_is_never_the_clients_fault() {
-        let running = |wire: &Wire| {
-            wire.speaks(Protocol::Http1);
-            wire.activity.begin(false);
+        let running = |connection: &ConnectionState| {
+            connection.set_protocol(Protocol::Http1);
+            connection.activity.begin(false);
         };
         check(running, |_| (), &[30, 60, 3600], None).await;
-        let unread = |wire: &Wire| (running(wire), wire.activity.block()).1;
+        let unread = |connection: &ConnectionState| (running(connection), connection.activity.record_blocked()).1;
         check(unread, |_| (), &[29, 30], Some(30)).await;
-        check(unread, |wire| (wire.activity.wrote(), wire.activity.block()).1, &[29, 30, 60], None).await;
-        let unsent = |wire: &Wire| (running(wire), wire.activity.starve()).1;
+        check(
+            unread,
+            |connection| (connection.activity.record_write(), connection.activity.record_blocked()).1,
+            &[29, 30, 60],
+            None,
+        )
+        .await;
+        let unsent = |connection: &ConnectionState| (running(connection), connection.activity.record_starved()).1;
         check(unsent, |_| (), &[29, 30], Some(30)).await;
-        check(unsent, |wire| wire.activity.read(), &[29, 30, 60], None).await;
+        check(unsent, |connection| connection.activity.record_read(), &[29, 30, 60], None).await;
     }
 
     #[tokio::test]
     async fn what_closed_is_forgotten() {
-        let (roster, wire, start, _client) = watched().await;
+        let (roster, connection, start, _client) = watched().await;
         assert!(!roster.is_empty());
-        drop(wire);
+        drop(connection);
         assert!(roster.is_empty());
-        roster.step(start, &LIMITS, &Tally::default());
+        roster.step(start, &LIMITS, &ServerCounters::default());
         assert!(roster.rounds.lock().watched.is_empty());
     }
 
     #[test]
     fn rounds_are_a_quarter_of_the_shortest_timeout_within_bounds() {
         assert_eq!(round_length(&LIMITS), ROUND_MAX);
-        let head = |head| Limits { head, ..LIMITS };
+        let head = |head| StageLimits { head, ..LIMITS };
         assert_eq!(round_length(&head(Duration::from_millis(400))), Duration::from_millis(100));
         assert_eq!(round_length(&head(Duration::ZERO)), PAUSE_MIN);
     }
@@ -245,22 +272,24 @@ mod tests {
 
     #[tokio::test]
     async fn the_steps_of_a_round_pass_over_nobody() {
-        let (roster, wire, start, _client) = watched().await;
-        let others: Vec<_> = (1..10 * STEP_MIN).map(|_| Arc::clone(&wire)).collect();
-        let gone = Arc::downgrade(&wire);
+        let (roster, connection, start, _client) = watched().await;
+        let others: Vec<_> = (1..10 * STEP_MIN).map(|_| Arc::clone(&connection)).collect();
+        let gone = Arc::downgrade(&connection);
         {
             let mut rounds = roster.rounds.lock();
-            let seen = |wire| Watched { wire, stage: Stage::Head, mark: 0, since: start };
+            let watched = |connection| WatchedConnection { connection, stage: Stage::Head, mark: 0, since: start };
             // Every second one has closed.
-            rounds.watched.extend(others.iter().flat_map(|wire| [seen(Arc::downgrade(wire)), seen(Weak::new())]));
+            rounds.watched.extend(
+                others.iter().flat_map(|connection| [watched(Arc::downgrade(connection)), watched(Weak::new())]),
+            );
         }
         let seen_at = start + Duration::from_secs(1);
-        wire.speaks(Protocol::Http1);
+        connection.set_protocol(Protocol::Http1);
         for _ in 0..20 {
-            roster.step(seen_at, &LIMITS, &Tally::default());
+            roster.step(seen_at, &LIMITS, &ServerCounters::default());
         }
         let rounds = roster.rounds.lock();
         assert_eq!(rounds.watched.len(), 10 * STEP_MIN);
-        assert!(rounds.watched.iter().all(|watched| watched.since == seen_at && watched.wire.ptr_eq(&gone)));
+        assert!(rounds.watched.iter().all(|watched| watched.since == seen_at && watched.connection.ptr_eq(&gone)));
     }
 }

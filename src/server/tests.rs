@@ -22,27 +22,27 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Notify, mpsc as frames};
 
 use self::http2::{h2_get, with_http2};
-use super::activity::Limits;
-use super::cores::{After, Cores, Live, Shared};
+use super::activity::StageLimits;
+use super::cores::{Cores, CoresShared, LiveConfig, Successor};
 use super::protocol::Protocols;
-use super::{Tally, listen};
+use super::{ServerCounters, listen};
 use crate::proxy::upload::Upload;
 use crate::proxy::{Answer, Peer};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(120);
-const PATIENT: Limits = Limits { head: LONG, idle: LONG, body: LONG };
+const PATIENT: StageLimits = StageLimits { head: LONG, idle: LONG, body: LONG };
 
 /// The frame at which a body panics.
 const PANIC: &str = "panic!";
 
 /// A test's body: frames from a channel, an error to break off with, a length where one is announced.
-struct Script {
+struct TestBody {
     frames: frames::UnboundedReceiver<Result<Bytes, io::Error>>,
     length: Option<u64>,
 }
 
-impl Body for Script {
+impl Body for TestBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -63,10 +63,10 @@ impl Body for Script {
     }
 }
 
-type Given = Answer<Script>;
+type TestAnswer = Answer<TestBody>;
 
 /// Answers with `text` once it is told to.
-fn when(go: &Arc<Notify>, text: &'static str) -> Given {
+fn when(go: &Arc<Notify>, text: &'static str) -> TestAnswer {
     let go = Arc::clone(go);
     Answer::Later(Box::pin(async move {
         go.notified().await;
@@ -75,69 +75,69 @@ fn when(go: &Arc<Notify>, text: &'static str) -> Given {
 }
 
 /// A body of these frames, whole.
-fn whole(bytes: impl Into<Bytes>) -> Script {
+fn whole(bytes: impl Into<Bytes>) -> TestBody {
     let bytes = bytes.into();
     let (sender, frames) = frames::unbounded_channel();
     let length = Some(bytes.len() as u64);
     if !bytes.is_empty() {
         sender.send(Ok(bytes)).unwrap();
     }
-    Script { frames, length }
+    TestBody { frames, length }
 }
 
 /// A body that is fed by the test.
-fn fed(length: Option<u64>) -> (frames::UnboundedSender<Result<Bytes, io::Error>>, Script) {
+fn channel_body(length: Option<u64>) -> (frames::UnboundedSender<Result<Bytes, io::Error>>, TestBody) {
     let (sender, frames) = frames::unbounded_channel();
-    (sender, Script { frames, length })
+    (sender, TestBody { frames, length })
 }
 
 /// Answers with the request's path.
-fn echo_path(_: &Peer, request: Request<Incoming>) -> Given {
+fn echo_path(_: &Peer, request: Request<Incoming>) -> TestAnswer {
     Answer::Now(Response::new(whole(request.uri().path().to_owned())))
 }
 
-struct Server {
+struct TestServer {
     addr: SocketAddr,
     cores: Cores,
-    shared: Arc<Shared>,
-    tally: Arc<Tally>,
+    shared: Arc<CoresShared>,
+    counters: Arc<ServerCounters>,
 }
 
-impl Server {
+impl TestServer {
     fn start(
-        limits: Limits,
-        serve: impl Fn(&Peer, Request<Incoming>) -> Given + Clone + Send + Sync + 'static,
+        limits: StageLimits,
+        serve: impl Fn(&Peer, Request<Incoming>) -> TestAnswer + Clone + Send + Sync + 'static,
     ) -> Self {
         Self::sized(limits, 2, 1000, serve)
     }
 
     fn sized(
-        limits: Limits,
+        limits: StageLimits,
         cores: usize,
         connections_max: usize,
-        serve: impl Fn(&Peer, Request<Incoming>) -> Given + Clone + Send + Sync + 'static,
+        serve: impl Fn(&Peer, Request<Incoming>) -> TestAnswer + Clone + Send + Sync + 'static,
     ) -> Self {
         let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), cores).unwrap();
-        let tally = Arc::<Tally>::default();
-        let protocols = Protocols::new(16 << 10, 100, Arc::clone(&tally));
-        let live = Arc::new(ArcSwap::from_pointee(Live { protocols, limits }));
-        let shared = Shared::new("core", live, connections_max, Arc::clone(&tally), Arc::new(|| false));
+        let counters = Arc::<ServerCounters>::default();
+        let protocols = Protocols::new(16 << 10, 100, Arc::clone(&counters));
+        let live = Arc::new(ArcSwap::from_pointee(LiveConfig { protocols, limits }));
+        let shared = CoresShared::new("core", live, connections_max, Arc::clone(&counters), Arc::new(|| false));
         let shared = Arc::new(shared);
         let listeners = listeners.into_iter().map(|listener| vec![listener]).collect();
         let cores = Cores::start(listeners, Arc::clone(&shared), |_| Arc::new(serve.clone())).unwrap();
-        Self { addr, cores, shared, tally }
+        Self { addr, cores, shared, counters }
     }
 
-    fn client(&self) -> Client {
+    fn client(&self) -> TestClient {
         let socket = TcpStream::connect(self.addr).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Client(socket)
+        TestClient(socket)
     }
 }
 
-struct Client(TcpStream);
+struct TestClient(TcpStream);
 
-impl Client {
+impl TestClient {
     fn send(&mut self, bytes: &str) -> &mut Self {
         self.0.write_all(bytes.as_bytes()).unwrap();
         self
@@ -176,7 +176,7 @@ fn get(path: &str) -> String {
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    let server = Server::start(PATIENT, echo_path);
+    let server = TestServer::start(PATIENT, echo_path);
     let mut client = server.client();
     let requests: String = (0..40).map(|n| get(&format!("/{n}"))).collect();
     let answers = client.send(&requests).send("GET /end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").text();
@@ -188,7 +188,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_request_in_pieces_with_its_fin_behind_it_is_answered() {
-    let server = Server::start(PATIENT, echo_path);
+    let server = TestServer::start(PATIENT, echo_path);
     let mut client = server.client();
     for piece in ["P", "OST /pi", "ece HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: cl", "ose\r\n\r\n"] {
         client.send(piece);
@@ -203,7 +203,7 @@ fn a_request_in_pieces_with_its_fin_behind_it_is_answered() {
 
 #[test]
 fn a_head_that_cannot_be_read_or_is_too_large_gets_its_answer_although_the_client_still_sends() {
-    let server = Server::start(PATIENT, echo_path);
+    let server = TestServer::start(PATIENT, echo_path);
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(200_000));
     for (bytes, status) in [("GET\r\n\r\n", " 400 "), (large.as_str(), " 431 ")] {
         let mut client = server.client();
@@ -221,7 +221,7 @@ const REFUSED: &str = "GET /x HTTP/1.1\nHost: a\n\nGET /behind HTTP/1.1\r\nHost:
 fn what_is_refused_is_answered_behind_what_came_before_it() {
     let go = Arc::new(Notify::new());
     let gone = Arc::clone(&go);
-    let server = Server::start(PATIENT, move |_, request| {
+    let server = TestServer::start(PATIENT, move |_, request| {
         let (path, go) = (request.uri().path().to_owned(), Arc::clone(&gone));
         Answer::Later(Box::pin(async move {
             if path == "/slow" {
@@ -242,7 +242,7 @@ fn what_is_refused_is_answered_behind_what_came_before_it() {
 #[test]
 fn what_is_refused_waits_for_a_client_that_reads_slowly() {
     const LARGE: usize = 16 << 20;
-    let server = Server::start(PATIENT, |_, _| Answer::Now(Response::new(whole(vec![b'x'; LARGE]))));
+    let server = TestServer::start(PATIENT, |_, _| Answer::Now(Response::new(whole(vec![b'x'; LARGE]))));
     let mut client = server.client();
     client.send(&(get("/") + REFUSED));
     client.until("\r\n\r\n");
@@ -254,7 +254,7 @@ fn what_is_refused_waits_for_a_client_that_reads_slowly() {
 
 #[test]
 fn s7_8_what_follows_a_request_to_switch_is_screened_where_it_stays_http() {
-    let server = Server::start(PATIENT, echo_path);
+    let server = TestServer::start(PATIENT, echo_path);
     let upgrade = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
     let mut client = server.client();
     client.send(&format!("{upgrade}{}{upgrade}{REFUSED}", get("/b")));
@@ -267,8 +267,8 @@ fn s7_8_what_follows_a_request_to_switch_is_screened_where_it_stays_http() {
 fn large_bodies_pass_whole_and_in_pieces() {
     let piece: Bytes = (0..300_000u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
     let twin = piece.clone();
-    let server = Server::start(PATIENT, move |_, request| {
-        let (sender, body) = fed(None);
+    let server = TestServer::start(PATIENT, move |_, request| {
+        let (sender, body) = channel_body(None);
         for chunk in piece.chunks(if request.uri().path() == "/small" { 1_000 } else { 100_000 }) {
             sender.send(Ok(piece.slice_ref(chunk))).unwrap();
         }
@@ -287,9 +287,9 @@ fn large_bodies_pass_whole_and_in_pieces() {
 fn a_body_that_fails_never_ends_cleanly() {
     let go = Arc::new(Notify::new());
     let cuts = Arc::clone(&go);
-    let server = Server::start(PATIENT, move |_, request| {
+    let server = TestServer::start(PATIENT, move |_, request| {
         let length = (request.uri().path() == "/sized").then_some(100);
-        let (sender, body) = fed(length);
+        let (sender, body) = channel_body(length);
         let cuts = Arc::clone(&cuts);
         tokio::spawn(async move {
             sender.send(Ok(Bytes::from_static(b"part"))).unwrap();
@@ -322,7 +322,7 @@ fn a_body_that_fails_never_ends_cleanly() {
 
 #[test]
 fn a_panic_ends_one_request_and_is_counted() {
-    let server = Server::start(PATIENT, |peer, request| match request.uri().path() {
+    let server = TestServer::start(PATIENT, |peer, request| match request.uri().path() {
         "/panic" => panic!("on purpose"),
         "/later" => Answer::Later(Box::pin(async { panic!("on purpose, later") })),
         _ => echo_path(peer, request),
@@ -334,19 +334,19 @@ fn a_panic_ends_one_request_and_is_counted() {
         assert!(sender.send_request(h2_get("/later")).await.is_err());
         assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams go on");
     });
-    assert_eq!(server.tally.panics.load(Ordering::Relaxed), 3);
+    assert_eq!(server.counters.panics.load(Ordering::Relaxed), 3);
     assert!(server.client().send(&get("/fine")).until("/fine").contains(" 200 "));
 }
 
 #[test]
 fn a_body_that_panics_never_ends_cleanly() {
-    let server = Server::start(PATIENT, |peer, request| {
+    let server = TestServer::start(PATIENT, |peer, request| {
         let length = match request.uri().path() {
             "/sized" => Some(100),
             "/unsized" => None,
             _ => return echo_path(peer, request),
         };
-        let (feed, script) = fed(length);
+        let (feed, script) = channel_body(length);
         feed.send(Ok("part".into())).unwrap();
         feed.send(Ok(PANIC.into())).unwrap();
         Answer::Now(Response::new(script))
@@ -367,14 +367,14 @@ fn a_body_that_panics_never_ends_cleanly() {
         assert!(broken);
         assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams go on");
     });
-    assert_eq!(server.tally.panics.load(Ordering::Relaxed), 5);
+    assert_eq!(server.counters.panics.load(Ordering::Relaxed), 5);
     assert!(server.client().send(&get("/fine")).until("/fine").contains(" 200 "));
 }
 
 #[test]
 fn s15_2_interim_responses_precede_the_final_one_and_reach_only_their_own_request() {
     let late = Arc::new(parking_lot::Mutex::new(None));
-    let server = Server::start(PATIENT, move |peer, request| {
+    let server = TestServer::start(PATIENT, move |peer, request| {
         let Some(interim) = peer.interim.clone() else { return Answer::Now(Response::new(whole("none"))) };
         let mut hint = HeaderMap::new();
         hint.insert("link", "</style.css>".parse().unwrap());
@@ -410,7 +410,7 @@ fn s15_2_interim_responses_precede_the_final_one_and_reach_only_their_own_reques
 
 #[test]
 fn s15_2_an_interim_response_that_came_too_late_reaches_nobody() {
-    let server = Server::start(PATIENT, |peer, request| {
+    let server = TestServer::start(PATIENT, |peer, request| {
         if request.uri().path() == "/first" {
             // Nobody takes it: the response is there already.
             peer.interim.as_ref().unwrap().push(StatusCode::EARLY_HINTS, &HeaderMap::new());
@@ -428,7 +428,7 @@ fn s15_2_an_interim_response_that_came_too_late_reaches_nobody() {
 fn s15_2_an_interim_response_does_not_wait_for_the_final_one() {
     let go = Arc::new(Notify::new());
     let gone = Arc::clone(&go);
-    let server = Server::start(PATIENT, move |peer, _| {
+    let server = TestServer::start(PATIENT, move |peer, _| {
         let interim = peer.interim.clone().unwrap();
         // Pushed by another task, as the origin's connection does.
         tokio::spawn(async move { interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new()) });
@@ -442,7 +442,7 @@ fn s15_2_an_interim_response_does_not_wait_for_the_final_one() {
 
 #[test]
 fn s7_8_an_upgraded_socket_writes_through() {
-    let server = Server::start(PATIENT, |_, mut request| {
+    let server = TestServer::start(PATIENT, |_, mut request| {
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -474,9 +474,9 @@ fn s7_8_an_upgraded_socket_writes_through() {
 fn s7_8_who_asks_for_another_protocol_in_vain_gets_the_whole_response() {
     /// Less than what is gathered for a socket that is full.
     const STEP: usize = 3 << 10;
-    let server = Server::start(PATIENT, |_, request| {
+    let server = TestServer::start(PATIENT, |_, request| {
         let steps: usize = request.uri().path()[1..].parse().unwrap();
-        let (frames, body) = fed(None);
+        let (frames, body) = channel_body(None);
         (0..steps).for_each(|_| frames.send(Ok(Bytes::from(vec![b'x'; STEP]))).unwrap());
         Answer::Now(Response::new(body))
     });
@@ -492,7 +492,7 @@ fn s7_8_who_asks_for_another_protocol_in_vain_gets_the_whole_response() {
 
 #[test]
 fn s9_6_who_asks_for_another_protocol_in_vain_and_still_sends_gets_the_answer() {
-    let server = Server::start(PATIENT, |_, _| Answer::Now(Response::new(whole("no"))));
+    let server = TestServer::start(PATIENT, |_, _| Answer::Now(Response::new(whole("no"))));
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nContent-Length: 1000000\r\n\r\n");
     // What comes behind the close of a socket that does not linger resets it.
@@ -504,16 +504,16 @@ fn s9_6_who_asks_for_another_protocol_in_vain_and_still_sends_gets_the_answer() 
 }
 
 /// Tells when it is dropped.
-struct Told(mpsc::Sender<()>);
+struct TestLog(mpsc::Sender<()>);
 
-impl Drop for Told {
+impl Drop for TestLog {
     fn drop(&mut self) {
         let _ = self.0.send(());
     }
 }
 
 /// Waits for the server's end and checks that it came in about `limit`.
-fn check_closed_after(client: &mut Client, began: Instant, limit: Duration) {
+fn check_closed_after(client: &mut TestClient, began: Instant, limit: Duration) {
     let _ = client.rest();
     let took = began.elapsed();
     assert!(took >= limit && took < Duration::from_secs(10), "closed after {took:?}");
@@ -521,15 +521,15 @@ fn check_closed_after(client: &mut Client, began: Instant, limit: Duration) {
 
 #[test]
 fn silence_and_slow_heads_are_closed() {
-    let quick = Limits { head: SHORT, idle: SHORT, body: LONG };
-    let server = Server::start(quick, echo_path);
+    let quick = StageLimits { head: SHORT, idle: SHORT, body: LONG };
+    let server = TestServer::start(quick, echo_path);
     for first in ["", "GET / HT", "PRI * HTTP/2.0\r\n"] {
         let mut client = server.client();
         let began = Instant::now();
         check_closed_after(client.send(first), began, SHORT);
     }
-    assert_eq!(server.tally.closed_in_head.load(Ordering::Relaxed), 3);
-    for (then, counter) in [("", &server.tally.closed_idle), ("GET / H", &server.tally.closed_in_head)] {
+    assert_eq!(server.counters.closed_in_head.load(Ordering::Relaxed), 3);
+    for (then, counter) in [("", &server.counters.closed_idle), ("GET / H", &server.counters.closed_in_head)] {
         let before = counter.load(Ordering::Relaxed);
         let mut client = server.client();
         client.send(&get("/x")).until("/x");
@@ -544,7 +544,7 @@ fn silence_and_slow_heads_are_closed() {
 
 #[test]
 fn a_head_sent_byte_by_byte_is_closed_all_the_same() {
-    let server = Server::start(Limits { head: SHORT, idle: LONG, body: LONG }, echo_path);
+    let server = TestServer::start(StageLimits { head: SHORT, idle: LONG, body: LONG }, echo_path);
     let mut client = server.client();
     client.0.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     client.send("GET / HTTP/1.1\r\nX: ");
@@ -564,8 +564,8 @@ fn a_head_sent_byte_by_byte_is_closed_all_the_same() {
 #[test]
 fn a_client_that_does_not_read_is_closed_and_its_response_dropped() {
     let (dropped, is_dropped) = mpsc::sync_channel::<&str>(2);
-    let server = Server::start(Limits { body: SHORT, ..PATIENT }, move |_, _| {
-        let (sender, body) = fed(None);
+    let server = TestServer::start(StageLimits { body: SHORT, ..PATIENT }, move |_, _| {
+        let (sender, body) = channel_body(None);
         let dropped = dropped.clone();
         tokio::spawn(async move {
             let chunk = Bytes::from(vec![b'x'; 1 << 20]);
@@ -581,19 +581,19 @@ fn a_client_that_does_not_read_is_closed_and_its_response_dropped() {
     client.send(&get("/"));
     assert_eq!(is_dropped.recv_timeout(Duration::from_secs(10)), Ok("dropped"));
     // The tally is written before the close.
-    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 1);
+    assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 1);
     with_http2(server.addr, async |mut sender| {
         // The response is held and never read: the window stays shut.
         let response = sender.send_request(h2_get("/")).await.unwrap();
-        let told = tokio::task::spawn_blocking(move || is_dropped.recv_timeout(Duration::from_secs(10)));
-        assert_eq!(told.await.unwrap(), Ok("dropped"));
+        let is_dropped_in_time = tokio::task::spawn_blocking(move || is_dropped.recv_timeout(Duration::from_secs(10)));
+        assert_eq!(is_dropped_in_time.await.unwrap(), Ok("dropped"));
         drop(response);
     });
-    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 2);
+    assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 2);
 }
 
 /// Reads all content, then answers; the content's end or failure decides the status.
-fn swallow(request: Request<Incoming>) -> Given {
+fn swallow(request: Request<Incoming>) -> TestAnswer {
     let (mut parts, body) = request.into_parts();
     let body = Upload::new(body, &mut parts.extensions);
     Answer::Later(Box::pin(async move {
@@ -606,7 +606,7 @@ fn swallow(request: Request<Incoming>) -> Given {
 fn a_client_that_stops_sending_is_closed_but_not_one_that_waits_for_the_origin() {
     let go = Arc::new(Notify::new());
     let gone = Arc::clone(&go);
-    let server = Server::start(Limits { body: SHORT, ..PATIENT }, move |_, request| {
+    let server = TestServer::start(StageLimits { body: SHORT, ..PATIENT }, move |_, request| {
         if request.uri().path() == "/slow-origin" {
             let go = Arc::clone(&gone);
             let Answer::Later(swallowed) = swallow(request) else { unreachable!() };
@@ -638,29 +638,29 @@ fn a_client_that_stops_sending_is_closed_but_not_one_that_waits_for_the_origin()
     // The stalled one was closed long after this one began to wait.
     go.notify_one();
     assert!(waiting.until("Ok(3)").contains(" 200 "));
-    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 1);
+    assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn a_client_that_gives_up_is_noticed_while_the_origin_is_slow() {
-    let (told, is_told) = mpsc::channel();
-    let server = Server::start(PATIENT, move |_, _| {
-        let told = Told(told.clone());
+    let (is_dropped_in_time, log_receiver) = mpsc::channel();
+    let server = TestServer::start(PATIENT, move |_, _| {
+        let is_dropped_in_time = TestLog(is_dropped_in_time.clone());
         Answer::Later(Box::pin(async move {
-            let _told = told;
+            let _log = is_dropped_in_time;
             std::future::pending().await
         }))
     });
     let mut client = server.client();
     client.send(&get("/"));
-    assert!(is_told.try_recv().is_err());
+    assert!(log_receiver.try_recv().is_err());
     drop(client);
-    assert_eq!(is_told.recv_timeout(Duration::from_secs(10)), Ok(()));
+    assert_eq!(log_receiver.recv_timeout(Duration::from_secs(10)), Ok(()));
 }
 
 #[test]
 fn content_is_asked_for_when_it_is_wanted() {
-    let server = Server::start(PATIENT, |_, request| swallow(request));
+    let server = TestServer::start(PATIENT, |_, request| swallow(request));
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -669,7 +669,7 @@ fn content_is_asked_for_when_it_is_wanted() {
 
 #[test]
 fn connections_are_bounded_and_the_next_waits_its_turn() {
-    let server = Server::sized(PATIENT, 2, 2, echo_path);
+    let server = TestServer::sized(PATIENT, 2, 2, echo_path);
     let open = || server.shared.connections();
     let (mut first, mut second) = (server.client(), server.client());
     first.send(&get("/1")).until("/1");
@@ -689,7 +689,7 @@ fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
     let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (waits, begins) = (Arc::clone(&go), Arc::clone(&began));
     // One core, so that what one connection sees of the drain all have seen.
-    let mut server = Server::sized(PATIENT, 1, 10, move |peer, request| {
+    let mut server = TestServer::sized(PATIENT, 1, 10, move |peer, request| {
         if request.uri().path() != "/slow" {
             return echo_path(peer, request);
         }
@@ -701,7 +701,7 @@ fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
     idle.send(&get("/idle")).until("/idle");
     slow.send(&get("/slow"));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(began.notified());
-    let draining = std::thread::spawn(move || server.cores.stop(After::Nobody, Duration::from_secs(20)));
+    let draining = std::thread::spawn(move || server.cores.stop(Successor::Nobody, Duration::from_secs(20)));
     // Their ends tell that the drain has begun; the slow one is still under way.
     assert_eq!((idle.text(), fresh.text()), (String::new(), String::new()));
     assert!(!draining.is_finished());
@@ -714,8 +714,8 @@ fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
 
 #[test]
 fn a_drain_ends_at_its_deadline_and_a_half_sent_body_is_reset() {
-    let mut server = Server::start(PATIENT, |_, _| {
-        let (sender, body) = fed(None);
+    let mut server = TestServer::start(PATIENT, |_, _| {
+        let (sender, body) = channel_body(None);
         sender.send(Ok(Bytes::from_static(b"part"))).unwrap();
         std::mem::forget(sender);
         Answer::Now(Response::new(body))
@@ -723,7 +723,7 @@ fn a_drain_ends_at_its_deadline_and_a_half_sent_body_is_reset() {
     let mut old = server.client();
     old.send("GET / HTTP/1.0\r\n\r\n").until("part");
     let began = Instant::now();
-    server.cores.stop(After::Nobody, SHORT);
+    server.cores.stop(Successor::Nobody, SHORT);
     assert!(began.elapsed() >= SHORT);
     assert_eq!(old.rest().1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
@@ -731,21 +731,21 @@ fn a_drain_ends_at_its_deadline_and_a_half_sent_body_is_reset() {
 #[test]
 fn a_runtime_stays_for_what_outlives_its_connection() {
     let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-    let tally = Arc::<Tally>::default();
+    let counters = Arc::<ServerCounters>::default();
     let flights = Arc::new(());
-    let (twin, asked) = (Arc::downgrade(&flights), Arc::new(Notify::new()));
-    let asks = Arc::clone(&asked);
-    let protocols = Protocols::new(16 << 10, 100, Arc::clone(&tally));
-    let live = Arc::new(ArcSwap::from_pointee(Live { protocols, limits: PATIENT }));
+    let (twin, was_asked) = (Arc::downgrade(&flights), Arc::new(Notify::new()));
+    let asks = Arc::clone(&was_asked);
+    let protocols = Protocols::new(16 << 10, 100, Arc::clone(&counters));
+    let live = Arc::new(ArcSwap::from_pointee(LiveConfig { protocols, limits: PATIENT }));
     let is_busy = move || {
         asks.notify_one();
         twin.strong_count() > 0
     };
-    let shared = Shared::new("core", live, 10, tally, Arc::new(is_busy));
+    let shared = CoresShared::new("core", live, 10, counters, Arc::new(is_busy));
     let mut cores = Cores::start(vec![listeners], Arc::new(shared), |_| Arc::new(echo_path)).unwrap();
     drop(TcpStream::connect(addr).unwrap());
-    let draining = std::thread::spawn(move || cores.stop(After::Nobody, Duration::from_secs(20)));
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(asked.notified());
+    let draining = std::thread::spawn(move || cores.stop(Successor::Nobody, Duration::from_secs(20)));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(was_asked.notified());
     assert!(!draining.is_finished());
     drop(flights);
     draining.join().unwrap();

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::service::{Exchange, ResponseBody};
+use super::service::{RequestInProgress, ServedBody};
 
 /// The largest piece of a body on HTTP/2. A client has to make room for as much within `body_idle_timeout`, by default for
 /// 2,200 bytes a second; streams that wait in line have longer. Each piece takes some 6,000 instructions: smaller ones would
@@ -22,16 +22,16 @@ const PIECE_BYTES: usize = 64 << 10;
 const LAST_BYTES: usize = 16 << 10;
 
 /// A response's body, with the exchange that it ends.
-pub(super) struct Tracked<B> {
+pub(super) struct TrackedBody<B> {
     body: B,
     /// What is left of a frame of which a piece was handed over.
     rest: Bytes,
-    exchange: Exchange,
+    exchange: RequestInProgress,
 }
 
-impl<B: ResponseBody> Tracked<B> {
+impl<B: ServedBody> TrackedBody<B> {
     /// Makes the body that ends `exchange`.
-    pub(super) fn new(body: B, exchange: Exchange) -> Self {
+    pub(super) fn new(body: B, exchange: RequestInProgress) -> Self {
         Self { body, rest: Bytes::new(), exchange }
     }
 
@@ -39,9 +39,9 @@ impl<B: ResponseBody> Tracked<B> {
     /// as long as the client likes, and would keep all that it is a piece of. Most bodies do not know that yet: one that is
     /// being filled, or of unknown length, or with trailers, has ended when the next frame was asked for.
     fn piece(&mut self) -> Bytes {
-        let left = self.rest.len();
-        if left > LAST_BYTES {
-            return self.rest.split_to(PIECE_BYTES.min(left - LAST_BYTES));
+        let remaining = self.rest.len();
+        if remaining > LAST_BYTES {
+            return self.rest.split_to(PIECE_BYTES.min(remaining - LAST_BYTES));
         }
         Bytes::copy_from_slice(&std::mem::take(&mut self.rest))
     }
@@ -59,7 +59,7 @@ impl<B: ResponseBody> Tracked<B> {
     }
 }
 
-impl<B: ResponseBody> Body for Tracked<B> {
+impl<B: ServedBody> Body for TrackedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

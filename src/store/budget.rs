@@ -102,7 +102,7 @@ impl Reservation {
             return Bytes::new();
         }
         self.shrink_to(length);
-        Bytes::from_owner(Counted { body, _held: self })
+        Bytes::from_owner(CountedBytes { body, _reservation: self })
     }
 }
 
@@ -113,12 +113,12 @@ impl Drop for Reservation {
 }
 
 /// What a body's `Bytes` owns: it is dropped with the last of its clones and slices.
-struct Counted {
+struct CountedBytes {
     body: Box<[u8]>,
-    _held: Reservation,
+    _reservation: Reservation,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
@@ -146,15 +146,15 @@ mod tests {
     #[test]
     fn a_reservation_grows_and_shrinks_or_stays_as_it_is() {
         let budget = Budget::new(100);
-        let mut held = budget.reserve(10).unwrap();
-        assert!(held.grow(90));
-        assert!(!held.grow(1));
-        assert_eq!((held.bytes(), budget.alive()), (100, 100));
-        held.shrink_to(200);
+        let mut reservation = budget.reserve(10).unwrap();
+        assert!(reservation.grow(90));
+        assert!(!reservation.grow(1));
+        assert_eq!((reservation.bytes(), budget.alive()), (100, 100));
+        reservation.shrink_to(200);
         assert_eq!(budget.alive(), 100);
-        held.shrink_to(30);
-        assert_eq!((held.bytes(), budget.alive()), (30, 30));
-        drop(held);
+        reservation.shrink_to(30);
+        assert_eq!((reservation.bytes(), budget.alive()), (30, 30));
+        drop(reservation);
         assert_eq!(budget.alive(), 0);
     }
 
@@ -180,12 +180,12 @@ mod tests {
             for thread in 0..8_u64 {
                 let budget = &budget;
                 scope.spawn(move || {
-                    let mut kept = Vec::new();
+                    let mut reservations = Vec::new();
                     for round in 0..2000 {
-                        kept.extend(budget.reserve((thread * 31 + round * 17) % 120));
+                        reservations.extend(budget.reserve((thread * 31 + round * 17) % 120));
                         assert!(budget.alive() <= 1000);
                         if round % 3 == 0 {
-                            kept.clear();
+                            reservations.clear();
                         }
                     }
                 });

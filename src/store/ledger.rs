@@ -20,7 +20,7 @@ use crate::key::CanonicalUrl;
 use crate::policy::PurgeState;
 use crate::stored::StoredEntry;
 
-use records::{Record, Records, worse};
+use records::{PurgeRecord, Records, worse};
 
 /// A record that a sweep has passed is kept for as long as a fill may have been under way when it was written: such a fill
 /// is judged by it when it ends. One that takes longer is refused, for lack of the record that could clear it.
@@ -110,7 +110,7 @@ impl Ledger {
         let mut records = self.records.write();
         let number = self.latest() + 1;
         records.drop_superseded(&selector, kind);
-        records.insert(number, Record { selector, kind, at, swept: false });
+        records.insert(number, PurgeRecord { selector, kind, at, is_swept: false });
         while records.order.len() > self.records_max {
             records.fold_oldest();
         }
@@ -157,12 +157,12 @@ impl Ledger {
         entry.checked_through.store(entry.sequence, Ordering::Relaxed);
         // In this order: a record that is retired after the judgement was judged by, one before it has raised the floor.
         matches!(self.purge_state(url, entry, now), PurgeState::Good | PurgeState::Soft)
-            && self.remembers(entry.sequence)
+            && self.has_records_since(entry.sequence)
     }
 
     /// Tells whether every record above `sequence` is still there to be judged by. Where not, nobody can say how a response
     /// stands that the origin was asked for before, and that no sweep has seen.
-    pub fn remembers(&self, sequence: u64) -> bool {
+    pub fn has_records_since(&self, sequence: u64) -> bool {
         sequence >= self.records.read().floor
     }
 
@@ -175,7 +175,7 @@ impl Ledger {
     pub fn wants_sweep(&self, now: Timestamp) -> bool {
         self.records.read().order.values().any(|record| match record.kind {
             PurgeKind::Soft => record.has_lasted(self.soft_max, now),
-            PurgeKind::Hard | PurgeKind::Validate => !record.swept,
+            PurgeKind::Hard | PurgeKind::Validate => !record.is_swept,
         })
     }
 
@@ -191,7 +191,7 @@ impl Ledger {
             .collect();
         for number in over {
             if let Some(record) = records.take(number) {
-                records.insert(number, Record { kind: PurgeKind::Validate, swept: false, ..record });
+                records.insert(number, PurgeRecord { kind: PurgeKind::Validate, is_swept: false, ..record });
             }
         }
         self.latest()
@@ -201,7 +201,7 @@ impl Ledger {
     pub fn end_sweep(&self, through: u64) {
         let mut records = self.records.write();
         for (_, record) in records.order.range_mut(..=through) {
-            record.swept = record.kind != PurgeKind::Soft;
+            record.is_swept = record.kind != PurgeKind::Soft;
         }
     }
 
@@ -211,7 +211,7 @@ impl Ledger {
         let old: Vec<u64> = records
             .order
             .iter()
-            .filter(|(_, record)| record.swept && record.has_lasted(RETIRE_AFTER, now))
+            .filter(|(_, record)| record.is_swept && record.has_lasted(RETIRE_AFTER, now))
             .map(|(number, _)| *number)
             .collect();
         for number in old {
@@ -436,7 +436,7 @@ mod tests {
         // Not ended: the first folded.
         assert_eq!(ledger.purge_state(URL, &entry(0, &[]), START), PurgeState::Purged);
         ledger.end_sweep(through);
-        assert!(ledger.remembers(0) && ledger.wants_sweep(START));
+        assert!(ledger.has_records_since(0) && ledger.wants_sweep(START));
         ledger.record(selector("t:four"), PurgeKind::Validate, START);
         assert_eq!(ledger.purge_state(URL, &entry(1, &[]), START), PurgeState::Good);
         assert!(ledger.admits(URL, &entry(2, &[]), START) && !ledger.admits(URL, &entry(1, &[]), START));
@@ -445,7 +445,7 @@ mod tests {
         ledger.retire(START + RETIRE_AFTER - Duration::from_millis(1));
         assert_eq!(ledger.len(), 2);
         ledger.retire(START + RETIRE_AFTER);
-        assert!(ledger.is_empty() && !ledger.remembers(3) && ledger.remembers(4));
+        assert!(ledger.is_empty() && !ledger.has_records_since(3) && ledger.has_records_since(4));
         assert!(ledger.records.read().is_bare(), "nothing is left of a record that went");
     }
 

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use crate::stored::Variants;
 
 /// What an entry of the map takes beside its value, in bytes: moka's own was measured between 321 and 369, and the slot.
-pub const MAP_ENTRY_BYTES: usize = 369 + size_of::<Slot>() + 16;
+pub const MAP_ENTRY_BYTES: usize = 369 + size_of::<MapSlot>() + 16;
 
 /// How often a lookup tries again that found its slot emptied: by then the slot that replaced it is in the map.
 const LOOKUPS: usize = 4;
@@ -53,26 +53,26 @@ const USUAL_BYTES: u64 = 8 << 10;
 const ROOM_MAX: usize = 1 << 20;
 
 /// Locks by which those who change a key take turns: enough that two keys seldom share one.
-const TURNS: usize = 256;
+const KEY_LOCKS: usize = 256;
 
 /// A value of the map: full while it is there, empty once it has left.
-struct Slot(ArcSwapOption<Variants>);
+struct MapSlot(ArcSwapOption<Variants>);
 
 /// What a walk finds under a key.
-pub struct Seen {
+pub struct WalkItem {
     /// What the key is stored under.
     pub hash: u128,
     /// What was there.
     pub variants: Arc<Variants>,
-    slot: Arc<Slot>,
+    slot: Arc<MapSlot>,
 }
 
 /// The map.
-pub struct Memory {
-    map: Cache<u128, Arc<Slot>, Uniform>,
+pub struct MemoryMap {
+    map: Cache<u128, Arc<MapSlot>, IdentityHash>,
     /// Each is held while one of its share of the keys is changed; nothing awaits under it.
-    turns: Box<[Mutex<()>]>,
-    tally: Arc<Tally>,
+    key_locks: Box<[Mutex<()>]>,
+    counters: Arc<MapCounters>,
     key_bytes_max: u64,
     /// Bytes inserted since moka was last told to catch up.
     undrained: AtomicU64,
@@ -84,7 +84,7 @@ pub struct Memory {
 /// What enters is added before moka has it and taken away when moka says that it left, once for each value whatever the
 /// cause, so the sums agree however inserts and evictions meet.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct MapCounters {
     /// Keys in the map.
     pub keys: AtomicU64,
     /// Bytes in the map, as weighed.
@@ -97,31 +97,31 @@ pub struct Tally {
     pub evicted_by_size: AtomicU64,
 }
 
-impl Memory {
+impl MemoryMap {
     /// Makes an empty map within a budget of `capacity` bytes.
     pub fn new(capacity: u64) -> Self {
-        let tally = Arc::new(Tally::default());
-        let left = Arc::clone(&tally);
+        let counters = Arc::new(MapCounters::default());
+        let removed = Arc::clone(&counters);
         let unit = unit_bytes(capacity);
         let map = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .initial_capacity(usize::try_from(capacity / USUAL_BYTES).map_or(ROOM_MAX, |room| room.min(ROOM_MAX)))
             .max_capacity((u128::from(capacity) * u128::from(MAP_SHARE) / 100) as u64 / unit)
-            .weigher(move |_, slot: &Arc<Slot>| {
+            .weigher(move |_, slot: &Arc<MapSlot>| {
                 let full = slot.0.load();
                 in_units(full.as_ref().map_or(0, |variants| weight(variants)), unit)
             })
             .eviction_listener(move |_, slot, cause| {
                 if let Some(variants) = slot.0.swap(None) {
-                    left.remove(&variants, cause);
+                    removed.remove(&variants, cause);
                 }
             })
-            .build_with_hasher(Uniform);
-        let turns = (0..TURNS).map(|_| Mutex::new(())).collect();
+            .build_with_hasher(IdentityHash);
+        let turns = (0..KEY_LOCKS).map(|_| Mutex::new(())).collect();
         Self {
-            turns,
+            key_locks: turns,
             map,
-            tally,
+            counters: counters,
             key_bytes_max: capacity / KEY_SHARE,
             undrained: AtomicU64::new(0),
             drain_bytes: capacity / DRAIN_SHARE,
@@ -150,9 +150,9 @@ impl Memory {
     /// moka has such an operation of its own, which costs a third of what storing a small object does.
     pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Op<Variants>) {
         let inserted = {
-            let _turn = self.turns[hash as usize % TURNS].lock();
-            let found = if self.holds(hash) { self.get(hash) } else { None };
-            match decide(found.as_ref()) {
+            let _turn = self.key_locks[hash as usize % KEY_LOCKS].lock();
+            let variants = if self.holds(hash) { self.get(hash) } else { None };
+            match decide(variants.as_ref()) {
                 Op::Nop => 0,
                 Op::Remove => {
                     self.map.invalidate(&hash);
@@ -168,18 +168,18 @@ impl Memory {
 
     /// Lets go of what a walk has seen, if it is still there; returns whether it was. Its empty slot stays in the map, where
     /// nothing is found in it, until [`Memory::take_out`]: that costs more than to free what it held.
-    pub fn empty(&self, seen: &Seen) -> bool {
-        let _turn = self.turns[seen.hash as usize % TURNS].lock();
+    pub fn empty(&self, item: &WalkItem) -> bool {
+        let _turn = self.key_locks[item.hash as usize % KEY_LOCKS].lock();
         // A full slot is in the map, or leaves it at this moment: nobody who takes turns can have put another in its place.
-        let is_there = seen.slot.0.load().as_ref().is_some_and(|variants| Arc::ptr_eq(variants, &seen.variants));
+        let is_there = item.slot.0.load().as_ref().is_some_and(|variants| Arc::ptr_eq(variants, &item.variants));
         // moka may have emptied it in between.
-        let left = if is_there { seen.slot.0.swap(None) } else { None };
-        left.inspect(|variants| self.tally.remove(variants, RemovalCause::Explicit)).is_some()
+        let removed = if is_there { item.slot.0.swap(None) } else { None };
+        removed.inspect(|variants| self.counters.remove(variants, RemovalCause::Explicit)).is_some()
     }
 
     /// Takes the slot of `hash` out of the map where it is empty.
     pub fn take_out(&self, hash: u128) {
-        let _turn = self.turns[hash as usize % TURNS].lock();
+        let _turn = self.key_locks[hash as usize % KEY_LOCKS].lock();
         if self.map.get(&hash).is_some_and(|slot| slot.0.load().is_none()) {
             self.map.invalidate(&hash);
         }
@@ -199,8 +199,8 @@ impl Memory {
         if weight > self.key_bytes_max {
             return 0;
         }
-        self.tally.add(&variants);
-        self.map.insert(hash, Arc::new(Slot(ArcSwapOption::from_pointee(variants))));
+        self.counters.add(&variants);
+        self.map.insert(hash, Arc::new(MapSlot(ArcSwapOption::from_pointee(variants))));
         weight
     }
 
@@ -212,19 +212,19 @@ impl Memory {
     }
 
     /// Walks over what is stored, without counting as its use. What enters meanwhile may be missed.
-    pub fn iter(&self) -> impl Iterator<Item = Seen> {
-        self.map.iter().filter_map(|(hash, slot)| Some(Seen { hash: *hash, variants: slot.0.load_full()?, slot }))
+    pub fn iter(&self) -> impl Iterator<Item = WalkItem> {
+        self.map.iter().filter_map(|(hash, slot)| Some(WalkItem { hash: *hash, variants: slot.0.load_full()?, slot }))
     }
 
     /// Returns the figures.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn counters(&self) -> &MapCounters {
+        &self.counters
     }
 }
 
-impl Tally {
+impl MapCounters {
     fn add(&self, variants: &Variants) {
-        let sums = Sums::of(variants);
+        let sums = EntrySums::of(variants);
         self.keys.fetch_add(1, Ordering::Relaxed);
         self.stored_bytes.fetch_add(sums.stored, Ordering::Relaxed);
         self.raw_bytes.fetch_add(sums.raw, Ordering::Relaxed);
@@ -232,7 +232,7 @@ impl Tally {
     }
 
     fn remove(&self, variants: &Variants, cause: RemovalCause) {
-        let sums = Sums::of(variants);
+        let sums = EntrySums::of(variants);
         self.keys.fetch_sub(1, Ordering::Relaxed);
         self.stored_bytes.fetch_sub(sums.stored, Ordering::Relaxed);
         self.raw_bytes.fetch_sub(sums.raw, Ordering::Relaxed);
@@ -245,13 +245,13 @@ impl Tally {
 }
 
 /// What one value adds to the figures.
-struct Sums {
+struct EntrySums {
     stored: u64,
     raw: u64,
     held: u64,
 }
 
-impl Sums {
+impl EntrySums {
     fn of(variants: &Variants) -> Self {
         Self {
             stored: weight(variants),
@@ -278,20 +278,20 @@ fn in_units(bytes: u64, unit: u64) -> u32 {
 
 /// Hashes what is a hash already: the keys of the map are keyed 128-bit hashes, so their bits are taken as they are.
 #[derive(Clone, Copy, Default)]
-struct Uniform;
+struct IdentityHash;
 
-impl BuildHasher for Uniform {
-    type Hasher = Folded;
+impl BuildHasher for IdentityHash {
+    type Hasher = IdentityHasher;
 
-    fn build_hasher(&self) -> Folded {
-        Folded(0)
+    fn build_hasher(&self) -> IdentityHasher {
+        IdentityHasher(0)
     }
 }
 
 /// The bits taken so far. moka also hashes keys together with a type's id, which is uniform too.
-struct Folded(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Folded {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn one_key_takes_at_most_half_and_its_oldest_variants_go_first() {
-        let memory = Memory::new(100_000);
+        let memory = MemoryMap::new(100_000);
         let with_bodies = |bodies: &[usize]| {
             let one =
                 |bytes: &usize| StoredEntry { body: StoredBody::identity(vec![0; *bytes].into()), ..entry(0, &[]) };
@@ -346,8 +346,8 @@ mod tests {
         let check = |bodies: &[usize], wanted: &[usize]| {
             memory.compute(1, |_| Op::Put(with_bodies(bodies)));
             memory.drain();
-            let found = memory.get(1);
-            let entries = found.iter().flat_map(|found| &found.entries);
+            let variants = memory.get(1);
+            let entries = variants.iter().flat_map(|variants| &variants.entries);
             assert_eq!(entries.map(|entry| entry.body.held_bytes()).collect::<Vec<_>>(), wanted);
         };
         check(&[60_000], &[]);
@@ -356,18 +356,18 @@ mod tests {
         check(&[60_000], &[20_000, 21_000]);
         memory.compute(1, |_| Op::Remove);
         assert!(memory.get(1).is_none());
-        let tally = memory.tally();
+        let counters = memory.counters();
         assert_eq!(
-            [&tally.keys, &tally.stored_bytes, &tally.held_bytes].map(|sum| sum.load(Ordering::Relaxed)),
+            [&counters.keys, &counters.stored_bytes, &counters.held_bytes].map(|sum| sum.load(Ordering::Relaxed)),
             [0; 3]
         );
     }
 
     #[test]
     fn the_hash_of_a_key_is_its_low_half() {
-        assert_eq!(Uniform.hash_one(7_u128 << 64 | 5), 5);
+        assert_eq!(IdentityHash.hash_one(7_u128 << 64 | 5), 5);
         // moka hashes a key together with a type's id where it changes one.
-        assert_ne!(Uniform.hash_one((5_u128, 1_u64)), Uniform.hash_one((5_u128, 2_u64)));
-        assert_ne!(Uniform.hash_one("a"), Uniform.hash_one("b"));
+        assert_ne!(IdentityHash.hash_one((5_u128, 1_u64)), IdentityHash.hash_one((5_u128, 2_u64)));
+        assert_ne!(IdentityHash.hash_one("a"), IdentityHash.hash_one("b"));
     }
 }

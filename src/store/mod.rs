@@ -4,9 +4,9 @@
 //! decided in `policy`. Deliberately absent: HTTP semantics, the origin, axum.
 
 pub mod budget;
-mod figures;
 pub mod ledger;
 pub mod memory;
+mod stats;
 mod sweep;
 
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use crate::outcome::Reason;
 use crate::policy::PurgeState;
 use crate::stored::{Coding, Rendition, StoredEntry, Variants};
 
-use figures::{Counts, count};
+use stats::{StoreCounters, count};
 
 pub use budget::{Budget, Reservation};
-pub use figures::Figures;
 pub use ledger::{Ledger, PurgeKind, Selector};
+pub use stats::StoreStats;
 
 /// How often moka is drained for one request that found the budget spent: a drain ends early where it meets an entry that
 /// is just being written.
@@ -61,9 +61,9 @@ pub struct Store {
     config: ArcSwap<Config>,
     budget: Arc<Budget>,
     ledger: Ledger,
-    memory: memory::Memory,
+    memory: memory::MemoryMap,
     sweeper: sweep::Sweeper,
-    counts: Counts,
+    counters: StoreCounters,
 }
 
 impl Store {
@@ -72,9 +72,9 @@ impl Store {
         Self {
             budget: Budget::new(config.capacity),
             ledger: Ledger::new(config.ledger_max, config.soft_max),
-            memory: memory::Memory::new(config.capacity),
+            memory: memory::MemoryMap::new(config.capacity),
             sweeper: sweep::Sweeper::default(),
-            counts: Counts::default(),
+            counters: StoreCounters::default(),
             clock,
             is_closed: AtomicBool::new(false),
             config: ArcSwap::from_pointee(config),
@@ -83,12 +83,12 @@ impl Store {
 
     /// Returns what is stored under `key`. Another key's responses under the same hash are not: that is a miss.
     pub fn get(&self, key: &Key) -> Option<Arc<Variants>> {
-        let found = self.memory.get(key.hash()).filter(|_| !self.is_closed.load(Ordering::Acquire))?;
-        if *found.key != *key.text() {
-            count(&self.counts.collisions, 1);
+        let stored = self.memory.get(key.hash()).filter(|_| !self.is_closed.load(Ordering::Acquire))?;
+        if *stored.key != *key.text() {
+            count(&self.counters.collisions, 1);
             return None;
         }
-        Some(found)
+        Some(stored)
     }
 
     /// Gives everything up, also what would be stored later: whoever purges from now on does so elsewhere.
@@ -111,7 +111,7 @@ impl Store {
         }
         let own = own_bytes(key.text(), &entry);
         if own + entry.body.held_bytes() as u64 > self.budget.object_max() {
-            count(&self.counts.refused, 1);
+            count(&self.counters.refused, 1);
             return Err(Reason::Budget);
         }
         if entry.body.renditions.is_empty() {
@@ -130,8 +130,8 @@ impl Store {
                 && other.facts.received_at <= now
         };
         let mut is_outdated = false;
-        self.memory.compute(key.hash(), |found| {
-            let others = found.filter(|found| self.is_of(found, key)).map_or(&[][..], |found| &found.entries);
+        self.memory.compute(key.hash(), |stored| {
+            let others = stored.filter(|stored| self.is_of(stored, key)).map_or(&[][..], |stored| &stored.entries);
             is_outdated = others.iter().any(is_newer);
             if is_outdated {
                 return Op::Nop;
@@ -140,7 +140,7 @@ impl Store {
             entries.push(Arc::clone(&entry));
             entries.extend(others.iter().filter(|other| other.selecting != entry.selecting).cloned());
             entries.truncate(config.variants_max.max(1));
-            count(&self.counts.replaced, (1 + others.len() - entries.len()) as u64);
+            count(&self.counters.replaced, (1 + others.len() - entries.len()) as u64);
             Op::Put(Variants { key: key.text().into(), entries })
         });
         if is_outdated {
@@ -148,7 +148,7 @@ impl Store {
         }
         // A purge may have come, and its sweep may have passed, between the judgement and the insertion.
         self.ledger.settle(key.url(), &entry, now);
-        if !self.ledger.remembers(entry.sequence) {
+        if !self.ledger.has_records_since(entry.sequence) {
             ledger::mark(&entry, PurgeState::Invalid);
         }
         self.sweeper.expects(self.kept_until(&entry));
@@ -158,12 +158,12 @@ impl Store {
     /// Changes what is stored under `key` atomically: `change` gets the variants as they are now, and returns what they are
     /// to be (`None`: removed). Nothing happens where nothing is stored, nor where the budget has no room for the change.
     pub fn change(&self, key: &Key, change: impl FnOnce(&Variants) -> Option<Variants>) {
-        let mut made = SmallVec::<[Made; 1]>::new();
-        self.memory.compute(key.hash(), |found| {
-            let Some(found) = found.filter(|found| self.is_of(found, key)) else { return Op::Nop };
-            match change(found) {
+        let mut made = SmallVec::<[ReplacedEntry; 1]>::new();
+        self.memory.compute(key.hash(), |stored| {
+            let Some(stored) = stored.filter(|stored| self.is_of(stored, key)) else { return Op::Nop };
+            match change(stored) {
                 Some(variants) if variants.entries.is_empty() => Op::Remove,
-                Some(variants) => self.take_over(key, found, variants, &mut made).map_or(Op::Nop, Op::Put),
+                Some(variants) => self.take_over(key, stored, variants, &mut made).map_or(Op::Nop, Op::Put),
                 None => Op::Remove,
             }
         });
@@ -228,7 +228,7 @@ impl Store {
             self.budget.reserve(bytes)
         });
         if reserved.is_none() {
-            count(&self.counts.refused, 1);
+            count(&self.counters.refused, 1);
         }
         reserved
     }
@@ -237,7 +237,7 @@ impl Store {
     pub fn grow(&self, reservation: &mut Reservation, more: u64) -> bool {
         let grown = reservation.grow(more) || self.make_room(more) && reservation.grow(more);
         if !grown {
-            count(&self.counts.refused, 1);
+            count(&self.counters.refused, 1);
         }
         grown
     }
@@ -251,9 +251,9 @@ impl Store {
         bytes <= self.budget.capacity() && (0..DRAINS).any(drained_for)
     }
 
-    /// Tells whether `found` is stored under `key`, not under another with the same hash.
-    fn is_of(&self, found: &Variants, key: &Key) -> bool {
-        *found.key == *key.text()
+    /// Tells whether `stored` is stored under `key`, not under another with the same hash.
+    fn is_of(&self, stored: &Variants, key: &Key) -> bool {
+        *stored.key == *key.text()
     }
 
     /// Makes `variants`, which are to replace `old`, fit to be stored: bounded, counted, and judged from their own numbers
@@ -263,7 +263,7 @@ impl Store {
         key: &Key,
         old: &Variants,
         mut variants: Variants,
-        made: &mut SmallVec<[Made; 1]>,
+        made: &mut SmallVec<[ReplacedEntry; 1]>,
     ) -> Option<Variants> {
         variants.key = key.text().into();
         variants.entries.truncate(self.config.load().variants_max.max(1));
@@ -280,17 +280,17 @@ impl Store {
             let from = old.entries.iter().find(is_origin).cloned();
             // Records may have gone that would say how a new response stands. One that was made of a stored response was
             // judged by them: it has that one's number, and its mark.
-            if from.is_none() && !self.ledger.remembers(entry.sequence) {
+            if from.is_none() && !self.ledger.has_records_since(entry.sequence) {
                 ledger::mark(entry, PurgeState::Invalid);
             }
-            made.push(Made { entry: Arc::clone(entry), from });
+            made.push(ReplacedEntry { entry: Arc::clone(entry), from });
         }
         Some(variants)
     }
 }
 
 /// An entry that a change brought in, and the stored one with the same number that it was made of.
-struct Made {
+struct ReplacedEntry {
     entry: Arc<StoredEntry>,
     from: Option<Arc<StoredEntry>>,
 }

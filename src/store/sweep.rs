@@ -11,8 +11,8 @@ use moka::ops::compute::Op;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::figures::count;
-use super::memory::Seen;
+use super::memory::WalkItem;
+use super::stats::count;
 use super::{Store, ledger};
 use crate::clock::Timestamp;
 use crate::policy::PurgeState;
@@ -66,9 +66,9 @@ impl Sweeper {
 
 /// Counts the keys of a walk, and offers the processor to others now and then.
 #[derive(Default)]
-struct Slices(usize);
+struct SweepSlices(usize);
 
-impl Slices {
+impl SweepSlices {
     fn next(&mut self) {
         self.0 += 1;
         if self.0.is_multiple_of(SLICE_KEYS) {
@@ -79,14 +79,14 @@ impl Slices {
 
 /// What becomes of a stored response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Kept,
-    Purged,
-    TooOld,
+enum SweepAction {
+    Keep,
+    DropPurged,
+    DropTooOld,
 }
 
 /// A verdict for each variant of a key.
-type Verdicts = SmallVec<[Verdict; 4]>;
+type SweepActions = SmallVec<[SweepAction; 4]>;
 
 impl Store {
     /// Frees what was purged and what is past its keep time, in steps of at most a millisecond, and retires records that a
@@ -104,10 +104,10 @@ impl Store {
             self.sweeper.due_at.store(i64::MAX, Ordering::Relaxed);
             progress.keys.store(0, Ordering::Relaxed);
             progress.freed.store(0, Ordering::Relaxed);
-            let (mut slices, mut emptied) = (Slices::default(), Vec::new());
-            for seen in self.memory.iter() {
-                if self.sweep_key(&seen, now) && emptied.len() <= EMPTIED_MAX {
-                    emptied.push(seen.hash);
+            let (mut slices, mut emptied) = (SweepSlices::default(), Vec::new());
+            for item in self.memory.iter() {
+                if self.sweep_key(&item, now) && emptied.len() <= EMPTIED_MAX {
+                    emptied.push(item.hash);
                 }
                 count(&progress.keys, 1);
                 slices.next();
@@ -131,28 +131,28 @@ impl Store {
     }
 
     /// Frees what has to go of a key; tells whether that was all, and the key's slot is empty now.
-    fn sweep_key(&self, seen: &Seen, now: Timestamp) -> bool {
-        let verdicts = self.verdicts(&seen.variants, now);
-        let kept = |verdicts: &Verdicts| verdicts.iter().filter(|verdict| **verdict == Verdict::Kept).count();
-        if kept(&verdicts) == verdicts.len() {
+    fn sweep_key(&self, item: &WalkItem, now: Timestamp) -> bool {
+        let actions = self.actions(&item.variants, now);
+        let kept_count = |actions: &SweepActions| actions.iter().filter(|action| **action == SweepAction::Keep).count();
+        if kept_count(&actions) == actions.len() {
             return false;
         }
-        if kept(&verdicts) == 0 && self.memory.empty(seen) {
-            verdicts.iter().for_each(|verdict| self.count_freed(*verdict));
+        if kept_count(&actions) == 0 && self.memory.empty(item) {
+            actions.iter().for_each(|action| self.count_freed(*action));
             return true;
         }
-        self.memory.compute(seen.hash, |found| {
-            let Some(found) = found else { return Op::Nop };
-            let verdicts = self.verdicts(found, now);
-            verdicts.iter().for_each(|verdict| self.count_freed(*verdict));
-            match kept(&verdicts) {
+        self.memory.compute(item.hash, |variants| {
+            let Some(variants) = variants else { return Op::Nop };
+            let actions = self.actions(variants, now);
+            actions.iter().for_each(|action| self.count_freed(*action));
+            match kept_count(&actions) {
                 0 => Op::Remove,
-                all if all == verdicts.len() => Op::Nop,
+                all if all == actions.len() => Op::Nop,
                 _ => {
-                    let mut left = Variants::clone(found);
-                    let mut verdicts = verdicts.iter();
-                    left.entries.retain(|_| verdicts.next() == Some(&Verdict::Kept));
-                    Op::Put(left)
+                    let mut remaining = Variants::clone(variants);
+                    let mut actions = actions.iter();
+                    remaining.entries.retain(|_| actions.next() == Some(&SweepAction::Keep));
+                    Op::Put(remaining)
                 }
             }
         });
@@ -160,32 +160,32 @@ impl Store {
     }
 
     /// Judges every entry, and so marks every one, whatever the first verdict is.
-    fn verdicts(&self, variants: &Variants, now: Timestamp) -> Verdicts {
-        variants.entries.iter().map(|entry| self.verdict(&variants.key, entry, now)).collect()
+    fn actions(&self, variants: &Variants, now: Timestamp) -> SweepActions {
+        variants.entries.iter().map(|entry| self.action(&variants.key, entry, now)).collect()
     }
 
     /// Counts an entry that goes.
-    fn count_freed(&self, verdict: Verdict) {
-        match verdict {
-            Verdict::Kept => return,
-            Verdict::Purged => count(&self.counts.evicted_by_purge, 1),
-            Verdict::TooOld => count(&self.counts.evicted_by_age, 1),
+    fn count_freed(&self, action: SweepAction) {
+        match action {
+            SweepAction::Keep => return,
+            SweepAction::DropPurged => count(&self.counters.evicted_by_purge, 1),
+            SweepAction::DropTooOld => count(&self.counters.evicted_by_age, 1),
         }
         count(&self.sweeper.progress.freed, 1);
     }
 
-    fn verdict(&self, key: &str, entry: &StoredEntry, now: Timestamp) -> Verdict {
+    fn action(&self, key: &str, entry: &StoredEntry, now: Timestamp) -> SweepAction {
         let url = key.split('\n').next().unwrap_or_default();
         let purge_state = self.ledger.purge_state(url, entry, now);
         ledger::mark(entry, purge_state);
         let kept_until = self.kept_until(entry);
         match purge_state {
-            PurgeState::Purged => Verdict::Purged,
-            PurgeState::Invalid if !entry.facts.has_validator => Verdict::Purged,
-            _ if now >= kept_until => Verdict::TooOld,
+            PurgeState::Purged => SweepAction::DropPurged,
+            PurgeState::Invalid if !entry.facts.has_validator => SweepAction::DropPurged,
+            _ if now >= kept_until => SweepAction::DropTooOld,
             PurgeState::Good | PurgeState::Soft | PurgeState::Invalid => {
                 self.sweeper.expects(kept_until);
-                Verdict::Kept
+                SweepAction::Keep
             }
         }
     }

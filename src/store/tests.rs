@@ -5,7 +5,7 @@ use std::thread;
 
 use http::{HeaderName, StatusCode, header};
 
-use super::memory::Seen;
+use super::memory::WalkItem;
 use super::*;
 use crate::stored::{Facts, FlatHead, LifetimeSource, Selecting, StaleUse, StoredBody};
 
@@ -84,7 +84,7 @@ fn assert_all_is_given_back(budget: &Budget) {
         if budget.alive() == 0 {
             return;
         }
-        memory::Memory::new(1).drain();
+        memory::MemoryMap::new(1).drain();
         thread::yield_now();
     }
     assert_eq!(budget.alive(), 0);
@@ -98,14 +98,14 @@ fn what_is_put_is_got_until_it_is_removed() {
     let found = store.get(&key("http://h/a")).unwrap();
     assert!(Arc::ptr_eq(&found.entries[0], &stored));
     assert_eq!(&*found.key, "http://h/a");
-    let figures = store.figures();
-    assert_eq!((figures.keys, figures.raw_bytes, figures.held_bytes), (1, 100, 100));
-    assert_eq!(figures.stored_bytes, (found.bytes() + memory::MAP_ENTRY_BYTES) as u64);
-    assert!(figures.alive_bytes >= figures.stored_bytes);
+    let stats = store.stats();
+    assert_eq!((stats.keys, stats.raw_bytes, stats.held_bytes), (1, 100, 100));
+    assert_eq!(stats.stored_bytes, (found.bytes() + memory::MAP_ENTRY_BYTES) as u64);
+    assert!(stats.alive_bytes >= stats.stored_bytes);
     store.remove(&key("http://h/a"));
     assert!(store.get(&key("http://h/a")).is_none());
-    let figures = store.figures();
-    assert_eq!((figures.keys, figures.stored_bytes, figures.raw_bytes), (0, 0, 0));
+    let stats = store.stats();
+    assert_eq!((stats.keys, stats.stored_bytes, stats.raw_bytes), (0, 0, 0));
     drop((stored, found));
     let budget = Arc::clone(store.budget());
     drop(store);
@@ -121,11 +121,11 @@ fn a_collision_is_a_miss_and_a_put_replaces_it() {
     store.change(&other, |_| panic!("another key's variants must not be changed"));
     store.remove(&other);
     assert!(store.get(&one).is_some());
-    assert_eq!(store.figures().collisions, 1);
+    assert_eq!(store.stats().collisions, 1);
     put(&store, &other, 1).unwrap();
     assert!(store.get(&one).is_none());
     assert_eq!(store.get(&other).unwrap().entries.len(), 1);
-    assert_eq!(store.figures().keys, 1);
+    assert_eq!(store.stats().keys, 1);
 }
 
 #[test]
@@ -149,12 +149,12 @@ fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
     is(&[None, Some("de")]);
     put(Some("de"));
     is(&[Some("de"), None]);
-    assert_eq!(store.figures().replaced, 1);
+    assert_eq!(store.stats().replaced, 1);
     put(Some("en"));
     put(Some("fr"));
     // At most three: the oldest left.
     is(&[Some("fr"), Some("en"), Some("de")]);
-    assert_eq!((store.figures().replaced, store.figures().keys, store.figures().raw_bytes), (2, 1, 30));
+    assert_eq!((store.stats().replaced, store.stats().keys, store.stats().raw_bytes), (2, 1, 30));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_refusal_says_why() {
     check(entry(0, &["a", "b"]), None);
     let object_max = store.budget().object_max() as usize;
     check(filled(&store, object_max).unwrap(), Some(Reason::Budget));
-    assert_eq!(store.figures().refused, 1);
+    assert_eq!(store.stats().refused, 1);
     check(filled(&store, object_max - 4096).unwrap(), None);
     store.purge(Selector::Url("http://h/x".into()), PurgeKind::Validate);
     check(entry(0, &[]), Some(Reason::InvalidatedMeanwhile));
@@ -202,7 +202,7 @@ fn a_change_is_made_of_what_is_there_and_counted() {
     });
     let changed = Arc::clone(&store.get(&key).unwrap().entries[0]);
     assert!(!Arc::ptr_eq(&changed, &stored));
-    assert_eq!((store.figures().raw_bytes, store.figures().held_bytes), (100, 150));
+    assert_eq!((store.stats().raw_bytes, store.stats().held_bytes), (100, 150));
     // Both entries are alive, each with its own bytes; the body is shared.
     assert!(store.budget().alive() > before + 50 + changed.head.len() as u64);
     assert!(changed.reservation.get().is_some());
@@ -233,7 +233,7 @@ fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
     let keys_after = |span| {
         store.clock.step(Duration::from_secs(span));
         store.sweep();
-        store.figures().keys
+        store.stats().keys
     };
     // Fresh for 60 s and kept for 600 more; the sweep may be 10 s late.
     assert_eq!(keys_after(659), 2);
@@ -241,7 +241,7 @@ fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
     assert!(store.get(&key("http://h/a")).is_none());
     assert_eq!(keys_after(29), 1);
     assert_eq!(keys_after(11), 0);
-    assert_eq!((store.figures().evicted_by_age, store.figures().evicted_by_purge), (2, 0));
+    assert_eq!((store.stats().evicted_by_age, store.stats().evicted_by_purge), (2, 0));
 }
 
 #[test]
@@ -255,8 +255,8 @@ fn the_sweep_leaves_no_empty_slot_however_many_it_frees() {
         store.purge(Selector::All, PurgeKind::Hard);
         put(&store, &numbered(count), 10).unwrap();
         store.sweep();
-        let figures = store.figures();
-        assert_eq!((figures.keys, figures.raw_bytes, figures.evicted_by_purge), (1, 10, count));
+        let stats = store.stats();
+        assert_eq!((stats.keys, stats.raw_bytes, stats.evicted_by_purge), (1, 10, count));
         assert_eq!((store.memory.iter().count(), store.memory.empty_slots().count()), (1, 0));
         put(&store, &numbered(0), 10).unwrap();
         assert!(store.get(&numbered(0)).is_some() && store.get(&numbered(1)).is_none());
@@ -286,14 +286,14 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     assert_eq!(purge_state("useless"), None);
     assert_eq!(purge_state("soft"), Some(PurgeState::Soft));
     assert_eq!(purge_state("good"), Some(PurgeState::Good));
-    assert_eq!(store.figures().evicted_by_purge, 2);
-    assert_eq!(store.figures().ledger_records, 3);
+    assert_eq!(store.stats().evicted_by_purge, 2);
+    assert_eq!(store.stats().ledger_records, 3);
 
     // The records go once fills of that time have ended, and what they said stays.
     store.clock.step(Duration::from_secs(300));
     store.sweep();
     store.sweep();
-    assert_eq!(store.figures().ledger_records, 0);
+    assert_eq!(store.stats().ledger_records, 0);
     assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
     assert_eq!(purge_state("soft"), Some(PurgeState::Invalid), "a soft purge ends as a validating one");
     assert_eq!(purge_state("good"), Some(PurgeState::Good));
@@ -332,18 +332,18 @@ fn churn(store: &Store, sizes: impl Iterator<Item = usize>) -> usize {
 fn small_bodies_go_through_a_full_cache_without_being_refused() {
     let store = store(16 * MIB);
     let refused = churn(&store, std::iter::repeat_n(16 << 10, 4096));
-    let figures = store.figures();
-    assert_eq!((refused, figures.refused), (0, 0));
-    assert!(figures.evicted_by_size > 3000 && figures.keys > 800, "{figures:?}");
-    assert_eq!(figures.evicted_by_size + figures.keys, 4096);
-    assert!(figures.stored_bytes <= figures.alive_bytes, "{figures:?}");
+    let stats = store.stats();
+    assert_eq!((refused, stats.refused), (0, 0));
+    assert!(stats.evicted_by_size > 3000 && stats.keys > 800, "{stats:?}");
+    assert_eq!(stats.evicted_by_size + stats.keys, 4096);
+    assert!(stats.stored_bytes <= stats.alive_bytes, "{stats:?}");
 }
 
 #[test]
 fn large_bodies_among_small_ones_go_through_too() {
     let store = store(64 * MIB);
     let sizes = (0..4000).map(|n| if n % 20 == 0 { 1 << 20 } else { 16 << 10 });
-    assert_eq!(churn(&store, sizes), 0, "{:?}", store.figures());
+    assert_eq!(churn(&store, sizes), 0, "{:?}", store.stats());
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn a_paused_thread_does_not_make_the_others_refuse() {
             });
         }
     });
-    assert!(refused.into_inner() <= 80, "at most one in a hundred: {:?}", store.figures());
+    assert!(refused.into_inner() <= 80, "at most one in a hundred: {:?}", store.stats());
 }
 
 #[test]
@@ -395,13 +395,13 @@ fn many_threads_keep_to_the_budget_and_leave_nothing_behind() {
             });
         }
     });
-    let figures = store.figures();
+    let stats = store.stats();
     let (mut keys, mut raw_bytes) = (0, 0);
-    for Seen { variants, .. } in store.memory.iter() {
+    for WalkItem { variants, .. } in store.memory.iter() {
         keys += 1;
         raw_bytes += variants.entries.iter().map(|entry| entry.body.identity_bytes).sum::<u64>();
     }
-    assert_eq!((figures.keys, figures.raw_bytes), (keys, raw_bytes));
+    assert_eq!((stats.keys, stats.raw_bytes), (keys, raw_bytes));
     let budget = Arc::clone(store.budget());
     drop(store);
     assert_all_is_given_back(&budget);
@@ -414,7 +414,7 @@ fn a_body_that_a_reader_holds_is_counted_after_it_left() {
     let budget = Arc::clone(store.budget());
     drop(store);
     for _ in 0..1000 {
-        memory::Memory::new(1).drain();
+        memory::MemoryMap::new(1).drain();
     }
     assert!(budget.alive() >= 1000);
     drop(body);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use larder::route::{Matcher, PathPattern, Rule};
+use larder::route::{PathMatcher, PathPattern, Rule};
 use serde_json::{Value, json};
 
 use crate::harness::cache::Setup;
@@ -325,7 +325,7 @@ fn an_app_that_says_it_in_an_update_is_taken_at_its_word_too() {
 fn a_route_turns_it_off() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, |setup: &mut Setup| {
-        let matcher = Matcher { path: Some(PathPattern::parse("/assets/").unwrap()), ..Matcher::default() };
+        let matcher = PathMatcher { path: Some(PathPattern::parse("/assets/").unwrap()), ..PathMatcher::default() };
         setup.routes.push((matcher, Rule { personalisation_guard: false, ..Rule::default() }));
     });
     for (path, expected) in [("/assets/a", "hit"), ("/a", "detail=probation")] {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use larder::route::{CacheMode, Matcher, PathPattern, QueryRule, Rule, SetCookie};
+use larder::route::{CacheMode, PathMatcher, PathPattern, QueryRule, Rule, SetCookie};
 
 use crate::harness::cache::Setup;
 use crate::harness::{Cache, Origin, Reply};
 
 /// Adds a route for a path.
 fn route(setup: &mut Setup, path: &str, rule: Rule) {
-    let matcher = Matcher { path: Some(PathPattern::parse(path).unwrap()), ..Matcher::default() };
+    let matcher = PathMatcher { path: Some(PathPattern::parse(path).unwrap()), ..PathMatcher::default() };
     setup.routes.push((matcher, rule));
 }
 

@@ -1,6 +1,6 @@
 //! Shadow mode: everything is passed as it is, and what would have been is told.
 
-use larder::route::{Matcher, Mode, PathPattern, Rule};
+use larder::route::{Mode, PathMatcher, PathPattern, Rule};
 use serde_json::{Value, json};
 
 use crate::harness::cache::Setup;
@@ -195,7 +195,7 @@ fn parameters_that_change_nothing_are_advised_against() {
 fn a_route_has_a_mode_of_its_own() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, |setup| {
-        let matcher = Matcher { path: PathPattern::parse("/new/").ok(), ..Matcher::default() };
+        let matcher = PathMatcher { path: PathPattern::parse("/new/").ok(), ..PathMatcher::default() };
         setup.routes.push((matcher, Rule { mode: Mode::Shadow, ..Rule::default() }));
     });
     for _ in 0..2 {

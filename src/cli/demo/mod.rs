@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::{logging, say};
 use crate::clock::Clock;
 use crate::config::{AdminListen, Flags, parse};
-use crate::server::{self, Running};
+use crate::server::{self, Instance};
 
 /// Runs the demo until a signal.
 ///
@@ -38,7 +38,7 @@ pub(super) fn run() -> anyhow::Result<()> {
         }
         let end = if std::io::stdout().is_terminal() { "\n" } else { "" };
         say(format_args!("{end}Stopping."));
-        signals.end(running, Running::drain).await;
+        signals.end(running, Instance::drain).await;
         Ok(())
     })?;
     drop(app);

@@ -156,12 +156,12 @@ impl ResponseHead {
             }
             lines.push(line);
         }
-        let (version, said) = match lines.first().filter(|line| line.starts_with(b"HTTP/")) {
+        let (version, line_status) = match lines.first().filter(|line| line.starts_with(b"HTTP/")) {
             Some(line) => status_line(line).map(|(version, status)| (version, Some(status)))?,
             None => (Version::HTTP_11, None),
         };
-        let fields_at = usize::from(said.is_some());
-        let status = own.or(said).ok_or_else(|| {
+        let fields_at = usize::from(line_status.is_some());
+        let status = own.or(line_status).ok_or_else(|| {
             let example = "such as `HTTP/1.1 200 OK`";
             fault(
                 "response",
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!((read.url.as_str(), read.method.as_str()), ("http://example.org/a?b", "PURGE"));
         assert_eq!(read.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
         let many = vec!["A: b"; REQUEST_FIELDS_MAX + 1];
-        for (url, method, lines, part, told) in [
+        for (url, method, lines, part, expected) in [
             ("/a", "GET", &["A: b"][..], "url", "no whole URL"),
             ("ftp://h/", "GET", &[], "url", "\"ftp://h/\""),
             ("http://h/", "GE T", &[], "method", "no method"),
@@ -285,7 +285,7 @@ mod tests {
         ] {
             let fault = Question::new(url, method, lines).unwrap_err();
             assert_eq!(fault.part, part, "{fault}");
-            assert!(fault.what.contains(told), "{fault}");
+            assert!(fault.what.contains(expected), "{fault}");
         }
     }
 
@@ -321,7 +321,7 @@ mod tests {
     fn heads_that_cannot_be_read_say_why() {
         let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(RESPONSE_BYTES_MAX));
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(RESPONSE_FIELDS_MAX + 1));
-        for (text, told) in [
+        for (text, expected) in [
             ("", "no status line"),
             ("A: b\n", "no status line"),
             ("HTTP/9 200 OK\n", "version is not known"),
@@ -333,7 +333,7 @@ mod tests {
             (&many, "too long"),
         ] {
             let fault = head(text, None).unwrap_err();
-            assert!(fault.what.contains(told), "{fault}");
+            assert!(fault.what.contains(expected), "{fault}");
         }
         assert_eq!(head("HTTP/1.1 200 OK\n", Some(99)).unwrap_err().part, "status");
     }

@@ -23,7 +23,7 @@ fn rule_step(about: &str, says: impl Into<String>, section: Option<&str>) -> Rul
 }
 
 /// Tells a reason as a rule.
-pub(super) fn because(about: &str, reason: Reason) -> RuleStep {
+pub(super) fn explanation(about: &str, reason: Reason) -> RuleStep {
     rule_step(about, reason.why(), reason.section())
 }
 
@@ -154,7 +154,7 @@ pub(super) fn variant(entry: &StoredEntry, now: Timestamp) -> VariantReport {
     let value = |value: &Option<Box<[u8]>>| value.as_deref().map(text);
     VariantReport {
         selected: false,
-        vary: entry.selecting.iter().map(|(name, held)| (name.to_string(), value(held))).collect::<BTreeMap<_, _>>(),
+        vary: entry.selecting.iter().map(|(name, text)| (name.to_string(), value(text))).collect::<BTreeMap<_, _>>(),
         status: entry.facts.status.as_u16(),
         freshness: freshness_of(&entry.facts, now),
         etag: field(&header::ETAG),
@@ -165,7 +165,10 @@ pub(super) fn variant(entry: &StoredEntry, now: Timestamp) -> VariantReport {
             .body
             .renditions
             .iter()
-            .map(|held| RenditionReport { coding: held.coding.token().to_owned(), bytes: held.bytes.len() as u64 })
+            .map(|rendition| RenditionReport {
+                coding: rendition.coding.token().to_owned(),
+                bytes: rendition.bytes.len() as u64,
+            })
             .collect(),
         memory_bytes: entry.bytes() as u64,
         tier: "memory".to_owned(),
@@ -288,21 +291,21 @@ fn summary(forecast: &Forecast) -> String {
 pub(super) fn judgement(
     facts: &Facts,
     at: Timestamp,
-    kept: Result<StoragePlan, Reason>,
+    plan: Result<StoragePlan, Reason>,
     guarded: bool,
 ) -> JudgementReport {
-    let (vary, tags) = kept.as_ref().map_or_else(
+    let (vary, tags) = plan.as_ref().map_or_else(
         |_| Default::default(),
-        |kept| {
-            let names: Vec<String> = kept.names.iter().map(HeaderName::to_string).collect();
-            let tags: Vec<String> = kept.tags.iter().map(|tag| tag.to_string()).collect();
+        |plan| {
+            let names: Vec<String> = plan.names.iter().map(HeaderName::to_string).collect();
+            let tags: Vec<String> = plan.tags.iter().map(|tag| tag.to_string()).collect();
             (names, tags)
         },
     );
     JudgementReport {
         status: facts.status.as_u16(),
-        stored: kept.is_ok(),
-        because: kept.err().map(Explanation::from),
+        stored: plan.is_ok(),
+        because: plan.err().map(Explanation::from),
         freshness: freshness_of(facts, at),
         vary,
         tags,

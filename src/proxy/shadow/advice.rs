@@ -58,11 +58,11 @@ pub struct Advice {
 }
 
 /// Returns what to change.
-pub(super) fn advice(routes: &Table, seen: &metrics::Shadow) -> Vec<Advice> {
-    let mut advice = queries(routes, &seen.parameters);
-    advice.extend(causes(routes, &seen.differs));
-    advice.extend(changes(&seen.differs));
-    advice.extend(storing(routes, &seen.total, &seen.not_hits));
+pub(super) fn advice(routes: &Table, snapshot: &metrics::Shadow) -> Vec<Advice> {
+    let mut advice = queries(routes, &snapshot.parameters);
+    advice.extend(causes(routes, &snapshot.differs));
+    advice.extend(changes(&snapshot.differs));
+    advice.extend(storing(routes, &snapshot.total, &snapshot.not_hits));
     advice
 }
 
@@ -95,7 +95,7 @@ fn queries(routes: &Table, parameters: &[Parameter]) -> Vec<Advice> {
             evidence.push(row);
         }
     }
-    let told = places.into_iter().filter_map(|(place, (names, rows))| {
+    let advice = places.into_iter().filter_map(|(place, (names, rows))| {
         // Of a route in force, one path may contradict what another shows.
         let names: BTreeSet<&str> =
             names.into_iter().filter(|name| place.route.is_none() || !changing.contains(name)).collect();
@@ -103,7 +103,7 @@ fn queries(routes: &Table, parameters: &[Parameter]) -> Vec<Advice> {
         let rule = rule_of(routes, &first.host, &first.path)?;
         (!names.is_empty()).then(|| drop_them(routes, &place, rule, &names, &rows))
     });
-    told.take(ADVICE_MAX).collect()
+    advice.take(ADVICE_MAX).collect()
 }
 
 fn drop_them(routes: &Table, place: &AdvicePlace, rule: &Rule, names: &BTreeSet<&str>, rows: &[&Parameter]) -> Advice {
@@ -112,9 +112,12 @@ fn drop_them(routes: &Table, place: &AdvicePlace, rule: &Rule, names: &BTreeSet<
     let examples = paths.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
     let list = names.iter().copied().collect::<Vec<_>>().join(", ");
     let line = match &rule.query {
-        QueryRule::Keep(kept) => {
-            let kept = kept.iter().map(|name| &**name).filter(|kept| !names.iter().any(|name| wildcard(kept, name)));
-            format!("key.query = {}", array(kept))
+        QueryRule::Keep(patterns) => {
+            let patterns = patterns
+                .iter()
+                .map(|name| &**name)
+                .filter(|patterns| !names.iter().any(|name| wildcard(patterns, name)));
+            format!("key.query = {}", array(patterns))
         }
         QueryRule::Drop(dropped) => {
             let all = dropped.iter().map(|name| &**name).chain(names.iter().copied());
@@ -155,13 +158,13 @@ fn cause(routes: &Table, kind: &str, name: &str, rows: &[&Difference]) -> Advice
     let places: BTreeSet<AdvicePlace> = rows.iter().filter_map(|row| place_of(routes, &row.url)).collect();
     let key = if kind == "cookie" { "cookies" } else { "headers" };
     let lines = |place: &AdvicePlace| {
-        let held = place.route.and_then(|route| routes.rule(route));
-        let held: Vec<&str> = match held {
+        let existing = place.route.and_then(|route| routes.rule(route));
+        let existing: Vec<&str> = match existing {
             Some(rule) if kind == "cookie" => rule.key_cookies.iter().map(|name| &**name).collect(),
             Some(rule) => rule.key_headers.iter().map(|name| name.as_str()).collect(),
             None => Vec::new(),
         };
-        under(routes, place, &format!("key.{key} = {}", array(held.into_iter().chain([name]))))
+        under(routes, place, &format!("key.{key} = {}", array(existing.into_iter().chain([name]))))
     };
     let is_whose = field == "Cookie" || field == "Authorization";
     let private = if is_whose { ", or `Cache-Control: private` where the page is one user's" } else { "" };
@@ -195,9 +198,9 @@ fn changes(differs: &[Difference]) -> Option<Advice> {
 }
 
 /// Tells why much would not be stored, and where.
-fn storing(routes: &Table, total: &Counts, lost: &[Lost]) -> Vec<Advice> {
+fn storing(routes: &Table, total: &Counts, reasons: &[Lost]) -> Vec<Advice> {
     let is_worth = |row: &&Lost| FIXABLE.contains(&row.reason) && row.requests as f64 >= WORTH * total.requests as f64;
-    let told = |row: &Lost| {
+    let advice = |row: &Lost| {
         let share = row.requests as f64 * 100.0 / total.requests as f64;
         let line = match row.reason {
             Reason::NoLifetime => Some("ttl = \"1m\""),
@@ -219,7 +222,7 @@ fn storing(routes: &Table, total: &Counts, lost: &[Lost]) -> Vec<Advice> {
             app: row.reason.remedy().to_owned(),
         }
     };
-    lost.iter().filter(is_worth).map(told).collect()
+    reasons.iter().filter(is_worth).map(advice).collect()
 }
 
 fn place_of(routes: &Table, url: &str) -> Option<AdvicePlace> {
@@ -297,14 +300,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::route::{Matcher, PathPattern};
+    use crate::route::{PathMatcher, PathPattern};
 
     fn parameter(path: &str, name: &str, same: u64, different: u64) -> Parameter {
         Parameter { host: "h.org".into(), path: path.into(), name: name.into(), same, different, is_restless: false }
     }
 
     fn table(query: QueryRule) -> Table {
-        let matcher = Matcher { path: PathPattern::parse("/shop/").ok(), ..Matcher::default() };
+        let matcher = PathMatcher { path: PathPattern::parse("/shop/").ok(), ..PathMatcher::default() };
         let rule = Rule { index: Some(0), query, key_headers: [http::header::ORIGIN].into(), ..Rule::default() };
         Table::new(vec![(matcher, Arc::new(rule))], Arc::default())
     }
@@ -341,8 +344,8 @@ mod tests {
         let under = "# under [[route]] number 1 (path = \"/shop/\"):\n";
         let dropped = format!("{under}key.query = {{ drop = [\"ref\", \"utm\"] }}");
         check_query(QueryRule::Drop(list(&["ref"])), &rows, &[&dropped]);
-        let kept = format!("{under}key.query = [\"q\"]");
-        check_query(QueryRule::Keep(list(&["q", "utm"])), &rows, &[&kept]);
+        let patterns = format!("{under}key.query = [\"q\"]");
+        check_query(QueryRule::Keep(list(&["q", "utm"])), &rows, &[&patterns]);
         // Another path of the same route shows the contrary.
         check_query(QueryRule::All, &[rows[0].clone(), parameter("/shop/b", "utm", 0, 1)], &[]);
     }
@@ -377,10 +380,11 @@ mod tests {
     #[test]
     fn what_keeps_much_from_the_cache_is_told_with_its_places() {
         let urls = ["http://h.org/plain", "http://h.org/shop/x"];
-        let lost = |reason, requests| Lost { reason, requests, origin_micros: 1, urls: urls.map(Into::into).to_vec() };
+        let reasons =
+            |reason, requests| Lost { reason, requests, origin_micros: 1, urls: urls.map(Into::into).to_vec() };
         let mut total = Counts::default();
         total.requests = 100;
-        let all = [lost(Reason::NoLifetime, 5), lost(Reason::UriMiss, 90), lost(Reason::NoStore, 4)];
+        let all = [reasons(Reason::NoLifetime, 5), reasons(Reason::UriMiss, 90), reasons(Reason::NoStore, 4)];
         let advice = storing(&table(QueryRule::All), &total, &all);
         let [advice] = &advice[..] else { panic!("{advice:?}") };
         let route = "[[route]]\npath = \"=/plain\"\nttl = \"1m\"";

@@ -121,13 +121,13 @@ impl Plan {
         (parts, body): (&response::Parts, &ResponseBody),
         fetch_start: FetchStart,
     ) -> PlanResult {
-        let seen =
+        let head =
             OriginHead { worker, ctx, parts, body, fetch_start: fetch_start, received_at: worker.shared.clock.now() };
         match self {
-            Self::Answer(usable) => seen.judge_answer(&usable),
-            Self::Compare(entry) => seen.judge_compare(&entry),
-            Self::Fetch(missing, role) => seen.judge_fetch(&missing, role),
-            Self::PassThrough(decision, stand_in) => seen.judge_pass(decision, stand_in.as_ref()),
+            Self::Answer(usable) => head.judge_answer(&usable),
+            Self::Compare(entry) => head.judge_compare(&entry),
+            Self::Fetch(missing, role) => head.judge_fetch(&missing, role),
+            Self::PassThrough(decision, stand_in) => head.judge_pass(decision, stand_in.as_ref()),
             Self::Refuse => PlanResult::new(Outcome::Refused, Reason::OnlyIfCached),
         }
     }
@@ -153,59 +153,59 @@ impl OriginHead<'_> {
     fn judge_answer(&self, usable: &UsableEntry) -> PlanResult {
         let (worker, ctx) = (self.worker, self.ctx);
         let Decision { outcome, reason, .. } = usable.decision;
-        let mut judged = PlanResult::new(outcome, reason);
+        let mut result = PlanResult::new(outcome, reason);
         encode::prebuild(worker, ctx, &usable.entry);
         if usable.refresh {
             let stored = worker.shared.store.get(&ctx.key);
             let candidates = decide::candidates(&worker.shared, ctx, stored.as_deref(), Some(&usable.entry));
-            judged.tap.keep = self.kept_response(self.effect(Some(&usable.entry), candidates), None);
+            result.tap.keep = self.kept_response(self.effect(Some(&usable.entry), candidates), None);
         }
         if outcome == Outcome::Hit {
-            judged.tap.against = Some(self.compared_entry(&usable.entry));
+            result.tap.against = Some(self.compared_entry(&usable.entry));
         }
         let is_due = |guard: &&_| {
             credentials::is_due(guard, worker.shared.config.guard_sample, || ctx.credentials(&worker.shared))
         };
         if usable.is_watched && usable.entry.guard.as_deref().filter(is_due).is_some() {
-            judged.tap.check = self.cross_user_check(&usable.entry);
+            result.tap.check = self.cross_user_check(&usable.entry);
         }
-        judged
+        result
     }
 
     fn judge_compare(&self, entry: &Arc<StoredEntry>) -> PlanResult {
-        let mut judged = PlanResult::new(Outcome::Miss, Reason::Probation);
-        judged.tap.on_probation = Some(self.compared_entry(entry));
-        judged.tap.check = self.cross_user_check(entry);
-        judged
+        let mut result = PlanResult::new(Outcome::Miss, Reason::Probation);
+        result.tap.on_probation = Some(self.compared_entry(entry));
+        result.tap.check = self.cross_user_check(entry);
+        result
     }
 
     fn judge_fetch(&self, missing: &CacheMiss, role: Role) -> PlanResult {
         let (worker, ctx) = (self.worker, self.ctx);
         let (stored, selected) = (missing.stored.as_deref(), missing.selected.as_ref());
         let candidates = decide::candidates(&worker.shared, ctx, stored, selected);
-        let mut judged = PlanResult::new(Outcome::Miss, missing.reason);
+        let mut result = PlanResult::new(Outcome::Miss, missing.reason);
         let effect = self.effect(selected, candidates);
         let is_shared = match &effect {
             Effect::Keeps(fill) | Effect::StandsFor(fill, _) => reuse::why_unshareable(&fill.facts).is_none(),
             Effect::Confirms => true,
             Effect::Yields | Effect::Refused(_) | Effect::Nothing => false,
         };
-        judged.would.collapsed = is_shared && matches!(role, Role::Follows);
+        result.would.collapsed = is_shared && matches!(role, Role::Follows);
         match &effect {
-            Effect::Confirms => judged.would.outcome = Outcome::Revalidated,
-            Effect::Yields => judged.would = Would::new(Outcome::Stale, Reason::IfError),
-            Effect::Refused(reason) => judged.would.reason = *reason,
+            Effect::Confirms => result.would.outcome = Outcome::Revalidated,
+            Effect::Yields => result.would = Would::new(Outcome::Stale, Reason::IfError),
+            Effect::Refused(reason) => result.would.reason = *reason,
             Effect::Keeps(_) | Effect::StandsFor(..) | Effect::Nothing => {}
         }
         // Who follows keeps nothing: who leads does.
         if let Role::Leads(lead) = role {
-            judged.tap.keep = self.kept_response(effect, Some(lead));
+            result.tap.keep = self.kept_response(effect, Some(lead));
         }
-        judged
+        result
     }
 
     fn judge_pass(&self, decision: Decision, stand_in: Option<&Arc<StoredEntry>>) -> PlanResult {
-        let mut judged = PlanResult::new(decision.outcome, decision.reason);
+        let mut result = PlanResult::new(decision.outcome, decision.reason);
         // In earnest the reason is told of the response that was not stored; here it is this one.
         if decision.reason == Reason::HitForMiss {
             match storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized()) {
@@ -214,16 +214,16 @@ impl OriginHead<'_> {
                     let length = http_body::Body::size_hint(self.body).exact();
                     pass::forget_if_stored_again(self.worker, self.ctx, &facts, head, length);
                 }
-                Storable::No(reason) => judged.would.reason = reason,
+                Storable::No(reason) => result.would.reason = reason,
             }
         }
         if let Some(selected) = stand_in.filter(|_| self.ctx.facts.is_head) {
             self.tell_by_head(selected);
         }
         if self.is_replaced(stand_in) {
-            judged.would = Would::new(Outcome::Stale, Reason::IfError);
+            result.would = Would::new(Outcome::Stale, Reason::IfError);
         }
-        judged
+        result
     }
 
     fn exchange(&self) -> Exchange<'_> {
@@ -281,7 +281,7 @@ impl OriginHead<'_> {
             let range = parts.headers.get(header::CONTENT_RANGE);
             return self.stands_for(range.and_then(pass::complete_length));
         }
-        let judged = match storable(&self.exchange(), parts.status, &parts.headers, self.body.is_unsized()) {
+        let result = match storable(&self.exchange(), parts.status, &parts.headers, self.body.is_unsized()) {
             Storable::Yes(facts) => {
                 match decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)) {
                     None => {
@@ -301,7 +301,7 @@ impl OriginHead<'_> {
             }
             Storable::No(reason) => Err(reason),
         };
-        match judged {
+        match result {
             Ok(mut fill) => {
                 worker.shared.uncacheable.forget(ctx.key.hash());
                 fill.replaces = selected.cloned();

@@ -159,12 +159,12 @@ pub struct ParameterReport {
 }
 
 /// Makes the report of what was seen; `None`: nothing yet.
-pub fn report(shared: &Shared, seen: Option<metrics::Shadow>) -> ShadowReport {
-    let is_empty = seen.is_none();
-    let seen = seen.unwrap_or_default();
+pub fn report(shared: &Shared, snapshot: Option<metrics::Shadow>) -> ShadowReport {
+    let is_empty = snapshot.is_none();
+    let snapshot = snapshot.unwrap_or_default();
     let shadowed = shared.routes.shadowed();
-    let advice = advice::advice(&shared.routes, &seen);
-    let metrics::Shadow { total, routes, not_hits, mut differs, mut parameters } = seen;
+    let advice = advice::advice(&shared.routes, &snapshot);
+    let metrics::Shadow { total, routes, not_hits, mut differs, mut parameters } = snapshot;
     differs.truncate(DIFFERS_MAX);
     parameters.truncate(PARAMETERS_MAX);
     ShadowReport {

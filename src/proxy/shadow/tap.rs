@@ -100,7 +100,7 @@ impl TappedBody {
 pub(in crate::proxy) struct BodyTap {
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
-    passed: Passed,
+    observed: Passed,
     plan: TapPlan,
     /// Seven hundred bytes of state, where somebody asks for it.
     hash: Option<Box<Xxh3>>,
@@ -110,13 +110,13 @@ pub(in crate::proxy) struct BodyTap {
 }
 
 impl BodyTap {
-    pub(super) fn new(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, passed: Passed, plan: TapPlan) -> Self {
+    pub(super) fn new(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, observed: Passed, plan: TapPlan) -> Self {
         let is_asked =
             plan.keep.is_some() || plan.against.is_some() || plan.on_probation.is_some() || plan.check.is_some();
         Self {
             worker: Arc::clone(worker),
             ctx: Arc::clone(ctx),
-            passed,
+            observed,
             plan,
             hash: is_asked.then(|| worker.shared.hasher.pieces()),
             chunks: SmallVec::new(),
@@ -126,12 +126,12 @@ impl BodyTap {
     }
 
     fn feed(&mut self, data: &Bytes) {
-        self.passed.body_bytes += data.len() as u64;
+        self.observed.body_bytes += data.len() as u64;
         if let Some(hash) = &mut self.hash {
             hash.update(data);
         }
-        if self.plan.keep.as_ref().is_some_and(|kept| kept.stands_for.is_none()) {
-            match receive::counted_copy(&self.worker, data, self.passed.body_bytes, self.bytes_max) {
+        if self.plan.keep.as_ref().is_some_and(|kept_response| kept_response.stands_for.is_none()) {
+            match receive::counted_copy(&self.worker, data, self.observed.body_bytes, self.bytes_max) {
                 Ok(copy) => self.chunks.push(copy),
                 Err(_) => {
                     self.plan.keep = None;
@@ -149,8 +149,8 @@ impl BodyTap {
         let fingerprint = self.hash.take().map_or(0, |hash| hash.digest128());
         let fields = if self.plan.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
         let query = self.context().map(|context| (context, fingerprint as u64));
-        if let Some(kept) = self.plan.keep.take() {
-            self.keep(kept, fingerprint, fields.clone());
+        if let Some(kept_response) = self.plan.keep.take() {
+            self.keep(kept_response, fingerprint, fields.clone());
         }
         self.settle(fingerprint, fields, query);
     }
@@ -160,13 +160,13 @@ impl BodyTap {
     }
 
     /// Stores a complete response.
-    fn keep(&mut self, kept: KeptResponse, fingerprint: u128, fields: Vec<FieldValue>) {
-        let KeptResponse { fill, stands_for, coding, lead } = kept;
+    fn keep(&mut self, kept_response: KeptResponse, fingerprint: u128, fields: Vec<FieldValue>) {
+        let KeptResponse { fill, stands_for, coding, lead } = kept_response;
         let store = &self.worker.shared.store;
-        let witness = ShadowFingerprint::new(fields);
+        let shadow_fingerprint = ShadowFingerprint::new(fields);
         let bytes = match stands_for {
             None => {
-                coding.map(|coding| witness.compare(coding, fingerprint as u64));
+                coding.map(|coding| shadow_fingerprint.compare(coding, fingerprint as u64));
                 receive::join_chunks(&self.worker, std::mem::take(&mut self.chunks))
             }
             // Room is taken as the whole would take it.
@@ -183,7 +183,7 @@ impl BodyTap {
         let mut entry = StoredEntry::new(head, facts, StoredBody::identity(bytes), selecting, tags, sequence);
         let values = || self.ctx.values(&self.worker.shared);
         entry.guard = leader.map(|leader| Arc::new(SharingGuard::new(leader, values(), fingerprint)));
-        entry.shadow_fingerprint = Some(Arc::new(witness));
+        entry.shadow_fingerprint = Some(Arc::new(shadow_fingerprint));
         if let Err(reason) = store.put(&self.ctx.key, entry) {
             tracing::debug!(url = self.ctx.key.url(), %reason, "a complete response was not kept");
         }
@@ -192,22 +192,24 @@ impl BodyTap {
 
     /// Compares, and counts.
     fn settle(&mut self, fingerprint: u128, fields: Vec<FieldValue>, query: Option<(u64, u64)>) {
-        let held = self.plan.against.take();
-        let is_hit = held.is_some();
-        let held = held.or(self.plan.on_probation.take());
-        let compared = held.as_ref().map(|held| held.compare(fingerprint as u64));
-        self.judge(compared);
-        let differing =
-            held.as_ref().and_then(|held| held.entry.shadow_fingerprint.as_ref()).map(|kept| kept.differing(fields));
+        let compared_entry = self.plan.against.take();
+        let is_hit = compared_entry.is_some();
+        let compared_entry = compared_entry.or(self.plan.on_probation.take());
+        let comparison = compared_entry.as_ref().map(|compared_entry| compared_entry.compare(fingerprint as u64));
+        self.judge(comparison);
+        let differing = compared_entry
+            .as_ref()
+            .and_then(|compared_entry| compared_entry.entry.shadow_fingerprint.as_ref())
+            .map(|kept_response| kept_response.differing(fields));
         let differing = differing.unwrap_or_default();
         let url = self.ctx.key.url();
         let target = self.ctx.key.path_and_query();
         let (path, text) = target.split_once('?').unwrap_or((target, ""));
         self.worker.metrics.shadow(|tables| {
-            tables.passed(url, &self.passed);
-            if let (Some(held), Some(compared)) = (&held, compared) {
-                let ComparedEntry { is_same_tag, response, .. } = *held;
-                let against = Against { url, compared, is_same_tag, request: &differing, response };
+            tables.passed(url, &self.observed);
+            if let (Some(compared_entry), Some(comparison)) = (&compared_entry, comparison) {
+                let ComparedEntry { is_same_tag, response, .. } = *compared_entry;
+                let against = Against { url, compared: comparison, is_same_tag, request: &differing, response };
                 if is_hit { tables.compared(&against) } else { tables.doubted(&against) }
             }
             if let Some((context, body)) = query {
@@ -217,9 +219,9 @@ impl BodyTap {
     }
 
     /// Has the personalisation guard learn from a comparison what it would learn in earnest.
-    fn judge(&mut self, compared: Option<BodyComparison>) {
-        let Some((check, comparison)) = self.plan.check.take() else { return };
-        match (comparison, compared) {
+    fn judge(&mut self, comparison: Option<BodyComparison>) {
+        let Some((check, at_head)) = self.plan.check.take() else { return };
+        match (at_head, comparison) {
             (HeadComparison::Differs, _) | (_, Some(BodyComparison::Different)) => {
                 check.drop_personalised(&self.worker)
             }
@@ -231,11 +233,15 @@ impl BodyTap {
     /// Returns a hash of what selected the response beside its URL; `None` where the body is no whole page.
     fn context(&self) -> Option<u64> {
         let (selecting, coding): (&Selecting, _) = match (&self.plan.keep, &self.plan.against) {
-            (Some(kept), _) if kept.stands_for.is_none() && kept.fill.status == StatusCode::OK => {
-                (&kept.fill.selecting, kept.coding?)
+            (Some(kept_response), _)
+                if kept_response.stands_for.is_none() && kept_response.fill.status == StatusCode::OK =>
+            {
+                (&kept_response.fill.selecting, kept_response.coding?)
             }
-            (None, Some(held)) if held.at_head.is_none() && held.entry.facts.status == StatusCode::OK => {
-                (&held.entry.selecting, held.coding?)
+            (None, Some(compared_entry))
+                if compared_entry.at_head.is_none() && compared_entry.entry.facts.status == StatusCode::OK =>
+            {
+                (&compared_entry.entry.selecting, compared_entry.coding?)
             }
             _ => return None,
         };
@@ -285,8 +291,8 @@ impl Drop for BodyTap {
             return;
         }
         // What was cut off is compared with nothing.
-        for held in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
-            held.at_head.get_or_insert(BodyComparison::Unknown);
+        for compared_entry in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
+            compared_entry.at_head.get_or_insert(BodyComparison::Unknown);
         }
         self.plan.keep = None;
         self.settle(0, Vec::new(), None);
@@ -297,7 +303,7 @@ impl ComparedEntry {
     fn compare(&self, fingerprint: u64) -> BodyComparison {
         match (self.at_head, self.coding, &self.entry.shadow_fingerprint) {
             (Some(known), ..) => known,
-            (None, Some(coding), Some(witness)) => witness.compare(coding, fingerprint),
+            (None, Some(coding), Some(shadow_fingerprint)) => shadow_fingerprint.compare(coding, fingerprint),
             _ => BodyComparison::Unknown,
         }
     }

@@ -6,7 +6,7 @@
 use memchr::memchr;
 
 use super::line::{Lines, field, has_control, is_token};
-use super::{FIELDS_MAX, Refusal};
+use super::{FIELDS_MAX, ScreenRefusal};
 use crate::policy::trailers;
 
 /// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound, and nobody sends any.
@@ -23,7 +23,7 @@ const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// Where in chunked content the next byte stands.
 #[derive(Debug)]
-enum Place {
+enum ChunkPosition {
     /// At a chunk-size line.
     Size,
     /// In data of which so many bytes are to come.
@@ -39,81 +39,84 @@ enum Place {
 /// A reader of chunked content.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    place: Place,
+    place: ChunkPosition,
     extension_bytes: usize,
 }
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { place: Place::Size, extension_bytes: 0 }
+        Self { place: ChunkPosition::Size, extension_bytes: 0 }
     }
 }
 
 impl Chunks {
     /// Tells whether the content has ended.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.place, Place::Done)
+        matches!(self.place, ChunkPosition::Done)
     }
 
     /// Reads on. Returns how many bytes may pass; zero where more are needed to tell.
     ///
     /// # Errors
     /// Chunks that are not written as RFC 9112 §7.1 says, and those that some readers read otherwise.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, ScreenRefusal> {
         match &mut self.place {
-            Place::Size => self.size_line(bytes),
-            Place::Data(left) => {
-                let length = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= length as u64;
-                if *left == 0 {
-                    self.place = Place::DataEnd;
+            ChunkPosition::Size => self.size_line(bytes),
+            ChunkPosition::Data(remaining) => {
+                let length = bytes.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
+                *remaining -= length as u64;
+                if *remaining == 0 {
+                    self.place = ChunkPosition::DataEnd;
                 }
                 Ok(length)
             }
-            Place::DataEnd => match bytes {
+            ChunkPosition::DataEnd => match bytes {
                 [b'\r', b'\n', ..] => {
-                    self.place = Place::Size;
+                    self.place = ChunkPosition::Size;
                     Ok(2)
                 }
                 [b'\r'] | [] => Ok(0),
-                _ => Err(Refusal::bad("A chunk is not followed by CRLF")),
+                _ => Err(ScreenRefusal::bad("A chunk is not followed by CRLF")),
             },
-            Place::Trailers(lines, fields) => {
+            ChunkPosition::Trailers(lines, fields) => {
                 let ended = trailers(lines, fields, bytes)?;
                 if ended > 0 {
-                    self.place = Place::Done;
+                    self.place = ChunkPosition::Done;
                 }
                 Ok(ended)
             }
-            Place::Done => Ok(0),
+            ChunkPosition::Done => Ok(0),
         }
     }
 
     /// Reads a chunk-size line.
-    fn size_line(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    fn size_line(&mut self, bytes: &[u8]) -> Result<usize, ScreenRefusal> {
         let window = &bytes[..bytes.len().min(SIZE_LINE_BYTES_MAX)];
         let Some(end) = memchr(b'\n', window) else {
             // What is no size now will be none later: the client need not wait for its answer.
             let (digits, rest) = split_size(window);
             let is_open = matches!(rest, [] | [b'\r'] | [b';', ..]);
             return match digits.is_empty() || digits.len() > SIZE_DIGITS_MAX || !is_open {
-                true => Err(Refusal::bad("A chunk has no size in hexadecimal")),
-                false if window.len() == SIZE_LINE_BYTES_MAX => Err(Refusal::bad("A chunk-size line is too long")),
+                true => Err(ScreenRefusal::bad("A chunk has no size in hexadecimal")),
+                false if window.len() == SIZE_LINE_BYTES_MAX => {
+                    Err(ScreenRefusal::bad("A chunk-size line is too long"))
+                }
                 false => Ok(0),
             };
         };
         let Some(line) = window[..end].strip_suffix(b"\r") else {
-            return Err(Refusal::bad("A chunk-size line ends with LF alone"));
+            return Err(ScreenRefusal::bad("A chunk-size line ends with LF alone"));
         };
         let (digits, extensions) = split_size(line);
-        let size = size(digits).ok_or(Refusal::bad("A chunk has no size in hexadecimal, or one that is too large"))?;
+        let size =
+            size(digits).ok_or(ScreenRefusal::bad("A chunk has no size in hexadecimal, or one that is too large"))?;
         self.extension_bytes += extensions.len();
         if !are_extensions(extensions) || self.extension_bytes > EXTENSION_BYTES_MAX {
-            return Err(Refusal::bad("A chunk has extensions that are malformed or too long"));
+            return Err(ScreenRefusal::bad("A chunk has extensions that are malformed or too long"));
         }
         self.place = match size {
-            0 => Place::Trailers(Lines::default(), 0),
-            size => Place::Data(size),
+            0 => ChunkPosition::Trailers(Lines::default(), 0),
+            size => ChunkPosition::Data(size),
         };
         Ok(end + 1)
     }
@@ -177,7 +180,7 @@ fn quoted_end(quoted: &[u8]) -> Option<usize> {
 }
 
 /// Reads the trailer section. Returns its length; zero where its end has not come.
-fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize, Refusal> {
+fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize, ScreenRefusal> {
     while let Some(line) = lines.next(bytes)? {
         if lines.at() > trailers::BYTES_MAX {
             break;
@@ -188,14 +191,14 @@ fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize
         let (name, _) = field(line)?;
         *fields += 1;
         if *fields > FIELDS_MAX {
-            return Err(Refusal::bad("The trailer section has too many fields"));
+            return Err(ScreenRefusal::bad("The trailer section has too many fields"));
         }
         if trailers::is_forbidden(name) {
-            return Err(Refusal::bad("The trailer section has a field that belongs in the head"));
+            return Err(ScreenRefusal::bad("The trailer section has a field that belongs in the head"));
         }
     }
     if lines.at() > trailers::BYTES_MAX || bytes.len() > trailers::BYTES_MAX {
-        return Err(Refusal::bad("The trailer section is too large"));
+        return Err(ScreenRefusal::bad("The trailer section is too large"));
     }
     Ok(0)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use http::StatusCode;
 
 use super::line::{AUTHORITY, Lines, PATH, QUERY, TOKEN, field, has_control, is, is_token};
-use super::{FIELDS_MAX, Limits, Refusal, TARGET_BYTES_MAX};
+use super::{FIELDS_MAX, ScreenLimits, ScreenRefusal, TARGET_BYTES_MAX};
 use crate::outcome::Reason;
 
 /// The largest Content-Length: what everybody can count to.
@@ -13,16 +13,16 @@ const LENGTH_MAX: u64 = i64::MAX as u64;
 
 /// A head that is being read. Its offsets are into the bytes since its first.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) struct HeadReader {
     lines: Lines,
     /// `None` until the request line is whole.
     request: Option<RequestLine>,
     /// Whether an empty line came before it.
-    led: bool,
+    has_started: bool,
     fields: usize,
     host: Option<Range<usize>>,
     length: Option<u64>,
-    chunked: bool,
+    is_chunked: bool,
     /// What `Connection` and `Upgrade` say about another protocol.
     lists_upgrade: bool,
     names_protocol: bool,
@@ -48,30 +48,30 @@ struct Authority {
 
 /// A whole head.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct WholeHead {
     /// Its length, the empty line included.
     pub(super) bytes: usize,
     /// What follows it.
-    pub(super) content: Content,
+    pub(super) content: ContentFraming,
     /// Whether it asks for another protocol.
     pub(super) asks_to_switch: bool,
 }
 
 /// How a request's content is framed (RFC 9112 §6.3).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum ContentFraming {
     /// So many bytes.
     Sized(u64),
     /// Chunks.
     Chunked,
 }
 
-impl Head {
+impl HeadReader {
     /// Reads on; `bytes` begin with the head's first. `None`: the head is not whole yet.
     ///
     /// # Errors
     /// A head that can be read in two ways, or in none, and one that is too large.
-    pub(super) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Found>, Refusal> {
+    pub(super) fn read(&mut self, bytes: &[u8], limits: &ScreenLimits) -> Result<Option<WholeHead>, ScreenRefusal> {
         loop {
             let at = self.lines.at();
             let Some(line) = self.lines.next(bytes)? else {
@@ -81,9 +81,9 @@ impl Head {
                 return Err(self.too_large());
             }
             if self.request.is_none() {
-                if line.is_empty() && !self.led {
+                if line.is_empty() && !self.has_started {
                     // RFC 9112 §2.2: some clients send a CRLF too many behind their content. More than one is no slip.
-                    self.led = true;
+                    self.has_started = true;
                 } else {
                     self.request = Some(request_line(line, at)?);
                 }
@@ -96,41 +96,42 @@ impl Head {
     }
 
     /// Says whether a head without its end may go on.
-    fn unfinished(&self, line: &[u8], bytes: usize, limits: &Limits) -> Result<Option<Found>, Refusal> {
+    fn unfinished(&self, line: &[u8], bytes: usize, limits: &ScreenLimits) -> Result<Option<WholeHead>, ScreenRefusal> {
         if bytes >= limits.head_bytes_max {
             return Err(self.too_large());
         }
         // What is no HTTP, such as a TLS handshake, may never have a line's end: its sender need not wait for the answer.
         if self.request.is_none() && has_control(line.strip_suffix(b"\r").unwrap_or(line)) {
-            return Err(Refusal::bad("The request line has a control character"));
+            return Err(ScreenRefusal::bad("The request line has a control character"));
         }
         Ok(None)
     }
 
-    fn too_large(&self) -> Refusal {
+    fn too_large(&self) -> ScreenRefusal {
         match self.request {
-            None => Refusal::large(StatusCode::URI_TOO_LONG, "The request line is longer than `head_bytes_max`"),
-            Some(_) => {
-                Refusal::large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is larger than `head_bytes_max`")
-            }
+            None => ScreenRefusal::large(StatusCode::URI_TOO_LONG, "The request line is longer than `head_bytes_max`"),
+            Some(_) => ScreenRefusal::large(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The head is larger than `head_bytes_max`",
+            ),
         }
     }
 
     /// Reads a field line, which begins at `at`.
     #[inline]
-    fn field(&mut self, line: &[u8], at: usize) -> Result<(), Refusal> {
+    fn field(&mut self, line: &[u8], at: usize) -> Result<(), ScreenRefusal> {
         let (name, value) = field(line)?;
         self.fields += 1;
         if self.fields > FIELDS_MAX {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Err(Refusal::large(status, "The head has more than 100 fields"));
+            return Err(ScreenRefusal::large(status, "The head has more than 100 fields"));
         }
         // Few fields matter here, and their names are of different lengths.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 // RFC 9112 §3.2.
                 if self.host.is_some() {
-                    return Err(Refusal::bad("There is more than one Host"));
+                    return Err(ScreenRefusal::bad("There is more than one Host"));
                 }
                 let start = at + line.len() - line["host:".len()..].trim_ascii_start().len();
                 self.host = Some(start..start + value.len());
@@ -143,16 +144,16 @@ impl Head {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 // RFC 9112 §6.3, item 5: equal values might be folded into one; whoever repeats them is not asked twice.
                 if self.length.is_some() {
-                    return Err(Refusal::bad("There is more than one Content-Length"));
+                    return Err(ScreenRefusal::bad("There is more than one Content-Length"));
                 }
                 self.length = Some(content_length(value)?);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.chunked {
-                    return Err(Refusal::bad("There is more than one Transfer-Encoding"));
+                if self.is_chunked {
+                    return Err(ScreenRefusal::bad("There is more than one Transfer-Encoding"));
                 }
                 transfer_coding(value)?;
-                self.chunked = true;
+                self.is_chunked = true;
             }
             _ => {}
         }
@@ -160,43 +161,43 @@ impl Head {
     }
 
     /// Checks what only the whole head shows.
-    fn whole(&mut self, bytes: &[u8]) -> Result<Found, Refusal> {
+    fn whole(&mut self, bytes: &[u8]) -> Result<WholeHead, ScreenRefusal> {
         let Some(request) = &self.request else {
-            return Err(Refusal::bad("There is no request line"));
+            return Err(ScreenRefusal::bad("There is no request line"));
         };
         match (&self.host, &request.authority) {
             // RFC 9112 §3.2.
-            (None, _) if !request.is_http10 => return Err(Refusal::bad("There is no Host")),
+            (None, _) if !request.is_http10 => return Err(ScreenRefusal::bad("There is no Host")),
             (Some(host), Some(authority)) if !names_same(&bytes[host.clone()], bytes, authority) => {
-                return Err(Refusal::bad("Host differs from the authority of the target"));
+                return Err(ScreenRefusal::bad("Host differs from the authority of the target"));
             }
             _ => {}
         }
-        let content = match (self.chunked, self.length) {
+        let content = match (self.is_chunked, self.length) {
             // RFC 9112 §6.1 lets a server refuse the first, and says that the second is faulty.
-            (true, Some(_)) => return Err(Refusal::bad("There are both Content-Length and Transfer-Encoding")),
+            (true, Some(_)) => return Err(ScreenRefusal::bad("There are both Content-Length and Transfer-Encoding")),
             (true, None) if request.is_http10 => {
-                return Err(Refusal::bad("There is a Transfer-Encoding in HTTP/1.0"));
+                return Err(ScreenRefusal::bad("There is a Transfer-Encoding in HTTP/1.0"));
             }
-            (true, None) => Content::Chunked,
-            (false, Some(length)) => Content::Sized(length),
+            (true, None) => ContentFraming::Chunked,
+            (false, Some(length)) => ContentFraming::Sized(length),
             // RFC 1945 §8.3: without a length nobody knows what the client takes for its content.
             (false, None) if request.is_http10 && request.owes_length => {
-                return Err(Refusal::with(StatusCode::LENGTH_REQUIRED, "There is no Content-Length"));
+                return Err(ScreenRefusal::with(StatusCode::LENGTH_REQUIRED, "There is no Content-Length"));
             }
-            (false, None) => Content::Sized(0),
+            (false, None) => ContentFraming::Sized(0),
         };
         let asks_to_switch = self.lists_upgrade && self.names_protocol && !request.is_http10;
-        Ok(Found { bytes: self.lines.at(), content, asks_to_switch })
+        Ok(WholeHead { bytes: self.lines.at(), content, asks_to_switch })
     }
 }
 
 /// Reads a request line that begins at `at` (RFC 9112 §3): three parts, two spaces, nothing else.
-fn request_line(line: &[u8], at: usize) -> Result<RequestLine, Refusal> {
+fn request_line(line: &[u8], at: usize) -> Result<RequestLine, ScreenRefusal> {
     let method_end = line.iter().position(|&byte| !is(TOKEN, byte)).unwrap_or(line.len());
     let method = &line[..method_end];
     if method.is_empty() || line.get(method_end) != Some(&b' ') {
-        return Err(Refusal::bad("The request line does not begin with a method and a space"));
+        return Err(ScreenRefusal::bad("The request line does not begin with a method and a space"));
     }
     let target_at = method_end + 1;
     let target_end = target_at + target_length(&line[target_at..]);
@@ -208,10 +209,10 @@ fn request_line(line: &[u8], at: usize) -> Result<RequestLine, Refusal> {
     };
     if method == b"CONNECT" {
         let why = "A tunnel has no place at a reverse proxy";
-        return Err(Refusal { status: StatusCode::NOT_IMPLEMENTED, reason: Reason::MethodRefused, why });
+        return Err(ScreenRefusal { status: StatusCode::NOT_IMPLEMENTED, reason: Reason::MethodRefused, why });
     }
     if target.len() > TARGET_BYTES_MAX {
-        return Err(Refusal::large(StatusCode::URI_TOO_LONG, "The target is longer than 32 KiB"));
+        return Err(ScreenRefusal::large(StatusCode::URI_TOO_LONG, "The target is longer than 32 KiB"));
     }
     let authority = match target {
         [b'/', ..] => None,
@@ -219,7 +220,7 @@ fn request_line(line: &[u8], at: usize) -> Result<RequestLine, Refusal> {
         _ => Some(absolute_form(target, at + target_at)?),
     };
     if !target.is_ascii() && std::str::from_utf8(target).is_err() {
-        return Err(Refusal::bad("The target has bytes that are no text"));
+        return Err(ScreenRefusal::bad("The target has bytes that are no text"));
     }
     let owes_length = matches!(method, b"POST" | b"PUT" | b"PATCH");
     Ok(RequestLine { is_http10, owes_length, authority })
@@ -239,33 +240,33 @@ fn target_length(rest: &[u8]) -> usize {
 }
 
 /// Says what is wrong with what follows the target.
-fn no_version(rest: &[u8]) -> Refusal {
+fn no_version(rest: &[u8]) -> ScreenRefusal {
     match rest {
-        [] | b" " => Refusal::bad("The request line has no version, as in HTTP/0.9"),
-        [b'#', ..] => Refusal::bad("The target has a fragment"),
+        [] | b" " => ScreenRefusal::bad("The request line has no version, as in HTTP/0.9"),
+        [b'#', ..] => ScreenRefusal::bad("The target has a fragment"),
         // RFC 9110 §15.6.6.
         [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Refusal::with(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are spoken here")
+            ScreenRefusal::with(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are spoken here")
         }
-        _ => Refusal::bad("The request line is not a method, a target and a version with one space between them"),
+        _ => ScreenRefusal::bad("The request line is not a method, a target and a version with one space between them"),
     }
 }
 
 /// Finds the authority of an absolute form (RFC 9112 §3.2.2) that begins at `at`; every other form is none here.
-fn absolute_form(target: &[u8], at: usize) -> Result<Authority, Refusal> {
+fn absolute_form(target: &[u8], at: usize) -> Result<Authority, ScreenRefusal> {
     const SCHEMES: [(&[u8], &[u8]); 2] = [(b"http://", b"80"), (b"https://", b"443")];
     let scheme = SCHEMES
         .into_iter()
         .find(|(scheme, _)| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
     let Some((scheme, default_port)) = scheme else {
-        return Err(Refusal::bad("The target begins with neither a slash nor http:// nor https://"));
+        return Err(ScreenRefusal::bad("The target begins with neither a slash nor http:// nor https://"));
     };
     let rest = &target[scheme.len()..];
     let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     if length == 0 || !rest[..length].iter().all(|&byte| is(AUTHORITY, byte)) {
-        return Err(Refusal::bad("The target's authority is no host, or has userinfo"));
+        return Err(ScreenRefusal::bad("The target's authority is no host, or has userinfo"));
     }
     let at = at + scheme.len();
     Ok(Authority { at: at..at + length, default_port })
@@ -283,8 +284,8 @@ fn names_same(host: &[u8], bytes: &[u8], authority: &Authority) -> bool {
 }
 
 /// Reads Content-Length (RFC 9110 §8.6): digits and nothing else.
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    let refusal = Refusal::bad("Content-Length is no number, or too large a one");
+fn content_length(value: &[u8]) -> Result<u64, ScreenRefusal> {
+    let refusal = ScreenRefusal::bad("Content-Length is no number, or too large a one");
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(refusal);
     }
@@ -298,7 +299,7 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
 /// # Errors
 /// 400 where the content would have no end (RFC 9112 §6.3, item 4), 501 where it has one, behind a coding that is not
 /// understood (§6.1).
-fn transfer_coding(value: &[u8]) -> Result<(), Refusal> {
+fn transfer_coding(value: &[u8]) -> Result<(), ScreenRefusal> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
@@ -306,7 +307,10 @@ fn transfer_coding(value: &[u8]) -> Result<(), Refusal> {
     let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let ends_well = codings.next_back().is_some_and(is_chunked);
     if ends_well && codings.all(|coding| is_token(coding) && !is_chunked(coding)) {
-        return Err(Refusal::with(StatusCode::NOT_IMPLEMENTED, "Only the transfer coding `chunked` is understood"));
+        return Err(ScreenRefusal::with(
+            StatusCode::NOT_IMPLEMENTED,
+            "Only the transfer coding `chunked` is understood",
+        ));
     }
-    Err(Refusal::bad("Transfer-Encoding is not one final `chunked`"))
+    Err(ScreenRefusal::bad("Transfer-Encoding is not one final `chunked`"))
 }

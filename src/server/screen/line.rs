@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::Refusal;
+use super::ScreenRefusal;
 
 /// `tchar` (RFC 9110 §5.6.2): what methods and field names consist of.
 pub(super) const TOKEN: u8 = 1;
@@ -60,11 +60,11 @@ const LANES: usize = 16;
 pub(super) fn has_control(bytes: &[u8]) -> bool {
     // Without a way out of the loop it becomes a few instructions on a register.
     let any = |bytes: &[u8]| {
-        bytes.iter().fold(false, |found, &byte| found | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
+        bytes.iter().fold(false, |is_found, &byte| is_found | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
     };
     let Some(last) = bytes.last_chunk::<LANES>() else { return any(bytes) };
     // The last chunk may overlap the one before it, so that nothing is left to be looked at byte by byte.
-    bytes.chunks_exact(LANES).fold(any(last), |found, chunk| found | any(chunk))
+    bytes.chunks_exact(LANES).fold(any(last), |is_found, chunk| is_found | any(chunk))
 }
 
 /// A cursor over lines that may still be incomplete. It keeps offsets into the bytes that it is offered, which always begin
@@ -84,14 +84,14 @@ impl Lines {
     /// A line that ends with a bare LF. RFC 9112 §2.2 lets a recipient take one for a line's end; one that does and one that
     /// does not would see different fields.
     #[inline]
-    pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+    pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, ScreenRefusal> {
         let Some(offset) = memchr(b'\n', &bytes[self.searched..]) else {
             self.searched = bytes.len();
             return Ok(None);
         };
         let end = self.searched + offset;
         let Some(line) = bytes[self.at..end].strip_suffix(b"\r") else {
-            return Err(Refusal::bad("A line ends with LF alone"));
+            return Err(ScreenRefusal::bad("A line ends with LF alone"));
         };
         (self.at, self.searched) = (end + 1, end + 1);
         Ok(Some(line))
@@ -108,18 +108,18 @@ impl Lines {
 /// # Errors
 /// Whatever is no field line (RFC 9112 §5): folded lines, whitespace before the colon, no colon, control characters.
 #[inline]
-pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), ScreenRefusal> {
     let name_end = line.iter().position(|&byte| !is(TOKEN, byte)).unwrap_or(line.len());
     match line.get(name_end) {
         Some(b':') if name_end > 0 => {}
-        Some(b' ' | b'\t') if name_end == 0 => return Err(Refusal::bad("A field is folded over several lines")),
-        Some(b' ' | b'\t') => return Err(Refusal::bad("Whitespace stands in a field name or before its colon")),
-        Some(_) => return Err(Refusal::bad("A field name has a character that no field name has")),
-        None => return Err(Refusal::bad("A field line has no colon")),
+        Some(b' ' | b'\t') if name_end == 0 => return Err(ScreenRefusal::bad("A field is folded over several lines")),
+        Some(b' ' | b'\t') => return Err(ScreenRefusal::bad("Whitespace stands in a field name or before its colon")),
+        Some(_) => return Err(ScreenRefusal::bad("A field name has a character that no field name has")),
+        None => return Err(ScreenRefusal::bad("A field line has no colon")),
     }
     let value = &line[name_end + 1..];
     if has_control(value) {
-        return Err(Refusal::bad("A field value has a control character"));
+        return Err(ScreenRefusal::bad("A field value has a control character"));
     }
     Ok((&line[..name_end], value.trim_ascii()))
 }

@@ -2,41 +2,41 @@
 
 use http::StatusCode;
 
-use super::{Limits, Screen, Then};
+use super::{RequestScreen, ScreenLimits, ScreenStep};
 
 /// What became of a stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Screened {
+pub struct ScreenSummary {
     /// So many bytes of it would have gone on.
     pub passed: usize,
     /// So many heads were among them.
     pub heads: u32,
     /// What was refused behind them.
-    pub refused: Option<StatusCode>,
+    pub refusal: Option<StatusCode>,
 }
 
 /// Screens an HTTP/1 connection's bytes as they would come in pieces that end at `cuts`, in order. What does not pass is
 /// offered again with the next piece; who asks for another protocol gets none.
-pub fn screened(stream: &[u8], cuts: &[usize], head_bytes_max: usize) -> Screened {
-    let mut screen = Screen::new(Limits { head_bytes_max });
+pub fn screen(stream: &[u8], cuts: &[usize], head_bytes_max: usize) -> ScreenSummary {
+    let mut screen = RequestScreen::new(ScreenLimits { head_bytes_max });
     let (mut passed, mut refused) = (0, None);
     let ends = cuts.iter().copied().chain([stream.len()]);
     'pieces: for end in ends {
         // A cut inside what has passed already is no news.
         while let Some(piece) = stream.get(passed..end) {
             let verdict = screen.feed(piece);
-            passed += verdict.passed;
+            passed += verdict.pass_bytes;
             match verdict.then {
-                Then::More => break,
-                Then::Wait => {
+                ScreenStep::More => break,
+                ScreenStep::Wait => {
                     screen.resume();
                 }
-                Then::RefuseHead(refusal) | Then::RefuseContent(refusal) => {
+                ScreenStep::RefuseHead(refusal) | ScreenStep::RefuseContent(refusal) => {
                     refused = Some(refusal.status);
                     break 'pieces;
                 }
             }
         }
     }
-    Screened { passed, heads: screen.heads(), refused }
+    ScreenSummary { passed, heads: screen.heads(), refusal: refused }
 }

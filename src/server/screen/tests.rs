@@ -3,11 +3,11 @@
 use super::*;
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits { head_bytes_max: 4 << 10 };
+const LIMITS: ScreenLimits = ScreenLimits { head_bytes_max: 4 << 10 };
 
 /// Feeds a stream in pieces that end at `cuts`.
-fn feed(stream: &[u8], cuts: &[usize]) -> Screened {
-    screened(stream, cuts, LIMITS.head_bytes_max)
+fn feed(stream: &[u8], cuts: &[usize]) -> ScreenSummary {
+    screen(stream, cuts, LIMITS.head_bytes_max)
 }
 
 /// Checks what becomes of a stream, whole and byte by byte.
@@ -16,7 +16,7 @@ fn check(stream: impl AsRef<[u8]>, expected: Option<u16>) {
     let stream = stream.as_ref();
     let whole = feed(stream, &[]);
     let told = String::from_utf8_lossy(&stream[..stream.len().min(200)]);
-    assert_eq!(whole.refused.map(|status| status.as_u16()), expected, "{told:?}");
+    assert_eq!(whole.refusal.map(|status| status.as_u16()), expected, "{told:?}");
     if expected.is_none() {
         assert_eq!(whole.passed, stream.len(), "{told:?}");
     }
@@ -348,9 +348,11 @@ fn sizes_are_bounded() {
     let exactly = LIMITS.head_bytes_max - "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
     check_fields(&format!("X: {}\r\n", "a".repeat(exactly)), None);
     check_fields(&format!("X: {}\r\n", "a".repeat(exactly + 1)), Some(431));
-    let mut screen = Screen::new(Limits { head_bytes_max: 1 << 20 });
+    let mut screen = RequestScreen::new(ScreenLimits { head_bytes_max: 1 << 20 });
     let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(TARGET_BYTES_MAX));
-    assert!(matches!(screen.feed(long.as_bytes()).then, Then::RefuseHead(refusal) if refusal.status.as_u16() == 414));
+    assert!(
+        matches!(screen.feed(long.as_bytes()).then, ScreenStep::RefuseHead(refusal) if refusal.status.as_u16() == 414)
+    );
 }
 
 #[test]
@@ -358,22 +360,22 @@ fn what_comes_before_a_refused_head_passes_and_nothing_behind_it() {
     let sound = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
     let stream = format!("{sound}{sound}GET /x HTTP/1.1\n\n{sound}");
     let became = feed(stream.as_bytes(), &[]);
-    assert_eq!(became, Screened { passed: 2 * sound.len(), heads: 2, refused: Some(StatusCode::BAD_REQUEST) });
+    assert_eq!(became, ScreenSummary { passed: 2 * sound.len(), heads: 2, refusal: Some(StatusCode::BAD_REQUEST) });
 }
 
 #[test]
 fn rfc9110_s7_8_behind_a_request_to_switch_its_answer_is_awaited() {
-    let mut screen = Screen::new(LIMITS);
+    let mut screen = RequestScreen::new(LIMITS);
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let stream = format!("{upgrade}\x01\x02 anything");
-    assert_eq!(screen.feed(stream.as_bytes()), Verdict { passed: upgrade.len(), then: Then::Wait });
-    assert_eq!(screen.feed(b"\x01\x02 anything"), Verdict { passed: 0, then: Then::Wait });
+    assert_eq!(screen.feed(stream.as_bytes()), ScreenResult { pass_bytes: upgrade.len(), then: ScreenStep::Wait });
+    assert_eq!(screen.feed(b"\x01\x02 anything"), ScreenResult { pass_bytes: 0, then: ScreenStep::Wait });
     assert!(screen.resume() && !screen.resume());
-    assert!(matches!(screen.feed(b"\x01\x02 anything").then, Then::RefuseHead(_)));
+    assert!(matches!(screen.feed(b"\x01\x02 anything").then, ScreenStep::RefuseHead(_)));
     for plain in ["Connection: upgrade\r\n", "Upgrade: websocket\r\n", "Connection: upgraded\r\nUpgrade: a\r\n"] {
         assert_eq!(
-            Screen::new(LIMITS).feed(format!("GET / HTTP/1.1\r\nHost: a\r\n{plain}\r\n").as_bytes()).then,
-            Then::More
+            RequestScreen::new(LIMITS).feed(format!("GET / HTTP/1.1\r\nHost: a\r\n{plain}\r\n").as_bytes()).then,
+            ScreenStep::More
         );
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn h2_get(path: &str) -> Request<http_body_util::Full<Bytes>> {
 
 #[test]
 fn http2_is_known_by_its_preface() {
-    let server = Server::start(PATIENT, |peer, request| {
+    let server = TestServer::start(PATIENT, |peer, request| {
         assert!(peer.interim.is_none());
         echo_path(peer, request)
     });
@@ -58,7 +58,7 @@ fn http2_is_known_by_its_preface() {
 fn http2_bodies_pass_whole() {
     let body: Bytes = (0..3_000_000u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
     let twin = body.clone();
-    let server = Server::start(PATIENT, move |_, _| Answer::Now(Response::new(whole(body.clone()))));
+    let server = TestServer::start(PATIENT, move |_, _| Answer::Now(Response::new(whole(body.clone()))));
     with_http2(server.addr, async |mut sender| {
         let response = sender.send_request(h2_get("/")).await.unwrap();
         assert!(response.into_body().collect().await.unwrap().to_bytes() == twin);
@@ -67,7 +67,7 @@ fn http2_bodies_pass_whole() {
 
 #[test]
 fn http2_content_that_stops_coming_is_reset() {
-    let server = Server::start(Limits { body: SHORT, ..PATIENT }, |_, request| swallow(request));
+    let server = TestServer::start(StageLimits { body: SHORT, ..PATIENT }, |_, request| swallow(request));
     let mut client = server.client();
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").0.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
     // HEADERS with END_HEADERS but not END_STREAM: `:method: POST`, `:scheme: http`, `:path: /`, `:authority: a`.
@@ -82,25 +82,25 @@ fn http2_content_that_stops_coming_is_reset() {
         client.0.read_exact(&mut byte).unwrap();
         all.push(byte[0]);
     }
-    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 1);
+    assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 1);
 }
 
 /// Makes bytes that tell when the last of them is dropped.
-fn owned(length: usize, told: Told) -> Bytes {
+fn owned(length: usize, log: TestLog) -> Bytes {
     struct Owned {
         bytes: Vec<u8>,
-        _told: Told,
+        _log: TestLog,
     }
     impl AsRef<[u8]> for Owned {
         fn as_ref(&self) -> &[u8] {
             &self.bytes
         }
     }
-    Bytes::from_owner(Owned { bytes: vec![b'x'; length], _told: told })
+    Bytes::from_owner(Owned { bytes: vec![b'x'; length], _log: log })
 }
 
 /// Keeps an HTTP/2 connection busy with requests for `/x` until `is_done`.
-async fn busy_until(sender: &mut hyper::client::conn::http2::SendRequest<Script>, mut is_done: impl FnMut() -> bool) {
+async fn busy_until(sender: &mut hyper::client::conn::http2::SendRequest<TestBody>, mut is_done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_done() {
         assert!(began.elapsed() < Duration::from_secs(10), "not done");
@@ -113,16 +113,16 @@ async fn busy_until(sender: &mut hyper::client::conn::http2::SendRequest<Script>
 
 #[test]
 fn s5_2_2_streams_that_nobody_reads_are_reset_although_their_connection_is_busy() {
-    let (told, is_told) = mpsc::channel();
-    let server = Server::start(Limits { body: SHORT, ..PATIENT }, move |peer, request| {
+    let (log, log_receiver) = mpsc::channel();
+    let server = TestServer::start(StageLimits { body: SHORT, ..PATIENT }, move |peer, request| {
         let length = match request.uri().path() {
             // Frame after frame, and one run of bytes: the first few bytes find room, the others keep all in memory.
             "/frames" => 1 << 10,
             "/whole" => 4 << 20,
             _ => return echo_path(peer, request),
         };
-        let (sender, body) = fed(None);
-        let bytes = owned(length, Told(told.clone()));
+        let (sender, body) = channel_body(None);
+        let bytes = owned(length, TestLog(log.clone()));
         for _ in 0..(4 << 20) / length {
             sender.send(Ok(bytes.clone())).unwrap();
         }
@@ -132,10 +132,10 @@ fn s5_2_2_streams_that_nobody_reads_are_reset_although_their_connection_is_busy(
         for (cut, path) in [(1, "/frames"), (2, "/whole")] {
             let request = Request::get(format!("http://a{path}")).body(whole("")).unwrap();
             let unread = sender.send_request(request).await.unwrap();
-            busy_until(&mut sender, || is_told.try_recv().is_ok()).await;
+            busy_until(&mut sender, || log_receiver.try_recv().is_ok()).await;
             let error = unread.into_body().collect().await.unwrap_err();
             assert!(format!("{error:?}").contains("CANCEL"), "{path}: {error:?}");
-            assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), cut);
+            assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), cut);
         }
     });
 }
@@ -144,23 +144,23 @@ fn s5_2_2_streams_that_nobody_reads_are_reset_although_their_connection_is_busy(
 fn what_an_http2_client_leaves_of_an_ended_body_keeps_nothing_else_alive() {
     /// The window that hyper's client gives to a stream at first.
     const WINDOW: usize = 2 << 20;
-    let (told, is_told) = mpsc::channel();
-    let server = Server::start(PATIENT, move |peer, request| {
+    let (log, log_receiver) = mpsc::channel();
+    let server = TestServer::start(PATIENT, move |peer, request| {
         let (sender, body) = match request.uri().path() {
-            "/sized" => fed(Some(WINDOW as u64 + 1)),
-            "/unsized" => fed(None),
+            "/sized" => channel_body(Some(WINDOW as u64 + 1)),
+            "/unsized" => channel_body(None),
             _ => return echo_path(peer, request),
         };
         // The window takes all but the last byte, so that no piece is left for hyper to wait with.
         sender.send(Ok("x".into())).unwrap();
-        sender.send(Ok(owned(WINDOW, Told(told.clone())))).unwrap();
+        sender.send(Ok(owned(WINDOW, TestLog(log.clone())))).unwrap();
         Answer::Now(Response::new(body))
     });
     with_http2_of(server.addr, async |mut sender| {
         for path in ["/sized", "/unsized"] {
             let request = Request::get(format!("http://a{path}")).body(whole("")).unwrap();
             let unread = sender.send_request(request).await.unwrap();
-            busy_until(&mut sender, || is_told.try_recv().is_ok()).await;
+            busy_until(&mut sender, || log_receiver.try_recv().is_ok()).await;
             assert_eq!(unread.into_body().collect().await.unwrap().to_bytes().len(), WINDOW + 1, "{path}");
         }
     });
@@ -168,13 +168,14 @@ fn what_an_http2_client_leaves_of_an_ended_body_keeps_nothing_else_alive() {
 
 #[test]
 fn http2_content_that_stops_coming_ends_its_stream_although_its_connection_is_busy() {
-    let server = Server::start(Limits { body: SHORT, ..PATIENT }, |peer, request| match request.uri().path() {
-        "/x" => echo_path(peer, request),
-        _ => swallow(request),
-    });
+    let server =
+        TestServer::start(StageLimits { body: SHORT, ..PATIENT }, |peer, request| match request.uri().path() {
+            "/x" => echo_path(peer, request),
+            _ => swallow(request),
+        });
     with_http2_of(server.addr, async |mut sender| {
         for first in ["", "a part"] {
-            let (feed, content) = fed(Some(9));
+            let (feed, content) = channel_body(Some(9));
             feed.send(Ok(first.into())).unwrap();
             let request = Request::post("http://a/up").header("content-length", "9").body(content).unwrap();
             let answered = tokio::spawn(sender.send_request(request));
@@ -183,28 +184,29 @@ fn http2_content_that_stops_coming_ends_its_stream_although_its_connection_is_bu
             assert!(format!("{error:?}").contains("CANCEL"), "{error:?}");
         }
     });
-    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 2);
+    assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 2);
 }
 
 #[test]
 fn http2_streams_that_move_or_wait_for_the_origin_are_left_alone() {
     const PIECES: usize = 12;
     let (wanted, to_feed) = mpsc::channel();
-    let server =
-        Server::start(Limits { body: 4 * SHORT, ..PATIENT }, move |peer, request| match request.uri().path() {
+    let server = TestServer::start(StageLimits { body: 4 * SHORT, ..PATIENT }, move |peer, request| {
+        match request.uri().path() {
             "/slow" => {
-                let (sender, body) = fed(None);
+                let (sender, body) = channel_body(None);
                 wanted.send(sender).unwrap();
                 Answer::Now(Response::new(body))
             }
             "/up" => swallow(request),
             _ => echo_path(peer, request),
-        });
+        }
+    });
     with_http2_of(server.addr, async |mut sender| {
         let request = Request::get("http://a/slow").body(whole("")).unwrap();
         let slow = sender.send_request(request).await.unwrap().into_body();
         let origin = to_feed.recv().unwrap();
-        let (feed, content) = fed(None);
+        let (feed, content) = channel_body(None);
         let upload = tokio::spawn(sender.send_request(Request::post("http://a/up").body(content).unwrap()));
         // Three times as long as either may be silent: the one because its origin is, the other piece by piece.
         for _ in 0..PIECES {
@@ -219,14 +221,14 @@ fn http2_streams_that_move_or_wait_for_the_origin_are_left_alone() {
         drop(origin);
         assert_eq!(slow.collect().await.unwrap().to_bytes(), "late");
     });
-    assert_eq!(server.tally.closed_in_body.load(Ordering::Relaxed), 0);
+    assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 0);
 }
 
 #[test]
 fn a_drain_finishes_http2_streams_too() {
     let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (waits, begins) = (Arc::clone(&go), Arc::clone(&began));
-    let mut server = Server::start(PATIENT, move |_, _| {
+    let mut server = TestServer::start(PATIENT, move |_, _| {
         begins.notify_one();
         when(&waits, "done")
     });
@@ -239,7 +241,7 @@ fn a_drain_finishes_http2_streams_too() {
         }
         let draining = std::thread::spawn(move || {
             let began = Instant::now();
-            server.cores.stop(After::Nobody, Duration::from_secs(20));
+            server.cores.stop(Successor::Nobody, Duration::from_secs(20));
             began.elapsed()
         });
         while TcpStream::connect(addr).is_ok() {

@@ -28,15 +28,15 @@ pub(super) fn group_text(origin: &str, name: &str) -> String {
 }
 
 /// One purge.
-pub(super) struct Record {
+pub(super) struct PurgeRecord {
     pub(super) selector: Selector,
     pub(super) kind: PurgeKind,
     pub(super) at: Timestamp,
     /// Whether a whole sweep has marked what it covers.
-    pub(super) swept: bool,
+    pub(super) is_swept: bool,
 }
 
-impl Record {
+impl PurgeRecord {
     pub(super) fn has_lasted(&self, span: Duration, now: Timestamp) -> bool {
         now.saturating_since(self.at) >= span
     }
@@ -44,14 +44,14 @@ impl Record {
 
 /// The numbers recorded for one selector; zero is none.
 #[derive(Default)]
-struct Marks {
+struct RecordMarks {
     hard: u64,
     validate: u64,
     /// Ascending. Each ends on its own, so the oldest that counts for an entry decides.
     soft: SmallVec<[(u64, Timestamp); 1]>,
 }
 
-impl Marks {
+impl RecordMarks {
     fn judge(&self, sequence: u64, now: Timestamp, soft_max: Duration) -> PurgeState {
         if self.hard > sequence {
             return PurgeState::Purged;
@@ -92,17 +92,17 @@ impl Marks {
 /// All records.
 #[derive(Default)]
 pub(super) struct Records {
-    pub(super) order: BTreeMap<u64, Record>,
-    all: Marks,
-    hosts: HashMap<Box<str>, Marks>,
-    prefixes: HashMap<Box<str>, Marks>,
+    pub(super) order: BTreeMap<u64, PurgeRecord>,
+    all: RecordMarks,
+    hosts: HashMap<Box<str>, RecordMarks>,
+    prefixes: HashMap<Box<str>, RecordMarks>,
     /// How many prefixes there are of each length: only these are looked up, so a URL of ten thousand slashes costs no more.
     prefix_lengths: BTreeMap<usize, usize>,
-    urls: HashMap<Box<str>, Marks>,
-    tags: HashMap<Box<str>, Marks>,
-    groups: HashMap<Box<str>, Marks>,
+    urls: HashMap<Box<str>, RecordMarks>,
+    tags: HashMap<Box<str>, RecordMarks>,
+    groups: HashMap<Box<str>, RecordMarks>,
     /// What records became that there was no room for: they cover everything now. Two numbers, so they stay for good.
-    folded: Marks,
+    folded: RecordMarks,
     /// The highest number that was retired.
     pub(super) floor: u64,
 }
@@ -117,7 +117,7 @@ impl Records {
         soft_max: Duration,
     ) -> PurgeState {
         let mut worst = PurgeState::Good;
-        let mut add = |marks: Option<&Marks>| {
+        let mut add = |marks: Option<&RecordMarks>| {
             if let Some(marks) = marks {
                 worst = worse(worst, marks.judge(sequence, now, soft_max));
             }
@@ -127,7 +127,7 @@ impl Records {
         if !self.urls.is_empty() {
             add(self.urls.get(url));
         }
-        let parts = Parts::of(url);
+        let parts = UrlParts::of(url);
         if !self.hosts.is_empty() {
             add(self.hosts.get(parts.authority));
         }
@@ -147,13 +147,13 @@ impl Records {
         worst
     }
 
-    pub(super) fn insert(&mut self, number: u64, record: Record) {
+    pub(super) fn insert(&mut self, number: u64, record: PurgeRecord) {
         let marks = match &record.selector {
             Selector::All => &mut self.all,
             Selector::Host(host) => self.hosts.entry(host.clone()).or_default(),
             Selector::Prefix(prefix) => self.prefixes.entry(prefix.clone()).or_insert_with(|| {
                 *self.prefix_lengths.entry(prefix.len()).or_default() += 1;
-                Marks::default()
+                RecordMarks::default()
             }),
             Selector::Url(url) => self.urls.entry(url.clone()).or_default(),
             Selector::Tag(tag) => self.tags.entry(tag.clone()).or_default(),
@@ -164,7 +164,7 @@ impl Records {
     }
 
     /// Takes a record out of the order and out of the marks.
-    pub(super) fn take(&mut self, number: u64) -> Option<Record> {
+    pub(super) fn take(&mut self, number: u64) -> Option<PurgeRecord> {
         let record = self.order.remove(&number)?;
         let (map, name) = match &record.selector {
             Selector::All => {
@@ -233,9 +233,9 @@ impl Records {
     pub(super) fn fold_oldest(&mut self) {
         let Some(number) = self.order.keys().next().copied() else { return };
         match self.take(number) {
-            Some(record) if record.swept => self.floor = self.floor.max(number),
-            Some(Record { kind: PurgeKind::Hard, at, .. }) => self.folded.add(number, PurgeKind::Hard, at),
-            Some(Record { kind: PurgeKind::Validate | PurgeKind::Soft, at, .. }) => {
+            Some(record) if record.is_swept => self.floor = self.floor.max(number),
+            Some(PurgeRecord { kind: PurgeKind::Hard, at, .. }) => self.folded.add(number, PurgeKind::Hard, at),
+            Some(PurgeRecord { kind: PurgeKind::Validate | PurgeKind::Soft, at, .. }) => {
                 self.folded.add(number, PurgeKind::Validate, at)
             }
             None => {}
@@ -244,14 +244,14 @@ impl Records {
 }
 
 /// Where the parts of a canonical URL are.
-struct Parts<'a> {
+struct UrlParts<'a> {
     authority: &'a str,
     path_at: usize,
     /// Where the query starts, or the URL ends.
     path_end: usize,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> UrlParts<'a> {
     fn of(url: &'a str) -> Self {
         let authority_at = url.find("://").map_or(0, |at| at + 3);
         let rest = &url[authority_at..];

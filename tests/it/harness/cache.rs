@@ -8,8 +8,8 @@ use std::time::Duration;
 use larder::clock::{Clock, Timestamp};
 use larder::config::Flags;
 use larder::key::Scheme;
-use larder::route::{Matcher, Rule, Table};
-use larder::server::{self, Fresh, Running, Start};
+use larder::route::{PathMatcher, Rule, Table};
+use larder::server::{self, Instance, NewConfig, StartOptions};
 use larder::{admin, origin, proxy, store};
 use serde_json::Value;
 
@@ -25,12 +25,12 @@ pub(crate) struct Setup {
     /// The rule of requests that no route matches.
     pub(crate) rule: Rule,
     /// The routes, in order.
-    pub(crate) routes: Vec<(Matcher, Rule)>,
+    pub(crate) routes: Vec<(PathMatcher, Rule)>,
 }
 
 /// A running cache.
 pub(crate) struct Cache {
-    running: Option<Running>,
+    running: Option<Instance>,
     addr: SocketAddr,
     admin: SocketAddr,
     clock: Clock,
@@ -74,10 +74,10 @@ impl Cache {
             let (config, is_broken) = (config.clone(), Arc::clone(&is_broken));
             move || match is_broken.load(Ordering::SeqCst) {
                 true => Err(vec![fault()]),
-                false => Ok(Fresh { config: config.clone(), needs_restart: Vec::new(), in_force: Box::new(|| ()) }),
+                false => Ok(NewConfig { config: config.clone(), needs_restart: Vec::new(), in_force: Box::new(|| ()) }),
             }
         };
-        let start = Start { source: Some(Box::new(source)), ..Start::default() };
+        let start = StartOptions { source: Some(Box::new(source)), ..StartOptions::default() };
         let running = server::start_with(config, clock.clone(), start).unwrap();
         let (addr, admin) = (running.addr(), running.admin_addr().unwrap());
         Self { running: Some(running), addr, admin, clock, is_broken }

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::wire::Wire;
+use super::connection_state::ConnectionState;
 
 /// The most turns of connections that are waited for: on a core where a crowd connects or is sent away, the queue is long, and
 /// whoever has an answer is not to wait for its end.
@@ -18,13 +18,13 @@ const TURNS_MAX: usize = 32;
 
 thread_local! {
     /// The core's.
-    static WAITING: RefCell<Waiting> = const { RefCell::new(Waiting { wires: Vec::new(), turns: 0, writer: None }) };
+    static PENDING: RefCell<PendingWrites> = const { RefCell::new(PendingWrites { connections: Vec::new(), turns: 0, writer: None }) };
 }
 
 /// What waits to be written on a core.
-struct Waiting {
+struct PendingWrites {
     /// Those that have gathered something; one may be among them more than once.
-    wires: Vec<Arc<Wire>>,
+    connections: Vec<Arc<ConnectionState>>,
     /// Turns of connections since the first of them came.
     turns: usize,
     /// What wakes the core's writer, where there is one.
@@ -33,25 +33,25 @@ struct Waiting {
 
 /// Leaves it to the core's writer to drain a wire at the end of its turn. False where the core has none: then whoever asks
 /// drains it.
-pub(super) fn leave(wire: &Arc<Wire>) -> bool {
-    let is_left = WAITING.with_borrow_mut(|waiting| {
+pub(super) fn defer(connection: &Arc<ConnectionState>) -> bool {
+    let is_left = PENDING.with_borrow_mut(|waiting| {
         let Some(writer) = &waiting.writer else { return false };
-        if waiting.wires.is_empty() {
+        if waiting.connections.is_empty() {
             writer.wake_by_ref();
         }
-        waiting.wires.push(Arc::clone(wire));
+        waiting.connections.push(Arc::clone(connection));
         true
     });
     if is_left {
-        pass();
+        count_turn();
     }
     is_left
 }
 
 /// Counts a turn of a connection: after so many whatever waits is written.
-pub(super) fn pass() {
-    let is_due = WAITING.with_borrow_mut(|waiting| {
-        waiting.turns += usize::from(!waiting.wires.is_empty());
+pub(super) fn count_turn() {
+    let is_due = PENDING.with_borrow_mut(|waiting| {
+        waiting.turns += usize::from(!waiting.connections.is_empty());
         waiting.turns >= TURNS_MAX
     });
     if is_due {
@@ -61,9 +61,9 @@ pub(super) fn pass() {
 
 /// Writes for the core whose runtime this runs in, as long as that runs.
 pub(super) async fn writer() {
-    let _ending = Ending;
+    let _ending = WriterGuard;
     poll_fn(|cx| {
-        WAITING.with_borrow_mut(|waiting| {
+        PENDING.with_borrow_mut(|waiting| {
             if waiting.writer.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
                 waiting.writer = Some(cx.waker().clone());
             }
@@ -76,32 +76,32 @@ pub(super) async fn writer() {
 
 /// Drains what waits.
 fn write() {
-    let mut wires = WAITING.with_borrow_mut(|waiting| {
+    let mut connections = PENDING.with_borrow_mut(|waiting| {
         waiting.turns = 0;
-        std::mem::take(&mut waiting.wires)
+        std::mem::take(&mut waiting.connections)
     });
-    wires.iter().for_each(|wire| wire.drain_for_owner());
-    wires.clear();
+    connections.iter().for_each(|connection| connection.drain_for_driver());
+    connections.clear();
     // The room is kept for the next.
-    WAITING.with_borrow_mut(|waiting| {
-        if waiting.wires.is_empty() {
-            waiting.wires = wires;
+    PENDING.with_borrow_mut(|waiting| {
+        if waiting.connections.is_empty() {
+            waiting.connections = connections;
         }
     });
 }
 
 /// The writer goes with its runtime: nothing may be left to it from then on.
-struct Ending;
+struct WriterGuard;
 
-impl Drop for Ending {
+impl Drop for WriterGuard {
     fn drop(&mut self) {
         // The thread may be at its end, too.
-        let waiting = WAITING.try_with(|waiting| {
+        let waiting = PENDING.try_with(|waiting| {
             let mut waiting = waiting.borrow_mut();
             waiting.writer = None;
-            std::mem::take(&mut waiting.wires)
+            std::mem::take(&mut waiting.connections)
         });
-        waiting.unwrap_or_default().iter().for_each(|wire| wire.drain_for_owner());
+        waiting.unwrap_or_default().iter().for_each(|connection| connection.drain_for_driver());
     }
 }
 
@@ -113,41 +113,41 @@ mod tests {
     use super::*;
 
     /// A wire that has gathered something, and its client.
-    async fn gathered() -> (Arc<Wire>, TcpStream) {
+    async fn gathered() -> (Arc<ConnectionState>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_, half) = listener.accept().await.unwrap().0.into_split();
-        let wire = Wire::new(client.local_addr().unwrap(), half, None);
-        wire.owned_by(Waker::noop());
-        wire.say_last(b"x");
-        (wire, client)
+        let connection = ConnectionState::new(client.local_addr().unwrap(), half, None);
+        connection.set_driver_waker(Waker::noop());
+        connection.queue_last_response(b"x");
+        (connection, client)
     }
 
     #[tokio::test]
     async fn what_is_left_to_the_writer_is_written_when_the_others_have_had_their_turn() {
-        let (wire, client) = gathered().await;
-        assert!(!leave(&wire), "nobody writes here yet");
+        let (connection, client) = gathered().await;
+        assert!(!defer(&connection), "nobody writes here yet");
         let writer = spawn(writer());
         yield_now().await;
-        assert!(leave(&wire) && wire.may_wait());
+        assert!(defer(&connection) && connection.may_wait());
         yield_now().await;
-        assert!(!wire.may_wait());
+        assert!(!connection.may_wait());
         client.readable().await.unwrap();
         assert_eq!(client.try_read(&mut [0; 2]).unwrap(), 1);
 
         // In a crowd it does not wait for the end of the queue.
-        wire.say_last(b"y");
-        assert!(leave(&wire));
-        (1..TURNS_MAX - 1).for_each(|_| pass());
-        assert!(wire.may_wait());
-        pass();
-        assert!(!wire.may_wait());
+        connection.queue_last_response(b"y");
+        assert!(defer(&connection));
+        (1..TURNS_MAX - 1).for_each(|_| count_turn());
+        assert!(connection.may_wait());
+        count_turn();
+        assert!(!connection.may_wait());
 
         // Nothing stays behind with a writer that goes.
-        wire.say_last(b"z");
-        assert!(leave(&wire));
+        connection.queue_last_response(b"z");
+        assert!(defer(&connection));
         writer.abort();
         assert!(writer.await.unwrap_err().is_cancelled());
-        assert!(!wire.may_wait() && !leave(&wire));
+        assert!(!connection.may_wait() && !defer(&connection));
     }
 }

@@ -11,13 +11,13 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 
 /// The looks of a core's runtime.
 #[derive(Debug)]
-pub(super) struct Looks(RuntimeMetrics);
+pub(super) struct DriverPolls(RuntimeMetrics);
 
 /// Stands for the latest look: it grows from look to look, and stays the same between two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark(Duration);
+pub(super) struct PollMark(Duration);
 
-impl Looks {
+impl DriverPolls {
     /// Makes that of the runtime that this runs on.
     ///
     /// # Panics
@@ -29,49 +29,49 @@ impl Looks {
     }
 
     /// Returns the mark of the latest look. A worker adds up how long it was at work when it goes to look.
-    pub(super) fn latest(&self) -> Mark {
-        Mark(self.0.worker_total_busy_duration(0))
+    pub(super) fn latest(&self) -> PollMark {
+        PollMark(self.0.worker_total_busy_duration(0))
     }
 }
 
 /// Whether a connection rests; shared by the pool, which puts it to rest, and the connection, which ends that when something
 /// is asked over it. A new one rests.
 #[derive(Debug)]
-pub(super) struct Rest(AtomicU8);
+pub(super) struct IdleState(AtomicU8);
 
-impl Rest {
-    const NONE: u8 = 0;
-    const UNSEEN: u8 = 1;
-    const SEEN: u8 = 2;
+impl IdleState {
+    const BUSY: u8 = 0;
+    const UNPOLLED: u8 = 1;
+    const POLLED: u8 = 2;
 
     /// Begins a rest.
     pub(super) fn begin(&self) {
-        self.0.store(Self::UNSEEN, Ordering::Relaxed);
+        self.0.store(Self::UNPOLLED, Ordering::Relaxed);
     }
 
     /// Says that the runtime has looked at the socket since it began.
-    pub(super) fn saw(&self) {
-        self.0.store(Self::SEEN, Ordering::Relaxed);
+    pub(super) fn mark_polled(&self) {
+        self.0.store(Self::POLLED, Ordering::Relaxed);
     }
 
     /// Tells whether there is a rest since whose beginning the runtime may not have looked.
-    pub(super) fn is_unseen(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::UNSEEN
+    pub(super) fn is_unpolled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::UNPOLLED
     }
 
     /// Ends the rest; false where there is none.
     pub(super) fn end(&self) -> bool {
-        let is_on = self.0.load(Ordering::Relaxed) != Self::NONE;
+        let is_on = self.0.load(Ordering::Relaxed) != Self::BUSY;
         if is_on {
-            self.0.store(Self::NONE, Ordering::Relaxed);
+            self.0.store(Self::BUSY, Ordering::Relaxed);
         }
         is_on
     }
 }
 
-impl Default for Rest {
+impl Default for IdleState {
     fn default() -> Self {
-        Self(AtomicU8::new(Self::UNSEEN))
+        Self(AtomicU8::new(Self::UNPOLLED))
     }
 }
 
@@ -90,22 +90,22 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
         let there = listener.accept().await.unwrap().0;
-        let looks = Arc::new(Looks::of_current());
+        let driver_polls = Arc::new(DriverPolls::of_current());
         let is_known = |here: &TcpStream| here.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready();
         for _ in 0..100 {
             assert!(!is_known(&here));
-            let before = looks.latest();
+            let before = driver_polls.latest();
             socket2::SockRef::from(&there).send(b"x").unwrap();
             let turn = || {
-                let (here, looks) = (Arc::clone(&here), Arc::clone(&looks));
-                spawn(async move { assert_eq!(is_known(&here), looks.latest() > before) })
+                let (here, driver_polls) = (Arc::clone(&here), Arc::clone(&driver_polls));
+                spawn(async move { assert_eq!(is_known(&here), driver_polls.latest() > before) })
             };
             // Turns behind one another, without a look between them, and then with one.
             let turns: Vec<_> = (0..8).map(|_| turn()).collect();
             for turn in turns {
                 turn.await.unwrap();
             }
-            while looks.latest() == before {
+            while driver_polls.latest() == before {
                 yield_now().await;
             }
             assert!(is_known(&here), "a look that saw nothing");
@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn a_rest_ends_once_and_begins_unseen() {
-        let rest = Rest::default();
-        assert!(rest.is_unseen());
-        rest.saw();
-        assert!(!rest.is_unseen() && rest.end());
-        assert!(!rest.is_unseen() && !rest.end());
-        rest.begin();
-        assert!(rest.is_unseen());
+        let idle_state = IdleState::default();
+        assert!(idle_state.is_unpolled());
+        idle_state.mark_polled();
+        assert!(!idle_state.is_unpolled() && idle_state.end());
+        assert!(!idle_state.is_unpolled() && !idle_state.end());
+        idle_state.begin();
+        assert!(idle_state.is_unpolled());
     }
 }

@@ -6,7 +6,7 @@ use super::Store;
 
 /// What the store has to say of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct StoreStats {
     /// The most bytes held.
     pub capacity_bytes: u64,
     /// Bytes alive: stored, being filled, or pinned by readers.
@@ -45,7 +45,7 @@ pub struct Figures {
 
 /// What happened, as far as the map itself does not count it.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct StoreCounters {
     pub(super) evicted_by_age: AtomicU64,
     pub(super) evicted_by_purge: AtomicU64,
     pub(super) replaced: AtomicU64,
@@ -59,22 +59,22 @@ pub(super) fn count(counter: &AtomicU64, more: u64) {
 
 impl Store {
     /// Returns the store's figures.
-    pub fn figures(&self) -> Figures {
-        let tally = self.memory.tally();
+    pub fn stats(&self) -> StoreStats {
+        let counters = self.memory.counters();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Figures {
+        StoreStats {
             capacity_bytes: self.budget.capacity(),
             alive_bytes: self.budget.alive(),
-            stored_bytes: read(&tally.stored_bytes),
-            keys: read(&tally.keys),
-            raw_bytes: read(&tally.raw_bytes),
-            held_bytes: read(&tally.held_bytes),
-            evicted_by_size: read(&tally.evicted_by_size),
-            evicted_by_age: read(&self.counts.evicted_by_age),
-            evicted_by_purge: read(&self.counts.evicted_by_purge),
-            replaced: read(&self.counts.replaced),
-            refused: read(&self.counts.refused),
-            collisions: read(&self.counts.collisions),
+            stored_bytes: read(&counters.stored_bytes),
+            keys: read(&counters.keys),
+            raw_bytes: read(&counters.raw_bytes),
+            held_bytes: read(&counters.held_bytes),
+            evicted_by_size: read(&counters.evicted_by_size),
+            evicted_by_age: read(&self.counters.evicted_by_age),
+            evicted_by_purge: read(&self.counters.evicted_by_purge),
+            replaced: read(&self.counters.replaced),
+            refused: read(&self.counters.refused),
+            collisions: read(&self.counters.collisions),
             ledger_records: self.ledger.len() as u64,
             ledger_sequence: self.ledger.latest(),
             swept_through: self.sweeper.progress.through.load(Ordering::Acquire),

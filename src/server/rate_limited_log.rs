@@ -10,27 +10,27 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// Something that is told of seldom.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub(super) struct RateLimitedLog {
     /// Guards what was told. Nothing awaits under it.
-    told: Mutex<Told>,
+    state: Mutex<LogState>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct LogState {
     last: Option<Instant>,
-    since_then: u64,
+    suppressed: u64,
 }
 
-impl Seldom {
+impl RateLimitedLog {
     /// Notes that it has happened `now`. Returns how often it has since it was last told, where it is time to tell.
-    pub(super) fn happened(&self, now: Instant) -> Option<u64> {
-        let mut told = self.told.lock();
-        told.since_then += 1;
-        if told.last.is_some_and(|last| now.duration_since(last) < SILENCE) {
+    pub(super) fn record(&self, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock();
+        state.suppressed += 1;
+        if state.last.is_some_and(|last| now.duration_since(last) < SILENCE) {
             return None;
         }
-        told.last = Some(now);
-        Some(std::mem::take(&mut told.since_then))
+        state.last = Some(now);
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 
@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn the_first_is_told_at_once_and_the_next_are_counted() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
-        let at = |millis| seldom.happened(start + Duration::from_millis(millis));
+        let (seldom, start) = (RateLimitedLog::default(), Instant::now());
+        let at = |millis| seldom.record(start + Duration::from_millis(millis));
         assert_eq!([at(0), at(100), at(200), at(4_999)], [Some(1), None, None, None]);
         assert_eq!([at(5_000), at(5_100), at(9_999), at(20_000)], [Some(4), None, None, Some(3)]);
     }

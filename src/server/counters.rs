@@ -7,7 +7,7 @@ use crate::admin;
 
 /// Counters since the start. They only grow.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct ServerCounters {
     /// Connections that were accepted.
     pub accepted: AtomicU64,
     /// Times that accepting failed for want of something: files, memory.
@@ -28,11 +28,11 @@ pub struct Tally {
     pub reloads_refused: AtomicU64,
 }
 
-impl Tally {
+impl ServerCounters {
     /// Returns the counters for whoever shows them.
-    pub(super) fn told(&self) -> admin::Server {
+    pub(super) fn snapshot(&self) -> admin::ServerSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        admin::Server {
+        admin::ServerSnapshot {
             accepted: read(&self.accepted),
             accept_errors: read(&self.accept_errors),
             panics: read(&self.panics),

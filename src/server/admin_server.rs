@@ -17,8 +17,8 @@ use http::Request;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use super::cores::{After, Cores, Live, Shared};
-use super::screen::Refusal;
+use super::cores::{Cores, CoresShared, LiveConfig, Successor};
+use super::screen::ScreenRefusal;
 use super::service::{Serve, last_response};
 use crate::admin;
 use crate::proxy::{Answer, Peer};
@@ -27,48 +27,48 @@ use crate::proxy::{Answer, Peer};
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// An admin side that runs. Dropping it stops it at once.
-pub(super) struct Operator(Cores);
+pub(super) struct AdminServer(Cores);
 
-impl Operator {
+impl AdminServer {
     /// Starts it on `listener`; `shared` is its own but for what a reload changes, and `parts` are what it is about.
     ///
     /// # Errors
     /// A runtime or a thread that cannot be made.
-    pub(super) fn start(listener: TcpListener, shared: Arc<Shared>, parts: admin::Parts) -> io::Result<Self> {
+    pub(super) fn start(listener: TcpListener, shared: Arc<CoresShared>, parts: admin::Parts) -> io::Result<Self> {
         let connections_max = shared.connections_max();
-        let answering = Arc::new(Answering { router: admin::router(parts), connections_max });
+        let answering = Arc::new(AdminService { router: admin::router(parts), connections_max });
         Cores::start(vec![vec![listener]], shared, |_| Arc::clone(&answering)).map(Self)
     }
 
     /// Ends what is under way; `after` says who listens then.
-    pub(super) fn stop(mut self, after: After) {
+    pub(super) fn stop(mut self, after: Successor) {
         self.0.stop(after, DRAIN);
     }
 }
 
 /// Makes what the admin side's thread shares with nobody, but for what a reload changes.
-pub(super) fn shared(live: Arc<ArcSwap<Live>>, connections_max: usize) -> Arc<Shared> {
-    Arc::new(Shared::new("larder-admin", live, connections_max, Arc::default(), Arc::new(|| false)))
+pub(super) fn shared(live: Arc<ArcSwap<LiveConfig>>, connections_max: usize) -> Arc<CoresShared> {
+    Arc::new(CoresShared::new("larder-admin", live, connections_max, Arc::default(), Arc::new(|| false)))
 }
 
 /// Tells who is at the admin side's door.
-pub(super) fn door(shared: &Shared) -> admin::Door {
-    let admin::Server { closed_in_head, closed_idle, closed_in_body, .. } = shared.tally.told();
-    admin::Door {
+pub(super) fn connections(shared: &CoresShared) -> admin::AdminConnections {
+    let admin::ServerSnapshot { closed_in_head, closed_idle, closed_in_body, .. } = shared.counters.snapshot();
+    admin::AdminConnections {
         connections: shared.connections(),
         connections_max: shared.connections_max(),
-        turned_away: shared.tally.turned_away.load(Ordering::Relaxed),
+        turned_away: shared.counters.turned_away.load(Ordering::Relaxed),
         closed: closed_in_head + closed_idle + closed_in_body,
     }
 }
 
 /// The router, as what answers requests.
-struct Answering {
+struct AdminService {
     router: Router,
     connections_max: usize,
 }
 
-impl Serve for Answering {
+impl Serve for AdminService {
     type Body = axum::body::Body;
 
     const DATED: bool = true;
@@ -78,7 +78,7 @@ impl Serve for Answering {
         Answer::Later(Box::pin(async { answer.await.unwrap_or_else(|never: Infallible| match never {}) }))
     }
 
-    fn refuse(&self, _: SocketAddr, refusal: &Refusal) -> Vec<u8> {
+    fn refuse(&self, _: SocketAddr, refusal: &ScreenRefusal) -> Vec<u8> {
         last_response(&admin::refusal(refusal.status, refusal.why))
     }
 

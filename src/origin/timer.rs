@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::upload::Turn;
+use super::upload::ResponseTimer;
 
 /// The timer; none before it is set for the first time.
 #[derive(Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
+impl Timer {
     /// Has it go off at `deadline`.
     pub(super) fn set(&mut self, deadline: Instant) {
         match &mut self.0 {
@@ -25,12 +25,12 @@ impl Alarm {
     }
 
     /// Waits until the origin has been silent for `timeout`. It goes off again later where it was the client's turn meanwhile.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, turn: &Turn, timeout: Duration) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, response_timer: &ResponseTimer, timeout: Duration) -> Poll<()> {
         let Some(sleep) = &mut self.0 else { return Poll::Pending };
         loop {
             ready!(sleep.as_mut().poll(cx));
             let now = Instant::now();
-            let deadline = turn.deadline(now, timeout);
+            let deadline = response_timer.deadline(now, timeout);
             if deadline <= now {
                 return Poll::Ready(());
             }
