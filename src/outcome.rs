@@ -64,7 +64,7 @@ reasons! {
         "Change `cache` on the route.";
     RequestBody = "request-body", "A GET or HEAD with content is never answered from a cache (RFC 9110 §9.3.1).",
         "Send the request without content.";
-    Upgrade = "upgrade", "The request asks to switch protocols (RFC 9110 §7.8).",
+    Upgrade = "upgrade", "The request asks to switch to a protocol that `server.upgrades` lists (RFC 9110 §7.8).",
         "Nothing: a WebSocket is not cacheable.";
     RangeMiss = "range-miss", "A range was asked for of a representation that is not stored: it was passed with its Range (RFC 9110 §14.2).",
         "Raise `object_bytes_max` if the object should be stored whole.";

@@ -74,6 +74,8 @@ pub struct Config {
     /// The largest content of a request, in bytes.
     pub request_body_max: u64,
     /// How long an upgraded connection may be silent.
+    /// The protocols to which a client's connection may be switched, in lower case (`websocket`).
+    pub upgrades: Vec<String>,
     pub tunnel: tunnel::Limits,
     /// How long the slowest reader may hold up the others of an unstored body.
     pub reader_stall: Duration,

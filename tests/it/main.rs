@@ -42,6 +42,7 @@ mod stale;
 mod stalled;
 mod streaming;
 mod tidy;
+mod switching;
 mod traces;
 mod upgrade;
 mod watch;

@@ -8,7 +8,7 @@ use larder::route::{CacheMode, Mode};
 use serde_json::Value;
 
 use crate::harness::cache::Setup;
-use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, eventually};
+use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, WEBSOCKET, eventually};
 
 /// Where a reason showed.
 enum Seen {
@@ -114,7 +114,7 @@ fn bring_about(reason: Reason) -> Seen {
         Reason::Bypass => other("GET", &[], b"", |setup| setup.rule.cache = CacheMode::Bypass),
         Reason::Shadow => other("GET", &[], b"", |setup| setup.rule.mode = Mode::Shadow),
         Reason::RequestBody => other("GET", &[], b"query", |_| {}),
-        Reason::Upgrade => other("GET", &[("Connection", "upgrade"), ("Upgrade", "websocket")], b"", |_| {}),
+        Reason::Upgrade => other("GET", &WEBSOCKET, b"", |_| {}),
         Reason::RangeMiss => one(Reply::fresh("x"), &[("Range", "bytes=0-0")]),
         Reason::HitForMiss => hit_for_miss(),
         Reason::Precondition => later(Reply::fresh("x").header("ETag", "\"1\""), 0, &[("If-Match", "\"2\"")]),
