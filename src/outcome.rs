@@ -85,8 +85,8 @@ reasons! {
         "Drop no-store from the client's request.";
     Authorization = "authorization", "The request carries Authorization and the response does not permit sharing (RFC 9111 §3.5).",
         "Send public, s-maxage or must-revalidate if every user may get it.";
-    SetCookie = "set-cookie", "The response sets a cookie and has no explicit lifetime, or the route never stores such responses (RFC 9111 §7.3).",
-        "Set `set_cookie = \"strip\"` on the route, or stop setting the cookie on cacheable pages.";
+    SetCookie = "set-cookie", "The response sets a cookie, which would be given to other visitors (RFC 9111 §7.3).",
+        "Stop setting the cookie on pages that are for everybody, or, where nobody needs it there, set `set_cookie = \"strip\"` on the route.";
     VaryStar = "vary-star", "The response says Vary: * (RFC 9111 §4.1).",
         "Name the request fields that the response depends on.";
     NoLifetime = "no-lifetime", "The response has no explicit lifetime, and none may be guessed for it (RFC 9111 §4.2.2).",

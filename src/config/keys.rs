@@ -323,7 +323,7 @@ impl Default for Cache {
             obey_client_no_cache: true,
             strict_s_maxage: false,
             store_unsized: false,
-            set_cookie: SetCookie::Obey,
+            set_cookie: SetCookie::NeverStore,
             ttl_by_status: Vec::new(),
             personalisation_guard: true,
             ignore_cookies: IGNORED_COOKIES.map(str::to_owned).to_vec(),
