@@ -41,6 +41,7 @@ mod soak;
 mod stale;
 mod stalled;
 mod streaming;
+mod surface;
 mod tidy;
 mod traces;
 mod upgrade;
