@@ -42,6 +42,7 @@ mod soak;
 mod stale;
 mod stalled;
 mod streaming;
+mod surface;
 mod switching;
 mod tidy;
 mod traces;

@@ -11,7 +11,7 @@ use crate::harness::cache::Setup;
 use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, WEBSOCKET, eventually};
 
 /// Where a reason showed.
-enum Seen {
+pub(crate) enum Seen {
     /// In the Cache-Status of this response.
     InResponse(Response),
     /// In these figures.
@@ -99,7 +99,7 @@ fn cache_control(value: &str) -> Reply {
 }
 
 /// Brings a reason about. The match is exhaustive, so that a new reason asks for its request.
-fn bring_about(reason: Reason) -> Seen {
+pub(crate) fn bring_about(reason: Reason) -> Seen {
     match reason {
         Reason::Fresh => later(Reply::fresh("x"), 0, &[]),
         Reason::UriMiss => one(Reply::fresh("x"), &[]),
