@@ -15,7 +15,6 @@ mod coalesce_tests;
 mod connection;
 pub mod error;
 mod framing;
-mod idle;
 mod permits;
 mod pool;
 mod screen;
@@ -226,7 +225,9 @@ impl UpstreamClient {
         }
         framing::normalise_length(response.headers_mut());
         // On a connection that answered with 1.0 hyper drops content whose length it does not know.
+        // One that ignored an Upgrade may still take what the client sends next for another protocol, or for a request.
         let is_last = response.version() < Version::HTTP_11
+            || sent.upgrade.is_some()
             || framing::may_send_a_body_all_the_same(&sent.method, response.status(), response.headers());
         if is_last {
             connection.retire();

@@ -1,13 +1,12 @@
 //! The connections of one core, at work and at rest.
 //!
 //! No task of its own stands behind a connection: whoever waits for its response drives it, first the wait for the head,
-//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: what it has received is seen when it
-//! is taken again, and one timer of the core closes those that have rested for too long, as the origin announced it or else
-//! as it is configured.
+//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: its socket is looked at immediately
+//! before the next request is written (`connection.rs`), and one timer of the core closes those that have rested for too
+//! long, as the origin announced it or else as it is configured.
 //!
-//! Where the runtime has looked at a socket since, and not long ago ([`LOOK_HOLDS`]), the look tells what was received;
-//! otherwise the socket is asked. Either way something may come just behind: that chance there always is, as long as a
-//! request takes to the origin.
+//! A connection on which an Upgrade was sent never comes back ([`Checkout::retire`] by `mod.rs`): an app that ignored it may take
+//! what follows for requests of their own.
 //!
 //! What may have reached the origin is not sent twice: only a request that hyper gives back unwritten, since its connection
 //! had ended first, goes to another one.
@@ -15,7 +14,8 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,12 +23,11 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connection::Connector;
 use super::error::SendError;
-use super::idle::{DriverPolls, IdleState, PollMark};
 use super::timer::Timer;
 use super::upload::{ResponseTimer, TimedUpload};
 use super::{BUFFER_BYTES_MAX, Config};
@@ -42,13 +41,6 @@ const IDLE_MARGIN: Duration = Duration::from_secs(1);
 /// The shortest time between two rounds that close what has rested for too long.
 const ROUND_MIN: Duration = Duration::from_millis(100);
 
-/// How long a look of the runtime counts: about what a busy core takes from one to the next, and no longer where it is held up.
-const POLL_HOLDS: Duration = Duration::from_millis(1);
-
-/// A connection that has rested for longer is taken after one that has just come to rest: to ask a socket costs less than a
-/// request that meets an origin's idle close.
-const IDLE_LONG: Duration = Duration::from_millis(100);
-
 /// The connections of one core.
 pub(super) struct Pool {
     connector: Connector,
@@ -56,65 +48,17 @@ pub(super) struct Pool {
     response_timeout: Duration,
     idle_limit: Duration,
     idle_max: usize,
-    /// Of the core's runtime, from the first connection on.
-    driver_polls: OnceLock<DriverPolls>,
-    /// Guards the rows alone: nothing awaits under it.
+    /// Guards the row alone: nothing awaits under it.
     idle: Mutex<IdleConnections>,
 }
 
-/// What rests, the latest last in each row.
+/// The idle connections.
 #[derive(Default)]
 struct IdleConnections {
-    /// Those whose sockets the runtime has looked at since.
-    polled: VecDeque<IdleConnection>,
-    /// Those that came to rest since its latest look.
-    unpolled: VecDeque<IdleConnection>,
-    /// The latest look, and when it was first noticed.
-    last_poll: (PollMark, Option<Instant>),
+    /// The latest last, with the time when each came to rest.
+    row: VecDeque<(Instant, Box<PooledConnection>)>,
     /// Whether a task looks after it.
     is_watched: bool,
-}
-
-/// A connection, and when it came to rest.
-type IdleConnection = (Instant, Box<PooledConnection>);
-
-impl IdleConnections {
-    /// Notes the latest look: what came to rest before it was seen.
-    fn record_poll(&mut self, look: PollMark, now: Instant) {
-        if self.last_poll.0 < look {
-            self.last_poll = (look, Some(now));
-            self.polled.append(&mut self.unpolled);
-        }
-    }
-
-    /// Takes the latest of those that were seen, or of the others where there is none or it has rested for long.
-    fn pop(&mut self, now: Instant) -> Option<IdleConnection> {
-        let has_rested_long = |(since, _): &IdleConnection| now > *since + IDLE_LONG;
-        if !self.unpolled.is_empty() && self.polled.back().is_none_or(has_rested_long) {
-            return self.unpolled.pop_back();
-        }
-        let seen = self.polled.pop_back()?;
-        if self.last_poll.1.is_some_and(|noticed| now < noticed + POLL_HOLDS) {
-            seen.1.idle_state.mark_polled();
-        }
-        Some(seen)
-    }
-
-    /// Puts one to rest, of at most `max`: beyond them, the earliest is closed.
-    fn push(&mut self, rested: IdleConnection, max: usize) {
-        if self.polled.len() + self.unpolled.len() >= max {
-            drop(self.polled.pop_front().or_else(|| self.unpolled.pop_front()));
-        }
-        self.unpolled.push_back(rested);
-    }
-
-    /// Closes what has rested for too long. Returns when the next will have.
-    fn close_expired(&mut self, now: Instant) -> Option<Instant> {
-        let end = |(since, connection): &IdleConnection| *since + connection.idle_limit;
-        self.polled.retain(|rested| now < end(rested));
-        self.unpolled.retain(|rested| now < end(rested));
-        self.polled.iter().chain(&self.unpolled).map(end).min()
-    }
 }
 
 /// A connection, as who drives it sees it.
@@ -123,7 +67,7 @@ struct PooledConnection {
     /// hyper's work on it, which ends with the connection; `None` from then on.
     work: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     timer: Timer,
-    idle_state: Arc<IdleState>,
+    is_idle: Arc<AtomicBool>,
     /// How long it may rest.
     idle_limit: Duration,
 }
@@ -139,7 +83,6 @@ impl Pool {
             response_timeout: config.response_timeout,
             idle_limit: config.pool_idle_timeout,
             idle_max: config.connections_max,
-            driver_polls: OnceLock::new(),
             idle: Mutex::default(),
         })
     }
@@ -169,35 +112,21 @@ impl Pool {
 
     async fn connect(&self) -> Result<Box<PooledConnection>, SendError> {
         let connection = self.connector.connect().await.map_err(SendError::Unconnected)?;
-        let idle_state = Arc::clone(connection.idle_state());
+        let is_idle = Arc::clone(connection.idle_mark());
         let (sender, work) = self.builder.handshake(connection).await.map_err(SendError::Unwritten)?;
         let work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work.with_upgrades());
         let timer = Timer::default();
-        Ok(Box::new(PooledConnection {
-            sender,
-            work: Some(work),
-            timer: timer,
-            idle_state: idle_state,
-            idle_limit: self.idle_limit,
-        }))
+        Ok(Box::new(PooledConnection { sender, work: Some(work), timer, is_idle, idle_limit: self.idle_limit }))
     }
 
     fn checkout(self: &Arc<Self>, connection: Box<PooledConnection>) -> Checkout {
         Checkout { connection: Some(connection), pool: Arc::clone(self) }
     }
 
-    /// Locks what rests, with the latest look noted.
-    fn lock(&self, now: Instant) -> MutexGuard<'_, IdleConnections> {
-        let look = self.driver_polls.get_or_init(DriverPolls::of_current).latest();
-        let mut idle = self.idle.lock();
-        idle.record_poll(look, now);
-        idle
-    }
-
-    /// Takes a connection that has not rested for too long.
+    /// Takes the connection that came to rest last, since the origin is the least likely to have closed it.
     fn take(&self, now: Instant) -> Option<Box<PooledConnection>> {
-        let mut idle = self.lock(now);
-        while let Some((since, connection)) = idle.pop(now) {
+        let mut idle = self.idle.lock();
+        while let Some((since, connection)) = idle.row.pop_back() {
             if now < since + connection.idle_limit {
                 return Some(connection);
             }
@@ -205,12 +134,14 @@ impl Pool {
         None
     }
 
-    /// Puts a connection to rest.
+    /// Puts a connection to rest. Of more than `idle_max` the earliest is closed.
     fn put(self: &Arc<Self>, connection: Box<PooledConnection>) {
-        connection.idle_state.begin();
-        let now = Instant::now();
-        let mut idle = self.lock(now);
-        idle.push((now, connection), self.idle_max);
+        connection.is_idle.store(true, Ordering::Relaxed);
+        let mut idle = self.idle.lock();
+        if idle.row.len() >= self.idle_max {
+            idle.row.pop_front();
+        }
+        idle.row.push_back((Instant::now(), connection));
         if !std::mem::replace(&mut idle.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
@@ -219,7 +150,9 @@ impl Pool {
     /// Closes what has rested for too long. Returns when to do it again; `None` where nothing rests.
     fn close_expired(&self, now: Instant) -> Option<Instant> {
         let mut idle = self.idle.lock();
-        let next = idle.close_expired(now);
+        let end = |(since, connection): &(Instant, Box<PooledConnection>)| *since + connection.idle_limit;
+        idle.row.retain(|rested| now < end(rested));
+        let next = idle.row.iter().map(end).min();
         idle.is_watched = next.is_some();
         next.map(|next| next.max(now + ROUND_MIN))
     }
@@ -269,7 +202,7 @@ impl PooledConnection {
     }
 }
 
-/// One response's use of the connection that it comes over. Dropped before [`Use::end`], it closes the connection.
+/// One response's use of the connection that it comes over. Dropped before [`Checkout::end`], it closes the connection.
 pub(super) struct Checkout {
     connection: Option<Box<PooledConnection>>,
     pool: Arc<Pool>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use super::context::RequestContext;
-use super::{Worker, decide, probation};
+use super::{Worker, decide, probation, shared_cookies};
 use crate::outcome::Reason;
 use crate::policy::storable::Exchange;
 use crate::policy::validate::{self, Candidates, Update};
@@ -99,6 +99,7 @@ fn apply(
                 replace(worker, ctx, entry, None);
                 return Some(Confirmation::Once(new, Reason::TooManyTags));
             }
+            shared_cookies::note(worker, ctx, &new.head);
             replace(worker, ctx, entry, Some(&new));
             Some(Confirmation::ForAll(new))
         }

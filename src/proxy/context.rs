@@ -121,20 +121,18 @@ impl RequestContext {
         // What is to be purged is what a GET would find.
         let routed = if parts.method.as_str() == "PURGE" { &Method::GET } else { &parts.method };
         let rule = Arc::clone(shared.routes.choose(routed, &url));
-        let (action, facts) =
-            match request::classify(&parts.method, parts.version, &parts.headers, !content.is_empty, &rule) {
-                Intent::LookUp(facts) => (Action::LookUp, facts),
-                Intent::Pass(reason, facts) => (Action::Pass(reason), facts),
-                Intent::Purge(facts) => (Action::Purge, facts),
+        let http::request::Parts { method, version, headers, .. } = &*parts;
+        let (action, facts, upgrade) =
+            match request::classify(method, *version, headers, !content.is_empty, &rule, &config.upgrades) {
+                Intent::LookUp(facts) => (Action::LookUp, facts, None),
+                Intent::Pass(reason, facts) => (Action::Pass(reason), facts, None),
+                Intent::Upgrade(protocols, facts) => (Action::Pass(Reason::Upgrade), facts, Some(protocols)),
+                Intent::Purge(facts) => (Action::Purge, facts, None),
                 Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
             };
         if content.bytes > config.request_body_max {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
-        let upgrade = match action {
-            Action::Pass(Reason::Upgrade) => request::upgrade(parts.version, &parts.headers),
-            _ => None,
-        };
         if request::is_for_us(&parts.method, parts.uri.path(), &parts.headers) {
             return Err(refusal(StatusCode::OK, Reason::Options));
         }

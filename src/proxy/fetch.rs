@@ -15,7 +15,7 @@ use super::decide::{self, StoragePlan};
 use super::flight::{Fill, FlightResult, LeaderBody, LeaderResponse};
 use super::forward::{self, AskFor};
 use super::shared_body::SharedBody;
-use super::{Worker, probation, receive, trace, uncacheable};
+use super::{Worker, probation, receive, shared_cookies, trace, uncacheable};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::FlightLeader;
 use crate::origin::{self, Permit, RequestBody, ResponseBody};
@@ -254,6 +254,7 @@ pub(super) fn prepare_head(
     facts.no_transform |= !decide::is_compressible(config, status, headers, length);
     pass_on(headers, ctx.rule.set_cookie, facts.received_at);
     let (first, head) = flatten(headers, ctx.rule.set_cookie);
+    shared_cookies::note(worker, ctx, &head);
     Ok(Fill {
         status,
         leader_head: first,
