@@ -1,6 +1,6 @@
 //! Connections to the origin: how they are made, and what their bytes pass.
 //!
-//! The heads of responses go through the [`Screen`]. What an idle connection has received, an end or bytes that nobody
+//! The heads of responses go through the [`ResponseScreen`]. What an idle connection has received, an end or bytes that nobody
 //! asked for, is seen before the next request goes out on it: those bytes must not become its response. hyper looks for
 //! such bytes before it writes, but knows only of those that the runtime has told. Where the pool does not say that this has
 //! looked a moment ago, the socket itself is asked here.

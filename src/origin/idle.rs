@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_ends_once_and_begins_unseen() {
+    fn an_idle_state_ends_once_and_begins_unpolled() {
         let idle_state = IdleState::default();
         assert!(idle_state.is_unpolled());
         idle_state.mark_polled();

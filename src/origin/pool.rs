@@ -5,7 +5,7 @@
 //! is taken again, and one timer of the core closes those that have rested for too long, as the origin announced it or else
 //! as it is configured.
 //!
-//! Where the runtime has looked at a socket since, and not long ago ([`LOOK_HOLDS`]), the look tells what was received;
+//! Where the runtime has looked at a socket since, and not long ago ([`POLL_HOLDS`]), the look tells what was received;
 //! otherwise the socket is asked. Either way something may come just behind: that chance there always is, as long as a
 //! request takes to the origin.
 //!
@@ -269,7 +269,7 @@ impl PooledConnection {
     }
 }
 
-/// One response's use of the connection that it comes over. Dropped before [`Use::end`], it closes the connection.
+/// One response's use of the connection that it comes over. Dropped before [`Checkout::end`], it closes the connection.
 pub(super) struct Checkout {
     connection: Option<Box<PooledConnection>>,
     pool: Arc<Pool>,
@@ -300,7 +300,7 @@ impl Checkout {
     }
 
     /// Lets the connection rest for as long as the response announces less a margin, if it announces something.
-    pub(super) fn heed(&mut self, fields: &HeaderMap) {
+    pub(super) fn apply_keep_alive(&mut self, fields: &HeaderMap) {
         const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
         if let Some(timeout) = fields.get(KEEP_ALIVE).and_then(announced_timeout) {
             self.set_idle_limit(timeout.saturating_sub(IDLE_MARGIN).min(IDLE_MAX));
