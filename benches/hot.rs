@@ -16,7 +16,7 @@ use larder::clock::{Clock, Timestamp};
 use larder::key::{CanonicalUrl, Key, KeyHasher, Scheme};
 use larder::outcome::{Decision, Outcome, Reason};
 use larder::policy::{self, Exchange, RequestFacts, Reuse, Storable, fields, freshness, reuse, storable, vary};
-use larder::respond::head::{self, Form, Negotiation, Own};
+use larder::respond::head::{self, Negotiation, OwnFields, ResponseForm};
 use larder::route::{QueryRule, Rule, SetCookie};
 use larder::store::{Config, Store};
 use larder::stored::{Coding, FlatHead, StoredBody, StoredEntry};
@@ -184,8 +184,8 @@ fn response_head(c: &mut Criterion) {
         key_hash: Some(key.hash()),
         ..Decision::new(Outcome::Hit, Reason::Fresh)
     };
-    let make = |form: &Form| {
-        let own = Own {
+    let make = |form: &ResponseForm| {
+        let own = OwnFields {
             age: Some(freshness::current_age(&entry.facts, later)),
             cache_status: head::cache_status(black_box(&decision), None),
             negotiation: Negotiation::AcceptEncoding,
@@ -194,9 +194,9 @@ fn response_head(c: &mut Criterion) {
         head::stored_head(&entry.head, form, own)
     };
     let mut group = c.benchmark_group("head");
-    group.bench_function("hit", |b| b.iter(|| make(&Form::Whole(Coding::Identity))));
-    group.bench_function("hit, zstd", |b| b.iter(|| make(&Form::Whole(Coding::Zstd))));
-    group.bench_function("304", |b| b.iter(|| make(&Form::NotModified(Coding::Identity))));
+    group.bench_function("hit", |b| b.iter(|| make(&ResponseForm::Whole(Coding::Identity))));
+    group.bench_function("hit, zstd", |b| b.iter(|| make(&ResponseForm::Whole(Coding::Zstd))));
+    group.bench_function("304", |b| b.iter(|| make(&ResponseForm::NotModified(Coding::Identity))));
     group.finish();
 }
 

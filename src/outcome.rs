@@ -1,7 +1,7 @@
 //! What became of a request: one closed list that `Cache-Status`, the access log, the metrics, `/stats` and `explain`
 //! all read.
 //!
-//! A [`Decision`] is known when the response's head goes out, an [`End`] where its body ends. Every [`Reason`] has a
+//! A [`Decision`] is known when the response's head goes out, an [`ResponseEnd`] where its body ends. Every [`Reason`] has a
 //! token (stable, for machines), a sentence (why) and a remedy (what to change to get another outcome).
 //! This module only names things; deciding is left to `policy` and `proxy`.
 
@@ -234,8 +234,8 @@ impl Outcome {
 
 /// Whether the response that went out was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
-    /// Storing has begun; whether it ends well is told by [`End`].
+pub enum StoreOutcome {
+    /// Storing has begun; whether it ends well is told by [`ResponseEnd`].
     Begun,
     /// It was not stored, for this reason.
     No(Reason),
@@ -245,7 +245,7 @@ pub enum Stored {
 
 /// What would have become of a request that was passed in shadow mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Would {
+pub struct WouldBeOutcome {
     /// What kind of answer it would have got.
     pub outcome: Outcome,
     /// Why: what would have kept the response from being stored, where something would, else why it would be that kind.
@@ -254,7 +254,7 @@ pub struct Would {
     pub collapsed: bool,
 }
 
-impl Would {
+impl WouldBeOutcome {
     /// Makes one of a kind and a reason.
     pub const fn new(outcome: Outcome, reason: Reason) -> Self {
         Self { outcome, reason, collapsed: false }
@@ -275,7 +275,7 @@ pub struct Decision {
     /// Why it is that kind.
     pub reason: Reason,
     /// Whether the response was stored.
-    pub stored: Stored,
+    pub stored: StoreOutcome,
     /// Whether this request waited for another's origin request (RFC 9211 §2.6).
     pub collapsed: bool,
     /// The status that the origin answered with, where it was asked.
@@ -287,7 +287,7 @@ pub struct Decision {
     /// The index of the `[[route]]` that matched.
     pub route: Option<u16>,
     /// What would have become of it, where it was passed in shadow mode.
-    pub would: Option<Would>,
+    pub would: Option<WouldBeOutcome>,
 }
 
 impl Decision {
@@ -296,7 +296,7 @@ impl Decision {
         Self {
             outcome,
             reason,
-            stored: Stored::NothingTo,
+            stored: StoreOutcome::NothingTo,
             collapsed: false,
             fwd_status: None,
             ttl: None,
@@ -320,7 +320,7 @@ pub enum Ending {
 
 /// What is known about a response once its body has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct ResponseEnd {
     /// How it ended.
     pub ending: Ending,
     /// Body bytes handed to the connection.

@@ -31,7 +31,7 @@ pub enum CacheMode {
 
 /// Whether a route's requests are answered from the cache at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Mode {
+pub enum RouteMode {
     /// They are.
     #[default]
     Serve,
@@ -97,7 +97,7 @@ pub struct Rule {
     /// The index of the `[[route]]` in the file; `None` where no route matched.
     pub index: Option<u16>,
     /// Whether its requests are answered from the cache at all.
-    pub mode: Mode,
+    pub mode: RouteMode,
     /// What is done with the cache.
     pub cache: CacheMode,
     /// The lifetime where the response has none of its own.
@@ -165,7 +165,7 @@ impl Default for Rule {
     fn default() -> Self {
         Self {
             index: None,
-            mode: Mode::Serve,
+            mode: RouteMode::Serve,
             cache: CacheMode::Obey,
             ttl: None,
             ttl_by_status: Arc::from([]),
@@ -195,22 +195,25 @@ impl Rule {
         let fields = self.key_headers.iter().map(|name| Extra {
             source: ExtraSource::Header,
             name: name.as_str(),
-            value: joined(headers.get_all(name).iter().map(|line| line.as_bytes()), b", "),
+            value: join(headers.get_all(name).iter().map(|line| line.as_bytes()), b", "),
         });
         // Origins differ in which of several cookies of one name they take; so all of them are part of the key.
         let cookies = self.key_cookies.iter().map(|name| Extra {
             source: ExtraSource::Cookie,
             name,
-            value: joined(cookie_values(headers, name), b";"),
+            value: join(cookie_values(headers, name), b";"),
         });
-        let mode =
-            (self.mode == Mode::Shadow).then_some(Extra { source: ExtraSource::Mode, name: "shadow", value: None });
+        let mode = (self.mode == RouteMode::Shadow).then_some(Extra {
+            source: ExtraSource::Mode,
+            name: "shadow",
+            value: None,
+        });
         hasher.key(self.query.apply(url), fields.chain(cookies).chain(mode))
     }
 }
 
 /// Joins `values`; `None` where there is none. One value is borrowed.
-fn joined<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> Option<Cow<'a, [u8]>> {
+fn join<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> Option<Cow<'a, [u8]>> {
     let first = values.next().map(Cow::Borrowed)?;
     Some(values.fold(first, |mut all, value| {
         all.to_mut().extend_from_slice(separator);
@@ -237,7 +240,7 @@ pub fn number(index: u16) -> u32 {
 
 /// How much of a [`Table`] is in shadow mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shadowed {
+pub enum ShadowRoutes {
     /// Every rule.
     All,
     /// Some rules.
@@ -270,16 +273,16 @@ impl Table {
     }
 
     /// Tells which rules are in shadow mode.
-    pub fn shadowed(&self) -> Shadowed {
+    pub fn shadow_routes(&self) -> ShadowRoutes {
         let rules = self.routes.iter().map(|(_, rule)| rule).chain([&self.fallback]);
         let (all, some) = rules.fold((true, false), |(all, some), rule| {
-            let is_shadowed = rule.mode == Mode::Shadow;
+            let is_shadowed = rule.mode == RouteMode::Shadow;
             (all && is_shadowed, some || is_shadowed)
         });
         match (all, some) {
-            (true, _) => Shadowed::All,
-            (false, true) => Shadowed::Some,
-            (false, false) => Shadowed::None,
+            (true, _) => ShadowRoutes::All,
+            (false, true) => ShadowRoutes::Some,
+            (false, false) => ShadowRoutes::None,
         }
     }
 

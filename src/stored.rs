@@ -1,6 +1,6 @@
 //! What is stored: a flat head, the facts parsed from it, a body in one or more codings, and the variants of a key.
 //!
-//! Plain values only. Whether an [`Entry`] may be used is decided in `policy`; where it lives, in `store`.
+//! Plain values only. Whether an [`StoredEntry`] may be used is decided in `policy`; where it lives, in `store`.
 //! Nothing here holds a piece of a buffer that came off the wire: heads are copied into one exact-size run of bytes.
 
 use std::any::Any;
@@ -423,8 +423,16 @@ impl StoredEntry {
             self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |value| value.len())).sum();
         let tags: usize = self.tags.iter().map(|tag| 16 + tag.len()).sum();
         let guard = self.guard.as_ref().map_or(0, |guard| 16 + guard.bytes());
-        let witness = self.shadow_fingerprint.as_ref().map_or(0, |witness| witness.bytes());
-        size_of::<Self>() + 16 + self.head.len() + self.body.held_bytes() + selecting + tags + guard + witness
+        let shadow_fingerprint =
+            self.shadow_fingerprint.as_ref().map_or(0, |shadow_fingerprint| shadow_fingerprint.bytes());
+        size_of::<Self>()
+            + 16
+            + self.head.len()
+            + self.body.held_bytes()
+            + selecting
+            + tags
+            + guard
+            + shadow_fingerprint
     }
 
     /// Makes an entry of a response that was asked for when the ledger stood at `sequence`.
@@ -453,18 +461,13 @@ impl StoredEntry {
     }
 
     /// Makes the same entry as it stands after the origin confirmed it, asked when the ledger stood at `sequence`.
-    pub fn confirmed(&self, head: FlatHead, facts: Facts, sequence: u64) -> Self {
+    pub fn with_confirmation(&self, head: FlatHead, facts: Facts, sequence: u64) -> Self {
         let used = AtomicBool::new(self.was_used.load(Ordering::Relaxed));
         let (body, selecting, tags) = (self.body.clone(), self.selecting.clone(), self.tags.clone());
         // What permits sharing now needs no guard any more.
         let guard = self.guard.clone().filter(|_| !facts.permits_sharing);
-        let witness = self.shadow_fingerprint.clone();
-        Self {
-            was_used: used,
-            guard,
-            shadow_fingerprint: witness,
-            ..Self::new(head, facts, body, selecting, tags, sequence)
-        }
+        let shadow_fingerprint = self.shadow_fingerprint.clone();
+        Self { was_used: used, guard, shadow_fingerprint, ..Self::new(head, facts, body, selecting, tags, sequence) }
     }
 
     /// Tells whether both are one response, be its body held in other codings by now.

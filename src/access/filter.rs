@@ -3,8 +3,8 @@
 //! Values of one kind are alternatives, kinds narrow each other down. Text that names nothing is an error that says what
 //! there is: a filter that can never pass would look like a quiet server.
 
-use super::Line;
-use crate::outcome::{Ending, Outcome, Reason, Stored};
+use super::LogLine;
+use crate::outcome::{Ending, Outcome, Reason, StoreOutcome};
 use crate::route::{PathPattern, merged};
 
 /// The most values of a filter: a line costs a look at each of them.
@@ -39,8 +39,8 @@ impl Filter {
                 return Err(format!("a filter has at most {VALUES_MAX} values"));
             }
             match kind {
-                "outcome" => filter.outcomes.push(named(Outcome::ALL, value, "outcome", |outcome| outcome.token())?),
-                "reason" => filter.reasons.push(named(Reason::ALL, value, "reason", |reason| reason.token())?),
+                "outcome" => filter.outcomes.push(by_token(Outcome::ALL, value, "outcome", |outcome| outcome.token())?),
+                "reason" => filter.reasons.push(by_token(Reason::ALL, value, "reason", |reason| reason.token())?),
                 "path" => filter.paths.push(PathPattern::parse(value)?),
                 "status" => filter.statuses.push(statuses(value)?),
                 "route" => filter.routes.push(route(value)?),
@@ -51,7 +51,7 @@ impl Filter {
     }
 
     /// Tells whether a line passes.
-    pub(super) fn passes(&self, line: &Line<'_>) -> bool {
+    pub(super) fn passes(&self, line: &LogLine<'_>) -> bool {
         let any = |is_empty: bool, is_any: bool| is_empty || is_any;
         let path = merged(line.target.split('?').next().unwrap_or_default());
         any(self.outcomes.is_empty(), self.outcomes.contains(&line.decision.outcome))
@@ -69,14 +69,14 @@ impl Statuses {
 }
 
 /// Tells whether a line gives this reason, be it for the outcome, for not storing, or for a body that broke off.
-fn gives(line: &Line<'_>, reason: Reason) -> bool {
+fn gives(line: &LogLine<'_>, reason: Reason) -> bool {
     line.decision.reason == reason
-        || line.decision.stored == Stored::No(reason)
+        || line.decision.stored == StoreOutcome::No(reason)
         || line.end.ending == Ending::Aborted(reason)
 }
 
 /// Finds the member of a closed list that has this token.
-fn named<T: Copy>(all: &[T], value: &str, kind: &str, token: impl Fn(T) -> &'static str) -> Result<T, String> {
+fn by_token<T: Copy>(all: &[T], value: &str, kind: &str, token: impl Fn(T) -> &'static str) -> Result<T, String> {
     all.iter().copied().find(|member| token(*member) == value).ok_or_else(|| {
         let known: Vec<&str> = all.iter().map(|member| token(*member)).collect();
         format!("`{value}` is no {kind}; there are {}", known.join(", "))
@@ -114,17 +114,17 @@ pub(super) mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::outcome::{Decision, End};
+    use crate::outcome::{Decision, ResponseEnd};
 
     /// Calls `with` with a line of this target and status.
     pub(in super::super) fn line<T>(
         target: &str,
         status: u16,
         decision: Decision,
-        with: impl FnOnce(&Line<'_>) -> T,
+        with: impl FnOnce(&LogLine<'_>) -> T,
     ) -> T {
-        let end = End { ending: Ending::Complete, body_bytes: 5, elapsed: Duration::from_micros(41) };
-        with(&Line {
+        let end = ResponseEnd { ending: Ending::Complete, body_bytes: 5, elapsed: Duration::from_micros(41) };
+        with(&LogLine {
             client: [127, 0, 0, 1].into(),
             at: Timestamp::from_secs(0),
             method: "GET",
@@ -141,11 +141,12 @@ pub(super) mod tests {
 
     #[test]
     fn values_are_alternatives_and_kinds_narrow_down() {
-        let private = Decision { stored: Stored::No(Reason::Private), ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        let private =
+            Decision { stored: StoreOutcome::No(Reason::Private), ..Decision::new(Outcome::Miss, Reason::UriMiss) };
         let check = |pairs: &[(&str, &str)], passes: bool| {
             let filter = Filter::read(pairs.iter().copied()).unwrap();
-            let told = line("/shop/1?a=/b/", 404, private, |line| filter.passes(line));
-            assert_eq!(told, passes, "{pairs:?}");
+            let message = line("/shop/1?a=/b/", 404, private, |line| filter.passes(line));
+            assert_eq!(message, passes, "{pairs:?}");
         };
         check(&[], true);
         check(&[("outcome", "miss")], true);
@@ -170,9 +171,9 @@ pub(super) mod tests {
 
     #[test]
     fn what_names_nothing_says_what_there_is() {
-        let check = |kind: &str, value: &str, told: &str| {
+        let check = |kind: &str, value: &str, message: &str| {
             let error = Filter::read([(kind, value)]).unwrap_err();
-            assert!(error.contains(told), "{kind}={value}: {error}");
+            assert!(error.contains(message), "{kind}={value}: {error}");
         };
         check("outcome", "Hit", "hit, stale, revalidated, miss");
         check("reason", "none", "fresh, uri-miss");

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::filter::Filter;
-use super::{Format, Line, form};
+use super::{AccessFormat, LogLine, form};
 
 /// The most who follow at once. Each costs every request a look at their filter.
 pub const FOLLOWERS_MAX: usize = 8;
@@ -25,30 +25,30 @@ const BUFFER_BYTES_MAX: usize = 256 << 10;
 pub struct Followers {
     /// How many they are: what a request looks at.
     count: AtomicUsize,
-    list: ArcSwap<Vec<Arc<Follower>>>,
+    list: ArcSwap<Vec<Arc<LogFollower>>>,
     /// Held while somebody comes or goes. Nothing awaits under it.
     turn: Mutex<()>,
 }
 
 /// One who follows.
-struct Follower {
+struct LogFollower {
     filter: Filter,
     /// Guards what waits to be read. Held for as long as a line takes to write; nothing awaits under it.
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<PendingLines>,
 }
 
 /// What waits to be read.
 #[derive(Default)]
-struct Waiting {
+struct PendingLines {
     text: Vec<u8>,
     lost: u64,
     reader: Option<Waker>,
 }
 
 /// The reader's end; dropping it ends the following.
-pub struct Following {
+pub struct FollowerHandle {
     followers: Arc<Followers>,
-    own: Arc<Follower>,
+    own: Arc<LogFollower>,
 }
 
 impl Followers {
@@ -58,25 +58,25 @@ impl Followers {
     }
 
     /// Begins to follow the requests that pass `filter`; `None` where [`FOLLOWERS_MAX`] do already.
-    pub fn follow(self: &Arc<Self>, filter: Filter) -> Option<Following> {
+    pub fn follow(self: &Arc<Self>, filter: Filter) -> Option<FollowerHandle> {
         let _turn = self.turn.lock();
         let mut list = self.list.load().to_vec();
         if list.len() == FOLLOWERS_MAX {
             return None;
         }
-        let own = Arc::new(Follower { filter, waiting: Mutex::default() });
+        let own = Arc::new(LogFollower { filter, waiting: Mutex::default() });
         list.push(Arc::clone(&own));
         self.put(list);
-        Some(Following { followers: Arc::clone(self), own })
+        Some(FollowerHandle { followers: Arc::clone(self), own })
     }
 
-    fn put(&self, list: Vec<Arc<Follower>>) {
+    fn put(&self, list: Vec<Arc<LogFollower>>) {
         self.count.store(list.len(), Ordering::Relaxed);
         self.list.store(Arc::new(list));
     }
 
     /// Shows a line to those who follow. Never waits.
-    pub fn line(&self, line: &Line<'_>) {
+    pub fn line(&self, line: &LogLine<'_>) {
         for follower in self.list.load().iter() {
             if follower.filter.passes(line) {
                 follower.waiting.lock().line(line);
@@ -85,13 +85,13 @@ impl Followers {
     }
 }
 
-impl Waiting {
-    fn line(&mut self, line: &Line<'_>) {
+impl PendingLines {
+    fn line(&mut self, line: &LogLine<'_>) {
         if self.text.len() >= BUFFER_BYTES_MAX {
             self.lost += 1;
             return;
         }
-        form::write(Format::Json, line, &mut self.text);
+        form::write(AccessFormat::Json, line, &mut self.text);
         // The reader takes all there is, so that many lines cost one wake-up.
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -99,7 +99,7 @@ impl Waiting {
     }
 }
 
-impl Following {
+impl FollowerHandle {
     /// Returns the lines since the last time, and behind them `{"lost":…}` where some found no room.
     pub fn poll_lines(&self, cx: &Context<'_>) -> Poll<Bytes> {
         let mut waiting = self.own.waiting.lock();
@@ -116,7 +116,7 @@ impl Following {
     }
 }
 
-impl Drop for Following {
+impl Drop for FollowerHandle {
     fn drop(&mut self) {
         let _turn = self.followers.turn.lock();
         let list = self.followers.list.load();
@@ -132,7 +132,7 @@ mod tests {
 
     const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);
 
-    fn read(following: &Following) -> Option<String> {
+    fn read(following: &FollowerHandle) -> Option<String> {
         match following.poll_lines(&Context::from_waker(Waker::noop())) {
             Poll::Ready(text) => Some(String::from_utf8(text.into()).unwrap()),
             Poll::Pending => None,
@@ -183,15 +183,15 @@ mod tests {
     #[test]
     fn a_reader_that_waits_is_woken_once() {
         use std::sync::atomic::AtomicUsize;
-        struct Count(AtomicUsize);
-        impl std::task::Wake for Count {
+        struct CountingWaker(AtomicUsize);
+        impl std::task::Wake for CountingWaker {
             fn wake(self: Arc<Self>) {
                 self.0.fetch_add(1, Ordering::SeqCst);
             }
         }
         let followers = Arc::<Followers>::default();
         let following = followers.follow(Filter::default()).unwrap();
-        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let count = Arc::new(CountingWaker(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         assert!(following.poll_lines(&Context::from_waker(&waker)).is_pending());
         for _ in 0..3 {

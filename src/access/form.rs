@@ -28,8 +28,8 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::civil::Civil;
-use super::{Format, Line};
-use crate::outcome::{Ending, Stored};
+use super::{AccessFormat, LogLine};
+use crate::outcome::{Ending, StoreOutcome};
 use crate::route;
 
 /// The most bytes of a target that a line holds, as written; longer ones are cut and end with `...`.
@@ -42,13 +42,13 @@ const VALUE_BYTES_MAX: usize = 512;
 const CUT: &str = "...";
 
 /// Appends `line` in the form `format` to `out`, with its line feed.
-pub(super) fn write(format: Format, line: &Line<'_>, out: &mut Vec<u8>) {
+pub(super) fn write(format: AccessFormat, line: &LogLine<'_>, out: &mut Vec<u8>) {
     match format {
-        Format::Common => {
+        AccessFormat::Common => {
             write_common(line, out);
             write_decision(line, out);
         }
-        Format::Combined => {
+        AccessFormat::Combined => {
             write_common(line, out);
             for value in [line.referer, line.user_agent] {
                 out.extend_from_slice(b" \"");
@@ -57,13 +57,13 @@ pub(super) fn write(format: Format, line: &Line<'_>, out: &mut Vec<u8>) {
             }
             write_decision(line, out);
         }
-        Format::Json => write_json(line, out),
+        AccessFormat::Json => write_json(line, out),
     }
     out.push(b'\n');
 }
 
 /// Appends what the common form of NCSA httpd has.
-fn write_common(line: &Line<'_>, out: &mut Vec<u8>) {
+fn write_common(line: &LogLine<'_>, out: &mut Vec<u8>) {
     put(out, format_args!("{} - - [{}] \"", line.client, Civil::from_timestamp(line.at).ncsa()));
     write_escaped(line.method.as_bytes(), VALUE_BYTES_MAX, out);
     out.push(b' ');
@@ -75,7 +75,7 @@ fn write_common(line: &Line<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn write_decision(line: &Line<'_>, out: &mut Vec<u8>) {
+fn write_decision(line: &LogLine<'_>, out: &mut Vec<u8>) {
     put(out, format_args!(" outcome={} reason={}", line.decision.outcome.token(), line.decision.reason.token()));
 }
 
@@ -133,28 +133,28 @@ fn as_text<S: serde::Serializer>(time: &Civil, serializer: S) -> Result<S::Ok, S
     serializer.collect_str(&time.rfc3339())
 }
 
-fn write_json(line: &Line<'_>, out: &mut Vec<u8>) {
+fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
     let (ending, aborted_reason) = match line.end.ending {
         Ending::Complete => ("complete", None),
         Ending::ClientGone => ("client-gone", None),
         Ending::Aborted(reason) => ("aborted", Some(reason.token())),
     };
     let not_stored_reason = match line.decision.stored {
-        Stored::No(reason) => Some(reason.token()),
-        Stored::Begun | Stored::NothingTo => None,
+        StoreOutcome::No(reason) => Some(reason.token()),
+        StoreOutcome::Begun | StoreOutcome::NothingTo => None,
     };
     let object = Json {
         time: Civil::from_timestamp(line.at),
         client: line.client,
-        method: cut(line.method.as_bytes(), VALUE_BYTES_MAX),
-        host: cut(line.host.as_bytes(), VALUE_BYTES_MAX),
-        target: cut(line.target.as_bytes(), TARGET_BYTES_MAX),
+        method: truncate(line.method.as_bytes(), VALUE_BYTES_MAX),
+        host: truncate(line.host.as_bytes(), VALUE_BYTES_MAX),
+        target: truncate(line.target.as_bytes(), TARGET_BYTES_MAX),
         status: line.status,
         bytes: line.end.body_bytes,
         elapsed_us: u64::try_from(line.end.elapsed.as_micros()).unwrap_or(u64::MAX),
         outcome: line.decision.outcome.token(),
         reason: line.decision.reason.token(),
-        stored: line.decision.stored == Stored::Begun,
+        stored: line.decision.stored == StoreOutcome::Begun,
         not_stored_reason,
         collapsed: line.decision.collapsed,
         ttl: line.decision.ttl,
@@ -162,8 +162,8 @@ fn write_json(line: &Line<'_>, out: &mut Vec<u8>) {
         route: line.decision.route.map(route::number),
         ending,
         aborted_reason,
-        referer: line.referer.map(|value| cut(value, VALUE_BYTES_MAX)),
-        user_agent: line.user_agent.map(|value| cut(value, VALUE_BYTES_MAX)),
+        referer: line.referer.map(|value| truncate(value, VALUE_BYTES_MAX)),
+        user_agent: line.user_agent.map(|value| truncate(value, VALUE_BYTES_MAX)),
     };
     let begin = out.len();
     serde_json::to_writer(&mut *out, &object)
@@ -187,7 +187,7 @@ fn escape_controls(out: &mut Vec<u8>, begin: usize) {
 }
 
 /// Returns `value` as text, cut at `bytes_max` of its bytes before JSON escapes it.
-fn cut(value: &[u8], bytes_max: usize) -> Cow<'_, str> {
+fn truncate(value: &[u8], bytes_max: usize) -> Cow<'_, str> {
     if value.len() <= bytes_max {
         return String::from_utf8_lossy(value);
     }
@@ -202,13 +202,14 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::outcome::{Decision, End, Outcome, Reason};
+    use crate::outcome::{Decision, Outcome, Reason, ResponseEnd};
 
     const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);
-    const END: End = End { ending: Ending::Complete, body_bytes: 2326, elapsed: Duration::from_micros(41) };
+    const END: ResponseEnd =
+        ResponseEnd { ending: Ending::Complete, body_bytes: 2326, elapsed: Duration::from_micros(41) };
 
-    fn line() -> Line<'static> {
-        Line {
+    fn line() -> LogLine<'static> {
+        LogLine {
             client: "192.0.2.7".parse().unwrap(),
             at: Timestamp::from_millis(971_186_136_007),
             method: "GET",
@@ -223,7 +224,7 @@ mod tests {
         }
     }
 
-    fn text(format: Format, line: &Line<'_>) -> String {
+    fn text(format: AccessFormat, line: &LogLine<'_>) -> String {
         let mut out = Vec::new();
         write(format, line, &mut out);
         String::from_utf8(out).unwrap()
@@ -232,46 +233,46 @@ mod tests {
     #[test]
     fn text_forms() {
         assert_eq!(
-            text(Format::Common, &line()),
+            text(AccessFormat::Common, &line()),
             "192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] \"GET /apache_pb.gif?a=1 HTTP/1.1\" 200 2326 \
              outcome=hit reason=fresh\n"
         );
         assert_eq!(
-            text(Format::Combined, &line()),
+            text(AccessFormat::Combined, &line()),
             "192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] \"GET /apache_pb.gif?a=1 HTTP/1.1\" 200 2326 \
              \"http://example.org/\" \"-\" outcome=hit reason=fresh\n"
         );
-        let empty = End { body_bytes: 0, ..END };
+        let empty = ResponseEnd { body_bytes: 0, ..END };
         let line =
-            Line { client: "2001:db8::1".parse().unwrap(), version: http::Version::HTTP_2, end: &empty, ..line() };
-        assert!(text(Format::Common, &line).starts_with("2001:db8::1 - - ["));
-        assert!(text(Format::Common, &line).contains(" HTTP/2.0\" 200 - outcome="));
+            LogLine { client: "2001:db8::1".parse().unwrap(), version: http::Version::HTTP_2, end: &empty, ..line() };
+        assert!(text(AccessFormat::Common, &line).starts_with("2001:db8::1 - - ["));
+        assert!(text(AccessFormat::Common, &line).contains(" HTTP/2.0\" 200 - outcome="));
     }
 
     #[test]
     fn nothing_that_moves_a_terminals_cursor_is_in_a_line() {
-        let line = Line { user_agent: Some("a\u{9b}2J\u{7f}\u{e9}\u{1b}".as_bytes()), ..line() };
-        for format in [Format::Combined, Format::Json] {
+        let line = LogLine { user_agent: Some("a\u{9b}2J\u{7f}\u{e9}\u{1b}".as_bytes()), ..line() };
+        for format in [AccessFormat::Combined, AccessFormat::Json] {
             assert!(!text(format, &line).trim_end().contains(char::is_control));
         }
-        let json: serde_json::Value = serde_json::from_str(&text(Format::Json, &line)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text(AccessFormat::Json, &line)).unwrap();
         assert_eq!(json["user_agent"], "a\u{9b}2J\u{7f}\u{e9}\u{1b}");
     }
 
     #[test]
     fn the_json_form_has_every_key_in_every_line() {
         let decision = Decision {
-            stored: Stored::No(Reason::Private),
+            stored: StoreOutcome::No(Reason::Private),
             collapsed: true,
             fwd_status: Some(200),
             ttl: Some(-5),
             route: Some(3),
             ..Decision::new(Outcome::Miss, Reason::Expired)
         };
-        let end = End { ending: Ending::Aborted(Reason::Incomplete), ..END };
-        let full = Line { decision: &decision, end: &end, user_agent: Some(b"curl/8"), ..line() };
+        let end = ResponseEnd { ending: Ending::Aborted(Reason::Incomplete), ..END };
+        let full = LogLine { decision: &decision, end: &end, user_agent: Some(b"curl/8"), ..line() };
         assert_eq!(
-            text(Format::Json, &full),
+            text(AccessFormat::Json, &full),
             "{\"time\":\"2000-10-10T13:55:36.007Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\"host\":\"example.org\",\
              \"target\":\"/apache_pb.gif?a=1\",\"status\":200,\"bytes\":2326,\"elapsed_us\":41,\"outcome\":\"miss\",\
              \"reason\":\"stale\",\"stored\":false,\"not_stored_reason\":\"private\",\"collapsed\":true,\"ttl\":-5,\
@@ -281,8 +282,8 @@ mod tests {
         let keys = |text: &str| -> Vec<String> {
             serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap().keys().cloned().collect()
         };
-        assert_eq!(keys(&text(Format::Json, &line())), keys(&text(Format::Json, &full)));
-        for key in keys(&text(Format::Json, &full)) {
+        assert_eq!(keys(&text(AccessFormat::Json, &line())), keys(&text(AccessFormat::Json, &full)));
+        for key in keys(&text(AccessFormat::Json, &full)) {
             assert!(include_str!("form.rs").contains(&format!("`{key}`")), "{key} has no row in the module's table");
         }
     }
@@ -290,20 +291,20 @@ mod tests {
     #[test]
     fn hostile_values_break_no_line() {
         let hostile: Vec<u8> = (0..=255).collect();
-        let line = Line {
+        let line = LogLine {
             referer: Some(b"\" 200 1 outcome=hit\r\n10.0.0.1 - - \\"),
             user_agent: Some(&hostile),
             method: "G\"ET\n",
             target: "/\u{1b}[2J\"\u{7f}é",
             ..line()
         };
-        let combined = text(Format::Combined, &line);
+        let combined = text(AccessFormat::Combined, &line);
         assert_eq!(combined.matches('\n').count(), 1);
         assert_eq!(combined.matches('"').count(), 6, "{combined}");
         assert!(combined.trim_end().bytes().all(|byte| (0x20..0x7f).contains(&byte)));
         assert!(combined.contains("\"G\\x22ET\\x0A /\\x1B[2J\\x22\\x7F\\xC3\\xA9 HTTP/1.1\""));
         assert!(combined.contains("\"\\x22 200 1 outcome=hit\\x0D\\x0A10.0.0.1 - - \\x5C\""));
-        let json = text(Format::Json, &line);
+        let json = text(AccessFormat::Json, &line);
         assert_eq!(json.matches('\n').count(), 1);
         let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(parsed["method"], "G\"ET\n");
@@ -314,15 +315,15 @@ mod tests {
     fn long_values_are_cut() {
         let check = |bytes: usize, is_cut: bool| {
             let long = vec![b'a'; bytes];
-            let line = Line { user_agent: Some(&long), ..line() };
-            assert_eq!(text(Format::Combined, &line).contains("aa..."), is_cut, "{bytes}");
+            let line = LogLine { user_agent: Some(&long), ..line() };
+            assert_eq!(text(AccessFormat::Combined, &line).contains("aa..."), is_cut, "{bytes}");
         };
         check(VALUE_BYTES_MAX - 3, false);
         check(VALUE_BYTES_MAX + 1, true);
         let long = vec![0xff; 1 << 20];
         let target = "/\u{1}".repeat(1 << 19);
-        let line = Line { user_agent: Some(&long), referer: Some(&long), target: &target, ..line() };
-        for format in [Format::Common, Format::Combined, Format::Json] {
+        let line = LogLine { user_agent: Some(&long), referer: Some(&long), target: &target, ..line() };
+        for format in [AccessFormat::Common, AccessFormat::Combined, AccessFormat::Json] {
             assert!(text(format, &line).len() < 12 << 10);
         }
     }

@@ -22,10 +22,10 @@ use parking_lot::Mutex;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::clock::Timestamp;
-use crate::outcome::{Decision, End};
+use crate::outcome::{Decision, ResponseEnd};
 
 pub use filter::Filter;
-pub use follow::{FOLLOWERS_MAX, Followers, Following};
+pub use follow::{FOLLOWERS_MAX, FollowerHandle, Followers};
 
 /// The most lines that wait for the thread: a tenth of a second at 80,000 requests/s. Values in a line are cut, so that
 /// even hostile lines cannot make the queue larger than some tens of megabytes.
@@ -36,7 +36,7 @@ const WRITE_BYTES: usize = 64 << 10;
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Format {
+pub enum AccessFormat {
     /// NCSA common, then outcome and reason.
     Common,
     /// NCSA combined, then outcome and reason.
@@ -50,14 +50,14 @@ pub enum Format {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The form.
-    pub format: Format,
+    pub format: AccessFormat,
     /// A file that is appended to; `None`: standard output.
     pub file: Option<PathBuf>,
 }
 
 /// What a line is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
+pub struct LogLine<'a> {
     /// The client's address, as a trusted proxy gave it where there is one.
     pub client: IpAddr,
     /// When the request's head had arrived.
@@ -79,26 +79,26 @@ pub struct Line<'a> {
     /// What was decided.
     pub decision: &'a Decision,
     /// How it ended.
-    pub end: &'a End,
+    pub end: &'a ResponseEnd,
 }
 
 /// All who want a request's line.
 #[derive(Clone, Default)]
-pub struct Readers {
+pub struct LogReaders {
     /// The access log; `None`: none is written.
-    pub log: Option<Log>,
+    pub log: Option<AccessLogWriter>,
     /// Those who follow live.
     pub followers: Arc<Followers>,
 }
 
-impl Readers {
+impl LogReaders {
     /// Tells whether anybody wants lines. On the way of every hit: a relaxed load.
     pub fn is_any(&self) -> bool {
         self.log.is_some() || self.followers.is_any()
     }
 
     /// Shows a line to all of them. Never waits.
-    pub fn line(&self, line: &Line<'_>) {
+    pub fn line(&self, line: &LogLine<'_>) {
         if let Some(log) = &self.log {
             log.line(line);
         }
@@ -110,40 +110,40 @@ impl Readers {
 
 /// A handle to write lines with; cheap to clone.
 #[derive(Clone)]
-pub struct Log {
-    format: Format,
-    shared: Arc<Shared>,
+pub struct AccessLogWriter {
+    format: AccessFormat,
+    shared: Arc<LogShared>,
 }
 
 /// What all handles share.
-struct Shared {
+struct LogShared {
     writer: NonBlocking,
     /// Lines that found the queue full.
     overflowed: ErrorCounter,
     /// Lines that the thread could not write: a full disk, a closed pipe.
     unwritten: Arc<AtomicU64>,
     /// What the thread is to write to from the next line on.
-    next: Arc<Next>,
+    next: Arc<NextSink>,
     /// Dropped with the last handle: the thread writes what is queued (for at most a second), then ends.
     _guard: WorkerGuard,
 }
 
 /// What lines are written to.
-type Target = Box<dyn Write + Send>;
+type LogTarget = Box<dyn Write + Send>;
 
 /// What the thread is to write to next, left there by whoever changes it.
 #[derive(Default)]
-struct Next {
+struct NextSink {
     is_there: AtomicBool,
     /// Guards the target itself, which is taken once. Nothing awaits under it.
-    target: Mutex<Option<Target>>,
+    target: Mutex<Option<LogTarget>>,
 }
 
 /// What the thread writes to: counts what fails, since its caller only forgets it.
 struct Sink {
-    writer: BufWriter<Target>,
+    writer: BufWriter<LogTarget>,
     unwritten: Arc<AtomicU64>,
-    next: Arc<Next>,
+    next: Arc<NextSink>,
 }
 
 thread_local! {
@@ -151,7 +151,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Log {
+impl AccessLogWriter {
     /// Opens the log and starts its thread, which ends after the last handle is dropped.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Log {
     ///
     /// # Errors
     /// A file that cannot be opened for appending: then nothing has changed.
-    pub fn renewed(&self, config: &Config) -> std::io::Result<Self> {
+    pub fn reconfigured(&self, config: &Config) -> std::io::Result<Self> {
         *self.shared.next.target.lock() = Some(target(config)?);
         self.shared.next.is_there.store(true, Ordering::Release);
         // An empty line has the thread look at once: the space of a deleted file is freed when its last user lets go. Where
@@ -174,8 +174,8 @@ impl Log {
         Ok(Self { format: config.format, shared: Arc::clone(&self.shared) })
     }
 
-    fn start(format: Format, target: Target, queue_lines_max: usize) -> Self {
-        let (unwritten, next) = (Arc::new(AtomicU64::new(0)), Arc::<Next>::default());
+    fn start(format: AccessFormat, target: LogTarget, queue_lines_max: usize) -> Self {
+        let (unwritten, next) = (Arc::new(AtomicU64::new(0)), Arc::<NextSink>::default());
         let sink = Sink {
             writer: BufWriter::with_capacity(WRITE_BYTES, target),
             unwritten: Arc::clone(&unwritten),
@@ -187,11 +187,11 @@ impl Log {
             .thread_name("larder-access")
             .finish(sink);
         let overflowed = writer.error_counter();
-        Self { format, shared: Arc::new(Shared { writer, overflowed, unwritten, next, _guard: guard }) }
+        Self { format, shared: Arc::new(LogShared { writer, overflowed, unwritten, next, _guard: guard }) }
     }
 
     /// Queues a line. Never waits.
-    pub fn line(&self, line: &Line<'_>) {
+    pub fn line(&self, line: &LogLine<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             form::write(self.format, line, scratch);
@@ -208,7 +208,7 @@ impl Log {
 }
 
 /// Opens what lines are written to.
-fn target(config: &Config) -> std::io::Result<Target> {
+fn target(config: &Config) -> std::io::Result<LogTarget> {
     Ok(match &config.file {
         Some(path) => {
             let named = |error: std::io::Error| {
@@ -260,10 +260,11 @@ mod tests {
     use crate::outcome::{Ending, Outcome, Reason};
 
     const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);
-    const END: End = End { ending: Ending::Complete, body_bytes: 5, elapsed: Duration::from_micros(41) };
+    const END: ResponseEnd =
+        ResponseEnd { ending: Ending::Complete, body_bytes: 5, elapsed: Duration::from_micros(41) };
 
-    fn line(target: &str) -> Line<'_> {
-        Line {
+    fn line(target: &str) -> LogLine<'_> {
+        LogLine {
             client: "127.0.0.1".parse().unwrap(),
             at: Timestamp::from_secs(0),
             method: "GET",
@@ -283,7 +284,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("access.log");
         std::fs::write(&file, "kept\n").unwrap();
-        let log = Log::open(&Config { format: Format::Common, file: Some(file.clone()) }).unwrap();
+        let log = AccessLogWriter::open(&Config { format: AccessFormat::Common, file: Some(file.clone()) }).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 let log = log.clone();
@@ -302,21 +303,21 @@ mod tests {
     fn a_file_that_cannot_be_opened_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = Some(folder.path().join("missing").join("access.log"));
-        assert!(Log::open(&Config { format: Format::Json, file }).is_err());
+        assert!(AccessLogWriter::open(&Config { format: AccessFormat::Json, file }).is_err());
     }
 
     #[test]
     fn a_renamed_file_keeps_its_lines_and_the_next_go_to_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let (file, rotated) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-        let config = Config { format: Format::Common, file: Some(file.clone()) };
-        let first = Log::open(&config).unwrap();
+        let config = Config { format: AccessFormat::Common, file: Some(file.clone()) };
+        let first = AccessLogWriter::open(&config).unwrap();
         first.line(&line("/before"));
         std::fs::rename(&file, &rotated).unwrap();
-        let second = first.renewed(&Config { format: Format::Json, ..config.clone() }).unwrap();
+        let second = first.reconfigured(&Config { format: AccessFormat::Json, ..config.clone() }).unwrap();
         second.line(&line("/after"));
         let missing = Some(folder.path().join("missing").join("access.log"));
-        assert!(second.renewed(&Config { file: missing, ..config }).is_err());
+        assert!(second.reconfigured(&Config { file: missing, ..config }).is_err());
         second.line(&line("/still"));
         assert_eq!(second.dropped(), 0);
         drop((first, second));
@@ -327,14 +328,14 @@ mod tests {
     }
 
     /// Tells when the thread begins to write, and then waits until it may.
-    struct Gate {
-        begun: mpsc::Sender<()>,
+    struct GatedSink {
+        started: mpsc::Sender<()>,
         open: mpsc::Receiver<()>,
     }
 
-    impl Write for Gate {
+    impl Write for GatedSink {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let _ = self.begun.send(());
+            let _ = self.started.send(());
             let _ = self.open.recv();
             Ok(bytes.len())
         }
@@ -346,9 +347,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_dropped_and_counted_without_waiting() {
-        let (begun, has_begun) = mpsc::channel();
+        let (started, has_begun) = mpsc::channel();
         let (let_go, open) = mpsc::channel();
-        let log = Log::start(Format::Common, Box::new(Gate { begun, open }), 2);
+        let log = AccessLogWriter::start(AccessFormat::Common, Box::new(GatedSink { started, open }), 2);
         log.line(&line("/taken"));
         has_begun.recv().unwrap();
         // The thread is held inside a write: two lines fit into the queue, three do not.
@@ -358,9 +359,9 @@ mod tests {
     }
 
     /// A disk that is full.
-    struct Full;
+    struct FullSink;
 
-    impl Write for Full {
+    impl Write for FullSink {
         fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
             Err(std::io::ErrorKind::StorageFull.into())
         }
@@ -374,7 +375,7 @@ mod tests {
     fn what_cannot_be_written_is_counted_too() {
         let unwritten = Arc::new(AtomicU64::new(0));
         let mut sink = Sink {
-            writer: BufWriter::with_capacity(8, Box::new(Full)),
+            writer: BufWriter::with_capacity(8, Box::new(FullSink)),
             unwritten: Arc::clone(&unwritten),
             next: Arc::default(),
         };

@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 
 /// A refusal, as `{"error": …}` and what helps.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct AdminProblem {
     pub(super) status: StatusCode,
     body: Map<String, Value>,
 }
 
-impl Problem {
+impl AdminProblem {
     /// Makes a refusal that says what is wrong.
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { status, body: Map::from_iter([("error".to_owned(), Value::String(error.into()))]) }
@@ -24,7 +24,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for AdminProblem {
     fn into_response(self) -> Response {
         (self.status, Json(Value::Object(self.body))).into_response()
     }

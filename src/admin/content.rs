@@ -7,13 +7,13 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use super::answer::Problem;
+use super::answer::AdminProblem;
 
 /// The longest wait for a request's content.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an endpoint is sent.
-pub(super) struct Content {
+pub(super) struct ExpectedContent {
     /// What it is, as a refusal names it: "a purge".
     pub(super) what: &'static str,
     /// The most bytes of it.
@@ -22,12 +22,12 @@ pub(super) struct Content {
     pub(super) example: fn() -> Value,
 }
 
-impl Content {
+impl ExpectedContent {
     /// Reads the content of a request.
     ///
     /// # Errors
     /// 415 where it is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it breaks off.
-    pub(super) async fn read(&self, request: Request) -> Result<Vec<u8>, Problem> {
+    pub(super) async fn read(&self, request: Request) -> Result<Vec<u8>, AdminProblem> {
         let (head, body) = request.into_parts();
         self.check_type(&head.headers)?;
         self.bytes(&head.headers, body, TIMEOUT).await
@@ -36,35 +36,35 @@ impl Content {
     /// Reads the content of a request that needs none, whatever it is, and lets it go.
     ///
     /// # Errors
-    /// As [`Content::read`], but for its type.
-    pub(super) async fn pass_over(&self, request: Request) -> Result<(), Problem> {
+    /// As [`ExpectedContent::read`], but for its type.
+    pub(super) async fn pass_over(&self, request: Request) -> Result<(), AdminProblem> {
         let (head, body) = request.into_parts();
         self.bytes(&head.headers, body, TIMEOUT).await.map(drop)
     }
 
     /// Says what is wrong with it.
-    pub(super) fn bad(&self, error: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, error).with("example", (self.example)())
+    pub(super) fn bad(&self, error: impl Into<String>) -> AdminProblem {
+        AdminProblem::new(StatusCode::BAD_REQUEST, error).with("example", (self.example)())
     }
 
     /// Asks for JSON by its type: a form that a page elsewhere sends without asking first cannot have it.
-    fn check_type(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_type(&self, headers: &HeaderMap) -> Result<(), AdminProblem> {
         let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/json") {
             return Ok(());
         }
         let error = format!("{} is JSON, with `Content-Type: application/json`", self.what);
-        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error).with("example", (self.example)()))
+        Err(AdminProblem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error).with("example", (self.example)()))
     }
 
-    async fn bytes(&self, headers: &HeaderMap, body: Body, wait: Duration) -> Result<Vec<u8>, Problem> {
+    async fn bytes(&self, headers: &HeaderMap, body: Body, wait: Duration) -> Result<Vec<u8>, AdminProblem> {
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|bytes| bytes > self.bytes_max as u64) {
             return Err(self.too_long());
         }
         match tokio::time::timeout(wait, to_bytes(body, self.bytes_max)).await {
-            Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the content did not come in time")),
+            Err(_) => Err(AdminProblem::new(StatusCode::REQUEST_TIMEOUT, "the content did not come in time")),
             Ok(Ok(bytes)) => Ok(bytes.into()),
             Ok(Err(error)) => {
                 let source = std::error::Error::source(&error);
@@ -74,8 +74,8 @@ impl Content {
         }
     }
 
-    fn too_long(&self) -> Problem {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{} has at most {} bytes", self.what, self.bytes_max))
+    fn too_long(&self) -> AdminProblem {
+        AdminProblem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{} has at most {} bytes", self.what, self.bytes_max))
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    const CONTENT: Content = Content { what: "a thing", bytes_max: 1_000, example: || json!({}) };
+    const CONTENT: ExpectedContent = ExpectedContent { what: "a thing", bytes_max: 1_000, example: || json!({}) };
 
     #[test]
     fn only_json_by_type() {
@@ -115,9 +115,9 @@ mod tests {
     }
 
     /// A body that never comes.
-    struct Silent;
+    struct SilentBody;
 
-    impl http_body::Body for Silent {
+    impl http_body::Body for SilentBody {
         type Data = bytes::Bytes;
         type Error = std::convert::Infallible;
 
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn content_that_does_not_come_is_given_up() {
-        let waited = CONTENT.bytes(&HeaderMap::new(), Body::new(Silent), Duration::from_millis(1)).await;
+        let waited = CONTENT.bytes(&HeaderMap::new(), Body::new(SilentBody), Duration::from_millis(1)).await;
         assert_eq!(waited.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
     }
 }

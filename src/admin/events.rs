@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::answer::Problem;
+use super::answer::AdminProblem;
 
 /// How often an event is sent.
 const EVERY: Duration = Duration::from_secs(1);
@@ -30,26 +30,26 @@ const SHARED_FOR: Duration = Duration::from_millis(500);
 const SEATS: usize = 16;
 
 /// Makes an event's figures, as one line.
-pub(super) type Tell = Arc<dyn Fn() -> String + Send + Sync>;
+pub(super) type MakeEvent = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// What the listeners share.
-pub(super) struct Feed {
-    tell: Tell,
+pub(super) struct EventFeed {
+    tell: MakeEvent,
     seats: Arc<Semaphore>,
     /// Guards the last event and when it was made. Nothing awaits under it.
     last: Mutex<Option<(Instant, Bytes)>>,
 }
 
-impl Feed {
+impl EventFeed {
     /// Makes a feed of what `tell` says.
-    pub(super) fn new(tell: Tell) -> Self {
+    pub(super) fn new(tell: MakeEvent) -> Self {
         Self { tell, seats: Arc::new(Semaphore::new(SEATS)), last: Mutex::new(None) }
     }
 
     /// Answers a listener.
     pub(super) fn listen(self: &Arc<Self>) -> Response {
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
-            let problem = Problem::new(
+            let problem = AdminProblem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("{SEATS} listen already: read /stats, or come back later"),
             );
@@ -57,7 +57,7 @@ impl Feed {
         };
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let events = Events { feed: Arc::clone(self), ticks, _seat: seat };
+        let events = EventStream { feed: Arc::clone(self), ticks, _seat: seat };
         ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(events)).into_response()
     }
 
@@ -75,13 +75,13 @@ impl Feed {
 }
 
 /// The body of an answer: it ends when the listener goes, or the admin side does.
-struct Events {
-    feed: Arc<Feed>,
+struct EventStream {
+    feed: Arc<EventFeed>,
     ticks: Interval,
     _seat: OwnedSemaphorePermit,
 }
 
-impl http_body::Body for Events {
+impl http_body::Body for EventStream {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -101,12 +101,12 @@ mod tests {
 
     #[tokio::test]
     async fn seats_are_bounded_and_given_back() {
-        let asked = Arc::new(AtomicU64::new(0));
+        let polls = Arc::new(AtomicU64::new(0));
         let tell = {
-            let asked = Arc::clone(&asked);
-            Arc::new(move || asked.fetch_add(1, Ordering::SeqCst).to_string())
+            let polls = Arc::clone(&polls);
+            Arc::new(move || polls.fetch_add(1, Ordering::SeqCst).to_string())
         };
-        let feed = Arc::new(Feed::new(tell));
+        let feed = Arc::new(EventFeed::new(tell));
         let mut listeners: Vec<Response> = (0..SEATS).map(|_| feed.listen()).collect();
         assert!(listeners.iter().all(|response| response.status() == 200));
         let refused = feed.listen();

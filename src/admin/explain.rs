@@ -7,7 +7,7 @@
 //! ```
 //! `headers` are lines as `curl -H` takes them. `response` is a head as `curl -i` prints it, `status` its status where it has
 //! no status line, and `received` says where its age is counted from: `date` (the default: its Date) or `now`.
-//! The answer is a [`Report`]. The origin is not asked, and nothing changes.
+//! The answer is a [`ExplainReport`]. The origin is not asked, and nothing changes.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use axum::extract::Request;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::Problem;
-use super::content::Content;
+use super::answer::AdminProblem;
+use super::content::ExpectedContent;
 use crate::proxy::explain::{AgeBase, ExplainReport, Question, QuestionError, RESPONSE_BYTES_MAX};
 
 /// What answers a question.
 pub type Explain = Arc<dyn Fn(&Question) -> Result<ExplainReport, QuestionError> + Send + Sync>;
 
 /// What is read: with room for a response's head and the JSON around it.
-const CONTENT: Content = Content { what: "a question", bytes_max: 2 * RESPONSE_BYTES_MAX, example };
+const CONTENT: ExpectedContent = ExpectedContent { what: "a question", bytes_max: 2 * RESPONSE_BYTES_MAX, example };
 
 /// A question as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct ExplainRequest {
     url: String,
     #[serde(default = "get")]
     method: String,
@@ -58,25 +58,25 @@ enum ReceivedName {
 /// # Errors
 /// 415 where the content is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it
 /// cannot be understood.
-pub(super) async fn read(request: Request) -> Result<Question, Problem> {
+pub(super) async fn read(request: Request) -> Result<Question, AdminProblem> {
     parse(&CONTENT.read(request).await?)
 }
 
 /// Says what is wrong with a question.
-pub(super) fn problem(fault: QuestionError) -> Problem {
+pub(super) fn problem(fault: QuestionError) -> AdminProblem {
     CONTENT.bad(fault.to_string())
 }
 
-fn parse(content: &[u8]) -> Result<Question, Problem> {
-    let asked: Asked = serde_json::from_slice(content).map_err(|error| CONTENT.bad(error.to_string()))?;
-    let question = Question::new(&asked.url, &asked.method, &asked.headers).map_err(problem)?;
-    let received = match asked.received {
+fn parse(content: &[u8]) -> Result<Question, AdminProblem> {
+    let request: ExplainRequest = serde_json::from_slice(content).map_err(|error| CONTENT.bad(error.to_string()))?;
+    let question = Question::new(&request.url, &request.method, &request.headers).map_err(problem)?;
+    let received = match request.received {
         ReceivedName::Date => AgeBase::AtDate,
         ReceivedName::Now => AgeBase::Now,
     };
-    match asked.response {
-        Some(text) => question.with_response(text.as_bytes(), asked.status, received).map_err(problem),
-        None if asked.status.is_some() => {
+    match request.response {
+        Some(text) => question.with_response(text.as_bytes(), request.status, received).map_err(problem),
+        None if request.status.is_some() => {
             Err(CONTENT.bad("`status`: it is the status of a `response`, which is missing"))
         }
         None => Ok(question),
@@ -110,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_understood_is_told_with_an_example() {
-        for (content, told) in [
+        for (content, message) in [
             ("", "EOF"),
             ("[]", "expected"),
             ("{}", "missing field `url`"),
@@ -131,7 +131,7 @@ mod tests {
             assert_eq!(response.status(), 400, "{content}");
             let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
             let answer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-            assert!(answer["error"].as_str().unwrap().contains(told), "{content}: {answer}");
+            assert!(answer["error"].as_str().unwrap().contains(message), "{content}: {answer}");
             assert_eq!(answer["example"], example());
         }
     }

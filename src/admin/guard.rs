@@ -29,7 +29,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::answer::Problem;
+use super::answer::AdminProblem;
 use super::token::{self, Token};
 
 /// Tells whether a path tells nothing that is worth a token, and is asked for by what has none: health checks, and browsers
@@ -56,13 +56,13 @@ pub(super) enum Reach {
 
 impl Access {
     /// Says why a request is turned away.
-    fn check(&self, request: &Request) -> Result<(), Problem> {
+    fn check(&self, request: &Request) -> Result<(), AdminProblem> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let is_open = is_safe(method) && is_open(uri.path());
-        let shown = self.token.as_ref().and_then(|token| token::shown(headers).map(|text| token.is(text)));
+        let shown = self.token.as_ref().and_then(|token| token::presented(headers).map(|text| token.is(text)));
         let takes_any_name = shown == Some(true) || is_open && self.reach == Reach::Elsewhere;
         let authority = if takes_any_name {
-            named(request.version(), uri, headers, |_| true)?
+            checked_authority(request.version(), uri, headers, |_| true)?
         } else {
             check_host(request.version(), uri, headers)?
         };
@@ -79,8 +79,8 @@ impl Access {
     }
 }
 
-fn unauthorized(error: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, error)
+fn unauthorized(error: &str) -> AdminProblem {
+    AdminProblem::new(StatusCode::UNAUTHORIZED, error)
         .with("example", json!("Authorization: Bearer (what `token` under [admin] says)"))
 }
 
@@ -107,22 +107,22 @@ pub(super) fn protect(headers: &mut HeaderMap) {
 }
 
 /// Returns the authority that the request is meant for, where no page can have it.
-fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Problem> {
-    named(version, uri, headers, is_local)
+fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, AdminProblem> {
+    checked_authority(version, uri, headers, is_local)
 }
 
 /// Returns the authority that the request is meant for, where it `may_be`; `None` only where HTTP/1.0 names none, which no
 /// browser speaks. An absolute target's authority stands above Host, which is checked all the same (RFC 9112 §3.2.2).
-fn named(
+fn checked_authority(
     version: Version,
     uri: &Uri,
     headers: &HeaderMap,
     may_be: impl Fn(&Authority) -> bool,
-) -> Result<Option<Authority>, Problem> {
+) -> Result<Option<Authority>, AdminProblem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "there is more than one Host"));
+        return Err(AdminProblem::new(StatusCode::BAD_REQUEST, "there is more than one Host"));
     }
     let host = match host {
         None => None,
@@ -134,13 +134,13 @@ fn named(
         }
     }
     match uri.authority().cloned().or(host) {
-        None if version >= Version::HTTP_11 => Err(Problem::new(StatusCode::BAD_REQUEST, "there is no Host")),
+        None if version >= Version::HTTP_11 => Err(AdminProblem::new(StatusCode::BAD_REQUEST, "there is no Host")),
         authority => Ok(authority),
     }
 }
 
-fn misdirected() -> Problem {
-    Problem::new(
+fn misdirected() -> AdminProblem {
+    AdminProblem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "the admin side answers only to a Host that is a loopback name or an IP address, so that no web page can reach \
          it under a name of its own",
@@ -172,7 +172,7 @@ fn is_link(headers: &HeaderMap) -> bool {
 }
 
 /// Refuses what a page of another origin sends.
-fn check_origin(authority: Option<&Authority>, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_origin(authority: Option<&Authority>, headers: &HeaderMap) -> Result<(), AdminProblem> {
     let origins = headers.get_all(header::ORIGIN).iter();
     let sites = headers.get_all("sec-fetch-site").iter();
     let is_same = origins.into_iter().all(|origin| is_same_origin(origin, authority))
@@ -180,7 +180,7 @@ fn check_origin(authority: Option<&Authority>, headers: &HeaderMap) -> Result<()
     if is_same {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::FORBIDDEN, "a web page of another origin may not ask here"))
+    Err(AdminProblem::new(StatusCode::FORBIDDEN, "a web page of another origin may not ask here"))
 }
 
 /// Tells whether `origin` is the admin side itself; the scheme is `http`, or `https` where something in front ends TLS.
@@ -199,7 +199,8 @@ async fn without_panic(handler: impl Future<Output = Response>) -> Response {
         // What the handler shares stays whole: it reads figures, and purges only in calls that do not panic half-way.
         catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))).unwrap_or_else(|_| {
             tracing::error!("an admin request panicked");
-            let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Larder failed on this request; see its log");
+            let problem =
+                AdminProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "Larder failed on this request; see its log");
             Poll::Ready(problem.into_response())
         })
     })

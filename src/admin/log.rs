@@ -20,8 +20,8 @@ use http_body::Frame;
 use serde_json::json;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::answer::Problem;
-use crate::access::{FOLLOWERS_MAX, Filter, Followers, Following};
+use super::answer::AdminProblem;
+use crate::access::{FOLLOWERS_MAX, Filter, FollowerHandle, Followers};
 
 /// How often an empty line is sent: well within what proxies and readers wait for.
 pub const BEAT: Duration = Duration::from_secs(10);
@@ -30,35 +30,36 @@ pub const BEAT: Duration = Duration::from_secs(10);
 pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// Answers who wants to follow.
-pub(super) fn follow(followers: &Arc<Followers>, pairs: Pairs) -> Result<Response, Problem> {
+pub(super) fn follow(followers: &Arc<Followers>, pairs: Pairs) -> Result<Response, AdminProblem> {
     let bad = |error: String| {
-        Problem::new(StatusCode::BAD_REQUEST, error).with("example", json!("/log?outcome=miss&path=/shop/&status=5xx"))
+        AdminProblem::new(StatusCode::BAD_REQUEST, error)
+            .with("example", json!("/log?outcome=miss&path=/shop/&status=5xx"))
     };
     let Query(pairs) = pairs.map_err(|error| bad(error.to_string()))?;
     let filter = Filter::read(pairs.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))).map_err(bad)?;
     let Some(following) = followers.follow(filter) else {
         let error = format!("{FOLLOWERS_MAX} follow already: end one of them, or come back later");
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error);
+        let problem = AdminProblem::new(StatusCode::SERVICE_UNAVAILABLE, error);
         return Ok(([(header::RETRY_AFTER, "10")], problem).into_response());
     };
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines::new(following, BEAT))).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(LineStream::new(following, BEAT))).into_response())
 }
 
 /// The body of an answer: it ends when the reader goes, or the admin side does.
-struct Lines {
-    following: Following,
+struct LineStream {
+    following: FollowerHandle,
     beats: Interval,
 }
 
-impl Lines {
-    fn new(following: Following, every: Duration) -> Self {
+impl LineStream {
+    fn new(following: FollowerHandle, every: Duration) -> Self {
         let mut beats = interval_at(Instant::now() + every, every);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { following, beats }
     }
 }
 
-impl http_body::Body for Lines {
+impl http_body::Body for LineStream {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -79,7 +80,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_sent_an_empty_line_now_and_then() {
         let followers = Arc::<Followers>::default();
-        let mut lines = Lines::new(followers.follow(Filter::default()).unwrap(), Duration::from_millis(1));
+        let mut lines = LineStream::new(followers.follow(Filter::default()).unwrap(), Duration::from_millis(1));
         for _ in 0..2 {
             let frame = lines.frame().await.unwrap().unwrap();
             assert_eq!(frame.into_data().unwrap(), "\n");

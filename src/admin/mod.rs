@@ -10,13 +10,13 @@ mod answer;
 mod content;
 mod events;
 pub mod explain;
-mod figures;
 mod guard;
 pub mod log;
 mod monitor;
 mod page;
 mod prometheus;
 mod purge;
+mod readings;
 mod reload;
 mod selectors;
 pub mod stats;
@@ -42,11 +42,11 @@ use crate::origin;
 use crate::proxy;
 use crate::proxy::purge::{PurgeResult, PurgeTarget};
 use crate::store::{PurgeKind, Store};
-use answer::Problem;
-use events::Feed;
-use figures::Figures;
+use answer::AdminProblem;
+use events::EventFeed;
 use guard::{Access, Reach};
-pub use reload::{Fault, Reload, Reloaded};
+use readings::Readings;
+pub use reload::{ConfigFault, ReloadHandle, ReloadResult};
 use stats::Stats;
 
 pub use token::Token;
@@ -89,11 +89,11 @@ impl Config {
 }
 
 /// A question that the admin side asks of the others.
-pub type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
+pub type ReadingOf<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 /// What the admin side looks at, handed to it.
 #[derive(Clone)]
-pub struct Parts {
+pub struct AdminSources {
     /// What it keeps to.
     pub config: Config,
     /// The store, for its figures.
@@ -103,33 +103,33 @@ pub struct Parts {
     /// The figures.
     pub metrics: Arc<Metrics>,
     /// Whether requests are served: false while draining.
-    pub ready: Ask<bool>,
+    pub ready: ReadingOf<bool>,
     /// How many flights are under way.
-    pub flights: Ask<usize>,
+    pub flights: ReadingOf<usize>,
     /// How many client connections are open.
-    pub connections: Ask<usize>,
+    pub connections: ReadingOf<usize>,
     /// The most of them at once.
     pub connections_max: usize,
     /// The figures of the origin's side.
-    pub origin: Ask<origin::OriginStats>,
+    pub origin: ReadingOf<origin::OriginStats>,
     /// Who is connected to the admin side itself.
-    pub admin_connections: Ask<AdminConnections>,
+    pub admin_connections: ReadingOf<AdminConnections>,
     /// What the server counts of itself.
-    pub server: Ask<ServerSnapshot>,
+    pub server: ReadingOf<ServerSnapshot>,
     /// What would happen to a request.
     pub explain: explain::Explain,
     /// What shadow mode tells.
-    pub shadow: Ask<proxy::shadow::ShadowReport>,
+    pub shadow: ReadingOf<proxy::shadow::ShadowReport>,
     /// Those who follow requests live.
     pub followers: Arc<Followers>,
     /// How many access log lines were dropped.
-    pub log_dropped: Ask<u64>,
+    pub log_dropped: ReadingOf<u64>,
     /// What became of the spans of traces.
-    pub traces: Ask<proxy::trace::ExportStats>,
+    pub traces: ReadingOf<proxy::trace::ExportStats>,
     /// What the configuration warns of, for `/stats`.
-    pub warnings: Ask<Vec<String>>,
+    pub warnings: ReadingOf<Vec<String>>,
     /// How the configuration is read again.
-    pub reload: Reload,
+    pub reload: ReloadHandle,
 }
 
 /// What the server counts of itself since the start.
@@ -188,17 +188,17 @@ pub fn refusal(status: StatusCode, why: &str) -> axum::http::Response<Bytes> {
 }
 
 /// What the handlers share.
-struct Admin {
-    parts: Parts,
+struct AdminState {
+    parts: AdminSources,
     /// When the router was made, which counts as the start of the process. The runtime's clock: wall time may jump.
     started: Instant,
 }
 
 /// Makes the admin side's router.
-pub fn router(parts: Parts) -> Router {
+pub fn router(parts: AdminSources) -> Router {
     let access = parts.config.access();
-    let admin = Arc::new(Admin { parts, started: Instant::now() });
-    let feed = Arc::new(Feed::new(told_by(Arc::clone(&admin))));
+    let admin = Arc::new(AdminState { parts, started: Instant::now() });
+    let feed = Arc::new(EventFeed::new(event_maker(Arc::clone(&admin))));
     Router::new()
         .route("/", get(page::index))
         .route("/page/{name}", get(part))
@@ -226,46 +226,55 @@ async fn live() -> Response {
 }
 
 /// Says whether requests should be sent here: 503 while draining.
-async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+async fn ready(State(admin): State<Arc<AdminState>>) -> Response {
     let ready = (admin.parts.ready)();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": ready }))).into_response()
 }
 
-async fn stats(State(admin): State<Arc<Admin>>) -> Json<Stats> {
-    Json(Stats::from(&admin.figures()))
+async fn stats(State(admin): State<Arc<AdminState>>) -> Json<Stats> {
+    Json(Stats::from(&admin.readings()))
 }
 
-async fn shadow(State(admin): State<Arc<Admin>>) -> Json<proxy::shadow::ShadowReport> {
+async fn shadow(State(admin): State<Arc<AdminState>>) -> Json<proxy::shadow::ShadowReport> {
     Json((admin.parts.shadow)())
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Problem> {
-    prometheus::answer(admin.figures(), &headers)
-        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))
+async fn metrics(State(admin): State<Arc<AdminState>>, headers: HeaderMap) -> Result<Response, AdminProblem> {
+    prometheus::answer(admin.readings(), &headers)
+        .map_err(|_| AdminProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))
 }
 
-async fn log(State(admin): State<Arc<Admin>>, pairs: log::Pairs) -> Result<Response, Problem> {
+async fn log(State(admin): State<Arc<AdminState>>, pairs: log::Pairs) -> Result<Response, AdminProblem> {
     log::follow(&admin.parts.followers, pairs)
 }
 
-async fn explain(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
+async fn explain(
+    State(admin): State<Arc<AdminState>>,
+    request: axum::extract::Request,
+) -> Result<Response, AdminProblem> {
     let question = explain::read(request).await?;
     Ok(Json((admin.parts.explain)(&question).map_err(explain::problem)?).into_response())
 }
 
-async fn purge(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
+async fn purge(
+    State(admin): State<Arc<AdminState>>,
+    request: axum::extract::Request,
+) -> Result<Response, AdminProblem> {
     let purge = purge::read(request).await?;
     Ok(Json(purge.apply(|target, kind| (admin.parts.purge)(target, kind))).into_response())
 }
 
-async fn reload(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Result<Response, Problem> {
+async fn reload(
+    State(admin): State<Arc<AdminState>>,
+    request: axum::extract::Request,
+) -> Result<Response, AdminProblem> {
     reload::reload(admin.parts.reload.clone(), request).await
 }
 
 /// Tells the figures as one line, for who listens.
-fn told_by(admin: Arc<Admin>) -> events::Tell {
-    Arc::new(move || serde_json::to_string(&Stats::from(&admin.figures())).unwrap_or_else(|_| "null".to_owned()))
+fn event_maker(admin: Arc<AdminState>) -> events::MakeEvent {
+    Arc::new(move || serde_json::to_string(&Stats::from(&admin.readings())).unwrap_or_else(|_| "null".to_owned()))
 }
 
 async fn part(path: axum::extract::Path<String>, request: axum::extract::Request) -> Response {
@@ -275,21 +284,21 @@ async fn part(path: axum::extract::Path<String>, request: axum::extract::Request
     }
 }
 
-async fn not_found(request: axum::extract::Request) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no {} here", request.uri().path()))
+async fn not_found(request: axum::extract::Request) -> AdminProblem {
+    AdminProblem::new(StatusCode::NOT_FOUND, format!("there is no {} here", request.uri().path()))
         .with("available", json!(ROUTES))
 }
 
-async fn method_not_allowed(method: Method) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path"))
+async fn method_not_allowed(method: Method) -> AdminProblem {
+    AdminProblem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path"))
         .with("available", json!(ROUTES))
 }
 
-impl Admin {
+impl AdminState {
     /// Asks everybody for their figures.
-    fn figures(&self) -> Figures {
+    fn readings(&self) -> Readings {
         let parts = &self.parts;
-        Figures {
+        Readings {
             requests: parts.metrics.snapshot(),
             store: parts.store.stats(),
             is_ready: (parts.ready)(),

@@ -45,7 +45,7 @@ fn dashboard() -> Value {
         "timezone": "browser",
         "annotations": { "list": [] },
         "templating": { "list": variables() },
-        "panels": laid_out(),
+        "panels": layout(),
     })
 }
 
@@ -71,7 +71,7 @@ fn source() -> Value {
 }
 
 /// Lays the panels out: rows below one another, panels from left to right.
-fn laid_out() -> Vec<Value> {
+fn layout() -> Vec<Value> {
     let (mut all, mut top) = (Vec::new(), 0);
     let mut add = |mut panel: Value, place: Value| {
         panel["id"] = json!(all.len() + 1);
@@ -87,7 +87,7 @@ fn laid_out() -> Vec<Value> {
             if left + panel.width > COLUMNS {
                 (left, top) = (0, top + row.height);
             }
-            add(drawn(panel), json!({ "x": left, "y": top, "w": panel.width, "h": row.height }));
+            add(panel_json(panel), json!({ "x": left, "y": top, "w": panel.width, "h": row.height }));
             left += panel.width;
         }
         top += row.height;
@@ -95,7 +95,7 @@ fn laid_out() -> Vec<Value> {
     all
 }
 
-fn drawn(panel: &Panel) -> Value {
+fn panel_json(panel: &Panel) -> Value {
     let is_now = panel.shape == Shape::Number;
     let targets: Vec<Value> = panel
         .queries

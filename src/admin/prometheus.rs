@@ -1,6 +1,6 @@
 //! `/metrics`: the figures in the text formats that Prometheus reads: OpenMetrics for who asks for it, else the older one.
 //!
-//! A [`Collector`] over the same [`Figures`] that `/stats` shows, made for one answer: nothing is counted twice. Labels
+//! A [`Collector`] over the same [`Readings`] that `/stats` shows, made for one answer: nothing is counted twice. Labels
 //! hold outcomes, reasons, causes and names of routes only, all bounded; pairs of outcome and reason appear once they
 //! have occurred.
 
@@ -15,11 +15,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text::encode};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::figures::Figures;
-use crate::metrics::{Class, Latency, size_bounds};
+use super::readings::Readings;
+use crate::metrics::{Latency, LatencyClass, size_bounds};
 use crate::origin::BreakerState;
 use crate::outcome::Outcome;
-use page::{Page, Spread, alone};
+use page::{MetricsPage, Spread, unlabelled};
 
 /// The type of the OpenMetrics text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,8 +37,8 @@ const BOUNDS_MICROS: [u64; 20] = [
 ///
 /// # Errors
 /// As [`text`].
-pub(super) fn answer(figures: Figures, headers: &HeaderMap) -> Result<Response, fmt::Error> {
-    let text = text(figures)?;
+pub(super) fn answer(readings: Readings, headers: &HeaderMap) -> Result<Response, fmt::Error> {
+    let text = text(readings)?;
     let (kind, text) =
         if asks_for_open_metrics(headers) { (CONTENT_TYPE, text) } else { (classic::CONTENT_TYPE, classic::of(&text)) };
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
@@ -58,17 +58,17 @@ fn asks_for_open_metrics(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// Where a figure cannot be formatted, which no figure is known to do.
-pub(super) fn text(figures: Figures) -> Result<String, fmt::Error> {
+pub(super) fn text(readings: Readings) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("larder");
-    registry.register_collector(Box::new(figures));
+    registry.register_collector(Box::new(readings));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
 }
 
-impl Collector for Figures {
+impl Collector for Readings {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page { encoder };
+        let mut page = MetricsPage { encoder };
         self.process(&mut page)?;
         self.reloads(&mut page)?;
         self.server(&mut page)?;
@@ -86,8 +86,8 @@ impl Collector for Figures {
     }
 }
 
-impl Figures {
-    fn process(&self, page: &mut Page<'_>) -> fmt::Result {
+impl Readings {
+    fn process(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let build =
             [("version", env!("CARGO_PKG_VERSION")), ("os", std::env::consts::OS), ("arch", std::env::consts::ARCH)];
         page.info("build", "The version of Larder, and what it was built for", &build)?;
@@ -97,14 +97,19 @@ impl Figures {
         let help = "The most client connections at once; more wait to be accepted";
         page.gauge("connections_max", help, None, self.connections_max as f64)?;
         page.gauge("fills_in_flight", "Fills under way now", None, self.flights as f64)?;
-        page.counter("access_log_dropped_lines", "Access log lines that were dropped", None, alone(self.log_dropped))?;
+        page.counter(
+            "access_log_dropped_lines",
+            "Access log lines that were dropped",
+            None,
+            unlabelled(self.log_dropped),
+        )?;
         let help = "Spans of traces, by whether the collector took them or they were dropped";
         let spans = [("exported", self.traces.exported), ("dropped", self.traces.dropped)];
         let spans = spans.into_iter().map(|(result, number)| (vec![("result", result)], number));
         page.counter("trace_spans", help, None, spans)
     }
 
-    fn reloads(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn reloads(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let results = [("applied", self.server.reloads_applied), ("refused", self.server.reloads_refused)];
         let reloads = results.into_iter().map(|(result, number)| (vec![("result", result)], number));
         page.counter("config_reloads", "Reloads of the configuration, by what came of them", None, reloads)?;
@@ -117,62 +122,62 @@ impl Figures {
         page.gauge("config_last_reload_success_timestamp", help, Some(Unit::Seconds), at)
     }
 
-    fn requests(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn requests(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let totals = &self.requests.totals;
         let by_reason = totals
-            .requests_seen()
+            .request_counts()
             .map(|(outcome, reason, number)| (vec![("outcome", outcome.token()), ("reason", reason.token())], number));
         page.counter("requests", "Requests that have ended, by outcome and reason", None, by_reason)?;
         page.counter(
             "collapsed_requests",
             "Requests that waited for the origin request of another",
             None,
-            alone(totals.collapsed),
+            unlabelled(totals.collapsed),
         )?;
         page.counter(
             "origin_requests",
             "Requests for which the origin was asked, whether it answered or failed",
             None,
-            alone(totals.origin_requests),
+            unlabelled(totals.origin_requests),
         )?;
         page.counter(
             "origin_refreshes",
             "Origin requests in the background, on top of larder_origin_requests_total",
             None,
-            alone(totals.refreshes),
+            unlabelled(totals.refreshes),
         )?;
         page.counter(
             "origin_requests_saved",
             "Requests answered without an origin request of their own: hits, stale answers and collapsed requests",
             None,
-            alone(totals.saved),
+            unlabelled(totals.saved),
         )
     }
 
-    fn server(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn server(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let server = &self.server;
-        page.counter("accepted_connections", "Connections accepted", None, alone(server.accepted))?;
+        page.counter("accepted_connections", "Connections accepted", None, unlabelled(server.accepted))?;
         let help = "Times that accepting failed for want of descriptors or memory";
-        page.counter("accept_errors", help, None, alone(server.accept_errors))?;
-        page.counter("panics", "Handlers that panicked", None, alone(server.panics))?;
+        page.counter("accept_errors", help, None, unlabelled(server.accept_errors))?;
+        page.counter("panics", "Handlers that panicked", None, unlabelled(server.panics))?;
         let stages = [("head", server.closed_in_head), ("idle", server.closed_idle), ("body", server.closed_in_body)];
         let closed = stages.into_iter().map(|(stage, number)| (vec![("stage", stage)], number));
         let help = "Connections closed, and HTTP/2 streams reset, for their slowness, by what was slow";
         page.counter("closed_connections", help, None, closed)
     }
 
-    fn door(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn door(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let door = &self.door;
         page.gauge("admin_connections", "Connections to the admin side open now", None, door.connections as f64)?;
         let help = "The most connections to the admin side at once; more are turned away";
         page.gauge("admin_connections_max", help, None, door.connections_max as f64)?;
         let help = "Connections to the admin side for which there was no room";
-        page.counter("admin_connections_turned_away", help, None, alone(door.turned_away))?;
+        page.counter("admin_connections_turned_away", help, None, unlabelled(door.turned_away))?;
         let help = "Connections to the admin side closed for their slowness";
-        page.counter("admin_closed_connections", help, None, alone(door.closed))
+        page.counter("admin_closed_connections", help, None, unlabelled(door.closed))
     }
 
-    fn origin(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn origin(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let origin = &self.origin;
         page.gauge("origin_permits_in_use", "Requests at the origin now", None, origin.permits_in_use as f64)?;
         let help = "The most requests at the origin at once";
@@ -180,54 +185,59 @@ impl Figures {
         let help = "Requests that wait for their turn at the origin now";
         page.gauge("origin_permits_waiting", help, None, origin.permits_waiting as f64)?;
         let help = "Requests turned away because the queue for the origin was full or the wait too long";
-        page.counter("origin_permits_refused", help, None, alone(origin.permits_refused))?;
+        page.counter("origin_permits_refused", help, None, unlabelled(origin.permits_refused))?;
         let is_open = origin.breaker != BreakerState::Closed;
         let help = "Whether the breaker towards the origin is open: 1 also while one request sees whether it is back";
         page.gauge("origin_breaker_open", help, None, f64::from(u8::from(is_open)))?;
-        page.counter("origin_breaker_opened", "Times that the breaker opened", None, alone(origin.breaker_opened))?;
+        page.counter(
+            "origin_breaker_opened",
+            "Times that the breaker opened",
+            None,
+            unlabelled(origin.breaker_opened),
+        )?;
         let help = "Requests that found the breaker open";
-        page.counter("origin_breaker_refused", help, None, alone(origin.breaker_refused))
+        page.counter("origin_breaker_refused", help, None, unlabelled(origin.breaker_refused))
     }
 
-    fn responses(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn responses(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let totals = &self.requests.totals;
         let bytes = totals.body_bytes();
         let by_outcome = Outcome::ALL.iter().map(|outcome| (vec![("outcome", outcome.token())], bytes.get(*outcome)));
         page.counter("response_body", "Body bytes handed to connections, by outcome", Some(Unit::Bytes), by_outcome)?;
-        page.counter("responses_stored", "Responses that began to be stored", None, alone(totals.stored))?;
+        page.counter("responses_stored", "Responses that began to be stored", None, unlabelled(totals.stored))?;
         page.counter(
             "responses_stored_with_cookie",
             "Responses that were stored with the cookie that they set",
             None,
-            alone(totals.stored_cookies),
+            unlabelled(totals.stored_cookies),
         )?;
-        let not_stored = totals.not_stored_seen().map(|(reason, number)| (vec![("reason", reason.token())], number));
+        let not_stored = totals.not_stored_counts().map(|(reason, number)| (vec![("reason", reason.token())], number));
         page.counter("responses_not_stored", "Responses that were not stored, by reason", None, not_stored)?;
         page.counter(
             "responses_client_gone",
             "Responses whose client went away before their end",
             None,
-            alone(totals.client_gone),
+            unlabelled(totals.client_gone),
         )?;
-        let aborted = totals.aborted_seen().map(|(reason, number)| (vec![("reason", reason.token())], number));
+        let aborted = totals.aborted_counts().map(|(reason, number)| (vec![("reason", reason.token())], number));
         page.counter(
             "personalised",
             "Stored bodies that turned out to be one user's",
             None,
-            alone(self.requests.personalised.found),
+            unlabelled(self.requests.personalised.found),
         )?;
         page.counter("responses_aborted", "Responses whose body failed on the way, by reason", None, aborted)
     }
 
     /// What shadow mode has seen; nothing where it never ran.
-    fn shadow(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn shadow(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let Some(total) = self.requests.shadow.as_ref().map(|seen| &seen.total) else { return Ok(()) };
         let outcomes = Outcome::ALL.iter().map(|outcome| (vec![("outcome", outcome.token())], total.of(*outcome)));
         page.counter("shadow_requests", "Requests passed in shadow mode, by would-be outcome", None, outcomes)?;
         let help = "Requests that the origin would have been spared";
-        page.counter("shadow_origin_requests_saved", help, None, alone(total.spared))?;
+        page.counter("shadow_origin_requests_saved", help, None, unlabelled(total.spared))?;
         let help = "Seconds of the origin that would have been spared";
-        let seconds = alone(total.origin_micros_spared / 1_000_000);
+        let seconds = unlabelled(total.origin_micros_spared / 1_000_000);
         page.counter("shadow_origin_time_saved", help, Some(Unit::Seconds), seconds)?;
         let compared = [("same", total.same), ("differed", total.differed), ("not_compared", total.uncompared)];
         let compared = compared.into_iter().map(|(result, number)| (vec![("result", result)], number));
@@ -235,8 +245,8 @@ impl Figures {
         page.counter("shadow_compared", help, None, compared)
     }
 
-    fn routes(&self, page: &mut Page<'_>) -> fmt::Result {
-        let series = |number: fn(&crate::metrics::Route, Outcome) -> u64| {
+    fn routes(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        let series = |number: fn(&crate::metrics::RouteSnapshot, Outcome) -> u64| {
             self.requests.routes.iter().flat_map(move |route| {
                 Outcome::ALL.iter().map(move |outcome| {
                     (vec![("route", route.name.as_str()), ("outcome", outcome.token())], number(route, *outcome))
@@ -257,7 +267,7 @@ impl Figures {
         )
     }
 
-    fn memory(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn memory(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let store = &self.store;
         for (name, help, bytes) in [
             ("memory_capacity", "The most bytes that may be held", store.capacity_bytes),
@@ -271,7 +281,7 @@ impl Figures {
     }
 
     /// A tier that comes later is another value of `tier`.
-    fn tiers(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn tiers(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let store = &self.store;
         let tier = |number| [(vec![("tier", TIER)], number)];
         page.gauges("stored_entries", "Keys with something stored, by tier", None, tier(store.keys as f64))?;
@@ -287,32 +297,32 @@ impl Figures {
         page.counter("evicted_entries", "Entries that left the store, by tier and cause", None, evicted)
     }
 
-    fn store(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let help = "Bodies that were not stored because the memory budget was spent";
-        page.counter("refused_bodies", help, None, alone(self.store.refused))?;
+        page.counter("refused_bodies", help, None, unlabelled(self.store.refused))?;
         let help = "Lookups whose hash found the key of another, which are misses";
-        page.counter("hash_collisions", help, None, alone(self.store.collisions))
+        page.counter("hash_collisions", help, None, unlabelled(self.store.collisions))
     }
 
-    fn purges(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn purges(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let store = &self.store;
-        page.counter("purges", "Purges and invalidations recorded", None, alone(store.ledger_sequence))?;
+        page.counter("purges", "Purges and invalidations recorded", None, unlabelled(store.ledger_sequence))?;
         let help = "The number of the purge up to which all were swept, to compare with the purges counted";
         page.gauge("purges_swept", help, None, store.swept_through as f64)?;
         page.gauge("purge_records", "Purge records that are still kept", None, store.ledger_records as f64)
     }
 
-    fn latency(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn latency(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let help = "Seconds from the head of the request to the end of the response, by class of outcome; \
                     a value near a bound may be counted on its other side, within 1 percent";
-        let classes = Class::ALL.iter().map(|class| {
+        let classes = LatencyClass::ALL.iter().map(|class| {
             let latency = self.requests.latency.of(*class);
             (vec![("class", class.token())], in_seconds(latency))
         });
         page.histogram("request_duration", help, Unit::Seconds, classes)?;
         let help = "Seconds from the head of a request to the head of its response where the origin was asked: the wait for \
                     a turn, the connection, and its own work";
-        page.histogram("origin_wait", help, Unit::Seconds, alone(in_seconds(&self.requests.origin_wait)))?;
+        page.histogram("origin_wait", help, Unit::Seconds, unlabelled(in_seconds(&self.requests.origin_wait)))?;
         let totals = &self.requests.totals;
         let (bytes, bounds) = (totals.body_bytes(), size_bounds().map(|bound| bound as f64));
         let sizes = Outcome::ALL.iter().map(|outcome| {
@@ -332,7 +342,7 @@ fn in_seconds(latency: &Latency) -> Spread {
 
 #[cfg(test)]
 mod tests {
-    use super::super::figures::tests::{busy, idle};
+    use super::super::readings::tests::{busy, idle};
     use super::*;
 
     #[track_caller]
@@ -381,7 +391,7 @@ mod tests {
         check("larder_shadow_requests_total{outcome=\"hit\"}", 1.0);
         check("larder_shadow_origin_time_saved_seconds_total", 3.0);
         check("larder_shadow_compared_total{result=\"differed\"}", 0.0);
-        let refused = Figures { reload: Some(super::super::figures::tests::refused()), ..busy() };
+        let refused = Readings { reload: Some(super::super::readings::tests::refused()), ..busy() };
         assert_eq!(value(&super::text(refused).unwrap(), "larder_config_last_reload_successful"), 0.0);
     }
 

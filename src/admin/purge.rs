@@ -17,14 +17,14 @@ use axum::extract::Request;
 use serde::Serialize;
 use serde_json::json;
 
-use super::answer::Problem;
-use super::content::Content;
-use super::selectors::Asked;
+use super::answer::AdminProblem;
+use super::content::ExpectedContent;
+use super::selectors::PurgeRequest;
 use crate::proxy::purge::{PurgeResult, PurgeTarget};
 use crate::store::PurgeKind;
 
 /// What is read: with room for as many selectors as are allowed.
-const CONTENT: Content = Content { what: "a purge", bytes_max: 256 << 10, example };
+const CONTENT: ExpectedContent = ExpectedContent { what: "a purge", bytes_max: 256 << 10, example };
 
 /// What a purge of more than one URL is told with.
 const WATCH: &str =
@@ -32,7 +32,7 @@ const WATCH: &str =
 
 /// A purge that can be carried out.
 #[derive(Debug, PartialEq)]
-pub(super) struct Purge {
+pub(super) struct PurgeCommand {
     /// At least one.
     targets: Vec<PurgeTarget>,
     kind: PurgeKind,
@@ -40,7 +40,7 @@ pub(super) struct Purge {
 
 /// What was done.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Answer {
+pub(super) struct PurgeAnswer {
     /// How many selectors were recorded.
     purged: usize,
     /// The ledger's number of the last of them: whatever was asked of the origin before it counts as purged.
@@ -55,12 +55,12 @@ pub(super) struct Answer {
     watch: Option<&'static str>,
 }
 
-impl Purge {
+impl PurgeCommand {
     /// Carries all of it out with `purge`.
-    pub(super) fn apply(self, purge: impl Fn(PurgeTarget, PurgeKind) -> PurgeResult) -> Answer {
+    pub(super) fn apply(self, purge: impl Fn(PurgeTarget, PurgeKind) -> PurgeResult) -> PurgeAnswer {
         let done: Vec<PurgeResult> = self.targets.into_iter().map(|target| purge(target, self.kind)).collect();
         let is_pending = done.iter().any(|purged| purged.entries.is_none());
-        Answer {
+        PurgeAnswer {
             purged: done.len(),
             sequence: done.iter().map(|purged| purged.sequence).max().unwrap_or_default(),
             entries: done.iter().filter_map(|purged| purged.entries).reduce(|sum, more| sum + more),
@@ -75,14 +75,14 @@ impl Purge {
 /// # Errors
 /// 415 where the content is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it
 /// cannot be understood.
-pub(super) async fn read(request: Request) -> Result<Purge, Problem> {
+pub(super) async fn read(request: Request) -> Result<PurgeCommand, AdminProblem> {
     parse(&CONTENT.read(request).await?)
 }
 
-fn parse(content: &[u8]) -> Result<Purge, Problem> {
-    let asked: Asked = serde_json::from_slice(content).map_err(|error| CONTENT.bad(error.to_string()))?;
-    let (targets, kind) = asked.read().map_err(|error| CONTENT.bad(error))?;
-    Ok(Purge { targets, kind })
+fn parse(content: &[u8]) -> Result<PurgeCommand, AdminProblem> {
+    let request: PurgeRequest = serde_json::from_slice(content).map_err(|error| CONTENT.bad(error.to_string()))?;
+    let (targets, kind) = request.read().map_err(|error| CONTENT.bad(error))?;
+    Ok(PurgeCommand { targets, kind })
 }
 
 fn example() -> serde_json::Value {
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    async fn error(problem: Problem) -> (u16, serde_json::Value) {
+    async fn error(problem: AdminProblem) -> (u16, serde_json::Value) {
         let response = problem.into_response();
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -128,7 +128,7 @@ mod tests {
         let check = |counts: &[Option<u64>], entries: Option<u64>, swept: Option<&str>| {
             let targets = vec![PurgeTarget::Wide(crate::store::Selector::All); counts.len()];
             let done = std::cell::Cell::new(0);
-            let answer = Purge { targets, kind: PurgeKind::Soft }.apply(|_, kind| {
+            let answer = PurgeCommand { targets, kind: PurgeKind::Soft }.apply(|_, kind| {
                 assert_eq!(kind, PurgeKind::Soft);
                 done.set(done.get() + 1);
                 PurgeResult { sequence: 40 + done.get() as u64, entries: counts[done.get() - 1] }

@@ -23,7 +23,7 @@ const QUOTE_CHARS_MAX: usize = 200;
 /// A purge as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object of selectors")]
-pub(super) struct Asked {
+pub(super) struct PurgeRequest {
     url: Option<String>,
     urls: Option<Vec<String>>,
     prefix: Option<String>,
@@ -48,7 +48,7 @@ enum KindName {
     Soft,
 }
 
-impl Asked {
+impl PurgeRequest {
     /// Returns what is to be purged, at least one and at most [`TARGETS_MAX`], and how.
     ///
     /// # Errors
@@ -154,11 +154,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<(Vec<PurgeTarget>, PurgeKind), String> {
-        serde_json::from_str::<Asked>(text).unwrap().read()
+        serde_json::from_str::<PurgeRequest>(text).unwrap().read()
     }
 
     /// Writes a target as a letter for its kind and what it names.
-    fn shown(target: &PurgeTarget) -> String {
+    fn target_text(target: &PurgeTarget) -> String {
         match target {
             PurgeTarget::Url(url) => format!("u:{}", url.as_str()),
             PurgeTarget::Wide(Selector::All) => "a:".to_owned(),
@@ -173,7 +173,7 @@ mod tests {
     fn what_can_be_purged_in_canonical_form() {
         let check = |text: &str, expected: &[&str], kind: PurgeKind| {
             let (targets, found) = read(text).unwrap();
-            assert_eq!(targets.iter().map(shown).collect::<Vec<_>>(), expected, "{text}");
+            assert_eq!(targets.iter().map(target_text).collect::<Vec<_>>(), expected, "{text}");
             assert_eq!(found, kind, "{text}");
         };
         check(

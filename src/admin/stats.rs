@@ -124,15 +124,15 @@
 //! | `warnings[]` | text | what is worth a look, each with what to change |
 //! | `reload` | | what came of the last reload of the configuration, null before the first: `at_unix_seconds`; `by`, who asked for it (`SIGHUP`, `POST /reload`, `file`); `applied`, else the one before it is in force; `problems[]`, each with `file`, `line`, `key`, `what`, `allowed`; `needs_restart[]`, what differs from what runs and has to wait |
 
-mod asked;
 mod gather;
+mod top_urls;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminConnections, Reloaded, ServerSnapshot};
-pub use asked::{AskedMost, NotFromCache, RecentError, Weighed};
+use super::{AdminConnections, ReloadResult, ServerSnapshot};
+pub use top_urls::{NonHitStats, RecentError, TopUrl, TopUrls};
 
 /// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,21 +148,21 @@ pub struct Stats {
     /// Fills under way now.
     pub fills_in_flight: u64,
     /// Requests that have ended.
-    pub requests: Requests,
+    pub requests: RequestStats,
     /// What the counts amount to.
-    pub ratios: Ratios,
+    pub ratios: RatioStats,
     /// What the origin was asked, and what it was spared.
-    pub origin: Origin,
+    pub origin: OriginSection,
     /// What became of responses that could be stored.
-    pub storing: Storing,
+    pub storing: StoringStats,
     /// How responses ended.
-    pub endings: Endings,
+    pub endings: EndingStats,
     /// Body bytes handed to connections.
-    pub bytes: Bytes,
+    pub bytes: ByteStats,
     /// What is stored.
-    pub store: Stored,
+    pub store: StoredStats,
     /// What memory is used for.
-    pub memory: Memory,
+    pub memory: MemoryStats,
     /// How often two keys share a hash.
     pub hash_collisions: HashCollisions,
     /// How long requests took.
@@ -170,13 +170,13 @@ pub struct Stats {
     /// Figures per route, in the order of the configuration; the last is for requests without one.
     pub routes: Vec<RouteStats>,
     /// What was found to differ by user.
-    pub personalised: Personalised,
+    pub personalised: PersonalisedStats,
     /// The URLs that weigh most.
-    pub asked_most: AskedMost,
+    pub asked_most: TopUrls,
     /// Why requests were not answered from the cache, the most origin time first.
-    pub not_from_cache: Vec<NotFromCache>,
+    pub not_from_cache: Vec<NonHitStats>,
     /// What shadow mode has seen.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<ShadowStats>,
     /// What went wrong last, the newest first.
     pub recent_errors: Vec<RecentError>,
     /// The server.
@@ -184,18 +184,18 @@ pub struct Stats {
     /// Who is connected to the admin side itself.
     pub admin: AdminConnections,
     /// The access log.
-    pub access_log: AccessLog,
+    pub access_log: AccessLogStats,
     /// Traces.
-    pub traces: Traces,
+    pub traces: TraceStats,
     /// What is worth a look.
     pub warnings: Vec<String>,
     /// What came of the last reload of the configuration.
-    pub reload: Option<Reloaded>,
+    pub reload: Option<ReloadResult>,
 }
 
 /// Requests that have ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Requests {
+pub struct RequestStats {
     /// All of them.
     pub total: u64,
     /// By outcome, every outcome listed.
@@ -208,7 +208,7 @@ pub struct Requests {
 
 /// What the counts amount to: shares from 0 to 1, `None` where nothing was counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ratios {
+pub struct RatioStats {
     /// Hits / requests.
     pub cache_hit: Option<f64>,
     /// Bytes of hits / bytes.
@@ -223,7 +223,7 @@ pub struct Ratios {
 
 /// What the origin was asked, and what it was spared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct OriginSection {
     /// Requests for which the origin was asked.
     pub requests: u64,
     /// Origin requests in the background, on top of these.
@@ -248,7 +248,7 @@ pub struct Origin {
 
 /// What became of responses that could be stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Storing {
+pub struct StoringStats {
     /// Responses that began to be stored.
     pub begun: u64,
     /// Responses that were stored with the cookie that they set.
@@ -260,7 +260,7 @@ pub struct Storing {
 
 /// How responses ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Endings {
+pub struct EndingStats {
     /// Handed to their connection whole.
     pub complete: u64,
     /// The client went away first.
@@ -271,7 +271,7 @@ pub struct Endings {
 
 /// Body bytes handed to connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Bytes {
+pub struct ByteStats {
     /// All of them.
     pub total: u64,
     /// By outcome, every outcome listed.
@@ -280,7 +280,7 @@ pub struct Bytes {
 
 /// What is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct StoredStats {
     /// Keys with something stored.
     pub entries: u64,
     /// Bytes of bodies as the origin sent them.
@@ -288,7 +288,7 @@ pub struct Stored {
     /// Bytes of the same bodies as they are held.
     pub compressed_bytes: u64,
     /// Entries that left, by cause.
-    pub evicted: Evicted,
+    pub evicted: EvictionStats,
     /// Entries replaced by a newer response.
     pub replaced: u64,
     /// Bodies that were not stored because the budget was spent.
@@ -298,12 +298,12 @@ pub struct Stored {
     /// Records of them that are still kept.
     pub purge_records: u64,
     /// How far they are swept.
-    pub sweep: Sweep,
+    pub sweep: SweepStats,
 }
 
 /// How far purges are swept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sweep {
+pub struct SweepStats {
     /// The ledger's number up to which every purge was swept.
     pub through: u64,
     /// Keys that the last sweep, or the one under way, has looked at.
@@ -314,7 +314,7 @@ pub struct Sweep {
 
 /// Entries that left, by cause.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evicted {
+pub struct EvictionStats {
     /// For want of room.
     pub size: u64,
     /// Past their keep time.
@@ -325,7 +325,7 @@ pub struct Evicted {
 
 /// What memory is used for, in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct MemoryStats {
     /// The most that may be held.
     pub capacity_bytes: u64,
     /// Held now: stored, being filled, or pinned by readers.
@@ -396,16 +396,16 @@ pub struct RouteStats {
 
 /// What was found to differ by user although nothing in the response says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Personalised {
+pub struct PersonalisedStats {
     /// How often a stored body turned out to be one user's.
     pub found: u64,
     /// The URLs, the last found first.
-    pub urls: Vec<PersonalisedUrl>,
+    pub urls: Vec<PersonalisedUrlStats>,
 }
 
 /// A URL whose responses were found to differ by user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PersonalisedUrl {
+pub struct PersonalisedUrlStats {
     /// The canonical URL, or its beginning.
     pub url: String,
     /// How often it was found.
@@ -418,7 +418,7 @@ pub struct PersonalisedUrl {
 
 /// What shadow mode has seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shadow {
+pub struct ShadowStats {
     /// Requests that were passed in it.
     pub requests: u64,
     /// Would-be hits / requests.
@@ -433,14 +433,14 @@ pub struct Shadow {
 
 /// The access log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AccessLog {
+pub struct AccessLogStats {
     /// Lines that found the queue full or could not be written.
     pub dropped_lines: u64,
 }
 
 /// Traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Traces {
+pub struct TraceStats {
     /// Spans that the collector took.
     pub exported_spans: u64,
     /// Spans that found the queue full, or that the collector did not take.
@@ -450,7 +450,7 @@ pub struct Traces {
 /// Stats of a process that has seen one of most things, for tests of what shows them.
 #[cfg(test)]
 pub(crate) fn sample() -> Stats {
-    Stats::from(&super::figures::tests::busy())
+    Stats::from(&super::readings::tests::busy())
 }
 
 #[cfg(test)]
@@ -459,7 +459,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::figures::tests::{busy, idle};
+    use super::super::readings::tests::{busy, idle};
     use super::*;
 
     /// Maps whose keys are tokens: the table has one row for all of them.
@@ -588,7 +588,7 @@ mod tests {
     #[test]
     fn what_nothing_was_counted_of_is_null() {
         let stats = Stats::from(&idle());
-        let Ratios { cache_hit, cache_hit_bytes, stale, revalidated, served } = stats.ratios;
+        let RatioStats { cache_hit, cache_hit_bytes, stale, revalidated, served } = stats.ratios;
         assert_eq!([cache_hit, cache_hit_bytes, stale, revalidated, served], [None; 5]);
         assert_eq!(stats.origin.saved_ratio, None);
         assert_eq!(stats.latency.hits, Quantiles::default());
@@ -599,8 +599,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for figures in [busy(), idle()] {
-            let stats = Stats::from(&figures);
+        for readings in [busy(), idle()] {
+            let stats = Stats::from(&readings);
             let mut read: Stats = serde_json::from_str(&serde_json::to_string(&stats).unwrap()).unwrap();
             // The reader rounds the last digit of some very small numbers.
             let (told, exact) = (&mut read.hash_collisions, &stats.hash_collisions);

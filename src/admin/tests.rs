@@ -10,19 +10,19 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::outcome::{Decision, End, Ending, Outcome, Reason};
+use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 use crate::proxy::explain;
 use crate::store;
 
 /// A router, and what its answers depend on.
-struct Bench {
+struct AdminBench {
     router: Router,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
 }
 
-fn bench() -> Bench {
+fn bench() -> AdminBench {
     let config = store::Config {
         capacity: 16 << 20,
         variants_max: 4,
@@ -35,7 +35,7 @@ fn bench() -> Bench {
     let metrics = Arc::new(Metrics::new(vec!["/a/".into()]));
     let ready = Arc::new(AtomicBool::new(true));
     let is_ready = Arc::clone(&ready);
-    let router = router(Parts {
+    let router = router(AdminSources {
         config: Config { listen: Some("127.0.0.1:9180".parse().unwrap()), token: None, connections_max: 256 },
         purge: {
             let store = Arc::clone(&store);
@@ -66,10 +66,10 @@ fn bench() -> Bench {
         warnings: Arc::new(|| vec!["look at this".into()]),
         reload: reload(),
     });
-    Bench { router, store, metrics, ready }
+    AdminBench { router, store, metrics, ready }
 }
 
-impl Bench {
+impl AdminBench {
     /// Sends a request to `Host: localhost` unless `fields` name another, and returns status, fields and content.
     async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> (u16, HeaderMap, String) {
         let mut request = Request::builder().method(method).uri(path);
@@ -112,7 +112,7 @@ async fn live_always_and_ready_until_it_drains() {
 #[tokio::test]
 async fn stats_and_metrics_agree() {
     let bench = bench();
-    let end = End { ending: Ending::Complete, body_bytes: 10, elapsed: Duration::from_micros(10) };
+    let end = ResponseEnd { ending: Ending::Complete, body_bytes: 10, elapsed: Duration::from_micros(10) };
     bench.metrics.local().record(&Decision::new(Outcome::Hit, Reason::Fresh), &end);
     let (status, stats) = bench.get("/stats").await;
     assert_eq!(status, 200);
@@ -207,7 +207,7 @@ async fn the_dashboard_comes_with_its_policy() {
 
 #[tokio::test]
 async fn a_question_that_panics_is_a_500() {
-    let parts = Parts {
+    let parts = AdminSources {
         config: Config { listen: None, token: None, connections_max: 256 },
         purge: Arc::new(|_, _| panic!("on purpose")),
         store: bench().store,
@@ -229,18 +229,18 @@ async fn a_question_that_panics_is_a_500() {
         warnings: Arc::new(Vec::new),
         reload: reload(),
     };
-    let bench = Bench { router: router(parts), ..bench() };
+    let bench = AdminBench { router: router(parts), ..bench() };
     assert_eq!(bench.get("/stats").await.0, 500);
     assert_eq!(bench.get("/live").await.0, 200);
 }
 
 /// A reload that is always refused.
-fn reload() -> Reload {
-    let refused = || Reloaded {
+fn reload() -> ReloadHandle {
+    let refused = || ReloadResult {
         at_unix_seconds: 0,
         by: "test".into(),
         applied: false,
-        problems: vec![Fault {
+        problems: vec![ConfigFault {
             file: "a.toml".into(),
             line: Some(3),
             key: "listen".into(),
@@ -249,7 +249,11 @@ fn reload() -> Reload {
         }],
         needs_restart: Vec::new(),
     };
-    Reload { now: Arc::new(refused), last: Arc::new(|| None), in_force_since: Arc::new(|| Timestamp::from_secs(0)) }
+    ReloadHandle {
+        now: Arc::new(refused),
+        last: Arc::new(|| None),
+        in_force_since: Arc::new(|| Timestamp::from_secs(0)),
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ impl fmt::Debug for Token {
 }
 
 /// Returns what a request shows as a token; `None` where it shows none, or more than one.
-pub(super) fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+pub(super) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, rest) = line.as_bytes().split_at_checked(6)?;
@@ -55,7 +55,7 @@ mod tests {
         let check = |lines: &[&str], expected: Option<&str>| {
             let headers = lines.iter().map(|line| (header::AUTHORIZATION, line.parse().unwrap()));
             let headers: HeaderMap = headers.collect();
-            assert_eq!(shown(&headers), expected.map(str::as_bytes), "{lines:?}");
+            assert_eq!(presented(&headers), expected.map(str::as_bytes), "{lines:?}");
         };
         check(&["Bearer abc"], Some("abc"));
         check(&["bearer  abc "], Some("abc"));

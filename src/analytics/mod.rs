@@ -1,7 +1,7 @@
 //! What is asked for most, what is not answered from the cache and why, and what went wrong last: bounded tables that one
 //! core fills and a reader merges.
 //!
-//! A core's [`Tables`] hold no more than [`ROWS_MAX`] URLs in each list, so that a flood of URLs grows nothing; the rows
+//! A core's [`UrlCounters`] hold no more than [`ROWS_MAX`] URLs in each list, so that a flood of URLs grows nothing; the rows
 //! that matter stay (`top`). A core's first [`EXACT`] hits are counted one by one, of those after them one in [`ONE_IN`] is,
 //! for so many; and so are its other requests, but for the heavy ones: each of those counts, however many there are. How many
 //! requests a reason kept from being hits is counted exactly.
@@ -14,19 +14,19 @@ pub mod trouble;
 
 use std::time::Duration;
 
-use self::reasons::{Lost, NotFromCache};
-use self::top::{Counted, Item, Top};
-use self::trouble::{Trouble, Troubles};
+use self::reasons::{NonHitCounters, NonHitReason};
+use self::top::{Top, TopItem, WeightedUrl};
+use self::trouble::{FaultyRequest, RecentFaults};
 use crate::clock::Timestamp;
 use crate::key::KeyHasher;
-use crate::outcome::{Decision, End};
+use crate::outcome::{Decision, ResponseEnd};
 
-/// The URLs that a core follows in each list: enough that the first [`ROWS_TOLD`] are right for the usual skewed traffic,
+/// The URLs that a core follows in each list: enough that the first [`ROWS_SHOWN`] are right for the usual skewed traffic,
 /// and little enough to be looked through when a new URL needs a place.
 pub const ROWS_MAX: usize = 256;
 
 /// The rows of each list that are told.
-pub const ROWS_TOLD: usize = 20;
+pub const ROWS_SHOWN: usize = 20;
 
 /// The most bytes of a URL that are kept.
 pub const URL_BYTES_MAX: usize = 512;
@@ -46,7 +46,7 @@ const HEAVY_BYTES: u64 = 256 << 10;
 /// The lists of URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum By {
+pub enum UrlRanking {
     /// Requests, whatever became of them.
     Requests,
     /// Body bytes.
@@ -57,9 +57,9 @@ pub enum By {
     OriginTime,
 }
 
-impl By {
+impl UrlRanking {
     /// Every list.
-    pub const ALL: [By; 4] = [Self::Requests, Self::Bytes, Self::Misses, Self::OriginTime];
+    pub const ALL: [UrlRanking; 4] = [Self::Requests, Self::Bytes, Self::Misses, Self::OriginTime];
 }
 
 /// A request that was not a plain hit, as it is known when its response's head goes out.
@@ -77,32 +77,32 @@ pub struct NonHitRequest {
 
 /// What a core has seen.
 #[derive(Debug)]
-pub struct Tables {
-    top: [Top; By::ALL.len()],
-    not_from_cache: NotFromCache,
-    troubles: Troubles,
-    hits: Sample,
-    others: Sample,
+pub struct UrlCounters {
+    top: [Top; UrlRanking::ALL.len()],
+    not_from_cache: NonHitCounters,
+    troubles: RecentFaults,
+    hits: Sampler,
+    others: Sampler,
     hasher: KeyHasher,
 }
 
 /// Says which requests of a kind are counted.
 #[derive(Debug)]
-struct Sample {
-    seen: u64,
+struct Sampler {
+    count: u64,
     /// The state of the generator that draws: a fixed stride would fall in step with a page's own requests.
     random: u64,
 }
 
-impl Tables {
+impl UrlCounters {
     /// Makes empty tables; `seed` starts the samples.
     pub fn new(seed: u64) -> Self {
         Self {
             top: std::array::from_fn(|_| Top::new(ROWS_MAX)),
-            not_from_cache: NotFromCache::default(),
-            troubles: Troubles::default(),
-            hits: Sample::new(seed),
-            others: Sample::new(seed.rotate_left(32)),
+            not_from_cache: NonHitCounters::default(),
+            troubles: RecentFaults::default(),
+            hits: Sampler::new(seed),
+            others: Sampler::new(seed.rotate_left(32)),
             hasher: KeyHasher::new(),
         }
     }
@@ -110,62 +110,62 @@ impl Tables {
     /// Counts a request that the store answered without the origin. Allocates only for a URL that is new to the list.
     pub fn hit(&mut self, url: &str, body_bytes: u64) {
         let Some(weight) = self.hits.weight() else { return };
-        let item = self.item(cut(url));
-        self.top[By::Requests as usize].add(&item, weight);
-        self.top[By::Bytes as usize].add(&item, body_bytes.saturating_mul(weight));
+        let item = self.item(truncate(url));
+        self.top[UrlRanking::Requests as usize].add(&item, weight);
+        self.top[UrlRanking::Bytes as usize].add(&item, body_bytes.saturating_mul(weight));
     }
 
     /// Counts any other request, once its response has ended; what went wrong is noted of every one.
-    pub fn other(&mut self, asked: &NonHitRequest, decision: &Decision, end: &End) {
-        let url = cut(&asked.url);
-        let micros = asked.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    pub fn other(&mut self, request: &NonHitRequest, decision: &Decision, end: &ResponseEnd) {
+        let url = truncate(&request.url);
+        let micros = request.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         let is_heavy = micros >= HEAVY_MICROS || end.body_bytes >= HEAVY_BYTES;
         let weight = if is_heavy { Some(1) } else { self.others.weight() };
         let counted = weight.map(|weight| (self.item(url), weight));
         if let Some((item, weight)) = &counted {
-            self.top[By::Requests as usize].add(item, *weight);
-            self.top[By::Bytes as usize].add(item, end.body_bytes.saturating_mul(*weight));
-            self.top[By::OriginTime as usize].add(item, micros.saturating_mul(*weight));
+            self.top[UrlRanking::Requests as usize].add(item, *weight);
+            self.top[UrlRanking::Bytes as usize].add(item, end.body_bytes.saturating_mul(*weight));
+            self.top[UrlRanking::OriginTime as usize].add(item, micros.saturating_mul(*weight));
         }
         if let Some(reason) = reasons::not_from_cache(decision) {
             self.not_from_cache.add(reason, micros);
             if let Some((item, weight)) = &counted {
-                self.top[By::Misses as usize].add(item, *weight);
+                self.top[UrlRanking::Misses as usize].add(item, *weight);
                 self.not_from_cache.add_example(reason, item, micros.saturating_add(1).saturating_mul(*weight));
             }
         }
-        self.troubles.look_at(asked, url, decision, end);
+        self.troubles.record(request, url, decision, end);
     }
 
     /// Returns a list's rows.
-    pub fn top(&self, by: By) -> &Top {
+    pub fn top(&self, by: UrlRanking) -> &Top {
         &self.top[by as usize]
     }
 
     /// Returns what was not answered from the cache.
-    pub fn not_from_cache(&self) -> &NotFromCache {
+    pub fn not_from_cache(&self) -> &NonHitCounters {
         &self.not_from_cache
     }
 
     /// Returns what went wrong last.
-    pub fn troubles(&self) -> &Troubles {
+    pub fn troubles(&self) -> &RecentFaults {
         &self.troubles
     }
 
-    fn item<'a>(&self, url: &'a str) -> Item<'a> {
-        Item::new(url, self.hasher.fingerprint(url.as_bytes()) as u64)
+    fn item<'a>(&self, url: &'a str) -> TopItem<'a> {
+        TopItem::new(url, self.hasher.fingerprint(url.as_bytes()) as u64)
     }
 }
 
-impl Sample {
+impl Sampler {
     fn new(seed: u64) -> Self {
-        Self { seen: 0, random: seed | 1 }
+        Self { count: 0, random: seed | 1 }
     }
 
     /// Returns the weight that the next request counts with, where it does.
     fn weight(&mut self) -> Option<u64> {
-        self.seen += 1;
-        if self.seen <= EXACT {
+        self.count += 1;
+        if self.count <= EXACT {
             return Some(1);
         }
         self.draw().is_multiple_of(ONE_IN).then_some(ONE_IN)
@@ -182,32 +182,32 @@ impl Sample {
 
 /// What all cores have seen.
 #[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// The first rows of each list, in the order of [`By::ALL`].
-    pub top: [Vec<Counted>; By::ALL.len()],
+pub struct UrlSummary {
+    /// The first rows of each list, in the order of [`UrlRanking::ALL`].
+    pub top: [Vec<WeightedUrl>; UrlRanking::ALL.len()],
     /// Why requests were not answered from the cache, the most origin time first.
-    pub not_from_cache: Vec<Lost>,
+    pub not_from_cache: Vec<NonHitReason>,
     /// What went wrong last, the newest first.
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<FaultyRequest>,
 }
 
-impl Summary {
+impl UrlSummary {
     /// Returns a list.
-    pub fn top(&self, by: By) -> &[Counted] {
+    pub fn top(&self, by: UrlRanking) -> &[WeightedUrl] {
         &self.top[by as usize]
     }
 }
 
-fn cut(url: &str) -> &str {
+fn truncate(url: &str) -> &str {
     &url[..url.floor_char_boundary(URL_BYTES_MAX)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Ending, Outcome, Reason, Stored};
+    use crate::outcome::{Ending, Outcome, Reason, StoreOutcome};
 
-    fn asked(url: &str, micros: u64) -> NonHitRequest {
+    fn request(url: &str, micros: u64) -> NonHitRequest {
         NonHitRequest {
             url: url.into(),
             status: 200,
@@ -216,32 +216,32 @@ mod tests {
         }
     }
 
-    const END: End = End { ending: Ending::Complete, body_bytes: 10, elapsed: Duration::ZERO };
+    const END: ResponseEnd = ResponseEnd { ending: Ending::Complete, body_bytes: 10, elapsed: Duration::ZERO };
 
     #[test]
     fn every_list_counts_what_its_name_says() {
-        let mut tables = Tables::new(1);
+        let mut tables = UrlCounters::new(1);
         tables.hit("http://h/a", 100);
         tables.hit("http://h/a", 100);
-        let miss = Decision { stored: Stored::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
-        tables.other(&asked("http://h/a", 500), &miss, &END);
-        tables.other(&asked("http://h/b", 900), &Decision::new(Outcome::Pass, Reason::Method), &END);
+        let miss = Decision { stored: StoreOutcome::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        tables.other(&request("http://h/a", 500), &miss, &END);
+        tables.other(&request("http://h/b", 900), &Decision::new(Outcome::Pass, Reason::Method), &END);
         let first = |by| {
-            let rows = top::merge(&[tables.top(by).part()], ROWS_TOLD);
+            let rows = top::merge(&[tables.top(by).part()], ROWS_SHOWN);
             rows.into_iter().map(|row| (row.url.to_string(), row.at_least)).collect::<Vec<_>>()
         };
         let (a, b) = (|number| ("http://h/a".to_owned(), number), |number| ("http://h/b".to_owned(), number));
-        assert_eq!(first(By::Requests), [a(3), b(1)]);
-        assert_eq!(first(By::Bytes), [a(210), b(10)]);
-        assert_eq!(first(By::Misses), [a(1), b(1)]);
-        assert_eq!(first(By::OriginTime), [b(900), a(500)]);
+        assert_eq!(first(UrlRanking::Requests), [a(3), b(1)]);
+        assert_eq!(first(UrlRanking::Bytes), [a(210), b(10)]);
+        assert_eq!(first(UrlRanking::Misses), [a(1), b(1)]);
+        assert_eq!(first(UrlRanking::OriginTime), [b(900), a(500)]);
     }
 
     #[test]
     fn requests_are_exact_at_first_and_then_sampled_without_bias() {
-        let check = |by, count_one: &dyn Fn(&mut Tables)| {
-            let mut tables = Tables::new(0x9e37_79b9_7f4a_7c15);
-            let count = |tables: &Tables| top::merge(&[tables.top(by).part()], 1)[0].at_least;
+        let check = |by, count_one: &dyn Fn(&mut UrlCounters)| {
+            let mut tables = UrlCounters::new(0x9e37_79b9_7f4a_7c15);
+            let count = |tables: &UrlCounters| top::merge(&[tables.top(by).part()], 1)[0].at_least;
             for _ in 0..EXACT {
                 count_one(&mut tables);
             }
@@ -253,10 +253,10 @@ mod tests {
             assert!((970_000..1_030_000).contains(&told), "{told} by {by:?}");
             tables
         };
-        check(By::Requests, &|tables| tables.hit("http://h/", 1));
-        let miss = Decision { stored: Stored::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
-        let one = asked("http://h/", 1);
-        for by in [By::Requests, By::Misses, By::OriginTime] {
+        check(UrlRanking::Requests, &|tables| tables.hit("http://h/", 1));
+        let miss = Decision { stored: StoreOutcome::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        let one = request("http://h/", 1);
+        for by in [UrlRanking::Requests, UrlRanking::Misses, UrlRanking::OriginTime] {
             let tables = check(by, &|tables| tables.other(&one, &miss, &END));
             let (requests, micros, _) = tables.not_from_cache().part(Reason::UriMiss).unwrap();
             assert_eq!((requests, micros), (EXACT + 1_000_000, EXACT + 1_000_000));
@@ -265,36 +265,36 @@ mod tests {
 
     #[test]
     fn what_is_heavy_or_went_wrong_is_never_left_out() {
-        let mut tables = Tables::new(1);
-        let miss = Decision { stored: Stored::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        let mut tables = UrlCounters::new(1);
+        let miss = Decision { stored: StoreOutcome::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
         for _ in 0..2 * EXACT {
-            tables.other(&asked("http://h/light", 1), &miss, &END);
+            tables.other(&request("http://h/light", 1), &miss, &END);
         }
-        tables.other(&asked("http://h/slow", HEAVY_MICROS), &miss, &END);
-        tables.other(&asked("http://h/large", 1), &miss, &End { body_bytes: HEAVY_BYTES, ..END });
+        tables.other(&request("http://h/slow", HEAVY_MICROS), &miss, &END);
+        tables.other(&request("http://h/large", 1), &miss, &ResponseEnd { body_bytes: HEAVY_BYTES, ..END });
         let failed = Decision::new(Outcome::Failed, Reason::ConnectionRefused);
         for _ in 0..8 {
-            tables.other(&asked("http://h/failed", 1), &failed, &END);
+            tables.other(&request("http://h/failed", 1), &failed, &END);
         }
         let weight = |by, url: &str| {
-            let rows = top::merge(&[tables.top(by).part()], ROWS_TOLD);
+            let rows = top::merge(&[tables.top(by).part()], ROWS_SHOWN);
             rows.into_iter().find(|row| *row.url == *url).map(|row| row.at_least)
         };
-        assert_eq!(weight(By::OriginTime, "http://h/slow"), Some(HEAVY_MICROS));
-        assert_eq!(weight(By::Bytes, "http://h/large"), Some(HEAVY_BYTES));
+        assert_eq!(weight(UrlRanking::OriginTime, "http://h/slow"), Some(HEAVY_MICROS));
+        assert_eq!(weight(UrlRanking::Bytes, "http://h/large"), Some(HEAVY_BYTES));
         assert_eq!(tables.troubles().list().len(), 8);
     }
 
     #[test]
     fn a_flood_of_urls_grows_nothing() {
-        let mut tables = Tables::new(1);
+        let mut tables = UrlCounters::new(1);
         let long = "x".repeat(2 * URL_BYTES_MAX);
         for nth in 0..20_000 {
             let url = format!("http://h/{nth}/{long}");
             tables.hit(&url, 1);
-            tables.other(&asked(&url, 1), &Decision::new(Outcome::Failed, Reason::ConnectionRefused), &END);
+            tables.other(&request(&url, 1), &Decision::new(Outcome::Failed, Reason::ConnectionRefused), &END);
         }
-        for by in By::ALL {
+        for by in UrlRanking::ALL {
             let part = tables.top(by).part();
             assert!(part.rows.len() <= ROWS_MAX && part.rows.iter().all(|row| row.url.len() <= URL_BYTES_MAX));
         }

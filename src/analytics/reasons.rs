@@ -3,21 +3,21 @@
 
 use std::sync::Arc;
 
-use super::top::{self, Item, Part, Top};
-use crate::outcome::{Decision, Outcome, Reason, Stored};
+use super::top::{self, Top, TopItem, TopPart};
+use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 
 /// The URLs that a core follows for each reason.
 const EXAMPLES_MAX: usize = 16;
 
 /// The examples that are told.
-const EXAMPLES_TOLD: usize = 3;
+const EXAMPLES_SHOWN: usize = 3;
 
 /// What a core has counted: one place for each reason, made when it first occurs.
 #[derive(Debug)]
-pub struct NotFromCache(Vec<Option<Box<Row>>>);
+pub struct NonHitCounters(Vec<Option<Box<NonHitRow>>>);
 
 #[derive(Debug)]
-struct Row {
+struct NonHitRow {
     requests: u64,
     origin_micros: u64,
     urls: Top,
@@ -25,7 +25,7 @@ struct Row {
 
 /// A reason with what it cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
+pub struct NonHitReason {
     /// The reason.
     pub reason: Reason,
     /// Requests that were not answered from the cache for it.
@@ -36,13 +36,13 @@ pub struct Lost {
     pub urls: Vec<Arc<str>>,
 }
 
-impl Default for NotFromCache {
+impl Default for NonHitCounters {
     fn default() -> Self {
         Self(Reason::ALL.iter().map(|_| None).collect())
     }
 }
 
-impl NotFromCache {
+impl NonHitCounters {
     /// Counts a request.
     pub(super) fn add(&mut self, reason: Reason, origin_micros: u64) {
         let row = self.row(reason);
@@ -51,17 +51,17 @@ impl NotFromCache {
     }
 
     /// Adds to a URL's weight among the examples: one even where the origin was not asked.
-    pub(super) fn add_example(&mut self, reason: Reason, item: &Item<'_>, weight: u64) {
+    pub(super) fn add_example(&mut self, reason: Reason, item: &TopItem<'_>, weight: u64) {
         self.row(reason).urls.add(item, weight);
     }
 
-    fn row(&mut self, reason: Reason) -> &mut Row {
+    fn row(&mut self, reason: Reason) -> &mut NonHitRow {
         self.0[reason as usize]
-            .get_or_insert_with(|| Box::new(Row { requests: 0, origin_micros: 0, urls: Top::new(EXAMPLES_MAX) }))
+            .get_or_insert_with(|| Box::new(NonHitRow { requests: 0, origin_micros: 0, urls: Top::new(EXAMPLES_MAX) }))
     }
 
     /// Copies what was counted for `reason`.
-    pub fn part(&self, reason: Reason) -> Option<(u64, u64, Part)> {
+    pub fn part(&self, reason: Reason) -> Option<(u64, u64, TopPart)> {
         self.0[reason as usize].as_ref().map(|row| (row.requests, row.origin_micros, row.urls.part()))
     }
 }
@@ -71,14 +71,14 @@ impl NotFromCache {
 pub(super) fn not_from_cache(decision: &Decision) -> Option<Reason> {
     match (decision.outcome, decision.stored) {
         (Outcome::Hit | Outcome::Stale | Outcome::Refused, _) => None,
-        (_, Stored::No(reason)) => Some(reason),
-        (_, Stored::Begun | Stored::NothingTo) => Some(decision.reason),
+        (_, StoreOutcome::No(reason)) => Some(reason),
+        (_, StoreOutcome::Begun | StoreOutcome::NothingTo) => Some(decision.reason),
     }
 }
 
 /// Adds up what the cores counted; the most origin time first.
-pub fn merge(mut part: impl FnMut(Reason) -> Vec<(u64, u64, Part)>) -> Vec<Lost> {
-    let mut lost = Vec::new();
+pub fn merge(mut part: impl FnMut(Reason) -> Vec<(u64, u64, TopPart)>) -> Vec<NonHitReason> {
+    let mut rows = Vec::new();
     for reason in Reason::ALL {
         let parts = part(*reason);
         if parts.is_empty() {
@@ -86,12 +86,12 @@ pub fn merge(mut part: impl FnMut(Reason) -> Vec<(u64, u64, Part)>) -> Vec<Lost>
         }
         let requests = parts.iter().map(|(requests, ..)| requests).sum();
         let origin_micros = parts.iter().fold(0_u64, |sum, (_, micros, _)| sum.saturating_add(*micros));
-        let urls: Vec<Part> = parts.into_iter().map(|(.., urls)| urls).collect();
-        let urls = top::merge(&urls, EXAMPLES_TOLD).into_iter().map(|row| row.url).collect();
-        lost.push(Lost { reason: *reason, requests, origin_micros, urls });
+        let urls: Vec<TopPart> = parts.into_iter().map(|(.., urls)| urls).collect();
+        let urls = top::merge(&urls, EXAMPLES_SHOWN).into_iter().map(|row| row.url).collect();
+        rows.push(NonHitReason { reason: *reason, requests, origin_micros, urls });
     }
-    lost.sort_by_key(|row| std::cmp::Reverse((row.origin_micros, row.requests)));
-    lost
+    rows.sort_by_key(|row| std::cmp::Reverse((row.origin_micros, row.requests)));
+    rows
 }
 
 #[cfg(test)]
@@ -103,8 +103,8 @@ mod tests {
         let check = |decision: Decision, reason| assert_eq!(not_from_cache(&decision), reason, "{decision:?}");
         let new = Decision::new;
         let miss = new(Outcome::Miss, Reason::UriMiss);
-        check(Decision { stored: Stored::No(Reason::SetCookie), ..miss }, Some(Reason::SetCookie));
-        check(Decision { stored: Stored::Begun, ..miss }, Some(Reason::UriMiss));
+        check(Decision { stored: StoreOutcome::No(Reason::SetCookie), ..miss }, Some(Reason::SetCookie));
+        check(Decision { stored: StoreOutcome::Begun, ..miss }, Some(Reason::UriMiss));
         check(new(Outcome::Revalidated, Reason::NoCache), Some(Reason::NoCache));
         check(new(Outcome::Pass, Reason::Method), Some(Reason::Method));
         check(new(Outcome::Failed, Reason::ConnectionRefused), Some(Reason::ConnectionRefused));
@@ -115,9 +115,9 @@ mod tests {
 
     #[test]
     fn reasons_are_ranked_by_the_time_they_cost() {
-        let item = |url: &'static str| Item::new(url, u64::from(url.as_bytes()[1]));
-        let (mut one, mut other) = (NotFromCache::default(), NotFromCache::default());
-        let add = |counted: &mut NotFromCache, reason, url, micros| {
+        let item = |url: &'static str| TopItem::new(url, u64::from(url.as_bytes()[1]));
+        let (mut one, mut other) = (NonHitCounters::default(), NonHitCounters::default());
+        let add = |counted: &mut NonHitCounters, reason, url, micros| {
             counted.add(reason, micros);
             counted.add_example(reason, &item(url), micros + 1);
         };
@@ -127,9 +127,9 @@ mod tests {
         for _ in 0..5 {
             add(&mut other, Reason::NoStore, "/c", 0);
         }
-        let lost = merge(|reason| [&one, &other].iter().filter_map(|part| part.part(reason)).collect());
-        let told: Vec<_> = lost.iter().map(|row| (row.reason, row.requests, row.origin_micros)).collect();
+        let rows = merge(|reason| [&one, &other].iter().filter_map(|part| part.part(reason)).collect());
+        let told: Vec<_> = rows.iter().map(|row| (row.reason, row.requests, row.origin_micros)).collect();
         assert_eq!(told, [(Reason::UriMiss, 2, 700), (Reason::Method, 1, 10), (Reason::NoStore, 5, 0)]);
-        assert_eq!(lost[0].urls, ["/b".into(), "/a".into()]);
+        assert_eq!(rows[0].urls, ["/b".into(), "/a".into()]);
     }
 }

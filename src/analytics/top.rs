@@ -14,20 +14,20 @@ use std::sync::Arc;
 
 /// A URL to be counted in several lists: hashed once, and copied at most once.
 #[derive(Debug)]
-pub struct Item<'a> {
+pub struct TopItem<'a> {
     url: &'a str,
     /// A keyed hash of the URL. Two URLs with one hash would be counted as one: in 2⁶⁴ that is for nobody to see.
     hash: u64,
     shared: OnceCell<Arc<str>>,
 }
 
-impl<'a> Item<'a> {
+impl<'a> TopItem<'a> {
     /// Makes an item of a URL and its keyed hash.
     pub fn new(url: &'a str, hash: u64) -> Self {
         Self { url, hash, shared: OnceCell::new() }
     }
 
-    fn shared(&self) -> Arc<str> {
+    fn shared_url(&self) -> Arc<str> {
         Arc::clone(self.shared.get_or_init(|| self.url.into()))
     }
 }
@@ -35,10 +35,10 @@ impl<'a> Item<'a> {
 /// A bounded list.
 #[derive(Debug)]
 pub struct Top {
-    rows: Vec<Known>,
+    rows: Vec<KnownUrl>,
     /// What each row weighs at most; apart from the rows, since it is these that are looked through.
     weights: Vec<u64>,
-    places: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
+    places: HashMap<u64, usize, BuildHasherDefault<PassThroughHasher>>,
     rows_max: usize,
     /// What the URLs without a row weigh, those with the lowest bits of their hashes in common together; none above the
     /// lightest row.
@@ -54,17 +54,17 @@ const CELLS: usize = 8;
 
 /// A row but for its weight.
 #[derive(Debug)]
-struct Known {
+struct KnownUrl {
     url: Arc<str>,
     hash: u64,
-    taken_over: u64,
+    inherited: u64,
 }
 
 /// Hands on what is a hash already.
 #[derive(Debug, Default)]
-struct Hashed(u64);
+struct PassThroughHasher(u64);
 
-impl Hasher for Hashed {
+impl Hasher for PassThroughHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
@@ -82,26 +82,26 @@ impl Hasher for Hashed {
 
 /// A row as it is copied.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct TopRow {
     /// The URL.
     pub url: Arc<str>,
     /// What it weighs at most.
     weight: u64,
     /// What of this may be another's.
-    taken_over: u64,
+    inherited: u64,
 }
 
 /// The rows of one core, and what a URL that is not among them weighs there at most.
 #[derive(Clone, Debug, Default)]
-pub struct Part {
+pub struct TopPart {
     /// The rows in no order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TopRow>,
     floor: u64,
 }
 
 /// A row of a merged list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
+pub struct WeightedUrl {
     /// The URL.
     pub url: Arc<str>,
     /// What it weighs at the least.
@@ -125,7 +125,7 @@ impl Top {
     }
 
     /// Adds to a URL's weight. Allocates only where the URL has no row.
-    pub fn add(&mut self, item: &Item<'_>, weight: u64) {
+    pub fn add(&mut self, item: &TopItem<'_>, weight: u64) {
         if weight == 0 {
             return;
         }
@@ -134,7 +134,7 @@ impl Top {
             *held = held.saturating_add(weight);
             return;
         }
-        let row = |taken_over| Known { url: item.shared(), hash: item.hash, taken_over };
+        let row = |taken_over| KnownUrl { url: item.shared_url(), hash: item.hash, inherited: taken_over };
         if self.rows.len() < self.rows_max {
             self.places.insert(item.hash, self.rows.len());
             self.rows.push(row(0));
@@ -175,14 +175,14 @@ impl Top {
     }
 
     /// Copies the rows: a count of references each.
-    pub fn part(&self) -> Part {
+    pub fn part(&self) -> TopPart {
         let floor = if self.rows.len() == self.rows_max { least(&self.weights) } else { 0 };
-        let row = |(known, weight): (&Known, &u64)| Row {
+        let row = |(known, weight): (&KnownUrl, &u64)| TopRow {
             url: Arc::clone(&known.url),
             weight: *weight,
-            taken_over: known.taken_over,
+            inherited: known.inherited,
         };
-        Part { rows: self.rows.iter().zip(&self.weights).map(row).collect(), floor }
+        TopPart { rows: self.rows.iter().zip(&self.weights).map(row).collect(), floor }
     }
 }
 
@@ -199,21 +199,21 @@ fn least(weights: &[u64]) -> u64 {
 }
 
 /// Adds the parts up, and returns the first `rows_told` rows by what they weigh at the least.
-pub fn merge(parts: &[Part], rows_told: usize) -> Vec<Counted> {
+pub fn merge(parts: &[TopPart], rows_told: usize) -> Vec<WeightedUrl> {
     let floors: u64 = parts.iter().fold(0, |sum, part| sum.saturating_add(part.floor));
-    let mut merged: HashMap<&str, Counted> = HashMap::new();
+    let mut merged: HashMap<&str, WeightedUrl> = HashMap::new();
     for part in parts {
         for row in &part.rows {
-            let sum = merged.entry(&row.url).or_insert_with(|| Counted {
+            let sum = merged.entry(&row.url).or_insert_with(|| WeightedUrl {
                 url: Arc::clone(&row.url),
                 at_least: 0,
                 at_most: floors,
             });
-            sum.at_least = sum.at_least.saturating_add(row.weight - row.taken_over);
+            sum.at_least = sum.at_least.saturating_add(row.weight - row.inherited);
             sum.at_most = (sum.at_most - part.floor).saturating_add(row.weight);
         }
     }
-    let mut rows: Vec<Counted> = merged.into_values().collect();
+    let mut rows: Vec<WeightedUrl> = merged.into_values().collect();
     rows.sort_unstable_by(|a, b| b.at_least.cmp(&a.at_least).then_with(|| a.url.cmp(&b.url)));
     rows.truncate(rows_told);
     rows
@@ -226,25 +226,25 @@ mod tests {
     use super::*;
 
     /// A list that hashes what it is given.
-    struct List(Top, RandomState);
+    struct TopModel(Top, RandomState);
 
-    impl List {
+    impl TopModel {
         fn new(rows_max: usize) -> Self {
             Self(Top::new(rows_max), RandomState::new())
         }
 
         fn add(&mut self, url: &str, weight: u64) {
-            self.0.add(&Item::new(url, self.1.hash_one(url)), weight);
+            self.0.add(&TopItem::new(url, self.1.hash_one(url)), weight);
         }
 
-        fn part(&self) -> Part {
+        fn part(&self) -> TopPart {
             self.0.part()
         }
     }
 
     #[test]
     fn the_bounds_hold_whatever_comes() {
-        let mut top = List::new(32);
+        let mut top = TopModel::new(32);
         let mut exact = HashMap::new();
         let mut random = 1_u64;
         for _ in 0..20_000 {
@@ -271,11 +271,11 @@ mod tests {
 
     #[test]
     fn parts_add_up_with_their_bounds() {
-        let (mut one, mut other) = (List::new(2), List::new(2));
+        let (mut one, mut other) = (TopModel::new(2), TopModel::new(2));
         one.add("/a", 10);
         one.add("/b", 4);
         other.add("/a", 5);
-        let row = |url: &str, at_least, at_most| Counted { url: url.into(), at_least, at_most };
+        let row = |url: &str, at_least, at_most| WeightedUrl { url: url.into(), at_least, at_most };
         // `one` is full: what it does not list may have been 4 there, and 2 in the other.
         other.add("/c", 1);
         other.add("/d", 2);
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_scan_takes_few_rows_and_none_of_a_heavy_url() {
-        let mut top = List::new(32);
+        let mut top = TopModel::new(32);
         let mut taken = 0;
         for nth in 0..20_000 {
             if nth % 10 == 0 {
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn weights_never_wrap() {
-        let mut top = List::new(1);
+        let mut top = TopModel::new(1);
         top.add("/", u64::MAX);
         top.add("/", 5);
         top.add("/nothing", 0);

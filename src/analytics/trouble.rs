@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::NonHitRequest;
 use crate::clock::Timestamp;
-use crate::outcome::{Decision, End, Ending, Outcome, Reason};
+use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 
 /// The rows of a core.
 const ROWS_MAX: usize = 32;
 
 /// The rows that are told.
-const ROWS_TOLD: usize = 32;
+const ROWS_SHOWN: usize = 32;
 
 /// A request that the origin or Larder failed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct FaultyRequest {
     /// When it came.
     pub at: Timestamp,
     /// The canonical URL.
@@ -25,12 +25,12 @@ pub struct Trouble {
     /// What became of it.
     pub outcome: Outcome,
     /// What went wrong.
-    pub fault: Fault,
+    pub fault: RequestFault,
 }
 
 /// What went wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum RequestFault {
     /// The origin, or Larder, failed before the head, for this reason.
     Failed(Reason),
     /// The body broke off on the way, for this reason.
@@ -41,41 +41,43 @@ pub enum Fault {
 
 /// What a core has seen go wrong.
 #[derive(Debug, Default)]
-pub struct Troubles(VecDeque<Trouble>);
+pub struct RecentFaults(VecDeque<FaultyRequest>);
 
-impl Troubles {
+impl RecentFaults {
     /// Keeps a request where something went wrong.
-    pub(super) fn look_at(&mut self, asked: &NonHitRequest, url: &str, decision: &Decision, end: &End) {
+    pub(super) fn record(&mut self, request: &NonHitRequest, url: &str, decision: &Decision, end: &ResponseEnd) {
         let Some(fault) = fault(decision, end) else { return };
         if self.0.len() == ROWS_MAX {
             self.0.pop_front();
         }
-        let (at, status, outcome) = (asked.at, asked.status, decision.outcome);
-        self.0.push_back(Trouble { at, url: url.into(), status, outcome, fault });
+        let (at, status, outcome) = (request.at, request.status, decision.outcome);
+        self.0.push_back(FaultyRequest { at, url: url.into(), status, outcome, fault });
     }
 
     /// Copies the list.
-    pub fn list(&self) -> Vec<Trouble> {
+    pub fn list(&self) -> Vec<FaultyRequest> {
         self.0.iter().cloned().collect()
     }
 }
 
-fn fault(decision: &Decision, end: &End) -> Option<Fault> {
+fn fault(decision: &Decision, end: &ResponseEnd) -> Option<RequestFault> {
     if let Ending::Aborted(reason) = end.ending {
-        return Some(Fault::Aborted(reason));
+        return Some(RequestFault::Aborted(reason));
     }
     match (decision.outcome, decision.reason, decision.fwd_status) {
-        (Outcome::Failed, reason, _) | (Outcome::Stale, reason @ Reason::IfError, _) => Some(Fault::Failed(reason)),
-        (_, _, Some(status)) if status >= 500 => Some(Fault::ServerError(status)),
+        (Outcome::Failed, reason, _) | (Outcome::Stale, reason @ Reason::IfError, _) => {
+            Some(RequestFault::Failed(reason))
+        }
+        (_, _, Some(status)) if status >= 500 => Some(RequestFault::ServerError(status)),
         _ => None,
     }
 }
 
 /// Puts the lists of the cores together, the newest first.
-pub fn merge(lists: impl IntoIterator<Item = Vec<Trouble>>) -> Vec<Trouble> {
-    let mut all: Vec<Trouble> = lists.into_iter().flat_map(|list| list.into_iter().rev()).collect();
+pub fn merge(lists: impl IntoIterator<Item = Vec<FaultyRequest>>) -> Vec<FaultyRequest> {
+    let mut all: Vec<FaultyRequest> = lists.into_iter().flat_map(|list| list.into_iter().rev()).collect();
     all.sort_by_key(|row| std::cmp::Reverse(row.at));
-    all.truncate(ROWS_TOLD);
+    all.truncate(ROWS_SHOWN);
     all
 }
 
@@ -85,32 +87,34 @@ mod tests {
 
     use super::*;
 
-    const END: End = End { ending: Ending::Complete, body_bytes: 0, elapsed: Duration::ZERO };
+    const END: ResponseEnd = ResponseEnd { ending: Ending::Complete, body_bytes: 0, elapsed: Duration::ZERO };
 
     #[test]
     fn faults_are_told_from_what_is_well() {
-        let check = |decision: Decision, end: End, told| assert_eq!(fault(&decision, &end), told, "{decision:?}");
+        let check =
+            |decision: Decision, end: ResponseEnd, told| assert_eq!(fault(&decision, &end), told, "{decision:?}");
         let new = Decision::new;
         let miss = new(Outcome::Miss, Reason::UriMiss);
         check(miss, END, None);
         check(Decision { fwd_status: Some(404), ..miss }, END, None);
-        check(Decision { fwd_status: Some(503), ..miss }, END, Some(Fault::ServerError(503)));
-        check(new(Outcome::Failed, Reason::Overloaded), END, Some(Fault::Failed(Reason::Overloaded)));
-        check(new(Outcome::Stale, Reason::IfError), END, Some(Fault::Failed(Reason::IfError)));
+        check(Decision { fwd_status: Some(503), ..miss }, END, Some(RequestFault::ServerError(503)));
+        check(new(Outcome::Failed, Reason::Overloaded), END, Some(RequestFault::Failed(Reason::Overloaded)));
+        check(new(Outcome::Stale, Reason::IfError), END, Some(RequestFault::Failed(Reason::IfError)));
         check(new(Outcome::Stale, Reason::MaxStale), END, None);
         check(new(Outcome::Refused, Reason::BadRequest), END, None);
-        let cut = End { ending: Ending::Aborted(Reason::Incomplete), ..END };
-        check(miss, cut, Some(Fault::Aborted(Reason::Incomplete)));
-        check(miss, End { ending: Ending::ClientGone, ..END }, None);
+        let cut = ResponseEnd { ending: Ending::Aborted(Reason::Incomplete), ..END };
+        check(miss, cut, Some(RequestFault::Aborted(Reason::Incomplete)));
+        check(miss, ResponseEnd { ending: Ending::ClientGone, ..END }, None);
     }
 
     #[test]
     fn the_newest_come_first_and_the_oldest_make_room() {
-        let (mut one, mut other) = (Troubles::default(), Troubles::default());
+        let (mut one, mut other) = (RecentFaults::default(), RecentFaults::default());
         for at in 0..40 {
-            let asked = NonHitRequest { url: "/".into(), status: 502, origin_time: None, at: Timestamp::from_secs(at) };
+            let request =
+                NonHitRequest { url: "/".into(), status: 502, origin_time: None, at: Timestamp::from_secs(at) };
             let troubles = if at % 2 == 0 { &mut one } else { &mut other };
-            troubles.look_at(&asked, "/", &Decision::new(Outcome::Failed, Reason::ConnectionRefused), &END);
+            troubles.record(&request, "/", &Decision::new(Outcome::Failed, Reason::ConnectionRefused), &END);
         }
         let told = merge([one.list(), other.list()]);
         assert_eq!(told.iter().map(|row| row.at.as_secs()).collect::<Vec<_>>(), (8..40).rev().collect::<Vec<_>>());

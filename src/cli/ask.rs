@@ -8,7 +8,7 @@ use clap::Args;
 use reqwest::{RequestBuilder, Response, StatusCode};
 
 use super::FileArgs;
-use crate::config::{Checked, Flags};
+use crate::config::{Flags, Settings};
 
 /// The longest wait for the whole answer. What is asked for is in memory; an admin side that takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub(super) struct AdminArgs {
 
 /// An admin side.
 #[derive(Debug)]
-pub(super) struct Admin {
+pub(super) struct AdminClient {
     base: String,
     token: Option<String>,
 }
@@ -49,16 +49,16 @@ impl AdminArgs {
     ///
     /// # Errors
     /// A configuration that was named and cannot be read. One that merely lies in the working folder is passed over then.
-    pub(super) fn resolve(&self) -> anyhow::Result<Admin> {
+    pub(super) fn resolve(&self) -> anyhow::Result<AdminClient> {
         let checked = match self.file.load(&Flags::default()) {
             Err(error) if self.file.config.is_some() => return Err(error.into()),
             loaded => loaded.unwrap_or_default(),
         };
         let configured =
-            || checked.admin.listen.or(Checked::default().admin.listen).map(|addr| reachable(addr).to_string());
+            || checked.admin.listen.or(Settings::default().admin.listen).map(|addr| reachable(addr).to_string());
         let admin = self.admin.clone().or_else(configured).unwrap_or_default();
         let token = self.token.clone().or_else(|| checked.admin.secret().map(|secret| secret.expose().to_owned()));
-        Ok(Admin::at(&admin, token))
+        Ok(AdminClient::at(&admin, token))
     }
 }
 
@@ -72,7 +72,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-impl Admin {
+impl AdminClient {
     /// Makes one of `host:port` or a URL.
     pub(super) fn at(admin: &str, token: Option<String>) -> Self {
         let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
@@ -132,9 +132,9 @@ impl Admin {
             bail!("{url} asks for its token: give --token, set LARDER_ADMIN_TOKEN, or name its file as --config");
         }
         let text = text(&url, response).await?;
-        let told = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let told = told.and_then(|answer| answer["error"].as_str().map(quote)).unwrap_or_else(|| quote(&text));
-        bail!("{url} answered {status}: {told}");
+        let message = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let message = message.and_then(|answer| answer["error"].as_str().map(quote)).unwrap_or_else(|| quote(&text));
+        bail!("{url} answered {status}: {message}");
     }
 
     /// Says that an answer is something else than `expected`.
@@ -166,7 +166,7 @@ fn quote(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn resolved(args: &AdminArgs) -> (String, Option<String>) {
+    fn resolve(args: &AdminArgs) -> (String, Option<String>) {
         let admin = args.resolve().unwrap();
         (admin.base, admin.token)
     }
@@ -182,10 +182,10 @@ mod tests {
             token: token.map(str::to_owned),
         };
         let configured = ("http://127.0.0.1:99".to_owned(), Some("0123456789abcdef".to_owned()));
-        assert_eq!(resolved(&args(None, None)), configured);
+        assert_eq!(resolve(&args(None, None)), configured);
         let given = ("http://[::1]:1".to_owned(), Some("other".to_owned()));
-        assert_eq!(resolved(&args(Some("[::1]:1"), Some("other"))), given);
-        assert_eq!(resolved(&args(Some("http://h:1/"), None)).0, "http://h:1");
+        assert_eq!(resolve(&args(Some("[::1]:1"), Some("other"))), given);
+        assert_eq!(resolve(&args(Some("http://h:1/"), None)).0, "http://h:1");
         let missing = FileArgs { config: Some(folder.path().join("none.toml")) };
         assert!(AdminArgs { file: missing, ..args(None, None) }.resolve().is_err());
     }

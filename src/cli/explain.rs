@@ -50,13 +50,13 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "STATUS", requires = "response")]
     status: Option<u16>,
     /// When the response is taken as received
-    #[arg(long, value_enum, default_value_t = When::Date, requires = "response")]
-    received: When,
+    #[arg(long, value_enum, default_value_t = FailureCase::Date, requires = "response")]
+    received: FailureCase,
 }
 
 /// When a saved response is taken as received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum When {
+enum FailureCase {
     /// When its Date says that it was made
     Date,
     /// Now: an old Date counts as age
@@ -73,15 +73,15 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     // Both ways read it, so that what is wrong is told alike, and before anybody is asked.
     let question = Question::new(&args.url, &args.method, &args.headers)?;
     let is_asked = saved.is_none() || args.admin.names_an_address();
-    let shown = if is_asked { Shown::Everything } else { Shown::Response };
+    let shown = if is_asked { ReportParts::Everything } else { ReportParts::Response };
     let report = match saved {
         Some(head) if !is_asked => {
-            let received = if args.received == When::Now { AgeBase::Now } else { AgeBase::AtDate };
+            let received = if args.received == FailureCase::Now { AgeBase::Now } else { AgeBase::AtDate };
             by_configuration(args, &question.with_response(&head, args.status, received)?)?
         }
         saved => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let text = runtime.block_on(args.admin.resolve()?.post(PATH, &written(args, saved.as_deref())))?;
+            let text = runtime.block_on(args.admin.resolve()?.post(PATH, &question_json(args, saved.as_deref())))?;
             let unlike =
                 || args.admin.resolve().map(|admin| admin.unlike(PATH, "an explanation", &text)).unwrap_or_default();
             serde_json::from_str(&text).with_context(unlike)?
@@ -113,31 +113,31 @@ fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<E
     let config = checked.assemble().context("the configuration names no origin")?;
     let clock = Clock::System;
     let store = Arc::new(Store::new(config.store, clock.clone()));
-    let shared = proxy::Shared::new(config.proxy, config.routes, store, clock, access::Readers::default());
+    let shared = proxy::Shared::new(config.proxy, config.routes, store, clock, access::LogReaders::default());
     Ok(explain::explain(&shared, None, question)?)
 }
 
 /// Writes the question as the admin side reads it.
-fn written(args: &ExplainArgs, saved: Option<&[u8]>) -> serde_json::Value {
+fn question_json(args: &ExplainArgs, saved: Option<&[u8]>) -> serde_json::Value {
     let mut question = json!({ "url": args.url, "method": args.method, "headers": args.headers });
     if let Some(head) = saved {
         question["response"] = json!(String::from_utf8_lossy(explain::heads(head)));
         question["status"] = json!(args.status);
-        question["received"] = json!(if args.received == When::Now { "now" } else { "date" });
+        question["received"] = json!(if args.received == FailureCase::Now { "now" } else { "date" });
     }
     question
 }
 
 /// What a page shows of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
+enum ReportParts {
     Everything,
     /// Nothing of the store and what would happen now: no running Larder was asked.
     Response,
 }
 
 /// Renders a report for people: what it is about, what happens and why, what is stored, and the rules in order.
-fn render(report: &ExplainReport, shown: Shown) -> String {
+fn render(report: &ExplainReport, shown: ReportParts) -> String {
     let mut page = String::new();
     let subject = &report.request;
     let _ = writeln!(page, "{} {}", subject.method, subject.url.as_deref().unwrap_or("(no URL can be read)"));
@@ -148,11 +148,11 @@ fn render(report: &ExplainReport, shown: Shown) -> String {
     if let Some(judged) = &report.response {
         response(&mut page, judged);
     }
-    if shown == Shown::Everything {
+    if shown == ReportParts::Everything {
         now(&mut page, report);
         let _ = writeln!(page, "\nStored under this key: {}", report.stored.len());
         for variant in &report.stored {
-            stored(&mut page, variant);
+            stored_section(&mut page, variant);
         }
         rules(&mut page, report);
     }
@@ -236,7 +236,7 @@ fn response(page: &mut String, judged: &JudgementReport) {
     }
 }
 
-fn stored(page: &mut String, variant: &VariantReport) {
+fn stored_section(page: &mut String, variant: &VariantReport) {
     let mark = if variant.selected { "this request's" } else { "not this request's" };
     let held: Vec<String> = variant.held.iter().map(|held| format!("{} {} bytes", held.coding, held.bytes)).collect();
     let _ = writeln!(page, "  - {}, {mark}, in {}: {}", variant.status, variant.tier, held.join(", "));
@@ -308,7 +308,7 @@ mod tests {
         })
     }
 
-    fn judged(config: &str, line: &[&str], head: &str) -> ExplainReport {
+    fn judgement(config: &str, line: &[&str], head: &str) -> ExplainReport {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.toml");
         std::fs::write(&file, config).unwrap();
@@ -333,24 +333,28 @@ mod tests {
     fn a_saved_response_is_judged_by_the_configuration_alone() {
         let config = "[[route]]\npath = \"/shop/\"\nttl = \"5m\"\nset_cookie = \"strip\"\n";
         let head = "HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 5\r\nSurrogate-Key: one two\r\n\r\nhello";
-        let report = judged(config, &["http://h/shop/x"], head);
+        let report = judgement(config, &["http://h/shop/x"], head);
         let stored = report.response.as_ref().unwrap();
         assert!(stored.stored, "{stored:?}");
         assert_eq!((stored.freshness.lifetime_seconds, &*stored.freshness.lifetime_from), (300, "route-ttl"));
-        let page = render(&report, Shown::Response);
+        let page = render(&report, ReportParts::Response);
         for part in ["The response, 200, would be stored", "5m (route-ttl)", "1, path /shop/", "tags", "one, two"] {
             assert!(page.contains(part), "{part} in\n{page}");
         }
-        let report = judged(config, &["http://h/else"], head);
+        let report = judgement(config, &["http://h/else"], head);
         let refused = report.response.as_ref().unwrap().because.as_ref().unwrap();
         assert_eq!((&*refused.reason, refused.section.as_deref()), ("set-cookie", Some("RFC 9111 §7.3")));
-        assert!(render(&report, Shown::Response).contains("[set-cookie]"), "{}", render(&report, Shown::Response));
+        assert!(
+            render(&report, ReportParts::Response).contains("[set-cookie]"),
+            "{}",
+            render(&report, ReportParts::Response)
+        );
     }
 
     #[test]
     fn an_old_response_is_judged_as_of_its_date_unless_it_is_taken_as_received_now() {
         let head = "HTTP/1.1 200 OK\nDate: Mon, 01 Jan 2024 00:00:00 GMT\nCache-Control: max-age=60\nETag: \"1\"\nContent-Length: 0\n";
-        let at_date = judged("", &["http://h/"], head).response.unwrap();
+        let at_date = judgement("", &["http://h/"], head).response.unwrap();
         assert_eq!((at_date.stored, at_date.freshness.age_seconds, at_date.freshness.fresh), (true, 0, true));
         let question = Question::new::<&str>("http://h/", "GET", &[]).unwrap();
         let question = question.with_response(head.as_bytes(), None, AgeBase::Now).unwrap();
@@ -361,8 +365,8 @@ mod tests {
     #[test]
     fn what_the_page_shows_cannot_steer_the_terminal() {
         let page = render(
-            &judged("", &["http://h/", "-H", "X: y"], "HTTP/1.1 200 OK\nCache-Tag: a\u{9b}b\n"),
-            Shown::Everything,
+            &judgement("", &["http://h/", "-H", "X: y"], "HTTP/1.1 200 OK\nCache-Tag: a\u{9b}b\n"),
+            ReportParts::Everything,
         );
         assert!(page.chars().all(|char| char == '\n' || !char.is_control()), "{page:?}");
     }

@@ -65,7 +65,7 @@ pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut answer = admin.follow("/log", &args.query()).await?;
-        let mut lines = Split::default();
+        let mut lines = LineSplitter::default();
         let mut left = args.lines.unwrap_or(u64::MAX);
         while left > 0 {
             let chunk = answer.chunk().await.context("the admin side broke off, or has been silent for too long")?;
@@ -75,9 +75,9 @@ pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
                 && let Some(line) = lines.next()
             {
                 match show(&line, args)? {
-                    Shown::Request => left -= 1,
-                    Shown::Other => {}
-                    Shown::NobodyReads => return Ok(()),
+                    LineResult::Request => left -= 1,
+                    LineResult::Other => {}
+                    LineResult::NobodyReads => return Ok(()),
                 }
             }
         }
@@ -87,12 +87,12 @@ pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
 
 /// Bytes that came, less the lines that were taken off them.
 #[derive(Default)]
-struct Split {
+struct LineSplitter {
     held: Vec<u8>,
     taken: usize,
 }
 
-impl Split {
+impl LineSplitter {
     fn push(&mut self, chunk: &[u8]) -> anyhow::Result<()> {
         self.held.drain(..std::mem::take(&mut self.taken));
         if self.held.len() > LINE_BYTES_MAX {
@@ -113,7 +113,7 @@ impl Split {
 }
 
 /// What became of a line.
-enum Shown {
+enum LineResult {
     /// It was a request's.
     Request,
     /// It was empty, or told of lost ones.
@@ -122,40 +122,40 @@ enum Shown {
     NobodyReads,
 }
 
-fn show(line: &str, args: &LogArgs) -> anyhow::Result<Shown> {
+fn show(line: &str, args: &LogArgs) -> anyhow::Result<LineResult> {
     if line.is_empty() {
-        return Ok(Shown::Other);
+        return Ok(LineResult::Other);
     }
-    let told: Told = serde_json::from_str(line)
+    let message: LogMessage = serde_json::from_str(line)
         .with_context(|| format!("the admin side sent something other than a request: {}", plain(line)))?;
-    let text = match (&told, args.json) {
+    let text = match (&message, args.json) {
         (_, true) => line.to_owned(),
-        (Told::Lost { lost }, false) => {
+        (LogMessage::Lost { lost }, false) => {
             eprintln!("larder: {lost} lines were lost, since they were not read in time; a filter makes fewer");
-            return Ok(Shown::Other);
+            return Ok(LineResult::Other);
         }
-        (Told::Request(request), false) => readable(request),
+        (LogMessage::Request(request), false) => readable(request),
     };
     let written = writeln!(std::io::stdout().lock(), "{text}");
-    match (written, told) {
-        (Err(error), _) if error.kind() == ErrorKind::BrokenPipe => Ok(Shown::NobodyReads),
+    match (written, message) {
+        (Err(error), _) if error.kind() == ErrorKind::BrokenPipe => Ok(LineResult::NobodyReads),
         (Err(error), _) => Err(error).context("cannot write the log"),
-        (Ok(()), Told::Request(_)) => Ok(Shown::Request),
-        (Ok(()), Told::Lost { .. }) => Ok(Shown::Other),
+        (Ok(()), LogMessage::Request(_)) => Ok(LineResult::Request),
+        (Ok(()), LogMessage::Lost { .. }) => Ok(LineResult::Other),
     }
 }
 
 /// What a line tells.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Told {
+enum LogMessage {
     Lost { lost: u64 },
-    Request(Box<Request>),
+    Request(Box<LoggedRequest>),
 }
 
 /// What a readable line is made of; the keys of the access log's JSON.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct LoggedRequest {
     time: String,
     method: String,
     host: String,
@@ -172,8 +172,8 @@ struct Request {
 }
 
 /// Writes a request as `12:03:07.123 200 hit fresh 41 µs 2.3 KiB GET example.org/path`, in columns.
-fn readable(request: &Request) -> String {
-    let Request { status, outcome, reason, method, host, target, .. } = request;
+fn readable(request: &LoggedRequest) -> String {
+    let LoggedRequest { status, outcome, reason, method, host, target, .. } = request;
     let time = request.time.split('T').nth(1).unwrap_or(&request.time).trim_end_matches('Z');
     let (took, size) = (micros(Some(request.elapsed_us)), bytes(request.bytes));
     let mut line = format!("{time} {status} {outcome:<11} {reason:<16} {took:>9} {size:>10}  {method} {host}{target}");
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn lines_are_put_together_from_what_comes() {
-        let mut split = Split::default();
+        let mut split = LineSplitter::default();
         split.push(b"{\"a\":1}\n\n{\"b").unwrap();
         assert_eq!(
             (split.next().as_deref(), split.next().as_deref(), split.next()),
@@ -229,19 +229,19 @@ mod tests {
 
     #[test]
     fn a_line_tells_what_matters_and_nothing_moves_the_cursor() {
-        let told = |line: &str| match serde_json::from_str(line).unwrap() {
-            Told::Request(request) => readable(&request),
-            Told::Lost { lost } => format!("lost {lost}"),
+        let message = |line: &str| match serde_json::from_str(line).unwrap() {
+            LogMessage::Request(request) => readable(&request),
+            LogMessage::Lost { lost } => format!("lost {lost}"),
         };
         let line = r#"{"time":"2026-01-01T12:03:07.123Z","client":"192.0.2.7","method":"GET","host":"example.org",
             "target":"/a?b=\u001b[2J","status":200,"bytes":2355,"elapsed_us":1234,"outcome":"miss","reason":"uri-miss",
             "stored":false,"not_stored_reason":"private","collapsed":true,"ttl":null,"fwd_status":200,"route":null,
             "ending":"aborted","aborted_reason":"incomplete","referer":null,"user_agent":null}"#;
         assert_eq!(
-            told(line),
+            message(line),
             "12:03:07.123 200 miss        uri-miss            1.2 ms    2.3 KiB  GET example.org/a?b=\u{fffd}[2J  \
              not stored: private  collapsed  aborted: incomplete"
         );
-        assert_eq!(told(r#"{"lost":12}"#), "lost 12");
+        assert_eq!(message(r#"{"lost":12}"#), "lost 12");
     }
 }

@@ -6,11 +6,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{LogFormat, LogLevel, LogSection};
 
 /// Starts logging as `[log]` says. The environment's `LARDER_LOG` beats its level, with directives such as
 /// `warn,larder::store=debug`.
-pub(super) fn start(log: &Log) -> Level {
+pub(super) fn start(log: &LogSection) -> Level {
     let (filter, handle) = reload::Layer::new(filter(log));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
@@ -22,7 +22,7 @@ pub(super) fn start(log: &Log) -> Level {
     Level(handle)
 }
 
-fn filter(log: &Log) -> EnvFilter {
+fn filter(log: &LogSection) -> EnvFilter {
     EnvFilter::builder().with_default_directive(log.level.into()).with_env_var("LARDER_LOG").from_env_lossy()
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
     /// Sets it to what `[log]` says.
-    pub(super) fn set(&self, log: &Log) {
+    pub(super) fn set(&self, log: &LogSection) {
         // It fails only where logging was never started.
         let _ = self.0.reload(filter(log));
     }
@@ -40,5 +40,5 @@ impl Level {
 
 /// Starts logging of nothing but warnings, as text.
 pub(super) fn start_quiet() {
-    start(&Log { level: LogLevel::WARN, ..Log::default() });
+    start(&LogSection { level: LogLevel::WARN, ..LogSection::default() });
 }

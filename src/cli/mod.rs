@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, AdminListen, Checked, Flags, OriginUrl};
+use crate::config::{self, AdminListen, Flags, OriginUrl, Settings};
 
 /// What is read when no `--config` is given and it is there.
 const DEFAULT_FILE: &str = "config.toml";
@@ -130,7 +130,7 @@ impl FileArgs {
     }
 
     /// Reads and checks the configuration; `flags` beat the file.
-    fn load(&self, flags: &Flags) -> Result<Checked, config::Error> {
+    fn load(&self, flags: &Flags) -> Result<Settings, config::Error> {
         match self.path() {
             Some(path) => config::load(path, flags),
             None => Ok(config::parse("the command line", "", flags)?),

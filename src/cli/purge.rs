@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ask::{Admin, AdminArgs};
+use super::ask::{AdminArgs, AdminClient};
 
 /// What to purge, and how.
 #[derive(Args, Debug)]
@@ -40,7 +40,7 @@ pub(super) struct PurgeArgs {
 
 /// What the admin side answers.
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct PurgeReply {
     purged: u64,
     sequence: u64,
     entries: Option<u64>,
@@ -55,11 +55,11 @@ pub(super) fn run(args: &PurgeArgs) -> anyhow::Result<()> {
     let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(purge(&admin, &content(args)))?;
-    super::say(format_args!("{}", told(&answer)));
+    super::say(format_args!("{}", reply_text(&answer)));
     Ok(())
 }
 
-async fn purge(admin: &Admin, content: &Value) -> anyhow::Result<Answer> {
+async fn purge(admin: &AdminClient, content: &Value) -> anyhow::Result<PurgeReply> {
     let text = admin.post("/purge", content).await?;
     serde_json::from_str(&text).with_context(|| admin.unlike("/purge", "what a purge comes to", &text))
 }
@@ -84,20 +84,20 @@ fn content(args: &PurgeArgs) -> Value {
     content
 }
 
-fn told(answer: &Answer) -> String {
+fn reply_text(answer: &PurgeReply) -> String {
     let noun = if answer.purged == 1 { "selector" } else { "selectors" };
-    let mut told = format!("Purged {} {noun}, up to number {}.", answer.purged, answer.sequence);
+    let mut message = format!("Purged {} {noun}, up to number {}.", answer.purged, answer.sequence);
     if let Some(entries) = answer.entries {
-        let _ = write!(told, " The URLs had {entries} stored.");
+        let _ = write!(message, " The URLs had {entries} stored.");
     }
     if answer.swept.is_some() {
         let _ = write!(
-            told,
+            message,
             " From now on none of it is served as fresh; what it frees is freed when `purges … swept` of `larder stats` \
              has reached that number."
         );
     }
-    told
+    message
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn it_says_what_became_of_it() {
-        let answer = |text: &str| told(&serde_json::from_str(text).unwrap());
+        let answer = |text: &str| reply_text(&serde_json::from_str(text).unwrap());
         let one = answer(r#"{"purged": 1, "sequence": 7, "entries": 2}"#);
         assert_eq!(one, "Purged 1 selector, up to number 7. The URLs had 2 stored.");
         let wide = answer(r#"{"purged": 2, "sequence": 8, "entries": null, "swept": "pending", "watch": "…"}"#);

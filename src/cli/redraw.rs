@@ -68,10 +68,10 @@ fn room() -> Option<usize> {
 
 /// Makes what is written to show a page: in place on a terminal of so many lines, below the last one elsewhere.
 fn frame(page: &str, trouble: Option<&str>, room: Option<usize>) -> String {
-    let told =
+    let message =
         trouble.map(|trouble| format!("{trouble} (asking again; these figures are old)\n\n")).unwrap_or_default();
-    let Some(room) = room else { return format!("{told}{page}\n") };
-    let lines: Vec<&str> = told.lines().chain(page.lines()).collect();
+    let Some(room) = room else { return format!("{message}{page}\n") };
+    let lines: Vec<&str> = message.lines().chain(page.lines()).collect();
     // The last line of the terminal stays free: what ends there would scroll it. One goes to say that there is more.
     let fits = room.saturating_sub(1);
     let shown = if lines.len() > fits { fits.saturating_sub(1) } else { lines.len() };
@@ -98,10 +98,10 @@ mod tests {
         let cut = frame("a\nb\nc\nd\n", None, Some(4));
         assert!(cut.starts_with("\x1b[Ha\x1b[K\nb\x1b[K\n… 2 more lines"), "{cut:?}");
         assert_eq!(cut.matches('\n').count(), 3);
-        let told = frame("a\n", Some("cannot reach it"), Some(24));
+        let message = frame("a\n", Some("cannot reach it"), Some(24));
         assert!(
-            told.starts_with("\x1b[Hcannot reach it (asking again; these figures are old)\x1b[K\n\x1b[K\na"),
-            "{told:?}"
+            message.starts_with("\x1b[Hcannot reach it (asking again; these figures are old)\x1b[K\n\x1b[K\na"),
+            "{message:?}"
         );
     }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio::task::JoinHandle;
 
-use super::signals::{Asked, Signals};
+use super::signals::{SignalRequest, Signals};
 use super::source::Configuration;
-use super::upgrade::{self, Newcomer, Upgrade};
+use super::upgrade::{self, NewProcess, Upgrade};
 use super::watch::Watch;
 use super::{ServeArgs, logging, supervisor, traces};
 use crate::clock::Clock;
-use crate::config::Checked;
+use crate::config::Settings;
 use crate::server::handover::{self, Takeover};
 use crate::server::{self, Instance, Reloader, Sockets};
 
@@ -31,17 +31,17 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let (sockets, taken) = sockets(args, &checked, &config)?;
+        let (sockets, takeover) = sockets(args, &checked, &config)?;
         let source = Some(configuration.source(checked.clone(), level));
         let start = server::StartOptions { source, sockets, traces: traces.exporter() };
         let running = server::start_with(config, Clock::System, start).context("Larder cannot start")?;
         let upgrade = checked.server.upgrade_socket.as_deref().map(Upgrade::listen).transpose()?;
         announce(&running, &checked);
-        if let Some(taken) = taken {
-            taken.ready().context("the Larder that ran before is gone")?;
+        if let Some(takeover) = takeover {
+            takeover.ready().context("the Larder that ran before is gone")?;
         }
         supervisor::ready();
-        let watch = watch.filter(|_| checked.reload_on_change).and_then(watched);
+        let watch = watch.filter(|_| checked.reload_on_change).and_then(watch_or_warn);
         attend(running, &mut signals, watch, upgrade).await;
         Ok(())
     });
@@ -54,7 +54,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 /// Returns the sockets that are there already: those of the Larder that runs, or those that systemd listens on.
 fn sockets(
     args: &ServeArgs,
-    checked: &Checked,
+    checked: &Settings,
     config: &server::Config,
 ) -> anyhow::Result<(Sockets, Option<Takeover>)> {
     match (&checked.server.upgrade_socket, args.takeover) {
@@ -63,10 +63,10 @@ fn sockets(
              [server]\n    upgrade_socket = \"/run/larder/upgrade.sock\"\n"
         ),
         (Some(path), true) => {
-            let taken = handover::take(path)
+            let takeover = handover::take(path)
                 .with_context(|| format!("cannot take over through {} (`server.upgrade_socket`)", path.display()))?;
-            match taken {
-                Some((taken, sockets)) => return Ok((sockets.fitting(config), Some(taken))),
+            match takeover {
+                Some((takeover, sockets)) => return Ok((sockets.fitting(config), Some(takeover))),
                 None => eprintln!("No Larder runs at {}: there is nothing to take over.", path.display()),
             }
         }
@@ -77,7 +77,7 @@ fn sockets(
 }
 
 /// Where the configuration cannot be watched, says how else to reload.
-fn watched(watch: notify::Result<Watch>) -> Option<Watch> {
+fn watch_or_warn(watch: notify::Result<Watch>) -> Option<Watch> {
     watch
         .inspect_err(|error| tracing::warn!(%error, "the configuration cannot be watched: after a change, send SIGHUP"))
         .ok()
@@ -89,8 +89,8 @@ async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watc
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Reload => reload(running.reloader(), "SIGHUP").await,
-                Asked::Stop(_) => {
+                SignalRequest::Reload => reload(running.reloader(), "SIGHUP").await,
+                SignalRequest::Stop(_) => {
                     supervisor::stopping();
                     let timeout = drain_timeout(&running);
                     eprintln!("Stopping: what is in flight has {timeout}; a second signal ends at once.");
@@ -98,14 +98,14 @@ async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watc
                     return signals.end(running, Instance::drain).await;
                 }
             },
-            () = changed(&mut watch) => reload(running.reloader(), "file").await,
+            () = wait_for_change(&mut watch) => reload(running.reloader(), "file").await,
             newcomer = newcomer(&upgrade), if handing.is_none() => match running.offer() {
                 Ok(offer) => handing = Some(tokio::task::spawn_blocking(move || {
                     offer.give(newcomer.stream).map(|()| newcomer.process)
                 })),
                 Err(error) => tracing::warn!(%error, "the listening sockets cannot be handed over"),
             },
-            given = given(&mut handing) => match given {
+            given = handover_result(&mut handing) => match given {
                 Ok(process) => {
                     process.inspect(|&process| supervisor::replaced_by(process));
                     eprintln!("Another Larder serves from now on; what is in flight has {}.", drain_timeout(&running));
@@ -118,15 +118,15 @@ async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watc
 }
 
 /// Waits for a change of the file; for ever where none is watched.
-async fn changed(watch: &mut Option<Watch>) {
+async fn wait_for_change(watch: &mut Option<Watch>) {
     match watch {
-        Some(watch) => watch.changed().await,
+        Some(watch) => watch.wait_for_change().await,
         None => std::future::pending().await,
     }
 }
 
 /// Waits for somebody who takes over; for ever where nobody may.
-async fn newcomer(upgrade: &Option<Upgrade>) -> Newcomer {
+async fn newcomer(upgrade: &Option<Upgrade>) -> NewProcess {
     match upgrade {
         Some(upgrade) => upgrade.newcomer().await,
         None => std::future::pending().await,
@@ -134,10 +134,10 @@ async fn newcomer(upgrade: &Option<Upgrade>) -> Newcomer {
 }
 
 /// A hand-over that is under way; it comes to the process that serves then.
-type Handing = Option<JoinHandle<std::io::Result<Option<u32>>>>;
+type HandoverThread = Option<JoinHandle<std::io::Result<Option<u32>>>>;
 
 /// Waits for what comes of a hand-over; for ever where none is under way. May be dropped and called again.
-async fn given(handing: &mut Handing) -> std::io::Result<Option<u32>> {
+async fn handover_result(handing: &mut HandoverThread) -> std::io::Result<Option<u32>> {
     let Some(under_way) = handing else { return std::future::pending().await };
     let given = under_way.await;
     *handing = None;
@@ -158,7 +158,7 @@ fn drain_timeout(running: &Instance) -> humantime::FormattedDuration {
 }
 
 /// Prints a line for each address with what to do next. On standard error, since standard output is the access log's.
-fn announce(running: &Instance, checked: &Checked) {
+fn announce(running: &Instance, checked: &Settings) {
     let addr = running.addr();
     let origin = checked.origin.url.as_ref().map(ToString::to_string).unwrap_or_default();
     eprintln!("Larder serves {origin} at http://{addr}   try: curl -sI http://{addr}/");

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::CellAlignment;
 
-use super::ask::{Admin, AdminArgs, plain};
+use super::ask::{AdminArgs, AdminClient, plain};
 use super::stats::{bytes, percent, section, table};
 use crate::outcome::Outcome;
 use crate::proxy::shadow::{Advice, ShadowReport, ShadowTotals};
@@ -43,7 +43,7 @@ pub(super) fn run(args: &ShadowArgs) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write the report")
 }
 
-async fn fetch(admin: &Admin) -> anyhow::Result<ShadowReport> {
+async fn fetch(admin: &AdminClient) -> anyhow::Result<ShadowReport> {
     let text = admin.get(PATH).await?;
     serde_json::from_str(&text).with_context(|| admin.unlike(PATH, "a report of shadow mode", &text))
 }
@@ -58,12 +58,12 @@ fn render(report: &ShadowReport) -> String {
     section(&mut page, "With a cache", overview(&report.total));
     section(&mut page, "Requests would be", outcomes(&report.total));
     if !report.not_hits.is_empty() {
-        section(&mut page, "Why not hits", lost(report));
+        section(&mut page, "Why not hits", non_hit_table(report));
     }
     if report.routes.len() > 1 {
         section(&mut page, "Routes", routes(report));
     }
-    section(&mut page, "Would-be hits, held against what the app just sent", compared(report));
+    section(&mut page, "Would-be hits, held against what the app just sent", comparison_table(report));
     if !report.differs.is_empty() {
         section(&mut page, "Other bodies for one key", differs(report));
     }
@@ -108,7 +108,7 @@ fn outcomes(total: &ShadowTotals) -> comfy_table::Table {
     table(["would be", "requests", "share"], rows)
 }
 
-fn lost(report: &ShadowReport) -> comfy_table::Table {
+fn non_hit_table(report: &ShadowReport) -> comfy_table::Table {
     let rows = report.not_hits.iter().take(ROWS);
     lefts(
         table(
@@ -135,7 +135,7 @@ fn routes(report: &ShadowReport) -> comfy_table::Table {
     )
 }
 
-fn compared(report: &ShadowReport) -> comfy_table::Table {
+fn comparison_table(report: &ShadowReport) -> comfy_table::Table {
     let compared = &report.compared;
     table(
         ["", "requests"],

@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::server::Instance;
 
 /// What a signal asks for.
-pub(super) enum Asked {
+pub(super) enum SignalRequest {
     /// To stop; the signal's number.
     Stop(i32),
     /// To read the configuration again.
@@ -33,18 +33,18 @@ impl Signals {
     }
 
     /// Waits for the next signal. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop(libc::SIGTERM),
-            _ = self.interrupt.recv() => Asked::Stop(libc::SIGINT),
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => SignalRequest::Stop(libc::SIGTERM),
+            _ = self.interrupt.recv() => SignalRequest::Stop(libc::SIGINT),
+            _ = self.hangup.recv() => SignalRequest::Reload,
         }
     }
 
     /// Waits for the signal to stop and returns its number. May be dropped and called again.
     pub(super) async fn stop(&mut self) -> i32 {
         loop {
-            if let Asked::Stop(number) = self.next().await {
+            if let SignalRequest::Stop(number) = self.next().await {
                 return number;
             }
         }

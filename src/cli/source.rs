@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::logging::Level;
 use super::{DEFAULT_FILE, ServeArgs};
-use crate::admin::Fault;
-use crate::config::{self, Checked, Flags};
+use crate::admin::ConfigFault;
+use crate::config::{self, Flags, Settings};
 use crate::server;
 
 /// Where the configuration comes from.
@@ -29,7 +29,7 @@ impl Configuration {
     ///
     /// # Errors
     /// A file that cannot be read, or everything that is wrong in it.
-    pub(super) fn load(&self) -> Result<Checked, config::Error> {
+    pub(super) fn load(&self) -> Result<Settings, config::Error> {
         match &self.file {
             Some(path) => config::load(path, &self.flags),
             None => Ok(config::parse("the command line", "", &self.flags)?),
@@ -37,7 +37,7 @@ impl Configuration {
     }
 
     /// Makes what a reload asks; `running` is what Larder was started with, `level` is set to what the file says.
-    pub(super) fn source(self: &Arc<Self>, running: Checked, level: Level) -> server::ConfigSource {
+    pub(super) fn source(self: &Arc<Self>, running: Settings, level: Level) -> server::ConfigSource {
         let configuration = Arc::clone(self);
         Box::new(move || {
             let fresh = configuration.load().map_err(|error| configuration.faults(&error))?;
@@ -56,8 +56,8 @@ impl Configuration {
         self.file.as_ref().map_or_else(String::new, |file| file.display().to_string())
     }
 
-    fn no_origin(&self) -> Fault {
-        Fault {
+    fn no_origin(&self) -> ConfigFault {
+        ConfigFault {
             file: self.name(),
             line: None,
             key: "origin.url".to_owned(),
@@ -66,15 +66,15 @@ impl Configuration {
         }
     }
 
-    fn faults(&self, error: &config::Error) -> Vec<Fault> {
+    fn faults(&self, error: &config::Error) -> Vec<ConfigFault> {
         let file = self.name();
         match error {
             config::Error::Unreadable { .. } => {
                 let allowed = "a file that can be read, in UTF-8".to_owned();
-                vec![Fault { file, line: None, key: String::new(), what: error.to_string(), allowed }]
+                vec![ConfigFault { file, line: None, key: String::new(), what: error.to_string(), allowed }]
             }
             config::Error::Wrong(problems) => {
-                let list = problems.list().iter().map(|problem| Fault {
+                let list = problems.list().iter().map(|problem| ConfigFault {
                     file: file.clone(),
                     line: problems.line(problem),
                     key: problem.key.clone(),

@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::ask::{Admin, AdminArgs, plain};
+use super::ask::{AdminArgs, AdminClient, plain};
 use super::redraw::redraw;
 use crate::admin::stats::{Quantiles, Stats};
 use crate::outcome::{Outcome, Reason};
@@ -46,7 +46,7 @@ pub(super) fn run(args: &StatsArgs) -> anyhow::Result<()> {
 }
 
 /// Fetches the figures.
-pub(super) async fn fetch(admin: &Admin) -> anyhow::Result<Stats> {
+pub(super) async fn fetch(admin: &AdminClient) -> anyhow::Result<Stats> {
     let text = admin.get("/stats").await?;
     serde_json::from_str(&text).with_context(|| admin.unlike("/stats", "Larder's figures", &text))
 }
@@ -72,7 +72,7 @@ pub(super) fn render(stats: &Stats) -> String {
         section(&mut page, "Routes", routes(stats));
     }
     if !stats.personalised.urls.is_empty() {
-        section(&mut page, "Different from user to user", personalised(stats));
+        section(&mut page, "Different from user to user", personalised_table(stats));
     }
     for warning in &stats.warnings {
         let _ = writeln!(page, "\nwarning: {}", plain(warning));
@@ -193,7 +193,7 @@ fn reasons(numbers: &BTreeMap<String, u64>, counted: &str) -> Table {
 }
 
 /// Lists the URLs whose responses were found to differ by user, each with what to change.
-fn personalised(stats: &Stats) -> Table {
+fn personalised_table(stats: &Stats) -> Table {
     let mut table = table(
         ["url", "found", "by", "to mend it"],
         stats
@@ -258,7 +258,7 @@ mod tests {
     use crate::admin::stats::sample;
 
     /// Fetches from an admin side that answers so.
-    async fn fetched(answer: impl IntoResponse) -> anyhow::Result<Stats> {
+    async fn fetch_from(answer: impl IntoResponse) -> anyhow::Result<Stats> {
         let (head, body) = answer.into_response().into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let respond = move || {
@@ -268,30 +268,31 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let server = tokio::spawn(axum::serve(listener, Router::new().route("/stats", get(respond))).into_future());
-        let stats = fetch(&Admin::at(&addr.to_string(), None)).await;
+        let stats = fetch(&AdminClient::at(&addr.to_string(), None)).await;
         server.abort();
         stats
     }
 
     #[tokio::test]
     async fn figures_are_fetched() {
-        let stats = fetched(axum::Json(sample())).await.unwrap();
+        let stats = fetch_from(axum::Json(sample())).await.unwrap();
         assert_eq!(stats.requests, sample().requests);
     }
 
     #[tokio::test]
     async fn other_answers_are_told() {
-        let told = |stats: anyhow::Result<Stats>| format!("{:#}", stats.unwrap_err());
-        let refused = told(fetched((StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"wrong Host\"}\u{1b}[2J")).await);
+        let message = |stats: anyhow::Result<Stats>| format!("{:#}", stats.unwrap_err());
+        let refused =
+            message(fetch_from((StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"wrong Host\"}\u{1b}[2J")).await);
         assert!(refused.contains("421") && refused.contains("wrong Host") && !refused.contains('\u{1b}'), "{refused}");
-        let elsewhere = told(fetched((StatusCode::FOUND, [("location", "/elsewhere")])).await);
+        let elsewhere = message(fetch_from((StatusCode::FOUND, [("location", "/elsewhere")])).await);
         assert!(elsewhere.contains("302"), "{elsewhere}");
-        let other = told(fetched("<html>").await);
+        let other = message(fetch_from("<html>").await);
         assert!(other.contains("other than Larder's figures") && other.contains("<html>"), "{other}");
         let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = nobody.local_addr().unwrap();
         drop(nobody);
-        let unreachable = told(fetch(&Admin::at(&format!("http://{addr}/"), None)).await);
+        let unreachable = message(fetch(&AdminClient::at(&format!("http://{addr}/"), None)).await);
         assert!(unreachable.contains(&format!("cannot reach http://{addr}/stats: is Larder running")), "{unreachable}");
     }
 

@@ -62,9 +62,9 @@ fn unbuilt(every: u64) -> anyhow::Error {
 mod tests {
     #[test]
     fn without_the_feature_it_says_the_line_that_builds_it() {
-        let told = super::unbuilt(3).to_string();
-        assert!(told.contains("\n    cargo build --release --features tui\n"), "{told}");
-        assert!(told.contains("larder stats --watch 3"), "{told}");
+        let message = super::unbuilt(3).to_string();
+        assert!(message.contains("\n    cargo build --release --features tui\n"), "{message}");
+        assert!(message.contains("larder stats --watch 3"), "{message}");
         assert!(include_str!("../../Cargo.toml").contains("\ntui = ["), "the feature is called so");
     }
 }

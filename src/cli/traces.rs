@@ -10,9 +10,9 @@ use crate::config;
 use crate::proxy::trace::Exporter;
 
 /// What sends traces; nothing where they are off.
-pub(super) struct Traces {
+pub(super) struct TraceExport {
     #[cfg(feature = "otel")]
-    sender: Option<otlp::Sender>,
+    sender: Option<otlp::SpanSender>,
 }
 
 /// Starts what sends traces. Call it outside of a runtime.
@@ -20,9 +20,9 @@ pub(super) struct Traces {
 /// # Errors
 /// What the environment says of OTLP and cannot be.
 #[cfg(feature = "otel")]
-pub(super) fn start(config: &config::Traces) -> anyhow::Result<Traces> {
-    let sender = config.endpoint.as_deref().map(otlp::Sender::start).transpose()?;
-    Ok(Traces { sender })
+pub(super) fn start(config: &config::TracesSection) -> anyhow::Result<TraceExport> {
+    let sender = config.endpoint.as_deref().map(otlp::SpanSender::start).transpose()?;
+    Ok(TraceExport { sender })
 }
 
 /// Starts nothing.
@@ -30,15 +30,15 @@ pub(super) fn start(config: &config::Traces) -> anyhow::Result<Traces> {
 /// # Errors
 /// None.
 #[cfg(not(feature = "otel"))]
-pub(super) fn start(_: &config::Traces) -> anyhow::Result<Traces> {
-    Ok(Traces {})
+pub(super) fn start(_: &config::TracesSection) -> anyhow::Result<TraceExport> {
+    Ok(TraceExport {})
 }
 
 #[cfg(feature = "otel")]
-impl Traces {
+impl TraceExport {
     /// Returns who is given the spans; `None` where traces are off.
     pub(super) fn exporter(&self) -> Option<Exporter> {
-        self.sender.as_ref().map(otlp::Sender::exporter)
+        self.sender.as_ref().map(otlp::SpanSender::exporter)
     }
 
     /// Sends what is left, within a second, and ends.
@@ -50,7 +50,7 @@ impl Traces {
 }
 
 #[cfg(not(feature = "otel"))]
-impl Traces {
+impl TraceExport {
     /// Returns nobody.
     pub(super) fn exporter(&self) -> Option<Exporter> {
         None

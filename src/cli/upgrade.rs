@@ -18,7 +18,7 @@ pub(super) struct Upgrade {
 }
 
 /// Somebody who may take over.
-pub(super) struct Newcomer {
+pub(super) struct NewProcess {
     /// The way to it.
     pub(super) stream: std::os::unix::net::UnixStream,
     /// Its process, where the system tells.
@@ -47,11 +47,11 @@ impl Upgrade {
     }
 
     /// Waits for a newcomer of the same user; others are turned away. May be dropped and called again.
-    pub(super) async fn newcomer(&self) -> Newcomer {
+    pub(super) async fn newcomer(&self) -> NewProcess {
         loop {
             match self.listener.accept().await.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream.into_std()?))) {
                 Ok((peer, stream)) if peer.uid() == rustix::process::geteuid().as_raw() => {
-                    return Newcomer { stream, process: peer.pid().and_then(|pid| u32::try_from(pid).ok()) };
+                    return NewProcess { stream, process: peer.pid().and_then(|pid| u32::try_from(pid).ok()) };
                 }
                 Ok((peer, _)) => {
                     tracing::warn!(uid = peer.uid(), "another user asked to take over, and was turned away")

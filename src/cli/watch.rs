@@ -50,7 +50,7 @@ impl Watch {
 
     /// Waits until the file holds something else; an empty one is most likely being written. May be dropped and called
     /// again.
-    pub(super) async fn changed(&mut self) {
+    pub(super) async fn wait_for_change(&mut self) {
         loop {
             if self.hints.recv().await.is_none() {
                 // The watcher has ended: nothing will ever be told.
@@ -103,7 +103,7 @@ mod tests {
 
     async fn check(watch: &mut Watch, change: impl FnOnce()) {
         change();
-        timeout(Duration::from_secs(20), watch.changed()).await.expect("the change is seen");
+        timeout(Duration::from_secs(20), watch.wait_for_change()).await.expect("the change is seen");
     }
 
     #[tokio::test]
@@ -144,7 +144,7 @@ mod tests {
         // By a way that is not the folder's own name, as a path relative to the working folder is not.
         let mut watch = Watch::start(&folder.path().join("link/config.toml")).unwrap();
         std::fs::remove_file(real.join("config.toml")).unwrap();
-        assert!(timeout(4 * QUIET, watch.changed()).await.is_err(), "that it is gone is no change to read");
+        assert!(timeout(4 * QUIET, watch.wait_for_change()).await.is_err(), "that it is gone is no change to read");
         for text in ["two", "three"] {
             check(&mut watch, || std::fs::write(real.join("config.toml"), text).unwrap()).await;
         }

@@ -4,20 +4,20 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::bounds::OBJECT_SHARE;
-use super::keys::Checked;
-use super::problem::Problem;
+use super::keys::Settings;
+use super::problem::ConfigProblem;
 use super::secret;
-use super::visit::Places;
-use crate::route::{CacheMode, Mode};
+use super::visit::KeyPlaces;
+use crate::route::{CacheMode, RouteMode};
 use crate::units::ByteCount;
 
 /// Judges the keys against each other.
-struct Judge<'a> {
-    places: &'a Places,
-    problems: Vec<Problem>,
+struct ContradictionCheck<'a> {
+    places: &'a KeyPlaces,
+    problems: Vec<ConfigProblem>,
 }
 
-impl Judge<'_> {
+impl ContradictionCheck<'_> {
     /// Reports a contradiction among `keys`, shown at the first of them that the file has. Where one of them could not be
     /// read, nothing is reported: its value is not the one that was meant.
     fn contradiction(&mut self, keys: &[&str], what: String, allowed: String) {
@@ -25,13 +25,13 @@ impl Judge<'_> {
             return;
         }
         let shown = keys.iter().find(|key| self.places.of(key).is_some()).or(keys.first()).copied().unwrap_or_default();
-        self.problems.push(Problem { span: self.places.of(shown), key: shown.to_owned(), what, allowed });
+        self.problems.push(ConfigProblem { span: self.places.of(shown), key: shown.to_owned(), what, allowed });
     }
 }
 
 /// Returns every contradiction.
-pub(super) fn problems(checked: &Checked, places: &Places) -> Vec<Problem> {
-    let mut judge = Judge { places, problems: Vec::new() };
+pub(super) fn problems(checked: &Settings, places: &KeyPlaces) -> Vec<ConfigProblem> {
+    let mut judge = ContradictionCheck { places, problems: Vec::new() };
     listeners(checked, &mut judge);
     origin(checked, &mut judge);
     traces(checked, &mut judge, cfg!(feature = "otel"));
@@ -70,7 +70,7 @@ pub(super) fn problems(checked: &Checked, places: &Places) -> Vec<Problem> {
 }
 
 /// The two listeners must not meet, and the admin side must not be reachable from elsewhere.
-fn listeners(checked: &Checked, judge: &mut Judge<'_>) {
+fn listeners(checked: &Settings, judge: &mut ContradictionCheck<'_>) {
     let Some(admin) = checked.admin.listen else { return };
     if meet(checked.listen, admin) {
         let what = format!("{admin} is where the proxy listens (`listen = \"{}\"`)", checked.listen);
@@ -95,7 +95,7 @@ fn listeners(checked: &Checked, judge: &mut Judge<'_>) {
 }
 
 /// A Larder that asks itself would answer nobody.
-fn origin(checked: &Checked, judge: &mut Judge<'_>) {
+fn origin(checked: &Settings, judge: &mut ContradictionCheck<'_>) {
     let Some(url) = &checked.origin.url else { return };
     let authority = url.authority().replace("localhost:", "127.0.0.1:");
     let Ok(origin) = authority.parse::<SocketAddr>() else { return };
@@ -115,7 +115,7 @@ fn origin(checked: &Checked, judge: &mut Judge<'_>) {
 const BUILD_TRACES: &str = "cargo build --release --features otel";
 
 /// Traces need what a build may not have: `are_built` tells.
-fn traces(checked: &Checked, judge: &mut Judge<'_>, are_built: bool) {
+fn traces(checked: &Settings, judge: &mut ContradictionCheck<'_>, are_built: bool) {
     if checked.traces.endpoint.is_some() && !are_built {
         let what = "this larder was built without traces".to_owned();
         let allowed = format!("nothing, or a larder that was built in the project's folder with `{BUILD_TRACES}`");
@@ -134,7 +134,7 @@ fn is_any(wide: IpAddr, narrow: IpAddr) -> bool {
 }
 
 /// Returns what is allowed, but likely not wanted: a sentence each.
-pub(super) fn warnings(checked: &Checked) -> Vec<String> {
+pub(super) fn warnings(checked: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     if checked.origin.url.is_none() {
         found.push(
@@ -164,8 +164,9 @@ pub(super) fn warnings(checked: &Checked) -> Vec<String> {
             "`server.trusted_proxies` has {net}: every client may then say who it is and which scheme it uses."
         ));
     }
-    if checked.mode == Mode::Shadow || checked.routes.iter().any(|route| route.mode == Some(Mode::Shadow)) {
-        let all = checked.mode == Mode::Shadow && checked.routes.iter().all(|route| route.mode != Some(Mode::Serve));
+    if checked.mode == RouteMode::Shadow || checked.routes.iter().any(|route| route.mode == Some(RouteMode::Shadow)) {
+        let all = checked.mode == RouteMode::Shadow
+            && checked.routes.iter().all(|route| route.mode != Some(RouteMode::Serve));
         let what = if all { "Larder is in shadow mode" } else { "Some routes are in shadow mode" };
         found.push(format!(
             "{what}: nothing there is answered from the cache, and the app gets every request. `larder shadow-report` tells \
@@ -179,8 +180,8 @@ pub(super) fn warnings(checked: &Checked) -> Vec<String> {
     found
 }
 
-fn routes(checked: &Checked, found: &mut Vec<String>) {
-    if let Some(index) = checked.routes.iter().position(super::Route::matches_all)
+fn routes(checked: &Settings, found: &mut Vec<String>) {
+    if let Some(index) = checked.routes.iter().position(super::RouteSection::matches_all)
         && index + 1 < checked.routes.len()
     {
         found.push(format!("Route {} matches every request: the routes after it are never reached.", index + 1));
@@ -215,9 +216,9 @@ mod tests {
     #[test]
     fn traces_are_refused_where_they_are_not_built_and_asked_for() {
         let check = |endpoint: Option<&str>, are_built: bool, refused: &[&str]| {
-            let mut checked = Checked::default();
+            let mut checked = Settings::default();
             checked.traces.endpoint = endpoint.map(str::to_owned);
-            let mut judge = Judge { places: &Places::default(), problems: Vec::new() };
+            let mut judge = ContradictionCheck { places: &KeyPlaces::default(), problems: Vec::new() };
             traces(&checked, &mut judge, are_built);
             assert_eq!(judge.problems.iter().map(|problem| &*problem.key).collect::<Vec<_>>(), refused);
             assert!(judge.problems.iter().all(|problem| problem.allowed.contains(BUILD_TRACES)));

@@ -1,6 +1,6 @@
 //! Every key of `config.toml`: its name, its place, its default, what is allowed of it.
 //!
-//! [`Checked`] is the value that the program uses. [`Checked::keys`] is the one description of the file; it is walked to
+//! [`Settings`] is the value that the program uses. [`Settings::keys`] is the one description of the file; it is walked to
 //! read, to print, and to tell which keys exist. Why each default is what it is stands in `config.toml`.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,75 +13,75 @@ use ipnet::IpNet;
 use super::bounds::{DAY, HOUR, KIB, MIB, MINUTE, OBJECT_MOST, ROUTES_MAX, SECOND, TIB, YEAR};
 use super::kind;
 use super::origin_url::OriginUrl;
-use super::route::Route;
+use super::route::RouteSection;
 use super::secret::Secret;
 use super::visit::Keys;
 use crate::access;
 use crate::key::Scheme;
-use crate::route::{IGNORED_COOKIES, Mode, SetCookie};
+use crate::route::{IGNORED_COOKIES, RouteMode, SetCookie};
 
 /// A configuration in which every value is allowed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Checked {
+pub struct Settings {
     /// Where the proxy listens.
     pub listen: SocketAddr,
     /// Whether a change of the file is put in force.
     pub reload_on_change: bool,
     /// Whether requests are answered from the cache, where their route says nothing else.
-    pub mode: Mode,
+    pub mode: RouteMode,
     /// `[server]`
-    pub server: Server,
+    pub server: ServerSection,
     /// `[[site]]`
-    pub sites: Vec<Site>,
+    pub sites: Vec<SiteSection>,
     /// `[origin]`
-    pub origin: Origin,
+    pub origin: OriginKeys,
     /// `[memory]`
-    pub memory: Memory,
+    pub memory: MemorySection,
     /// `[compression]`
-    pub compression: Compression,
+    pub compression: CompressionSection,
     /// `[cache]`
-    pub cache: Cache,
+    pub cache: CacheSection,
     /// `[purge]`
-    pub purge: Purge,
+    pub purge: PurgeSection,
     /// `[admin]`
-    pub admin: Admin,
+    pub admin: AdminSection,
     /// `[log]`
-    pub log: Log,
+    pub log: LogSection,
     /// `[traces]`
-    pub traces: Traces,
+    pub traces: TracesSection,
     /// `[[route]]`, in the order of the file.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteSection>,
 }
 
-impl Default for Checked {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             reload_on_change: true,
-            mode: Mode::Serve,
-            server: Server::default(),
+            mode: RouteMode::Serve,
+            server: ServerSection::default(),
             sites: Vec::new(),
-            origin: Origin::default(),
-            memory: Memory::default(),
-            compression: Compression::default(),
-            cache: Cache::default(),
-            purge: Purge::default(),
-            admin: Admin::default(),
-            log: Log::default(),
-            traces: Traces::default(),
+            origin: OriginKeys::default(),
+            memory: MemorySection::default(),
+            compression: CompressionSection::default(),
+            cache: CacheSection::default(),
+            purge: PurgeSection::default(),
+            admin: AdminSection::default(),
+            log: LogSection::default(),
+            traces: TracesSection::default(),
             routes: Vec::new(),
         }
     }
 }
 
-impl Checked {
+impl Settings {
     /// Describes the file.
     pub(super) fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("listen", &mut self.listen, kind::address());
         keys.key("reload_on_change", &mut self.reload_on_change, kind::flag());
         keys.key("mode", &mut self.mode, kind::choice(&super::route::MODES));
         keys.table("server", |keys| self.server.keys(keys));
-        keys.tables("site", &mut self.sites, 1000, Site::keys);
+        keys.tables("site", &mut self.sites, 1000, SiteSection::keys);
         keys.table("origin", |keys| self.origin.keys(keys));
         keys.table("memory", |keys| self.memory.keys(keys));
         keys.table("compression", |keys| self.compression.keys(keys));
@@ -90,14 +90,14 @@ impl Checked {
         keys.table("admin", |keys| self.admin.keys(keys));
         keys.table("log", |keys| self.log.keys(keys));
         keys.table("traces", |keys| self.traces.keys(keys));
-        keys.tables("route", &mut self.routes, ROUTES_MAX, Route::keys);
+        keys.tables("route", &mut self.routes, ROUTES_MAX, RouteSection::keys);
     }
 }
 
 /// `[server]`: the client's side.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Server {
+pub struct ServerSection {
     pub scheme: Scheme,
     pub workers: Option<usize>,
     pub connections_max: usize,
@@ -115,7 +115,7 @@ pub struct Server {
     pub upgrade_socket: Option<PathBuf>,
 }
 
-impl Default for Server {
+impl Default for ServerSection {
     fn default() -> Self {
         Self {
             scheme: Scheme::Http,
@@ -137,7 +137,7 @@ impl Default for Server {
     }
 }
 
-impl Server {
+impl ServerSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         let scheme = kind::choice(&[("http", Scheme::Http), ("https", Scheme::Https)]);
         keys.key("scheme", &mut self.scheme, scheme);
@@ -160,12 +160,12 @@ impl Server {
 
 /// `[[site]]`: hosts that are served.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Site {
+pub struct SiteSection {
     /// The hosts: exact, or `*.example.org`.
     pub hosts: Vec<String>,
 }
 
-impl Site {
+impl SiteSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("hosts", &mut self.hosts, kind::host_pattern().list(1000));
     }
@@ -174,7 +174,7 @@ impl Site {
 /// `[origin]`: the app behind Larder.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Origin {
+pub struct OriginKeys {
     pub url: Option<OriginUrl>,
     pub host: Option<String>,
     pub connect_timeout: Duration,
@@ -188,7 +188,7 @@ pub struct Origin {
     pub breaker_interval: Duration,
 }
 
-impl Default for Origin {
+impl Default for OriginKeys {
     fn default() -> Self {
         Self {
             url: None,
@@ -206,7 +206,7 @@ impl Default for Origin {
     }
 }
 
-impl Origin {
+impl OriginKeys {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("url", &mut self.url, kind::origin_url().optional());
         keys.key("host", &mut self.host, kind::authority().optional());
@@ -225,7 +225,7 @@ impl Origin {
 /// `[memory]`: what is held.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Memory {
+pub struct MemorySection {
     pub capacity: u64,
     pub object_bytes_max: u64,
     pub variants_max: usize,
@@ -233,13 +233,13 @@ pub struct Memory {
     pub ledger_max: usize,
 }
 
-impl Default for Memory {
+impl Default for MemorySection {
     fn default() -> Self {
         Self { capacity: 256 * MIB, object_bytes_max: 10 * MIB, variants_max: 16, tags_max: 128, ledger_max: 10_000 }
     }
 }
 
-impl Memory {
+impl MemorySection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("capacity", &mut self.capacity, kind::bytes(MIB..=16 * TIB));
         keys.key("object_bytes_max", &mut self.object_bytes_max, kind::bytes(KIB..=OBJECT_MOST));
@@ -252,7 +252,7 @@ impl Memory {
 /// `[compression]`: in which form bodies are held and asked for.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Compression {
+pub struct CompressionSection {
     pub enabled: bool,
     pub level: usize,
     pub min_bytes: u64,
@@ -268,13 +268,13 @@ pub enum AskOrigin {
     Client,
 }
 
-impl Default for Compression {
+impl Default for CompressionSection {
     fn default() -> Self {
         Self { enabled: true, level: 3, min_bytes: 1400, ask_origin: AskOrigin::Identity }
     }
 }
 
-impl Compression {
+impl CompressionSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         let ask = kind::choice(&[("identity", AskOrigin::Identity), ("client", AskOrigin::Client)]);
         keys.key("enabled", &mut self.enabled, kind::flag());
@@ -287,7 +287,7 @@ impl Compression {
 /// `[cache]`: freshness, staleness, and what is stored.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Cache {
+pub struct CacheSection {
     pub heuristic_fraction: f64,
     pub heuristic_max: Duration,
     pub stale_if_error: Duration,
@@ -308,7 +308,7 @@ pub struct Cache {
     pub personalised_for: Duration,
 }
 
-impl Default for Cache {
+impl Default for CacheSection {
     fn default() -> Self {
         Self {
             heuristic_fraction: 0.1,
@@ -333,7 +333,7 @@ impl Default for Cache {
     }
 }
 
-impl Cache {
+impl CacheSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         let any = || kind::span(Duration::ZERO..=YEAR);
         keys.key("heuristic_fraction", &mut self.heuristic_fraction, kind::fraction(0.0..=1.0));
@@ -359,12 +359,12 @@ impl Cache {
 
 /// `[purge]`: PURGE on the proxy's port.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Purge {
+pub struct PurgeSection {
     /// Who may send it.
     pub method_from: Vec<IpNet>,
 }
 
-impl Purge {
+impl PurgeSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("method_from", &mut self.method_from, kind::network().list(1000));
     }
@@ -372,7 +372,7 @@ impl Purge {
 
 /// `[admin]`: the operator's side.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Admin {
+pub struct AdminSection {
     /// Where it listens; `None`: nowhere.
     pub listen: Option<SocketAddr>,
     /// The most connections at once.
@@ -385,14 +385,14 @@ pub struct Admin {
     pub token_read: Option<Secret>,
 }
 
-impl Default for Admin {
+impl Default for AdminSection {
     fn default() -> Self {
         let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180)));
         Self { listen, connections_max: 256, token: None, token_file: None, token_read: None }
     }
 }
 
-impl Admin {
+impl AdminSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("listen", &mut self.listen, kind::address().or_word("off"));
         keys.key("connections_max", &mut self.connections_max, kind::count(64..=10_000));
@@ -409,10 +409,10 @@ impl Admin {
 /// `[log]`: what is written about Larder, and about each request.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Log {
+pub struct LogSection {
     pub level: LogLevel,
     pub format: LogFormat,
-    pub access: Option<access::Format>,
+    pub access: Option<access::AccessFormat>,
     pub access_file: Option<PathBuf>,
 }
 
@@ -428,7 +428,7 @@ pub enum LogFormat {
     Json,
 }
 
-impl Default for Log {
+impl Default for LogSection {
     fn default() -> Self {
         Self { level: LogLevel::INFO, format: LogFormat::Text, access: None, access_file: None }
     }
@@ -443,14 +443,14 @@ const LEVELS: [(&str, LogLevel); 6] = [
     ("trace", LogLevel::TRACE),
 ];
 
-const ACCESS: [(&str, Option<access::Format>); 4] = [
+const ACCESS: [(&str, Option<access::AccessFormat>); 4] = [
     ("off", None),
-    ("common", Some(access::Format::Common)),
-    ("combined", Some(access::Format::Combined)),
-    ("json", Some(access::Format::Json)),
+    ("common", Some(access::AccessFormat::Common)),
+    ("combined", Some(access::AccessFormat::Combined)),
+    ("json", Some(access::AccessFormat::Json)),
 ];
 
-impl Log {
+impl LogSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         let format = kind::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
         keys.key("level", &mut self.level, kind::choice(&LEVELS));
@@ -463,18 +463,18 @@ impl Log {
 /// `[traces]`: spans for a collector.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Traces {
+pub struct TracesSection {
     pub endpoint: Option<String>,
     pub sample: f64,
 }
 
-impl Default for Traces {
+impl Default for TracesSection {
     fn default() -> Self {
         Self { endpoint: None, sample: 0.01 }
     }
 }
 
-impl Traces {
+impl TracesSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("endpoint", &mut self.endpoint, kind::collector().optional());
         keys.key("sample", &mut self.sample, kind::fraction(0.0..=1.0));

@@ -1,9 +1,9 @@
 //! The configuration: from a TOML file to the parts that [`crate::server`] is started with.
 //!
 //! A file is parsed to a document in which every value knows its place. The document is walked by the one description of
-//! all keys (`keys.rs`) into a [`Checked`] configuration, in which every value is allowed, or into [`Problems`]: *all* of
+//! all keys (`keys.rs`) into a [`Settings`] configuration, in which every value is allowed, or into [`ConfigProblems`]: *all* of
 //! them, each with its line, its key, what is wrong and what is allowed. `serde`'s derive would stop at the first. The
-//! same description prints a [`Checked`] as TOML that reads back as the same value.
+//! same description prints a [`Settings`] as TOML that reads back as the same value.
 //!
 //! Only the command line, `main` and tests import this module. Deliberately absent: running anything.
 
@@ -27,12 +27,12 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use keys::{
-    Admin, AskOrigin, Cache, Checked, Compression, Log, LogFormat, LogLevel, Memory, Origin, Purge, Server, Site,
-    Traces,
+    AdminSection, AskOrigin, CacheSection, CompressionSection, LogFormat, LogLevel, LogSection, MemorySection,
+    OriginKeys, PurgeSection, ServerSection, Settings, SiteSection, TracesSection,
 };
 pub use origin_url::OriginUrl;
-pub use problem::{Problem, Problems};
-pub use route::{Key, Route};
+pub use problem::{ConfigProblem, ConfigProblems};
+pub use route::{KeySection, RouteSection};
 pub use secret::Secret;
 
 use crate::{access, admin, origin, proxy, server, store};
@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// The file can be read, and these things are wrong in it.
     #[error(transparent)]
-    Wrong(#[from] Problems),
+    Wrong(#[from] ConfigProblems),
 }
 
 /// What the command line says; it beats the file.
@@ -77,7 +77,7 @@ pub enum AdminListen {
 ///
 /// # Errors
 /// A file that cannot be read, or everything that is wrong in it.
-pub fn load(path: &Path, flags: &Flags) -> Result<Checked, Error> {
+pub fn load(path: &Path, flags: &Flags) -> Result<Settings, Error> {
     let file = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(parse(&file, &text, flags)?),
@@ -89,10 +89,10 @@ pub fn load(path: &Path, flags: &Flags) -> Result<Checked, Error> {
 ///
 /// # Errors
 /// Everything that is wrong in it.
-pub fn parse(file: &str, text: &str, flags: &Flags) -> Result<Checked, Problems> {
+pub fn parse(file: &str, text: &str, flags: &Flags) -> Result<Settings, ConfigProblems> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut checked = Checked::default();
-    let (mut places, mut problems) = visit::Reader::read(document.get_ref(), |reader| checked.keys(reader));
+    let mut checked = Settings::default();
+    let (mut places, mut problems) = visit::FileReader::read(document.get_ref(), |reader| checked.keys(reader));
     if errors.is_empty() {
         overlay(&mut checked, flags, &mut places, &mut problems);
         settle(&mut checked, &places);
@@ -100,16 +100,16 @@ pub fn parse(file: &str, text: &str, flags: &Flags) -> Result<Checked, Problems>
         problems.extend(across::problems(&checked, &places));
     } else {
         // Where the syntax is broken, the parser guesses how it goes on; a line is believed only where nothing is broken.
-        let line = |problem: &Problem| problem.span.as_ref().map(|span| problem::line_of(text, span.start));
+        let line = |problem: &ConfigProblem| problem.span.as_ref().map(|span| problem::line_of(text, span.start));
         let syntax = syntax::problems(text, &errors, &places);
         problems.retain(|problem| !syntax.iter().any(|broken| line(broken) == line(problem)));
         problems.extend(syntax);
     }
-    if problems.is_empty() { Ok(checked) } else { Err(Problems::new(file, text, problems)) }
+    if problems.is_empty() { Ok(checked) } else { Err(ConfigProblems::new(file, text, problems)) }
 }
 
 /// Puts the flags over what the file said: a key that a flag replaces cannot be wrong in the file.
-fn overlay(checked: &mut Checked, flags: &Flags, places: &mut visit::Places, problems: &mut Vec<Problem>) {
+fn overlay(checked: &mut Settings, flags: &Flags, places: &mut visit::KeyPlaces, problems: &mut Vec<ConfigProblem>) {
     let mut replaced = |key: &str| {
         places.forget(key);
         problems.retain(|problem| problem.key != key);
@@ -132,11 +132,11 @@ fn overlay(checked: &mut Checked, flags: &Flags, places: &mut visit::Places, pro
 }
 
 /// Reads the token from its file, where one is named.
-fn read_token(checked: &mut Checked, places: &visit::Places) -> Option<Problem> {
+fn read_token(checked: &mut Settings, places: &visit::KeyPlaces) -> Option<ConfigProblem> {
     const KEY: &str = "admin.token_file";
     // Beside `token` it is a contradiction, and only that is told.
     let file = checked.admin.token_file.as_deref().filter(|_| checked.admin.token.is_none())?;
-    let refused = |what| Problem {
+    let refused = |what| ConfigProblem {
         span: places.of(KEY),
         key: KEY.to_owned(),
         what,
@@ -152,7 +152,7 @@ fn read_token(checked: &mut Checked, places: &visit::Places) -> Option<Problem> 
 }
 
 /// Fits a default to what was said: a small capacity takes smaller objects without being told so.
-fn settle(checked: &mut Checked, places: &visit::Places) {
+fn settle(checked: &mut Settings, places: &visit::KeyPlaces) {
     if places.of("memory.object_bytes_max").is_none() {
         let share = checked.memory.capacity / bounds::OBJECT_SHARE;
         checked.memory.object_bytes_max = checked.memory.object_bytes_max.min(share);
@@ -164,11 +164,11 @@ pub fn schema() -> serde_json::Value {
     schema::schema()
 }
 
-impl Checked {
+impl Settings {
     /// Prints it as TOML that reads back as the same value.
     pub fn to_toml(&self) -> String {
         let mut copy = self.clone();
-        visit::Printer::print(|printer| copy.keys(printer))
+        visit::FilePrinter::print(|printer| copy.keys(printer))
     }
 
     /// Returns what is allowed, but likely not wanted: a sentence each.
@@ -212,7 +212,7 @@ impl Checked {
     }
 
     fn route_names(&self) -> Vec<String> {
-        self.routes.iter().map(Route::shown_name).collect()
+        self.routes.iter().map(RouteSection::shown_name).collect()
     }
 
     fn proxy_part(&self) -> proxy::Config {

@@ -7,7 +7,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The bytes of the file that are wrong; `None` where they are not in the file (a flag, or something left out).
     pub span: Option<Range<usize>>,
     /// The key with its table, such as `memory.capacity`; empty where the syntax hides it.
@@ -20,27 +20,27 @@ pub struct Problem {
 
 /// Everything that is wrong with a configuration, in the order of the file.
 #[derive(Clone, Debug)]
-pub struct Problems {
+pub struct ConfigProblems {
     /// The file's name, as it is shown.
     file: String,
     text: String,
-    list: Vec<Problem>,
+    list: Vec<ConfigProblem>,
 }
 
-impl Problems {
+impl ConfigProblems {
     /// Makes a report of `list` on the file called `file`, which has `text` in it.
-    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
+    pub(super) fn new(file: &str, text: &str, mut list: Vec<ConfigProblem>) -> Self {
         list.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
         Self { file: file.to_owned(), text: text.to_owned(), list }
     }
 
     /// Returns them, in the order of the file.
-    pub fn list(&self) -> &[Problem] {
+    pub fn list(&self) -> &[ConfigProblem] {
         &self.list
     }
 
     /// Returns the line (from 1) that a problem stands in.
-    pub fn line(&self, problem: &Problem) -> Option<usize> {
+    pub fn line(&self, problem: &ConfigProblem) -> Option<usize> {
         problem.span.as_ref().map(|span| line_of(&self.text, span.start))
     }
 
@@ -51,7 +51,7 @@ impl Problems {
         reports.join("\n\n")
     }
 
-    fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
+    fn group<'a>(&'a self, problem: &'a ConfigProblem) -> Group<'a> {
         let title = match problem.key.as_str() {
             "" => problem.what.clone(),
             key => format!("`{key}`: {}", problem.what),
@@ -69,13 +69,13 @@ impl Problems {
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigProblems {}
 
 /// Returns the line (from 1) of a byte.
 pub(super) fn line_of(text: &str, at: usize) -> usize {

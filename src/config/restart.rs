@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::Checked;
+use super::keys::Settings;
 use super::kind::Kind;
 use super::visit::Keys;
 
@@ -25,20 +25,20 @@ pub(super) const FIXED: [&str; 13] = [
 
 /// Every key with its value as it is printed; empty where it is not set.
 #[derive(Default)]
-struct Values {
+struct KeyValues {
     path: String,
     values: BTreeMap<String, String>,
 }
 
-impl Values {
-    fn of(checked: &Checked) -> BTreeMap<String, String> {
+impl KeyValues {
+    fn of(checked: &Settings) -> BTreeMap<String, String> {
         let mut values = Self::default();
         checked.clone().keys(&mut values);
         values.values
     }
 }
 
-impl Keys for Values {
+impl Keys for KeyValues {
     fn key<T: 'static>(&mut self, name: &'static str, value: &mut T, kind: Kind<T>) {
         let value = kind.print(value).map_or_else(String::new, |value| value.to_string());
         self.values.insert(format!("{}{name}", self.path), value);
@@ -56,11 +56,11 @@ impl Keys for Values {
 }
 
 /// Says which keys of `fresh` differ from what `running` was started with and wait for a restart: a sentence each.
-pub(super) fn needed(running: &Checked, fresh: &Checked) -> Vec<String> {
+pub(super) fn needed(running: &Settings, fresh: &Settings) -> Vec<String> {
     // What a secret was and is must not be told, so it is not among the values.
     let secret = (running.admin.secret() != fresh.admin.secret())
         .then(|| "The token of [admin] stays what it was until Larder is started again.".to_owned());
-    let (running, fresh) = (Values::of(running), Values::of(fresh));
+    let (running, fresh) = (KeyValues::of(running), KeyValues::of(fresh));
     let shown = |value: Option<&String>| value.filter(|value| !value.is_empty()).cloned().unwrap_or("not set".into());
     let differs = FIXED.iter().filter(|&&key| running.get(key) != fresh.get(key));
     differs
@@ -78,14 +78,14 @@ mod tests {
 
     #[test]
     fn every_fixed_key_exists() {
-        let values = Values::of(&Checked::default());
+        let values = KeyValues::of(&Settings::default());
         assert!(FIXED.iter().all(|key| values.contains_key(*key)), "{values:?}");
     }
 
     #[test]
     fn only_fixed_keys_that_differ_are_told() {
-        let running = Checked::default();
-        let mut fresh = Checked::default();
+        let running = Settings::default();
+        let mut fresh = Settings::default();
         fresh.cache.keep *= 2;
         assert_eq!(needed(&running, &fresh), [""; 0]);
         fresh.memory.capacity = 1 << 30;

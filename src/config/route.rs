@@ -7,17 +7,17 @@ use http::{HeaderName, Method};
 use super::bounds::{OBJECT_MOST, SECOND, YEAR};
 use super::kind;
 use super::visit::Keys;
-use crate::route::{CacheMode, Mode, PathPattern, QueryRule, SetCookie};
+use crate::route::{CacheMode, PathPattern, QueryRule, RouteMode, SetCookie};
 
 /// A route as configured; what it leaves out is taken from `[cache]` and `[memory]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Route {
+pub struct RouteSection {
     pub name: Option<String>,
     pub path: Option<String>,
     pub host: Option<String>,
     pub methods: Vec<Method>,
-    pub mode: Option<Mode>,
+    pub mode: Option<RouteMode>,
     pub cache: CacheMode,
     pub ttl: Option<Duration>,
     pub stale_if_error: Option<Duration>,
@@ -28,13 +28,13 @@ pub struct Route {
     pub set_cookie: Option<SetCookie>,
     pub personalisation_guard: Option<bool>,
     pub ignore_cookies: Option<Vec<String>>,
-    pub key: Key,
+    pub key: KeySection,
 }
 
 /// `key.…`: what a route makes part of the key.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct Key {
+pub struct KeySection {
     pub query: QueryRule,
     pub headers: Vec<HeaderName>,
     pub cookies: Vec<String>,
@@ -48,12 +48,12 @@ pub(super) const SET_COOKIE: [(&str, SetCookie); 3] =
     [("obey", SetCookie::Obey), ("strip", SetCookie::Strip), ("never-store", SetCookie::NeverStore)];
 
 /// How modes are written down, here and at the top of the file.
-pub(super) const MODES: [(&str, Mode); 2] = [("serve", Mode::Serve), ("shadow", Mode::Shadow)];
+pub(super) const MODES: [(&str, RouteMode); 2] = [("serve", RouteMode::Serve), ("shadow", RouteMode::Shadow)];
 
 const CACHE_MODES: [(&str, CacheMode); 3] =
     [("obey", CacheMode::Obey), ("force", CacheMode::Force), ("bypass", CacheMode::Bypass)];
 
-impl Route {
+impl RouteSection {
     /// Describes the keys of a route.
     pub(super) fn keys<K: Keys>(&mut self, keys: &mut K) {
         let any = || kind::span(Duration::ZERO..=YEAR).optional();

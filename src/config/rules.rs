@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::keys::{Cache, Checked};
-use super::route::Route;
-use crate::route::{CacheMode, Mode, PathMatcher, PathPattern, QueryRule, Rule, Table};
+use super::keys::{CacheSection, Settings};
+use super::route::RouteSection;
+use crate::route::{CacheMode, PathMatcher, PathPattern, QueryRule, RouteMode, Rule, Table};
 
 /// Makes the table of routes.
-pub(super) fn table(checked: &Checked) -> Table {
+pub(super) fn table(checked: &Settings) -> Table {
     let base = base_rule(checked.mode, &checked.cache, checked.memory.object_bytes_max);
     // There are at most 255, so that the index fits.
     let routes =
@@ -16,7 +16,7 @@ pub(super) fn table(checked: &Checked) -> Table {
     Table::new(routes.collect(), Arc::new(base.clone()))
 }
 
-impl Route {
+impl RouteSection {
     fn matcher(&self) -> PathMatcher {
         let parse = |path: &String| PathPattern::parse(path).expect("the path was parsed when the file was read");
         PathMatcher {
@@ -54,7 +54,7 @@ impl Route {
 }
 
 /// Makes the rule for what no route matches.
-fn base_rule(mode: Mode, cache: &Cache, object_bytes_max: u64) -> Rule {
+fn base_rule(mode: RouteMode, cache: &CacheSection, object_bytes_max: u64) -> Rule {
     Rule {
         index: None,
         mode,
@@ -92,24 +92,31 @@ mod tests {
 
     #[test]
     fn the_base_rule_of_the_defaults_is_the_default_rule() {
-        let checked = Checked::default();
+        let checked = Settings::default();
         let base = base_rule(checked.mode, &checked.cache, checked.memory.object_bytes_max);
         assert_eq!(base, Rule::default());
     }
 
     #[test]
     fn a_route_overrides_what_it_names_and_nothing_else() {
-        let base = base_rule(Mode::Shadow, &Cache { stale_if_error: 5 * SECOND, ..Cache::default() }, 1000);
-        let plain = Route::default().rule(3, &base);
+        let base =
+            base_rule(RouteMode::Shadow, &CacheSection { stale_if_error: 5 * SECOND, ..CacheSection::default() }, 1000);
+        let plain = RouteSection::default().rule(3, &base);
         assert_eq!(plain, Rule { index: Some(3), ..base.clone() });
-        let route = Route { stale_if_error: Some(SECOND), set_cookie: Some(SetCookie::Strip), ..Route::default() };
+        let route = RouteSection {
+            stale_if_error: Some(SECOND),
+            set_cookie: Some(SetCookie::Strip),
+            ..RouteSection::default()
+        };
         let rule = route.rule(0, &base);
         assert_eq!((rule.stale_if_error, rule.stale_if_error_covers_status), (SECOND, true));
         assert_eq!((rule.set_cookie, rule.object_bytes_max), (SetCookie::Strip, 1000));
-        let modes = [None, Some(Mode::Serve)].map(|mode| Route { mode, ..Route::default() }.rule(0, &base).mode);
-        assert_eq!(modes, [Mode::Shadow, Mode::Serve]);
+        let modes = [None, Some(RouteMode::Serve)]
+            .map(|mode| RouteSection { mode, ..RouteSection::default() }.rule(0, &base).mode);
+        assert_eq!(modes, [RouteMode::Shadow, RouteMode::Serve]);
         let ignore_cookies = Some(vec!["consent".to_owned()]);
-        let rule = Route { personalisation_guard: Some(false), ignore_cookies, ..Route::default() }.rule(0, &base);
+        let rule = RouteSection { personalisation_guard: Some(false), ignore_cookies, ..RouteSection::default() }
+            .rule(0, &base);
         assert_eq!((rule.personalisation_guard, rule.ignore_cookies), (false, Arc::from(["consent".into()])));
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::Checked;
+use super::keys::Settings;
 use super::kind::Kind;
 use super::visit::Keys;
 
@@ -52,7 +52,7 @@ impl Keys for Schema {
 
 /// Returns the schema.
 pub(super) fn schema() -> Value {
-    let mut schema = Schema::of(|keys| Checked::default().keys(keys));
+    let mut schema = Schema::of(|keys| Settings::default().keys(keys));
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("Larder's configuration");
     schema

@@ -3,15 +3,15 @@
 
 use toml::de::Error;
 
-use super::problem::{Problem, line_of};
-use super::visit::Places;
+use super::problem::{ConfigProblem, line_of};
+use super::visit::KeyPlaces;
 
 /// Makes a problem of each of the parser's errors; `places` are the keys that it could make out.
-pub(super) fn problems(text: &str, errors: &[Error], places: &Places) -> Vec<Problem> {
+pub(super) fn problems(text: &str, errors: &[Error], places: &KeyPlaces) -> Vec<ConfigProblem> {
     errors.iter().map(|error| problem(text, error, places)).collect()
 }
 
-fn problem(text: &str, error: &Error, places: &Places) -> Problem {
+fn problem(text: &str, error: &Error, places: &KeyPlaces) -> ConfigProblem {
     let span = error.span();
     let line = span.as_ref().map_or(1, |span| line_of(text, span.start));
     let is_duplicate = error.message().contains("duplicate key");
@@ -24,7 +24,7 @@ fn problem(text: &str, error: &Error, places: &Places) -> Problem {
         "" => r#"lines such as `name = "text"`, `name = 1`, [table], [[list]], or # and a comment"#.to_owned(),
         _ => allowed,
     };
-    Problem { span, key, what: format!("this is not TOML: {}", error.message()), allowed }
+    ConfigProblem { span, key, what: format!("this is not TOML: {}", error.message()), allowed }
 }
 
 /// Returns the key of a line with its table, by the look of the text alone; empty where there is none.

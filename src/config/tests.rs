@@ -6,12 +6,12 @@ use crate::route::QueryRule;
 const REFERENCE: &str = include_str!("../../config.toml");
 
 /// Reads a configuration without flags.
-fn read(text: &str) -> Result<Checked, Problems> {
+fn read(text: &str) -> Result<Settings, ConfigProblems> {
     parse("config.toml", text, &Flags::default())
 }
 
 /// Reads a configuration that must be in order.
-fn good(text: &str) -> Checked {
+fn good(text: &str) -> Settings {
     read(text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -136,8 +136,8 @@ fn every_broken_file_is_in_a_table_above() {
 
 #[test]
 fn the_reference_is_the_default() {
-    assert_eq!(good(REFERENCE), Checked::default());
-    assert_eq!(good(""), Checked::default());
+    assert_eq!(good(REFERENCE), Settings::default());
+    assert_eq!(good(""), Settings::default());
 }
 
 /// Takes the comment signs off what stands commented out in the reference: examples of keys and tables.
@@ -171,8 +171,8 @@ fn what_stands_commented_out_in_the_reference_is_right_too() {
 #[test]
 fn every_key_is_in_the_reference() {
     #[derive(Default)]
-    struct Names(Vec<String>);
-    impl visit::Keys for Names {
+    struct KeyNames(Vec<String>);
+    impl visit::Keys for KeyNames {
         fn key<T: 'static>(&mut self, name: &'static str, _: &mut T, _: kind::Kind<T>) {
             self.0.push(format!("{name} = "));
         }
@@ -191,8 +191,8 @@ fn every_key_is_in_the_reference() {
             body(&mut T::default(), self);
         }
     }
-    let mut names = Names::default();
-    Checked::default().keys(&mut names);
+    let mut names = KeyNames::default();
+    Settings::default().keys(&mut names);
     assert!(names.0.len() > 60);
     for name in names.0 {
         assert!(uncommented().contains(&name), "{name} is not in config.toml");
@@ -336,9 +336,9 @@ fn what_is_written_is_what_is_assembled() {
     assert!(!server.proxy.ask_identity && server.proxy.compress);
     assert_eq!(server.store.capacity, 1_000_000_000);
     assert_eq!(server.admin.listen, None);
-    assert_eq!(server.access.unwrap().format, access::Format::Json);
+    assert_eq!(server.access.unwrap().format, access::AccessFormat::Json);
     assert_eq!(server.route_names, ["im\"ages", "*", "*"]);
-    assert!(Checked::default().assemble().is_none());
+    assert!(Settings::default().assemble().is_none());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The two ways through the table of keys: [`Reader`] takes values from a file, [`Printer`] writes them out.
+//! The two ways through the table of keys: [`FileReader`] takes values from a file, [`FilePrinter`] writes them out.
 //!
 //! Both walk the one description in [`super::keys`], so that what is read, what is printed and what is known cannot drift
 //! apart. `serde` is not used for reading: it stops at the first problem, and we report all of them.
@@ -10,7 +10,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::kind::{Kind, Written};
-use super::problem::{Problem, line_of, nearest};
+use super::problem::{ConfigProblem, line_of, nearest};
 
 /// What is done with each key, in the order of the description.
 pub(super) trait Keys: Sized {
@@ -31,30 +31,30 @@ pub(super) trait Keys: Sized {
 }
 
 /// Reads a file's tables over the values that are there: what the file leaves out stays as it was.
-pub(super) struct Reader<'d> {
+pub(super) struct FileReader<'d> {
     table: &'d DeTable<'d>,
     /// The path of the table, with a dot at its end; empty at the top.
     path: String,
     known: Vec<&'static str>,
-    problems: Vec<Problem>,
-    places: Places,
+    problems: Vec<ConfigProblem>,
+    places: KeyPlaces,
 }
 
 /// Where each key of the file has its value, and which of them could not be read.
 #[derive(Debug, Default)]
-pub(super) struct Places {
-    known: BTreeMap<String, Place>,
+pub(super) struct KeyPlaces {
+    known: BTreeMap<String, KeyPlace>,
     faulty: BTreeSet<String>,
 }
 
 /// Where a key has its value, and what is allowed there.
 #[derive(Debug)]
-struct Place {
+struct KeyPlace {
     span: Range<usize>,
     allowed: String,
 }
 
-impl Places {
+impl KeyPlaces {
     /// Returns the place of a key such as `memory.capacity` or `route[0].ttl`; `None` where the file does not have it.
     pub(super) fn of(&self, key: &str) -> Option<Range<usize>> {
         self.known.get(key).map(|place| place.span.clone())
@@ -79,15 +79,15 @@ impl Places {
     }
 }
 
-impl<'d> Reader<'d> {
+impl<'d> FileReader<'d> {
     /// Reads `document` through `body`; returns where the keys are, and everything that is wrong with any of them.
-    pub(super) fn read(document: &'d DeTable<'d>, body: impl FnOnce(&mut Self)) -> (Places, Vec<Problem>) {
+    pub(super) fn read(document: &'d DeTable<'d>, body: impl FnOnce(&mut Self)) -> (KeyPlaces, Vec<ConfigProblem>) {
         let mut reader = Self {
             table: document,
             path: String::new(),
             known: Vec::new(),
             problems: Vec::new(),
-            places: Places::default(),
+            places: KeyPlaces::default(),
         };
         body(&mut reader);
         reader.refuse_unknown();
@@ -110,7 +110,7 @@ impl<'d> Reader<'d> {
                 Some(word) => format!("there is no such key; did you mean `{word}`?"),
                 None => "there is no such key".to_owned(),
             };
-            self.problems.push(Problem {
+            self.problems.push(ConfigProblem {
                 span: Some(key.span()),
                 key: format!("{}{}", self.path, key.get_ref()),
                 what,
@@ -124,18 +124,18 @@ impl<'d> Reader<'d> {
         self.known.push(name);
         let value = self.table.get(name)?;
         let path = format!("{}{name}", self.path);
-        let place = Place { span: value.span(), allowed: allowed.to_owned() };
+        let place = KeyPlace { span: value.span(), allowed: allowed.to_owned() };
         self.places.known.insert(path.clone(), place);
         Some((path, value))
     }
 
     fn refuse(&mut self, path: &str, span: Range<usize>, what: String, allowed: &str) {
         self.places.faulty.insert(path.to_owned());
-        self.problems.push(Problem { span: Some(span), key: path.to_owned(), what, allowed: allowed.to_owned() });
+        self.problems.push(ConfigProblem { span: Some(span), key: path.to_owned(), what, allowed: allowed.to_owned() });
     }
 }
 
-impl Keys for Reader<'_> {
+impl Keys for FileReader<'_> {
     fn key<T: 'static>(&mut self, name: &'static str, value: &mut T, kind: Kind<T>) {
         let Some((path, written)) = self.take(name, kind.allowed()) else { return };
         match kind.read(written) {
@@ -193,14 +193,14 @@ impl Keys for Reader<'_> {
 
 /// Prints every key as TOML that reads back as the same values; what is not set becomes a comment.
 #[derive(Default)]
-pub(super) struct Printer {
+pub(super) struct FilePrinter {
     text: String,
     depth: usize,
     /// What stands before a key's name: tables within tables are printed as dotted keys.
     prefix: String,
 }
 
-impl Printer {
+impl FilePrinter {
     /// Prints through `body`.
     pub(super) fn print(body: impl FnOnce(&mut Self)) -> String {
         let mut printer = Self::default();
@@ -214,7 +214,7 @@ impl Printer {
     }
 }
 
-impl Keys for Printer {
+impl Keys for FilePrinter {
     fn key<T: 'static>(&mut self, name: &'static str, value: &mut T, kind: Kind<T>) {
         let prefix = std::mem::take(&mut self.prefix);
         match kind.print(value) {

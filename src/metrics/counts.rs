@@ -1,16 +1,16 @@
 //! The counters: requests by outcome and reason, bytes, what was stored, what the origin was spared, how bodies ended.
 
 use super::sizes::Sizes;
-use crate::outcome::{Decision, End, Ending, Outcome, Reason, Stored};
+use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd, StoreOutcome};
 
 const OUTCOMES: usize = Outcome::ALL.len();
 const REASONS: usize = Reason::ALL.len();
 
 /// A number for each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ByOutcome([u64; OUTCOMES]);
+pub struct OutcomeCounts([u64; OUTCOMES]);
 
-impl ByOutcome {
+impl OutcomeCounts {
     /// Returns the number of `outcome`.
     pub fn get(&self, outcome: Outcome) -> u64 {
         self.0[outcome as usize]
@@ -35,9 +35,9 @@ impl ByOutcome {
 
 /// A number for each reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ByReason([u64; REASONS]);
+struct ReasonCounts([u64; REASONS]);
 
-impl ByReason {
+impl ReasonCounts {
     const ZERO: Self = Self([0; REASONS]);
 
     fn count(&mut self, reason: Reason) {
@@ -55,26 +55,26 @@ impl ByReason {
     }
 
     /// Lists the reasons that have occurred, in the order of the reference table.
-    fn seen(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+    fn non_zero(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         Reason::ALL.iter().map(|reason| (*reason, self.0[*reason as usize])).filter(|(_, number)| *number > 0)
     }
 }
 
 /// The counters of all requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counts {
-    requests: [ByReason; OUTCOMES],
-    body_bytes: ByOutcome,
+pub struct RequestCounters {
+    requests: [ReasonCounts; OUTCOMES],
+    body_bytes: OutcomeCounts,
     sizes: [Sizes; OUTCOMES],
-    not_stored: ByReason,
-    aborted: ByReason,
+    not_stored: ReasonCounts,
+    aborted: ReasonCounts,
     /// Requests whose response began to be stored.
     pub stored: u64,
     /// Responses that were stored together with the cookie that they set.
     pub stored_cookies: u64,
     /// Requests that waited for another's origin request (RFC 9211 §2.6).
     pub collapsed: u64,
-    /// Requests for which the origin was asked: see [`asked_origin`].
+    /// Requests for which the origin was asked: see [`used_origin`].
     pub origin_requests: u64,
     /// Requests answered without an origin request of their own: hits, stale answers and collapsed requests, each once.
     pub saved: u64,
@@ -84,14 +84,14 @@ pub struct Counts {
     pub refreshes: u64,
 }
 
-impl Default for Counts {
+impl Default for RequestCounters {
     fn default() -> Self {
         Self {
-            requests: [ByReason::ZERO; OUTCOMES],
-            body_bytes: ByOutcome::default(),
+            requests: [ReasonCounts::ZERO; OUTCOMES],
+            body_bytes: OutcomeCounts::default(),
             sizes: [Sizes::default(); OUTCOMES],
-            not_stored: ByReason::ZERO,
-            aborted: ByReason::ZERO,
+            not_stored: ReasonCounts::ZERO,
+            aborted: ReasonCounts::ZERO,
             stored: 0,
             stored_cookies: 0,
             collapsed: 0,
@@ -105,28 +105,28 @@ impl Default for Counts {
 
 /// Tells whether a request of its own went to the origin for this decision: the origin answered, or failed to, and the
 /// request had not waited for another's.
-pub fn asked_origin(decision: &Decision) -> bool {
+pub fn used_origin(decision: &Decision) -> bool {
     let failed = decision.outcome == Outcome::Failed
         || (decision.outcome == Outcome::Stale && decision.reason == Reason::IfError);
     !decision.collapsed && (decision.fwd_status.is_some() || failed)
 }
 
-impl Counts {
+impl RequestCounters {
     /// Counts a request whose response has ended.
-    pub(super) fn count(&mut self, decision: &Decision, end: &End) {
+    pub(super) fn count(&mut self, decision: &Decision, end: &ResponseEnd) {
         self.requests[decision.outcome as usize].count(decision.reason);
         self.body_bytes.count(decision.outcome, end.body_bytes);
         self.sizes[decision.outcome as usize].count(end.body_bytes);
         match decision.stored {
-            Stored::Begun => self.stored += 1,
-            Stored::No(reason) => self.not_stored.count(reason),
-            Stored::NothingTo => {}
+            StoreOutcome::Begun => self.stored += 1,
+            StoreOutcome::No(reason) => self.not_stored.count(reason),
+            StoreOutcome::NothingTo => {}
         }
-        let asked = asked_origin(decision);
+        let used_origin = used_origin(decision);
         self.collapsed += u64::from(decision.collapsed);
-        self.origin_requests += u64::from(asked);
+        self.origin_requests += u64::from(used_origin);
         let from_store = matches!(decision.outcome, Outcome::Hit | Outcome::Stale);
-        self.saved += u64::from(decision.collapsed || (from_store && !asked));
+        self.saved += u64::from(decision.collapsed || (from_store && !used_origin));
         match end.ending {
             Ending::Complete => {}
             Ending::ClientGone => self.client_gone += 1,
@@ -154,7 +154,7 @@ impl Counts {
 
     /// Returns all requests.
     pub fn requests(&self) -> u64 {
-        self.requests.iter().map(ByReason::total).sum()
+        self.requests.iter().map(ReasonCounts::total).sum()
     }
 
     /// Returns the requests with this outcome and reason.
@@ -163,26 +163,26 @@ impl Counts {
     }
 
     /// Returns the requests by outcome.
-    pub fn requests_by_outcome(&self) -> ByOutcome {
-        ByOutcome(std::array::from_fn(|index| self.requests[index].total()))
+    pub fn requests_by_outcome(&self) -> OutcomeCounts {
+        OutcomeCounts(std::array::from_fn(|index| self.requests[index].total()))
     }
 
     /// Lists the pairs of outcome and reason that have occurred, with their requests.
-    pub fn requests_seen(&self) -> impl Iterator<Item = (Outcome, Reason, u64)> + '_ {
+    pub fn request_counts(&self) -> impl Iterator<Item = (Outcome, Reason, u64)> + '_ {
         Outcome::ALL.iter().flat_map(|outcome| {
-            self.requests[*outcome as usize].seen().map(|(reason, number)| (*outcome, reason, number))
+            self.requests[*outcome as usize].non_zero().map(|(reason, number)| (*outcome, reason, number))
         })
     }
 
     /// Lists the reasons that have occurred, with their requests under all outcomes.
-    pub fn reasons_seen(&self) -> Vec<(Reason, u64)> {
-        let mut all = ByReason::ZERO;
+    pub fn reason_counts(&self) -> Vec<(Reason, u64)> {
+        let mut all = ReasonCounts::ZERO;
         self.requests.iter().for_each(|row| all.add(row));
-        all.seen().collect()
+        all.non_zero().collect()
     }
 
     /// Returns the body bytes handed to connections, by outcome.
-    pub fn body_bytes(&self) -> ByOutcome {
+    pub fn body_bytes(&self) -> OutcomeCounts {
         self.body_bytes
     }
 
@@ -192,8 +192,8 @@ impl Counts {
     }
 
     /// Lists why responses were not stored, with their requests.
-    pub fn not_stored_seen(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
-        self.not_stored.seen()
+    pub fn not_stored_counts(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        self.not_stored.non_zero()
     }
 
     /// Returns how many responses were not stored for this reason.
@@ -202,8 +202,8 @@ impl Counts {
     }
 
     /// Lists why bodies failed on the way, with their responses.
-    pub fn aborted_seen(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
-        self.aborted.seen()
+    pub fn aborted_counts(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        self.aborted.non_zero()
     }
 
     /// Returns the responses whose body failed on the way.
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    const COMPLETE: End = End { ending: Ending::Complete, body_bytes: 7, elapsed: Duration::ZERO };
+    const COMPLETE: ResponseEnd = ResponseEnd { ending: Ending::Complete, body_bytes: 7, elapsed: Duration::ZERO };
 
     #[test]
     fn outcomes_and_reasons_are_found_by_their_place_in_the_list() {
@@ -233,10 +233,10 @@ mod tests {
 
     #[test]
     fn what_the_origin_was_asked_and_what_it_was_spared() {
-        let check = |decision: Decision, asked: u64, saved: u64| {
-            let mut counts = Counts::default();
+        let check = |decision: Decision, used_origin: u64, saved: u64| {
+            let mut counts = RequestCounters::default();
             counts.count(&decision, &COMPLETE);
-            assert_eq!((counts.origin_requests, counts.saved), (asked, saved), "{decision:?}");
+            assert_eq!((counts.origin_requests, counts.saved), (used_origin, saved), "{decision:?}");
         };
         let new = Decision::new;
         check(new(Outcome::Hit, Reason::Fresh), 0, 1);
@@ -256,30 +256,30 @@ mod tests {
 
     #[test]
     fn stored_and_endings_are_counted_by_reason() {
-        let mut counts = Counts::default();
+        let mut counts = RequestCounters::default();
         let miss = Decision::new(Outcome::Miss, Reason::UriMiss);
-        counts.count(&Decision { stored: Stored::Begun, ..miss }, &COMPLETE);
+        counts.count(&Decision { stored: StoreOutcome::Begun, ..miss }, &COMPLETE);
         counts.count(
-            &Decision { stored: Stored::No(Reason::Private), ..miss },
-            &End { ending: Ending::ClientGone, ..COMPLETE },
+            &Decision { stored: StoreOutcome::No(Reason::Private), ..miss },
+            &ResponseEnd { ending: Ending::ClientGone, ..COMPLETE },
         );
-        counts.count(&miss, &End { ending: Ending::Aborted(Reason::Incomplete), ..COMPLETE });
+        counts.count(&miss, &ResponseEnd { ending: Ending::Aborted(Reason::Incomplete), ..COMPLETE });
         assert_eq!(counts.stored, 1);
-        assert_eq!(counts.not_stored_seen().collect::<Vec<_>>(), [(Reason::Private, 1)]);
+        assert_eq!(counts.not_stored_counts().collect::<Vec<_>>(), [(Reason::Private, 1)]);
         assert_eq!((counts.not_stored(Reason::Private), counts.not_stored(Reason::NoStore)), (1, 0));
-        assert_eq!(counts.aborted_seen().collect::<Vec<_>>(), [(Reason::Incomplete, 1)]);
+        assert_eq!(counts.aborted_counts().collect::<Vec<_>>(), [(Reason::Incomplete, 1)]);
         assert_eq!((counts.complete(), counts.client_gone, counts.aborted()), (1, 1, 1));
         assert_eq!(counts.body_bytes().get(Outcome::Miss), 21);
         assert_eq!((counts.sizes(Outcome::Miss).cells()[0], counts.sizes(Outcome::Hit).cells()[0]), (3, 0));
-        assert_eq!(counts.requests_seen().collect::<Vec<_>>(), [(Outcome::Miss, Reason::UriMiss, 3)]);
-        assert_eq!(counts.reasons_seen(), [(Reason::UriMiss, 3)]);
+        assert_eq!(counts.request_counts().collect::<Vec<_>>(), [(Outcome::Miss, Reason::UriMiss, 3)]);
+        assert_eq!(counts.reason_counts(), [(Reason::UriMiss, 3)]);
     }
 
     #[test]
     fn bytes_never_wrap() {
-        let mut counts = Counts::default();
+        let mut counts = RequestCounters::default();
         let hit = Decision::new(Outcome::Hit, Reason::Fresh);
-        counts.count(&hit, &End { body_bytes: u64::MAX, ..COMPLETE });
+        counts.count(&hit, &ResponseEnd { body_bytes: u64::MAX, ..COMPLETE });
         counts.count(&hit, &COMPLETE);
         assert_eq!(counts.body_bytes().total(), u64::MAX);
     }

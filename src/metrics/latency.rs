@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::counts::asked_origin;
+use super::counts::used_origin;
 use crate::outcome::{Decision, Outcome};
 
 /// The shortest latency that is told apart: one microsecond.
@@ -16,7 +16,7 @@ const MICROS_MAX: u64 = 600_000_000;
 /// What is timed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Class {
+pub enum LatencyClass {
     /// Answered from the store without waiting for the origin: hits, and stale answers but those below.
     Hit,
     /// The origin was asked about a cacheable request: misses, revalidations, and stale answers after it failed.
@@ -27,9 +27,9 @@ pub enum Class {
     Error,
 }
 
-impl Class {
+impl LatencyClass {
     /// Every class.
-    pub const ALL: &'static [Class] = &[Self::Hit, Self::Miss, Self::Pass, Self::Error];
+    pub const ALL: &'static [LatencyClass] = &[Self::Hit, Self::Miss, Self::Pass, Self::Error];
 
     /// Returns the stable token: lower case.
     pub const fn token(self) -> &'static str {
@@ -45,7 +45,7 @@ impl Class {
     pub fn of(decision: &Decision) -> Self {
         match decision.outcome {
             Outcome::Hit => Self::Hit,
-            Outcome::Stale if !asked_origin(decision) => Self::Hit,
+            Outcome::Stale if !used_origin(decision) => Self::Hit,
             Outcome::Stale | Outcome::Revalidated | Outcome::Miss => Self::Miss,
             Outcome::Pass | Outcome::Own => Self::Pass,
             Outcome::Refused | Outcome::Failed => Self::Error,
@@ -61,7 +61,7 @@ pub(super) fn micros(span: Duration) -> u64 {
 /// Latencies by class.
 #[derive(Clone, Debug)]
 pub struct Latencies {
-    classes: [Latency; Class::ALL.len()],
+    classes: [Latency; LatencyClass::ALL.len()],
     /// Significant decimal digits of the histograms.
     digits: u8,
 }
@@ -72,11 +72,11 @@ impl Latencies {
     }
 
     /// Returns the latencies of a class.
-    pub fn of(&self, class: Class) -> &Latency {
+    pub fn of(&self, class: LatencyClass) -> &Latency {
         &self.classes[class as usize]
     }
 
-    pub(super) fn record(&mut self, class: Class, micros: u64) {
+    pub(super) fn record(&mut self, class: LatencyClass, micros: u64) {
         self.classes[class as usize].record(self.digits, micros);
     }
 
@@ -154,22 +154,22 @@ mod tests {
 
     fn recorded(digits: u8, micros: &[u64]) -> Latencies {
         let mut latencies = Latencies::new(digits);
-        micros.iter().for_each(|micros| latencies.record(Class::Hit, *micros));
+        micros.iter().for_each(|micros| latencies.record(LatencyClass::Hit, *micros));
         latencies
     }
 
     #[test]
     fn classes_of_decisions() {
-        let check = |outcome, reason, class| assert_eq!(Class::of(&Decision::new(outcome, reason)), class);
-        check(Outcome::Hit, Reason::Fresh, Class::Hit);
-        check(Outcome::Stale, Reason::WhileRevalidate, Class::Hit);
-        check(Outcome::Stale, Reason::IfError, Class::Miss);
-        check(Outcome::Revalidated, Reason::Expired, Class::Miss);
-        check(Outcome::Miss, Reason::UriMiss, Class::Miss);
-        check(Outcome::Pass, Reason::Method, Class::Pass);
-        check(Outcome::Refused, Reason::BadRequest, Class::Error);
-        check(Outcome::Failed, Reason::DnsError, Class::Error);
-        assert!(Class::ALL.iter().enumerate().all(|(index, class)| *class as usize == index));
+        let check = |outcome, reason, class| assert_eq!(LatencyClass::of(&Decision::new(outcome, reason)), class);
+        check(Outcome::Hit, Reason::Fresh, LatencyClass::Hit);
+        check(Outcome::Stale, Reason::WhileRevalidate, LatencyClass::Hit);
+        check(Outcome::Stale, Reason::IfError, LatencyClass::Miss);
+        check(Outcome::Revalidated, Reason::Expired, LatencyClass::Miss);
+        check(Outcome::Miss, Reason::UriMiss, LatencyClass::Miss);
+        check(Outcome::Pass, Reason::Method, LatencyClass::Pass);
+        check(Outcome::Refused, Reason::BadRequest, LatencyClass::Error);
+        check(Outcome::Failed, Reason::DnsError, LatencyClass::Error);
+        assert!(LatencyClass::ALL.iter().enumerate().all(|(index, class)| *class as usize == index));
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
             let latencies = recorded(digits, &values);
             for share in [0.5, 0.9, 0.99, 0.999, 1.0] {
                 let exact = values[((share * 10_000.0) as usize).max(1) - 1] as f64;
-                let told = latencies.of(Class::Hit).quantile_micros(share).unwrap() as f64;
+                let told = latencies.of(LatencyClass::Hit).quantile_micros(share).unwrap() as f64;
                 assert!((told - exact).abs() / exact <= precision, "{digits} digits, {share}: {told} for {exact}");
             }
         }
@@ -188,10 +188,10 @@ mod tests {
     #[test]
     fn both_ends_are_clamped_and_the_sum_is_not() {
         let latencies = recorded(2, &[0, MICROS_MAX * 3]);
-        let hits = latencies.of(Class::Hit);
+        let hits = latencies.of(LatencyClass::Hit);
         assert_eq!((hits.count(), hits.sum_micros()), (2, MICROS_MAX * 3));
         assert_eq!((hits.quantile_micros(0.0), hits.quantile_micros(1.0)), (Some(1), Some(MICROS_MAX)));
-        assert_eq!(latencies.of(Class::Miss).quantile_micros(0.5), None);
+        assert_eq!(latencies.of(LatencyClass::Miss).quantile_micros(0.5), None);
         assert_eq!(micros(Duration::MAX), u64::MAX);
         assert_eq!(micros(Duration::new(2, 3_999)), 2_000_003);
     }
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn spans_hold_every_value_once_with_bounds_included() {
         let latencies = recorded(2, &[1, 50, 1_000, 1_001, 5_000, 1_000_000, 999_999_999]);
-        let spans = latencies.of(Class::Hit).spans(&[50, 1_000, 1_000_000]);
+        let spans = latencies.of(LatencyClass::Hit).spans(&[50, 1_000, 1_000_000]);
         assert_eq!(spans.iter().sum::<u64>(), 7);
         // 1,001 µs shares a cell with 1,000 µs.
         assert_eq!(spans, [2, 2, 2, 1]);

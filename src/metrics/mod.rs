@@ -1,34 +1,34 @@
 //! Counters and latency of everything that was decided, sharded per core and merged on read.
 //!
-//! A core owns a [`Local`] and records into it once a response has ended; [`Metrics::snapshot`] adds the shards up.
+//! A core owns a [`LocalMetrics`] and records into it once a response has ended; [`Metrics::snapshot`] adds the shards up.
 //! Counters of a shard are plain integers behind one lock that nobody else wants but a reader, so that a request pays
 //! for one uncontended lock in place of an atomic operation per counter. Everything is bounded: reasons and outcomes are
 //! closed lists, routes are at most [`ROUTES_MAX`], latencies fall into a fixed number of cells.
 //! Takes a [`Decision`] and an [`End`]; asks nobody. Deliberately absent: axum, the store, the origin, and what a figure
 //! is called outside (that is `admin`'s).
 
-mod asked;
 mod counts;
 mod latency;
 mod personalised;
 mod shadow;
 mod sizes;
+mod urls;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::analytics::Summary;
-use crate::outcome::{Decision, End};
+use crate::analytics::UrlSummary;
+use crate::outcome::{Decision, ResponseEnd};
 use crate::stored::DifferingCredentials;
 
-pub use asked::Heading;
-pub use counts::{ByOutcome, Counts, asked_origin};
-pub use latency::{Class, Latencies, Latency};
-pub use personalised::{Personalised, PersonalisedUrl};
-pub use shadow::Shadow;
+pub use counts::{OutcomeCounts, RequestCounters, used_origin};
+pub use latency::{Latencies, Latency, LatencyClass};
+pub use personalised::{DifferingUrlRow, PersonalisedSnapshot};
+pub use shadow::ShadowSnapshot;
 pub use sizes::{Sizes, size_bounds};
+pub use urls::ResponseStart;
 
 /// The most routes with figures of their own. Those beyond it are counted with [`NO_ROUTE`], so that a long
 /// configuration cannot grow the label sets without end.
@@ -47,32 +47,32 @@ const ROUTE_DIGITS: u8 = 1;
 #[derive(Debug)]
 pub struct Metrics {
     /// Guards the lists, which grow when a core starts and when a reload brings routes. Nothing awaits under it.
-    lists: Mutex<Lists>,
-    personalised: Arc<personalised::Register>,
-    shadow: Arc<shadow::Register>,
+    lists: Mutex<MetricsLists>,
+    personalised: Arc<personalised::PersonalisedRegister>,
+    shadow: Arc<shadow::ShadowRegister>,
 }
 
 /// What grows.
 #[derive(Debug)]
-struct Lists {
+struct MetricsLists {
     /// The names of the rows. They stay when a reload takes their route away: counters never go back.
     names: Vec<String>,
     /// The rows of the configuration in force.
-    rows: Rows,
-    shards: Vec<Arc<Counted>>,
+    rows: RouteRows,
+    shards: Vec<Arc<CoreMetrics>>,
 }
 
 /// Which row each route of a configuration counts in; those that found no room count with [`NO_ROUTE`].
 #[derive(Clone, Debug, Default)]
-pub struct Rows(Arc<[Option<usize>]>);
+pub struct RouteRows(Arc<[Option<usize>]>);
 
 /// One core's share of the figures, as one configuration counts into it.
 #[derive(Debug)]
-pub struct Local {
-    counted: Arc<Counted>,
-    rows: Rows,
-    personalised: Arc<personalised::Register>,
-    shadow: Arc<shadow::Register>,
+pub struct LocalMetrics {
+    counted: Arc<CoreMetrics>,
+    rows: RouteRows,
+    personalised: Arc<personalised::PersonalisedRegister>,
+    shadow: Arc<shadow::ShadowRegister>,
 }
 
 /// What one core has counted, under whichever configuration.
@@ -80,31 +80,31 @@ pub struct Local {
 /// Aligned to two cache lines, so that the shards of two cores never share one.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Counted {
+struct CoreMetrics {
     /// Guards the core's counters against a reader that adds them up. Held for some nanoseconds by the core, and by a
     /// reader for one row at a time. Nothing awaits under it.
-    shard: Mutex<Shard>,
-    watched: asked::Watched,
+    shard: Mutex<MetricsShard>,
+    urls: urls::UrlTables,
 }
 
 /// What a core has counted.
 #[derive(Debug)]
-struct Shard {
-    totals: Counts,
+struct MetricsShard {
+    totals: RequestCounters,
     latency: Latencies,
     /// Of requests that the origin was asked for.
     origin_wait: Latency,
     /// One for each name.
-    routes: Vec<Row>,
+    routes: Vec<RouteCounters>,
     /// Of requests without a route.
-    unrouted: Row,
+    unrouted: RouteCounters,
 }
 
 /// What a core has counted of one route.
 #[derive(Debug)]
-struct Row {
-    requests: ByOutcome,
-    body_bytes: ByOutcome,
+struct RouteCounters {
+    requests: OutcomeCounts,
+    body_bytes: OutcomeCounts,
     latency: Latencies,
 }
 
@@ -113,33 +113,33 @@ struct Row {
 /// The shards are read one after the other while requests go on, so sums of rows may lag behind totals by what was
 /// counted meanwhile.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct MetricsSnapshot {
     /// The counters of all requests.
-    pub totals: Counts,
+    pub totals: RequestCounters,
     /// The latencies of all requests.
     pub latency: Latencies,
     /// From a request's head to its response's, where the origin was asked: the wait for a turn, the connection, and its
     /// own work.
     pub origin_wait: Latency,
     /// Figures per route in the order in which they first came up; the last is [`NO_ROUTE`]'s.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteSnapshot>,
     /// What was found to differ by user.
-    pub personalised: Personalised,
+    pub personalised: PersonalisedSnapshot,
     /// What is asked for most, and what is not answered from the cache.
-    pub summary: Summary,
+    pub summary: UrlSummary,
     /// What shadow mode has seen; `None` where nothing was ever passed in it.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<ShadowSnapshot>,
 }
 
 /// The figures of one route.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub struct RouteSnapshot {
     /// Its name, distinct from all others.
     pub name: String,
     /// Requests by outcome.
-    pub requests: ByOutcome,
+    pub requests: OutcomeCounts,
     /// Body bytes handed to connections, by outcome.
-    pub body_bytes: ByOutcome,
+    pub body_bytes: OutcomeCounts,
     /// Latencies, exact to 10 %.
     pub latency: Latencies,
 }
@@ -147,7 +147,7 @@ pub struct Route {
 impl Metrics {
     /// Makes figures for routes with these names (their index is [`Decision::route`]).
     pub fn new(routes: Vec<String>) -> Self {
-        let lists = Lists { names: Vec::new(), rows: Rows::default(), shards: Vec::new() };
+        let lists = MetricsLists { names: Vec::new(), rows: RouteRows::default(), shards: Vec::new() };
         let metrics = Self { lists: Mutex::new(lists), personalised: Arc::default(), shadow: Arc::default() };
         metrics.adopt(routes);
         metrics
@@ -155,30 +155,30 @@ impl Metrics {
 
     /// Makes room for the routes of a configuration that takes the place of the one before. A name that was there before
     /// counts on.
-    pub fn adopt(&self, routes: Vec<String>) -> Rows {
+    pub fn adopt(&self, routes: Vec<String>) -> RouteRows {
         let mut lists = self.lists.lock();
         let mut wanted = distinct(routes);
         wanted.pop();
         let rows = wanted.into_iter().map(|name| lists.row(name)).collect();
-        lists.rows = Rows(rows);
+        lists.rows = RouteRows(rows);
         lists.rows.clone()
     }
 
     /// Makes a core's share.
-    pub fn local(self: &Arc<Self>) -> Arc<Local> {
+    pub fn local(self: &Arc<Self>) -> Arc<LocalMetrics> {
         let mut lists = self.lists.lock();
-        let row = || Row::new(ROUTE_DIGITS);
+        let row = || RouteCounters::new(ROUTE_DIGITS);
         let routes = lists.names.iter().map(|_| row()).collect();
-        let shard = Shard {
-            totals: Counts::default(),
+        let shard = MetricsShard {
+            totals: RequestCounters::default(),
             latency: Latencies::new(DIGITS),
             origin_wait: Latency::default(),
             routes,
             unrouted: row(),
         };
-        let counted = Arc::new(Counted { shard: Mutex::new(shard), watched: asked::Watched::default() });
+        let counted = Arc::new(CoreMetrics { shard: Mutex::new(shard), urls: urls::UrlTables::default() });
         lists.shards.push(Arc::clone(&counted));
-        Arc::new(Local {
+        Arc::new(LocalMetrics {
             counted,
             rows: lists.rows.clone(),
             personalised: Arc::clone(&self.personalised),
@@ -187,20 +187,20 @@ impl Metrics {
     }
 
     /// Adds up all shards.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> MetricsSnapshot {
         let (names, shards) = {
             let lists = self.lists.lock();
             (lists.names.clone(), lists.shards.clone())
         };
         let shadow = self.shadow.snapshot(&names, NO_ROUTE);
         let names = names.into_iter().chain([NO_ROUTE.to_owned()]);
-        let mut snapshot = Snapshot {
-            totals: Counts::default(),
+        let mut snapshot = MetricsSnapshot {
+            totals: RequestCounters::default(),
             latency: Latencies::new(DIGITS),
             origin_wait: Latency::default(),
-            routes: names.map(Route::new).collect(),
+            routes: names.map(RouteSnapshot::new).collect(),
             personalised: self.personalised.snapshot(),
-            summary: asked::summary(shards.iter().map(|counted| &counted.watched)),
+            summary: urls::summary(shards.iter().map(|counted| &counted.urls)),
             shadow,
         };
         for counted in &shards {
@@ -223,7 +223,7 @@ impl Metrics {
     }
 }
 
-impl Lists {
+impl MetricsLists {
     /// Returns the row of `name`; it is made where there is room.
     fn row(&mut self, name: String) -> Option<usize> {
         if let Some(index) = self.names.iter().position(|known| *known == name) {
@@ -233,17 +233,17 @@ impl Lists {
             return None;
         }
         for counted in &self.shards {
-            counted.shard.lock().routes.push(Row::new(ROUTE_DIGITS));
+            counted.shard.lock().routes.push(RouteCounters::new(ROUTE_DIGITS));
         }
         self.names.push(name);
         Some(self.names.len() - 1)
     }
 }
 
-impl Local {
+impl LocalMetrics {
     /// Counts a request whose response has ended. On the way of every hit: one uncontended lock, some additions.
-    pub fn record(&self, decision: &Decision, end: &End) {
-        let class = Class::of(decision);
+    pub fn record(&self, decision: &Decision, end: &ResponseEnd) {
+        let class = LatencyClass::of(decision);
         let micros = latency::micros(end.elapsed);
         let mut guard = self.counted.shard.lock();
         let shard = &mut *guard;
@@ -260,7 +260,7 @@ impl Local {
     }
 
     /// Returns the same share, counted into by a configuration whose routes have these rows.
-    pub fn counting_in(&self, rows: &Rows) -> Arc<Self> {
+    pub fn with_rows(&self, rows: &RouteRows) -> Arc<Self> {
         Arc::new(Self {
             counted: Arc::clone(&self.counted),
             rows: rows.clone(),
@@ -286,19 +286,23 @@ impl Local {
     }
 }
 
-impl Row {
+impl RouteCounters {
     fn new(digits: u8) -> Self {
-        Self { requests: ByOutcome::default(), body_bytes: ByOutcome::default(), latency: Latencies::new(digits) }
+        Self {
+            requests: OutcomeCounts::default(),
+            body_bytes: OutcomeCounts::default(),
+            latency: Latencies::new(digits),
+        }
     }
 }
 
-impl Route {
+impl RouteSnapshot {
     fn new(name: String) -> Self {
-        let Row { requests, body_bytes, latency } = Row::new(ROUTE_DIGITS);
+        let RouteCounters { requests, body_bytes, latency } = RouteCounters::new(ROUTE_DIGITS);
         Self { name, requests, body_bytes, latency }
     }
 
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, row: &RouteCounters) {
         self.requests.add(&row.requests);
         self.body_bytes.add(&row.body_bytes);
         self.latency.add(&row.latency);
@@ -330,8 +334,8 @@ mod tests {
     use super::*;
     use crate::outcome::{Ending, Outcome, Reason};
 
-    fn end(body_bytes: u64, micros: u64) -> End {
-        End { ending: Ending::Complete, body_bytes, elapsed: Duration::from_micros(micros) }
+    fn end(body_bytes: u64, micros: u64) -> ResponseEnd {
+        ResponseEnd { ending: Ending::Complete, body_bytes, elapsed: Duration::from_micros(micros) }
     }
 
     fn on_route(route: Option<u16>) -> Decision {
@@ -365,8 +369,8 @@ mod tests {
         assert_eq!(snapshot.totals.requests_by(Outcome::Hit, Reason::Fresh), THREADS * EACH);
         assert_eq!(snapshot.totals.requests_by(Outcome::Miss, Reason::UriMiss), THREADS * EACH);
         assert_eq!(snapshot.totals.body_bytes().get(Outcome::Hit), 10 * THREADS * EACH);
-        assert_eq!(snapshot.latency.of(Class::Hit).count(), THREADS * EACH);
-        assert_eq!(snapshot.latency.of(Class::Miss).count(), THREADS * EACH);
+        assert_eq!(snapshot.latency.of(LatencyClass::Hit).count(), THREADS * EACH);
+        assert_eq!(snapshot.latency.of(LatencyClass::Miss).count(), THREADS * EACH);
         let rows: Vec<_> = snapshot.routes.iter().map(|row| (row.name.as_str(), row.requests.total())).collect();
         assert_eq!(rows, [("/a", THREADS * EACH / 2), ("/b", THREADS * EACH / 2), (NO_ROUTE, THREADS * EACH)]);
     }
@@ -389,7 +393,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(vec!["/a".into(), "/b".into()]));
         let old = metrics.local();
         old.record(&on_route(Some(1)), &end(0, 1));
-        let new = old.counting_in(&metrics.adopt(vec!["/c".into(), "/b".into()]));
+        let new = old.with_rows(&metrics.adopt(vec!["/c".into(), "/b".into()]));
         new.record(&on_route(Some(1)), &end(0, 1));
         new.record(&on_route(Some(0)), &end(0, 1));
         old.record(&on_route(Some(0)), &end(0, 1));

@@ -17,7 +17,7 @@ const URL_BYTES_MAX: usize = 1024;
 
 /// A URL whose responses were found to differ by user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PersonalisedUrl {
+pub struct DifferingUrlRow {
     /// The canonical URL; the first 1,024 bytes of it.
     pub url: String,
     /// How often it was found.
@@ -28,21 +28,21 @@ pub struct PersonalisedUrl {
 
 /// What was found since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Personalised {
+pub struct PersonalisedSnapshot {
     /// How often a stored body was found to be one user's.
     pub found: u64,
     /// The URLs, the last found first; at most 100.
-    pub urls: Vec<PersonalisedUrl>,
+    pub urls: Vec<DifferingUrlRow>,
 }
 
 /// The list.
 #[derive(Debug, Default)]
-pub(super) struct Register {
+pub(super) struct PersonalisedRegister {
     /// Guards the list, the last found last. Nothing awaits under it.
-    list: Mutex<(u64, VecDeque<PersonalisedUrl>)>,
+    list: Mutex<(u64, VecDeque<DifferingUrlRow>)>,
 }
 
-impl Register {
+impl PersonalisedRegister {
     /// Records that a response for `url` was found to differ by user.
     pub(super) fn record(&self, url: &str, differing: DifferingCredentials) {
         let url = &url[..url.floor_char_boundary(URL_BYTES_MAX)];
@@ -50,7 +50,7 @@ impl Register {
         let (found, urls) = &mut *list;
         *found += 1;
         let known = urls.iter().position(|held| held.url == url).and_then(|at| urls.remove(at));
-        let mut row = known.unwrap_or_else(|| PersonalisedUrl {
+        let mut row = known.unwrap_or_else(|| DifferingUrlRow {
             url: url.to_owned(),
             times: 0,
             differing: DifferingCredentials::default(),
@@ -65,9 +65,9 @@ impl Register {
     }
 
     /// Copies the list.
-    pub(super) fn snapshot(&self) -> Personalised {
+    pub(super) fn snapshot(&self) -> PersonalisedSnapshot {
         let list = self.list.lock();
-        Personalised { found: list.0, urls: list.1.iter().rev().cloned().collect() }
+        PersonalisedSnapshot { found: list.0, urls: list.1.iter().rev().cloned().collect() }
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded_and_the_last_found_is_first() {
-        let register = Register::default();
+        let register = PersonalisedRegister::default();
         for nth in 0..URLS_MAX + 10 {
             register.record(&format!("http://h/{nth}"), COOKIE);
         }
@@ -87,13 +87,13 @@ mod tests {
         let found = register.snapshot();
         assert_eq!((found.found, found.urls.len()), (URLS_MAX as u64 + 11, URLS_MAX));
         let differing = DifferingCredentials { cookie: true, authorization: true };
-        assert_eq!(found.urls[0], PersonalisedUrl { url: "http://h/50".into(), times: 2, differing });
+        assert_eq!(found.urls[0], DifferingUrlRow { url: "http://h/50".into(), times: 2, differing });
         assert_eq!(found.urls[99].url, "http://h/10");
     }
 
     #[test]
     fn a_long_url_is_cut() {
-        let register = Register::default();
+        let register = PersonalisedRegister::default();
         register.record(&format!("http://h/{}", "x".repeat(URL_BYTES_MAX)), COOKIE);
         assert_eq!(register.snapshot().urls[0].url.len(), URL_BYTES_MAX);
     }

@@ -4,19 +4,19 @@
 
 use parking_lot::Mutex;
 
-use super::Local;
-use crate::analytics::reasons::Lost;
-use crate::analytics::shadow::{Counts, Difference, Parameter, Summary, Tables};
+use super::LocalMetrics;
+use crate::analytics::reasons::NonHitReason;
+use crate::analytics::shadow::{Difference, Parameter, ShadowCounters, ShadowSummary, ShadowTables};
 
 /// What was seen, with the names of routes.
 #[derive(Clone, Debug, Default)]
-pub struct Shadow {
+pub struct ShadowSnapshot {
     /// All requests.
-    pub total: Counts,
+    pub total: ShadowCounters,
     /// Those of each route that had any.
-    pub routes: Vec<(String, Counts)>,
+    pub routes: Vec<(String, ShadowCounters)>,
     /// Why requests would not have been answered from the cache, the most origin time first.
-    pub not_hits: Vec<Lost>,
+    pub not_hits: Vec<NonHitReason>,
     /// The URLs whose would-be hits differed from what the origin sent, those that did most often first.
     pub differs: Vec<Difference>,
     /// The query parameters that were seen with more than one value.
@@ -25,24 +25,24 @@ pub struct Shadow {
 
 /// The table.
 #[derive(Debug, Default)]
-pub(super) struct Register {
+pub(super) struct ShadowRegister {
     /// Guards the table, which is not there before it is needed. Nothing awaits under it.
-    tables: Mutex<Option<Box<Tables>>>,
+    tables: Mutex<Option<Box<ShadowTables>>>,
 }
 
-impl Register {
+impl ShadowRegister {
     /// Copies what was seen; `None` where nothing was ever passed in shadow mode.
-    pub(super) fn snapshot(&self, names: &[String], unrouted: &str) -> Option<Shadow> {
-        let Summary { total, routes, not_hits, differs, parameters } = self.tables.lock().as_ref()?.summary();
+    pub(super) fn snapshot(&self, names: &[String], unrouted: &str) -> Option<ShadowSnapshot> {
+        let ShadowSummary { total, routes, not_hits, differs, parameters } = self.tables.lock().as_ref()?.summary();
         let name = |row: Option<usize>| row.and_then(|row| names.get(row)).map_or(unrouted, String::as_str).to_owned();
         let routes = routes.into_iter().map(|route| (name(route.row), route.counts)).collect();
-        Some(Shadow { total, routes, not_hits, differs, parameters })
+        Some(ShadowSnapshot { total, routes, not_hits, differs, parameters })
     }
 }
 
-impl Local {
+impl LocalMetrics {
     /// Does something with the table of shadow mode.
-    pub fn shadow<T>(&self, act: impl FnOnce(&mut Tables) -> T) -> T {
+    pub fn shadow<T>(&self, act: impl FnOnce(&mut ShadowTables) -> T) -> T {
         act(self.shadow.tables.lock().get_or_insert_default())
     }
 

@@ -75,7 +75,7 @@ impl Breaker {
 
     /// Makes a closed breaker that counts on from where `old` was.
     pub(super) fn after(old: &Self, config: &Config) -> Arc<Self> {
-        let (opened, refused) = (old.opened(), old.refused());
+        let (opened, refused) = (old.opened_count(), old.refused_count());
         let new = Self::new(config);
         new.opened.store(opened, Ordering::Relaxed);
         new.refused.store(refused, Ordering::Relaxed);
@@ -114,16 +114,16 @@ impl Breaker {
     /// # Errors
     /// As [`Breaker::pass`].
     pub(super) fn check(&self, now: impl Fn() -> Instant) -> Result<(), Error> {
-        self.barred(&now).map_or(Ok(()), |state| Err(self.refuse(state, now())))
+        self.blocking_state(&now).map_or(Ok(()), |state| Err(self.refuse(state, now())))
     }
 
     /// Tells whether a request would be refused now; nothing is counted.
     pub(super) fn is_barred(&self, now: impl Fn() -> Instant) -> bool {
-        self.barred(&now).is_some()
+        self.blocking_state(&now).is_some()
     }
 
     /// Returns the state that keeps a request from passing now.
-    fn barred(&self, now: &impl Fn() -> Instant) -> Option<u64> {
+    fn blocking_state(&self, now: &impl Fn() -> Instant) -> Option<u64> {
         match self.state.load(Ordering::Relaxed) {
             CLOSED => None,
             PROBING => Some(PROBING),
@@ -141,12 +141,12 @@ impl Breaker {
     }
 
     /// Returns how often it has opened; a probe that failed counts too.
-    pub(super) fn opened(&self) -> u64 {
+    pub(super) fn opened_count(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
     /// Returns how many requests it has refused.
-    pub(super) fn refused(&self) -> u64 {
+    pub(super) fn refused_count(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
@@ -200,7 +200,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Tells that there is a connection.
-    pub(super) fn connected(&self) {
+    pub(super) fn connect_succeeded(&self) {
         if !self.is_settled.swap(true, Ordering::Relaxed) {
             self.breaker.close();
         }
@@ -254,7 +254,7 @@ mod tests {
     fn it_opens_after_so_many_failures_in_a_row_and_not_before() {
         let (breaker, now) = breaker();
         fail(&breaker, 2, now);
-        breaker.pass(now).unwrap().connected();
+        breaker.pass(now).unwrap().connect_succeeded();
         fail(&breaker, 2, now);
         drop(breaker.pass(now).unwrap());
         assert_eq!(
@@ -263,13 +263,13 @@ mod tests {
             "one success lies between, and one that was given up is neither"
         );
         fail(&breaker, 1, now);
-        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 1));
+        assert_eq!((breaker.state(), breaker.opened_count()), (BreakerState::Open, 1));
         let error = breaker.pass(now).unwrap_err();
         assert_eq!((error.reason, error.was_sent), (Reason::DestinationUnavailable, false));
         assert!(error.detail.contains("the breaker is open"), "{error}");
         assert!(error.retry_after.unwrap() <= INTERVAL);
         assert!(breaker.check(|| now).is_err());
-        assert_eq!(breaker.refused(), 2);
+        assert_eq!(breaker.refused_count(), 2);
     }
 
     #[test]
@@ -283,9 +283,9 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert!(breaker.pass(later).is_err() && breaker.check(|| later).is_err(), "one at a time");
         probe.connect_failed(later);
-        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 2));
+        assert_eq!((breaker.state(), breaker.opened_count()), (BreakerState::Open, 2));
         assert!(breaker.pass(later + INTERVAL - Duration::from_millis(1)).is_err());
-        breaker.pass(later + INTERVAL).unwrap().connected();
+        breaker.pass(later + INTERVAL).unwrap().connect_succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert!(breaker.pass(later + INTERVAL).is_ok());
     }
@@ -296,7 +296,7 @@ mod tests {
         fail(&breaker, 3, now);
         let later = now + INTERVAL;
         drop(breaker.pass(later).unwrap());
-        breaker.pass(later).unwrap().connected();
+        breaker.pass(later).unwrap().connect_succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
@@ -305,9 +305,9 @@ mod tests {
         let (breaker, now) = breaker();
         let slow: Vec<_> = (0..9).map(|_| breaker.pass(now).unwrap()).collect();
         fail(&breaker, 3, now);
-        breaker.pass(now + INTERVAL).unwrap().connected();
+        breaker.pass(now + INTERVAL).unwrap().connect_succeeded();
         slow.iter().for_each(|attempt| attempt.connect_failed(now + INTERVAL));
-        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Closed, 1));
+        assert_eq!((breaker.state(), breaker.opened_count()), (BreakerState::Closed, 1));
     }
 
     #[test]
@@ -315,7 +315,7 @@ mod tests {
         let (breaker, now) = breaker();
         let slow = breaker.pass(now).unwrap();
         fail(&breaker, 3, now);
-        slow.connected();
+        slow.connect_succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
@@ -324,7 +324,7 @@ mod tests {
         let config = Config { breaker_failures: 0, ..config("unused:1") };
         let (breaker, now) = (Breaker::new(&config), Instant::now());
         fail(&breaker, 1000, now);
-        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Closed, 0));
+        assert_eq!((breaker.state(), breaker.opened_count()), (BreakerState::Closed, 0));
     }
 
     #[test]
@@ -341,6 +341,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 1));
+        assert_eq!((breaker.state(), breaker.opened_count()), (BreakerState::Open, 1));
     }
 }

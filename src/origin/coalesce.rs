@@ -94,7 +94,7 @@ impl<H> Flights<H> {
     }
 
     /// Starts a flight that nobody can join.
-    pub fn alone(self: &Arc<Self>) -> FlightLeader<H> {
+    pub fn unlisted(self: &Arc<Self>) -> FlightLeader<H> {
         self.lead(Flight::new(0, Box::default()), false)
     }
 

@@ -66,7 +66,7 @@ fn each_flight_that_leaves_the_table_counts_once() {
     flights.withdraw(&withdrawn.follow());
     drop(withdrawn);
     assert_eq!(flights.departures(), 2);
-    drop(flights.alone());
+    drop(flights.unlisted());
     assert_eq!(flights.departures(), 2, "it never was in the table");
 }
 

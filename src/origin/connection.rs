@@ -1,6 +1,6 @@
 //! Connections to the origin: how they are made, and what their bytes pass.
 //!
-//! The heads of responses go through the [`Screen`]. An idle connection may have received an end, or bytes that nobody asked
+//! The heads of responses go through the [`ResponseScreen`]. An idle connection may have received an end, or bytes that nobody asked
 //! for, which must not become the next request's response. hyper looks for such bytes before it writes a request, but knows
 //! only of those that the runtime has seen; so the socket itself is looked at here, in the same turn in which the request is
 //! written.

@@ -154,16 +154,16 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
 
 /// Returns what every error of the chain says, outermost first.
 fn chain_text(error: &(dyn StdError + 'static)) -> String {
-    let mut told = String::new();
+    let mut message = String::new();
     for error in chain(error) {
         let text = error.to_string();
         // Wrappers often repeat what they wrap.
-        if !told.ends_with(&text) {
-            if !told.is_empty() {
-                told.push_str(": ");
+        if !message.ends_with(&text) {
+            if !message.is_empty() {
+                message.push_str(": ");
             }
-            told.push_str(&text);
+            message.push_str(&text);
         }
     }
-    told
+    message
 }

@@ -232,7 +232,7 @@ impl UpstreamClient {
         if is_last {
             connection.retire();
         } else {
-            connection.heed(response.headers());
+            connection.apply_keep_alive(response.headers());
         }
         Ok(response.map(|incoming| ResponseBody::new(incoming, framing, silence, permit, connection)))
     }

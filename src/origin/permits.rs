@@ -176,8 +176,8 @@ impl Permits {
             permits_waiting: self.waiting(),
             permits_refused: self.refused.load(Ordering::Relaxed),
             breaker: breaker.state(),
-            breaker_opened: breaker.opened(),
-            breaker_refused: breaker.refused(),
+            breaker_opened: breaker.opened_count(),
+            breaker_refused: breaker.refused_count(),
         }
     }
 

@@ -233,7 +233,7 @@ impl Checkout {
     }
 
     /// Lets the connection rest for as long as the response announces less a margin, if it announces something.
-    pub(super) fn heed(&mut self, fields: &HeaderMap) {
+    pub(super) fn apply_keep_alive(&mut self, fields: &HeaderMap) {
         const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
         if let Some(timeout) = fields.get(KEEP_ALIVE).and_then(announced_timeout) {
             self.set_idle_limit(timeout.saturating_sub(IDLE_MARGIN).min(IDLE_MAX));

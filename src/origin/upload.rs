@@ -56,7 +56,7 @@ impl ResponseTimer {
     fn begin(&self) {
         if self.origins_since_millis.load(Ordering::Relaxed) == NOT_STARTED {
             self.set_origins(Instant::now());
-            self.attempt.connected();
+            self.attempt.connect_succeeded();
         }
     }
 
@@ -74,7 +74,7 @@ impl ResponseTimer {
     }
 }
 
-/// A request's content that keeps a [`Turn`].
+/// A request's content that keeps a [`ResponseTimer`].
 pub(super) struct TimedUpload {
     body: RequestBody,
     response_timer: Arc<ResponseTimer>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use crate::policy::directive::{self, Argument, Directive, Name};
+use crate::policy::directive::{self, Argument, Directive, DirectiveName};
 
 /// The request directives that Larder knows (RFC 9111 §5.2.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,8 @@ impl RequestCacheControl {
         let mut lines = headers.get_all(header::CACHE_CONTROL).iter().peekable();
         if lines.peek().is_none() {
             let mut pragma = headers.get_all(header::PRAGMA).iter();
-            cc.no_cache = pragma.any(|line| directive::directives(line.as_bytes()).any(|it| it.name == Name::NoCache));
+            cc.no_cache =
+                pragma.any(|line| directive::directives(line.as_bytes()).any(|it| it.name == DirectiveName::NoCache));
             return cc;
         }
         for directive in lines.flat_map(|line| directive::directives(line.as_bytes())) {
@@ -47,13 +48,15 @@ impl RequestCacheControl {
     fn add(&mut self, directive: Directive<'_>) {
         let delta = directive.argument.delta_seconds();
         match directive.name {
-            Name::NoCache => self.no_cache = true,
-            Name::NoStore => self.no_store = true,
-            Name::OnlyIfCached => self.only_if_cached = true,
-            Name::NoTransform => self.no_transform = true,
-            Name::MaxAge => self.max_age = delta.map_or(self.max_age, |delta| Some(shorter(self.max_age, delta))),
-            Name::MinFresh => self.min_fresh = self.min_fresh.max(delta),
-            Name::MaxStale => {
+            DirectiveName::NoCache => self.no_cache = true,
+            DirectiveName::NoStore => self.no_store = true,
+            DirectiveName::OnlyIfCached => self.only_if_cached = true,
+            DirectiveName::NoTransform => self.no_transform = true,
+            DirectiveName::MaxAge => {
+                self.max_age = delta.map_or(self.max_age, |delta| Some(shorter(self.max_age, delta)))
+            }
+            DirectiveName::MinFresh => self.min_fresh = self.min_fresh.max(delta),
+            DirectiveName::MaxStale => {
                 let earlier = self.max_stale.flatten();
                 match (directive.argument, delta) {
                     (Argument::Absent, _) if directive.is_sound => self.max_stale = Some(earlier),
@@ -68,7 +71,7 @@ impl RequestCacheControl {
 
 /// What a directive that can name fields applies to (`no-cache="…"`, `private="…"`; RFC 9111 §5.2.2.4, §5.2.2.7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum FieldScope {
     /// It does not occur.
     #[default]
     Absent,
@@ -78,7 +81,7 @@ pub enum Scope {
     Whole,
 }
 
-impl Scope {
+impl FieldScope {
     /// Tells whether the directive applies to the whole response.
     pub fn is_whole(&self) -> bool {
         *self == Self::Whole
@@ -112,7 +115,7 @@ impl Scope {
 
 /// The field that a response's directives came from (RFC 9213 §2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Source {
+pub enum DirectiveSource {
     /// `Cache-Control`; `Expires` counts beside it.
     #[default]
     CacheControl,
@@ -129,7 +132,7 @@ pub static LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-ca
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseCacheControl {
     /// Where they came from.
-    pub source: Source,
+    pub source: DirectiveSource,
     /// `max-age`; zero where its argument is no number (RFC 9111 §4.2.1).
     pub max_age: Option<Duration>,
     /// `s-maxage`; zero where its argument is no number.
@@ -141,9 +144,9 @@ pub struct ResponseCacheControl {
     /// `no-store`.
     pub no_store: bool,
     /// `no-cache`.
-    pub no_cache: Scope,
+    pub no_cache: FieldScope,
     /// `private`.
-    pub private: Scope,
+    pub private: FieldScope,
     /// `public`.
     pub public: bool,
     /// `must-revalidate`.
@@ -171,8 +174,8 @@ impl ResponseCacheControl {
         if !is_targeted {
             return general;
         }
-        let targeted = Self::parse_targeted(headers, &LARDER_CACHE_CONTROL, Source::LarderCacheControl)
-            .or_else(|| Self::parse_targeted(headers, &header::CDN_CACHE_CONTROL, Source::CdnCacheControl));
+        let targeted = Self::parse_targeted(headers, &LARDER_CACHE_CONTROL, DirectiveSource::LarderCacheControl)
+            .or_else(|| Self::parse_targeted(headers, &header::CDN_CACHE_CONTROL, DirectiveSource::CdnCacheControl));
         match targeted {
             Some(targeted) => Self { no_transform: targeted.no_transform || general.no_transform, ..targeted },
             None => general,
@@ -181,77 +184,89 @@ impl ResponseCacheControl {
 
     fn add(&mut self, directive: Directive<'_>) {
         match directive.name {
-            Name::MaxAge | Name::SMaxage | Name::StaleWhileRevalidate | Name::StaleIfError => {
+            DirectiveName::MaxAge
+            | DirectiveName::SMaxage
+            | DirectiveName::StaleWhileRevalidate
+            | DirectiveName::StaleIfError => {
                 self.set_span(directive.name, directive.argument.delta_seconds());
             }
-            Name::NoCache | Name::Private => self.set_scope(directive.name, Scope::of(directive.argument)),
+            DirectiveName::NoCache | DirectiveName::Private => {
+                self.set_scope(directive.name, FieldScope::of(directive.argument))
+            }
             // These permit something: they have to be written as the grammar has it.
-            Name::Public | Name::MustUnderstand | Name::Immutable if !directive.is_sound => {}
+            DirectiveName::Public | DirectiveName::MustUnderstand | DirectiveName::Immutable if !directive.is_sound => {
+            }
             name => self.set_flag(name),
         }
     }
 
     /// Adds a member of a targeted field as the directive it stands for. `None` where a number is asked for and the value
     /// is none: that makes the whole field invalid (RFC 9213 §2.1).
-    fn add_member(&mut self, name: Name, value: &sfv::ListEntry) -> Option<()> {
+    fn add_member(&mut self, name: DirectiveName, value: &sfv::ListEntry) -> Option<()> {
         let item = match value {
             sfv::ListEntry::Item(item) => Some(&item.bare_item),
             sfv::ListEntry::InnerList(_) => None,
         };
         match (name, item) {
-            (Name::MaxAge | Name::SMaxage | Name::StaleWhileRevalidate | Name::StaleIfError, item) => {
+            (
+                DirectiveName::MaxAge
+                | DirectiveName::SMaxage
+                | DirectiveName::StaleWhileRevalidate
+                | DirectiveName::StaleIfError,
+                item,
+            ) => {
                 let secs = u64::try_from(i64::from(item?.as_integer()?)).unwrap_or(0);
                 self.set_span(name, Some(Duration::from_secs(secs.min(directive::DELTA_SECONDS_MAX))));
             }
             (_, Some(sfv::BareItem::Boolean(false))) => {}
-            (Name::NoCache | Name::Private, Some(sfv::BareItem::String(list))) => {
-                self.set_scope(name, Scope::of(Argument::Quoted(list.as_str().as_bytes())));
+            (DirectiveName::NoCache | DirectiveName::Private, Some(sfv::BareItem::String(list))) => {
+                self.set_scope(name, FieldScope::of(Argument::Quoted(list.as_str().as_bytes())));
             }
-            (Name::NoCache | Name::Private, _) => self.set_scope(name, Scope::Whole),
+            (DirectiveName::NoCache | DirectiveName::Private, _) => self.set_scope(name, FieldScope::Whole),
             (name, Some(sfv::BareItem::Boolean(true))) => self.set_flag(name),
             // An argument where none belongs does not weaken what forbids, and does not count for what permits.
-            (Name::Public | Name::MustUnderstand | Name::Immutable, _) => {}
+            (DirectiveName::Public | DirectiveName::MustUnderstand | DirectiveName::Immutable, _) => {}
             (name, _) => self.set_flag(name),
         }
         Some(())
     }
 
     /// Sets a span of time; `None` where its argument was no number.
-    fn set_span(&mut self, name: Name, span: Option<Duration>) {
+    fn set_span(&mut self, name: DirectiveName, span: Option<Duration>) {
         match name {
             // A lifetime that cannot be read is stale, and of two the shorter counts (RFC 9111 §4.2.1).
-            Name::MaxAge => self.max_age = Some(shorter(self.max_age, span.unwrap_or_default())),
-            Name::SMaxage => self.s_maxage = Some(shorter(self.s_maxage, span.unwrap_or_default())),
+            DirectiveName::MaxAge => self.max_age = Some(shorter(self.max_age, span.unwrap_or_default())),
+            DirectiveName::SMaxage => self.s_maxage = Some(shorter(self.s_maxage, span.unwrap_or_default())),
             // A window that cannot be read is none that the response opened.
-            Name::StaleWhileRevalidate => narrow(&mut self.stale_while_revalidate, span),
-            Name::StaleIfError => narrow(&mut self.stale_if_error, span),
+            DirectiveName::StaleWhileRevalidate => narrow(&mut self.stale_while_revalidate, span),
+            DirectiveName::StaleIfError => narrow(&mut self.stale_if_error, span),
             _ => {}
         }
     }
 
-    fn set_scope(&mut self, name: Name, scope: Scope) {
+    fn set_scope(&mut self, name: DirectiveName, scope: FieldScope) {
         match name {
-            Name::NoCache => self.no_cache.widen(scope),
-            Name::Private => self.private.widen(scope),
+            DirectiveName::NoCache => self.no_cache.widen(scope),
+            DirectiveName::Private => self.private.widen(scope),
             _ => {}
         }
     }
 
-    fn set_flag(&mut self, name: Name) {
+    fn set_flag(&mut self, name: DirectiveName) {
         match name {
-            Name::NoStore => self.no_store = true,
-            Name::MustRevalidate => self.must_revalidate = true,
-            Name::ProxyRevalidate => self.proxy_revalidate = true,
-            Name::NoTransform => self.no_transform = true,
-            Name::Public => self.public = true,
-            Name::MustUnderstand => self.must_understand = true,
-            Name::Immutable => self.immutable = true,
+            DirectiveName::NoStore => self.no_store = true,
+            DirectiveName::MustRevalidate => self.must_revalidate = true,
+            DirectiveName::ProxyRevalidate => self.proxy_revalidate = true,
+            DirectiveName::NoTransform => self.no_transform = true,
+            DirectiveName::Public => self.public = true,
+            DirectiveName::MustUnderstand => self.must_understand = true,
+            DirectiveName::Immutable => self.immutable = true,
             _ => {}
         }
     }
 
     /// Parses a targeted field strictly. `None` where there is none, or it is empty or invalid: then the next decides.
-    fn parse_targeted(headers: &HeaderMap, name: &HeaderName, source: Source) -> Option<Self> {
+    fn parse_targeted(headers: &HeaderMap, name: &HeaderName, source: DirectiveSource) -> Option<Self> {
         let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
         if lines.is_empty() {
             return None;
@@ -263,7 +278,7 @@ impl ResponseCacheControl {
         }
         let mut cc = Self { source, ..Self::default() };
         for (key, value) in &dictionary {
-            if let Some(name) = Name::of_lower_case(key.as_str().as_bytes()) {
+            if let Some(name) = DirectiveName::of_lower_case(key.as_str().as_bytes()) {
                 cc.add_member(name, value)?;
             }
         }
@@ -369,22 +384,23 @@ mod tests {
 
     #[test]
     fn s5_2_2_4_and_7_qualified_forms_name_fields() {
-        let named = |names: &[&'static str]| Scope::Fields(names.iter().map(|n| HeaderName::from_static(n)).collect());
+        let named =
+            |names: &[&'static str]| FieldScope::Fields(names.iter().map(|n| HeaderName::from_static(n)).collect());
         for (argument, expected) in [
-            ("", Scope::Whole),
-            ("=\"\"", Scope::Whole),
-            ("=\" , \"", Scope::Whole),
+            ("", FieldScope::Whole),
+            ("=\"\"", FieldScope::Whole),
+            ("=\" , \"", FieldScope::Whole),
             ("=\"a\"", named(&["a"])),
             ("=\"A, b\"", named(&["a", "b"])),
-            ("=set-cookie", Scope::Whole),
-            ("=true", Scope::Whole),
-            ("=1", Scope::Whole),
-            ("='a'", Scope::Whole),
-            ("=\"a\", no-cache=b", Scope::Whole),
-            ("=\"a b\"", Scope::Whole),
-            ("=\"a", Scope::Whole),
-            ("=\"a\", no-cache", Scope::Whole),
-            (", no-cache=\"a\"", Scope::Whole),
+            ("=set-cookie", FieldScope::Whole),
+            ("=true", FieldScope::Whole),
+            ("=1", FieldScope::Whole),
+            ("='a'", FieldScope::Whole),
+            ("=\"a\", no-cache=b", FieldScope::Whole),
+            ("=\"a b\"", FieldScope::Whole),
+            ("=\"a", FieldScope::Whole),
+            ("=\"a\", no-cache", FieldScope::Whole),
+            (", no-cache=\"a\"", FieldScope::Whole),
             ("=\"a\", no-cache=\"b\"", named(&["a", "b"])),
         ] {
             check_general(
@@ -413,7 +429,7 @@ mod tests {
 
     #[track_caller]
     fn check_cdn(value: &str, expected: Option<ResponseCacheControl>) {
-        let expected = expected.map(|cc| ResponseCacheControl { source: Source::CdnCacheControl, ..cc });
+        let expected = expected.map(|cc| ResponseCacheControl { source: DirectiveSource::CdnCacheControl, ..cc });
         let otherwise = ResponseCacheControl { max_age: secs(1), must_revalidate: true, ..Default::default() };
         check(
             &[("cache-control", "max-age=1, must-revalidate"), ("cdn-cache-control", value)],
@@ -433,8 +449,8 @@ mod tests {
         check_cdn("no-store=1", Some(ResponseCacheControl { no_store: true, ..Default::default() }));
         check_cdn("public=1, foo", Some(ResponseCacheControl::default()));
         check_cdn("public, no-store=?0", Some(ResponseCacheControl { public: true, ..Default::default() }));
-        check_cdn("private=()", Some(ResponseCacheControl { private: Scope::Whole, ..Default::default() }));
-        let named = Scope::Fields(vec![header::SET_COOKIE]);
+        check_cdn("private=()", Some(ResponseCacheControl { private: FieldScope::Whole, ..Default::default() }));
+        let named = FieldScope::Fields(vec![header::SET_COOKIE]);
         check_cdn("private=\"Set-Cookie\"", Some(ResponseCacheControl { private: named, ..Default::default() }));
         for invalid in [
             "",
@@ -462,19 +478,22 @@ mod tests {
             ("larder-cache-control", "max-age=20"),
         ];
         let expected = ResponseCacheControl {
-            source: Source::LarderCacheControl,
+            source: DirectiveSource::LarderCacheControl,
             max_age: secs(20),
             no_transform: true,
             ..Default::default()
         };
         check(&given, expected.clone());
         let invalid = [given[0], given[1], ("larder-cache-control", "max-age=!")];
-        check(&invalid, ResponseCacheControl { source: Source::CdnCacheControl, max_age: secs(10), ..expected });
+        check(
+            &invalid,
+            ResponseCacheControl { source: DirectiveSource::CdnCacheControl, max_age: secs(10), ..expected },
+        );
         let two_lines = [("cdn-cache-control", "max-age=5"), ("cdn-cache-control", "must-revalidate")];
         check(
             &two_lines,
             ResponseCacheControl {
-                source: Source::CdnCacheControl,
+                source: DirectiveSource::CdnCacheControl,
                 max_age: secs(5),
                 must_revalidate: true,
                 ..Default::default()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The directives that Larder knows, of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(super) enum DirectiveName {
     Immutable,
     MaxAge,
     MaxStale,
@@ -28,7 +28,7 @@ pub(super) enum Name {
     StaleWhileRevalidate,
 }
 
-impl Name {
+impl DirectiveName {
     /// Returns the directive called `name`, in any case.
     fn of(name: &[u8]) -> Option<Self> {
         // As long as the longest name; whatever is longer is none of them.
@@ -89,7 +89,7 @@ impl Argument<'_> {
 /// A known directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Directive<'a> {
-    pub(super) name: Name,
+    pub(super) name: DirectiveName,
     pub(super) argument: Argument<'a>,
     /// Whether the member of the list that it stands in is as the grammar has it.
     pub(super) is_sound: bool,
@@ -134,7 +134,7 @@ impl<'a> Iterator for Directives<'a> {
                 Argument::Token(_) | Argument::Quoted(_) if !self.is_sound => Argument::Malformed,
                 argument => argument,
             };
-            if let Some(name) = Name::of(name) {
+            if let Some(name) = DirectiveName::of(name) {
                 return Some(Directive { name, argument, is_sound: self.is_sound });
             }
         }
@@ -231,7 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[track_caller]
-    fn check(line: &str, expected: &[(Name, Argument<'_>, bool)]) {
+    fn check(line: &str, expected: &[(DirectiveName, Argument<'_>, bool)]) {
         let found: Vec<_> = directives(line.as_bytes()).map(|it| (it.name, it.argument, it.is_sound)).collect();
         assert_eq!(found, expected, "{line:?}");
     }
@@ -246,12 +246,15 @@ mod tests {
 
     #[test]
     fn s5_2_tokens_and_quoted_strings_mean_the_same() {
-        check("max-age=60", &[(Name::MaxAge, token("60"), true)]);
-        check("max-age=\"60\"", &[(Name::MaxAge, quoted("60"), true)]);
+        check("max-age=60", &[(DirectiveName::MaxAge, token("60"), true)]);
+        check("max-age=\"60\"", &[(DirectiveName::MaxAge, quoted("60"), true)]);
         assert_eq!(token("60").delta_seconds(), quoted("60").delta_seconds());
-        check("MaX-aGe=60 ,,\tNO-store", &[(Name::MaxAge, token("60"), true), (Name::NoStore, Argument::Absent, true)]);
-        check("no-cache=\"a, b\"", &[(Name::NoCache, quoted("a, b"), true)]);
-        check("ext=\"max-age=60, no-store\", public", &[(Name::Public, Argument::Absent, true)]);
+        check(
+            "MaX-aGe=60 ,,\tNO-store",
+            &[(DirectiveName::MaxAge, token("60"), true), (DirectiveName::NoStore, Argument::Absent, true)],
+        );
+        check("no-cache=\"a, b\"", &[(DirectiveName::NoCache, quoted("a, b"), true)]);
+        check("ext=\"max-age=60, no-store\", public", &[(DirectiveName::Public, Argument::Absent, true)]);
         check("ext=\"\\\", no-store\"", &[]);
         check("", &[]);
         check("a-directive-with-a-name-of-more-than-twenty-two-bytes, no-storey", &[]);
@@ -259,29 +262,29 @@ mod tests {
 
     #[test]
     fn s5_2_what_fits_no_grammar_is_unsound() {
-        check("max-age =60", &[(Name::MaxAge, Argument::Malformed, false)]);
-        check("max-age= 60", &[(Name::MaxAge, Argument::Malformed, false)]);
-        check("max-age=", &[(Name::MaxAge, Argument::Malformed, false)]);
+        check("max-age =60", &[(DirectiveName::MaxAge, Argument::Malformed, false)]);
+        check("max-age= 60", &[(DirectiveName::MaxAge, Argument::Malformed, false)]);
+        check("max-age=", &[(DirectiveName::MaxAge, Argument::Malformed, false)]);
         check(
             "max-age=60;public",
-            &[(Name::MaxAge, Argument::Malformed, false), (Name::Public, Argument::Absent, false)],
+            &[(DirectiveName::MaxAge, Argument::Malformed, false), (DirectiveName::Public, Argument::Absent, false)],
         );
         check(
             "private; max-age=60, public",
             &[
-                (Name::Private, Argument::Absent, false),
-                (Name::MaxAge, Argument::Malformed, false),
-                (Name::Public, Argument::Absent, true),
+                (DirectiveName::Private, Argument::Absent, false),
+                (DirectiveName::MaxAge, Argument::Malformed, false),
+                (DirectiveName::Public, Argument::Absent, true),
             ],
         );
         check(
             "no-store no-cache",
-            &[(Name::NoStore, Argument::Absent, false), (Name::NoCache, Argument::Absent, false)],
+            &[(DirectiveName::NoStore, Argument::Absent, false), (DirectiveName::NoCache, Argument::Absent, false)],
         );
-        check("ext=\"a, no-store", &[(Name::NoStore, Argument::Absent, true)]);
+        check("ext=\"a, no-store", &[(DirectiveName::NoStore, Argument::Absent, true)]);
         check(
             "no-cache=\"a, no-store",
-            &[(Name::NoCache, Argument::Malformed, false), (Name::NoStore, Argument::Absent, true)],
+            &[(DirectiveName::NoCache, Argument::Malformed, false), (DirectiveName::NoStore, Argument::Absent, true)],
         );
     }
 
@@ -312,7 +315,7 @@ mod tests {
             // Inside a closed quoted string it is no directive.
             prop_assume!(!before.contains('"'));
             let line = format!("{before}, no-store, {after}");
-            prop_assert!(directives(line.as_bytes()).any(|it| it.name == Name::NoStore), "{line}");
+            prop_assert!(directives(line.as_bytes()).any(|it| it.name == DirectiveName::NoStore), "{line}");
         }
 
         #[test]

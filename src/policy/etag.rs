@@ -4,14 +4,14 @@ use http::header::{self, HeaderMap};
 
 /// A well-formed entity-tag. What is malformed is none: it could not be listed in If-None-Match safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ETag<'a> {
+pub(crate) struct StoredTag<'a> {
     /// As it was written, with `W/` and quotes.
     pub(crate) text: &'a [u8],
     /// Whether it is weak.
     pub(crate) is_weak: bool,
 }
 
-impl<'a> ETag<'a> {
+impl<'a> StoredTag<'a> {
     /// Parses an entity-tag.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let opaque = text.strip_prefix(b"W/");
@@ -30,8 +30,8 @@ impl<'a> ETag<'a> {
     }
 
     /// Compares weakly: the same but for `W/` (RFC 9110 §8.8.3.2).
-    pub(crate) fn is_like(self, other: ETag<'_>) -> bool {
-        fn opaque<'a>(tag: ETag<'a>) -> &'a [u8] {
+    pub(crate) fn is_like(self, other: StoredTag<'_>) -> bool {
+        fn opaque<'a>(tag: StoredTag<'a>) -> &'a [u8] {
             tag.text.strip_prefix(b"W/").unwrap_or(tag.text)
         }
         opaque(self) == opaque(other)
@@ -58,13 +58,13 @@ mod tests {
             (b"\"", None),
             (b"", None),
         ] {
-            assert_eq!(ETag::parse(text).map(|tag| tag.is_weak), expected, "{text:?}");
+            assert_eq!(StoredTag::parse(text).map(|tag| tag.is_weak), expected, "{text:?}");
         }
     }
 
     #[test]
     fn s8_8_3_2_weak_comparison() {
-        let tag = |text: &'static str| ETag::parse(text.as_bytes()).unwrap();
+        let tag = |text: &'static str| StoredTag::parse(text.as_bytes()).unwrap();
         assert!(tag("W/\"1\"").is_like(tag("\"1\"")));
         assert!(tag("W/\"1\"").is_like(tag("W/\"1\"")));
         assert!(!tag("\"1\"").is_like(tag("\"2\"")));

@@ -86,19 +86,19 @@ static NEEDED_IN_STORE: [&str; 9] = [
 ];
 
 /// A handful of names, as lists in fields have them.
-pub type Names = SmallVec<[HeaderName; 4]>;
+pub type FieldNames = SmallVec<[HeaderName; 4]>;
 
 /// Returns the fields that end here: the hop-by-hop ones and those that `Connection` lists. `Cache-Control`, `Host` and
 /// other fields that a recipient needs end to end are not among them even when they are listed.
-pub fn hop_by_hop(headers: &HeaderMap) -> Names {
+pub fn hop_by_hop(headers: &HeaderMap) -> FieldNames {
     ending(headers, |_| false)
 }
 
 /// Returns the fields that end here, as [`hop_by_hop`] does, and those for which `ends_too` holds.
-pub(super) fn ending(headers: &HeaderMap, ends_too: impl Fn(&HeaderName) -> bool) -> Names {
+pub(super) fn ending(headers: &HeaderMap, ends_too: impl Fn(&HeaderName) -> bool) -> FieldNames {
     let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
     let listed = lines.filter(|line| !lists_nothing(line)).flat_map(names);
-    let mut ending: Names = listed.filter(|name| !is_end_to_end(name.as_str())).collect();
+    let mut ending: FieldNames = listed.filter(|name| !is_end_to_end(name.as_str())).collect();
     // Most messages have one or none of these: one look at each name costs less than a search for each of ten.
     ending.extend(headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || ends_too(name)).cloned());
     ending
@@ -125,8 +125,8 @@ fn is_end_to_end(name: &str) -> bool {
 /// `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4, §5.2.2.7), and `Set-Cookie` where the rule strips it.
 ///
 /// `Age` is among them, since it is written anew on each use, and `Trailer`, since trailers are not stored.
-pub fn unstored(headers: &HeaderMap, set_cookie: SetCookie) -> Names {
-    let mut qualified = Names::new();
+pub fn unstored(headers: &HeaderMap, set_cookie: SetCookie) -> FieldNames {
+    let mut qualified = FieldNames::new();
     for (name, line) in headers {
         if CACHE_CONTROLS.contains(name) && may_qualify(line.as_bytes()) {
             qualified.extend(qualified_names(line.as_bytes()));
@@ -147,9 +147,13 @@ pub fn strip_for_storage(headers: &mut HeaderMap, set_cookie: SetCookie) {
 
 /// Returns the fields that set cookies where the rule strips them: from what is stored, and from what the client that led
 /// the fill gets.
-pub fn stripped_cookies(set_cookie: SetCookie) -> Names {
+pub fn stripped_cookies(set_cookie: SetCookie) -> FieldNames {
     const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
-    if set_cookie == SetCookie::Strip { [header::SET_COOKIE, SET_COOKIE2].into_iter().collect() } else { Names::new() }
+    if set_cookie == SetCookie::Strip {
+        [header::SET_COOKIE, SET_COOKIE2].into_iter().collect()
+    } else {
+        FieldNames::new()
+    }
 }
 
 /// Iterates over the field names in a comma-separated list; what is none is left out.
@@ -169,8 +173,8 @@ fn may_qualify(line: &[u8]) -> bool {
 }
 
 /// Returns the names in the arguments of no-cache and private, quoted or (as some senders write it) not.
-fn qualified_names(line: &[u8]) -> Names {
-    let mut found = Names::new();
+fn qualified_names(line: &[u8]) -> FieldNames {
+    let mut found = FieldNames::new();
     let mut rest = line;
     while !rest.is_empty() {
         let name_end = rest.iter().position(|byte| matches!(byte, b',' | b'=')).unwrap_or(rest.len());

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::clock::Timestamp;
-use crate::policy::cache_control::{ResponseCacheControl, Source};
+use crate::policy::cache_control::{DirectiveSource, ResponseCacheControl};
 use crate::policy::{date, directive};
 use crate::route::Rule;
 use crate::stored::{Facts, LifetimeSource};
@@ -68,9 +68,9 @@ fn explicit_lifetime(
     received_at: Timestamp,
 ) -> Option<(Duration, LifetimeSource)> {
     let targeted = match cc.source {
-        Source::LarderCacheControl => Some(LifetimeSource::LarderCacheControl),
-        Source::CdnCacheControl => Some(LifetimeSource::CdnCacheControl),
-        Source::CacheControl => None,
+        DirectiveSource::LarderCacheControl => Some(LifetimeSource::LarderCacheControl),
+        DirectiveSource::CdnCacheControl => Some(LifetimeSource::CdnCacheControl),
+        DirectiveSource::CacheControl => None,
     };
     if let Some(source) = targeted {
         return cc.s_maxage.or(cc.max_age).map(|lifetime| (lifetime, source));

@@ -40,7 +40,7 @@ pub fn targets(method: &Method, url: &CanonicalUrl, status: StatusCode, headers:
     let mut targets = vec![url.clone()];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         // Of another origin it must not be invalidated: anybody could empty anybody's cache.
-        if let Some(other) = resolved(url, headers, &name)
+        if let Some(other) = resolve(url, headers, &name)
             && other.is_same_origin(url)
             && !targets.contains(&other)
         {
@@ -60,7 +60,7 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) || method.as_str() == "QUERY"
 }
 
-fn resolved(base: &CanonicalUrl, headers: &HeaderMap, name: &HeaderName) -> Option<CanonicalUrl> {
+fn resolve(base: &CanonicalUrl, headers: &HeaderMap, name: &HeaderName) -> Option<CanonicalUrl> {
     base.join(&as_reference(headers.get(name)?))
 }
 

@@ -124,9 +124,9 @@ pub fn is_for_us(method: &Method, target: &str, headers: &HeaderMap) -> bool {
 /// Counts this hop, where the method has them counted (RFC 9110 §7.6.2).
 pub fn count_hop(method: &Method, headers: &mut HeaderMap) {
     if *method == Method::OPTIONS
-        && let Some(left) = hops_left(headers)
+        && let Some(remaining) = hops_left(headers)
     {
-        headers.insert(header::MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+        headers.insert(header::MAX_FORWARDS, HeaderValue::from(remaining.saturating_sub(1)));
     }
 }
 
@@ -326,11 +326,11 @@ mod tests {
 
     #[test]
     fn rfc9110_s7_6_2_hops_are_counted_for_options() {
-        let check = |method: Method, lines: &[&str], is_for_us_expected: bool, left: &[&str]| {
+        let check = |method: Method, lines: &[&str], is_for_us_expected: bool, remaining: &[&str]| {
             let mut headers = fields(&lines.iter().map(|line| ("max-forwards", *line)).collect::<Vec<_>>());
             assert_eq!(is_for_us(&method, "/", &headers), is_for_us_expected, "{method} {lines:?}");
             count_hop(&method, &mut headers);
-            assert_eq!(headers.get_all("max-forwards").iter().collect::<Vec<_>>(), left, "{method} {lines:?}");
+            assert_eq!(headers.get_all("max-forwards").iter().collect::<Vec<_>>(), remaining, "{method} {lines:?}");
         };
         check(Method::OPTIONS, &[], false, &[]);
         check(Method::OPTIONS, &["0"], true, &["0"]);

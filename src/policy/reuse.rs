@@ -17,7 +17,7 @@ pub enum PurgeState {
     Good,
     /// It must be validated before it is used (RFC 9111 §4.4).
     Invalid,
-    /// It is to be served stale while one request refreshes it; where it may not be served stale, it is [`Standing::Invalid`].
+    /// It is to be served stale while one request refreshes it; where it may not be served stale, it is [`PurgeState::Invalid`].
     Soft,
     /// It must never be used, nor its validator.
     Purged,

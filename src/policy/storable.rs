@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Scheme};
 use crate::outcome::Reason;
 use crate::policy::cache_control::ResponseCacheControl;
-use crate::policy::etag::ETag;
+use crate::policy::etag::StoredTag;
 use crate::policy::request::RequestFacts;
 use crate::policy::vary::Vary;
 use crate::policy::{date, freshness};
@@ -82,14 +82,14 @@ fn answer(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap, is_u
 
 /// Reads the facts of a response, and why it may not be stored.
 pub fn judge(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> (Facts, Option<Reason>) {
-    let received = Received::new(exchange, status, headers);
+    let received = ReceivedResponse::new(exchange, status, headers);
     let facts = received.facts();
     let refusal = received.refusal(&facts);
     (facts, refusal)
 }
 
 /// A response with what its judgement is made of.
-struct Received<'a> {
+struct ReceivedResponse<'a> {
     exchange: &'a Exchange<'a>,
     status: StatusCode,
     headers: &'a HeaderMap,
@@ -100,7 +100,7 @@ struct Received<'a> {
     is_forced: bool,
 }
 
-impl<'a> Received<'a> {
+impl<'a> ReceivedResponse<'a> {
     fn new(exchange: &'a Exchange<'a>, status: StatusCode, headers: &'a HeaderMap) -> Self {
         let cc = ResponseCacheControl::parse(headers);
         let Exchange { request, rule, .. } = exchange;
@@ -140,7 +140,7 @@ impl<'a> Received<'a> {
             lifetime_source,
             no_cache: self.no_cache(),
             stale: self.stale_use(),
-            has_validator: ETag::of(headers).is_some() || last_modified.is_some(),
+            has_validator: StoredTag::of(headers).is_some() || last_modified.is_some(),
             no_transform: cc.no_transform || headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded),
             immutable: cc.immutable,
             permits_sharing: cc.must_revalidate || cc.public || cc.s_maxage.is_some(),
@@ -304,25 +304,25 @@ mod tests {
 
     /// A request, a rule and a status that a table varies.
     #[derive(Clone)]
-    struct Case {
+    struct StorableCase {
         rule: Rule,
         request: RequestFacts,
         status: u16,
     }
 
-    fn plain() -> Case {
-        Case { rule: Rule::default(), request: RequestFacts::default(), status: 200 }
+    fn plain() -> StorableCase {
+        StorableCase { rule: Rule::default(), request: RequestFacts::default(), status: 200 }
     }
 
-    fn status(status: u16) -> Case {
-        Case { status, ..plain() }
+    fn status(status: u16) -> StorableCase {
+        StorableCase { status, ..plain() }
     }
 
-    fn rule(rule: Rule) -> Case {
-        Case { rule, ..plain() }
+    fn rule(rule: Rule) -> StorableCase {
+        StorableCase { rule, ..plain() }
     }
 
-    impl Case {
+    impl StorableCase {
         #[track_caller]
         fn facts(&self, given: &[(&str, &str)]) -> Facts {
             match self.judge(given) {
@@ -400,12 +400,12 @@ mod tests {
             cc: RequestCacheControl { no_store: true, ..Default::default() },
             ..RequestFacts::default()
         };
-        Case { request, ..plain() }.check_cc("max-age=60", Err(Reason::RequestNoStore));
+        StorableCase { request, ..plain() }.check_cc("max-age=60", Err(Reason::RequestNoStore));
     }
 
     #[test]
     fn s3_5_authorization_needs_a_response_that_permits_sharing() {
-        let case = Case { request: RequestFacts { has_authorization: true, ..Default::default() }, ..plain() };
+        let case = StorableCase { request: RequestFacts { has_authorization: true, ..Default::default() }, ..plain() };
         case.check_cc("max-age=60", Err(Reason::Authorization));
         case.check_cc("max-age=60, proxy-revalidate", Err(Reason::Authorization));
         case.check_cc("max-age=60, public", Ok(LifetimeSource::MaxAge));
@@ -499,13 +499,13 @@ mod tests {
         case.check(&[("vary", "*")], Err(Reason::VaryStar));
         case.check(&[("set-cookie", "a=b")], Err(Reason::SetCookie));
         case.check(&[("set-cookie", "a=b"), ("cache-control", "no-store")], Err(Reason::NoStore));
-        Case { status: 302, ..case.clone() }.check(&[], Ok(LifetimeSource::RouteForce));
-        Case { status: 404, ..case.clone() }.check(&[], Err(Reason::NoLifetime));
-        Case { status: 500, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
+        StorableCase { status: 302, ..case.clone() }.check(&[], Ok(LifetimeSource::RouteForce));
+        StorableCase { status: 404, ..case.clone() }.check(&[], Err(Reason::NoLifetime));
+        StorableCase { status: 500, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
         let signed_in = RequestFacts { has_cookie: true, ..RequestFacts::default() };
-        Case { request: signed_in, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
+        StorableCase { request: signed_in, ..case.clone() }.check_cc("no-store", Err(Reason::NoStore));
         let authorized = RequestFacts { has_authorization: true, ..RequestFacts::default() };
-        Case { request: authorized, ..case }.check_cc("max-age=60", Err(Reason::Authorization));
+        StorableCase { request: authorized, ..case }.check_cc("max-age=60", Err(Reason::Authorization));
     }
 
     #[test]

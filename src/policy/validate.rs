@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
 use crate::outcome::Reason;
-use crate::policy::etag::ETag;
+use crate::policy::etag::StoredTag;
 use crate::policy::storable::{self, Exchange};
 use crate::policy::{date, fields, freshness};
 use crate::route::SetCookie;
@@ -111,10 +111,10 @@ fn entity_tags(candidates: &Candidates) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&tags.join(&b", "[..])).ok().filter(|value| !value.is_empty())
 }
 
-fn entity_tag(head: &FlatHead) -> Option<ETag<'_>> {
+fn entity_tag(head: &FlatHead) -> Option<StoredTag<'_>> {
     let mut lines = head.get_all(&header::ETAG);
     match (lines.next(), lines.next()) {
-        (Some(line), None) => ETag::parse(line),
+        (Some(line), None) => StoredTag::parse(line),
         _ => None,
     }
 }
@@ -129,7 +129,7 @@ fn last_modified(entry: &StoredEntry) -> Option<HeaderValue> {
 /// Tells whether the origin would have confirmed a stored response, had it been asked: by what it sent to a request that did
 /// not ask. It compares entity-tags weakly, and dates only where there are none (RFC 9110 §13.1.2, §13.1.3).
 pub fn would_confirm(stored: &FlatHead, headers: &HeaderMap) -> bool {
-    match (entity_tag(stored), ETag::of(headers)) {
+    match (entity_tag(stored), StoredTag::of(headers)) {
         (Some(own), Some(received)) => received.is_like(own),
         (None, None) => {
             let own = stored.get(&header::LAST_MODIFIED).and_then(date::parse);
@@ -250,7 +250,7 @@ enum Agreement {
 }
 
 fn agreement(stored: &FlatHead, headers: &HeaderMap) -> Agreement {
-    let received = ETag::of(headers);
+    let received = StoredTag::of(headers);
     match (received, entity_tag(stored)) {
         // A strong entity-tag is compared strongly: against a weak one it proves nothing.
         (Some(received), Some(own)) if !received.is_weak => {

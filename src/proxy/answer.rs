@@ -17,9 +17,9 @@ use crate::origin::ResponseBody;
 use crate::outcome::Decision;
 use crate::policy::{fields, freshness};
 use crate::respond::conditional::{self, Precondition, Validators};
-use crate::respond::encoding::{Accepted, Codings};
-use crate::respond::head::{self, Form, Negotiation, Own};
-use crate::respond::range::{self, Multipart, Piece, Ranges};
+use crate::respond::encoding::{AcceptedCodings, Codings};
+use crate::respond::head::{self, Negotiation, OwnFields, ResponseForm};
+use crate::respond::range::{self, BodyPiece, Multipart, Ranges};
 use crate::stored::{Coding, Facts, FlatHead, Rendition, StoredEntry};
 
 /// Answers with a stored entry.
@@ -36,11 +36,11 @@ pub(super) fn from_store(
     match choose(ctx, &entry.facts, &entry.head, Some(entry.body.identity_bytes)) {
         Selection::Nothing(form) => Ok(from_entry(worker, ctx, entry, decision, form, Body::empty())),
         Selection::NotModified => {
-            Ok(from_entry(worker, ctx, entry, decision, Form::NotModified(coding), Body::empty()))
+            Ok(from_entry(worker, ctx, entry, decision, ResponseForm::NotModified(coding), Body::empty()))
         }
         Selection::Whole => {
             let bytes = entry.body.get(coding).ok_or(coding)?.clone();
-            Ok(from_entry(worker, ctx, entry, decision, Form::Whole(coding), Body::whole(bytes)))
+            Ok(from_entry(worker, ctx, entry, decision, ResponseForm::Whole(coding), Body::whole(bytes)))
         }
         Selection::Parts(parts) => {
             let bytes = entry.body.get(Coding::Identity).ok_or(Coding::Identity)?;
@@ -61,14 +61,14 @@ pub(super) fn from_rendition(
     match choose(ctx, &entry.facts, &entry.head, Some(entry.body.identity_bytes)) {
         Selection::Nothing(form) => from_entry(worker, ctx, entry, decision, form, Body::empty()),
         Selection::NotModified => {
-            from_entry(worker, ctx, entry, decision, Form::NotModified(made.coding), Body::empty())
+            from_entry(worker, ctx, entry, decision, ResponseForm::NotModified(made.coding), Body::empty())
         }
         Selection::Parts(parts) if made.coding == Coding::Identity => {
             let body = Body::pieces(parts.pieces.into_iter().map(|piece| cut(piece, &made.bytes)).collect());
             from_entry(worker, ctx, entry, decision, parts.form, body)
         }
         Selection::Whole | Selection::Parts(_) => {
-            from_entry(worker, ctx, entry, decision, Form::Whole(made.coding), Body::whole(made.bytes.clone()))
+            from_entry(worker, ctx, entry, decision, ResponseForm::Whole(made.coding), Body::whole(made.bytes.clone()))
         }
     }
 }
@@ -88,17 +88,19 @@ pub(super) fn from_fill(
     let (fields, leader_reader) = leader_body.map(|leader_body| (leader_body.fields, leader_body.reader)).unzip();
     let (form, pieces, length) = match choose(ctx, &fill.facts, flat, fill.length) {
         Selection::Nothing(form) => (form, None, Some(0)),
-        Selection::NotModified => (Form::NotModified(Coding::Identity), None, Some(0)),
-        Selection::Whole => (Form::Whole(Coding::Identity), Some(vec![Piece::Cut(0..u64::MAX)]), fill.length),
+        Selection::NotModified => (ResponseForm::NotModified(Coding::Identity), None, Some(0)),
+        Selection::Whole => {
+            (ResponseForm::Whole(Coding::Identity), Some(vec![BodyPiece::Cut(0..u64::MAX)]), fill.length)
+        }
         Selection::Parts(parts) => {
-            let length = parts.pieces.iter().map(Piece::len).sum();
+            let length = parts.pieces.iter().map(BodyPiece::len).sum();
             (parts.form, Some(parts.pieces), Some(length))
         }
     };
     let body = match pieces {
         None => Body::empty(),
         Some(pieces) => {
-            let whole = matches!(form, Form::Whole(_));
+            let whole = matches!(form, ResponseForm::Whole(_));
             // The leader's reader holds the beginning, until its client's own is attached where that reads only parts.
             let reader = match leader_reader {
                 Some(leader_reader) if whole => leader_reader,
@@ -115,7 +117,7 @@ pub(super) fn from_fill(
     let age = (!is_first_hand).then(|| freshness::current_age(&fill.facts, worker.shared.clock.now()));
     let own = own_fields(worker, ctx, &fill.facts, age, &decision, &body);
     let headers = match fields {
-        Some(fields) if matches!(form, Form::Whole(_)) => head::first_head(fields, own),
+        Some(fields) if matches!(form, ResponseForm::Whole(_)) => head::first_head(fields, own),
         _ => head::stored_head(flat, &form, own),
     };
     let body = if ctx.facts.is_head { Body::empty() } else { body };
@@ -172,7 +174,7 @@ pub(super) fn from_switch(
     worker.finish(ctx, decision, assemble(parts.status, headers, Body::empty()))
 }
 
-/// Returns the coding that has to be made before [`stored`] can answer, where one has to.
+/// Returns the coding that has to be made before [`from_store`] can answer, where one has to.
 pub(super) fn missing_coding(ctx: &RequestContext, entry: &StoredEntry) -> Option<Coding> {
     let coding = match choose(ctx, &entry.facts, &entry.head, Some(entry.body.identity_bytes)) {
         Selection::Nothing(_) | Selection::NotModified => return None,
@@ -182,13 +184,13 @@ pub(super) fn missing_coding(ctx: &RequestContext, entry: &StoredEntry) -> Optio
     entry.body.get(coding).is_none().then_some(coding)
 }
 
-/// Returns the status and coding that [`stored`] answers with.
+/// Returns the status and coding that [`from_store`] answers with.
 pub(super) fn outlook(ctx: &RequestContext, entry: &StoredEntry) -> (StatusCode, Coding) {
     let coding = negotiate(ctx, entry);
     let form = match choose(ctx, &entry.facts, &entry.head, Some(entry.body.identity_bytes)) {
         Selection::Nothing(form) => form,
-        Selection::NotModified => Form::NotModified(coding),
-        Selection::Whole => Form::Whole(coding),
+        Selection::NotModified => ResponseForm::NotModified(coding),
+        Selection::Whole => ResponseForm::Whole(coding),
         Selection::Parts(parts) => return (parts.form.status(entry.facts.status), Coding::Identity),
     };
     (form.status(entry.facts.status), coding)
@@ -197,15 +199,15 @@ pub(super) fn outlook(ctx: &RequestContext, entry: &StoredEntry) -> (StatusCode,
 /// What a request gets of a representation.
 enum Selection {
     /// No content of it: 412 or 416.
-    Nothing(Form),
+    Nothing(ResponseForm),
     NotModified,
     Whole,
     Parts(SelectedParts),
 }
 
 struct SelectedParts {
-    form: Form,
-    pieces: Vec<Piece>,
+    form: ResponseForm,
+    pieces: Vec<BodyPiece>,
 }
 
 /// Evaluates preconditions, then ranges (RFC 9110 §13.2.2). Ranges of a body whose length is not known yet are not cut.
@@ -215,7 +217,7 @@ fn choose(ctx: &RequestContext, facts: &Facts, head: &FlatHead, length: Option<u
         match conditional::evaluate(&ctx.headers, facts.status, validators()) {
             Precondition::Proceed => {}
             Precondition::NotModified => return Selection::NotModified,
-            Precondition::Failed => return Selection::Nothing(Form::PreconditionFailed),
+            Precondition::Failed => return Selection::Nothing(ResponseForm::PreconditionFailed),
         }
     }
     let Some(length) = length.filter(|_| ctx.facts.has_range && facts.status == StatusCode::OK) else {
@@ -229,18 +231,21 @@ fn choose(ctx: &RequestContext, facts: &Facts, head: &FlatHead, length: Option<u
     }
     match range::select(&ctx.headers, length) {
         Ranges::Whole => Selection::Whole,
-        Ranges::Unsatisfiable => Selection::Nothing(Form::Unsatisfiable(length)),
+        Ranges::Unsatisfiable => Selection::Nothing(ResponseForm::Unsatisfiable(length)),
         Ranges::Single(range) => Selection::Parts(single(range, length)),
         Ranges::Several(ranges) => {
             let Multipart { content_type, pieces, .. } =
                 range::multipart(&ranges, length, head.get(&header::CONTENT_TYPE), &boundary());
-            Selection::Parts(SelectedParts { form: Form::Parts(content_type), pieces })
+            Selection::Parts(SelectedParts { form: ResponseForm::Parts(content_type), pieces })
         }
     }
 }
 
 fn single(range: Range<u64>, length: u64) -> SelectedParts {
-    SelectedParts { form: Form::Part(range::content_range(&range, length)), pieces: vec![Piece::Cut(range)] }
+    SelectedParts {
+        form: ResponseForm::Part(range::content_range(&range, length)),
+        pieces: vec![BodyPiece::Cut(range)],
+    }
 }
 
 /// Returns 32 random hexadecimal digits, which no body can be made to contain.
@@ -251,11 +256,11 @@ fn boundary() -> String {
 /// Picks the coding for a client. An entry that was not compressed yet goes out as it is: that is for later. So does every
 /// one where the client asks for what is not transformed (RFC 9111 §5.2.1.6).
 fn negotiate(ctx: &RequestContext, entry: &StoredEntry) -> Coding {
-    let available = Codings::held(&entry.body);
+    let available = Codings::of_body(&entry.body);
     if entry.facts.no_transform || ctx.facts.cc.no_transform || !available.contains(Coding::Zstd) {
         return Coding::Identity;
     }
-    Accepted::parse(&ctx.headers).best(available, Codings::ALL)
+    AcceptedCodings::parse(&ctx.headers).best(available, Codings::ALL)
 }
 
 fn from_entry(
@@ -263,7 +268,7 @@ fn from_entry(
     ctx: &RequestContext,
     entry: &StoredEntry,
     decision: Decision,
-    form: Form,
+    form: ResponseForm,
     body: Body,
 ) -> Response<Body> {
     let status = form.status(entry.facts.status);
@@ -286,9 +291,9 @@ fn own_fields(
     age: Option<Duration>,
     decision: &Decision,
     body: &Body,
-) -> Own {
+) -> OwnFields {
     let key = ctx.may_debug(&worker.shared.config).then(|| ctx.key.text());
-    Own {
+    OwnFields {
         age,
         cache_status: head::cache_status(decision, key),
         negotiation: if facts.no_transform { Negotiation::None } else { Negotiation::AcceptEncoding },
@@ -304,9 +309,9 @@ fn assemble(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body
     response
 }
 
-fn cut(piece: Piece, bytes: &Bytes) -> Bytes {
+fn cut(piece: BodyPiece, bytes: &Bytes) -> Bytes {
     match piece {
-        Piece::Own(own) => Bytes::from(own),
-        Piece::Cut(range) => bytes.slice(range.start as usize..range.end as usize),
+        BodyPiece::Own(own) => Bytes::from(own),
+        BodyPiece::Cut(range) => bytes.slice(range.start as usize..range.end as usize),
     }
 }

@@ -14,7 +14,7 @@ use super::shadow::tap::TappedBody;
 use super::shared_body::{Aborted, BodyReader, COPIED_BYTES_MAX};
 use super::trace;
 use crate::origin;
-use crate::outcome::{Decision, End, Ending, Reason, Stored};
+use crate::outcome::{Decision, Ending, Reason, ResponseEnd, StoreOutcome};
 use crate::{analytics, metrics};
 
 /// The body of a response. Dropping it records the request's end.
@@ -130,7 +130,7 @@ impl Body {
             && let Some(reason) = reader.unkept_reason()
             && let Some(observer) = &mut self.observer
         {
-            observer.decision.stored = Stored::No(reason);
+            observer.decision.stored = StoreOutcome::No(reason);
         }
     }
 
@@ -204,7 +204,7 @@ impl Drop for Body {
 
 /// Records a request when its response has ended.
 pub(super) struct Observer {
-    metrics: Arc<metrics::Local>,
+    metrics: Arc<metrics::LocalMetrics>,
     decision: Decision,
     started: Instant,
     body_bytes: u64,
@@ -217,7 +217,7 @@ pub(super) struct Observer {
 impl Observer {
     /// Makes an observer of a request that began at `started`.
     pub(super) fn new(
-        metrics: Arc<metrics::Local>,
+        metrics: Arc<metrics::LocalMetrics>,
         decision: Decision,
         started: Instant,
         logged: Option<Box<LogRecord>>,
@@ -250,10 +250,10 @@ impl Observer {
             None if whole => Ending::Complete,
             None => Ending::ClientGone,
         };
-        let end = End { ending, body_bytes: self.body_bytes, elapsed: self.started.elapsed() };
+        let end = ResponseEnd { ending, body_bytes: self.body_bytes, elapsed: self.started.elapsed() };
         self.metrics.record(&self.decision, &end);
         if let Some(non_hit) = self.non_hit {
-            self.metrics.record_asked(&non_hit, &self.decision, &end);
+            self.metrics.record_non_hit(&non_hit, &self.decision, &end);
         }
         if let Some(logged) = self.log_record {
             logged.write(&self.decision, &end);

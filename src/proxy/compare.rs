@@ -17,7 +17,7 @@ use super::decide::{self, PassThrough};
 use super::probation::{self, CompareResult};
 use super::{Body, FetchStep, Worker, answer, rescue, trace};
 use crate::origin::coalesce::{FlightLeader, FlightRole};
-use crate::outcome::{Decision, Reason, Stored};
+use crate::outcome::{Decision, Reason, StoreOutcome};
 use crate::policy::credentials;
 use crate::policy::reuse::OriginFailure;
 use crate::stored::{SharingGuard, StoredEntry};
@@ -95,7 +95,7 @@ async fn answer_compared(
 ) -> Response<Body> {
     let PassThrough { decision, stand_in } = decide::pass_uncompared(&worker.shared, ctx, entry);
     let decision = |status: StatusCode| Decision {
-        stored: Stored::No(Reason::Probation),
+        stored: StoreOutcome::No(Reason::Probation),
         fwd_status: Some(status.as_u16()),
         ..decision
     };

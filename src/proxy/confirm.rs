@@ -128,7 +128,7 @@ fn with_new_head(
     let length = Some(entry.body.identity_bytes);
     let fields = head.to_map();
     facts.no_transform |= !decide::is_compressible(&worker.shared.config, facts.status, &fields, length);
-    let mut dressed = entry.confirmed(head, facts, sequence);
+    let mut dressed = entry.with_confirmation(head, facts, sequence);
     // The new head may name other tags. One that names none leaves those that a qualified no-cache kept out of the store.
     let tags = tags::parse(&fields);
     if !tags.is_empty() {
@@ -182,17 +182,17 @@ fn with_selecting(selecting: Selecting, mut entry: StoredEntry) -> StoredEntry {
 pub(super) fn replace(worker: &Worker, ctx: &RequestContext, old: &Arc<StoredEntry>, new: Option<&Arc<StoredEntry>>) {
     worker.shared.store.change(&ctx.key, |variants| {
         let mut variants = variants.clone();
-        let is_old = |held: &Arc<StoredEntry>| Arc::ptr_eq(held, old) || held.is_same_response(old);
+        let is_old = |stored: &Arc<StoredEntry>| Arc::ptr_eq(stored, old) || stored.is_same_response(old);
         if let Some(at) = variants.entries.iter().position(is_old) {
             match new {
                 Some(new) => {
-                    let held = &variants.entries[at];
-                    let new = match Arc::ptr_eq(held, old) {
+                    let stored = &variants.entries[at];
+                    let new = match Arc::ptr_eq(stored, old) {
                         true => Arc::clone(new),
-                        false => Arc::new(new.with_body(held.body.clone())),
+                        false => Arc::new(new.with_body(stored.body.clone())),
                     };
                     variants.entries[at] = Arc::clone(&new);
-                    variants.entries.retain(|held| Arc::ptr_eq(held, &new) || held.selecting != new.selecting);
+                    variants.entries.retain(|stored| Arc::ptr_eq(stored, &new) || stored.selecting != new.selecting);
                 }
                 None => drop(variants.entries.remove(at)),
             }

@@ -1,7 +1,7 @@
 //! What would happen to a request now, and why: told without asking the origin.
 //!
 //! The request goes the way of every other as far as that can be gone without effects: the very functions that `serve` and
-//! `fill` decide with are called here, in the same order. What they return is told in words; nothing is decided here.
+//! `fetch` decide with are called here, in the same order. What they return is told in words; nothing is decided here.
 //! Known beforehand is everything up to the origin's answer. What that answer would come to is told where its head is given.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,11 +16,11 @@ use super::{Shared, answer, probation, purge, rescue};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin;
-use crate::outcome::{Decision, Outcome, Reason, Would};
+use crate::outcome::{Decision, Outcome, Reason, WouldBeOutcome};
 use crate::policy::reuse::OriginFailure;
 use crate::policy::storable::{self, Storable, storable, storable_post};
 use crate::policy::{Admission, freshness, vary};
-use crate::route::Mode;
+use crate::route::RouteMode;
 use crate::stored::{Coding, StoredEntry};
 
 mod question;
@@ -143,7 +143,7 @@ impl Explainer<'_> {
         let mut forecast = self.forecast();
         rules.extend(self.rules(&forecast));
         let mut notes = Vec::new();
-        if ctx.rule.mode == Mode::Shadow && self.action == Action::LookUp {
+        if ctx.rule.mode == RouteMode::Shadow && self.action == Action::LookUp {
             rules.push(wording::explanation("answer", Reason::Shadow));
             notes.push(wording::unserved_sentence(&forecast));
             forecast = self.forecast_shadow(&forecast);
@@ -224,7 +224,7 @@ impl Explainer<'_> {
     /// What becomes of a request in shadow mode that would take this course.
     fn forecast_shadow(&self, forecast: &Forecast) -> Forecast {
         let Decision { outcome, reason, .. } = forecast.decision;
-        let would = Would { collapsed: forecast.waits, ..Would::new(outcome, reason) };
+        let would = WouldBeOutcome { collapsed: forecast.waits, ..WouldBeOutcome::new(outcome, reason) };
         let decision = Decision { would: Some(would), ..self.ctx.decision(Outcome::Pass, Reason::Shadow) };
         Forecast::new(ForecastAction::Pass, decision)
     }

@@ -1,6 +1,6 @@
 //! Fetching what is not stored, or no longer fresh: one flight per key, led by a task of its own.
 //!
-//! A client that hangs up does not end the flight. What the origin answers lands as a [`Landed`]: a body that all may read
+//! A client that hangs up does not end the flight. What the origin answers lands as a [`FlightResult`]: a body that all may read
 //! while it fills, a stored entry that was confirmed or stands in, or the news that everybody has to ask alone.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::policy::storable::{Storable, storable};
 use crate::policy::validate::{self, Candidates};
 use crate::policy::{fields, vary};
 use crate::respond::head;
-use crate::respond::range::Piece;
+use crate::respond::range::BodyPiece;
 use crate::route::SetCookie;
 use crate::stored::{Facts, FlatHead, StoredEntry, Variants};
 
@@ -120,7 +120,7 @@ async fn run_flight(
 
 /// Makes what the client begins with that brings a response in; `fields` are those that [`prepare`] has left.
 pub(super) fn leader_body(fill: &Fill, fields: HeaderMap) -> Option<Box<LeaderBody>> {
-    fill.body.reader([Piece::Cut(0..u64::MAX)]).map(|reader| Box::new(LeaderBody { fields, reader }))
+    fill.body.reader([BodyPiece::Cut(0..u64::MAX)]).map(|reader| Box::new(LeaderBody { fields, reader }))
 }
 
 /// What asking the origin came to.

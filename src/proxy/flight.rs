@@ -71,7 +71,7 @@ impl Fill {
 
 /// What the leader's own client begins with.
 pub(super) struct LeaderBody {
-    /// The fields as they came, less those that end here: what [`Fill::came`] has, with no need to put it together again.
+    /// The fields as they came, less those that end here: what [`Fill::leader_head`] has, with no need to put it together again.
     pub(super) fields: HeaderMap,
     /// A reader that holds the body's beginning.
     pub(super) reader: BodyReader,

@@ -1,7 +1,7 @@
 //! Ten thousand faults at the flight table and the bodies that flights land with: leaders that panic, are stopped, fail or
 //! cut off; followers that come, leave and stall at any point. All from seeds, on one thread, so that each can be repeated.
 //!
-//! The leader here takes the steps of `fill` and `pour` in their order, over the same table and the same shared body.
+//! The leader here takes the steps of `fetch` and `receive` in their order, over the same table and the same shared body.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, yield_now};
 use super::shared_body::SharedBody;
 use crate::origin::coalesce::{FlightLeader, FlightRole, Flights};
 use crate::outcome::Reason;
-use crate::respond::range::Piece;
+use crate::respond::range::BodyPiece;
 
 /// So many faults are injected at least.
 const FAULTS: usize = 10_000;
@@ -80,7 +80,7 @@ fn whole(id: u64) -> Vec<u8> {
     (0..10 + id % 90).map(|at| (id.wrapping_mul(31).wrapping_add(at * 7) % 251) as u8).collect()
 }
 
-/// Leads a flight as `fill` and `pour` do.
+/// Leads a flight as `fetch` and `receive` do.
 async fn lead(world: Arc<FaultWorld>, lead: FlightLeader<TestResult>, name: Vec<u8>, id: u64, fault: InjectedFault) {
     let mut dice = FaultDice::new(id);
     let mut steps = 0;
@@ -98,7 +98,7 @@ async fn lead(world: Arc<FaultWorld>, lead: FlightLeader<TestResult>, name: Vec<
     }
     let filling = SharedBody::new();
     // The reader of the leader's own client, which may be gone.
-    let own = (dice.below(2) == 0).then(|| filling.reader(vec![Piece::Cut(0..u64::MAX)]));
+    let own = (dice.below(2) == 0).then(|| filling.reader(vec![BodyPiece::Cut(0..u64::MAX)]));
     lead.land(Some((Arc::clone(&filling), id)));
     let _in_hand = filling.abort_guard();
     step();
@@ -155,7 +155,7 @@ async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>
         world.counts.lock().failed += 1;
         return;
     };
-    let mut reader = filling.reader(vec![Piece::Cut(0..u64::MAX)]).expect("the body is kept");
+    let mut reader = filling.reader(vec![BodyPiece::Cut(0..u64::MAX)]).expect("the body is kept");
     let mut read = Vec::new();
     loop {
         if leaves() {

@@ -1,7 +1,7 @@
 //! 1xx responses on their way to an HTTP/1.1 client (RFC 9110 §15.2).
 //!
 //! hyper has no way to send them, so raw heads are queued here by whoever learns of an interim response, and the
-//! connection writes them while the final response is still awaited. Bounded by [`HELD_BYTES_MAX`]. What is left when a
+//! connection writes them while the final response is still awaited. Bounded by [`QUEUED_BYTES_MAX`]. What is left when a
 //! response goes out belongs to nobody: a connection begins each request with an empty queue, which is a new one where the
 //! old one is still held.
 

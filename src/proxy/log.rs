@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use http::{Method, StatusCode, Version, header};
 
 use super::context::RequestContext;
-use crate::access::{Line, Readers};
+use crate::access::{LogLine, LogReaders};
 use crate::clock::Timestamp;
-use crate::outcome::{Decision, End};
+use crate::outcome::{Decision, ResponseEnd};
 
 /// A request as the access log tells of it.
 pub(super) struct LogRecord {
-    readers: Readers,
+    readers: LogReaders,
     client: IpAddr,
     at: Timestamp,
     /// `None` where it is not known.
@@ -26,7 +26,7 @@ pub(super) struct LogRecord {
 
 impl LogRecord {
     /// Copies what the line will need.
-    pub(super) fn new(readers: &Readers, ctx: &RequestContext, status: StatusCode) -> Self {
+    pub(super) fn new(readers: &LogReaders, ctx: &RequestContext, status: StatusCode) -> Self {
         let copy = |name| ctx.headers.get(name).map(|value| Box::from(value.as_bytes()));
         Self {
             readers: readers.clone(),
@@ -44,7 +44,7 @@ impl LogRecord {
 
     /// Makes what is told of a request that could not be read: what it asked for is not known, and its bytes are not to be
     /// trusted.
-    pub(super) fn unparsed(readers: &Readers, client: IpAddr, at: Timestamp, status: StatusCode) -> Self {
+    pub(super) fn unparsed(readers: &LogReaders, client: IpAddr, at: Timestamp, status: StatusCode) -> Self {
         Self {
             readers: readers.clone(),
             client,
@@ -60,8 +60,8 @@ impl LogRecord {
     }
 
     /// Writes the line.
-    pub(super) fn write(&self, decision: &Decision, end: &End) {
-        self.readers.line(&Line {
+    pub(super) fn write(&self, decision: &Decision, end: &ResponseEnd) {
+        self.readers.line(&LogLine {
             client: self.client,
             at: self.at,
             method: self.method.as_ref().map_or("-", Method::as_str),

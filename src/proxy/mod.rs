@@ -134,7 +134,7 @@ pub struct Shared {
     routes: Table,
     store: Arc<Store>,
     clock: Clock,
-    readers: access::Readers,
+    readers: access::LogReaders,
     exporter: Option<trace::Exporter>,
     hasher: Arc<KeyHasher>,
     flights: Arc<Flights<flight::FlightResult>>,
@@ -148,7 +148,13 @@ pub struct Shared {
 
 impl Shared {
     /// Puts the shared parts together; `readers` are shown a line for each request. Nothing is traced.
-    pub fn new(config: Config, routes: Table, store: Arc<Store>, clock: Clock, readers: access::Readers) -> Arc<Self> {
+    pub fn new(
+        config: Config,
+        routes: Table,
+        store: Arc<Store>,
+        clock: Clock,
+        readers: access::LogReaders,
+    ) -> Arc<Self> {
         Self::with_exporter(config, routes, store, clock, readers, None)
     }
 
@@ -158,7 +164,7 @@ impl Shared {
         routes: Table,
         store: Arc<Store>,
         clock: Clock,
-        readers: access::Readers,
+        readers: access::LogReaders,
         exporter: Option<trace::Exporter>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -180,11 +186,11 @@ impl Shared {
 
     /// Makes the shared parts of a configuration that takes this one's place. What is stored, remembered and under way is
     /// the same for both: a request that began under the old one ends under it, and may be followed by one of the new.
-    pub fn reconfigured(&self, config: Config, routes: Table, access: Option<access::Log>) -> Arc<Self> {
+    pub fn reconfigured(&self, config: Config, routes: Table, access: Option<access::AccessLogWriter>) -> Arc<Self> {
         Arc::new(Self {
             config,
             routes,
-            readers: access::Readers { log: access, followers: Arc::clone(&self.readers.followers) },
+            readers: access::LogReaders { log: access, followers: Arc::clone(&self.readers.followers) },
             exporter: self.exporter.clone(),
             store: Arc::clone(&self.store),
             clock: self.clock.clone(),
@@ -213,19 +219,24 @@ impl Shared {
 pub struct Worker {
     shared: Arc<Shared>,
     origin: origin::UpstreamClient,
-    metrics: Arc<metrics::Local>,
+    metrics: Arc<metrics::LocalMetrics>,
 }
 
 impl Worker {
     /// Makes a core's way; call it on the core's runtime.
-    pub fn new(shared: Arc<Shared>, origin: origin::UpstreamClient, metrics: Arc<metrics::Local>) -> Arc<Self> {
+    pub fn new(shared: Arc<Shared>, origin: origin::UpstreamClient, metrics: Arc<metrics::LocalMetrics>) -> Arc<Self> {
         Arc::new(Self { shared, origin, metrics })
     }
 
     /// Makes the same core's way under another configuration: with the same pool of connections to the origin where
     /// nothing is different there, and counting into the same figures.
-    pub fn reconfigured(&self, shared: &Arc<Shared>, origin: &Arc<origin::Config>, rows: &metrics::Rows) -> Arc<Self> {
-        Self::new(Arc::clone(shared), self.origin.reconfigured(origin), self.metrics.counting_in(rows))
+    pub fn reconfigured(
+        &self,
+        shared: &Arc<Shared>,
+        origin: &Arc<origin::Config>,
+        rows: &metrics::RouteRows,
+    ) -> Arc<Self> {
+        Self::new(Arc::clone(shared), self.origin.reconfigured(origin), self.metrics.with_rows(rows))
     }
 
     /// Answers a request.
@@ -252,14 +263,14 @@ impl Worker {
     fn observe(&self, ctx: &RequestContext, decision: Decision, response: &mut Response<Body>) {
         let readers = &self.shared.readers;
         let logged = readers.is_any().then(|| Box::new(LogRecord::new(readers, ctx, response.status())));
-        let heading = metrics::Heading {
+        let heading = metrics::ResponseStart {
             url: ctx.key.url(),
             status: response.status().as_u16(),
             body_bytes: response.body().length().unwrap_or_default(),
             at: ctx.at,
             started: ctx.started,
         };
-        let non_hit = self.metrics.heads_out(&decision, &heading);
+        let non_hit = self.metrics.record_start(&decision, &heading);
         let traced = trace::ResponseSpan::new(&self.shared, ctx, &decision, response.status());
         let observer = Observer::new(Arc::clone(&self.metrics), decision, ctx.started, logged)
             .with_non_hit(non_hit)

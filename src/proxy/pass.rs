@@ -18,11 +18,11 @@ use super::{Body, Worker, answer, confirm, decide, fetch, receive, rescue, trace
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
-use crate::outcome::{Decision, Outcome, Reason, Stored};
+use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::OriginFailure;
 use crate::policy::storable::{Storable, storable, storable_post};
-use crate::route::{Mode, Rule};
+use crate::route::{RouteMode, Rule};
 use crate::store::{PurgeKind, Selector};
 use crate::stored::{Facts, StoredEntry};
 
@@ -48,8 +48,8 @@ pub(super) async fn pass(
         return Ok(stale);
     }
     let stored = match decision.stored {
-        Stored::No(reason) => Stored::No(reason),
-        Stored::Begun | Stored::NothingTo => Stored::No(decision.reason),
+        StoreOutcome::No(reason) => StoreOutcome::No(reason),
+        StoreOutcome::Begun | StoreOutcome::NothingTo => StoreOutcome::No(decision.reason),
     };
     let decision = Decision { stored, fwd_status: Some(response.status().as_u16()), ..decision };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -85,7 +85,7 @@ pub(super) async fn pass(
         }
     }
     // What shadow mode passes goes on as it came.
-    let is_served = ctx.rule.mode == Mode::Serve;
+    let is_served = ctx.rule.mode == RouteMode::Serve;
     if is_served && ctx.method == Method::POST && worker.shared.store.sequence() == sequence + own_purges {
         return Ok(post_answer(worker, ctx, response, decision, (requested_at, sequence + own_purges)));
     }
@@ -147,11 +147,11 @@ fn post_answer(
     };
     let as_get = Arc::new(ctx.as_get(shared));
     // From here on an invalidation is recorded, since something may be on its way.
-    let lead = shared.flights.alone();
+    let lead = shared.flights.unlisted();
     match fetch::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
         Err(_) => answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision),
         Ok(fill) => {
-            let decision = Decision { stored: Stored::Begun, ..decision };
+            let decision = Decision { stored: StoreOutcome::Begun, ..decision };
             let begun = fetch::leader_body(&fill, parts.headers);
             let Some(response) = answer::from_fill(worker, ctx, &fill, decision, begun) else {
                 return rescue::task_failure(worker, ctx);

@@ -12,7 +12,7 @@ use super::context::{EarlyResponse, RequestContext};
 use super::log::LogRecord;
 use super::{Body, Shared, Worker, decide, encode};
 use crate::origin;
-use crate::outcome::{End, Ending, Outcome, Reason};
+use crate::outcome::{Ending, Outcome, Reason, ResponseEnd};
 use crate::policy::reuse::OriginFailure;
 use crate::respond::head;
 use crate::stored::StoredEntry;
@@ -100,7 +100,7 @@ pub(super) fn unparsed_response(
     *response.headers_mut() = own_fields(worker, status);
     response.headers_mut().insert(header::CACHE_STATUS, head::cache_status(&decision, None));
     let body_bytes = response.body().len() as u64;
-    let end = End { ending: Ending::Complete, body_bytes, elapsed: refusal.started.elapsed() };
+    let end = ResponseEnd { ending: Ending::Complete, body_bytes, elapsed: refusal.started.elapsed() };
     worker.metrics.record(&decision, &end);
     if let Some(logged) = log_record_of(worker, client, status) {
         logged.write(&decision, &end);

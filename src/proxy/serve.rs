@@ -1,13 +1,13 @@
 //! **The way of a request**, as one chain of decisions to read first.
 //!
 //! ```text
-//! Asked::read   canonical target ► route ► classify ► key           or refused, or passed (why?), or a purge
-//! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | Doubted | Missing | Alone | OnlyIfCached
+//! context       canonical target ► route ► classify ► key           or refused, or passed (why?), or a purge
+//! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | OnProbation | Missing | PassThrough | OnlyIfCached
 //! shadow        in shadow mode: passed, while what would have become of it is counted
 //! fetch         one flight per key ► origin ► policy::storable ► store
 //! compare       one flight per doubted body ► origin ► shared, or dropped
 //! answer        preconditions ► range ► coding ► head
-//! Way::finish   Decision at the head, End at the body's end
+//! finish        Decision at the head, ResponseEnd at the body's end
 //! ```
 
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::origin::coalesce::FlightRole;
-use crate::outcome::{Decision, Outcome, Reason, Stored};
+use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 use crate::policy::reuse::{self, Collapse, OriginFailure};
 use crate::policy::storable::{Exchange, Storable, storable};
 use crate::policy::{PurgeState, freshness, vary};
-use crate::route::Mode;
+use crate::route::RouteMode;
 use crate::stored::StoredEntry;
 
 /// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
@@ -43,7 +43,7 @@ pub(super) fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming
         Err(refusal) => return Answer::Now(rescue::early_response(worker, peer.addr.ip().to_canonical(), &refusal)),
     };
     match action {
-        Action::LookUp if ctx.rule.mode == Mode::Shadow => {
+        Action::LookUp if ctx.rule.mode == RouteMode::Shadow => {
             return answer_later(worker, ctx, |worker, ctx| shadow::pass(worker, ctx, request));
         }
         Action::LookUp => {}
@@ -136,7 +136,7 @@ async fn pass_request(
     reason: Reason,
 ) -> Response<Body> {
     let response = pass_through(&worker, &ctx, request, ctx.decision(Outcome::Pass, reason), None).await;
-    if ctx.rule.mode == Mode::Shadow {
+    if ctx.rule.mode == RouteMode::Shadow {
         shadow::count_pass(&worker, &ctx, reason, response.body().length());
     }
     response
@@ -201,7 +201,7 @@ async fn fetch(
     let joined = match decide::plan_fetch(&worker.shared, ctx, &missing, hints.selecting_names.take()) {
         FetchPlan::PassThrough(decision) => return pass(decision),
         FetchPlan::Join(name) => worker.shared.flights.join(name),
-        FetchPlan::Unshared => FlightRole::Leader(worker.shared.flights.alone()),
+        FetchPlan::Unshared => FlightRole::Leader(worker.shared.flights.unlisted()),
     };
     let again = || FetchStep::Retry(PassThrough { decision, stand_in: missing.selected.clone() });
     let follow = match joined {
@@ -257,10 +257,10 @@ async fn fetch(
         }
         FollowerStep::Outdated => {
             worker.shared.flights.withdraw(&follow);
-            let decision = Decision { stored: Stored::No(Reason::InvalidatedMeanwhile), ..decision };
+            let decision = Decision { stored: StoreOutcome::No(Reason::InvalidatedMeanwhile), ..decision };
             FetchStep::Retry(PassThrough { decision, stand_in: missing.selected.clone() })
         }
-        FollowerStep::PassThrough(reason) => pass(Decision { stored: Stored::No(reason), ..decision }),
+        FollowerStep::PassThrough(reason) => pass(Decision { stored: StoreOutcome::No(reason), ..decision }),
     }
 }
 
@@ -306,7 +306,7 @@ async fn answer_leader(
     let (entry, decision) = match leader_response {
         Some(LeaderResponse::Response(response, not_stored)) => {
             let decision = Decision {
-                stored: Stored::No(not_stored),
+                stored: StoreOutcome::No(not_stored),
                 fwd_status: Some(response.status().as_u16()),
                 ..ctx.decision(Outcome::Miss, reason)
             };
@@ -466,7 +466,7 @@ fn refusal_for_follower(ctx: &RequestContext, fill: &Fill) -> Option<Reason> {
 
 fn in_progress_decision(ctx: &RequestContext, fill: &Fill, reason: Reason) -> Decision {
     Decision {
-        stored: Stored::Begun,
+        stored: StoreOutcome::Begun,
         fwd_status: Some(fill.status.as_u16()),
         ttl: Some(freshness::ttl(&fill.facts, fill.facts.received_at)),
         ..ctx.decision(Outcome::Miss, reason)

@@ -9,7 +9,7 @@
 //!
 //! What is kept stands in the same store, under keys that no request in earnest has (`Rule::key_of`). So it is bounded,
 //! evicted, purged and invalidated as in earnest, and a reload that turns the mode serves nothing of it. Deliberately
-//! absent: rules. What is decided is decided by the functions that `serve` and `fill` ask.
+//! absent: rules. What is decided is decided by the functions that `serve` and `fetch` ask.
 
 mod advice;
 mod plan;
@@ -30,8 +30,8 @@ pub use self::report::{
 use self::tap::{BodyTap, TappedBody};
 use super::context::RequestContext;
 use super::{Body, Worker, answer, pass as passing, rescue};
-use crate::analytics::shadow::Passed;
-use crate::outcome::{Decision, Outcome, Reason, Stored, Would};
+use crate::analytics::shadow::ObservedRequest;
+use crate::outcome::{Decision, Outcome, Reason, StoreOutcome, WouldBeOutcome};
 
 /// Passes a request that would have been looked up.
 pub(super) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request: Request<Incoming>) -> Response<Body> {
@@ -49,7 +49,7 @@ pub(super) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request:
     let (parts, body) = response.into_parts();
     let result = plan.judge(&worker, &ctx, (&parts, &body), asking);
     let decision = Decision {
-        stored: Stored::No(Reason::Shadow),
+        stored: StoreOutcome::No(Reason::Shadow),
         fwd_status: Some(parts.status.as_u16()),
         would: Some(result.would),
         ..ctx.decision(Outcome::Pass, Reason::Shadow)
@@ -63,16 +63,16 @@ pub(super) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request:
 
 /// Counts a request that passes in earnest too.
 pub(super) fn count_pass(worker: &Worker, ctx: &RequestContext, reason: Reason, length: Option<u64>) {
-    count(worker, ctx, Would::new(Outcome::Pass, reason), length);
+    count(worker, ctx, WouldBeOutcome::new(Outcome::Pass, reason), length);
 }
 
-fn count(worker: &Worker, ctx: &RequestContext, would: Would, length: Option<u64>) {
-    let observed = Passed { body_bytes: length.unwrap_or_default(), ..observation(worker, ctx, would) };
-    worker.metrics.shadow(|tables| tables.passed(ctx.key.url(), &observed));
+fn count(worker: &Worker, ctx: &RequestContext, would: WouldBeOutcome, length: Option<u64>) {
+    let observed = ObservedRequest { body_bytes: length.unwrap_or_default(), ..observation(worker, ctx, would) };
+    worker.metrics.shadow(|tables| tables.record(ctx.key.url(), &observed));
 }
 
 /// Makes what is counted of a request whose answer's head is there.
-fn observation(worker: &Worker, ctx: &RequestContext, would: Would) -> Passed {
+fn observation(worker: &Worker, ctx: &RequestContext, would: WouldBeOutcome) -> ObservedRequest {
     let origin_micros = u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Passed { would, row: worker.metrics.row(ctx.rule.index), body_bytes: 0, origin_micros }
+    ObservedRequest { would, row: worker.metrics.row(ctx.rule.index), body_bytes: 0, origin_micros }
 }

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::outcome::Reason;
-use crate::respond::range::Piece;
+use crate::respond::range::BodyPiece;
 
 /// How far the fill may be ahead of the slowest reader of a body that is not kept, in bytes: a few chunks, so that one
 /// reader's pause does not stop the others.
@@ -183,7 +183,7 @@ impl SharedBody {
     }
 
     /// Attaches a reader that sends `pieces` in order. `None` when what they need has gone already.
-    pub(crate) fn reader(self: &Arc<Self>, pieces: impl IntoIterator<Item = Piece>) -> Option<BodyReader> {
+    pub(crate) fn reader(self: &Arc<Self>, pieces: impl IntoIterator<Item = BodyPiece>) -> Option<BodyReader> {
         let mut pieces: Pieces = pieces.into_iter().collect();
         pieces.reverse();
         let offset = first_cut(&pieces);
@@ -270,15 +270,15 @@ impl SharedBodyState {
 }
 
 /// Returns where the first piece of the representation starts.
-fn first_cut(pieces: &[Piece]) -> u64 {
+fn first_cut(pieces: &[BodyPiece]) -> u64 {
     let cuts = pieces.iter().filter_map(|piece| match piece {
-        Piece::Cut(range) => Some(range.start),
-        Piece::Own(_) => None,
+        BodyPiece::Cut(range) => Some(range.start),
+        BodyPiece::Own(_) => None,
     });
     cuts.min().unwrap_or(0)
 }
 
-/// One reader of a [`Filling`]. An open end (`u64::MAX`) reads until the body ends.
+/// One reader of a [`SharedBody`]. An open end (`u64::MAX`) reads until the body ends.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     body: Arc<SharedBody>,
@@ -288,7 +288,7 @@ pub(crate) struct BodyReader {
 }
 
 /// What a reader is to send, the next piece last.
-type Pieces = SmallVec<[Piece; 1]>;
+type Pieces = SmallVec<[BodyPiece; 1]>;
 
 impl BodyReader {
     /// Returns why the body is no longer kept, where that is so.
@@ -306,21 +306,21 @@ impl BodyReader {
         loop {
             match self.pieces.last_mut() {
                 None => return Poll::Ready(None),
-                Some(Piece::Own(bytes)) => {
+                Some(BodyPiece::Own(bytes)) => {
                     let bytes = Bytes::from(std::mem::take(bytes));
                     self.pieces.pop();
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Piece::Cut(range)) if range.is_empty() => {
+                Some(BodyPiece::Cut(range)) if range.is_empty() => {
                     self.pieces.pop();
                 }
-                Some(Piece::Cut(_)) => return self.poll_cut(cx),
+                Some(BodyPiece::Cut(_)) => return self.poll_cut(cx),
             }
         }
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let Some(Piece::Cut(range)) = self.pieces.last_mut() else { return Poll::Ready(None) };
+        let Some(BodyPiece::Cut(range)) = self.pieces.last_mut() else { return Poll::Ready(None) };
         let mut state = self.body.state.lock();
         if matches!(state.readers[self.id], ReaderSlot::Stalled) || range.start < state.start {
             return Poll::Ready(Some(Err(Aborted(Reason::Overloaded))));
@@ -353,8 +353,8 @@ impl BodyReader {
     }
 }
 
-fn first_cut_or(pieces: &[Piece], end: u64) -> u64 {
-    if pieces.iter().any(|piece| matches!(piece, Piece::Cut(_))) { first_cut(pieces) } else { end }
+fn first_cut_or(pieces: &[BodyPiece], end: u64) -> u64 {
+    if pieces.iter().any(|piece| matches!(piece, BodyPiece::Cut(_))) { first_cut(pieces) } else { end }
 }
 
 /// Takes what `range` wants of `chunk`, in which it starts `at`, and moves the range on. A small part is copied: it may stay
@@ -399,8 +399,8 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
     }
 
-    fn whole() -> Vec<Piece> {
-        vec![Piece::Cut(0..u64::MAX)]
+    fn whole() -> Vec<BodyPiece> {
+        vec![BodyPiece::Cut(0..u64::MAX)]
     }
 
     async fn text(reader: BodyReader) -> Result<String, Aborted> {
@@ -442,8 +442,12 @@ mod tests {
     fn ranges_are_cut_while_it_fills() {
         run(async {
             let body = SharedBody::new();
-            let pieces =
-                vec![Piece::Own(Box::from(*b"[")), Piece::Cut(6..8), Piece::Cut(1..3), Piece::Own(Box::from(*b"]"))];
+            let pieces = vec![
+                BodyPiece::Own(Box::from(*b"[")),
+                BodyPiece::Cut(6..8),
+                BodyPiece::Cut(1..3),
+                BodyPiece::Own(Box::from(*b"]")),
+            ];
             let reader = tokio::spawn(text(body.reader(pieces).unwrap()));
             for chunk in ["0123", "4567", "89"] {
                 tokio::task::yield_now().await;
@@ -460,7 +464,7 @@ mod tests {
             let body = SharedBody::new();
             body.push(chunk.clone());
             let at = range.start as usize;
-            let mut reader = body.reader(vec![Piece::Cut(range)]).unwrap();
+            let mut reader = body.reader(vec![BodyPiece::Cut(range)]).unwrap();
             let part = run(reader.frame()).unwrap().unwrap().into_data().unwrap();
             assert_eq!(part.len(), length);
             assert_eq!(part.as_ptr() != chunk[at..].as_ptr(), is_copied, "{length} bytes at {at}");

@@ -7,13 +7,13 @@ use http::header;
 
 use super::Worker;
 use super::context::RequestContext;
-use crate::route::{Mode, SetCookie};
+use crate::route::{RouteMode, SetCookie};
 use crate::stored::FlatHead;
 
 /// Counts a response whose `head` is about to be stored, where it sets a cookie.
 pub(super) fn note(worker: &Worker, ctx: &RequestContext, head: &FlatHead) {
     // What shadow mode stores is given to nobody.
-    let may_be_given = ctx.rule.set_cookie == SetCookie::Obey && ctx.rule.mode == Mode::Serve;
+    let may_be_given = ctx.rule.set_cookie == SetCookie::Obey && ctx.rule.mode == RouteMode::Serve;
     if !may_be_given || head.get(&header::SET_COOKIE).is_none() {
         return;
     }

@@ -29,7 +29,7 @@ use super::context::RequestContext;
 use super::{Shared, Worker};
 use crate::key::Scheme;
 use crate::origin::{self, Permit, ResponseBody};
-use crate::outcome::{Decision, End, Ending, Outcome, Reason, Stored};
+use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd, StoreOutcome};
 
 /// What is traced, and how it is called.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -305,7 +305,7 @@ impl ResponseSpan {
             span.word("larder.outcome", decision.outcome.token());
             span.word("larder.reason", decision.reason.token());
             span.flag("larder.collapsed", decision.collapsed);
-            if let Stored::No(reason) = decision.stored {
+            if let StoreOutcome::No(reason) = decision.stored {
                 span.word("larder.not_stored", reason.token());
             }
             if let Some(hash) = decision.key_hash {
@@ -326,7 +326,7 @@ impl ResponseSpan {
     }
 
     /// Tells how it ended.
-    pub(super) fn finish(mut self, end: &End) {
+    pub(super) fn finish(mut self, end: &ResponseEnd) {
         self.0.record(|span| {
             span.number("http.response.body.size", end.body_bytes);
             match end.ending {

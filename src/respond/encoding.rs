@@ -10,7 +10,7 @@ use crate::stored::{Coding, StoredBody};
 
 /// The codings that a client accepts, and its weights for them; identity unless it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub struct AcceptedCodings {
     /// Whether zstd is accepted.
     pub zstd: bool,
     /// Whether Brotli is accepted.
@@ -26,7 +26,7 @@ pub struct Accepted {
 /// The weight of identity where the field names neither it nor `*`: acceptable, and behind everything that is named.
 const UNNAMED: u16 = 1;
 
-impl Accepted {
+impl AcceptedCodings {
     /// Identity only: what a request without Accept-Encoding gets. RFC 9110 §12.5.3 lets it have any coding; no client
     /// that leaves the field out is known to want one.
     pub const IDENTITY: Self = Self::of([0, 0, 0, UNNAMED]);
@@ -65,14 +65,14 @@ impl Accepted {
         self.weights[slot(coding)] > 0
     }
 
-    /// Picks the coding to serve of those that are `held` and those that can be `made` of them.
+    /// Picks the coding to serve of those that are `available` and those that can be `made` of them.
     ///
     /// The client's weights come first. Among equals: zstd, which is the form that is stored; Brotli where it is held
     /// already; gzip, which is cheap to make; Brotli to be made; identity. Where nothing is acceptable the answer is
     /// identity all the same: a body that the client may be able to read serves it better than a 406, and RFC 9110
     /// §12.5.3 and §15.5.7 allow to disregard the field.
-    pub fn best(self, held: Codings, made: Codings) -> Coding {
-        let brotli_is_held = held.contains(Coding::Brotli);
+    pub fn best(self, available: Codings, made: Codings) -> Coding {
+        let brotli_is_held = available.contains(Coding::Brotli);
         let order = if brotli_is_held {
             [Coding::Zstd, Coding::Brotli, Coding::Gzip]
         } else {
@@ -83,7 +83,7 @@ impl Accepted {
         let mut best_weight = self.weights[slot(Coding::Identity)];
         for coding in order {
             let weight = self.weights[slot(coding)];
-            let available = held.contains(coding) || made.contains(coding);
+            let available = available.contains(coding) || made.contains(coding);
             if available && weight > 0 && (weight > best_weight || weight == best_weight && best == Coding::Identity) {
                 (best, best_weight) = (coding, weight);
             }
@@ -103,8 +103,8 @@ impl Codings {
     pub const ALL: Self = Self(0b1111);
 
     /// Returns the codings in which `body` is held.
-    pub fn held(body: &StoredBody) -> Self {
-        body.renditions.iter().fold(Self::NONE, |held, rendition| held.with(rendition.coding))
+    pub fn of_body(body: &StoredBody) -> Self {
+        body.renditions.iter().fold(Self::NONE, |available, rendition| available.with(rendition.coding))
     }
 
     /// Adds a coding.
@@ -250,8 +250,8 @@ mod tests {
         map
     }
 
-    fn accepted(field: &str) -> Accepted {
-        Accepted::parse(&map(&[("accept-encoding", field)]))
+    fn accepted(field: &str) -> AcceptedCodings {
+        AcceptedCodings::parse(&map(&[("accept-encoding", field)]))
     }
 
     const NONE: Codings = Codings::NONE;
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn s12_5_3_codings_are_accepted_by_name_and_weight() {
-        assert_eq!(Accepted::parse(&HeaderMap::new()), Accepted::IDENTITY);
+        assert_eq!(AcceptedCodings::parse(&HeaderMap::new()), AcceptedCodings::IDENTITY);
         check("", [false, false, false, true]);
         check("gzip, deflate, br, zstd", [true, true, true, true]);
         check("gzip", [false, false, true, true]);
@@ -286,7 +286,7 @@ mod tests {
         check("gzip;q=0, *", [true, true, false, true]);
         check("gzip, x-gzip;q=0", [false, false, false, true]);
         let lines = map(&[("accept-encoding", "gzip"), ("accept-encoding", "br;q=0.3")]);
-        assert_eq!(Accepted::parse(&lines), accepted("gzip, br;q=0.3"));
+        assert_eq!(AcceptedCodings::parse(&lines), accepted("gzip, br;q=0.3"));
     }
 
     #[test]
@@ -302,8 +302,8 @@ mod tests {
     #[test]
     fn s12_5_3_the_best_coding_follows_weights_then_our_order() {
         #[track_caller]
-        fn check(field: &str, held: Codings, made: Codings, want: Coding) {
-            assert_eq!(accepted(field).best(held, made), want, "{field} {held:?} {made:?}");
+        fn check(field: &str, available: Codings, made: Codings, want: Coding) {
+            assert_eq!(accepted(field).best(available, made), want, "{field} {available:?} {made:?}");
         }
         let browser = "gzip, deflate, br, zstd";
         check(browser, NONE.with(Zstd), ALL, Zstd);
@@ -330,8 +330,8 @@ mod tests {
     #[test]
     fn codings_are_told_from_a_body() {
         let body = StoredBody::identity(bytes::Bytes::from_static(b"x"));
-        assert_eq!(Codings::held(&body), AS_SENT);
-        assert_eq!(Codings::held(&StoredBody::default()), NONE);
+        assert_eq!(Codings::of_body(&body), AS_SENT);
+        assert_eq!(Codings::of_body(&StoredBody::default()), NONE);
     }
 
     #[test]
@@ -389,7 +389,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut request = HeaderMap::new();
                 request.insert(header::ACCEPT_ENCODING, value);
-                let accepted = Accepted::parse(&request);
+                let accepted = AcceptedCodings::parse(&request);
                 let best = accepted.best(NONE.with(Zstd), ALL);
                 prop_assert!(best == Identity || accepted.accepts(best));
             }
@@ -397,19 +397,19 @@ mod tests {
 
         #[test]
         fn what_is_picked_has_the_largest_weight(
-            weights in prop::array::uniform4(0_u16..=1000), held in 0_u8..16, made in 0_u8..16,
+            weights in prop::array::uniform4(0_u16..=1000), available in 0_u8..16, made in 0_u8..16,
         ) {
             let field = [Zstd, Brotli, Gzip, Identity].iter().zip(weights)
                 .map(|(coding, weight)| format!("{};q={}.{:03}", coding.token(), weight / 1000, weight % 1000))
                 .collect::<Vec<_>>().join(", ");
-            let (held, made) = (Codings(held), Codings(made));
-            let best = accepted(&field).best(held, made);
+            let (available, made) = (Codings(available), Codings(made));
+            let best = accepted(&field).best(available, made);
             for coding in [Zstd, Brotli, Gzip] {
-                if held.contains(coding) || made.contains(coding) {
+                if available.contains(coding) || made.contains(coding) {
                     prop_assert!(weights[slot(coding)] <= weights[slot(best)], "{} {:?}", field, best);
                 }
             }
-            prop_assert!(best == Identity || held.contains(best) || made.contains(best));
+            prop_assert!(best == Identity || available.contains(best) || made.contains(best));
         }
     }
 }

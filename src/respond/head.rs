@@ -17,7 +17,7 @@ use crate::stored::{Coding, FlatHead};
 
 /// In which form a stored response goes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ResponseForm {
     /// The whole body in this coding, with the stored status.
     Whole(Coding),
     /// One range of the identity form, with its Content-Range: 206.
@@ -32,7 +32,7 @@ pub enum Form {
     PreconditionFailed,
 }
 
-impl Form {
+impl ResponseForm {
     /// Returns the status to answer with, where `stored` is the stored one.
     pub fn status(&self, stored: StatusCode) -> StatusCode {
         match self {
@@ -85,7 +85,7 @@ pub enum Negotiation {
 
 /// What Larder adds to a stored head.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub struct OwnFields {
     /// current_age (RFC 9111 §4.2.3); sent in whole seconds. `None` where the origin makes the response for this very request:
     /// Age implies that it did not (§5.1).
     pub age: Option<Duration>,
@@ -101,8 +101,8 @@ pub struct Own {
 ///
 /// The stored head has a Date: the origin's, or the time of receipt (RFC 9110 §6.6.1). The stored Via stays and gets our
 /// member. 412 and 416 are Larder's own, made now: they have no Age, and Date is left to whoever sends them.
-pub fn stored_head(stored: &FlatHead, form: &Form, own: Own) -> HeaderMap {
-    let has_etag = matches!(form, Form::NotModified(_)) && stored.get(&header::ETAG).is_some();
+pub fn stored_head(stored: &FlatHead, form: &ResponseForm, own: OwnFields) -> HeaderMap {
+    let has_etag = matches!(form, ResponseForm::NotModified(_)) && stored.get(&header::ETAG).is_some();
     let mut head = HeaderMap::with_capacity(24);
     stored.append_to(&mut head, |name| form.keeps(name, has_etag));
 
@@ -111,35 +111,35 @@ pub fn stored_head(stored: &FlatHead, form: &Form, own: Own) -> HeaderMap {
         weaken_etag(&mut head);
     }
     match form {
-        Form::Whole(Coding::Identity) | Form::NotModified(_) | Form::PreconditionFailed => {}
-        Form::Whole(coding) => {
+        ResponseForm::Whole(Coding::Identity) | ResponseForm::NotModified(_) | ResponseForm::PreconditionFailed => {}
+        ResponseForm::Whole(coding) => {
             head.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
         }
-        Form::Part(content_range) => {
+        ResponseForm::Part(content_range) => {
             head.insert(header::CONTENT_RANGE, content_range.clone());
         }
-        Form::Parts(content_type) => {
+        ResponseForm::Parts(content_type) => {
             head.insert(header::CONTENT_TYPE, content_type.clone());
         }
-        Form::Unsatisfiable(length) => {
+        ResponseForm::Unsatisfiable(length) => {
             head.insert(header::CONTENT_RANGE, range::unsatisfied(*length));
         }
     }
     match form {
-        Form::Whole(_) | Form::Part(_) | Form::Parts(_) => {
+        ResponseForm::Whole(_) | ResponseForm::Part(_) | ResponseForm::Parts(_) => {
             if let Some(length) = own.content_length {
                 head.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
         }
-        Form::NotModified(_) | Form::Unsatisfiable(_) | Form::PreconditionFailed => {}
+        ResponseForm::NotModified(_) | ResponseForm::Unsatisfiable(_) | ResponseForm::PreconditionFailed => {}
     }
-    let is_ours = matches!(form, Form::Unsatisfiable(_) | Form::PreconditionFailed);
+    let is_ours = matches!(form, ResponseForm::Unsatisfiable(_) | ResponseForm::PreconditionFailed);
     add_own(&mut head, own, is_ours);
     head
 }
 
 /// Makes the head of a response in whole, as it goes to the client that brings it in: `fields` are the origin's that go on.
-pub fn first_head(mut fields: HeaderMap, own: Own) -> HeaderMap {
+pub fn first_head(mut fields: HeaderMap, own: OwnFields) -> HeaderMap {
     if let Some(length) = own.content_length {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -148,7 +148,7 @@ pub fn first_head(mut fields: HeaderMap, own: Own) -> HeaderMap {
 }
 
 /// Adds what Larder says of every response; how old it is and that it came by way of Larder only where it is not our own.
-fn add_own(head: &mut HeaderMap, own: Own, is_ours: bool) {
+fn add_own(head: &mut HeaderMap, own: OwnFields, is_ours: bool) {
     if !is_ours {
         if let Some(age) = own.age {
             set_age(head, age);
@@ -316,8 +316,8 @@ mod tests {
         ("x-own", "1"),
     ];
 
-    fn own(negotiation: Negotiation) -> Own {
-        Own {
+    fn own(negotiation: Negotiation) -> OwnFields {
+        OwnFields {
             age: Some(Duration::from_millis(7999)),
             cache_status: HeaderValue::from_static("Larder; hit; ttl=53"),
             negotiation,
@@ -347,7 +347,7 @@ mod tests {
 
     /// Compares the head as lines, sorted by name; lines of one name stay in order.
     #[track_caller]
-    fn check(fields: &[(&'static str, &str)], form: Form, negotiation: Negotiation, want: &[&str]) {
+    fn check(fields: &[(&'static str, &str)], form: ResponseForm, negotiation: Negotiation, want: &[&str]) {
         let head = stored_head(&FlatHead::from_map(&map(fields)), &form, own(negotiation));
         let mut got: Vec<String> =
             head.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect();
@@ -359,7 +359,7 @@ mod tests {
     fn a_whole_identity_answer_keeps_what_the_origin_sent() {
         check(
             PAGE,
-            Form::Whole(Coding::Identity),
+            ResponseForm::Whole(Coding::Identity),
             Negotiation::None,
             &[
                 "accept-ranges: bytes",
@@ -390,7 +390,7 @@ mod tests {
     fn s8_8_1_a_coded_answer_is_another_form() {
         check(
             PAGE,
-            Form::Whole(Coding::Zstd),
+            ResponseForm::Whole(Coding::Zstd),
             Negotiation::AcceptEncoding,
             &[
                 "access-control-allow-origin: *",
@@ -432,12 +432,17 @@ mod tests {
             ]
         };
         let identity = common("etag: \"a\u{fc}\"");
-        check(PAGE, Form::NotModified(Coding::Identity), Negotiation::AcceptEncoding, &identity);
-        check(PAGE, Form::NotModified(Coding::Gzip), Negotiation::AcceptEncoding, &common("etag: W/\"a\u{fc}\""));
+        check(PAGE, ResponseForm::NotModified(Coding::Identity), Negotiation::AcceptEncoding, &identity);
+        check(
+            PAGE,
+            ResponseForm::NotModified(Coding::Gzip),
+            Negotiation::AcceptEncoding,
+            &common("etag: W/\"a\u{fc}\""),
+        );
         let without_etag: Vec<_> = PAGE.iter().copied().filter(|(name, _)| *name != "etag").collect();
         check(
             &without_etag,
-            Form::NotModified(Coding::Identity),
+            ResponseForm::NotModified(Coding::Identity),
             Negotiation::AcceptEncoding,
             &common("last-modified: Sun, 01 Nov 2026 10:00:00 GMT"),
         );
@@ -448,7 +453,7 @@ mod tests {
         let fields = [("content-type", "text/html"), ("content-md5", "AA=="), ("etag", "\"a\""), ("repr-digest", "x")];
         check(
             &fields,
-            Form::Part(HeaderValue::from_static("bytes 0-1/10")),
+            ResponseForm::Part(HeaderValue::from_static("bytes 0-1/10")),
             Negotiation::None,
             &[
                 "age: 7",
@@ -463,7 +468,7 @@ mod tests {
         );
         check(
             &fields,
-            Form::Parts(HeaderValue::from_static("multipart/byteranges; boundary=B")),
+            ResponseForm::Parts(HeaderValue::from_static("multipart/byteranges; boundary=B")),
             Negotiation::None,
             &[
                 "age: 7",
@@ -483,22 +488,22 @@ mod tests {
         let status = "cache-status: Larder; hit; ttl=53";
         check(
             PAGE,
-            Form::Unsatisfiable(10),
+            ResponseForm::Unsatisfiable(10),
             Negotiation::None,
             &[cors, status, "content-range: bytes */10", "vary: Accept"],
         );
-        check(PAGE, Form::PreconditionFailed, Negotiation::None, &[cors, status, "vary: Accept"]);
+        check(PAGE, ResponseForm::PreconditionFailed, Negotiation::None, &[cors, status, "vary: Accept"]);
     }
 
     #[test]
     fn a_form_has_its_status() {
         for (form, want) in [
-            (Form::Whole(Coding::Gzip), 404),
-            (Form::Part(range::content_range(&(0..1), 2)), 206),
-            (Form::Parts(HeaderValue::from_static("x")), 206),
-            (Form::NotModified(Coding::Zstd), 304),
-            (Form::Unsatisfiable(1), 416),
-            (Form::PreconditionFailed, 412),
+            (ResponseForm::Whole(Coding::Gzip), 404),
+            (ResponseForm::Part(range::content_range(&(0..1), 2)), 206),
+            (ResponseForm::Parts(HeaderValue::from_static("x")), 206),
+            (ResponseForm::NotModified(Coding::Zstd), 304),
+            (ResponseForm::Unsatisfiable(1), 416),
+            (ResponseForm::PreconditionFailed, 412),
         ] {
             assert_eq!(form.status(StatusCode::NOT_FOUND).as_u16(), want, "{form:?}");
         }
@@ -506,9 +511,11 @@ mod tests {
 
     #[test]
     fn a_length_that_is_not_known_yet_is_left_out() {
-        let own = Own { content_length: None, ..own(Negotiation::None) };
+        let own = OwnFields { content_length: None, ..own(Negotiation::None) };
         let stored = FlatHead::from_map(&map(&[("content-length", "10")]));
-        assert!(!stored_head(&stored, &Form::Whole(Coding::Identity), own).contains_key(header::CONTENT_LENGTH));
+        assert!(
+            !stored_head(&stored, &ResponseForm::Whole(Coding::Identity), own).contains_key(header::CONTENT_LENGTH)
+        );
     }
 
     #[test]

@@ -37,11 +37,11 @@ pub fn select(request: &HeaderMap, length: u64) -> Ranges {
     // §14.2: a Range that is not understood is ignored.
     let Some(specs) = parse(line.as_bytes()) else { return Ranges::Whole };
     // §14.1.2: a suffix of an empty representation is satisfied by all of it, for which there is no Content-Range.
-    if length == 0 && specs.iter().any(|spec| matches!(spec, Spec::Suffix(1..))) {
+    if length == 0 && specs.iter().any(|spec| matches!(spec, RangeSpec::Suffix(1..))) {
         return Ranges::Whole;
     }
-    let asked: SmallVec<[Range<u64>; 2]> = specs.iter().filter_map(|spec| spec.resolve(length)).collect();
-    match &asked[..] {
+    let wanted_ranges: SmallVec<[Range<u64>; 2]> = specs.iter().filter_map(|spec| spec.resolve(length)).collect();
+    match &wanted_ranges[..] {
         [] => Ranges::Unsatisfiable,
         [only] => Ranges::Single(only.clone()),
         several => select_several(several, length),
@@ -50,19 +50,19 @@ pub fn select(request: &HeaderMap, length: u64) -> Ranges {
 
 /// Decides about two ranges or more (RFC 9110 §14.2, §15.3.7.2): as asked where no byte is named twice, else coalesced,
 /// else ignored where they come to more than the whole with its parts' heads.
-fn select_several(asked: &[Range<u64>], length: u64) -> Ranges {
-    let sum = asked.iter().fold(0_u64, |sum, range| sum.saturating_add(range.end - range.start));
-    if sum >= length.saturating_add(PART_OVERHEAD * asked.len() as u64) {
+fn select_several(wanted_ranges: &[Range<u64>], length: u64) -> Ranges {
+    let sum = wanted_ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.end - range.start));
+    if sum >= length.saturating_add(PART_OVERHEAD * wanted_ranges.len() as u64) {
         return Ranges::Whole;
     }
-    let overlaps = asked
+    let overlaps = wanted_ranges
         .iter()
         .enumerate()
-        .any(|(at, one)| asked[at + 1..].iter().any(|other| one.start < other.end && other.start < one.end));
+        .any(|(at, one)| wanted_ranges[at + 1..].iter().any(|other| one.start < other.end && other.start < one.end));
     if !overlaps {
-        return Ranges::Several(asked.into());
+        return Ranges::Several(wanted_ranges.into());
     }
-    match &coalesce(asked)[..] {
+    match &coalesce(wanted_ranges)[..] {
         [only] => Ranges::Single(only.clone()),
         several => Ranges::Several(several.into()),
     }
@@ -70,9 +70,9 @@ fn select_several(asked: &[Range<u64>], length: u64) -> Ranges {
 
 /// Joins ranges that overlap or lie nearer than [`PART_OVERHEAD`]. A joined range takes the place of its first member, so
 /// that the order asked is kept (RFC 9110 §15.3.7.2).
-fn coalesce(asked: &[Range<u64>]) -> SmallVec<[Range<u64>; RANGES_MAX]> {
+fn coalesce(wanted_ranges: &[Range<u64>]) -> SmallVec<[Range<u64>; RANGES_MAX]> {
     let mut joined: SmallVec<[Range<u64>; RANGES_MAX]> = SmallVec::new();
-    for range in asked {
+    for range in wanted_ranges {
         let mut grown = range.clone();
         let mut place = joined.len();
         let is_near = |other: &Range<u64>, grown: &Range<u64>| {
@@ -92,14 +92,14 @@ fn coalesce(asked: &[Range<u64>]) -> SmallVec<[Range<u64>; RANGES_MAX]> {
 
 /// One range-spec (RFC 9110 §14.1.2), before the length is known.
 #[derive(Clone, Copy)]
-enum Spec {
+enum RangeSpec {
     /// `first-last` or `first-`, both ends included.
     From(u64, Option<u64>),
     /// `-length`.
     Suffix(u64),
 }
 
-impl Spec {
+impl RangeSpec {
     /// `None` where it cannot be satisfied by `length` bytes.
     fn resolve(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
@@ -111,7 +111,7 @@ impl Spec {
 }
 
 /// Reads a ranges-specifier; `None` where it is malformed, of another unit, or of more than [`RANGES_MAX`] ranges.
-fn parse(value: &[u8]) -> Option<SmallVec<[Spec; 2]>> {
+fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 2]>> {
     let at = value.iter().position(|&byte| byte == b'=')?;
     let (unit, set) = (&value[..at], &value[at + 1..]);
     // §14.1: range units are case-insensitive.
@@ -126,15 +126,15 @@ fn parse(value: &[u8]) -> Option<SmallVec<[Spec; 2]>> {
         }
         let dash = member.iter().position(|&byte| byte == b'-')?;
         specs.push(match (&member[..dash], &member[dash + 1..]) {
-            (b"", suffix) => Spec::Suffix(digits(suffix)?),
-            (first, b"") => Spec::From(digits(first)?, None),
+            (b"", suffix) => RangeSpec::Suffix(digits(suffix)?),
+            (first, b"") => RangeSpec::From(digits(first)?, None),
             (first, last) => {
                 let (first, last) = (digits(first)?, digits(last)?);
                 // An int-range whose last-pos is less than its first-pos is invalid, and with it the field.
                 if last < first {
                     return None;
                 }
-                Spec::From(first, Some(last))
+                RangeSpec::From(first, Some(last))
             }
         });
     }
@@ -188,21 +188,21 @@ pub struct Multipart {
     /// The Content-Type, with the boundary.
     pub content_type: HeaderValue,
     /// The pieces in order.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<BodyPiece>,
     /// The length of all pieces.
     pub length: u64,
 }
 
 /// One piece of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum BodyPiece {
     /// A part's head or the closing line.
     Own(Box<[u8]>),
     /// Bytes of the representation.
     Cut(Range<u64>),
 }
 
-impl Piece {
+impl BodyPiece {
     /// Returns how many bytes the piece takes.
     pub fn len(&self) -> u64 {
         match self {
@@ -233,14 +233,14 @@ pub fn multipart(ranges: &[Range<u64>], length: u64, content_type: Option<&[u8]>
         head.extend_from_slice(b"\r\nContent-Range: ");
         push_content_range(&mut head, range, length);
         head.extend_from_slice(b"\r\n\r\n");
-        pieces.push(Piece::Own(head.into_boxed_slice()));
-        pieces.push(Piece::Cut(range.clone()));
+        pieces.push(BodyPiece::Own(head.into_boxed_slice()));
+        pieces.push(BodyPiece::Cut(range.clone()));
     }
-    pieces.push(Piece::Own([b"\r\n--", boundary.as_bytes(), b"--\r\n"].concat().into_boxed_slice()));
+    pieces.push(BodyPiece::Own([b"\r\n--", boundary.as_bytes(), b"--\r\n"].concat().into_boxed_slice()));
     let content_type = [b"multipart/byteranges; boundary=", boundary.as_bytes()].concat();
     Multipart {
         content_type: HeaderValue::from_bytes(&content_type).expect("a boundary is letters and digits"),
-        length: pieces.iter().map(Piece::len).sum(),
+        length: pieces.iter().map(BodyPiece::len).sum(),
         pieces,
     }
 }
@@ -392,8 +392,8 @@ mod tests {
         let mut out = Vec::new();
         for piece in &multipart.pieces {
             match piece {
-                Piece::Own(bytes) => out.extend_from_slice(bytes),
-                Piece::Cut(range) => out.extend_from_slice(&body[range.start as usize..range.end as usize]),
+                BodyPiece::Own(bytes) => out.extend_from_slice(bytes),
+                BodyPiece::Cut(range) => out.extend_from_slice(&body[range.start as usize..range.end as usize]),
             }
         }
         out
@@ -418,9 +418,9 @@ mod tests {
             specs in prop::collection::vec((0_u64..2500, 0_u64..2500, 0_u8..3), 1..20),
         ) {
             let wanted: Vec<Range<u64>> = specs.iter().filter_map(|&(a, b, form)| match form {
-                0 => Spec::From(a.min(b), Some(a.max(b))),
-                1 => Spec::From(a, None),
-                _ => Spec::Suffix(a),
+                0 => RangeSpec::From(a.min(b), Some(a.max(b))),
+                1 => RangeSpec::From(a, None),
+                _ => RangeSpec::Suffix(a),
             }.resolve(length)).collect();
             let text: Vec<String> = specs.iter().map(|&(a, b, form)| match form {
                 0 => format!("{}-{}", a.min(b), a.max(b)),
@@ -449,7 +449,7 @@ mod tests {
             }
             prop_assert!(wanted.iter().cloned().flatten().all(|byte| seen[byte as usize]));
             let first = |range: &Range<u64>| {
-                wanted.iter().position(|asked| range.start <= asked.start && asked.end <= range.end)
+                wanted.iter().position(|wanted_ranges| range.start <= wanted_ranges.start && wanted_ranges.end <= range.end)
             };
             prop_assert!(selected.windows(2).all(|pair| first(&pair[0]) < first(&pair[1])));
 

@@ -5,14 +5,14 @@
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::outcome::{Decision, Outcome, Reason, Stored};
+use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 
 /// Renders `decision` as a member of Cache-Status: `Larder; hit; ttl=30` or `Larder; fwd=uri-miss; fwd-status=200; stored; …`.
 /// `key` is the key's text where the client may see it, else its hash is given.
 ///
 /// A hit carries its key only as text, to stay short; so does what was refused here.
 pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
-    let mut member = Member::new(b"Larder");
+    let mut member = StatusMember::new(b"Larder");
     let forward = forward_token(decision);
     // RFC 9211 §2.1, §2.2: `hit` and `fwd` exclude each other. A response that the origin confirmed was forwarded; one
     // that stands in for a failing origin was answered from the store, so it is a hit with a negative ttl.
@@ -32,7 +32,7 @@ pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
         member.parameter(b"ttl").integer(ttl);
     }
     if forward.is_some() {
-        if decision.stored == Stored::Begun {
+        if decision.stored == StoreOutcome::Begun {
             member.flag(b"stored");
         }
         if decision.collapsed {
@@ -83,8 +83,8 @@ fn forward_token(decision: &Decision) -> Option<&'static str> {
 /// mended; for what was never looked up, why not.
 fn detail(decision: &Decision, forward: Option<&str>) -> Option<Reason> {
     let not_stored = match decision.stored {
-        Stored::No(reason) => Some(reason),
-        Stored::Begun | Stored::NothingTo => None,
+        StoreOutcome::No(reason) => Some(reason),
+        StoreOutcome::Begun | StoreOutcome::NothingTo => None,
     };
     let candidates = match decision.outcome {
         Outcome::Hit => [None, None],
@@ -99,7 +99,7 @@ fn detail(decision: &Decision, forward: Option<&str>) -> Option<Reason> {
 /// Renders `Proxy-Status` for a response that Larder made in the origin's place: `larder; error=connection_refused`, and
 /// `details` where there are any.
 pub fn proxy_status(reason: Reason, details: &str) -> HeaderValue {
-    let mut member = Member::new(b"larder");
+    let mut member = StatusMember::new(b"larder");
     member.parameter(b"error").raw(proxy_error(reason).as_bytes());
     if !details.is_empty() {
         member.parameter(b"details").string(details);
@@ -128,9 +128,9 @@ fn proxy_error(reason: Reason) -> &'static str {
 }
 
 /// One member of a structured list, as it is written (RFC 9651 §4.1).
-struct Member(Vec<u8>);
+struct StatusMember(Vec<u8>);
 
-impl Member {
+impl StatusMember {
     fn new(name: &[u8]) -> Self {
         let mut text = Vec::with_capacity(128);
         text.extend_from_slice(name);
@@ -194,7 +194,7 @@ mod tests {
     use sfv::{BareItem, Item, List, ListEntry, Parser};
 
     use super::*;
-    use crate::outcome::Would;
+    use crate::outcome::WouldBeOutcome;
 
     fn decision(outcome: Outcome, reason: Reason) -> Decision {
         Decision::new(outcome, reason)
@@ -234,8 +234,9 @@ mod tests {
 
     #[test]
     fn r9211_s2_8_shadow_mode_tells_what_would_have_been() {
-        let passed = Decision { stored: Stored::No(R::Shadow), fwd_status: Some(200), ..decision(Pass, R::Shadow) };
-        let would = |outcome, reason| Decision { would: Some(Would::new(outcome, reason)), ..passed };
+        let passed =
+            Decision { stored: StoreOutcome::No(R::Shadow), fwd_status: Some(200), ..decision(Pass, R::Shadow) };
+        let would = |outcome, reason| Decision { would: Some(WouldBeOutcome::new(outcome, reason)), ..passed };
         check(would(Hit, R::Fresh), None, "Larder; fwd=bypass; fwd-status=200; detail=shadow:hit:fresh");
         check(would(Miss, R::NoStore), None, "Larder; fwd=bypass; fwd-status=200; detail=shadow:miss:no-store");
     }
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn r9211_s2_2_forwarded_requests_say_why_and_what_came_of_it() {
         let ok = |outcome, reason| Decision { fwd_status: Some(200), ..decision(outcome, reason) };
-        let stored = Decision { stored: Stored::Begun, ..ok(Miss, R::UriMiss) };
+        let stored = Decision { stored: StoreOutcome::Begun, ..ok(Miss, R::UriMiss) };
         check(stored, None, "Larder; fwd=uri-miss; fwd-status=200; stored");
         let full = Decision { collapsed: true, key_hash: Some(0xab), ttl: Some(60), ..stored };
         check(
@@ -252,12 +253,12 @@ mod tests {
             "Larder; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed; key=\"000000000000000000000000000000ab\"",
         );
         check(
-            Decision { stored: Stored::No(R::NoStore), ..ok(Miss, R::UriMiss) },
+            Decision { stored: StoreOutcome::No(R::NoStore), ..ok(Miss, R::UriMiss) },
             None,
             "Larder; fwd=uri-miss; fwd-status=200; detail=no-store",
         );
         check(
-            Decision { stored: Stored::No(R::Private), ..ok(Miss, R::NoCache) },
+            Decision { stored: StoreOutcome::No(R::Private), ..ok(Miss, R::NoCache) },
             None,
             "Larder; fwd=stale; fwd-status=200; detail=private",
         );
@@ -269,7 +270,7 @@ mod tests {
         check(ok(Miss, R::HitForMiss), None, "Larder; fwd=miss; fwd-status=200; detail=hit-for-miss");
         check(ok(Pass, R::Method), None, "Larder; fwd=method; fwd-status=200");
         check(
-            Decision { stored: Stored::No(R::Method), ..ok(Pass, R::Method) },
+            Decision { stored: StoreOutcome::No(R::Method), ..ok(Pass, R::Method) },
             None,
             "Larder; fwd=method; fwd-status=200",
         );
@@ -295,7 +296,7 @@ mod tests {
     #[test]
     fn every_combination_is_a_structured_field_with_registered_words() {
         const FORWARDS: [&str; 7] = ["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale"];
-        let all_stored = [Stored::Begun, Stored::No(R::NoStore), Stored::NothingTo];
+        let all_stored = [StoreOutcome::Begun, StoreOutcome::No(R::NoStore), StoreOutcome::NothingTo];
         for &outcome in Outcome::ALL {
             for &reason in Reason::ALL {
                 for stored in all_stored {
@@ -309,7 +310,7 @@ mod tests {
                             ttl: Some(i64::MIN),
                             key_hash: Some(u128::MAX),
                             route: None,
-                            would: (reason == R::Shadow && outcome == Pass).then(|| Would::new(Hit, R::Fresh)),
+                            would: (reason == R::Shadow && outcome == Pass).then(|| WouldBeOutcome::new(Hit, R::Fresh)),
                         };
                         let value = cache_status(&decision, key);
                         let item = parse(&value);

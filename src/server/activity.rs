@@ -211,7 +211,7 @@ impl Activity {
     }
 
     /// Returns how many responses have ended, since the connection began.
-    pub(super) fn ended(&self) -> u32 {
+    pub(super) fn ended_count(&self) -> u32 {
         self.requests_begun.load(Relaxed).wrapping_sub(self.running())
     }
 

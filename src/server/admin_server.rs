@@ -34,7 +34,11 @@ impl AdminServer {
     ///
     /// # Errors
     /// A runtime or a thread that cannot be made.
-    pub(super) fn start(listener: TcpListener, shared: Arc<CoresShared>, parts: admin::Parts) -> io::Result<Self> {
+    pub(super) fn start(
+        listener: TcpListener,
+        shared: Arc<CoresShared>,
+        parts: admin::AdminSources,
+    ) -> io::Result<Self> {
         let connections_max = shared.connections_max();
         let answering = Arc::new(AdminService { router: admin::router(parts), connections_max });
         Cores::start(vec![vec![listener]], shared, |_| Arc::clone(&answering)).map(Self)
@@ -47,7 +51,7 @@ impl AdminServer {
 }
 
 /// Makes what the admin side's thread shares with nobody, but for what a reload changes.
-pub(super) fn shared(live: Arc<ArcSwap<LiveConfig>>, connections_max: usize) -> Arc<CoresShared> {
+pub(super) fn shared_state(live: Arc<ArcSwap<LiveConfig>>, connections_max: usize) -> Arc<CoresShared> {
     Arc::new(CoresShared::new("larder-admin", live, connections_max, Arc::default(), Arc::new(|| false)))
 }
 

@@ -1,9 +1,9 @@
-//! A connection's socket as two parties share it: hyper, through [`Io`], and the connection's owner, through [`Wire`].
+//! A connection's socket as two parties share it: hyper, through [`ConnectionIo`], and the connection's owner, through [`ConnectionState`].
 //!
 //! hyper keeps its IO to itself, yet the owner has to drain the write buffer after each poll, to look for a client that
-//! went away, and to reset what must not end cleanly. So the writing half lives behind a lock in [`Wire`]; the reading half
-//! stays with hyper, and what it reads on HTTP/1 goes through the [`Screen`]. After an upgrade the owner is gone, and the
-//! same [`Io`] writes through.
+//! went away, and to reset what must not end cleanly. So the writing half lives behind a lock in [`ConnectionState`]; the reading half
+//! stays with hyper, and what it reads on HTTP/1 goes through the [`RequestScreen`]. After an upgrade the owner is gone, and the
+//! same [`ConnectionIo`] writes through.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -139,7 +139,7 @@ impl ConnectionState {
     pub(super) fn request_shutdown(&self, shutdown: Shutdown) {
         self.shutdown.fetch_max(shutdown as u8, Ordering::Release);
         if shutdown == Shutdown::Abort && self.activity.protocol() == Protocol::Tunnel {
-            self.cut();
+            self.abort();
         }
         if let Some(driver) = self.driver.lock().as_ref() {
             driver.wake_by_ref();
@@ -165,7 +165,7 @@ impl ConnectionState {
     /// Tells whether a head was refused and every request before it is answered, to the last byte that hyper has of it.
     pub(super) fn is_refusal_due(&self) -> bool {
         self.has_refused.load(Ordering::Acquire)
-            && self.activity.ended() == self.passed_heads.load(Ordering::Relaxed)
+            && self.activity.ended_count() == self.passed_heads.load(Ordering::Relaxed)
             && !self.write_side.lock().is_owed
     }
 
@@ -196,7 +196,7 @@ impl ConnectionState {
         *self.upgrade.lock() = Some(upgrade);
     }
 
-    /// Takes what [`Wire::may_leave`] has noted.
+    /// Takes what [`ConnectionState::offer_upgrade`] has noted.
     pub(super) fn take_upgrade(&self) -> Option<OnUpgrade> {
         self.upgrade.lock().take()
     }
@@ -305,7 +305,7 @@ impl ConnectionState {
     }
 
     /// Cuts a socket that somebody else owns by now.
-    fn cut(&self) {
+    fn abort(&self) {
         self.reset_on_close();
         if let Some(half) = &self.write_side.lock().half {
             let _ = SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Both);
@@ -421,7 +421,7 @@ impl ConnectionIo {
     }
 
     /// Reads more behind the held bytes, and clears what it can.
-    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_unscreened(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = std::mem::take(&mut self.unscreened);
         let before = bytes.len();
         bytes.resize(before + READ_STEP_BYTES, 0);
@@ -490,7 +490,7 @@ impl AsyncRead for ConnectionIo {
             let before = buf.filled().len();
             match this.unscreened.is_empty() {
                 true => ready!(this.poll_screened(cx, buf))?,
-                false => ready!(this.poll_held(cx))?,
+                false => ready!(this.poll_unscreened(cx))?,
             }
             if buf.filled().len() > before || buf.remaining() == 0 || (this.eof && this.cleared_bytes == 0) {
                 return Poll::Ready(Ok(()));

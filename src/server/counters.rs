@@ -45,7 +45,7 @@ impl ServerCounters {
     }
 
     /// Returns the counter of connections closed in `stage`; `None` where closing is no news.
-    pub(super) fn closed(&self, stage: Stage) -> Option<&AtomicU64> {
+    pub(super) fn closed_counter(&self, stage: Stage) -> Option<&AtomicU64> {
         match stage {
             Stage::Head => Some(&self.closed_in_head),
             Stage::Idle => Some(&self.closed_idle),

@@ -61,14 +61,14 @@ pub(super) fn deal(sockets: Vec<TcpListener>, count: usize) -> io::Result<(Socke
     }
     for nth in count_given..count {
         let like = cores[nth % count_given].first().ok_or(io::ErrorKind::InvalidInput)?;
-        let socket = beside(like).or_else(|_| like.try_clone())?;
+        let socket = sibling_listener(like).or_else(|_| like.try_clone())?;
         cores[nth].push(socket);
     }
     Ok((addr.ok_or(io::ErrorKind::InvalidInput)?, cores))
 }
 
 /// Makes another socket on the address of `like`, where that may be shared.
-fn beside(like: &TcpListener) -> io::Result<TcpListener> {
+fn sibling_listener(like: &TcpListener) -> io::Result<TcpListener> {
     if !socket2::SockRef::from(like).reuse_port()? {
         return Err(io::ErrorKind::AddrInUse.into());
     }

@@ -9,14 +9,14 @@
 //! | `reload` | another configuration while requests run |
 //! | `connection` | one connection, from its acceptance to its close |
 //! | `protocol` | which protocol it speaks, and hyper set up for it |
-//! | `operator` | the admin side, as one more core |
+//! | `admin_server` | the admin side, as one more core |
 //! | `service` | requests in, responses out, with what is known about each while it runs |
 //! | `tracked` | the body of a response, in pieces on HTTP/2 |
 //! | `screen` | which bytes of HTTP/1 may go on to hyper |
 //! | `connection_state`, `buffer` | the socket as hyper and the connection's owner share it, and its write buffer |
-//! | `behind` | writing what was gathered, behind the turns of a core's connections |
+//! | `deferred_writes` | writing what was gathered, behind the turns of a core's connections |
 //! | `activity`, `streams`, `sweep` | who is being waited for, and closing what waits too long |
-//! | `seldom` | telling once in a while what happens many times a second |
+//! | `rate_limited_log` | telling once in a while what happens many times a second |
 //!
 //! Deliberately absent: the syntax of files, the command line, signals.
 

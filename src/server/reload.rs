@@ -1,10 +1,10 @@
 //! Puts another configuration in force while requests run: checked first, then applied whole, or not at all.
 //!
-//! A request takes its way once, when it begins (`service::Serving`), and ends under it. So a reload makes a new way for
+//! A request takes its way once, when it begins (`service::WorkerService`), and ends under it. So a reload makes a new way for
 //! each core, around the same store, flights and figures, and puts it in the old one's place; connections notice nothing.
 //! A key that the new routes compute differently is simply another key. What cannot change while it runs (listening
 //! sockets, threads, the capacity of the map) stays as it is; where a new configuration comes from, and what in it has to
-//! wait for a restart, is told by the [`Source`].
+//! wait for a restart, is told by the [`ConfigSource`].
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::cores::{self, LiveConfig};
 use super::protocol::Protocols;
 use super::service::WorkerService;
 use super::{Config, ServerCounters};
-use crate::admin::{Fault, Reloaded};
+use crate::admin::{ConfigFault, ReloadResult};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::origin::Permits;
@@ -27,7 +27,7 @@ use crate::store::Store;
 use crate::{access, proxy};
 
 /// Where a new configuration comes from; it may read files.
-pub type ConfigSource = Box<dyn Fn() -> Result<NewConfig, Vec<Fault>> + Send + Sync>;
+pub type ConfigSource = Box<dyn Fn() -> Result<NewConfig, Vec<ConfigFault>> + Send + Sync>;
 
 /// A configuration that was read again, and is in order.
 pub struct NewConfig {
@@ -47,9 +47,9 @@ pub struct Reloader {
     /// awaits under it.
     pub(super) shared: Mutex<Arc<proxy::Shared>>,
     /// The access log, also while it is turned off: its thread stays.
-    pub(super) log: ArcSwapOption<access::Log>,
+    pub(super) log: ArcSwapOption<access::AccessLogWriter>,
     pub(super) operational: ArcSwap<OperationalConfig>,
-    pub(super) last: ArcSwapOption<Reloaded>,
+    pub(super) last: ArcSwapOption<ReloadResult>,
     /// When the configuration in force was read, in milliseconds of Unix time.
     pub(super) in_force_since: AtomicI64,
 }
@@ -94,14 +94,14 @@ impl LiveConfig {
 impl Reloader {
     /// Reads the configuration again and puts it in force; `by` says who asked. Where it is not in order, the one before
     /// stays. The access log's file is opened anew either way. Blocks: it reads files, and waits for another reload.
-    pub fn reload(&self, by: &str) -> Reloaded {
+    pub fn reload(&self, by: &str) -> ReloadResult {
         let mut shared = self.shared.lock();
         let result = match &self.source {
             Some(source) => source(),
-            None => Err(vec![not_applied("there is no configuration to read again".to_owned())]),
+            None => Err(vec![not_applied_fault("there is no configuration to read again".to_owned())]),
         };
         let result = match result {
-            Ok(fresh) => self.apply(&mut shared, fresh).map_err(|error| vec![unopened(&error)]),
+            Ok(fresh) => self.apply(&mut shared, fresh).map_err(|error| vec![open_fault(&error)]),
             Err(problems) => {
                 self.reopen_log();
                 Err(problems)
@@ -115,7 +115,7 @@ impl Reloader {
         let applied = problems.is_empty();
         self.count(applied, now);
         let at_unix_seconds = now.as_secs();
-        let reloaded = Reloaded { at_unix_seconds, by: by.to_owned(), applied, problems, needs_restart };
+        let reloaded = ReloadResult { at_unix_seconds, by: by.to_owned(), applied, problems, needs_restart };
         log_result(&reloaded);
         self.last.store(Some(Arc::new(reloaded.clone())));
         reloaded
@@ -135,8 +135,8 @@ impl Reloader {
         let NewConfig { config, needs_restart, in_force } = fresh;
         let access = match (&config.access, self.log.load_full()) {
             (None, _) => None,
-            (Some(access), Some(log)) => Some(log.renewed(access)?),
-            (Some(access), None) => Some(access::Log::open(access)?),
+            (Some(access), Some(log)) => Some(log.reconfigured(access)?),
+            (Some(access), None) => Some(access::AccessLogWriter::open(access)?),
         };
         if let Some(log) = &access {
             self.log.store(Some(Arc::new(log.clone())));
@@ -160,25 +160,25 @@ impl Reloader {
     /// Opens the access log's file anew: whoever rotates logs has renamed it, and does not care about configurations.
     fn reopen_log(&self) {
         if let (Some(log), Some(access)) = (self.log.load_full(), &self.operational.load().access)
-            && let Err(error) = log.renewed(access)
+            && let Err(error) = log.reconfigured(access)
         {
             tracing::warn!(%error, "the access log goes on in the file that it has open");
         }
     }
 }
 
-fn unopened(error: &io::Error) -> Fault {
-    Fault { key: "log.access_file".to_owned(), ..not_applied(error.to_string()) }
+fn open_fault(error: &io::Error) -> ConfigFault {
+    ConfigFault { key: "log.access_file".to_owned(), ..not_applied_fault(error.to_string()) }
 }
 
-fn not_applied(what: String) -> Fault {
+fn not_applied_fault(what: String) -> ConfigFault {
     let allowed = "a file that Larder may append to".to_owned();
-    Fault { file: String::new(), line: None, key: String::new(), what, allowed }
+    ConfigFault { file: String::new(), line: None, key: String::new(), what, allowed }
 }
 
 /// Logs what came of it.
-fn log_result(reloaded: &Reloaded) {
-    for Fault { file, line, key, what, allowed } in &reloaded.problems {
+fn log_result(reloaded: &ReloadResult) {
+    for ConfigFault { file, line, key, what, allowed } in &reloaded.problems {
         let line = line.map_or_else(String::new, |line| format!(":{line}"));
         tracing::error!("{file}{line}: `{key}`: {what}; allowed: {allowed}");
     }

@@ -93,11 +93,11 @@ pub fn start_with(config: Config, clock: Clock, start: StartOptions) -> io::Resu
     let Listeners { addr, proxy, admin: admin_listener, sockets } = listeners(&config, start.sockets)?;
     let admin_addr = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
-    let access = config.access.as_ref().map(access::Log::open).transpose()?;
+    let access = config.access.as_ref().map(access::AccessLogWriter::open).transpose()?;
     let store = Arc::new(Store::new(config.store.clone(), clock.clone()));
     let metrics = Arc::new(Metrics::new(config.route_names.clone()));
     let (counters, is_ready) = (Arc::<ServerCounters>::default(), Arc::new(AtomicBool::new(true)));
-    let readers = access::Readers { log: access.clone(), ..access::Readers::default() };
+    let readers = access::LogReaders { log: access.clone(), ..access::LogReaders::default() };
     let store_of_way = Arc::clone(&store);
     let (proxy_config, routes, traces) = (config.proxy.clone(), config.routes.clone(), start.traces.clone());
     let worker = proxy::Shared::with_exporter(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
@@ -138,8 +138,8 @@ pub fn start_with(config: Config, clock: Clock, start: StartOptions) -> io::Resu
     let admin = admin::Config { listen: admin_addr, ..config.admin };
     let traces =
         start.traces.map_or_else(|| Arc::new(proxy::trace::ExportStats::default) as _, |exporter| exporter.stats);
-    let of_admin = admin_server::shared(live, admin.connections_max);
-    let parts = admin::Parts { traces, ..admin_parts(admin, &reloader, &of_admin, &is_ready) };
+    let of_admin = admin_server::shared_state(live, admin.connections_max);
+    let parts = admin::AdminSources { traces, ..admin_parts(admin, &reloader, &of_admin, &is_ready) };
     let admin = admin_listener.map(|listener| AdminServer::start(listener, of_admin, parts)).transpose()?;
     let store = Some(sweep_store(Arc::clone(&reloader.parts.store))?);
     Ok(Instance { addr, admin_addr, is_ready, counters, reloader, sockets, cores, admin, store })
@@ -198,14 +198,14 @@ fn admin_parts(
     reloader: &Arc<Reloader>,
     own: &Arc<cores::CoresShared>,
     is_ready: &Arc<AtomicBool>,
-) -> admin::Parts {
+) -> admin::AdminSources {
     let reload::ReloadTargets { cores, store, metrics, permits, counters, .. } = &reloader.parts;
     let (cores, own) = (Arc::clone(cores), Arc::clone(own));
     let (is_ready, counters, permits) = (Arc::clone(is_ready), Arc::clone(counters), Arc::clone(permits));
     let worker = Arc::clone(&reloader.shared.lock());
     let reloader_clone = || Arc::clone(reloader);
     let purging = Arc::clone(reloader);
-    admin::Parts {
+    admin::AdminSources {
         config,
         purge: Arc::new(move |target, kind| {
             let worker = Arc::clone(&purging.shared.lock());
@@ -244,7 +244,7 @@ fn admin_parts(
             let reloader = reloader_clone();
             Arc::new(move || reloader.operational.load().warnings.clone())
         },
-        reload: admin::Reload {
+        reload: admin::ReloadHandle {
             now: {
                 let reloader = reloader_clone();
                 Arc::new(move || reloader.reload("POST /reload"))
@@ -339,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chore_ends_when_it_is_dropped() {
+    fn a_background_thread_ends_when_it_is_dropped() {
         let (signal, ended) = mpsc::channel::<()>();
         let (done, is_done) = mpsc::channel();
         let thread = BackgroundThread::spawn("larder-test", signal, move || {

@@ -73,7 +73,7 @@ pub(super) enum ScreenStep {
     /// Offer more.
     More,
     /// Wait for the answer to the request that was passed last: it asks for another protocol, and what follows its head is
-    /// HTTP only if it does not get it. Then [`Screen::resume`].
+    /// HTTP only if it does not get it. Then [`RequestScreen::resume`].
     Wait,
     /// A head is refused: nothing follows the requests before it.
     RefuseHead(ScreenRefusal),

@@ -140,7 +140,7 @@ impl Streams {
     ///
     /// While the socket is full (`is_blocked`) little is known of a stream, and the connection is judged as one. That time counts
     /// only towards the most that a stream has: a client that keeps its socket full must not keep all for ever.
-    pub(super) fn cut_stalled(&self, now: Instant, limit: Duration, is_blocked: bool) -> u64 {
+    pub(super) fn abort_stalled(&self, now: Instant, limit: Duration, is_blocked: bool) -> u64 {
         let mut list = self.list.lock();
         let held_up = list.streams.iter().flatten().filter(|stream| stream.is_held_up()).count();
         // Content that is read by nobody may fill the connection's window, and then the others have no room to send.
@@ -241,11 +241,11 @@ mod tests {
             (list.last_check, list.still) = (None, Duration::ZERO);
         }
         let start = Instant::now();
-        assert_eq!(streams.cut_stalled(start, LIMIT, false), 0);
+        assert_eq!(streams.abort_stalled(start, LIMIT, false), 0);
         let cut = seconds.into_iter().find(|&seconds| {
             let now = start + Duration::from_secs(seconds);
             between(seconds, now);
-            streams.cut_stalled(now, LIMIT, false) > 0
+            streams.abort_stalled(now, LIMIT, false) > 0
         });
         assert_eq!(cut, expected);
     }
@@ -277,7 +277,7 @@ mod tests {
         streams.await_piece(number);
         check(&streams, || (), &[60, 120], None);
         streams.hand_over(number);
-        check_at(&streams, |_, now| assert_eq!(streams.cut_stalled(now, LIMIT, true), 0), [60, 120, 239], None);
+        check_at(&streams, |_, now| assert_eq!(streams.abort_stalled(now, LIMIT, true), 0), [60, 120, 239], None);
     }
 
     #[tokio::test]
@@ -288,7 +288,7 @@ mod tests {
         // The socket is full for one second of five: 30 seconds are left of 38.
         let full_now_and_then = |seconds: u64, now| {
             if seconds % 5 == 1 {
-                streams.cut_stalled(now, LIMIT, true);
+                streams.abort_stalled(now, LIMIT, true);
             }
         };
         check_at(&streams, full_now_and_then, 1..120, Some(38));
@@ -313,7 +313,7 @@ mod tests {
         let start = Instant::now();
         let cut = (0..600).find(|&seconds| {
             streams.hand_over(moving);
-            streams.cut_stalled(start + Duration::from_secs(seconds), LIMIT, true) > 0
+            streams.abort_stalled(start + Duration::from_secs(seconds), LIMIT, true) > 0
         });
         assert_eq!(cut, Some(240));
         assert!(task.await.unwrap_err().is_cancelled() && !other.is_finished());
@@ -370,7 +370,7 @@ mod tests {
     async fn whom_the_sweep_ends_has_not_got_on() {
         let streams = Streams::default();
         let start = Instant::now();
-        let cut_after = |seconds| streams.cut_stalled(start + Duration::from_secs(seconds), LIMIT, false);
+        let cut_after = |seconds| streams.abort_stalled(start + Duration::from_secs(seconds), LIMIT, false);
         let first = line(&streams, 8);
         assert_eq!(cut_after(0), 0);
         line(&streams, 4);
@@ -411,12 +411,12 @@ mod tests {
         let (first, _task) = opened(&streams, None);
         streams.hand_over(first);
         let start = Instant::now();
-        streams.cut_stalled(start, LIMIT, false);
+        streams.abort_stalled(start, LIMIT, false);
         streams.close(first);
         let (second, _task) = opened(&streams, None);
         assert_eq!(first, second);
         streams.hand_over(second);
-        assert_eq!(streams.cut_stalled(start + LIMIT, LIMIT, false), 0);
-        assert_eq!(streams.cut_stalled(start + 2 * LIMIT, LIMIT, false), 1);
+        assert_eq!(streams.abort_stalled(start + LIMIT, LIMIT, false), 0);
+        assert_eq!(streams.abort_stalled(start + 2 * LIMIT, LIMIT, false), 1);
     }
 }

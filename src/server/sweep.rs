@@ -111,7 +111,7 @@ impl WatchedConnection {
         if now.duration_since(self.since) < limit {
             return true;
         }
-        if let Some(counter) = counters.closed(stage) {
+        if let Some(counter) = counters.closed_counter(stage) {
             counter.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(client = %connection.addr, ?stage, ?limit, "closed: the client kept the connection waiting");
         }
@@ -127,7 +127,7 @@ fn check_streams(connection: &ConnectionState, now: Instant, limits: &StageLimit
     if connection.activity.protocol() != Protocol::Http2 {
         return;
     }
-    let cut = connection.streams.cut_stalled(now, limits.body, connection.activity.is_blocked());
+    let cut = connection.streams.abort_stalled(now, limits.body, connection.activity.is_blocked());
     if cut > 0 {
         counters.closed_in_body.fetch_add(cut, Ordering::Relaxed);
         tracing::debug!(client = %connection.addr, cut, limit = ?limits.body, "streams reset: the client kept them waiting");
@@ -166,7 +166,7 @@ mod tests {
         StageLimits { head: Duration::from_secs(10), idle: Duration::from_secs(60), body: Duration::from_secs(30) };
 
     /// A connection under watch, on a real socket.
-    async fn watched() -> (ConnectionRoster, Arc<ConnectionState>, Instant, tokio::net::TcpStream) {
+    async fn roster_with_connection() -> (ConnectionRoster, Arc<ConnectionState>, Instant, tokio::net::TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, addr) = listener.accept().await.unwrap();
@@ -184,7 +184,7 @@ mod tests {
         rounds: &[u64],
         expected: Option<u64>,
     ) {
-        let (roster, connection, start, _client) = watched().await;
+        let (roster, connection, start, _client) = roster_with_connection().await;
         prepare(&connection);
         roster.step(start, &LIMITS, &ServerCounters::default());
         let closed = rounds.iter().copied().find(|&secs| {
@@ -241,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_closed_is_forgotten() {
-        let (roster, connection, start, _client) = watched().await;
+        let (roster, connection, start, _client) = roster_with_connection().await;
         assert!(!roster.is_empty());
         drop(connection);
         assert!(roster.is_empty());
@@ -272,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_steps_of_a_round_pass_over_nobody() {
-        let (roster, connection, start, _client) = watched().await;
+        let (roster, connection, start, _client) = roster_with_connection().await;
         let others: Vec<_> = (1..10 * STEP_MIN).map(|_| Arc::clone(&connection)).collect();
         let gone = Arc::downgrade(&connection);
         {

@@ -167,7 +167,7 @@ impl MemoryMap {
     }
 
     /// Lets go of what a walk has seen, if it is still there; returns whether it was. Its empty slot stays in the map, where
-    /// nothing is found in it, until [`Memory::take_out`]: that costs more than to free what it held.
+    /// nothing is found in it, until [`MemoryMap::take_out`]: that costs more than to free what it held.
     pub fn empty(&self, item: &WalkItem) -> bool {
         let _turn = self.key_locks[item.hash as usize % KEY_LOCKS].lock();
         // A full slot is in the map, or leaves it at this moment: nobody who takes turns can have put another in its place.

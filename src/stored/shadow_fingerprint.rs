@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn each_coding_is_compared_with_its_own() {
-        let witness = ShadowFingerprint::new(Vec::new());
-        let check = |coding, fingerprint, expected| assert_eq!(witness.compare(coding, fingerprint), expected);
+        let fingerprints = ShadowFingerprint::new(Vec::new());
+        let check = |coding, fingerprint, expected| assert_eq!(fingerprints.compare(coding, fingerprint), expected);
         check(Coding::Identity, 7, BodyComparison::Unknown);
         check(Coding::Identity, 7, BodyComparison::Same);
         check(Coding::Identity, 8, BodyComparison::Different);
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn what_differs_is_named_once_and_absent_is_not_the_same() {
         let of = |list: &[(u16, u32)]| list.iter().map(|&(name, value)| FieldValue { name, value }).collect::<Vec<_>>();
-        let witness = ShadowFingerprint::new(of(&[(3, 30), (1, 10), (2, 20)]));
+        let fingerprints = ShadowFingerprint::new(of(&[(3, 30), (1, 10), (2, 20)]));
         for (fields, expected) in [
             (&[(1, 10), (2, 20), (3, 30)][..], &[][..]),
             (&[(3, 30), (2, 21), (1, 10)], &[2]),
             (&[(2, 20), (3, 30), (9, 1)], &[1, 9]),
             (&[], &[1, 2, 3]),
         ] {
-            assert_eq!(witness.differing(of(fields)), expected, "{fields:?}");
+            assert_eq!(fingerprints.differing(of(fields)), expected, "{fields:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use larder::access::{Config, Format};
+use larder::access::{AccessFormat, Config};
 use serde_json::Value;
 
 use crate::harness::{Cache, Origin, Process, Reply, Setup};
@@ -11,12 +11,12 @@ use crate::harness::{Cache, Origin, Process, Reply, Setup};
 const OBJECT_BYTES_MAX: u64 = 1_000;
 
 /// Runs `requests` against a cache that logs in `format`, and returns the lines once it has ended.
-pub(crate) fn logged(format: Format, requests: impl FnOnce(&Cache)) -> Vec<String> {
+pub(crate) fn logged(format: AccessFormat, requests: impl FnOnce(&Cache)) -> Vec<String> {
     logged_with(format, |_| {}, requests)
 }
 
 /// Does what [`logged`] does with a cache set up by `change`.
-fn logged_with(format: Format, change: impl FnOnce(&mut Setup), requests: impl FnOnce(&Cache)) -> Vec<String> {
+fn logged_with(format: AccessFormat, change: impl FnOnce(&mut Setup), requests: impl FnOnce(&Cache)) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
     let origin = Origin::start(|request| match request.target().as_str() {
@@ -40,7 +40,7 @@ fn lines(file: &Path) -> Vec<String> {
 
 #[test]
 fn json_lines_tell_outcome_and_reason() {
-    let lines = logged(Format::Json, |cache| {
+    let lines = logged(AccessFormat::Json, |cache| {
         cache.get_with("/a/../page?x=1", &[("User-Agent", "test \"agent\""), ("Referer", "http://elsewhere/")]);
         cache.get("/page?x=1");
         cache.get("/private");
@@ -80,7 +80,7 @@ fn json_lines_tell_outcome_and_reason() {
 
 #[test]
 fn a_body_that_grows_too_large_is_told_as_not_stored() {
-    let lines = logged(Format::Json, |cache| {
+    let lines = logged(AccessFormat::Json, |cache| {
         cache.get("/large");
         cache.get("/large");
     });
@@ -99,7 +99,7 @@ fn behind_a_trusted_proxy_the_client_is_who_it_forwards_for() {
                 setup.config.proxy.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
             }
         };
-        let lines = logged_with(Format::Json, trust, |cache| {
+        let lines = logged_with(AccessFormat::Json, trust, |cache| {
             cache.get_with("/", &[("X-Forwarded-For", "10.9.9.9, 203.0.113.7")]);
         });
         let line: Value = serde_json::from_str(&lines[0]).unwrap();
@@ -111,7 +111,7 @@ fn behind_a_trusted_proxy_the_client_is_who_it_forwards_for() {
 
 #[test]
 fn text_lines_are_ncsa_with_outcome_and_reason_behind() {
-    let combined = logged(Format::Combined, |cache| {
+    let combined = logged(AccessFormat::Combined, |cache| {
         cache.get_with("/", &[("User-Agent", "curl/8\" evil")]);
     });
     assert_eq!(
@@ -120,7 +120,7 @@ fn text_lines_are_ncsa_with_outcome_and_reason_behind() {
             "127.0.0.1 - - [01/Jan/2026:00:00:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\\x22 evil\" outcome=miss reason=uri-miss"
         ]
     );
-    let common = logged(Format::Common, |cache| {
+    let common = logged(AccessFormat::Common, |cache| {
         cache.get("/");
     });
     assert_eq!(

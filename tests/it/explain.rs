@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use larder::outcome::{Decision, Outcome, Reason, Stored};
+use larder::outcome::{Decision, Outcome, Reason, StoreOutcome};
 use larder::respond::head;
 use serde_json::{Value, json};
 
@@ -36,11 +36,11 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
         return (now["if_origin_fails"]["unreachable"] != "failed").then(|| format!("it failed: {found}"));
     }
     let stored = match &report["response"] {
-        _ if !forwarded => Stored::NothingTo,
-        _ if word("action") == "pass" && !response.has("stored") => Stored::No(reason),
+        _ if !forwarded => StoreOutcome::NothingTo,
+        _ if word("action") == "pass" && !response.has("stored") => StoreOutcome::No(reason),
         Value::Null => return usage_differs(outcome, reason, now, response),
-        judged if judged["stored"] == true => Stored::Begun,
-        judged => Stored::No(reason_of(judged["because"]["reason"].as_str().unwrap())),
+        judged if judged["stored"] == true => StoreOutcome::Begun,
+        judged => StoreOutcome::No(reason_of(judged["because"]["reason"].as_str().unwrap())),
     };
     let confirmed = now["conditional"] == true && response.has("fwd-status=304");
     let expected = match confirmed {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use larder::outcome::Reason;
-use larder::route::{CacheMode, Mode};
+use larder::route::{CacheMode, RouteMode};
 use serde_json::Value;
 
 use crate::harness::cache::Setup;
@@ -112,7 +112,7 @@ pub(crate) fn bring_about(reason: Reason) -> Seen {
         Reason::Probation => as_users(|_| Reply::fresh("x"), &["a=1", "a=2"]),
         Reason::Method => other("POST", &[], b"form", |_| {}),
         Reason::Bypass => other("GET", &[], b"", |setup| setup.rule.cache = CacheMode::Bypass),
-        Reason::Shadow => other("GET", &[], b"", |setup| setup.rule.mode = Mode::Shadow),
+        Reason::Shadow => other("GET", &[], b"", |setup| setup.rule.mode = RouteMode::Shadow),
         Reason::RequestBody => other("GET", &[], b"query", |_| {}),
         Reason::Upgrade => other("GET", &WEBSOCKET, b"", |_| {}),
         Reason::RangeMiss => one(Reply::fresh("x"), &[("Range", "bytes=0-0")]),

@@ -1,6 +1,6 @@
 //! Shadow mode: everything is passed as it is, and what would have been is told.
 
-use larder::route::{Mode, PathMatcher, PathPattern, Rule};
+use larder::route::{PathMatcher, PathPattern, RouteMode, Rule};
 use serde_json::{Value, json};
 
 use crate::harness::cache::Setup;
@@ -8,7 +8,7 @@ use crate::harness::origin::Request;
 use crate::harness::{Cache, Cut, End, Gate, Origin, Process, Reply, Response, eventually, pattern};
 
 fn shadow(setup: &mut Setup) {
-    setup.rule.mode = Mode::Shadow;
+    setup.rule.mode = RouteMode::Shadow;
 }
 
 /// Starts a cache in shadow mode in front of an origin with this script.
@@ -196,7 +196,7 @@ fn a_route_has_a_mode_of_its_own() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, |setup| {
         let matcher = PathMatcher { path: PathPattern::parse("/new/").ok(), ..PathMatcher::default() };
-        setup.routes.push((matcher, Rule { mode: Mode::Shadow, ..Rule::default() }));
+        setup.routes.push((matcher, Rule { mode: RouteMode::Shadow, ..Rule::default() }));
     });
     for _ in 0..2 {
         cache.get("/old");

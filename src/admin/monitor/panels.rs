@@ -1,7 +1,7 @@
 //! What the Grafana dashboard shows, as a table. `$chosen` stands for what narrows a query down to the chosen instances.
 
 /// A row of panels of one height.
-pub(super) struct Row {
+pub(super) struct PanelRow {
     pub(super) title: &'static str,
     pub(super) height: usize,
     pub(super) panels: &'static [Panel],
@@ -46,14 +46,14 @@ const fn stack(title: &'static str, unit: &'static str, about: &'static str, que
 }
 
 /// The dashboard, from top to bottom.
-pub(super) const ROWS: &[Row] = &[
-    Row { title: "Overview", height: 4, panels: OVERVIEW },
-    Row { title: "Requests", height: 8, panels: REQUESTS },
-    Row { title: "Latency", height: 8, panels: LATENCY },
-    Row { title: "The app behind Larder", height: 8, panels: ORIGIN },
-    Row { title: "Memory", height: 8, panels: MEMORY },
-    Row { title: "Routes", height: 8, panels: ROUTES },
-    Row { title: "Process", height: 8, panels: PROCESS },
+pub(super) const ROWS: &[PanelRow] = &[
+    PanelRow { title: "Overview", height: 4, panels: OVERVIEW },
+    PanelRow { title: "Requests", height: 8, panels: REQUESTS },
+    PanelRow { title: "Latency", height: 8, panels: LATENCY },
+    PanelRow { title: "The app behind Larder", height: 8, panels: ORIGIN },
+    PanelRow { title: "Memory", height: 8, panels: MEMORY },
+    PanelRow { title: "Routes", height: 8, panels: ROUTES },
+    PanelRow { title: "Process", height: 8, panels: PROCESS },
 ];
 
 const OVERVIEW: &[Panel] = &[

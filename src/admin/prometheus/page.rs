@@ -7,15 +7,15 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 /// The labels of a series.
-pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
+pub(super) type MetricLabels<'a> = Vec<(&'static str, &'a str)>;
 
 /// Returns the one series of a metric without labels.
-pub(super) fn alone<N>(number: N) -> [(Labels<'static>, N); 1] {
+pub(super) fn unlabelled<N>(number: N) -> [(MetricLabels<'static>, N); 1] {
     [(Vec::new(), number)]
 }
 
 /// The page that is being written.
-pub(super) struct Page<'a> {
+pub(super) struct MetricsPage<'a> {
     pub(super) encoder: DescriptorEncoder<'a>,
 }
 
@@ -35,14 +35,14 @@ impl Spread {
     }
 }
 
-impl Page<'_> {
+impl MetricsPage<'_> {
     /// Writes a counter; its samples get `_total`.
     pub(super) fn counter<'l>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<Unit>,
-        series: impl IntoIterator<Item = (Labels<'l>, u64)>,
+        series: impl IntoIterator<Item = (MetricLabels<'l>, u64)>,
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
         for (labels, number) in series {
@@ -58,7 +58,7 @@ impl Page<'_> {
 
     /// Writes a gauge without labels.
     pub(super) fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, number: f64) -> fmt::Result {
-        self.gauges(name, help, unit, alone(number))
+        self.gauges(name, help, unit, unlabelled(number))
     }
 
     /// Writes a gauge.
@@ -67,7 +67,7 @@ impl Page<'_> {
         name: &str,
         help: &str,
         unit: Option<Unit>,
-        series: impl IntoIterator<Item = (Labels<'l>, f64)>,
+        series: impl IntoIterator<Item = (MetricLabels<'l>, f64)>,
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
         for (labels, number) in series {
@@ -86,7 +86,7 @@ impl Page<'_> {
         name: &str,
         help: &str,
         unit: Unit,
-        series: impl IntoIterator<Item = (Labels<'l>, Spread)>,
+        series: impl IntoIterator<Item = (MetricLabels<'l>, Spread)>,
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
         for (labels, Spread { sum, spans }) in series {

@@ -2,99 +2,99 @@
 
 use std::collections::BTreeMap;
 
-use super::super::figures::{Figures, ratio};
+use super::super::readings::{Readings, ratio};
 use super::{
-    AccessLog, Bytes, Endings, Evicted, HashCollisions, LatencyByClass, Memory, NotFromCache, Origin, Personalised,
-    PersonalisedUrl, Quantiles, Ratios, RecentError, Requests, RouteStats, Shadow, Stats, Stored, Storing, Sweep,
-    Traces,
+    AccessLogStats, ByteStats, EndingStats, EvictionStats, HashCollisions, LatencyByClass, MemoryStats, NonHitStats,
+    OriginSection, PersonalisedStats, PersonalisedUrlStats, Quantiles, RatioStats, RecentError, RequestStats,
+    RouteStats, ShadowStats, Stats, StoredStats, StoringStats, SweepStats, TraceStats,
 };
-use crate::metrics::{self, ByOutcome, Class, Latency, Route};
+use crate::metrics::{self, Latency, LatencyClass, OutcomeCounts, RouteSnapshot};
 use crate::outcome::{Outcome, Reason};
 
-impl From<&Figures> for Stats {
-    fn from(figures: &Figures) -> Self {
-        let totals = &figures.requests.totals;
+impl From<&Readings> for Stats {
+    fn from(readings: &Readings) -> Self {
+        let totals = &readings.requests.totals;
         let total = totals.requests();
         let requests = totals.requests_by_outcome();
         let bytes = totals.body_bytes();
         let hits = requests.get(Outcome::Hit);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: figures.uptime.as_secs_f64(),
-            ready: figures.is_ready,
-            connections: figures.connections as u64,
-            fills_in_flight: figures.flights as u64,
-            requests: Requests {
+            uptime_seconds: readings.uptime.as_secs_f64(),
+            ready: readings.is_ready,
+            connections: readings.connections as u64,
+            fills_in_flight: readings.flights as u64,
+            requests: RequestStats {
                 total,
                 by_outcome: by_outcome(&requests),
-                by_reason: by_reason(totals.reasons_seen()),
+                by_reason: by_reason(totals.reason_counts()),
                 collapsed: totals.collapsed,
             },
-            ratios: Ratios {
+            ratios: RatioStats {
                 cache_hit: ratio(hits, total),
                 cache_hit_bytes: ratio(bytes.get(Outcome::Hit), bytes.total()),
                 stale: ratio(requests.get(Outcome::Stale), total),
                 revalidated: ratio(requests.get(Outcome::Revalidated), total),
-                served: ratio(hits + figures.origin_answers(), total),
+                served: ratio(hits + readings.origin_answers(), total),
             },
-            origin: Origin {
+            origin: OriginSection {
                 requests: totals.origin_requests,
                 refreshes: totals.refreshes,
                 saved: totals.saved,
                 saved_ratio: ratio(totals.saved, total),
-                permits_in_use: figures.origin.permits_in_use as u64,
-                permits_waiting: figures.origin.permits_waiting as u64,
-                permits_refused: figures.origin.permits_refused,
-                breaker: figures.origin.breaker.token().to_owned(),
-                breaker_opened: figures.origin.breaker_opened,
-                breaker_refused: figures.origin.breaker_refused,
+                permits_in_use: readings.origin.permits_in_use as u64,
+                permits_waiting: readings.origin.permits_waiting as u64,
+                permits_refused: readings.origin.permits_refused,
+                breaker: readings.origin.breaker.token().to_owned(),
+                breaker_opened: readings.origin.breaker_opened,
+                breaker_refused: readings.origin.breaker_refused,
             },
-            storing: Storing {
+            storing: StoringStats {
                 begun: totals.stored,
                 with_cookie: totals.stored_cookies,
-                not_stored: by_reason(totals.not_stored_seen()),
+                not_stored: by_reason(totals.not_stored_counts()),
             },
-            endings: Endings {
+            endings: EndingStats {
                 complete: totals.complete(),
                 client_gone: totals.client_gone,
-                aborted: by_reason(totals.aborted_seen()),
+                aborted: by_reason(totals.aborted_counts()),
             },
-            bytes: Bytes { total: bytes.total(), by_outcome: by_outcome(&bytes) },
-            store: Stored::from(figures),
-            memory: Memory {
-                capacity_bytes: figures.store.capacity_bytes,
-                alive_bytes: figures.store.alive_bytes,
-                stored_bytes: figures.store.stored_bytes,
+            bytes: ByteStats { total: bytes.total(), by_outcome: by_outcome(&bytes) },
+            store: StoredStats::from(readings),
+            memory: MemoryStats {
+                capacity_bytes: readings.store.capacity_bytes,
+                alive_bytes: readings.store.alive_bytes,
+                stored_bytes: readings.store.stored_bytes,
             },
             hash_collisions: HashCollisions {
-                seen: figures.store.collisions,
-                expected_next_key: figures.collision_of_next_key(),
-                expected_pairs: figures.colliding_pairs(),
+                seen: readings.store.collisions,
+                expected_next_key: readings.collision_of_next_key(),
+                expected_pairs: readings.colliding_pairs(),
             },
             latency: LatencyByClass {
-                hits: figures.requests.latency.of(Class::Hit).into(),
-                misses: figures.requests.latency.of(Class::Miss).into(),
-                passes: figures.requests.latency.of(Class::Pass).into(),
-                errors: figures.requests.latency.of(Class::Error).into(),
+                hits: readings.requests.latency.of(LatencyClass::Hit).into(),
+                misses: readings.requests.latency.of(LatencyClass::Miss).into(),
+                passes: readings.requests.latency.of(LatencyClass::Pass).into(),
+                errors: readings.requests.latency.of(LatencyClass::Error).into(),
             },
-            routes: figures.requests.routes.iter().map(RouteStats::from).collect(),
-            personalised: (&figures.requests.personalised).into(),
-            asked_most: (&figures.requests.summary).into(),
-            not_from_cache: figures.requests.summary.not_from_cache.iter().map(NotFromCache::from).collect(),
-            shadow: figures.requests.shadow.as_ref().map(Shadow::from),
-            recent_errors: figures.requests.summary.troubles.iter().map(RecentError::from).collect(),
-            server: figures.server,
-            admin: figures.door,
-            access_log: AccessLog { dropped_lines: figures.log_dropped },
-            traces: Traces { exported_spans: figures.traces.exported, dropped_spans: figures.traces.dropped },
-            warnings: figures.warnings(),
-            reload: figures.reload.clone(),
+            routes: readings.requests.routes.iter().map(RouteStats::from).collect(),
+            personalised: (&readings.requests.personalised).into(),
+            asked_most: (&readings.requests.summary).into(),
+            not_from_cache: readings.requests.summary.not_from_cache.iter().map(NonHitStats::from).collect(),
+            shadow: readings.requests.shadow.as_ref().map(ShadowStats::from),
+            recent_errors: readings.requests.summary.troubles.iter().map(RecentError::from).collect(),
+            server: readings.server,
+            admin: readings.door,
+            access_log: AccessLogStats { dropped_lines: readings.log_dropped },
+            traces: TraceStats { exported_spans: readings.traces.exported, dropped_spans: readings.traces.dropped },
+            warnings: readings.warnings(),
+            reload: readings.reload.clone(),
         }
     }
 }
 
-impl From<&metrics::Shadow> for Shadow {
-    fn from(seen: &metrics::Shadow) -> Self {
+impl From<&metrics::ShadowSnapshot> for ShadowStats {
+    fn from(seen: &metrics::ShadowSnapshot) -> Self {
         let total = &seen.total;
         Self {
             requests: total.requests,
@@ -106,25 +106,29 @@ impl From<&metrics::Shadow> for Shadow {
     }
 }
 
-impl From<&Figures> for Stored {
-    fn from(figures: &Figures) -> Self {
-        let store = &figures.store;
+impl From<&Readings> for StoredStats {
+    fn from(readings: &Readings) -> Self {
+        let store = &readings.store;
         Self {
             entries: store.keys,
             raw_bytes: store.raw_bytes,
             compressed_bytes: store.held_bytes,
-            evicted: Evicted { size: store.evicted_by_size, age: store.evicted_by_age, purge: store.evicted_by_purge },
+            evicted: EvictionStats {
+                size: store.evicted_by_size,
+                age: store.evicted_by_age,
+                purge: store.evicted_by_purge,
+            },
             replaced: store.replaced,
             refused: store.refused,
             purges: store.ledger_sequence,
             purge_records: store.ledger_records,
-            sweep: Sweep { through: store.swept_through, keys: store.swept_keys, freed: store.swept_freed },
+            sweep: SweepStats { through: store.swept_through, keys: store.swept_keys, freed: store.swept_freed },
         }
     }
 }
 
-impl From<&Route> for RouteStats {
-    fn from(route: &Route) -> Self {
+impl From<&RouteSnapshot> for RouteStats {
+    fn from(route: &RouteSnapshot) -> Self {
         let requests = route.requests.total();
         Self {
             name: route.name.clone(),
@@ -132,20 +136,20 @@ impl From<&Route> for RouteStats {
             by_outcome: by_outcome(&route.requests),
             bytes: route.body_bytes.total(),
             cache_hit_ratio: ratio(route.requests.get(Outcome::Hit), requests),
-            hits: route.latency.of(Class::Hit).into(),
-            misses: route.latency.of(Class::Miss).into(),
+            hits: route.latency.of(LatencyClass::Hit).into(),
+            misses: route.latency.of(LatencyClass::Miss).into(),
         }
     }
 }
 
-impl From<&metrics::Personalised> for Personalised {
-    fn from(found: &metrics::Personalised) -> Self {
-        Self { found: found.found, urls: found.urls.iter().map(PersonalisedUrl::from).collect() }
+impl From<&metrics::PersonalisedSnapshot> for PersonalisedStats {
+    fn from(found: &metrics::PersonalisedSnapshot) -> Self {
+        Self { found: found.found, urls: found.urls.iter().map(PersonalisedUrlStats::from).collect() }
     }
 }
 
-impl From<&metrics::PersonalisedUrl> for PersonalisedUrl {
-    fn from(row: &metrics::PersonalisedUrl) -> Self {
+impl From<&metrics::DifferingUrlRow> for PersonalisedUrlStats {
+    fn from(row: &metrics::DifferingUrlRow) -> Self {
         let mut differed = Vec::new();
         if row.differing.cookie {
             differed.push("Cookie".to_owned());
@@ -173,7 +177,7 @@ impl From<&Latency> for Quantiles {
     }
 }
 
-fn by_outcome(numbers: &ByOutcome) -> BTreeMap<String, u64> {
+fn by_outcome(numbers: &OutcomeCounts) -> BTreeMap<String, u64> {
     Outcome::ALL.iter().map(|outcome| (outcome.token().to_owned(), numbers.get(*outcome))).collect()
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::differs::Against;
-use crate::outcome::{Outcome, Reason, Would};
+use super::differs::Comparison;
+use crate::outcome::{Outcome, Reason, WouldBeOutcome};
 use crate::stored::BodyComparison;
 
 /// The most routes that are counted apart; the last place is for those beyond it and for requests without one.
@@ -11,9 +11,9 @@ pub const ROWS_MAX: usize = 256;
 
 /// A request that was passed in shadow mode, whose response has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Passed {
+pub struct ObservedRequest {
     /// What would have become of it.
-    pub would: Would,
+    pub would: WouldBeOutcome,
     /// Which route's row it counts in; `None`: no route's.
     pub row: Option<usize>,
     /// The body's bytes, as the origin sent them.
@@ -24,7 +24,7 @@ pub struct Passed {
 
 /// The counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ShadowCounters {
     /// Requests.
     pub requests: u64,
     by_outcome: [u64; Outcome::ALL.len()],
@@ -52,14 +52,14 @@ pub struct Counts {
     pub uncompared: u64,
 }
 
-impl Counts {
+impl ShadowCounters {
     /// Returns the requests with this would-be outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.by_outcome[outcome as usize]
     }
 
-    fn add(&mut self, passed: &Passed) {
-        let Passed { would, body_bytes, origin_micros, .. } = *passed;
+    fn add(&mut self, passed: &ObservedRequest) {
+        let ObservedRequest { would, body_bytes, origin_micros, .. } = *passed;
         self.requests += 1;
         self.by_outcome[would.outcome as usize] += 1;
         self.collapsed += u64::from(would.collapsed);
@@ -77,30 +77,30 @@ impl Counts {
 
 /// The counters of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteCounts {
+pub struct ShadowRouteCounters {
     /// Its row; `None` for requests without a route.
     pub row: Option<usize>,
     /// What was counted. Reasons and comparisons are counted for all routes together only.
-    pub counts: Counts,
+    pub counts: ShadowCounters,
 }
 
 /// All counters.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    total: Counts,
+pub(super) struct ShadowTally {
+    total: ShadowCounters,
     /// By row, [`ROWS_MAX`] for requests without a route.
-    routes: BTreeMap<usize, Counts>,
+    routes: BTreeMap<usize, ShadowCounters>,
 }
 
-impl Tally {
-    pub(super) fn passed(&mut self, passed: &Passed) {
+impl ShadowTally {
+    pub(super) fn record(&mut self, passed: &ObservedRequest) {
         self.total.add(passed);
         *self.total.by_reason.entry((passed.would.outcome, passed.would.reason)).or_default() += 1;
         let row = passed.row.map_or(ROWS_MAX, |row| row.min(ROWS_MAX));
         self.routes.entry(row).or_default().add(passed);
     }
 
-    pub(super) fn compared(&mut self, against: &Against<'_>) {
+    pub(super) fn record_comparison(&mut self, against: &Comparison<'_>) {
         match against.compared {
             BodyComparison::Same => self.total.same += 1,
             BodyComparison::Unknown => self.total.uncompared += 1,
@@ -111,12 +111,12 @@ impl Tally {
         }
     }
 
-    pub(super) fn total(&self) -> &Counts {
+    pub(super) fn total(&self) -> &ShadowCounters {
         &self.total
     }
 
-    pub(super) fn routes(&self) -> Vec<RouteCounts> {
-        let row = |(row, counts): (&usize, &Counts)| RouteCounts {
+    pub(super) fn routes(&self) -> Vec<ShadowRouteCounters> {
+        let row = |(row, counts): (&usize, &ShadowCounters)| ShadowRouteCounters {
             row: (*row < ROWS_MAX).then_some(*row),
             counts: counts.clone(),
         };
@@ -130,15 +130,16 @@ mod tests {
 
     #[test]
     fn what_the_origin_would_be_spared_is_added_up() {
-        let mut tally = Tally::default();
-        let pass = |would, row| Passed { would, row, body_bytes: 100, origin_micros: 10 };
-        let would = Would::new;
-        tally.passed(&pass(would(Outcome::Hit, Reason::Fresh), Some(0)));
-        tally.passed(&pass(would(Outcome::Stale, Reason::WhileRevalidate), Some(0)));
-        tally.passed(&pass(would(Outcome::Stale, Reason::IfError), None));
-        tally.passed(&pass(Would { collapsed: true, ..would(Outcome::Miss, Reason::UriMiss) }, Some(9_999)));
-        tally.passed(&pass(would(Outcome::Miss, Reason::NoStore), Some(1)));
-        let total = tally.total();
+        let mut counters = ShadowTally::default();
+        let pass = |would, row| ObservedRequest { would, row, body_bytes: 100, origin_micros: 10 };
+        let would = WouldBeOutcome::new;
+        counters.record(&pass(would(Outcome::Hit, Reason::Fresh), Some(0)));
+        counters.record(&pass(would(Outcome::Stale, Reason::WhileRevalidate), Some(0)));
+        counters.record(&pass(would(Outcome::Stale, Reason::IfError), None));
+        counters
+            .record(&pass(WouldBeOutcome { collapsed: true, ..would(Outcome::Miss, Reason::UriMiss) }, Some(9_999)));
+        counters.record(&pass(would(Outcome::Miss, Reason::NoStore), Some(1)));
+        let total = counters.total();
         assert_eq!(
             (total.requests, total.of(Outcome::Hit), total.of(Outcome::Stale), total.of(Outcome::Miss)),
             (5, 1, 2, 2)
@@ -146,7 +147,7 @@ mod tests {
         assert_eq!((total.spared, total.origin_micros_spared, total.origin_micros), (3, 30, 50));
         assert_eq!((total.body_bytes, total.body_bytes_hit, total.collapsed), (500, 100, 1));
         assert_eq!(total.by_reason[&(Outcome::Miss, Reason::NoStore)], 1);
-        let rows: Vec<_> = tally.routes().into_iter().map(|route| (route.row, route.counts.requests)).collect();
+        let rows: Vec<_> = counters.routes().into_iter().map(|route| (route.row, route.counts.requests)).collect();
         assert_eq!(rows, [(Some(0), 2), (Some(1), 1), (None, 2)]);
     }
 }

@@ -1,7 +1,7 @@
 //! Would-be hits whose body is not what the origin just sent, and what may be the cause.
 
-use super::names::Names;
-use crate::analytics::{URL_BYTES_MAX, cut};
+use super::names::ShadowNames;
+use crate::analytics::{URL_BYTES_MAX, truncate};
 use crate::key::ExtraSource;
 use crate::stored::BodyComparison;
 
@@ -26,7 +26,7 @@ pub const RESPONSE_FIELDS: [&str; 9] = [
 
 /// A would-be hit that was held against what the origin sent.
 #[derive(Clone, Debug)]
-pub struct Against<'a> {
+pub struct Comparison<'a> {
     /// The canonical URL.
     pub url: &'a str,
     /// What the comparison came to.
@@ -81,12 +81,12 @@ pub struct Suspect {
 
 /// The URLs that are followed.
 #[derive(Debug, Default)]
-pub(super) struct Differs {
-    rows: Vec<Row>,
+pub(super) struct DifferingUrls {
+    rows: Vec<DifferingRow>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct DifferingRow {
     url: Box<str>,
     times: u64,
     same: u64,
@@ -97,23 +97,23 @@ struct Row {
     response: u16,
 }
 
-impl Differs {
-    pub(super) fn add(&mut self, against: &Against<'_>) {
-        let url = cut(against.url);
+impl DifferingUrls {
+    pub(super) fn add(&mut self, against: &Comparison<'_>) {
+        let url = truncate(against.url);
         match (against.compared, self.rows.iter().position(|row| *row.url == *url)) {
             (BodyComparison::Unknown, _) | (BodyComparison::Same, None) => {}
-            (BodyComparison::Same, Some(at)) => self.rows[at].same(against),
-            (BodyComparison::Different, Some(at)) => self.rows[at].differed(against),
+            (BodyComparison::Same, Some(at)) => self.rows[at].record_same(against),
+            (BodyComparison::Different, Some(at)) => self.rows[at].record_different(against),
             (BodyComparison::Different, None) => {
-                let mut row = Row::new(url);
-                row.differed(against);
+                let mut row = DifferingRow::new(url);
+                row.record_different(against);
                 self.insert(row);
             }
         }
     }
 
     /// Makes room for a row: of those seen least, the one that came first goes.
-    fn insert(&mut self, row: Row) {
+    fn insert(&mut self, row: DifferingRow) {
         if self.rows.len() >= ROWS_MAX
             && let Some((at, _)) = self.rows.iter().enumerate().min_by_key(|(_, row)| row.times)
         {
@@ -122,27 +122,27 @@ impl Differs {
         self.rows.push(row);
     }
 
-    pub(super) fn rows(&self, names: &Names) -> Vec<Difference> {
-        let mut rows: Vec<_> = self.rows.iter().map(|row| row.told(names)).collect();
+    pub(super) fn rows(&self, names: &ShadowNames) -> Vec<Difference> {
+        let mut rows: Vec<_> = self.rows.iter().map(|row| row.difference(names)).collect();
         rows.sort_by(|a, b| b.times.cmp(&a.times).then_with(|| a.url.cmp(&b.url)));
         rows
     }
 }
 
-impl Row {
+impl DifferingRow {
     fn new(url: &str) -> Self {
         debug_assert!(url.len() <= URL_BYTES_MAX);
         Self { url: url.into(), times: 0, same: 0, same_tag: 0, by_itself: 0, suspects: Vec::new(), response: 0 }
     }
 
-    fn same(&mut self, against: &Against<'_>) {
+    fn record_same(&mut self, against: &Comparison<'_>) {
         self.same += 1;
         for suspect in self.suspects.iter_mut().filter(|(name, ..)| against.request.contains(name)) {
             suspect.2 += 1;
         }
     }
 
-    fn differed(&mut self, against: &Against<'_>) {
+    fn record_different(&mut self, against: &Comparison<'_>) {
         self.times += 1;
         self.same_tag += u64::from(against.is_same_tag);
         self.by_itself += u64::from(against.request.is_empty());
@@ -156,7 +156,7 @@ impl Row {
         }
     }
 
-    fn told(&self, names: &Names) -> Difference {
+    fn difference(&self, names: &ShadowNames) -> Difference {
         let suspect = |&(number, times, harmless): &(u16, u64, u64)| {
             let (source, name) = names.get(number)?;
             Some(Suspect { source, name: name.into(), times, harmless })
@@ -179,23 +179,23 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::shadow::Name;
+    use crate::analytics::shadow::ShadowName;
 
-    fn against<'a>(url: &'a str, compared: BodyComparison, request: &'a [u16]) -> Against<'a> {
-        Against { url, compared, is_same_tag: false, request, response: 0b10 }
+    fn against<'a>(url: &'a str, compared: BodyComparison, request: &'a [u16]) -> Comparison<'a> {
+        Comparison { url, compared, is_same_tag: false, request, response: 0b10 }
     }
 
-    fn names() -> Names {
-        let mut names = Names::default();
+    fn names() -> ShadowNames {
+        let mut names = ShadowNames::default();
         for name in ["accept-language", "user-agent", "referer"] {
-            names.number(Name { source: ExtraSource::Header, name });
+            names.number(ShadowName { source: ExtraSource::Header, name });
         }
         names
     }
 
     #[test]
     fn the_cause_differs_each_time_and_never_in_vain() {
-        let mut differs = Differs::default();
+        let mut differs = DifferingUrls::default();
         differs.add(&against("/a", BodyComparison::Same, &[1]));
         differs.add(&against("/a", BodyComparison::Different, &[0, 1]));
         differs.add(&against("/a", BodyComparison::Different, &[0, 1, 2]));
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_page_that_changes_by_itself_has_no_cause() {
-        let mut differs = Differs::default();
+        let mut differs = DifferingUrls::default();
         differs.add(&against("/a", BodyComparison::Different, &[0]));
         differs.add(&against("/a", BodyComparison::Different, &[]));
         let rows = differs.rows(&names());
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_urls_grows_nothing_and_what_is_frequent_stays() {
-        let mut differs = Differs::default();
+        let mut differs = DifferingUrls::default();
         for nth in 0..10_000_u32 {
             differs.add(&against(&format!("/{nth}/{}", "x".repeat(2000)), BodyComparison::Different, &[nth as u16]));
             differs.add(&against("/often", BodyComparison::Different, &[(nth % 100) as u16]));

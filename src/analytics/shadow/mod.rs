@@ -12,70 +12,70 @@ mod parameters;
 
 use std::hash::{BuildHasher, RandomState};
 
-pub use counts::{Counts, Passed, ROWS_MAX, RouteCounts};
-pub use differs::{Against, Difference, RESPONSE_FIELDS, Suspect};
-pub use names::{FIELDS_MAX, Name, is_noise};
-pub use parameters::{Parameter, Query};
+pub use counts::{ObservedRequest, ROWS_MAX, ShadowCounters, ShadowRouteCounters};
+pub use differs::{Comparison, Difference, RESPONSE_FIELDS, Suspect};
+pub use names::{FIELDS_MAX, ShadowName, is_noise};
+pub use parameters::{Parameter, QueryResponse};
 
-use counts::Tally;
-use differs::Differs;
-use names::Names;
+use counts::ShadowTally;
+use differs::DifferingUrls;
+use names::ShadowNames;
 use parameters::Parameters;
 
-use super::reasons::{self, Lost, NotFromCache};
-use super::top::Item;
+use super::reasons::{self, NonHitCounters, NonHitReason};
+use super::top::TopItem;
 use crate::outcome::Outcome;
 
 /// What shadow mode has seen.
 #[derive(Debug, Default)]
-pub struct Tables {
-    names: Names,
-    tally: Tally,
-    not_hits: NotFromCache,
+pub struct ShadowTables {
+    names: ShadowNames,
+    counters: ShadowTally,
+    not_hits: NonHitCounters,
     hasher: RandomState,
-    differs: Differs,
+    differs: DifferingUrls,
     parameters: Parameters,
 }
 
-impl Tables {
+impl ShadowTables {
     /// Returns the number of a field's or cookie's name; `None` where there are too many names, or it is too long.
-    pub fn name(&mut self, name: Name<'_>) -> Option<u16> {
+    pub fn name(&mut self, name: ShadowName<'_>) -> Option<u16> {
         self.names.number(name)
     }
 
     /// Counts a request whose response has ended.
-    pub fn passed(&mut self, url: &str, passed: &Passed) {
-        self.tally.passed(passed);
+    pub fn record(&mut self, url: &str, passed: &ObservedRequest) {
+        self.counters.record(passed);
         if !matches!(passed.would.outcome, Outcome::Hit | Outcome::Stale | Outcome::Refused) {
-            let url = super::cut(url);
-            let item = Item::new(url, self.hasher.hash_one(url));
+            let url = super::truncate(url);
+            let item = TopItem::new(url, self.hasher.hash_one(url));
             self.not_hits.add(passed.would.reason, passed.origin_micros);
             self.not_hits.add_example(passed.would.reason, &item, passed.origin_micros.saturating_add(1));
         }
     }
 
     /// Counts a would-be hit that was held against what the origin sent.
-    pub fn compared(&mut self, against: &Against<'_>) {
-        self.tally.compared(against);
+    pub fn record_comparison(&mut self, against: &Comparison<'_>) {
+        self.counters.record_comparison(against);
         self.differs.add(against);
     }
 
     /// Looks at a response that was held against one which another user's request brought in, and which would not have been
     /// served unseen: no would-be hit, but it shows what pages are written from.
-    pub fn doubted(&mut self, against: &Against<'_>) {
+    pub fn record_on_probation(&mut self, against: &Comparison<'_>) {
         self.differs.add(against);
     }
 
     /// Looks at a whole response to a URL, for what its parameters change.
-    pub fn queried(&mut self, query: &Query<'_>) {
-        self.parameters.see(query);
+    pub fn record_query(&mut self, query: &QueryResponse<'_>) {
+        self.parameters.record(query);
     }
 
     /// Copies what was seen.
-    pub fn summary(&self) -> Summary {
-        Summary {
-            total: self.tally.total().clone(),
-            routes: self.tally.routes(),
+    pub fn summary(&self) -> ShadowSummary {
+        ShadowSummary {
+            total: self.counters.total().clone(),
+            routes: self.counters.routes(),
             not_hits: reasons::merge(|reason| self.not_hits.part(reason).into_iter().collect()),
             differs: self.differs.rows(&self.names),
             parameters: self.parameters.rows(),
@@ -85,13 +85,13 @@ impl Tables {
 
 /// What was seen since the start.
 #[derive(Clone, Debug, Default)]
-pub struct Summary {
+pub struct ShadowSummary {
     /// All requests.
-    pub total: Counts,
+    pub total: ShadowCounters,
     /// Those of each route that had any.
-    pub routes: Vec<RouteCounts>,
+    pub routes: Vec<ShadowRouteCounters>,
     /// Why requests would not have been answered from the cache, the most origin time first.
-    pub not_hits: Vec<Lost>,
+    pub not_hits: Vec<NonHitReason>,
     /// The URLs whose would-be hits differed from what the origin sent, those that did most often first.
     pub differs: Vec<Difference>,
     /// The query parameters that were seen with more than one value.

@@ -15,7 +15,7 @@ pub const FIELDS_MAX: usize = 48;
 
 /// A field's or cookie's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Name<'a> {
+pub struct ShadowName<'a> {
     /// Which of the two it is.
     pub source: ExtraSource,
     /// The name.
@@ -24,13 +24,13 @@ pub struct Name<'a> {
 
 /// The names that were seen.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct ShadowNames {
     numbers: [HashMap<Box<str>, u16>; 2],
     list: Vec<(ExtraSource, Box<str>)>,
 }
 
-impl Names {
-    pub(super) fn number(&mut self, Name { source, name }: Name<'_>) -> Option<u16> {
+impl ShadowNames {
+    pub(super) fn number(&mut self, ShadowName { source, name }: ShadowName<'_>) -> Option<u16> {
         let numbers = &mut self.numbers[usize::from(source == ExtraSource::Cookie)];
         if let Some(number) = numbers.get(name) {
             return Some(*number);
@@ -115,11 +115,11 @@ mod tests {
 
     #[test]
     fn names_are_numbered_once_and_no_more_than_so_many() {
-        let mut names = Names::default();
-        fn header(name: &str) -> Name<'_> {
-            Name { source: ExtraSource::Header, name }
+        let mut names = ShadowNames::default();
+        fn header(name: &str) -> ShadowName<'_> {
+            ShadowName { source: ExtraSource::Header, name }
         }
-        let cookie = |name| Name { source: ExtraSource::Cookie, name };
+        let cookie = |name| ShadowName { source: ExtraSource::Cookie, name };
         assert_eq!([names.number(header("a")), names.number(cookie("a"))], [Some(0), Some(1)]);
         assert_eq!([names.number(cookie("a")), names.number(header("a"))], [Some(1), Some(0)]);
         assert_eq!(names.get(1), Some((ExtraSource::Cookie, "a")));

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
-use crate::analytics::cut;
+use crate::analytics::truncate;
 
 /// Slots of the table: 16,384 in 384 KiB.
 const SLOTS: usize = 16_384;
@@ -23,7 +23,7 @@ const ROWS_MAX: usize = 512;
 
 /// A whole response to a URL.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
+pub struct QueryResponse<'a> {
     /// The host, with its port where that is not the scheme's own.
     pub host: &'a str,
     /// The path.
@@ -55,7 +55,7 @@ pub struct Parameter {
 
 /// What a URL got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Got {
+struct SeenBody {
     /// A hash of the URL without the parameter, and of which parameter that is; zero: the slot is empty.
     without: u64,
     value: u64,
@@ -63,14 +63,14 @@ struct Got {
 }
 
 /// Host, path and name.
-type Place = (Box<str>, Box<str>, Box<str>);
+type ParameterPlace = (Box<str>, Box<str>, Box<str>);
 
 /// The evidence.
 #[derive(Debug)]
 pub(super) struct Parameters {
     hasher: RandomState,
-    slots: Box<[Got]>,
-    rows: BTreeMap<Place, (u64, u64)>,
+    slots: Box<[SeenBody]>,
+    rows: BTreeMap<ParameterPlace, (u64, u64)>,
     /// Hosts and paths at which one URL got more than one body; at most [`ROWS_MAX`].
     restless: BTreeSet<(Box<str>, Box<str>)>,
 }
@@ -79,7 +79,7 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            slots: vec![Got::default(); SLOTS].into_boxed_slice(),
+            slots: vec![SeenBody::default(); SLOTS].into_boxed_slice(),
             rows: BTreeMap::new(),
             restless: BTreeSet::new(),
         }
@@ -87,13 +87,13 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    pub(super) fn see(&mut self, query: &Query<'_>) {
+    pub(super) fn record(&mut self, query: &QueryResponse<'_>) {
         let names = names(query.query);
         let at = (query.host, query.path, query.context);
         let whole = self.hash((at, query.query, ""));
         for name in &names {
             let (rest, value) = without(query.query, name);
-            let got = Got { without: self.hash((at, &*rest, *name)), value: self.hash(&value), body: query.body };
+            let got = SeenBody { without: self.hash((at, &*rest, *name)), value: self.hash(&value), body: query.body };
             let other = self.get(got.without).filter(|other| other.value != got.value);
             // The URL that has no such parameter was not seen as one that lacks it, but as what it is.
             let bare = || self.get(self.hash((at, &*rest, "")));
@@ -103,14 +103,14 @@ impl Parameters {
             self.put(got);
         }
         if self.get(whole).is_some_and(|before| before.body != query.body) && self.restless.len() < ROWS_MAX {
-            self.restless.insert((query.host.into(), cut(query.path).into()));
+            self.restless.insert((query.host.into(), truncate(query.path).into()));
         }
-        self.put(Got { without: whole, value: 0, body: query.body });
+        self.put(SeenBody { without: whole, value: 0, body: query.body });
     }
 
     /// Returns the rows, those with the most evidence first.
     pub(super) fn rows(&self) -> Vec<Parameter> {
-        let row = |((host, path, name), (same, different)): (&Place, &(u64, u64))| Parameter {
+        let row = |((host, path, name), (same, different)): (&ParameterPlace, &(u64, u64))| Parameter {
             host: host.clone(),
             path: path.clone(),
             name: name.clone(),
@@ -123,8 +123,8 @@ impl Parameters {
         rows
     }
 
-    fn count(&mut self, query: &Query<'_>, name: &str, is_same: bool) {
-        let place = (query.host.into(), cut(query.path).into(), name.into());
+    fn count(&mut self, query: &QueryResponse<'_>, name: &str, is_same: bool) {
+        let place = (query.host.into(), truncate(query.path).into(), name.into());
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&place) {
             let least = self.rows.iter().min_by_key(|(_, (same, different))| same + different);
             if let Some(least) = least.map(|(place, _)| place.clone()) {
@@ -139,12 +139,12 @@ impl Parameters {
         self.hasher.hash_one(what).max(1)
     }
 
-    fn get(&self, without: u64) -> Option<Got> {
+    fn get(&self, without: u64) -> Option<SeenBody> {
         let got = self.slots[without as usize % SLOTS];
         (got.without == without).then_some(got)
     }
 
-    fn put(&mut self, got: Got) {
+    fn put(&mut self, got: SeenBody) {
         self.slots[got.without as usize % SLOTS] = got;
     }
 }
@@ -185,7 +185,7 @@ mod tests {
     fn check(seen: &[(&str, u64)], expected: &[(&str, u64, u64)]) {
         let mut parameters = Parameters::default();
         for (query, body) in seen {
-            parameters.see(&Query { host: "h", path: "/p", query, context: 0, body: *body });
+            parameters.record(&QueryResponse { host: "h", path: "/p", query, context: 0, body: *body });
         }
         let mut rows: Vec<_> = parameters.rows().into_iter().map(|row| (row.name, row.same, row.different)).collect();
         rows.sort();
@@ -218,7 +218,7 @@ mod tests {
         for (path, query, body) in
             [("/p", "a=1", 1), ("/p", "a=2", 2), ("/q", "a=1", 1), ("/q", "a=1", 2), ("/q", "a=2", 3)]
         {
-            parameters.see(&Query { host: "h", path, query, context: 0, body });
+            parameters.record(&QueryResponse { host: "h", path, query, context: 0, body });
         }
         let mut rows: Vec<_> =
             parameters.rows().into_iter().map(|row| (row.path, row.different, row.is_restless)).collect();
@@ -230,7 +230,7 @@ mod tests {
     fn other_contexts_are_other_pages() {
         let mut parameters = Parameters::default();
         for (context, query, body) in [(1, "l=a", 1), (2, "l=b", 2)] {
-            parameters.see(&Query { host: "h", path: "/p", query, context, body });
+            parameters.record(&QueryResponse { host: "h", path: "/p", query, context, body });
         }
         assert_eq!(parameters.rows(), []);
     }
@@ -242,10 +242,16 @@ mod tests {
             let many: String = (0..40).map(|at| format!("&n{nth}x{at}={nth}")).collect();
             for query in [many.as_str(), ""] {
                 let path = format!("/{nth}");
-                parameters.see(&Query { host: "h", path: &path, query, context: 0, body: nth });
+                parameters.record(&QueryResponse { host: "h", path: &path, query, context: 0, body: nth });
             }
-            parameters.see(&Query { host: "h", path: "/p", query: &format!("a{nth}=1"), context: 0, body: 0 });
-            parameters.see(&Query { host: "h", path: "/p", query: "", context: 0, body: 0 });
+            parameters.record(&QueryResponse {
+                host: "h",
+                path: "/p",
+                query: &format!("a{nth}=1"),
+                context: 0,
+                body: 0,
+            });
+            parameters.record(&QueryResponse { host: "h", path: "/p", query: "", context: 0, body: 0 });
         }
         assert!(parameters.rows.len() <= ROWS_MAX && parameters.slots.len() == SLOTS);
     }

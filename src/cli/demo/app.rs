@@ -82,7 +82,7 @@ pub(super) fn start_with(slow: Duration) -> std::io::Result<App> {
 }
 
 /// What the app remembers.
-struct Memory {
+struct DemoMemory {
     started: SystemTime,
     /// How long the slow page takes.
     slow: Duration,
@@ -92,11 +92,11 @@ struct Memory {
     prices: AtomicU64,
 }
 
-type Shared = State<Arc<Memory>>;
+type DemoState = State<Arc<DemoMemory>>;
 
 /// Returns the app's routes.
 fn router(started: SystemTime, slow_page: Duration) -> Router {
-    let memory = Memory {
+    let memory = DemoMemory {
         started,
         slow: slow_page,
         responses: AtomicU64::new(0),
@@ -123,7 +123,7 @@ fn router(started: SystemTime, slow_page: Duration) -> Router {
         .with_state(Arc::new(memory))
 }
 
-impl Memory {
+impl DemoMemory {
     /// Makes a page with the fields that go with it.
     fn page(&self, title: &str, main: &str, fields: &[(HeaderName, &str)]) -> Response {
         let number = self.responses.fetch_add(1, Ordering::Relaxed) + 1;
@@ -131,17 +131,17 @@ impl Memory {
         with(fields, (HTML, html).into_response())
     }
 
-    /// As [`Memory::page`], with validators. The ETag is weak: what a page says is what `version` names, when it was made
+    /// As [`DemoMemory::page`], with validators. The ETag is weak: what a page says is what `version` names, when it was made
     /// is not part of that (RFC 9110 §8.8.1). A request that has it already is answered with 304.
     fn validated(
         &self,
-        asked: &HeaderMap,
+        headers: &HeaderMap,
         version: &str,
         page: (&str, &str),
         fields: &[(HeaderName, &str)],
     ) -> Response {
         let etag = format!("W/\"{version}\"");
-        let mut response = if has(asked, &etag) {
+        let mut response = if has(headers, &etag) {
             self.responses.fetch_add(1, Ordering::Relaxed);
             with(fields, StatusCode::NOT_MODIFIED.into_response())
         } else {
@@ -156,9 +156,9 @@ impl Memory {
 const HTML: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/html; charset=utf-8")];
 
 /// Tells whether the request has the representation with this ETag (weak comparison, RFC 9110 §13.1.2).
-fn has(asked: &HeaderMap, etag: &str) -> bool {
+fn has(headers: &HeaderMap, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let lists = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|tag| opaque(tag) == opaque(etag))
 }
 
@@ -175,18 +175,18 @@ fn with(fields: &[(HeaderName, &str)], mut response: Response) -> Response {
     response
 }
 
-async fn index(State(memory): Shared, asked: HeaderMap) -> Response {
-    let host = asked.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
+async fn index(State(memory): DemoState, headers: HeaderMap) -> Response {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
     let main = page::index(host);
     memory.validated(
-        &asked,
+        &headers,
         "index-1",
         ("What a cache does for an app", &main),
         &[(CACHE_CONTROL, "public, max-age=30")],
     )
 }
 
-async fn article(State(memory): Shared, Path(number): Path<String>, asked: HeaderMap) -> Response {
+async fn article(State(memory): DemoState, Path(number): Path<String>, headers: HeaderMap) -> Response {
     let Some(number) = number.parse::<usize>().ok().filter(|number| (1..=page::ARTICLES.len()).contains(number)) else {
         return missing(State(memory)).await;
     };
@@ -200,11 +200,11 @@ async fn article(State(memory): Shared, Path(number): Path<String>, asked: Heade
          width=\"880\" height=\"300\"></figure><h2>More articles</h2><ul>{others}</ul>"
     );
     let fields = [(CACHE_CONTROL, "public, max-age=60, stale-while-revalidate=30")];
-    memory.validated(&asked, &format!("article-{number}"), (title, &main), &fields)
+    memory.validated(&headers, &format!("article-{number}"), (title, &main), &fields)
 }
 
 /// Assets have their version in their name, so that they never change (RFC 8246).
-async fn asset(State(memory): Shared, Path(name): Path<String>, asked: HeaderMap) -> Response {
+async fn asset(State(memory): DemoState, Path(name): Path<String>, headers: HeaderMap) -> Response {
     const YEAR: &str = "public, max-age=31536000, immutable";
     let (kind, life, content) = match name.as_str() {
         "style.1.css" => ("text/css; charset=utf-8", YEAR, include_str!("assets/style.css")),
@@ -216,18 +216,18 @@ async fn asset(State(memory): Shared, Path(name): Path<String>, asked: HeaderMap
     memory.responses.fetch_add(1, Ordering::Relaxed);
     let etag = format!("\"{name}\"");
     let fields = [(CACHE_CONTROL, life), (ETAG, &etag)];
-    match has(&asked, &etag) {
+    match has(&headers, &etag) {
         true => with(&fields, StatusCode::NOT_MODIFIED.into_response()),
         false => with(&fields, ([(CONTENT_TYPE, kind)], content).into_response()),
     }
 }
 
 /// What browsers ask for where no page names an icon: beside the API.
-async fn icon(memory: Shared, asked: HeaderMap) -> Response {
-    asset(memory, Path("logo.1.svg".to_owned()), asked).await
+async fn icon(memory: DemoState, headers: HeaderMap) -> Response {
+    asset(memory, Path("logo.1.svg".to_owned()), headers).await
 }
 
-async fn prices(State(memory): Shared) -> Response {
+async fn prices(State(memory): DemoState) -> Response {
     let number = memory.responses.fetch_add(1, Ordering::Relaxed) + 1;
     let round = memory.prices.load(Ordering::Relaxed);
     let made = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -241,22 +241,22 @@ async fn prices(State(memory): Shared) -> Response {
 }
 
 /// An unsafe method on the same URL: caches drop what they have (RFC 9111 §4.4).
-async fn change_prices(State(memory): Shared) -> Response {
+async fn change_prices(State(memory): DemoState) -> Response {
     memory.responses.fetch_add(1, Ordering::Relaxed);
     memory.prices.fetch_add(1, Ordering::Relaxed);
     StatusCode::NO_CONTENT.into_response()
 }
 
-async fn slow(State(memory): Shared, asked: HeaderMap) -> Response {
+async fn slow(State(memory): DemoState, headers: HeaderMap) -> Response {
     tokio::time::sleep(memory.slow).await;
     let main = "<p class=\"lead\">The app took one and a half seconds for this page. For the next 20 seconds it takes nobody \
                 else any time; and if a hundred visitors come while it is being made, they share the one request.</p>";
-    memory.validated(&asked, "slow-1", ("A slow page", main), &[(CACHE_CONTROL, "public, max-age=20")])
+    memory.validated(&headers, "slow-1", ("A slow page", main), &[(CACHE_CONTROL, "public, max-age=20")])
 }
 
-async fn search(State(memory): Shared, RawQuery(query): RawQuery, asked: HeaderMap) -> Response {
+async fn search(State(memory): DemoState, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let wanted = parameter(query.as_deref().unwrap_or_default(), "q");
-    let language = asked.get("accept-language").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let language = headers.get("accept-language").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let greeting = match language.get(..2).unwrap_or_default() {
         "de" => "Gefunden zu",
         "fr" => "Trouvé pour",
@@ -297,7 +297,7 @@ fn parameter(query: &str, name: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-async fn big(State(memory): Shared, asked: HeaderMap) -> Response {
+async fn big(State(memory): DemoState, headers: HeaderMap) -> Response {
     const LINES: usize = 1500;
     let mut main = "<p class=\"lead\">About 200 KB of text: look at the size that travels.</p><ol>".to_owned();
     for line in 0..LINES {
@@ -306,11 +306,11 @@ async fn big(State(memory): Shared, asked: HeaderMap) -> Response {
         main.push_str(&format!("<li>{title}, {line}: {}</li>", words.join(" ")));
     }
     main.push_str("</ol>");
-    memory.validated(&asked, "big-1", ("A big page", &main), &[(CACHE_CONTROL, "public, max-age=300")])
+    memory.validated(&headers, "big-1", ("A big page", &main), &[(CACHE_CONTROL, "public, max-age=300")])
 }
 
 /// Every other answer is an error.
-async fn flaky(State(memory): Shared) -> Response {
+async fn flaky(State(memory): DemoState) -> Response {
     if memory.flaky.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
         let main = "<p class=\"lead\">The app has a bad moment. Its last good page said <code>stale-if-error=60</code>, so \
                     behind a cache you should hardly ever see this one.</p>";
@@ -324,8 +324,8 @@ async fn flaky(State(memory): Shared) -> Response {
 }
 
 /// A page for each visitor, known by a cookie.
-async fn account(State(memory): Shared, asked: HeaderMap) -> Response {
-    let cookies = asked.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+async fn account(State(memory): DemoState, headers: HeaderMap) -> Response {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let known = cookies
         .flat_map(|list| list.split(';'))
         .filter_map(|pair| pair.trim().strip_prefix("visitor="))
@@ -342,32 +342,32 @@ async fn account(State(memory): Shared, asked: HeaderMap) -> Response {
     response
 }
 
-async fn checkout(State(memory): Shared) -> Response {
+async fn checkout(State(memory): DemoState) -> Response {
     let main = "<p class=\"lead\">Pages with payment details say <code>no-store</code>, and are stored nowhere.</p>";
     memory.page("Checkout", main, &[(CACHE_CONTROL, "no-store")])
 }
 
-async fn unmarked(State(memory): Shared) -> Response {
+async fn unmarked(State(memory): DemoState) -> Response {
     let main = "<p class=\"lead\">This page says nothing about caching, as many do. Larder does not guess without \
                 <code>Last-Modified</code>; a route in <code>config.toml</code> can give it a lifetime:</p>\
                 <pre><code>[[route]]\npath = \"/unmarked\"\nttl = \"30s\"</code></pre>";
     memory.page("An unmarked page", main, &[])
 }
 
-async fn moved(State(memory): Shared) -> Response {
+async fn moved(State(memory): DemoState) -> Response {
     memory.responses.fetch_add(1, Ordering::Relaxed);
     let fields = [(LOCATION, "/articles/1"), (CACHE_CONTROL, "public, max-age=3600")];
     with(&fields, StatusCode::MOVED_PERMANENTLY.into_response())
 }
 
-async fn broken(State(memory): Shared) -> Response {
+async fn broken(State(memory): DemoState) -> Response {
     let mut response =
         memory.page("500: broken", "<p class=\"lead\">An error of the app, passed on as it is.</p>", &[]);
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response
 }
 
-async fn missing(State(memory): Shared) -> Response {
+async fn missing(State(memory): DemoState) -> Response {
     let main = "<p class=\"lead\">There is nothing here. <a href=\"/\">Back to the start</a></p>";
     let mut response = memory.page("404: not found", main, &[(CACHE_CONTROL, "public, max-age=10")]);
     *response.status_mut() = StatusCode::NOT_FOUND;

@@ -21,7 +21,7 @@ const REQUESTS: usize = 3_000;
 const WITHIN: f64 = 0.02;
 
 /// A request: method, target, fields.
-type Asked = (&'static str, String, Vec<(&'static str, String)>);
+type PageSet = (&'static str, String, Vec<(&'static str, String)>);
 
 /// Draws numbers (xorshift; Marsaglia 2003).
 struct Random(u64);
@@ -60,7 +60,7 @@ struct Searches {
 }
 
 /// Makes what visitors ask for.
-fn sequence(searches: Searches) -> Vec<Asked> {
+fn sequence(searches: Searches) -> Vec<PageSet> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let pages = ["/", "/articles/1", "/articles/2", "/api/prices", "/big", "/slow", "/moved", "/unmarked", "/flaky"];
     let assets = ["/assets/style.1.css", "/assets/age.1.js", "/assets/logo.1.svg", "/assets/shelf.1.svg"];
@@ -94,28 +94,28 @@ fn sequence(searches: Searches) -> Vec<Asked> {
 }
 
 /// Sends a sequence to a Larder with these lines in its configuration; returns what `path` of its admin side says then.
-fn run(lines: &str, asked: &[Asked], path: &str) -> Value {
+fn run(lines: &str, asked: &[PageSet], path: &str) -> Value {
     let app = app::start_with(Duration::from_millis(2)).unwrap();
     let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}");
     let flags = Flags { origin: format!("http://{}", app.addr()).parse().ok(), ..Flags::default() };
     let config = parse("the test's", &text, &flags).unwrap().assemble().unwrap();
     let clock = Clock::stepped(START);
     let running = server::start(config, clock.clone()).unwrap();
-    let mut client = Client::connect(running.addr());
+    let mut client = DemoClient::connect(running.addr());
     for (method, target, fields) in asked {
         clock.step(Duration::from_millis(40));
         client.ask(method, target, fields);
     }
-    let mut admin = Client::connect(running.admin_addr().unwrap());
+    let mut admin = DemoClient::connect(running.admin_addr().unwrap());
     let told = admin.ask("GET", path, &[]);
     running.drain();
     serde_json::from_slice(&told).unwrap()
 }
 
 /// A connection that is kept.
-struct Client(BufReader<TcpStream>);
+struct DemoClient(BufReader<TcpStream>);
 
-impl Client {
+impl DemoClient {
     fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -13,33 +13,33 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is read of `/stats`.
 #[derive(Debug, Default, Deserialize, PartialEq)]
-struct Figures {
-    requests: Requests,
-    ratios: Ratios,
-    origin: Origin,
+struct DemoFigures {
+    requests: DemoRequests,
+    ratios: DemoRatios,
+    origin: DemoOrigin,
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
-struct Requests {
+struct DemoRequests {
     total: u64,
-    by_outcome: ByOutcome,
+    by_outcome: DemoOutcomes,
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
-struct ByOutcome {
+struct DemoOutcomes {
     hit: u64,
     stale: u64,
     revalidated: u64,
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
-struct Ratios {
+struct DemoRatios {
     /// Hits / requests; `None` without requests.
     cache_hit: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
-struct Origin {
+struct DemoOrigin {
     requests: u64,
     /// In the background, on top of these.
     refreshes: u64,
@@ -58,7 +58,7 @@ pub(super) async fn follow(admin: SocketAddr) {
     loop {
         ticks.tick().await;
         let line = match ask(&client, admin).await {
-            Ok(figures) => line(&figures),
+            Ok(stats) => line(&stats),
             Err(error) => format!("The figures cannot be read: {error}"),
         };
         if line != shown {
@@ -68,7 +68,7 @@ pub(super) async fn follow(admin: SocketAddr) {
     }
 }
 
-async fn ask(client: &reqwest::Client, admin: SocketAddr) -> reqwest::Result<Figures> {
+async fn ask(client: &reqwest::Client, admin: SocketAddr) -> reqwest::Result<DemoFigures> {
     client.get(format!("http://{admin}/stats")).send().await?.error_for_status()?.json().await
 }
 
@@ -83,16 +83,16 @@ fn show(line: &str) {
 }
 
 /// Returns the figures as one line of less than 80 characters.
-fn line(figures: &Figures) -> String {
-    let ByOutcome { hit, stale, revalidated } = figures.requests.by_outcome;
-    let Some(ratio) = figures.ratios.cache_hit else {
+fn line(stats: &DemoFigures) -> String {
+    let DemoOutcomes { hit, stale, revalidated } = stats.requests.by_outcome;
+    let Some(ratio) = stats.ratios.cache_hit else {
         return "No requests yet.".to_owned();
     };
-    let asked = figures.origin.requests + figures.origin.refreshes;
+    let asked = stats.origin.requests + stats.origin.refreshes;
     format!(
         "Hit ratio {:.1} %: {} requests, {hit} hits, {stale} stale, {revalidated} revalidated; app asked {asked}",
         ratio * 100.0,
-        figures.requests.total
+        stats.requests.total
     )
 }
 
@@ -104,9 +104,9 @@ mod tests {
     fn the_line_tells_hits_apart_from_stale_and_revalidated() {
         let text = r#"{"requests": {"total": 8, "by_outcome": {"hit": 5, "stale": 1, "revalidated": 1, "miss": 1}, "more": 1},
             "ratios": {"cache_hit": 0.625, "served": 1.0}, "origin": {"requests": 2, "refreshes": 1}, "more": {}}"#;
-        let figures: Figures = serde_json::from_str(text).unwrap();
-        assert_eq!(line(&figures), "Hit ratio 62.5 %: 8 requests, 5 hits, 1 stale, 1 revalidated; app asked 3");
-        let figures: Figures = serde_json::from_str(&text.replace("0.625", "null")).unwrap();
-        assert_eq!(line(&figures), "No requests yet.");
+        let stats: DemoFigures = serde_json::from_str(text).unwrap();
+        assert_eq!(line(&stats), "Hit ratio 62.5 %: 8 requests, 5 hits, 1 stale, 1 revalidated; app asked 3");
+        let stats: DemoFigures = serde_json::from_str(&text.replace("0.625", "null")).unwrap();
+        assert_eq!(line(&stats), "No requests yet.");
     }
 }

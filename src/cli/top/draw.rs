@@ -6,7 +6,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Sparkline, Wrap};
 
-use super::state::State;
+use super::state::TopState;
 use super::tables;
 use crate::admin::stats::Quantiles;
 use crate::cli::ask::plain;
@@ -24,7 +24,7 @@ const FIGURES_WIDTH: u16 = 44;
 const SPARK_SCALE: f64 = 100.0;
 
 /// Draws everything.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
+pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
     let area = frame.area();
     if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
         return too_small(frame, area);
@@ -38,9 +38,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
         Constraint::Length(1),
     ])
     .areas(area);
-    let [figures, rates] = Layout::horizontal([Constraint::Length(FIGURES_WIDTH), Constraint::Min(1)]).areas(upper);
+    let [stats, rates] = Layout::horizontal([Constraint::Length(FIGURES_WIDTH), Constraint::Min(1)]).areas(upper);
     frame.render_widget(header(state), head);
-    frame.render_widget(Paragraph::new(numbers(state)).block(Block::bordered().title(" Figures ")), figures);
+    frame.render_widget(Paragraph::new(numbers(state)).block(Block::bordered().title(" Figures ")), stats);
     draw_rates(frame, state, rates);
     draw_memory(frame, state, memory);
     tables::draw(frame, state, table);
@@ -55,7 +55,7 @@ fn too_small(frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
 }
 
-fn header(state: &State) -> Line<'static> {
+fn header(state: &TopState) -> Line<'static> {
     let stats = &state.stats;
     let seconds = std::time::Duration::from_secs(stats.uptime_seconds.max(0.0) as u64);
     let up = humantime::format_duration(seconds);
@@ -64,7 +64,7 @@ fn header(state: &State) -> Line<'static> {
     Line::from(vec![name, format!("  {}  up {up}  ", plain(&state.address)).into(), ready])
 }
 
-fn footer(state: &State) -> Line<'static> {
+fn footer(state: &TopState) -> Line<'static> {
     if let Some(trouble) = &state.trouble {
         let told = format!("Asking again; these figures are old: {}", plain(trouble));
         return Line::from(told.white().on_red());
@@ -76,7 +76,7 @@ fn footer(state: &State) -> Line<'static> {
 }
 
 /// The figures of the whole process.
-fn numbers(state: &State) -> Vec<Line<'static>> {
+fn numbers(state: &TopState) -> Vec<Line<'static>> {
     let stats = &state.stats;
     let row = |name: &str, value: String| Line::from(vec![format!("{name:<12}").dim(), value.into()]);
     let took = |latency: &Quantiles| format!("p50 {:<9} p99 {}", micros(latency.p50_us), micros(latency.p99_us));
@@ -116,7 +116,7 @@ pub(super) fn colour(outcome: Outcome) -> Color {
 }
 
 /// A line for each outcome: its rate, and how that went.
-fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
+fn draw_rates(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
     let block = Block::bordered().title(" Requests/s by outcome ");
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -137,7 +137,7 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
 }
 
 /// A bar of what memory is used for.
-fn draw_memory(frame: &mut Frame<'_>, state: &State, area: Rect) {
+fn draw_memory(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
     let memory = &state.stats.memory;
     let pinned = memory.alive_bytes.saturating_sub(memory.stored_bytes);
     let title = format!(
@@ -166,11 +166,11 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::super::state::View;
-    use super::super::state::tests::seen;
+    use super::super::state::tests::snapshot;
     use super::*;
     use crate::outcome::Reason;
 
-    fn drawn(state: &State, width: u16, height: u16) -> String {
+    fn drawn(state: &TopState, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, state)).unwrap();
         let buffer = terminal.backend().buffer();
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_page_shows_the_figures() {
-        let page = drawn(&seen(), 110, 32);
+        let page = drawn(&snapshot(), 110, 32);
         check(
             &page,
             &[
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_table_is_drawn_at_every_size() {
-        let mut state = seen();
+        let mut state = snapshot();
         for view in View::ALL {
             state.view = view;
             for (width, height) in [(WIDTH_MIN, HEIGHT_MIN), (80, 24), (200, 60)] {
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn trouble_and_a_small_terminal_are_told() {
-        let mut state = seen();
+        let mut state = snapshot();
         state.trouble = Some("cannot reach it\u{1b}[2J".into());
         check(&drawn(&state, 100, 24), &["Asking again; these figures are old: cannot reach it\u{fffd}[2J"]);
         check(&drawn(&state, 40, 10), &["This terminal is 40 x 10", "72 x 20"]);

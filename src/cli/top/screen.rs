@@ -14,26 +14,26 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::draw::draw;
-use super::state::{Act, State};
+use super::state::{TopAction, TopState};
 use crate::admin::stats::Stats;
-use crate::cli::ask::Admin;
+use crate::cli::ask::AdminClient;
 use crate::cli::stats::fetch;
 
 /// How soon newer figures are drawn, where no key is pressed.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// What the thread tells.
-enum Told {
-    Figures(Box<Stats>),
+enum ScreenEvent {
+    Stats(Box<Stats>),
     Trouble(String),
     /// This process is to end: SIGTERM, SIGHUP, SIGINT. (Ctrl-C comes as a key.)
     End,
 }
 
 /// Gives the terminal back. A panic does so too, by the hook that ratatui sets.
-struct Restore;
+struct RestoreTerminal;
 
-impl Drop for Restore {
+impl Drop for RestoreTerminal {
     fn drop(&mut self) {
         ratatui::restore();
     }
@@ -43,47 +43,47 @@ impl Drop for Restore {
 ///
 /// # Errors
 /// An admin side that cannot be reached at the start, a terminal that is none or goes away.
-pub(super) fn run(admin: Admin, every: Duration) -> anyhow::Result<()> {
+pub(super) fn run(admin: AdminClient, every: Duration) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let first = runtime.block_on(fetch(&admin))?;
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         bail!("`larder top` needs a terminal; `larder stats` prints the figures once");
     }
-    let mut state = State::new(admin.base().to_owned(), first);
-    let (tell, told) = sync_channel(1);
+    let mut state = TopState::new(admin.base().to_owned(), first);
+    let (tell, message) = sync_channel(1);
     std::thread::Builder::new().name("larder-top".to_owned()).spawn(move || {
         // Its end is seen at the other end of the channel.
         let _ = runtime.block_on(ask(&admin, every, &tell));
     })?;
     let mut terminal = ratatui::try_init().context("cannot take the terminal over")?;
-    let _restore = Restore;
-    show(&mut terminal, &mut state, &told)
+    let _restore = RestoreTerminal;
+    show(&mut terminal, &mut state, &message)
 }
 
 /// Asks again and again, until nobody listens.
-async fn ask(admin: &Admin, every: Duration, tell: &SyncSender<Told>) -> std::io::Result<()> {
+async fn ask(admin: &AdminClient, every: Duration, tell: &SyncSender<ScreenEvent>) -> std::io::Result<()> {
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let told = tokio::select! {
-            _ = terminate.recv() => Told::End,
-            _ = hangup.recv() => Told::End,
-            _ = interrupt.recv() => Told::End,
+        let message = tokio::select! {
+            _ = terminate.recv() => ScreenEvent::End,
+            _ = hangup.recv() => ScreenEvent::End,
+            _ = interrupt.recv() => ScreenEvent::End,
             _ = ticks.tick() => match fetch(admin).await {
-                Ok(stats) => Told::Figures(Box::new(stats)),
-                Err(error) => Told::Trouble(format!("{error:#}")),
+                Ok(stats) => ScreenEvent::Stats(Box::new(stats)),
+                Err(error) => ScreenEvent::Trouble(format!("{error:#}")),
             },
         };
-        if tell.send(told).is_err() {
+        if tell.send(message).is_err() {
             return Ok(());
         }
     }
 }
 
 /// Draws, and does what keys say.
-fn show(terminal: &mut DefaultTerminal, state: &mut State, told: &Receiver<Told>) -> anyhow::Result<()> {
+fn show(terminal: &mut DefaultTerminal, state: &mut TopState, message: &Receiver<ScreenEvent>) -> anyhow::Result<()> {
     loop {
         terminal.draw(|frame| draw(frame, state)).context("cannot draw on the terminal")?;
         let mut is_drawn = true;
@@ -91,18 +91,18 @@ fn show(terminal: &mut DefaultTerminal, state: &mut State, told: &Receiver<Told>
             if event::poll(GLANCE).context("cannot read the terminal")? {
                 match event::read().context("cannot read the terminal")? {
                     Event::Key(key) => match state.key(key) {
-                        Act::Quit => return Ok(()),
-                        Act::Redraw => is_drawn = false,
-                        Act::Nothing => {}
+                        TopAction::Quit => return Ok(()),
+                        TopAction::Redraw => is_drawn = false,
+                        TopAction::Nothing => {}
                     },
                     Event::Resize(..) => is_drawn = false,
                     _ => {}
                 }
             }
-            match told.try_recv() {
-                Ok(Told::Figures(stats)) => state.update(*stats),
-                Ok(Told::Trouble(trouble)) => state.trouble = Some(trouble),
-                Ok(Told::End) => return Ok(()),
+            match message.try_recv() {
+                Ok(ScreenEvent::Stats(stats)) => state.update(*stats),
+                Ok(ScreenEvent::Trouble(trouble)) => state.trouble = Some(trouble),
+                Ok(ScreenEvent::End) => return Ok(()),
                 Err(TryRecvError::Empty) => continue,
                 Err(TryRecvError::Disconnected) => bail!("the thread that asks for the figures has ended"),
             }

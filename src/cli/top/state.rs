@@ -15,7 +15,7 @@ const MOMENT_SECONDS: f64 = 60.0;
 
 /// What happened between two readings.
 #[derive(Clone, Debug)]
-struct Sample {
+struct StatsSample {
     seconds: f64,
     by_outcome: [u64; Outcome::ALL.len()],
 }
@@ -53,14 +53,14 @@ impl View {
 
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum TopAction {
     Quit,
     Redraw,
     Nothing,
 }
 
 /// All of it.
-pub(super) struct State {
+pub(super) struct TopState {
     /// Where the admin side is.
     pub(super) address: String,
     /// The last figures.
@@ -71,10 +71,10 @@ pub(super) struct State {
     pub(super) view: View,
     /// How many of its rows are scrolled past.
     pub(super) scroll: usize,
-    samples: VecDeque<Sample>,
+    samples: VecDeque<StatsSample>,
 }
 
-impl State {
+impl TopState {
     /// Begins with the first figures.
     pub(super) fn new(address: String, stats: Stats) -> Self {
         Self { address, stats, trouble: None, view: View::Requests, scroll: 0, samples: VecDeque::new() }
@@ -94,7 +94,7 @@ impl State {
                 self.samples.pop_front();
             }
             let by_outcome = std::array::from_fn(|index| more(Outcome::ALL[index]));
-            self.samples.push_back(Sample { seconds, by_outcome });
+            self.samples.push_back(StatsSample { seconds, by_outcome });
         }
         self.stats = stats;
         self.trouble = None;
@@ -102,7 +102,7 @@ impl State {
 
     /// Returns the requests a second with this outcome, of the last `count` readings at the most, the oldest first.
     pub(super) fn rates(&self, outcome: Outcome, count: usize) -> Vec<f64> {
-        let rate = |sample: &Sample| sample.by_outcome[outcome as usize] as f64 / sample.seconds;
+        let rate = |sample: &StatsSample| sample.by_outcome[outcome as usize] as f64 / sample.seconds;
         self.samples.iter().skip(self.samples.len().saturating_sub(count)).map(rate).collect()
     }
 
@@ -127,23 +127,23 @@ impl State {
     }
 
     /// Does what a key says.
-    pub(super) fn key(&mut self, key: KeyEvent) -> Act {
+    pub(super) fn key(&mut self, key: KeyEvent) -> TopAction {
         if key.kind == KeyEventKind::Release {
-            return Act::Nothing;
+            return TopAction::Nothing;
         }
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c' | 'd') if is_control => return Act::Quit,
-            KeyCode::Char('q') | KeyCode::Esc => return Act::Quit,
+            KeyCode::Char('c' | 'd') if is_control => return TopAction::Quit,
+            KeyCode::Char('q') | KeyCode::Esc => return TopAction::Quit,
             KeyCode::Tab | KeyCode::Right => self.turn(1),
             KeyCode::BackTab | KeyCode::Left => self.turn(View::ALL.len() - 1),
             KeyCode::Char(digit @ '1'..='7') => self.show(View::ALL[digit as usize - '1' as usize]),
             KeyCode::Down | KeyCode::Char('j') => self.scroll = (self.scroll + 1).min(self.rows().saturating_sub(1)),
             KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
             KeyCode::Home => self.scroll = 0,
-            _ => return Act::Nothing,
+            _ => return TopAction::Nothing,
         }
-        Act::Redraw
+        TopAction::Redraw
     }
 
     /// Returns how many rows the table has that is shown.
@@ -176,8 +176,8 @@ pub(super) mod tests {
     use crate::admin::stats::sample;
 
     /// A state that has seen the sample figures, and ten more hits and two misses within two seconds after them.
-    pub(in super::super) fn seen() -> State {
-        let mut state = State::new("http://127.0.0.1:9180".into(), sample());
+    pub(in super::super) fn snapshot() -> TopState {
+        let mut state = TopState::new("http://127.0.0.1:9180".into(), sample());
         let mut later = sample();
         later.uptime_seconds += 2.0;
         for (outcome, more) in [("hit", 10), ("miss", 2)] {
@@ -189,7 +189,7 @@ pub(super) mod tests {
 
     #[test]
     fn rates_are_of_what_happened_between_readings() {
-        let mut state = seen();
+        let mut state = snapshot();
         assert_eq!((state.rate(), state.hit_ratio_now()), (Some(6.0), Some(10.0 / 12.0)));
         assert_eq!(state.rates(Outcome::Hit, 9), [5.0]);
         assert_eq!(state.rates(Outcome::Stale, 9), [0.0]);
@@ -202,7 +202,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut state = seen();
+        let mut state = snapshot();
         for nth in 0..SAMPLES_MAX + 10 {
             let mut later = sample();
             later.uptime_seconds += nth as f64 + 3.0;
@@ -214,27 +214,27 @@ pub(super) mod tests {
 
     #[test]
     fn keys_switch_scroll_and_end() {
-        let mut state = seen();
-        let check = |state: &mut State, code, modifiers, act, view, scroll| {
+        let mut state = snapshot();
+        let check = |state: &mut TopState, code, modifiers, act, view, scroll| {
             let done = state.key(KeyEvent::new(code, modifiers));
             assert_eq!((done, state.view, state.scroll), (act, view, scroll), "{code:?}");
         };
         let none = KeyModifiers::NONE;
-        check(&mut state, KeyCode::Tab, none, Act::Redraw, View::Bytes, 0);
-        check(&mut state, KeyCode::Left, none, Act::Redraw, View::Requests, 0);
-        check(&mut state, KeyCode::BackTab, KeyModifiers::SHIFT, Act::Redraw, View::Routes, 0);
+        check(&mut state, KeyCode::Tab, none, TopAction::Redraw, View::Bytes, 0);
+        check(&mut state, KeyCode::Left, none, TopAction::Redraw, View::Requests, 0);
+        check(&mut state, KeyCode::BackTab, KeyModifiers::SHIFT, TopAction::Redraw, View::Routes, 0);
         // Three routes, one of them for what no route matched.
         for scroll in [1, 2, 2] {
-            check(&mut state, KeyCode::Down, none, Act::Redraw, View::Routes, scroll);
+            check(&mut state, KeyCode::Down, none, TopAction::Redraw, View::Routes, scroll);
         }
-        check(&mut state, KeyCode::Up, none, Act::Redraw, View::Routes, 1);
-        check(&mut state, KeyCode::Right, none, Act::Redraw, View::Requests, 0);
-        check(&mut state, KeyCode::Char('5'), none, Act::Redraw, View::Reasons, 0);
-        check(&mut state, KeyCode::Up, none, Act::Redraw, View::Reasons, 0);
-        check(&mut state, KeyCode::Char('8'), none, Act::Nothing, View::Reasons, 0);
-        check(&mut state, KeyCode::Char('c'), none, Act::Nothing, View::Reasons, 0);
-        check(&mut state, KeyCode::Char('c'), KeyModifiers::CONTROL, Act::Quit, View::Reasons, 0);
-        check(&mut state, KeyCode::Char('q'), none, Act::Quit, View::Reasons, 0);
-        check(&mut state, KeyCode::Esc, none, Act::Quit, View::Reasons, 0);
+        check(&mut state, KeyCode::Up, none, TopAction::Redraw, View::Routes, 1);
+        check(&mut state, KeyCode::Right, none, TopAction::Redraw, View::Requests, 0);
+        check(&mut state, KeyCode::Char('5'), none, TopAction::Redraw, View::Reasons, 0);
+        check(&mut state, KeyCode::Up, none, TopAction::Redraw, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('8'), none, TopAction::Nothing, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('c'), none, TopAction::Nothing, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('c'), KeyModifiers::CONTROL, TopAction::Quit, View::Reasons, 0);
+        check(&mut state, KeyCode::Char('q'), none, TopAction::Quit, View::Reasons, 0);
+        check(&mut state, KeyCode::Esc, none, TopAction::Quit, View::Reasons, 0);
     }
 }

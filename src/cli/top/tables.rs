@@ -6,13 +6,13 @@ use ratatui::style::Stylize;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Row, Table, TableState};
 
-use super::state::{State, View};
-use crate::admin::stats::{Stats, Weighed};
+use super::state::{TopState, View};
+use crate::admin::stats::{Stats, TopUrl};
 use crate::cli::ask::plain;
 use crate::cli::stats::{bytes, micros, percent};
 
 /// A table's header, the widths of its columns, and its rows.
-struct Listed {
+struct ListedUrl {
     header: Vec<&'static str>,
     widths: Vec<Constraint>,
     rows: Vec<Vec<String>>,
@@ -21,8 +21,8 @@ struct Listed {
 }
 
 /// Draws the table that is looked at, with the names of the others above it.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &State, area: Rect) {
-    let Listed { header, widths, rows, nothing } = listed(&state.stats, state.view);
+pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
+    let ListedUrl { header, widths, rows, nothing } = list(&state.stats, state.view);
     let mut block = Block::bordered().title(tabs(state.view));
     if rows.is_empty() {
         block = block.title_bottom(format!(" {nothing} "));
@@ -46,7 +46,7 @@ fn tabs(shown: View) -> Line<'static> {
     Line::from(spans)
 }
 
-fn listed(stats: &Stats, view: View) -> Listed {
+fn list(stats: &Stats, view: View) -> ListedUrl {
     let most = &stats.asked_most;
     match view {
         View::Requests => urls("requests", &most.by_requests, |number| number.to_string()),
@@ -60,12 +60,12 @@ fn listed(stats: &Stats, view: View) -> Listed {
 }
 
 /// Lists URLs with what they weigh; `≥` marks what is a lower bound.
-fn urls(weight: &'static str, list: &[Weighed], written: impl Fn(u64) -> String) -> Listed {
-    let row = |row: &Weighed| {
+fn urls(weight: &'static str, list: &[TopUrl], written: impl Fn(u64) -> String) -> ListedUrl {
+    let row = |row: &TopUrl| {
         let bound = if row.at_most > row.at_least { "≥ " } else { "" };
         vec![format!("{:>14}", format!("{bound}{}", written(row.at_least))), plain(&row.url)]
     };
-    Listed {
+    ListedUrl {
         header: vec![weight, "URL"],
         widths: vec![Constraint::Length(14), Constraint::Fill(1)],
         rows: list.iter().map(row).collect(),
@@ -73,12 +73,12 @@ fn urls(weight: &'static str, list: &[Weighed], written: impl Fn(u64) -> String)
     }
 }
 
-fn reasons(stats: &Stats) -> Listed {
-    let rows = stats.not_from_cache.iter().map(|lost| {
-        let time = format!("{:>9}", micros(Some(lost.origin_time_us)));
-        vec![plain(&lost.reason), format!("{:>9}", lost.requests), time, plain(&lost.change)]
+fn reasons(stats: &Stats) -> ListedUrl {
+    let rows = stats.not_from_cache.iter().map(|row| {
+        let time = format!("{:>9}", micros(Some(row.origin_time_us)));
+        vec![plain(&row.reason), format!("{:>9}", row.requests), time, plain(&row.change)]
     });
-    Listed {
+    ListedUrl {
         header: vec!["not from the cache", " requests", "at app", "to change it"],
         widths: vec![Constraint::Length(23), Constraint::Length(9), Constraint::Length(9), Constraint::Fill(1)],
         rows: rows.collect(),
@@ -86,13 +86,13 @@ fn reasons(stats: &Stats) -> Listed {
     }
 }
 
-fn errors(stats: &Stats) -> Listed {
+fn errors(stats: &Stats) -> ListedUrl {
     let rows = stats.recent_errors.iter().map(|error| {
         let second = error.at.rem_euclid(24 * 3600);
         let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
         vec![time, error.status.to_string(), plain(&error.what), plain(&error.url)]
     });
-    Listed {
+    ListedUrl {
         header: vec!["UTC", "sent", "what went wrong", "URL"],
         widths: vec![Constraint::Length(8), Constraint::Length(4), Constraint::Fill(1), Constraint::Fill(1)],
         rows: rows.collect(),
@@ -100,7 +100,7 @@ fn errors(stats: &Stats) -> Listed {
     }
 }
 
-fn routes(stats: &Stats) -> Listed {
+fn routes(stats: &Stats) -> ListedUrl {
     let rows = stats.routes.iter().map(|route| {
         vec![
             plain(&route.name),
@@ -112,7 +112,7 @@ fn routes(stats: &Stats) -> Listed {
         ]
     });
     let number = Constraint::Length(10);
-    Listed {
+    ListedUrl {
         header: vec!["route", "requests", "hit ratio", "bytes", "hits p99", "misses p99"],
         widths: vec![Constraint::Fill(1), number, number, number, number, number],
         rows: rows.collect(),

@@ -38,20 +38,20 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// What sends spans to a collector.
-pub(super) struct Sender {
+pub(super) struct SpanSender {
     processor: Arc<BatchSpanProcessor>,
-    counts: Arc<Counts>,
+    counts: Arc<ExportCounters>,
 }
 
 /// How many spans are where.
 #[derive(Debug, Default)]
-struct Counts {
+struct ExportCounters {
     queued: AtomicUsize,
     exported: AtomicU64,
     dropped: AtomicU64,
 }
 
-impl Sender {
+impl SpanSender {
     /// Starts the thread that sends to the collector at `endpoint`; whether that is there shows when there is something to
     /// send.
     ///
@@ -72,8 +72,8 @@ impl Sender {
             .with_timeout(SEND_TIMEOUT)
             .build()
             .context("traces cannot be sent")?;
-        let counts = Arc::new(Counts::default());
-        let counting = Counting {
+        let counts = Arc::new(ExportCounters::default());
+        let counting = CountingExporter {
             exporter,
             counts: Arc::clone(&counts),
             endpoint: endpoint.to_owned(),
@@ -99,7 +99,7 @@ impl Sender {
             }
         };
         let counts = Arc::clone(&self.counts);
-        Exporter { export: Arc::new(take), stats: Arc::new(move || counts.figures()) }
+        Exporter { export: Arc::new(take), stats: Arc::new(move || counts.stats()) }
     }
 
     /// Sends what is left and ends the thread; a collector that does not answer is waited for no longer than
@@ -121,7 +121,7 @@ fn resource() -> Resource {
     }
 }
 
-impl Counts {
+impl ExportCounters {
     /// Takes a place in the queue; false where there is none, and the span is dropped.
     fn take(&self) -> bool {
         let taken = self
@@ -140,22 +140,22 @@ impl Counts {
         self.queued.fetch_sub(spans, Ordering::Relaxed);
     }
 
-    fn figures(&self) -> ExportStats {
+    fn stats(&self) -> ExportStats {
         ExportStats { exported: self.exported.load(Ordering::Relaxed), dropped: self.dropped.load(Ordering::Relaxed) }
     }
 }
 
 /// The exporter, with what became of its spans counted.
 #[derive(Debug)]
-struct Counting {
+struct CountingExporter {
     exporter: opentelemetry_otlp::SpanExporter,
-    counts: Arc<Counts>,
+    counts: Arc<ExportCounters>,
     endpoint: String,
     /// When it was last logged that the collector does not take them. Nothing awaits under it.
     complained: Mutex<Option<Instant>>,
 }
 
-impl SpanExporter for Counting {
+impl SpanExporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let result = self.exporter.export(batch).await;
@@ -227,13 +227,13 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_no_more_and_every_span_is_counted_once() {
-        let counts = Counts::default();
+        let counts = ExportCounters::default();
         assert!((0..QUEUE_MAX).all(|_| counts.take()));
         assert!(!counts.take() && !counts.take());
-        assert_eq!(counts.figures(), ExportStats { exported: 0, dropped: 2 });
+        assert_eq!(counts.stats(), ExportStats { exported: 0, dropped: 2 });
         counts.settle(3, &Ok(()));
         counts.settle(4, &Err(OTelSdkError::AlreadyShutdown));
-        assert_eq!(counts.figures(), ExportStats { exported: 3, dropped: 6 });
+        assert_eq!(counts.stats(), ExportStats { exported: 3, dropped: 6 });
         assert!((0..7).all(|_| counts.take()) && !counts.take());
     }
 }

@@ -29,10 +29,10 @@ pub(in crate::config) struct Fault {
 }
 
 /// A value that was read, or everything that is wrong with it.
-type Read<T> = Result<T, Vec<Fault>>;
+type ReadResult<T> = Result<T, Vec<Fault>>;
 
 /// Reads a value.
-type ReadWith<T> = Box<dyn Fn(&Written<'_>) -> Read<T>>;
+type ReadWith<T> = Box<dyn Fn(&Written<'_>) -> ReadResult<T>>;
 /// Prints a value; `None` where it is not set, and so is left out.
 type PrintWith<T> = Box<dyn Fn(&T) -> Option<toml::Value>>;
 
@@ -47,14 +47,14 @@ pub(in crate::config) struct Kind<T> {
 impl<T: 'static> Kind<T> {
     fn new(
         allowed: impl Into<String>,
-        read: impl Fn(&Written<'_>) -> Read<T> + 'static,
+        read: impl Fn(&Written<'_>) -> ReadResult<T> + 'static,
         print: impl Fn(&T) -> Option<toml::Value> + 'static,
     ) -> Self {
         Self { read: Box::new(read), print: Box::new(print), allowed: allowed.into(), schema: json!({}) }
     }
 
     /// Says by a JSON Schema what is allowed, as far as one can.
-    fn described(self, schema: Value) -> Self {
+    fn with_schema(self, schema: Value) -> Self {
         Self { schema, ..self }
     }
 
@@ -69,11 +69,11 @@ impl<T: 'static> Kind<T> {
             other => Err(fault(written, unlike("a string", other))),
         };
         let print = move |value: &T| Some(toml::Value::String(print(value)));
-        Self::new(allowed, read, print).described(json!({ "type": "string" }))
+        Self::new(allowed, read, print).with_schema(json!({ "type": "string" }))
     }
 
     /// Reads a value.
-    pub(in crate::config) fn read(&self, written: &Written<'_>) -> Read<T> {
+    pub(in crate::config) fn read(&self, written: &Written<'_>) -> ReadResult<T> {
         (self.read)(written)
     }
 
@@ -100,7 +100,7 @@ impl<T: 'static> Kind<T> {
             move |written| read(written).map(Some),
             move |value: &Option<T>| value.as_ref().and_then(&print),
         )
-        .described(self.schema)
+        .with_schema(self.schema)
     }
 
     /// Makes a kind that is either a word, which stands for `None`, or a value of this kind.
@@ -114,7 +114,7 @@ impl<T: 'static> Kind<T> {
             },
             move |value: &Option<T>| value.as_ref().map_or_else(|| Some(toml::Value::from(word)), &print),
         )
-        .described(json!({ "anyOf": [{ "const": word }, self.schema] }))
+        .with_schema(json!({ "anyOf": [{ "const": word }, self.schema] }))
     }
 
     /// Makes the kind of a list of at most `items_max` values of this kind.
@@ -139,7 +139,7 @@ impl<T: 'static> Kind<T> {
         Kind::new(format!("a list of at most {items_max}, each {}", self.allowed), each, move |values: &Vec<T>| {
             Some(toml::Value::Array(values.iter().filter_map(&print).collect()))
         })
-        .described(json!({ "type": "array", "maxItems": items_max, "items": self.schema }))
+        .with_schema(json!({ "type": "array", "maxItems": items_max, "items": self.schema }))
     }
 }
 
@@ -180,7 +180,7 @@ pub(in crate::config) fn flag() -> Kind<bool> {
         },
         |&value| Some(value.into()),
     )
-    .described(json!({ "type": "boolean" }))
+    .with_schema(json!({ "type": "boolean" }))
 }
 
 /// A whole number.
@@ -195,7 +195,7 @@ pub(in crate::config) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
             .map_err(|what| fault(written, what)),
         found => Err(fault(written, unlike("a whole number", found))),
     };
-    Kind::new(allowed, read, |&value: &usize| i64::try_from(value).ok().map(toml::Value::Integer)).described(schema)
+    Kind::new(allowed, read, |&value: &usize| i64::try_from(value).ok().map(toml::Value::Integer)).with_schema(schema)
 }
 
 /// A share between two numbers.
@@ -214,7 +214,7 @@ pub(in crate::config) fn fraction(range: RangeInclusive<f64>) -> Kind<f64> {
             None => Err(fault(written, unlike("a number", written.get_ref()))),
         }
     };
-    Kind::new(allowed, read, |&value: &f64| Some(value.into())).described(schema)
+    Kind::new(allowed, read, |&value: &f64| Some(value.into())).with_schema(schema)
 }
 
 /// Prints a span as it may be written.
@@ -236,7 +236,7 @@ pub(in crate::config) fn span(range: RangeInclusive<Duration>) -> Kind<Duration>
             .map_err(|what| fault(written, what)),
         found => Err(fault(written, unlike("a string with a unit", found))),
     };
-    Kind::new(allowed, read, |value: &Duration| Some(span_text(value).into())).described(json!({ "type": "string" }))
+    Kind::new(allowed, read, |value: &Duration| Some(span_text(value).into())).with_schema(json!({ "type": "string" }))
 }
 
 /// A number of bytes, with or without a unit.
@@ -261,7 +261,7 @@ pub(in crate::config) fn bytes(range: RangeInclusive<u64>) -> Kind<u64> {
         let text = show(value);
         Some(text.parse::<i64>().map_or(toml::Value::String(text), toml::Value::Integer))
     })
-    .described(json!({ "anyOf": [{ "type": "string" }, number] }))
+    .with_schema(json!({ "anyOf": [{ "type": "string" }, number] }))
 }
 
 /// One of a few words.
@@ -278,7 +278,7 @@ pub(in crate::config) fn choice<T: Clone + PartialEq + 'static>(words: &'static 
         },
         move |value| words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| *word).to_owned(),
     )
-    .described(json!({ "enum": words.iter().map(|(word, _)| *word).collect::<Vec<_>>() }))
+    .with_schema(json!({ "enum": words.iter().map(|(word, _)| *word).collect::<Vec<_>>() }))
 }
 
 /// Any text of 1 to `chars_max` printable characters.
@@ -303,5 +303,5 @@ pub(in crate::config) fn file() -> Kind<PathBuf> {
         move |written| path.read(written).map(PathBuf::from),
         |path: &PathBuf| Some(path.to_string_lossy().into_owned().into()),
     )
-    .described(json!({ "type": "string" }))
+    .with_schema(json!({ "type": "string" }))
 }

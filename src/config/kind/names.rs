@@ -19,13 +19,13 @@ use crate::policy::directive;
 use crate::route::{PathPattern, QueryRule};
 
 /// Something that has a parser and a printed form of its own.
-fn parsed<T: FromStr + Display + 'static>(noun: &'static str, allowed: &'static str) -> Kind<T> {
+fn from_str_kind<T: FromStr + Display + 'static>(noun: &'static str, allowed: &'static str) -> Kind<T> {
     Kind::string(allowed, move |text| text.parse().map_err(|_| format!("{text:?} is not {noun}")), T::to_string)
 }
 
 /// An address to listen on.
 pub(in crate::config) fn address() -> Kind<SocketAddr> {
-    parsed("an IP address with a port", r#"an IP address with a port, such as "127.0.0.1:8080" or "[::1]:8080""#)
+    from_str_kind("an IP address with a port", r#"an IP address with a port, such as "127.0.0.1:8080" or "[::1]:8080""#)
 }
 
 /// A network, or one address.
@@ -138,7 +138,7 @@ pub(in crate::config) fn method() -> Kind<Method> {
 
 /// The name of a field.
 pub(in crate::config) fn field_name() -> Kind<HeaderName> {
-    parsed("a field name", r#"the name of a header field, such as "accept-language""#)
+    from_str_kind("a field name", r#"the name of a header field, such as "accept-language""#)
 }
 
 /// The name of a cookie: a token (RFC 6265 §4.1.1).
@@ -212,7 +212,7 @@ pub(in crate::config) fn ttl_by_status(range: RangeInclusive<Duration>) -> Kind<
         let pairs = ttls.iter().map(|(status, ttl)| (status.as_str().to_owned(), span_text(ttl).into()));
         Some(toml::Value::Table(pairs.collect()))
     })
-    .described(json!({ "type": "object", "additionalProperties": { "type": "string" } }))
+    .with_schema(json!({ "type": "object", "additionalProperties": { "type": "string" } }))
 }
 
 /// Which query parameters count.
@@ -248,7 +248,7 @@ pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
             })
         },
     )
-    .described(schema)
+    .with_schema(schema)
 }
 
 /// Returns the value of `name` where it is the table's only key.

@@ -15,7 +15,7 @@ use crate::key::{CanonicalUrl, Key};
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::{Admission, PurgeState, freshness};
 use crate::proxy::decide::StoragePlan;
-use crate::route::{self, CacheMode, Mode, QueryRule, Rule, Table};
+use crate::route::{self, CacheMode, QueryRule, RouteMode, Rule, Table};
 use crate::stored::{self, Facts, SharingGuard, StoredEntry};
 
 fn rule_step(about: &str, says: impl Into<String>, section: Option<&str>) -> RuleStep {
@@ -116,8 +116,8 @@ pub(super) fn route(table: &Table, rule: &Rule) -> RouteReport {
         host: matcher.and_then(|matcher| matcher.host.as_deref()).map(str::to_owned),
         methods: matcher.map(|matcher| matcher.methods.iter().map(Method::to_string).collect()).unwrap_or_default(),
         mode: match rule.mode {
-            Mode::Serve => "serve",
-            Mode::Shadow => "shadow",
+            RouteMode::Serve => "serve",
+            RouteMode::Shadow => "shadow",
         }
         .to_owned(),
         cache: match rule.cache {

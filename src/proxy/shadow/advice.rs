@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::analytics::reasons::Lost;
-use crate::analytics::shadow::{Counts, Difference, Parameter, Suspect};
+use crate::analytics::reasons::NonHitReason;
+use crate::analytics::shadow::{Difference, Parameter, ShadowCounters, Suspect};
 use crate::key::{CanonicalUrl, ExtraSource};
 use crate::metrics;
 use crate::outcome::Reason;
@@ -58,7 +58,7 @@ pub struct Advice {
 }
 
 /// Returns what to change.
-pub(super) fn advice(routes: &Table, snapshot: &metrics::Shadow) -> Vec<Advice> {
+pub(super) fn advice(routes: &Table, snapshot: &metrics::ShadowSnapshot) -> Vec<Advice> {
     let mut advice = queries(routes, &snapshot.parameters);
     advice.extend(causes(routes, &snapshot.differs));
     advice.extend(changes(&snapshot.differs));
@@ -198,9 +198,10 @@ fn changes(differs: &[Difference]) -> Option<Advice> {
 }
 
 /// Tells why much would not be stored, and where.
-fn storing(routes: &Table, total: &Counts, reasons: &[Lost]) -> Vec<Advice> {
-    let is_worth = |row: &&Lost| FIXABLE.contains(&row.reason) && row.requests as f64 >= WORTH * total.requests as f64;
-    let advice = |row: &Lost| {
+fn storing(routes: &Table, total: &ShadowCounters, reasons: &[NonHitReason]) -> Vec<Advice> {
+    let is_worth =
+        |row: &&NonHitReason| FIXABLE.contains(&row.reason) && row.requests as f64 >= WORTH * total.requests as f64;
+    let advice = |row: &NonHitReason| {
         let share = row.requests as f64 * 100.0 / total.requests as f64;
         let line = match row.reason {
             Reason::NoLifetime => Some("ttl = \"1m\""),
@@ -381,8 +382,8 @@ mod tests {
     fn what_keeps_much_from_the_cache_is_told_with_its_places() {
         let urls = ["http://h.org/plain", "http://h.org/shop/x"];
         let reasons =
-            |reason, requests| Lost { reason, requests, origin_micros: 1, urls: urls.map(Into::into).to_vec() };
-        let mut total = Counts::default();
+            |reason, requests| NonHitReason { reason, requests, origin_micros: 1, urls: urls.map(Into::into).to_vec() };
+        let mut total = ShadowCounters::default();
         total.requests = 100;
         let all = [reasons(Reason::NoLifetime, 5), reasons(Reason::UriMiss, 90), reasons(Reason::NoStore, 4)];
         let advice = storing(&table(QueryRule::All), &total, &all);

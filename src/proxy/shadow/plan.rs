@@ -10,7 +10,7 @@ use crate::analytics::shadow::RESPONSE_FIELDS;
 use crate::clock::Timestamp;
 use crate::origin::coalesce::{FlightLeader, FlightRole};
 use crate::origin::{self, ResponseBody};
-use crate::outcome::{Decision, Outcome, Reason, Would};
+use crate::outcome::{Decision, Outcome, Reason, WouldBeOutcome};
 use crate::policy::credentials;
 use crate::policy::reuse::{self, OriginFailure};
 use crate::policy::storable::{self, Exchange, Storable, storable};
@@ -56,7 +56,7 @@ pub(super) enum Role {
 
 /// What the origin's head makes of a course.
 pub(super) struct PlanResult {
-    pub(super) would: Would,
+    pub(super) would: WouldBeOutcome,
     pub(super) tap: TapPlan,
 }
 
@@ -88,7 +88,7 @@ impl Plan {
             }
             LookupResult::Missing(missing) => match decide::plan_fetch(shared, ctx, &missing, None) {
                 FetchPlan::PassThrough(decision) => Self::PassThrough(decision, missing.selected),
-                FetchPlan::Unshared => Self::Fetch(missing, Role::Leads(shared.flights.alone())),
+                FetchPlan::Unshared => Self::Fetch(missing, Role::Leads(shared.flights.unlisted())),
                 FetchPlan::Join(name) => match shared.flights.join(name) {
                     FlightRole::Leader(lead) => Self::Fetch(missing, Role::Leads(lead)),
                     FlightRole::Follower(_) => Self::Fetch(missing, Role::Follows),
@@ -98,18 +98,23 @@ impl Plan {
     }
 
     /// Says what would have become of it where the origin failed without an answer.
-    pub(super) fn without_origin(&self, shared: &Shared, ctx: &RequestContext, error: &origin::Error) -> Would {
+    pub(super) fn without_origin(
+        &self,
+        shared: &Shared,
+        ctx: &RequestContext,
+        error: &origin::Error,
+    ) -> WouldBeOutcome {
         let stand_in = match self {
-            Self::Answer(usable) => return Would::new(usable.decision.outcome, usable.decision.reason),
-            Self::Refuse => return Would::new(Outcome::Refused, Reason::OnlyIfCached),
+            Self::Answer(usable) => return WouldBeOutcome::new(usable.decision.outcome, usable.decision.reason),
+            Self::Refuse => return WouldBeOutcome::new(Outcome::Refused, Reason::OnlyIfCached),
             Self::Compare(entry) => Some(entry),
             Self::Fetch(missing, _) => missing.selected.as_ref(),
             Self::PassThrough(_, stand_in) => stand_in.as_ref(),
         };
         let now = shared.clock.now();
         match decide::usable_stand_in(shared, ctx, stand_in, OriginFailure::Unreachable, now) {
-            Some(_) => Would::new(Outcome::Stale, Reason::IfError),
-            None => Would::new(Outcome::Failed, error.reason),
+            Some(_) => WouldBeOutcome::new(Outcome::Stale, Reason::IfError),
+            None => WouldBeOutcome::new(Outcome::Failed, error.reason),
         }
     }
 
@@ -135,7 +140,7 @@ impl Plan {
 
 impl PlanResult {
     fn new(outcome: Outcome, reason: Reason) -> Self {
-        Self { would: Would::new(outcome, reason), tap: TapPlan::default() }
+        Self { would: WouldBeOutcome::new(outcome, reason), tap: TapPlan::default() }
     }
 }
 
@@ -193,7 +198,7 @@ impl OriginHead<'_> {
         result.would.collapsed = is_shared && matches!(role, Role::Follows);
         match &effect {
             Effect::Confirms => result.would.outcome = Outcome::Revalidated,
-            Effect::Yields => result.would = Would::new(Outcome::Stale, Reason::IfError),
+            Effect::Yields => result.would = WouldBeOutcome::new(Outcome::Stale, Reason::IfError),
             Effect::Refused(reason) => result.would.reason = *reason,
             Effect::Keeps(_) | Effect::StandsFor(..) | Effect::Nothing => {}
         }
@@ -221,7 +226,7 @@ impl OriginHead<'_> {
             self.tell_by_head(selected);
         }
         if self.is_replaced(stand_in) {
-            result.would = Would::new(Outcome::Stale, Reason::IfError);
+            result.would = WouldBeOutcome::new(Outcome::Stale, Reason::IfError);
         }
         result
     }

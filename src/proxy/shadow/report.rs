@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::advice::{self, Advice};
 use crate::analytics::reasons;
-use crate::analytics::shadow::{Counts, Difference};
+use crate::analytics::shadow::{Difference, ShadowCounters};
 use crate::key::ExtraSource;
 use crate::metrics;
-use crate::outcome::{Outcome, Reason, Would};
+use crate::outcome::{Outcome, Reason, WouldBeOutcome};
 use crate::proxy::Shared;
-use crate::route::Shadowed;
+use crate::route::ShadowRoutes;
 
 /// The most URLs that are told of those that differ.
 const DIFFERS_MAX: usize = 50;
@@ -159,19 +159,19 @@ pub struct ParameterReport {
 }
 
 /// Makes the report of what was seen; `None`: nothing yet.
-pub fn report(shared: &Shared, snapshot: Option<metrics::Shadow>) -> ShadowReport {
+pub fn report(shared: &Shared, snapshot: Option<metrics::ShadowSnapshot>) -> ShadowReport {
     let is_empty = snapshot.is_none();
     let snapshot = snapshot.unwrap_or_default();
-    let shadowed = shared.routes.shadowed();
+    let shadowed = shared.routes.shadow_routes();
     let advice = advice::advice(&shared.routes, &snapshot);
-    let metrics::Shadow { total, routes, not_hits, mut differs, mut parameters } = snapshot;
+    let metrics::ShadowSnapshot { total, routes, not_hits, mut differs, mut parameters } = snapshot;
     differs.truncate(DIFFERS_MAX);
     parameters.truncate(PARAMETERS_MAX);
     ShadowReport {
         running: match shadowed {
-            Shadowed::All => "all",
-            Shadowed::Some => "some",
-            Shadowed::None => "none",
+            ShadowRoutes::All => "all",
+            ShadowRoutes::Some => "some",
+            ShadowRoutes::None => "none",
         }
         .to_owned(),
         says: headline(shadowed, is_empty).to_owned(),
@@ -200,21 +200,21 @@ pub fn report(shared: &Shared, snapshot: Option<metrics::Shadow>) -> ShadowRepor
     }
 }
 
-fn headline(shadowed: Shadowed, is_empty: bool) -> &'static str {
+fn headline(shadowed: ShadowRoutes, is_empty: bool) -> &'static str {
     match (shadowed, is_empty) {
-        (Shadowed::All, false) => "Everything is in shadow mode: nothing is answered from the cache.",
-        (Shadowed::Some, false) => "Some routes are in shadow mode: nothing of theirs is answered from the cache.",
-        (Shadowed::All, true) => "Everything is in shadow mode, and no request has come yet.",
-        (Shadowed::Some, true) => "Some routes are in shadow mode, and no request has come for them yet.",
-        (Shadowed::None, true) => {
+        (ShadowRoutes::All, false) => "Everything is in shadow mode: nothing is answered from the cache.",
+        (ShadowRoutes::Some, false) => "Some routes are in shadow mode: nothing of theirs is answered from the cache.",
+        (ShadowRoutes::All, true) => "Everything is in shadow mode, and no request has come yet.",
+        (ShadowRoutes::Some, true) => "Some routes are in shadow mode, and no request has come for them yet.",
+        (ShadowRoutes::None, true) => {
             "Nothing is in shadow mode: write `mode = \"shadow\"` at the top of the configuration, or on a [[route]], and reload."
         }
-        (Shadowed::None, false) => "Nothing is in shadow mode any more: these are the figures of when it was.",
+        (ShadowRoutes::None, false) => "Nothing is in shadow mode any more: these are the figures of when it was.",
     }
 }
 
-impl From<&Counts> for ShadowTotals {
-    fn from(counts: &Counts) -> Self {
+impl From<&ShadowCounters> for ShadowTotals {
+    fn from(counts: &ShadowCounters) -> Self {
         let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
         Self {
             requests: counts.requests,
@@ -261,9 +261,10 @@ fn kind(source: ExtraSource) -> &'static str {
 }
 
 /// Lists why requests would not have been hits, the most frequent first.
-fn non_hit_reasons(total: &Counts, urls: &[reasons::Lost]) -> Vec<NonHitReport> {
-    let is_lost =
-        |outcome: Outcome, reason: Reason| !Would::new(outcome, reason).spares_origin() && outcome != Outcome::Refused;
+fn non_hit_reasons(total: &ShadowCounters, urls: &[reasons::NonHitReason]) -> Vec<NonHitReport> {
+    let is_lost = |outcome: Outcome, reason: Reason| {
+        !WouldBeOutcome::new(outcome, reason).spares_origin() && outcome != Outcome::Refused
+    };
     let urls = |reason: Reason| {
         let row = urls.iter().find(|row| row.reason == reason);
         row.map(|row| row.urls.iter().map(|url| url.to_string()).collect()).unwrap_or_default()

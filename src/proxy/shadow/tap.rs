@@ -11,7 +11,7 @@ use http_body::Frame;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::analytics::shadow::{self, Against, FIELDS_MAX, Name, Passed, Query};
+use crate::analytics::shadow::{self, Comparison, FIELDS_MAX, ObservedRequest, QueryResponse, ShadowName};
 use crate::key::ExtraSource;
 use crate::origin::ResponseBody;
 use crate::origin::coalesce::FlightLeader;
@@ -100,7 +100,7 @@ impl TappedBody {
 pub(in crate::proxy) struct BodyTap {
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
-    observed: Passed,
+    observed: ObservedRequest,
     plan: TapPlan,
     /// Seven hundred bytes of state, where somebody asks for it.
     hash: Option<Box<Xxh3>>,
@@ -110,7 +110,12 @@ pub(in crate::proxy) struct BodyTap {
 }
 
 impl BodyTap {
-    pub(super) fn new(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, observed: Passed, plan: TapPlan) -> Self {
+    pub(super) fn new(
+        worker: &Arc<Worker>,
+        ctx: &Arc<RequestContext>,
+        observed: ObservedRequest,
+        plan: TapPlan,
+    ) -> Self {
         let is_asked =
             plan.keep.is_some() || plan.against.is_some() || plan.on_probation.is_some() || plan.check.is_some();
         Self {
@@ -206,14 +211,20 @@ impl BodyTap {
         let target = self.ctx.key.path_and_query();
         let (path, text) = target.split_once('?').unwrap_or((target, ""));
         self.worker.metrics.shadow(|tables| {
-            tables.passed(url, &self.observed);
+            tables.record(url, &self.observed);
             if let (Some(compared_entry), Some(comparison)) = (&compared_entry, comparison) {
                 let ComparedEntry { is_same_tag, response, .. } = *compared_entry;
-                let against = Against { url, compared: comparison, is_same_tag, request: &differing, response };
-                if is_hit { tables.compared(&against) } else { tables.doubted(&against) }
+                let against = Comparison { url, compared: comparison, is_same_tag, request: &differing, response };
+                if is_hit { tables.record_comparison(&against) } else { tables.record_on_probation(&against) }
             }
             if let Some((context, body)) = query {
-                tables.queried(&Query { host: self.ctx.key.authority(), path, query: text, context, body });
+                tables.record_query(&QueryResponse {
+                    host: self.ctx.key.authority(),
+                    path,
+                    query: text,
+                    context,
+                    body,
+                });
             }
         });
     }
@@ -277,7 +288,7 @@ impl BodyTap {
         let fields = headers.chain(cookies).take(FIELDS_MAX);
         self.worker.metrics.shadow(|tables| {
             let number = |(source, name, value): (ExtraSource, &str, &[u8])| {
-                let number = tables.name(Name { source, name })?;
+                let number = tables.name(ShadowName { source, name })?;
                 Some(FieldValue { name: number, value: hasher.fingerprint(value) as u32 })
             };
             fields.filter_map(number).collect()

@@ -258,7 +258,7 @@ fn config(origin: SocketAddr) -> server::Config {
 }
 
 /// What is wrong with a configuration that is out of order.
-fn fault() -> admin::Fault {
+fn fault() -> admin::ConfigFault {
     let [file, key, what, allowed] = ["the test's", "listen", "is wrong on purpose", "nothing"].map(str::to_owned);
-    admin::Fault { file, line: Some(1), key, what, allowed }
+    admin::ConfigFault { file, line: Some(1), key, what, allowed }
 }

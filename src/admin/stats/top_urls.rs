@@ -3,27 +3,27 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::analytics::reasons::Lost;
-use crate::analytics::top::Counted;
-use crate::analytics::trouble::{Fault, Trouble};
-use crate::analytics::{By, Summary};
+use crate::analytics::reasons::NonHitReason;
+use crate::analytics::top::WeightedUrl;
+use crate::analytics::trouble::{FaultyRequest, RequestFault};
+use crate::analytics::{UrlRanking, UrlSummary};
 
 /// The URLs that weigh most, in four lists of at most 20, the heaviest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AskedMost {
+pub struct TopUrls {
     /// By requests.
-    pub by_requests: Vec<Weighed>,
+    pub by_requests: Vec<TopUrl>,
     /// By body bytes.
-    pub by_bytes: Vec<Weighed>,
+    pub by_bytes: Vec<TopUrl>,
     /// By requests that were not answered from the cache.
-    pub by_misses: Vec<Weighed>,
+    pub by_misses: Vec<TopUrl>,
     /// By microseconds of waiting for the origin.
-    pub by_origin_time_us: Vec<Weighed>,
+    pub by_origin_time_us: Vec<TopUrl>,
 }
 
 /// A URL of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Weighed {
+pub struct TopUrl {
     /// The canonical URL, or its beginning.
     pub url: String,
     /// What it weighs at the least.
@@ -34,7 +34,7 @@ pub struct Weighed {
 
 /// A reason that kept requests from being answered out of the cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NotFromCache {
+pub struct NonHitStats {
     /// The reason's token.
     pub reason: String,
     /// The requests.
@@ -64,43 +64,43 @@ pub struct RecentError {
     pub what: String,
 }
 
-impl From<&Summary> for AskedMost {
-    fn from(summary: &Summary) -> Self {
-        let list = |by| summary.top(by).iter().map(Weighed::from).collect();
+impl From<&UrlSummary> for TopUrls {
+    fn from(summary: &UrlSummary) -> Self {
+        let list = |by| summary.top(by).iter().map(TopUrl::from).collect();
         Self {
-            by_requests: list(By::Requests),
-            by_bytes: list(By::Bytes),
-            by_misses: list(By::Misses),
-            by_origin_time_us: list(By::OriginTime),
+            by_requests: list(UrlRanking::Requests),
+            by_bytes: list(UrlRanking::Bytes),
+            by_misses: list(UrlRanking::Misses),
+            by_origin_time_us: list(UrlRanking::OriginTime),
         }
     }
 }
 
-impl From<&Counted> for Weighed {
-    fn from(row: &Counted) -> Self {
+impl From<&WeightedUrl> for TopUrl {
+    fn from(row: &WeightedUrl) -> Self {
         Self { url: row.url.to_string(), at_least: row.at_least, at_most: row.at_most }
     }
 }
 
-impl From<&Lost> for NotFromCache {
-    fn from(lost: &Lost) -> Self {
+impl From<&NonHitReason> for NonHitStats {
+    fn from(row: &NonHitReason) -> Self {
         Self {
-            reason: lost.reason.token().to_owned(),
-            requests: lost.requests,
-            origin_time_us: lost.origin_micros,
-            why: lost.reason.why().to_owned(),
-            change: lost.reason.remedy().to_owned(),
-            urls: lost.urls.iter().map(|url| url.to_string()).collect(),
+            reason: row.reason.token().to_owned(),
+            requests: row.requests,
+            origin_time_us: row.origin_micros,
+            why: row.reason.why().to_owned(),
+            change: row.reason.remedy().to_owned(),
+            urls: row.urls.iter().map(|url| url.to_string()).collect(),
         }
     }
 }
 
-impl From<&Trouble> for RecentError {
-    fn from(trouble: &Trouble) -> Self {
+impl From<&FaultyRequest> for RecentError {
+    fn from(trouble: &FaultyRequest) -> Self {
         let what = match trouble.fault {
-            Fault::Failed(reason) => reason.why().to_owned(),
-            Fault::Aborted(reason) => format!("The body broke off on the way: {}", reason.why()),
-            Fault::ServerError(status) => format!("The origin answered {status}."),
+            RequestFault::Failed(reason) => reason.why().to_owned(),
+            RequestFault::Aborted(reason) => format!("The body broke off on the way: {}", reason.why()),
+            RequestFault::ServerError(status) => format!("The origin answered {status}."),
         };
         Self {
             at: trouble.at.as_secs(),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{AdminConnections, Reloaded, ServerSnapshot};
+use super::{AdminConnections, ReloadResult, ServerSnapshot};
 use crate::clock::Timestamp;
-use crate::metrics::Snapshot;
+use crate::metrics::MetricsSnapshot;
 use crate::origin;
 use crate::outcome::{Outcome, Reason};
 use crate::proxy::trace;
@@ -15,8 +15,8 @@ const HASHES: f64 = (1_u128 << 127) as f64 * 2.0;
 
 /// What everybody had to say.
 #[derive(Debug)]
-pub(super) struct Figures {
-    pub(super) requests: Snapshot,
+pub(super) struct Readings {
+    pub(super) requests: MetricsSnapshot,
     pub(super) store: store::StoreStats,
     pub(super) is_ready: bool,
     pub(super) flights: usize,
@@ -30,13 +30,13 @@ pub(super) struct Figures {
     /// What the configuration warns of.
     pub(super) warnings: Vec<String>,
     /// What came of the last reload.
-    pub(super) reload: Option<Reloaded>,
+    pub(super) reload: Option<ReloadResult>,
     /// When the configuration in force was read.
     pub(super) in_force_since: Timestamp,
     pub(super) uptime: Duration,
 }
 
-impl Figures {
+impl Readings {
     /// Returns the answers that came from the origin: misses, passes and revalidations, those of collapsed requests too.
     pub(super) fn origin_answers(&self) -> u64 {
         let requests = self.requests.totals.requests_by_outcome();
@@ -108,26 +108,32 @@ pub(super) mod tests {
 
     use super::*;
     use crate::analytics::NonHitRequest;
-    use crate::analytics::shadow::Passed;
+    use crate::analytics::shadow::ObservedRequest;
     use crate::metrics::Metrics;
-    use crate::outcome::{Decision, End, Ending, Stored, Would};
+    use crate::outcome::{Decision, Ending, ResponseEnd, StoreOutcome, WouldBeOutcome};
     use crate::stored::DifferingCredentials;
 
     /// Figures of a process that has seen one of most things, with a route whose name has to be escaped.
-    pub(in super::super) fn busy() -> Figures {
+    pub(in super::super) fn busy() -> Readings {
         let metrics = Arc::new(Metrics::new(vec!["/img/".into(), "/a\"b\\c\n{}".into()]));
         let local = metrics.local();
-        let end =
-            |body_bytes, micros| End { ending: Ending::Complete, body_bytes, elapsed: Duration::from_micros(micros) };
+        let end = |body_bytes, micros| ResponseEnd {
+            ending: Ending::Complete,
+            body_bytes,
+            elapsed: Duration::from_micros(micros),
+        };
         let new = Decision::new;
         for nth in 0..6 {
             let hit = Decision { route: Some(0), ..new(Outcome::Hit, Reason::Fresh) };
             local.record(&hit, &end(1000, 10 + nth));
         }
         let miss = Decision { fwd_status: Some(200), route: Some(1), ..new(Outcome::Miss, Reason::UriMiss) };
-        local.record(&Decision { stored: Stored::Begun, ..miss }, &end(1000, 20_000));
-        local.record(&Decision { stored: Stored::No(Reason::SetCookie), ..miss }, &end(500, 30_000));
-        local.record(&Decision { collapsed: true, ..miss }, &End { ending: Ending::ClientGone, ..end(500, 30_000) });
+        local.record(&Decision { stored: StoreOutcome::Begun, ..miss }, &end(1000, 20_000));
+        local.record(&Decision { stored: StoreOutcome::No(Reason::SetCookie), ..miss }, &end(500, 30_000));
+        local.record(
+            &Decision { collapsed: true, ..miss },
+            &ResponseEnd { ending: Ending::ClientGone, ..end(500, 30_000) },
+        );
         let stale = new(Outcome::Stale, Reason::WhileRevalidate);
         local.record(&stale, &end(1000, 12));
         local.record_refresh();
@@ -135,29 +141,31 @@ pub(super) mod tests {
         let revalidated = Decision { fwd_status: Some(304), ..new(Outcome::Revalidated, Reason::Expired) };
         local.record(&revalidated, &end(1000, 9_000));
         let pass = Decision { fwd_status: Some(200), ..new(Outcome::Pass, Reason::Method) };
-        local.record(&pass, &End { ending: Ending::Aborted(Reason::Incomplete), ..end(0, 5_000) });
+        local.record(&pass, &ResponseEnd { ending: Ending::Aborted(Reason::Incomplete), ..end(0, 5_000) });
         local.record(&new(Outcome::Refused, Reason::BadRequest), &end(0, 3));
         local.record(&new(Outcome::Failed, Reason::ConnectionRefused), &end(0, 700));
-        for would in [Would::new(Outcome::Hit, Reason::Fresh), Would::new(Outcome::Miss, Reason::NoStore)] {
-            let passed = Passed { would, row: Some(0), body_bytes: 10, origin_micros: 3_000_000 };
-            local.shadow(|tables| tables.passed("http://h/", &passed));
+        for would in
+            [WouldBeOutcome::new(Outcome::Hit, Reason::Fresh), WouldBeOutcome::new(Outcome::Miss, Reason::NoStore)]
+        {
+            let passed = ObservedRequest { would, row: Some(0), body_bytes: 10, origin_micros: 3_000_000 };
+            local.shadow(|tables| tables.record("http://h/", &passed));
         }
         let differing = |cookie, authorization| DifferingCredentials { cookie, authorization };
         for micros in [40_000, 60_000] {
-            let decision = Decision { fwd_status: Some(503), stored: Stored::No(Reason::SetCookie), ..miss };
+            let decision = Decision { fwd_status: Some(503), stored: StoreOutcome::No(Reason::SetCookie), ..miss };
             let at = Timestamp::from_secs(1_000_000);
-            let asked = NonHitRequest {
+            let non_hit = NonHitRequest {
                 url: "http://h/slow".into(),
                 status: 503,
                 origin_time: Some(end(0, micros).elapsed),
                 at,
             };
-            local.record_asked(&asked, &decision, &end(700, micros));
+            local.record_non_hit(&non_hit, &decision, &end(700, micros));
         }
         local.record_personalised("http://h/", differing(true, false));
         local.record_personalised("http://h/account", differing(true, false));
         local.record_personalised("http://h/account", differing(false, true));
-        Figures {
+        Readings {
             requests: metrics.snapshot(),
             store: store::StoreStats {
                 capacity_bytes: 64 << 20,
@@ -212,8 +220,8 @@ pub(super) mod tests {
     }
 
     /// A reload that was refused.
-    pub(in super::super) fn refused() -> Reloaded {
-        Reloaded {
+    pub(in super::super) fn refused() -> ReloadResult {
+        ReloadResult {
             at_unix_seconds: 1_000_100,
             by: "SIGHUP".into(),
             applied: false,
@@ -223,8 +231,8 @@ pub(super) mod tests {
     }
 
     /// Figures of a process that has seen nothing.
-    pub(in super::super) fn idle() -> Figures {
-        Figures {
+    pub(in super::super) fn idle() -> Readings {
+        Readings {
             requests: Arc::new(Metrics::new(Vec::new())).snapshot(),
             store: store::StoreStats::default(),
             flights: 0,
@@ -243,10 +251,10 @@ pub(super) mod tests {
     #[test]
     fn expected_collisions_keep_their_digits() {
         let check = |keys: u64, next: f64, pairs: f64| {
-            let figures = Figures { store: store::StoreStats { keys, ..Default::default() }, ..idle() };
+            let readings = Readings { store: store::StoreStats { keys, ..Default::default() }, ..idle() };
             let close = |told: f64, exact: f64| (told - exact).abs() <= exact * 1e-12;
-            assert!(close(figures.collision_of_next_key(), next), "{keys}: {}", figures.collision_of_next_key());
-            assert!(close(figures.colliding_pairs(), pairs), "{keys}: {}", figures.colliding_pairs());
+            assert!(close(readings.collision_of_next_key(), next), "{keys}: {}", readings.collision_of_next_key());
+            assert!(close(readings.colliding_pairs(), pairs), "{keys}: {}", readings.colliding_pairs());
         };
         check(0, 0.0, 0.0);
         check(1, 2.0_f64.powi(-128), 0.0);
