@@ -47,7 +47,7 @@ const OBJECTS: u64 = 2_000;
 
 /// What is counted.
 #[derive(Default)]
-struct Counts {
+struct LoadCounts {
     clean: AtomicU64,
     errors: AtomicU64,
     cut: AtomicU64,
@@ -89,7 +89,7 @@ fn varies(id: u64) -> bool {
 
 /// How an origin can be at fault.
 #[derive(Clone, Copy)]
-enum Fault {
+enum LoadFault {
     HangUp,
     Reset,
     Nonsense,
@@ -103,22 +103,22 @@ enum Fault {
     Excess,
 }
 
-const FAULTS: [Fault; 11] = [
-    Fault::HangUp,
-    Fault::Reset,
-    Fault::Nonsense,
-    Fault::ServerError,
-    Fault::Slow,
-    Fault::Silent,
-    Fault::Cut,
-    Fault::CutByReset,
-    Fault::BrokenChunk,
-    Fault::Stall,
-    Fault::Excess,
+const FAULTS: [LoadFault; 11] = [
+    LoadFault::HangUp,
+    LoadFault::Reset,
+    LoadFault::Nonsense,
+    LoadFault::ServerError,
+    LoadFault::Slow,
+    LoadFault::Silent,
+    LoadFault::Cut,
+    LoadFault::CutByReset,
+    LoadFault::BrokenChunk,
+    LoadFault::Stall,
+    LoadFault::Excess,
 ];
 
 /// Answers the requests of one connection until a fault ends it.
-async fn serve(stream: &mut TcpStream, counts: &Counts, mut dice: Dice) -> std::io::Result<()> {
+async fn serve(stream: &mut TcpStream, counts: &LoadCounts, mut dice: Dice) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut held = Vec::new();
     loop {
@@ -144,21 +144,26 @@ async fn serve(stream: &mut TcpStream, counts: &Counts, mut dice: Dice) -> std::
 }
 
 /// Answers one request; false where the connection ends with it.
-async fn answer(stream: &mut TcpStream, head: &str, fault: Option<Fault>, dice: &mut Dice) -> std::io::Result<bool> {
+async fn answer(
+    stream: &mut TcpStream,
+    head: &str,
+    fault: Option<LoadFault>,
+    dice: &mut Dice,
+) -> std::io::Result<bool> {
     let id = head.split(' ').nth(1).and_then(|target| target.get(1..)?.parse().ok()).unwrap_or(0);
     let variant =
         if varies(id) { field(head, "x-variant").and_then(|value| value.parse().ok()).unwrap_or(0) } else { 0 };
     let reset = |stream: &TcpStream| socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     match fault {
-        Some(Fault::HangUp) => return Ok(false),
-        Some(Fault::Reset) => return reset(stream).map(|()| false),
-        Some(Fault::Nonsense) => return stream.write_all(b"HTTP/1.1 2OO Nonsense\r\n\r\n").await.map(|()| false),
-        Some(Fault::ServerError) => {
+        Some(LoadFault::HangUp) => return Ok(false),
+        Some(LoadFault::Reset) => return reset(stream).map(|()| false),
+        Some(LoadFault::Nonsense) => return stream.write_all(b"HTTP/1.1 2OO Nonsense\r\n\r\n").await.map(|()| false),
+        Some(LoadFault::ServerError) => {
             let busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
             return stream.write_all(busy).await.map(|()| true);
         }
-        Some(Fault::Slow) => tokio::time::sleep(Duration::from_millis(dice.below(1_500))).await,
-        Some(Fault::Silent) => {
+        Some(LoadFault::Slow) => tokio::time::sleep(Duration::from_millis(dice.below(1_500))).await,
+        Some(LoadFault::Silent) => {
             tokio::time::sleep(Duration::from_secs(4)).await;
             return Ok(false);
         }
@@ -198,21 +203,21 @@ async fn answer(stream: &mut TcpStream, head: &str, fault: Option<Fault>, dice: 
     }
     let at = start + dice.below((bytes.len() - start) as u64) as usize;
     match fault {
-        Some(Fault::Cut) => stream.write_all(&bytes[..at]).await.map(|()| false),
-        Some(Fault::CutByReset) => {
+        Some(LoadFault::Cut) => stream.write_all(&bytes[..at]).await.map(|()| false),
+        Some(LoadFault::CutByReset) => {
             stream.write_all(&bytes[..at]).await?;
             reset(stream).map(|()| false)
         }
-        Some(Fault::BrokenChunk) if is_chunked => {
+        Some(LoadFault::BrokenChunk) if is_chunked => {
             stream.write_all(&bytes[..start]).await?;
             stream.write_all(b"no size\r\n").await.map(|()| false)
         }
-        Some(Fault::Stall) => {
+        Some(LoadFault::Stall) => {
             stream.write_all(&bytes[..at]).await?;
             tokio::time::sleep(Duration::from_secs(4)).await;
             Ok(false)
         }
-        Some(Fault::Excess) => {
+        Some(LoadFault::Excess) => {
             bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled");
             stream.write_all(&bytes).await.map(|()| true)
         }
@@ -226,7 +231,7 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Starts the origin on a thread of its own.
-fn origin(counts: &Arc<Counts>) -> SocketAddr {
+fn origin(counts: &Arc<LoadCounts>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.set_nonblocking(true).expect("a socket can be");
     let (addr, counts) = (listener.local_addr().expect("it is bound"), Arc::clone(counts));
@@ -289,36 +294,36 @@ impl Sender {
 }
 
 /// How an exchange ended.
-enum Ended {
+enum ExchangeEnd {
     Clean(u16, Vec<u8>),
     Cut,
     Left,
 }
 
 /// Asks once; leaves before the end where it is to.
-async fn exchange(sender: &mut Sender, id: u64, variant: u64, dice: &mut Dice) -> Ended {
+async fn exchange(sender: &mut Sender, id: u64, variant: u64, dice: &mut Dice) -> ExchangeEnd {
     let leaves = dice.chance(HANG_UPS_PER_MILLE);
     if leaves && dice.below(2) == 0 {
         let patience = Duration::from_micros(dice.below(3_000));
         let _ = tokio::time::timeout(patience, sender.send(id, variant)).await;
-        return Ended::Left;
+        return ExchangeEnd::Left;
     }
-    let Ok(response) = sender.send(id, variant).await else { return Ended::Cut };
+    let Ok(response) = sender.send(id, variant).await else { return ExchangeEnd::Cut };
     let (status, mut body, mut bytes) = (response.status().as_u16(), response.into_body(), Vec::new());
     while let Some(frame) = body.frame().await {
         match frame {
             Ok(frame) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..])),
-            Err(_) => return Ended::Cut,
+            Err(_) => return ExchangeEnd::Cut,
         }
         if leaves {
-            return Ended::Left;
+            return ExchangeEnd::Left;
         }
     }
-    Ended::Clean(status, bytes)
+    ExchangeEnd::Clean(status, bytes)
 }
 
 /// One client, connection after connection, until the end.
-async fn client(addr: SocketAddr, counts: Arc<Counts>, ends: Arc<AtomicBool>, seed: u64) {
+async fn client(addr: SocketAddr, counts: Arc<LoadCounts>, ends: Arc<AtomicBool>, seed: u64) {
     let mut dice = Dice::new(seed);
     while !ends.load(Ordering::Relaxed) {
         let Some(mut sender) = connect(addr, seed.is_multiple_of(2)).await else {
@@ -332,17 +337,17 @@ async fn client(addr: SocketAddr, counts: Arc<Counts>, ends: Arc<AtomicBool>, se
             let (id, variant) = (share * OBJECTS / 1_000_000, dice.below(3));
             let ended = tokio::time::timeout(DEADLINE, exchange(&mut sender, id, variant, &mut dice)).await;
             match ended {
-                Ok(Ended::Clean(200, bytes)) => {
+                Ok(ExchangeEnd::Clean(200, bytes)) => {
                     let expected = fingerprint(&whole(id, if varies(id) { variant } else { 0 }));
                     count(if fingerprint(&bytes) == expected { &counts.clean } else { &counts.wrong });
                 }
-                Ok(Ended::Clean(502..=504, _)) => count(&counts.errors),
-                Ok(Ended::Clean(..)) => count(&counts.wrong),
-                Ok(Ended::Cut) => {
+                Ok(ExchangeEnd::Clean(502..=504, _)) => count(&counts.errors),
+                Ok(ExchangeEnd::Clean(..)) => count(&counts.wrong),
+                Ok(ExchangeEnd::Cut) => {
                     count(&counts.cut);
                     break;
                 }
-                Ok(Ended::Left) => {
+                Ok(ExchangeEnd::Left) => {
                     count(&counts.left);
                     break;
                 }
@@ -357,7 +362,7 @@ async fn client(addr: SocketAddr, counts: Arc<Counts>, ends: Arc<AtomicBool>, se
 
 /// Runs the soak; returns the promises that were broken.
 pub(crate) fn run(seconds: u64, connections: usize) -> Vec<String> {
-    let counts = Arc::<Counts>::default();
+    let counts = Arc::<LoadCounts>::default();
     let larder = Larder::start(origin(&counts), CONFIG);
     let runtime = runtime();
     // One exchange of each protocol, so that what is made once is made.
@@ -407,7 +412,12 @@ fn settled_descriptors(larder: &Larder, wanted: usize) -> usize {
     last
 }
 
-fn judge(larder: &Larder, counts: &Counts, resident: &[u64], (at_rest, descriptors): (usize, usize)) -> Vec<String> {
+fn judge(
+    larder: &Larder,
+    counts: &LoadCounts,
+    resident: &[u64],
+    (at_rest, descriptors): (usize, usize),
+) -> Vec<String> {
     let mib = |bytes: u64| bytes >> 20;
     let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
     let (first, second) = resident.split_at(resident.len() / 2);

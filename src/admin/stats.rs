@@ -152,7 +152,7 @@ pub struct Stats {
     /// What the counts amount to.
     pub ratios: RatioStats,
     /// What the origin was asked, and what it was spared.
-    pub origin: OriginSection,
+    pub origin: UpstreamStats,
     /// What became of responses that could be stored.
     pub storing: StoringStats,
     /// How responses ended.
@@ -223,7 +223,7 @@ pub struct RatioStats {
 
 /// What the origin was asked, and what it was spared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OriginSection {
+pub struct UpstreamStats {
     /// Requests for which the origin was asked.
     pub requests: u64,
     /// Origin requests in the background, on top of these.

@@ -34,7 +34,7 @@ pub struct Settings {
     /// `[[site]]`
     pub sites: Vec<SiteSection>,
     /// `[origin]`
-    pub origin: OriginKeys,
+    pub origin: OriginSection,
     /// `[memory]`
     pub memory: MemorySection,
     /// `[compression]`
@@ -61,7 +61,7 @@ impl Default for Settings {
             mode: RouteMode::Serve,
             server: ServerSection::default(),
             sites: Vec::new(),
-            origin: OriginKeys::default(),
+            origin: OriginSection::default(),
             memory: MemorySection::default(),
             compression: CompressionSection::default(),
             cache: CacheSection::default(),
@@ -174,7 +174,7 @@ impl SiteSection {
 /// `[origin]`: the app behind Larder.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
-pub struct OriginKeys {
+pub struct OriginSection {
     pub url: Option<OriginUrl>,
     pub host: Option<String>,
     pub connect_timeout: Duration,
@@ -188,7 +188,7 @@ pub struct OriginKeys {
     pub breaker_interval: Duration,
 }
 
-impl Default for OriginKeys {
+impl Default for OriginSection {
     fn default() -> Self {
         Self {
             url: None,
@@ -206,7 +206,7 @@ impl Default for OriginKeys {
     }
 }
 
-impl OriginKeys {
+impl OriginSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("url", &mut self.url, kind::origin_url().optional());
         keys.key("host", &mut self.host, kind::authority().optional());

@@ -28,7 +28,7 @@ use toml::de::DeTable;
 
 pub use keys::{
     AdminSection, AskOrigin, CacheSection, CompressionSection, LogFormat, LogLevel, LogSection, MemorySection,
-    OriginKeys, PurgeSection, ServerSection, Settings, SiteSection, TracesSection,
+    OriginSection, PurgeSection, ServerSection, Settings, SiteSection, TracesSection,
 };
 pub use origin_url::OriginUrl;
 pub use problem::{ConfigProblem, ConfigProblems};

@@ -53,7 +53,7 @@ pub fn is_for_origin(request: &HeaderMap, status: StatusCode, validators: Valida
 /// Steps 1 and 2: §13.1.1 If-Match, else §13.1.4 If-Unmodified-Since.
 fn meets_state(request: &HeaderMap, validators: Validators<'_>) -> bool {
     if request.contains_key(header::IF_MATCH) {
-        return lists(request, header::IF_MATCH, validators.etag, Comparison::Strong);
+        return lists(request, header::IF_MATCH, validators.etag, TagComparison::Strong);
     }
     let modified = || validators.last_modified.and_then(date::parse);
     date_of(request, header::IF_UNMODIFIED_SINCE)
@@ -76,7 +76,7 @@ pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<
     // Steps 3 and 4: §13.1.2 If-None-Match, else §13.1.3 If-Modified-Since. RFC 9111 §4.3.2 would compare Date where
     // there is no Last-Modified; §13.1.3 says that the field is ignored then, and a 200 is right either way.
     if request.contains_key(header::IF_NONE_MATCH) {
-        if lists(request, header::IF_NONE_MATCH, validators.etag, Comparison::Weak) {
+        if lists(request, header::IF_NONE_MATCH, validators.etag, TagComparison::Weak) {
             return Precondition::NotModified;
         }
     } else if let (Some(bound), Some(modified)) = (date_of(request, header::IF_MODIFIED_SINCE), last_modified())
@@ -95,7 +95,7 @@ pub fn if_range_holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
     let Some(value) = only_line(request, header::IF_RANGE) else { return false };
     if let Some((asked, rest)) = EntityTag::parse(value) {
         let own = validators.etag.and_then(EntityTag::parse_whole);
-        return rest.is_empty() && own.is_some_and(|own| asked.matches(own, Comparison::Strong));
+        return rest.is_empty() && own.is_some_and(|own| asked.matches(own, TagComparison::Strong));
     }
     // A date holds where it is the very Last-Modified, and that one is strong: a second or more before Date (§8.8.2.2).
     let (Some(modified), Some(sent)) = (validators.last_modified, validators.date) else { return false };
@@ -121,7 +121,7 @@ pub fn weaken(etag: &HeaderValue) -> HeaderValue {
 
 /// The two comparisons of RFC 9110 §8.8.3.2.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Comparison {
+enum TagComparison {
     /// Both are strong, and their opaque-tags are equal.
     Strong,
     /// Their opaque-tags are equal.
@@ -158,14 +158,14 @@ impl<'a> EntityTag<'a> {
         Self::parse(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
     }
 
-    fn matches(self, other: Self, comparison: Comparison) -> bool {
+    fn matches(self, other: Self, comparison: TagComparison) -> bool {
         let strong = self.strength == Strength::Strong && other.strength == Strength::Strong;
-        self.opaque == other.opaque && (strong || comparison == Comparison::Weak)
+        self.opaque == other.opaque && (strong || comparison == TagComparison::Weak)
     }
 }
 
 /// Tells whether the field is `*` or lists `etag`.
-fn lists(request: &HeaderMap, name: HeaderName, etag: Option<&[u8]>, comparison: Comparison) -> bool {
+fn lists(request: &HeaderMap, name: HeaderName, etag: Option<&[u8]>, comparison: TagComparison) -> bool {
     // `*` holds for any current representation, and one is stored. Beside other members it means nothing.
     if only_line(request, &name) == Some(b"*") {
         return true;
@@ -176,7 +176,7 @@ fn lists(request: &HeaderMap, name: HeaderName, etag: Option<&[u8]>, comparison:
 
 /// Tells whether one line lists `own`. An unquoted member is skipped, since it matches nothing. Everything else that is no
 /// tag ends the list: past it nobody can tell which quote opens and which one closes.
-fn line_lists(mut line: &[u8], own: EntityTag<'_>, comparison: Comparison) -> bool {
+fn line_lists(mut line: &[u8], own: EntityTag<'_>, comparison: TagComparison) -> bool {
     loop {
         line = line.trim_ascii_start();
         let rest = match EntityTag::parse(line) {

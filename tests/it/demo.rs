@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::harness::browser::Seen;
+use crate::harness::browser::PageResponse;
 use crate::harness::process::LARDER;
 use crate::harness::{BOUND, Browser, eventually};
 
@@ -57,7 +57,7 @@ fn is_shown(path: &str) -> String {
 }
 
 /// Follows every link of the first page and comes back, as one visitor; returns the responses, by path.
-fn clicks_around(demo: &Demo) -> BTreeMap<String, Seen> {
+fn clicks_around(demo: &Demo) -> BTreeMap<String, PageResponse> {
     let mut browser = Browser::start();
     browser.screen(1280, 900);
     browser.open(&format!("{}/", demo.base));
@@ -101,7 +101,7 @@ fn the_demo_survives_being_clicked_around_in() {
         assert_eq!(seen.status, expected, "{seen:?}");
         assert!(seen.cache_status.starts_with("Larder; "), "{seen:?}");
     }
-    let is_hit = |seen: &Seen| seen.cache_status.split("; ").any(|part| part == "hit");
+    let is_hit = |seen: &PageResponse| seen.cache_status.split("; ").any(|part| part == "hit");
     // Those that live long enough for the slowest machine.
     let lasting = [
         "/articles/1",

@@ -116,7 +116,7 @@ type Fields = &'static [(&'static str, &'static str)];
 
 /// A configuration, what is asked before, how many seconds pass, what is asked, and for which reason and by which route it
 /// is answered then.
-struct Case(
+struct ExplainCase(
     &'static str,
     &'static [(&'static str, Fields)],
     u64,
@@ -128,10 +128,10 @@ struct Case(
 const NONE: Fields = &[];
 const SHOP: &str = "[[route]]\npath = \"/shop/\"\n";
 
-const CASES: &[Case] = &[
-    Case("", &[], 0, ("GET", "/a", NONE), "uri-miss", None),
-    Case("", &[("/a", NONE)], 0, ("GET", "/a", NONE), "fresh", None),
-    Case(
+const CASES: &[ExplainCase] = &[
+    ExplainCase("", &[], 0, ("GET", "/a", NONE), "uri-miss", None),
+    ExplainCase("", &[("/a", NONE)], 0, ("GET", "/a", NONE), "fresh", None),
+    ExplainCase(
         "[[route]]\npath = \"/shop/\"\ncache = \"bypass\"",
         &[("/shop/a", NONE)],
         0,
@@ -139,7 +139,7 @@ const CASES: &[Case] = &[
         "bypass",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\npath = \"/shop/\"\ncache = \"bypass\"",
         &[("/shopping", NONE)],
         0,
@@ -147,7 +147,7 @@ const CASES: &[Case] = &[
         "fresh",
         None,
     ),
-    Case(
+    ExplainCase(
         "[[route]]\npath = \"/shop/\"\ncache = \"bypass\"",
         &[],
         0,
@@ -155,7 +155,7 @@ const CASES: &[Case] = &[
         "only-if-cached",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\ncache = \"force\"\nttl = \"1m\"",
         &[("/no-store", NONE)],
         0,
@@ -163,7 +163,7 @@ const CASES: &[Case] = &[
         "fresh",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\ncache = \"force\"\nttl = \"1m\"",
         &[("/private", NONE), ("/private", NONE)],
         0,
@@ -171,7 +171,7 @@ const CASES: &[Case] = &[
         "hit-for-miss",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\ncache = \"force\"\nttl = \"1m\"",
         &[("/no-store", NONE)],
         61,
@@ -179,9 +179,9 @@ const CASES: &[Case] = &[
         "stale",
         Some(1),
     ),
-    Case("[[route]]\nttl = \"1m\"", &[("/silent", NONE)], 59, ("GET", "/silent", NONE), "fresh", Some(1)),
-    Case("[[route]]\nttl = \"1m\"", &[("/missing", NONE)], 0, ("GET", "/missing", NONE), "uri-miss", Some(1)),
-    Case(
+    ExplainCase("[[route]]\nttl = \"1m\"", &[("/silent", NONE)], 59, ("GET", "/silent", NONE), "fresh", Some(1)),
+    ExplainCase("[[route]]\nttl = \"1m\"", &[("/missing", NONE)], 0, ("GET", "/missing", NONE), "uri-miss", Some(1)),
+    ExplainCase(
         "[cache]\nttl_by_status = { 404 = \"1m\" }",
         &[("/missing", NONE)],
         30,
@@ -189,8 +189,8 @@ const CASES: &[Case] = &[
         "fresh",
         None,
     ),
-    Case("[[route]]\nkey.query = \"none\"", &[("/a?x=1", NONE)], 0, ("GET", "/a?y=2", NONE), "fresh", Some(1)),
-    Case(
+    ExplainCase("[[route]]\nkey.query = \"none\"", &[("/a?x=1", NONE)], 0, ("GET", "/a?y=2", NONE), "fresh", Some(1)),
+    ExplainCase(
         "[[route]]\nkey.query = { drop = [\"utm_*\"] }",
         &[("/a?id=1&utm_a=1", NONE)],
         0,
@@ -198,7 +198,7 @@ const CASES: &[Case] = &[
         "fresh",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nkey.query = [\"id\"]",
         &[("/a?id=1&x=1", NONE)],
         0,
@@ -206,7 +206,7 @@ const CASES: &[Case] = &[
         "uri-miss",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nkey.headers = [\"x-plan\"]",
         &[("/a", &[("X-Plan", "a")])],
         0,
@@ -214,7 +214,7 @@ const CASES: &[Case] = &[
         "fresh",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nkey.headers = [\"x-plan\"]",
         &[("/a", &[("X-Plan", "a")])],
         0,
@@ -222,7 +222,7 @@ const CASES: &[Case] = &[
         "uri-miss",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nkey.cookies = [\"currency\"]",
         &[("/a", &[("Cookie", "currency=eur")])],
         0,
@@ -230,7 +230,7 @@ const CASES: &[Case] = &[
         "fresh",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nkey.cookies = [\"currency\"]",
         &[("/a", &[("Cookie", "currency=eur")])],
         0,
@@ -238,11 +238,32 @@ const CASES: &[Case] = &[
         "uri-miss",
         Some(1),
     ),
-    Case("[[route]]\nmethods = [\"POST\"]\ncache = \"bypass\"", &[("/a", NONE)], 0, ("GET", "/a", NONE), "fresh", None),
-    Case("[[route]]\nmethods = [\"POST\"]\ncache = \"bypass\"", &[], 0, ("POST", "/a", NONE), "bypass", Some(1)),
-    Case("[[route]]\nmethods = [\"GET\"]\npath = \"/a\"", &[("/a", NONE)], 0, ("HEAD", "/a", NONE), "fresh", Some(1)),
-    Case("[[route]]\nhost = \"example.org\"\ncache = \"bypass\"", &[], 0, ("GET", "/a", NONE), "bypass", Some(1)),
-    Case(
+    ExplainCase(
+        "[[route]]\nmethods = [\"POST\"]\ncache = \"bypass\"",
+        &[("/a", NONE)],
+        0,
+        ("GET", "/a", NONE),
+        "fresh",
+        None,
+    ),
+    ExplainCase("[[route]]\nmethods = [\"POST\"]\ncache = \"bypass\"", &[], 0, ("POST", "/a", NONE), "bypass", Some(1)),
+    ExplainCase(
+        "[[route]]\nmethods = [\"GET\"]\npath = \"/a\"",
+        &[("/a", NONE)],
+        0,
+        ("HEAD", "/a", NONE),
+        "fresh",
+        Some(1),
+    ),
+    ExplainCase(
+        "[[route]]\nhost = \"example.org\"\ncache = \"bypass\"",
+        &[],
+        0,
+        ("GET", "/a", NONE),
+        "bypass",
+        Some(1),
+    ),
+    ExplainCase(
         "[[route]]\nhost = \"*.example.org\"\ncache = \"bypass\"",
         &[("/a", NONE)],
         0,
@@ -250,7 +271,7 @@ const CASES: &[Case] = &[
         "fresh",
         None,
     ),
-    Case(
+    ExplainCase(
         "[[route]]\npath = \"/img/**/*.png\"\ncache = \"bypass\"\n[[route]]\npath = \"/img/\"",
         &[("/img/a", NONE)],
         0,
@@ -258,7 +279,7 @@ const CASES: &[Case] = &[
         "fresh",
         Some(2),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nset_cookie = \"strip\"\nttl = \"1m\"",
         &[("/cookie", NONE)],
         0,
@@ -266,7 +287,7 @@ const CASES: &[Case] = &[
         "fresh",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nset_cookie = \"never-store\"",
         &[("/cookie-fresh", NONE)],
         0,
@@ -274,7 +295,7 @@ const CASES: &[Case] = &[
         "uri-miss",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nstale_while_revalidate = \"1m\"",
         &[("/short", NONE)],
         10,
@@ -282,7 +303,7 @@ const CASES: &[Case] = &[
         "stale-while-revalidate",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\nobject_bytes_max = \"0\"",
         &[("/a", NONE), ("/a", NONE)],
         0,
@@ -290,7 +311,7 @@ const CASES: &[Case] = &[
         "hit-for-miss",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[[route]]\npersonalisation_guard = false",
         &[("/a", &[("Cookie", "a=1")])],
         0,
@@ -298,8 +319,8 @@ const CASES: &[Case] = &[
         "fresh",
         Some(1),
     ),
-    Case(SHOP, &[("/a", &[("Cookie", "a=1")])], 0, ("GET", "/a", &[("Cookie", "a=2")]), "probation", None),
-    Case(
+    ExplainCase(SHOP, &[("/a", &[("Cookie", "a=1")])], 0, ("GET", "/a", &[("Cookie", "a=2")]), "probation", None),
+    ExplainCase(
         "[[route]]\nignore_cookies = [\"a\"]",
         &[("/a", &[("Cookie", "a=1")])],
         0,
@@ -307,7 +328,7 @@ const CASES: &[Case] = &[
         "fresh",
         Some(1),
     ),
-    Case(
+    ExplainCase(
         "[cache]\nobey_client_no_cache = false",
         &[("/a", NONE)],
         0,
@@ -315,8 +336,8 @@ const CASES: &[Case] = &[
         "fresh",
         None,
     ),
-    Case("", &[("/a", NONE)], 0, ("GET", "/a", &[("Cache-Control", "no-cache")]), "request", None),
-    Case(
+    ExplainCase("", &[("/a", NONE)], 0, ("GET", "/a", &[("Cache-Control", "no-cache")]), "request", None),
+    ExplainCase(
         "",
         &[("/lang", &[("Accept-Language", "de")])],
         0,
@@ -324,24 +345,24 @@ const CASES: &[Case] = &[
         "vary-miss",
         None,
     ),
-    Case("", &[("/no-cache", NONE)], 0, ("GET", "/no-cache", NONE), "no-cache", None),
-    Case("", &[("/short", NONE)], 9, ("GET", "/short", NONE), "stale", None),
-    Case("", &[("/swr", NONE)], 9, ("GET", "/swr", NONE), "stale-while-revalidate", None),
-    Case("", &[("/short", NONE)], 9, ("GET", "/short", &[("Cache-Control", "max-stale=60")]), "max-stale", None),
-    Case("", &[], 0, ("GET", "/a", &[("Range", "bytes=0-0")]), "range-miss", None),
-    Case("", &[("/a", NONE)], 0, ("GET", "/a", &[("Range", "bytes=0-0")]), "fresh", None),
-    Case("", &[], 0, ("GET", "/a", &WEBSOCKET), "upgrade", None),
-    Case("", &[], 0, ("TRACE", "/a", NONE), "method-refused", None),
-    Case("", &[], 0, ("BREW", "/a", NONE), "method", None),
-    Case("", &[], 0, ("GET", "/a", &[("Cache-Control", "only-if-cached")]), "only-if-cached", None),
-    Case("[[site]]\nhosts = [\"another.example\"]", &[], 0, ("GET", "/a", NONE), "site-unknown", None),
+    ExplainCase("", &[("/no-cache", NONE)], 0, ("GET", "/no-cache", NONE), "no-cache", None),
+    ExplainCase("", &[("/short", NONE)], 9, ("GET", "/short", NONE), "stale", None),
+    ExplainCase("", &[("/swr", NONE)], 9, ("GET", "/swr", NONE), "stale-while-revalidate", None),
+    ExplainCase("", &[("/short", NONE)], 9, ("GET", "/short", &[("Cache-Control", "max-stale=60")]), "max-stale", None),
+    ExplainCase("", &[], 0, ("GET", "/a", &[("Range", "bytes=0-0")]), "range-miss", None),
+    ExplainCase("", &[("/a", NONE)], 0, ("GET", "/a", &[("Range", "bytes=0-0")]), "fresh", None),
+    ExplainCase("", &[], 0, ("GET", "/a", &WEBSOCKET), "upgrade", None),
+    ExplainCase("", &[], 0, ("TRACE", "/a", NONE), "method-refused", None),
+    ExplainCase("", &[], 0, ("BREW", "/a", NONE), "method", None),
+    ExplainCase("", &[], 0, ("GET", "/a", &[("Cache-Control", "only-if-cached")]), "only-if-cached", None),
+    ExplainCase("[[site]]\nhosts = [\"another.example\"]", &[], 0, ("GET", "/a", NONE), "site-unknown", None),
 ];
 
 #[test]
 fn what_is_told_is_what_happens_whatever_the_configuration() {
     let origin = by_name();
     let mut wrong = Vec::new();
-    for Case(lines, before, seconds, (method, target, fields), reason, route) in CASES {
+    for ExplainCase(lines, before, seconds, (method, target, fields), reason, route) in CASES {
         let cache = Cache::configured(&origin, lines);
         for (target, fields) in *before {
             cache.get_with(target, fields);

@@ -22,9 +22,9 @@ const BATCH: u64 = 40;
 
 /// A source of choices (xorshift64*).
 #[derive(Clone)]
-struct Dice(u64);
+struct FlightDice(u64);
 
-impl Dice {
+impl FlightDice {
     fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -54,7 +54,7 @@ enum Answer {
     Broken,
 }
 
-fn answer(dice: &mut Dice) -> Answer {
+fn answer(dice: &mut FlightDice) -> Answer {
     match dice.below(8) {
         0 => Answer::HangUp,
         1 => Answer::Nonsense,
@@ -67,14 +67,14 @@ fn answer(dice: &mut Dice) -> Answer {
 
 /// What the test and its origin share.
 #[derive(Default)]
-struct World {
+struct FlightWorld {
     /// How often each target was asked for: faults happen the first times.
     asked: Mutex<HashMap<u64, u64>>,
-    counts: Mutex<Counts>,
+    counts: Mutex<FlightCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct FlightCounts {
     faults: usize,
     whole: usize,
     cut: usize,
@@ -83,7 +83,7 @@ struct Counts {
 }
 
 /// Answers requests on one connection until it has to break it.
-async fn serve(world: Arc<World>, mut stream: TcpStream) -> std::io::Result<()> {
+async fn serve(world: Arc<FlightWorld>, mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut held = Vec::new();
     loop {
@@ -95,7 +95,7 @@ async fn serve(world: Arc<World>, mut stream: TcpStream) -> std::io::Result<()> 
             *times += 1;
             *times
         };
-        let mut dice = Dice::new(id * 100 + times);
+        let mut dice = FlightDice::new(id * 100 + times);
         let how = if times > 2 { Answer::Whole } else { answer(&mut dice) };
         if !matches!(how, Answer::Whole) {
             world.counts.lock().unwrap().faults += 1;
@@ -153,7 +153,7 @@ async fn read_head(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Resul
 
 /// How an exchange ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Ended {
+enum ClientEnd {
     /// Cleanly, with this status and content.
     Clean(u16, Vec<u8>),
     /// Before its content was whole, or before a head came.
@@ -163,7 +163,7 @@ enum Ended {
 }
 
 /// Asks for `/id`; leaves once it has read so many bytes, where it is to.
-async fn ask(addr: SocketAddr, id: u64, leaves_after: Option<usize>) -> Ended {
+async fn ask(addr: SocketAddr, id: u64, leaves_after: Option<usize>) -> ClientEnd {
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await?;
         stream
@@ -180,9 +180,9 @@ async fn ask(addr: SocketAddr, id: u64, leaves_after: Option<usize>) -> Ended {
         }
     };
     match tokio::time::timeout(BOUND, exchange).await.unwrap_or_else(|_| panic!("a client of /{id} is stuck")) {
-        Ok(Some(bytes)) => parse(&bytes).map_or(Ended::Cut, |(status, content)| Ended::Clean(status, content)),
-        Ok(None) => Ended::Left,
-        Err(_) => Ended::Cut,
+        Ok(Some(bytes)) => parse(&bytes).map_or(ClientEnd::Cut, |(status, content)| ClientEnd::Clean(status, content)),
+        Ok(None) => ClientEnd::Left,
+        Err(_) => ClientEnd::Cut,
     }
 }
 
@@ -211,8 +211,8 @@ fn parse(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
 }
 
 /// Sends three to five clients after one cold object.
-async fn flight(world: Arc<World>, addr: SocketAddr, id: u64) {
-    let mut dice = Dice::new(id);
+async fn flight(world: Arc<FlightWorld>, addr: SocketAddr, id: u64) {
+    let mut dice = FlightDice::new(id);
     let mut clients = Vec::new();
     for _ in 0..3 + dice.below(3) {
         // The first is the leader, and goes as often as the others.
@@ -227,16 +227,16 @@ async fn flight(world: Arc<World>, addr: SocketAddr, id: u64) {
         let ended = client.await.unwrap();
         let mut counts = world.counts.lock().unwrap();
         match ended {
-            Ended::Clean(200, content) => {
+            ClientEnd::Clean(200, content) => {
                 assert!(content == whole(id), "/{id}: a clean end of {} bytes that are not whole", content.len());
                 counts.whole += 1;
             }
-            Ended::Clean(status, _) => {
+            ClientEnd::Clean(status, _) => {
                 assert!(matches!(status, 502 | 504), "/{id}: {status}");
                 counts.failed += 1;
             }
-            Ended::Cut => counts.cut += 1,
-            Ended::Left => counts.left += 1,
+            ClientEnd::Cut => counts.cut += 1,
+            ClientEnd::Left => counts.left += 1,
         }
     }
 }
@@ -245,8 +245,10 @@ async fn flight(world: Arc<World>, addr: SocketAddr, id: u64) {
 async fn settled(addr: SocketAddr, id: u64) {
     for _ in 0..4 {
         match ask(addr, id, None).await {
-            Ended::Clean(200, content) => return assert!(content == whole(id), "/{id}: something partial was stored"),
-            Ended::Clean(502, _) | Ended::Cut => {}
+            ClientEnd::Clean(200, content) => {
+                return assert!(content == whole(id), "/{id}: something partial was stored");
+            }
+            ClientEnd::Clean(502, _) | ClientEnd::Cut => {}
             other => panic!("/{id}: {other:?}"),
         }
     }
@@ -260,7 +262,7 @@ fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
     listener.set_nonblocking(true).unwrap();
     let authority = listener.local_addr().unwrap().to_string();
     let cache = Cache::with(&placeholder, |setup| setup.config.origin.authority = authority);
-    let (world, addr) = (Arc::<World>::default(), cache.addr());
+    let (world, addr) = (Arc::<FlightWorld>::default(), cache.addr());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     {
         let world = Arc::clone(&world);

@@ -8,7 +8,7 @@ const OPEN_METRICS: (&str, &str) = ("Accept", "application/openmetrics-text;vers
 
 /// Reads what an admin side tells in both formats, which say the same; returns it.
 #[track_caller]
-pub(crate) fn told(mut admin: Client) -> Exposition {
+pub(crate) fn exposition(mut admin: Client) -> Exposition {
     let open = admin.exchange("GET", "/metrics", &[OPEN_METRICS], b"");
     assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
     let open = Exposition::read(&open.text(), Format::OpenMetrics);
@@ -57,9 +57,9 @@ pub(crate) fn one_of_each(cache: &Cache) {
 fn it_is_well_formed_and_says_what_stats_say() {
     let origin = origin();
     let cache = Cache::configured(&origin, ROUTES);
-    told(cache.admin());
+    exposition(cache.admin());
     one_of_each(&cache);
-    let (metrics, stats) = (told(cache.admin()), cache.stats());
+    let (metrics, stats) = (exposition(cache.admin()), cache.stats());
     let check = |name: &str, labels: &[(&str, &str)], pointer: &str| {
         let figure = stats.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap();
         assert_eq!(metrics.value(name, labels), figure, "{name} {labels:?}, {pointer}");
@@ -81,7 +81,7 @@ fn ten_thousand_urls_and_whatever_else_is_asked_do_not_grow_the_label_sets() {
     let origin = origin();
     let cache = Cache::configured(&origin, ROUTES);
     one_of_each(&cache);
-    let before = told(cache.admin());
+    let before = exposition(cache.admin());
     for hundred in 0..URLS / 100 {
         let mut client = cache.client().host(&format!("h{hundred}.example.org"));
         for nth in hundred * 100..(hundred + 1) * 100 {
@@ -92,7 +92,7 @@ fn ten_thousand_urls_and_whatever_else_is_asked_do_not_grow_the_label_sets() {
         }
     }
     cache.settle();
-    let after = told(cache.admin());
+    let after = exposition(cache.admin());
     assert_eq!(after.series(), before.series());
     assert!(after.value("larder_requests_total", &[("outcome", "miss"), ("reason", "uri-miss")]) > 9_000.0);
 }
@@ -101,22 +101,23 @@ fn ten_thousand_urls_and_whatever_else_is_asked_do_not_grow_the_label_sets() {
 fn reloads_are_told_with_their_time() {
     let origin = origin();
     let larder = Process::serve(&origin, "");
-    let reloads = |result| move |told: &Exposition| told.value("larder_config_reloads_total", &[("result", result)]);
+    let reloads =
+        |result| move |exposition: &Exposition| exposition.value("larder_config_reloads_total", &[("result", result)]);
     let (applied, refused) = (reloads("applied"), reloads("refused"));
-    let successful = |told: &Exposition| told.value("larder_config_last_reload_successful", &[]);
-    let since = |told: &Exposition| told.value("larder_config_last_reload_success_timestamp_seconds", &[]);
+    let successful = |exposition: &Exposition| exposition.value("larder_config_last_reload_successful", &[]);
+    let since = |exposition: &Exposition| exposition.value("larder_config_last_reload_success_timestamp_seconds", &[]);
 
-    let first = told(larder.admin());
+    let first = exposition(larder.admin());
     assert_eq!((applied(&first), refused(&first), successful(&first)), (0.0, 0.0, 1.0));
     assert!(since(&first) > 1.7e9);
     larder.configure("reload_on_change = true\nnonsense = 1");
     assert_eq!(larder.reload().0, 422);
-    let second = told(larder.admin());
+    let second = exposition(larder.admin());
     assert!(refused(&second) >= 1.0 && applied(&second) == 0.0);
     assert_eq!((successful(&second), since(&second)), (0.0, since(&first)));
     larder.configure("");
     assert_eq!(larder.reload().0, 200);
-    let third = told(larder.admin());
+    let third = exposition(larder.admin());
     assert!(applied(&third) >= 1.0 && since(&third) >= since(&first));
     assert_eq!(successful(&third), 1.0);
 }

@@ -7,13 +7,13 @@ use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::harness::{Cache, Origin};
-use crate::metrics::{one_of_each, origin, told};
+use crate::metrics::{exposition, one_of_each, origin};
 
 /// Labels that Prometheus itself adds to what it scrapes.
 const ADDED: [&str; 2] = ["job", "instance"];
 
 /// What `/metrics` has: by sample, its labels with their values.
-type Known = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+type KnownSeries = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 fn cache(origin: &Origin) -> Cache {
     let cache = Cache::start(origin);
@@ -23,7 +23,7 @@ fn cache(origin: &Origin) -> Cache {
 
 /// Checks an expression of PromQL against what there is.
 #[track_caller]
-fn check(expression: &str, known: &Known) {
+fn check(expression: &str, known: &KnownSeries) {
     let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
     let mut seen = 0;
     let mut labels: BTreeSet<&str> = BTreeSet::from(ADDED);
@@ -67,7 +67,7 @@ fn check(expression: &str, known: &Known) {
 fn the_dashboard_asks_for_what_is_told() {
     let origin = origin();
     let cache = cache(&origin);
-    let known = told(cache.admin()).labels();
+    let known = exposition(cache.admin()).labels();
     let response = cache.admin().get("/grafana.json");
     assert_eq!((response.status(), response.header("content-type").as_deref()), (200, Some("application/json")));
     let dashboard: Value = serde_json::from_slice(&response.body).unwrap();
@@ -92,7 +92,7 @@ fn the_dashboard_asks_for_what_is_told() {
 fn the_alerts_are_rules_over_what_is_told() {
     let origin = origin();
     let cache = cache(&origin);
-    let known = told(cache.admin()).labels();
+    let known = exposition(cache.admin()).labels();
     let response = cache.admin().get("/alerts.yml");
     assert_eq!((response.status(), response.header("content-type").as_deref()), (200, Some("application/yaml")));
     let documents = YamlLoader::load_from_str(&response.text()).unwrap();

@@ -15,7 +15,7 @@ use crate::harness::{BOUND, Cache, Client, End, Gate, Origin, Reply, WEBSOCKET, 
 
 /// What a client gets to see of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
+enum Observation {
     /// A 502 with Proxy-Status: `http_protocol_error`.
     Refused,
     /// A 502 with Proxy-Status: the connection ended before there was a whole head.
@@ -28,27 +28,27 @@ enum Seen {
     PassedOnce(u16, &'static str),
 }
 
-use Seen::{Cut, Passed, PassedOnce, Refused, Unanswered};
+use Observation::{Cut, Passed, PassedOnce, Refused, Unanswered};
 
 /// An answer of the origin.
-struct Case {
+struct AnswerCase {
     section: &'static str,
     method: &'static str,
     fields: &'static [(&'static str, &'static str)],
     answer: Vec<u8>,
     /// Whether the origin closes its side behind it.
     closes: bool,
-    seen: Seen,
+    seen: Observation,
 }
 
 /// An answer to a plain GET, on a connection that stays open.
-fn case(section: &'static str, answer: impl Into<Vec<u8>>, seen: Seen) -> Case {
-    Case { section, method: "GET", fields: &[], answer: answer.into(), closes: false, seen }
+fn case(section: &'static str, answer: impl Into<Vec<u8>>, seen: Observation) -> AnswerCase {
+    AnswerCase { section, method: "GET", fields: &[], answer: answer.into(), closes: false, seen }
 }
 
 /// An answer behind which the origin closes.
-fn closing(section: &'static str, answer: impl Into<Vec<u8>>, seen: Seen) -> Case {
-    Case { closes: true, ..case(section, answer, seen) }
+fn closing(section: &'static str, answer: impl Into<Vec<u8>>, seen: Observation) -> AnswerCase {
+    AnswerCase { closes: true, ..case(section, answer, seen) }
 }
 
 /// A 200 with these lines in its head, each with its end, and this content.
@@ -61,7 +61,7 @@ fn status_line(line: &str) -> Vec<u8> {
     format!("{line}\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\nok").into()
 }
 
-fn status_lines() -> Vec<Case> {
+fn status_lines() -> Vec<AnswerCase> {
     let mut cases: Vec<_> = [
         "HTTP/1.1 2x0 OK",
         "HTTP/1.1 20 OK",
@@ -109,7 +109,7 @@ fn status_lines() -> Vec<Case> {
     cases
 }
 
-fn field_lines() -> Vec<Case> {
+fn field_lines() -> Vec<AnswerCase> {
     let length = "Content-Length: 2\r\n";
     let mut cases: Vec<_> = [
         ("§5", "no colon\r\n"),
@@ -150,7 +150,7 @@ fn field_lines() -> Vec<Case> {
     cases
 }
 
-fn lengths() -> Vec<Case> {
+fn lengths() -> Vec<AnswerCase> {
     let chunked = "2\r\nok\r\n0\r\n\r\n";
     let mut cases: Vec<_> = [
         "",
@@ -180,7 +180,7 @@ fn lengths() -> Vec<Case> {
         ["Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 12\r\n"]
     {
         cases.push(case("§6.3 item 3", ok(lines, chunked), Refused));
-        cases.push(Case { method: "HEAD", ..case("§6.3 item 3", ok(lines, ""), Refused) });
+        cases.push(AnswerCase { method: "HEAD", ..case("§6.3 item 3", ok(lines, ""), Refused) });
     }
     for coding in [
         "",
@@ -203,8 +203,8 @@ fn lengths() -> Vec<Case> {
     cases.push(case("§6.1", empty("Transfer-Encoding: chunked\r\n", chunked), Refused));
     cases.push(case("RFC 9110 §8.6", empty("Content-Length: 2\r\n", "ok"), Refused));
     cases.push(case("RFC 9110 §8.6", empty("Content-Length: 0\r\n", ""), Passed(204, "")));
-    cases.push(Case { method: "HEAD", ..case("§6.3 item 5", ok("Content-Length: x\r\n", ""), Refused) });
-    cases.push(Case { method: "HEAD", ..case("§6.3 item 5", ok("Content-Length: 2, 3\r\n", ""), Refused) });
+    cases.push(AnswerCase { method: "HEAD", ..case("§6.3 item 5", ok("Content-Length: x\r\n", ""), Refused) });
+    cases.push(AnswerCase { method: "HEAD", ..case("§6.3 item 5", ok("Content-Length: 2, 3\r\n", ""), Refused) });
     cases.push(case("§7.1", ok("Transfer-Encoding: Chunked\r\n", chunked), Passed(200, "ok")));
     cases.push(closing("§6.3 item 8", ok("", "until the end"), PassedOnce(200, "until the end")));
     cases.push(closing(
@@ -249,7 +249,7 @@ fn rfc9112_s6_3_a_body_that_comes_late_is_nobodys_answer() {
     }
 }
 
-fn unasked() -> Vec<Case> {
+fn unasked() -> Vec<AnswerCase> {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
     let good = ok("Content-Length: 2\r\n", "ok");
     let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -263,15 +263,15 @@ fn unasked() -> Vec<Case> {
         case("RFC 9110 §7.8", switch, Refused),
         case("RFC 9110 §7.8", format!("{switch}{good}"), Refused),
         case("RFC 9110 §7.8", format!("{early}{switch}"), Refused),
-        Case { fields: asked, ..case("RFC 9110 §7.8", other, Refused) },
-        Case { fields: asked, ..case("RFC 9110 §7.8", silent, Refused) },
+        AnswerCase { fields: asked, ..case("RFC 9110 §7.8", other, Refused) },
+        AnswerCase { fields: asked, ..case("RFC 9110 §7.8", silent, Refused) },
         case("RFC 9110 §15.3.7", partial, Refused),
         case("RFC 9110 §15.3.7", partial.replace("bytes 0-1/2", "bytes 0-1/9"), Refused),
         case("RFC 9110 §15.3.7", partial.replace("Content-Range: bytes 0-1/2\r\n", ""), Refused),
-        Case { fields: &[("Range", "bytes=0-1")], ..case("RFC 9110 §15.3.7", partial, Passed(206, "ok")) },
+        AnswerCase { fields: &[("Range", "bytes=0-1")], ..case("RFC 9110 §15.3.7", partial, Passed(206, "ok")) },
         case("RFC 9110 §15.4.5", confirmed, Refused),
         case("RFC 9110 §15.4.5", format!("{confirmed}ok"), Refused),
-        Case { fields: &[("If-None-Match", "\"1\"")], ..case("RFC 9110 §15.4.5", confirmed, Passed(304, "")) },
+        AnswerCase { fields: &[("If-None-Match", "\"1\"")], ..case("RFC 9110 §15.4.5", confirmed, Passed(304, "")) },
         case("RFC 9110 §15.2", early.repeat(10_000), Refused),
         case("RFC 9110 §15.2", format!("{}{good}", early.repeat(101)), Refused),
         case("RFC 9110 §15.2", format!("{}{good}", early.repeat(100)), Passed(200, "ok")),
@@ -282,7 +282,7 @@ fn unasked() -> Vec<Case> {
 }
 
 /// Bytes behind what the framing says: they are nobody's answer.
-fn excess() -> Vec<Case> {
+fn excess() -> Vec<AnswerCase> {
     let smuggled = ok("Content-Length: 8\r\n", "smuggled");
     vec![
         case("§6.3 item 6", ok("Content-Length: 2\r\n", "ok and more"), PassedOnce(200, "ok")),
@@ -294,7 +294,7 @@ fn excess() -> Vec<Case> {
             PassedOnce(200, "ok"),
         ),
         case("§6.3 item 1", format!("HTTP/1.1 204 No Content\r\n\r\n{smuggled}"), PassedOnce(204, "")),
-        Case {
+        AnswerCase {
             fields: &[("If-None-Match", "\"1\"")],
             ..case(
                 "§6.3 item 1",
@@ -306,7 +306,7 @@ fn excess() -> Vec<Case> {
 }
 
 /// Content that breaks its framing once the head is out.
-fn contents() -> Vec<Case> {
+fn contents() -> Vec<AnswerCase> {
     let mut cases: Vec<_> = [
         "x\r\n",
         "-2\r\nok\r\n",
@@ -354,7 +354,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn start(cases: &[Case]) -> Self {
+    fn start(cases: &[AnswerCase]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let answers = cases.iter().enumerate().map(|(at, case)| (format!("/{at}"), (case.answer.clone(), case.closes)));
@@ -415,7 +415,7 @@ impl Raw {
 }
 
 /// Says what a client gets to see of a case, and of the answer after it.
-fn judge(cache: &Cache, raw: &Raw, at: usize, case: &Case) -> Result<(), String> {
+fn judge(cache: &Cache, raw: &Raw, at: usize, case: &AnswerCase) -> Result<(), String> {
     let target = format!("/{at}");
     let mut client = cache.client();
     client.ask(case.method, &target, case.fields, b"");
@@ -452,7 +452,7 @@ fn judge(cache: &Cache, raw: &Raw, at: usize, case: &Case) -> Result<(), String>
 }
 
 /// Says whether nothing but a good answer was stored, and whether the connection is used again as it may be.
-fn spoiled(cache: &Cache, raw: &Raw, at: usize, case: &Case) -> Result<(), String> {
+fn spoiled(cache: &Cache, raw: &Raw, at: usize, case: &AnswerCase) -> Result<(), String> {
     let target = format!("/{at}");
     cache.settle();
     let first = raw.connection_of(&target).ok_or("the origin was not asked")?;
@@ -506,7 +506,7 @@ fn answers_that_break_http_are_a_502_are_not_stored_and_spoil_their_connection()
     assert!(wrong.is_empty(), "{} of {} are wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 
     let stats = cache.stats();
-    let count = |seen: Seen| cases.iter().filter(|case| case.seen == seen).count();
+    let count = |seen: Observation| cases.iter().filter(|case| case.seen == seen).count();
     assert_eq!(stats["requests"]["by_reason"]["http_protocol_error"], count(Refused));
     assert_eq!(stats["requests"]["by_reason"]["connection_terminated"], count(Unanswered));
     let aborted = stats["endings"]["aborted"].as_object().unwrap().values().filter_map(|count| count.as_u64());

@@ -29,7 +29,7 @@ const SOFT_MAX: u64 = 60;
 
 /// What is done.
 #[derive(Clone, Debug)]
-enum Step {
+enum ModelStep {
     Get(usize, usize),
     Purge(Covers, &'static str),
     /// An unsafe request, whose response invalidates this group.
@@ -77,7 +77,7 @@ impl Covers {
 
 /// What the model knows of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Held {
+enum ModelState {
     Good(u64),
     /// Purged softly, at this time.
     Soft(u64, u64),
@@ -88,7 +88,7 @@ enum Held {
 /// The model: what is stored under a host and a URL, with the version of its body; and the time.
 #[derive(Default)]
 struct Model {
-    held: HashMap<(usize, usize), Held>,
+    held: HashMap<(usize, usize), ModelState>,
     now: u64,
 }
 
@@ -101,24 +101,26 @@ impl Model {
             }
             *held = match (kind, *held) {
                 ("hard", _) => return false,
-                ("soft", Held::Good(version)) => Held::Soft(version, now),
+                ("soft", ModelState::Good(version)) => ModelState::Soft(version, now),
                 ("soft", held) => held,
-                (_, Held::Good(version) | Held::Soft(version, _) | Held::Doubtful(version)) => Held::Doubtful(version),
+                (_, ModelState::Good(version) | ModelState::Soft(version, _) | ModelState::Doubtful(version)) => {
+                    ModelState::Doubtful(version)
+                }
             };
             true
         });
     }
 
     /// What is held now: soft purges end.
-    fn at(&self, place: (usize, usize)) -> Option<Held> {
+    fn at(&self, place: (usize, usize)) -> Option<ModelState> {
         match self.held.get(&place).copied() {
-            Some(Held::Soft(version, at)) if self.now - at >= SOFT_MAX => Some(Held::Doubtful(version)),
+            Some(ModelState::Soft(version, at)) if self.now - at >= SOFT_MAX => Some(ModelState::Doubtful(version)),
             held => held,
         }
     }
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ModelStep> {
     let (host, url) = (0..HOSTS.len(), 0..URLS.len());
     let covers = prop_oneof![
         (host.clone(), url.clone()).prop_map(|(host, url)| Covers::Url(host, url)),
@@ -129,11 +131,11 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Covers::All),
     ];
     prop_oneof![
-        6 => (host.clone(), url.clone()).prop_map(|(host, url)| Step::Get(host, url)),
-        2 => (covers, prop::sample::select(vec!["hard", "validate", "soft"])).prop_map(|(covers, kind)| Step::Purge(covers, kind)),
-        1 => (host, url, prop::sample::select(vec!["a", "ab", "b"])).prop_map(|(host, url, group)| Step::Write(host, url, group)),
-        1 => (1..50_u64).prop_map(Step::Wait),
-        1 => any::<bool>().prop_map(Step::Reload),
+        6 => (host.clone(), url.clone()).prop_map(|(host, url)| ModelStep::Get(host, url)),
+        2 => (covers, prop::sample::select(vec!["hard", "validate", "soft"])).prop_map(|(covers, kind)| ModelStep::Purge(covers, kind)),
+        1 => (host, url, prop::sample::select(vec!["a", "ab", "b"])).prop_map(|(host, url, group)| ModelStep::Write(host, url, group)),
+        1 => (1..50_u64).prop_map(ModelStep::Wait),
+        1 => any::<bool>().prop_map(ModelStep::Reload),
     ]
 }
 
@@ -165,44 +167,44 @@ fn origin() -> (Origin, Arc<AtomicU64>) {
     (origin, versions)
 }
 
-fn run(steps: &[Step]) {
+fn run(steps: &[ModelStep]) {
     let (origin, versions) = origin();
     let cache = Cache::with(&origin, |setup| setup.config.store.soft_max = std::time::Duration::from_secs(SOFT_MAX));
     let mut model = Model::default();
     for (at, step) in steps.iter().enumerate() {
         match step {
-            Step::Get(host, url) => {
+            ModelStep::Get(host, url) => {
                 let response = cache.client().host(HOSTS[*host]).get(URLS[*url].0);
                 cache.settle();
                 let newest = versions.load(Ordering::SeqCst);
                 let told = (response.text().parse::<u64>().unwrap(), response.cache_status());
                 let place = (*host, *url);
                 let (version, how, next) = match model.at(place) {
-                    Some(Held::Good(version)) => (version, "; hit", version),
+                    Some(ModelState::Good(version)) => (version, "; hit", version),
                     // The refresh is confirmed by the origin.
-                    Some(Held::Soft(version, _)) => (version, "stale-while-revalidate", version),
-                    Some(Held::Doubtful(version)) => (version, "fwd-status=304", version),
+                    Some(ModelState::Soft(version, _)) => (version, "stale-while-revalidate", version),
+                    Some(ModelState::Doubtful(version)) => (version, "fwd-status=304", version),
                     None => (newest, "fwd-status=200", newest),
                 };
                 assert!(
                     told.0 == version && told.1.contains(how),
                     "step {at}: {told:?}, not {version} by {how}: {steps:?}"
                 );
-                model.held.insert(place, Held::Good(next));
+                model.held.insert(place, ModelState::Good(next));
             }
-            Step::Purge(covers, kind) => {
+            ModelStep::Purge(covers, kind) => {
                 let mut purge = covers.json();
                 purge["kind"] = json!(kind);
                 let purged = cache.purge(&purge.to_string());
                 assert_eq!(purged.status(), 200, "{}", purged.text());
                 model.purge(kind, |host, url| covers.covers(host, url));
             }
-            Step::Write(host, url, group) => {
+            ModelStep::Write(host, url, group) => {
                 cache.client().host(HOSTS[*host]).exchange("POST", URLS[*url].0, &[("X-Group", group)], b"x");
                 model.purge("validate", |own, other| own == *host && (other == *url || URLS[other].2 == *group));
             }
-            Step::Reload(in_order) => cache.reload(*in_order),
-            Step::Wait(seconds) => {
+            ModelStep::Reload(in_order) => cache.reload(*in_order),
+            ModelStep::Wait(seconds) => {
                 cache.step(*seconds);
                 model.now += seconds;
             }

@@ -11,7 +11,7 @@ use crate::harness::cache::Setup;
 use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, WEBSOCKET, eventually};
 
 /// Where a reason showed.
-pub(crate) enum Seen {
+pub(crate) enum Evidence {
     /// In the Cache-Status of this response.
     InResponse(Response),
     /// In these figures.
@@ -25,9 +25,9 @@ fn every_reason_is_brought_about_by_a_request() {
     let mut unseen = Vec::new();
     for &reason in Reason::ALL {
         let found = match bring_about(reason) {
-            Seen::InResponse(response) => in_cache_status(reason, &response),
-            Seen::InStats(stats) => in_stats(reason, &stats),
-            Seen::Nowhere => Ok(()),
+            Evidence::InResponse(response) => in_cache_status(reason, &response),
+            Evidence::InStats(stats) => in_stats(reason, &stats),
+            Evidence::Nowhere => Ok(()),
         };
         unseen.extend(found.err().map(|what| format!("{reason}: {what}")));
     }
@@ -56,19 +56,19 @@ fn with(
     script: impl Fn(&crate::harness::origin::Request) -> Reply + Send + Sync + 'static,
     change: impl FnOnce(&mut Setup),
     act: impl FnOnce(&Origin, &Cache) -> Response,
-) -> Seen {
+) -> Evidence {
     let origin = Origin::start(script);
     let cache = Cache::with(&origin, change);
-    Seen::InResponse(act(&origin, &cache))
+    Evidence::InResponse(act(&origin, &cache))
 }
 
 /// Sends one GET to a cache whose origin answers with `reply`.
-fn one(reply: Reply, fields: &[(&str, &str)]) -> Seen {
+fn one(reply: Reply, fields: &[(&str, &str)]) -> Evidence {
     with(move |_| reply.clone(), |_| {}, |_, cache| cache.get_with("/", fields))
 }
 
 /// Stores `reply`, lets this many seconds pass, and sends another GET.
-fn later(reply: Reply, seconds: u64, fields: &[(&str, &str)]) -> Seen {
+fn later(reply: Reply, seconds: u64, fields: &[(&str, &str)]) -> Evidence {
     with(
         move |_| reply.clone(),
         |_| {},
@@ -81,12 +81,12 @@ fn later(reply: Reply, seconds: u64, fields: &[(&str, &str)]) -> Seen {
 }
 
 /// Sends one request of another kind to a cache that has stored nothing.
-fn other(method: &str, fields: &[(&str, &str)], body: &[u8], change: impl FnOnce(&mut Setup)) -> Seen {
+fn other(method: &str, fields: &[(&str, &str)], body: &[u8], change: impl FnOnce(&mut Setup)) -> Evidence {
     with(|_| Reply::fresh("x"), change, |_, cache| cache.request(method, "/", fields, body))
 }
 
 /// Sends one GET to a cache whose origin is at `authority`.
-fn at(authority: &str) -> Seen {
+fn at(authority: &str) -> Evidence {
     let change = |setup: &mut Setup| {
         setup.config.origin.authority = authority.to_owned();
         setup.config.origin.connect_timeout = Duration::from_millis(200);
@@ -99,7 +99,7 @@ fn cache_control(value: &str) -> Reply {
 }
 
 /// Brings a reason about. The match is exhaustive, so that a new reason asks for its request.
-pub(crate) fn bring_about(reason: Reason) -> Seen {
+pub(crate) fn bring_about(reason: Reason) -> Evidence {
     match reason {
         Reason::Fresh => later(Reply::fresh("x"), 0, &[]),
         Reason::UriMiss => one(Reply::fresh("x"), &[]),
@@ -172,7 +172,7 @@ pub(crate) fn bring_about(reason: Reason) -> Seen {
         Reason::InvalidatedMeanwhile => invalidated_meanwhile(),
         Reason::Outdated => outdated(),
         // Whatever brought this about from outside would be a bug to mend.
-        Reason::Panic => Seen::Nowhere,
+        Reason::Panic => Evidence::Nowhere,
     }
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn bring_about(reason: Reason) -> Seen {
 fn as_users(
     script: impl Fn(&crate::harness::origin::Request) -> Reply + Send + Sync + 'static,
     cookies: &[&str],
-) -> Seen {
+) -> Evidence {
     with(
         script,
         |_| {},
@@ -192,7 +192,7 @@ fn as_users(
     )
 }
 
-fn purged() -> Seen {
+fn purged() -> Evidence {
     with(
         |_| Reply::fresh("x"),
         |_| {},
@@ -204,7 +204,7 @@ fn purged() -> Seen {
     )
 }
 
-fn invalidated() -> Seen {
+fn invalidated() -> Evidence {
     with(
         |_| Reply::fresh("x"),
         |_| {},
@@ -216,7 +216,7 @@ fn invalidated() -> Seen {
     )
 }
 
-fn hit_for_miss() -> Seen {
+fn hit_for_miss() -> Evidence {
     with(
         |_| cache_control("private"),
         |_| {},
@@ -228,16 +228,16 @@ fn hit_for_miss() -> Seen {
     )
 }
 
-fn stale_if_error() -> Seen {
+fn stale_if_error() -> Evidence {
     let mut origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     cache.get("/");
     cache.step(61);
     origin.stop();
-    Seen::InResponse(cache.get("/"))
+    Evidence::InResponse(cache.get("/"))
 }
 
-fn overloaded() -> Seen {
+fn overloaded() -> Evidence {
     let gate = Gate::new();
     let script = {
         let gate = gate.clone();
@@ -258,19 +258,19 @@ fn overloaded() -> Seen {
     })
 }
 
-fn refused() -> Seen {
+fn refused() -> Evidence {
     let mut origin = Origin::start(|_| Reply::ok());
     origin.stop();
     let cache = Cache::start(&origin);
-    Seen::InResponse(cache.get("/"))
+    Evidence::InResponse(cache.get("/"))
 }
 
-fn connection_timeout() -> Seen {
+fn connection_timeout() -> Evidence {
     let nobody = BlackHole::open();
     at(&nobody.addr().to_string())
 }
 
-fn response_timeout() -> Seen {
+fn response_timeout() -> Evidence {
     let never = Gate::new();
     let script = {
         let never = never.clone();
@@ -284,16 +284,16 @@ fn response_timeout() -> Seen {
     })
 }
 
-fn incomplete() -> Seen {
+fn incomplete() -> Evidence {
     let origin = Origin::start(|_| Reply::fresh("x").length(9).cut(Cut::Fin));
     let cache = Cache::start(&origin);
     cache.get("/");
     eventually("the response has ended", || cache.stats()["requests"]["total"] == 1);
-    Seen::InStats(cache.stats())
+    Evidence::InStats(cache.stats())
 }
 
 /// Asks anew while a response is under way, and has the whole new one first.
-fn outdated() -> Seen {
+fn outdated() -> Evidence {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -311,11 +311,11 @@ fn outdated() -> Seen {
     gate.open();
     first.rest(head);
     eventually("both have ended", || cache.stats()["requests"]["total"] == 2);
-    Seen::InStats(cache.stats())
+    Evidence::InStats(cache.stats())
 }
 
 /// Purges while a response is under way: it is not stored.
-fn invalidated_meanwhile() -> Seen {
+fn invalidated_meanwhile() -> Evidence {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -329,5 +329,5 @@ fn invalidated_meanwhile() -> Seen {
     gate.open();
     first.at_least(3);
     eventually("the response has ended", || cache.stats()["requests"]["total"] == 1);
-    Seen::InStats(cache.stats())
+    Evidence::InStats(cache.stats())
 }

@@ -57,7 +57,7 @@ fn many_reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
                 }
             });
         }
-        let ended = Ended(&done);
+        let ended = SetOnDrop(&done);
         let mut in_force = 1000;
         for nth in 1..=reloads {
             // So that there are requests before, between and after.
@@ -85,9 +85,9 @@ fn many_reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
 }
 
 /// Ends the load, also where the test fails.
-struct Ended<'a>(&'a AtomicBool);
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Ended<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

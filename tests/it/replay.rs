@@ -29,7 +29,7 @@ type Fields = Vec<(String, String)>;
 
 /// What the origin knows.
 #[derive(Default)]
-struct Known {
+struct OriginKnowledge {
     /// Seconds since the clock's start.
     elapsed: u64,
     /// The requests of each test, by its id.
@@ -41,7 +41,7 @@ struct Known {
 #[test]
 fn what_is_told_of_the_public_tests_is_what_happens() {
     let Some(suite) = suite() else { return };
-    let known = Arc::new(Mutex::new(Known::default()));
+    let known = Arc::new(Mutex::new(OriginKnowledge::default()));
     let script = Arc::clone(&known);
     let origin = Origin::start(move |request| reply(&script, request));
     let cache = Cache::start(&origin);
@@ -83,7 +83,7 @@ fn suite() -> Option<Vec<Value>> {
 }
 
 /// Explains a request of a test and the answer that it would get, sends it, and says where both disagree.
-fn replayed(cache: &Cache, known: &Mutex<Known>, id: &str, index: usize) -> Option<String> {
+fn replayed(cache: &Cache, known: &Mutex<OriginKnowledge>, id: &str, index: usize) -> Option<String> {
     let (request, target, own) = {
         let known = known.lock().unwrap();
         let request = known.tests[id][index].clone();
@@ -126,7 +126,7 @@ fn target(id: &str, request: &Value) -> String {
 }
 
 /// Writes fields as a test has them; a third member only says what is checked.
-fn fields(written: &Value, request: &Value, known: &Known, target: &str) -> Fields {
+fn fields(written: &Value, request: &Value, known: &OriginKnowledge, target: &str) -> Fields {
     let written = written.as_array().map_or(&[][..], Vec::as_slice);
     let field = |field: &Value| {
         let name = field[0].as_str().unwrap().to_owned();
@@ -145,14 +145,14 @@ fn fields(written: &Value, request: &Value, known: &Known, target: &str) -> Fiel
     written.iter().map(field).collect()
 }
 
-fn date(known: &Known, seconds: i64) -> String {
+fn date(known: &OriginKnowledge, seconds: i64) -> String {
     let now = START.as_secs() + i64::try_from(known.elapsed).unwrap() + seconds;
     let since = Duration::from_secs(u64::try_from(now).unwrap());
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
 }
 
 /// Returns the fields of the answer to a request of a test.
-fn answer_fields(known: &Known, id: &str, index: usize) -> Fields {
+fn answer_fields(known: &OriginKnowledge, id: &str, index: usize) -> Fields {
     let request = &known.tests[id][index];
     let mut fields = fields(&request["response_headers"], request, known, &target(id, request));
     let has = |fields: &Fields, name: &str| fields.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
@@ -182,7 +182,7 @@ fn content<'a>(id: &'a str, request: &'a Value) -> &'a str {
 }
 
 /// Returns the head that the origin would answer with; `None` where its answer depends on what it is asked.
-fn answer_head(known: &Mutex<Known>, id: &str, index: usize) -> Option<String> {
+fn answer_head(known: &Mutex<OriginKnowledge>, id: &str, index: usize) -> Option<String> {
     let known = known.lock().unwrap();
     let request = &known.tests[id][index];
     if is_validated(request) || request["disconnect"] == true {
@@ -200,7 +200,7 @@ fn answer_head(known: &Mutex<Known>, id: &str, index: usize) -> Option<String> {
 }
 
 /// The origin's side of a test.
-fn reply(known: &Mutex<Known>, asked: &Request) -> Reply {
+fn reply(known: &Mutex<OriginKnowledge>, asked: &Request) -> Reply {
     let mut known = known.lock().unwrap();
     let target = asked.target();
     let id = target.split(['/', '?']).nth(2).unwrap_or_default().to_owned();

@@ -39,7 +39,7 @@ fn an_upgrade_under_load_fails_no_request() {
         for _ in 0..4 {
             scope.spawn(|| load(addr, &done, &served, &connects));
         }
-        let ended = Ended(&done);
+        let ended = SetOnDrop(&done);
         // More workers than before, then fewer: each socket that was handed over is still accepted from.
         for workers in [4, 2, 1] {
             let before = served.load(Ordering::Relaxed);
@@ -61,9 +61,9 @@ fn an_upgrade_under_load_fails_no_request() {
 }
 
 /// Ends the load, also where the test fails.
-struct Ended<'a>(&'a AtomicBool);
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Ended<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -7,9 +7,9 @@ use crate::harness::process::{LARDER, run};
 use crate::harness::{Cache, Origin, Reply, eventually};
 
 /// A command that goes on until it is ended. Dropping it kills it.
-struct Watching(Child);
+struct WatchProcess(Child);
 
-impl Drop for Watching {
+impl Drop for WatchProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -23,7 +23,7 @@ fn stats_are_shown_again_until_ctrl_c() {
     let admin = cache.admin_addr().to_string();
     let mut command = Command::new(LARDER);
     command.args(["stats", "--watch", "1", "--admin", &admin]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut watching = Watching(command.spawn().unwrap());
+    let mut watching = WatchProcess(command.spawn().unwrap());
     let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut pages = || {
         lines.find(|line| line.starts_with("Larder ") && line.ends_with(", ready")).expect("a page begins");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::super::readings::{Readings, ratio};
 use super::{
     AccessLogStats, ByteStats, EndingStats, EvictionStats, HashCollisions, LatencyByClass, MemoryStats, NonHitStats,
-    OriginSection, PersonalisedStats, PersonalisedUrlStats, Quantiles, RatioStats, RecentError, RequestStats,
-    RouteStats, ShadowStats, Stats, StoredStats, StoringStats, SweepStats, TraceStats,
+    PersonalisedStats, PersonalisedUrlStats, Quantiles, RatioStats, RecentError, RequestStats, RouteStats, ShadowStats,
+    Stats, StoredStats, StoringStats, SweepStats, TraceStats, UpstreamStats,
 };
 use crate::metrics::{self, Latency, LatencyClass, OutcomeCounts, RouteSnapshot};
 use crate::outcome::{Outcome, Reason};
@@ -37,7 +37,7 @@ impl From<&Readings> for Stats {
                 revalidated: ratio(requests.get(Outcome::Revalidated), total),
                 served: ratio(hits + readings.origin_answers(), total),
             },
-            origin: OriginSection {
+            origin: UpstreamStats {
                 requests: totals.origin_requests,
                 refreshes: totals.refreshes,
                 saved: totals.saved,

@@ -5,10 +5,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use larder::clock::Timestamp;
 use larder::key::{CanonicalUrl, Scheme};
 use larder::outcome::Reason;
-use larder::policy::cache_control::{RequestCacheControl, ResponseCacheControl, Source};
+use larder::policy::cache_control::{RequestCacheControl, ResponseCacheControl, DirectiveSource};
 use larder::policy::vary::{self, Vary};
 use larder::policy::{date, tags};
-use larder::respond::encoding::{Accepted, Codings};
+use larder::respond::encoding::{AcceptedCodings, Codings};
 use larder::respond::head;
 use larder::respond::range::{self, Ranges};
 use larder::server;
@@ -42,15 +42,15 @@ fn changed(name: &HeaderName, bytes: &[u8], change: impl Fn(&mut Vec<u8>)) -> He
 /// finds too, one behind the other, with the same ends. The first byte says where the bytes are cut.
 pub fn request_head(bytes: &[u8]) {
     let Some((&seed, stream)) = bytes.split_first() else { return };
-    let whole = server::screened(stream, &[], HEAD_BYTES_MAX);
+    let whole = server::screen(stream, &[], HEAD_BYTES_MAX);
     let bytewise: Vec<usize> = (0..stream.len()).collect();
     let step = usize::from(seed % 61) + 2;
     let coarse: Vec<usize> = (0..stream.len()).step_by(step).collect();
     for cuts in [bytewise, coarse] {
-        let parts = server::screened(stream, &cuts, HEAD_BYTES_MAX);
+        let parts = server::screen(stream, &cuts, HEAD_BYTES_MAX);
         assert_eq!((parts.passed, parts.heads), (whole.passed, whole.heads), "in pieces that end at {cuts:?}");
         // Of a head that is both too large and malformed, the fault that is seen first is told.
-        assert_eq!(parts.refused.is_some(), whole.refused.is_some(), "in pieces that end at {cuts:?}");
+        assert_eq!(parts.refusal.is_some(), whole.refusal.is_some(), "in pieces that end at {cuts:?}");
     }
     let (mut rest, mut read) = (&stream[..whole.passed], 0);
     loop {
@@ -64,7 +64,7 @@ pub fn request_head(bytes: &[u8]) {
             // The reader takes no chunk extensions, and cannot follow who sends one. They are legal.
             Err(reference::Fault::Content("a size")) if rest.contains(&b';') => return,
             Err(reference::Fault::Content(_)) => {
-                assert!(whole.refused.is_some(), "content passed that is none");
+                assert!(whole.refusal.is_some(), "content passed that is none");
                 break;
             }
             // What names its host wrongly is refused on the parsed head, behind the screen.
@@ -162,14 +162,14 @@ pub fn range(bytes: &[u8]) {
     let sum: u64 = all.iter().map(|one| one.end - one.start).sum();
     assert!(all.len() == 1 || sum <= length + 80 * all.len() as u64, "{sum} bytes of {length} in {} parts", all.len());
     let multipart = range::multipart(&all, length, Some(b"text/plain"), "boundary");
-    assert_eq!(multipart.length, multipart.pieces.iter().map(range::Piece::len).sum::<u64>());
+    assert_eq!(multipart.length, multipart.pieces.iter().map(range::BodyPiece::len).sum::<u64>());
 }
 
 /// Accept-Encoding: what is picked is accepted, or identity; a refusal holds wherever it stands; case means nothing.
 pub fn accept_encoding(bytes: &[u8]) {
     let name = header::ACCEPT_ENCODING;
     let request = fields(&name, bytes);
-    let accepted = Accepted::parse(&request);
+    let accepted = AcceptedCodings::parse(&request);
     for held in [Codings::NONE, Codings::NONE.with(Coding::Zstd), Codings::NONE.with(Coding::Brotli), Codings::ALL] {
         let best = accepted.best(held, Codings::ALL);
         assert!(best == Coding::Identity || accepted.accepts(best), "{best:?} for {request:?}");
@@ -177,15 +177,15 @@ pub fn accept_encoding(bytes: &[u8]) {
         assert!(only == Coding::Identity || held.contains(only), "{only:?} is not held");
     }
     let shouted = changed(&name, bytes, |all| all.make_ascii_uppercase());
-    assert_eq!(Accepted::parse(&shouted), accepted);
+    assert_eq!(AcceptedCodings::parse(&shouted), accepted);
     let mut refusing = request.clone();
     refusing.append(&name, HeaderValue::from_static("gzip;q=0"));
-    assert!(!Accepted::parse(&refusing).accepts(Coding::Gzip));
+    assert!(!AcceptedCodings::parse(&refusing).accepts(Coding::Gzip));
     refusing.insert(&name, HeaderValue::from_static("gzip;q=0"));
     for line in request.get_all(&name) {
         refusing.append(&name, line.clone());
     }
-    assert!(!Accepted::parse(&refusing).accepts(Coding::Gzip));
+    assert!(!AcceptedCodings::parse(&refusing).accepts(Coding::Gzip));
 }
 
 /// Dates: what is read is written and read as the same second, and is what another reader reads.
@@ -207,7 +207,7 @@ pub fn date(bytes: &[u8]) {
 /// Larder writes beside whatever others wrote can be read.
 pub fn structured(bytes: &[u8]) {
     for (name, source) in
-        [("cdn-cache-control", Source::CdnCacheControl), ("larder-cache-control", Source::LarderCacheControl)]
+        [("cdn-cache-control", DirectiveSource::CdnCacheControl), ("larder-cache-control", DirectiveSource::LarderCacheControl)]
     {
         let name = HeaderName::from_static(name);
         let mut headers = fields(&name, bytes);

@@ -17,7 +17,7 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "goog
 
 /// A response that a browser has had.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct PageResponse {
     /// What was asked for.
     pub(crate) url: String,
     /// Its status.
@@ -26,7 +26,7 @@ pub(crate) struct Seen {
     pub(crate) cache_status: String,
 }
 
-impl Seen {
+impl PageResponse {
     fn of(response: &Value) -> Self {
         let fields = response["headers"].as_object().into_iter().flatten();
         let said = fields.filter(|(name, _)| name.eq_ignore_ascii_case("cache-status"));
@@ -215,7 +215,7 @@ impl Browser {
     }
 
     /// Returns every response that came over the network or out of the browser's cache, documents and all they name.
-    pub(crate) fn responses(&mut self) -> Vec<Seen> {
+    pub(crate) fn responses(&mut self) -> Vec<PageResponse> {
         self.eval("1");
         let came = self.events.iter().filter_map(|event| match event["method"].as_str()? {
             "Network.responseReceived" => Some(&event["params"]["response"]),
@@ -223,7 +223,7 @@ impl Browser {
             "Network.requestWillBeSent" => Some(&event["params"]["redirectResponse"]).filter(|told| !told.is_null()),
             _ => None,
         });
-        came.map(Seen::of).collect()
+        came.map(PageResponse::of).collect()
     }
 
     #[track_caller]

@@ -18,7 +18,7 @@ pub(crate) struct Message {
 
 impl Message {
     /// Returns method, target and content.
-    pub(crate) fn told(&self) -> (&str, &str, &[u8]) {
+    pub(crate) fn parts(&self) -> (&str, &str, &[u8]) {
         (&self.method, &self.target, &self.content)
     }
 

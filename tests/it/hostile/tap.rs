@@ -17,18 +17,18 @@ pub(crate) struct Tap {
     addr: SocketAddr,
     /// What the harness starts a cache in front of; nobody asks it.
     unasked: Origin,
-    state: Arc<State>,
+    state: Arc<TapState>,
 }
 
-struct State {
+struct TapState {
     script: Script,
-    received: Mutex<Vec<Received>>,
+    received: Mutex<Vec<ReceivedBytes>>,
     stopping: AtomicBool,
 }
 
 /// What a connection has received since it was last looked at.
 #[derive(Default)]
-struct Received {
+struct ReceivedBytes {
     whole: Vec<(usize, Message)>,
     raw: Vec<u8>,
     rest: Vec<u8>,
@@ -38,7 +38,7 @@ struct Received {
 
 /// What the origin has received.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct TapRecord {
     /// Whole requests, in the order in which they became whole.
     pub(crate) whole: Vec<Message>,
     /// The very bytes, of all connections.
@@ -57,8 +57,11 @@ impl Tap {
     pub(crate) fn with(script: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let state =
-            Arc::new(State { script: Box::new(script), received: Mutex::default(), stopping: AtomicBool::new(false) });
+        let state = Arc::new(TapState {
+            script: Box::new(script),
+            received: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        });
         let accepting = Arc::clone(&state);
         std::thread::spawn(move || {
             let order = Arc::new(AtomicUsize::new(0));
@@ -94,13 +97,13 @@ impl Tap {
 
     /// Returns what was received since the last call. `until_closed` waits until no beginning of a request is on an open
     /// connection.
-    pub(crate) fn take(&self, until_closed: bool) -> Result<Seen, String> {
+    pub(crate) fn take(&self, until_closed: bool) -> Result<TapRecord, String> {
         if until_closed {
             eventually("what broke off is closed", || {
                 self.state.received.lock().unwrap().iter().all(|one| one.is_closed || one.rest.is_empty())
             });
         }
-        let mut seen = Seen::default();
+        let mut seen = TapRecord::default();
         let mut whole = Vec::new();
         let mut odd = None;
         for one in self.state.received.lock().unwrap().iter_mut() {
@@ -122,14 +125,14 @@ impl Drop for Tap {
     }
 }
 
-fn serve(state: &State, order: &AtomicUsize, mut stream: TcpStream) {
+fn serve(state: &TapState, order: &AtomicUsize, mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let at = {
         let mut received = state.received.lock().unwrap();
-        received.push(Received::default());
+        received.push(ReceivedBytes::default());
         received.len() - 1
     };
-    let with = |change: &mut dyn FnMut(&mut Received)| change(&mut state.received.lock().unwrap()[at]);
+    let with = |change: &mut dyn FnMut(&mut ReceivedBytes)| change(&mut state.received.lock().unwrap()[at]);
     let mut buffer = [0; 16 << 10];
     loop {
         let length = stream.read(&mut buffer).unwrap_or(0);

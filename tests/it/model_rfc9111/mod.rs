@@ -178,7 +178,7 @@ impl Run {
             answer.header("x-id"),
             answer.header("age"),
             answer.cache_status(),
-            self.world.state().gave[first..].iter().map(Gave::told).collect::<Vec<_>>(),
+            self.world.state().gave[first..].iter().map(Gave::summary).collect::<Vec<_>>(),
         ));
         self.judge(&ask, &answer, first, failure)?;
         if let Some(id) = demanded {

@@ -338,7 +338,7 @@ fn reply(gave: &Gave, is_chunked: bool) -> Reply {
 
 impl Gave {
     /// Says in short what it is.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let status = if self.confirms { 304 } else { self.status };
         format!("{}: {status} to {} {:?} {:?}", self.id, self.method, self.request, self.fields)
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use larder::access::Format;
+use larder::access::AccessFormat;
 use larder::outcome::{Outcome, Reason};
 use serde_json::Value;
 
@@ -11,17 +11,17 @@ use super::shape::Shape;
 use super::{Items, check};
 use crate::access_log::logged;
 use crate::harness::{Cache, Gate, Origin, Reply, Response, eventually};
-use crate::metrics::{one_of_each, origin, told};
-use crate::reasons::{Seen, bring_about};
+use crate::metrics::{exposition, one_of_each, origin};
+use crate::reasons::{Evidence, bring_about};
 
 #[test]
 fn outcomes_and_reasons() {
     let mut items: Items = Outcome::ALL.iter().map(|outcome| format!("outcome {}", outcome.token())).collect();
     for &reason in Reason::ALL {
         let shown = match bring_about(reason) {
-            Seen::InResponse(response) => in_response(&response),
-            Seen::InStats(stats) => in_stats(reason, &stats),
-            Seen::Nowhere => "by nothing but a bug".to_owned(),
+            Evidence::InResponse(response) => in_response(&response),
+            Evidence::InStats(stats) => in_stats(reason, &stats),
+            Evidence::Nowhere => "by nothing but a bug".to_owned(),
         };
         items.insert(format!("reason {}: {shown}", reason.token()));
     }
@@ -73,14 +73,14 @@ fn in_stats(reason: Reason, stats: &Value) -> String {
 #[test]
 fn lines_of_the_access_log() {
     let mut items = Items::new();
-    for (name, format) in [("common", Format::Common), ("combined", Format::Combined)] {
+    for (name, format) in [("common", AccessFormat::Common), ("combined", AccessFormat::Combined)] {
         let lines = logged(format, |cache| {
             cache.get_with("/", &[("User-Agent", "agent"), ("Referer", "http://elsewhere/")]);
         });
         items.extend(lines.iter().map(|line| format!("{name}: {line}")));
     }
     let mut shape = Shape::default();
-    let lines = logged(Format::Json, |cache| {
+    let lines = logged(AccessFormat::Json, |cache| {
         cache.get_with("/", &[("User-Agent", "agent"), ("Referer", "http://elsewhere/")]);
         cache.get("/");
         cache.get("/private");
@@ -137,7 +137,7 @@ fn metrics_and_their_labels() {
     let cache = Cache::configured(&origin, "[[route]]\npath = '/odd/'\nmode = 'shadow'\n");
     one_of_each(&cache);
     cache.get_with("/", &[("Range", "bytes=0-0")]);
-    let metrics = told(cache.admin());
+    let metrics = exposition(cache.admin());
     let types = metrics.types();
     let line =
         |(name, (kind, unit)): (&String, &(String, String))| format!("{name}: {kind} {unit}").trim_end().to_owned();
