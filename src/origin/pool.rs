@@ -93,11 +93,11 @@ impl IdleConnections {
         if !self.unpolled.is_empty() && self.polled.back().is_none_or(has_rested_long) {
             return self.unpolled.pop_back();
         }
-        let seen = self.polled.pop_back()?;
+        let polled = self.polled.pop_back()?;
         if self.last_poll.1.is_some_and(|noticed| now < noticed + POLL_HOLDS) {
-            seen.1.idle_state.mark_polled();
+            polled.1.idle_state.mark_polled();
         }
-        Some(seen)
+        Some(polled)
     }
 
     /// Puts one to rest, of at most `max`: beyond them, the earliest is closed.
