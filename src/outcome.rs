@@ -236,7 +236,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreOutcome {
     /// Storing has begun; whether it ends well is told by [`ResponseEnd`].
-    Begun,
+    Started,
     /// It was not stored, for this reason.
     No(Reason),
     /// There was nothing to store: it came from the store, or from Larder itself.
@@ -262,8 +262,8 @@ impl WouldBeOutcome {
 
     /// Tells whether the origin would have been spared a request.
     pub fn spares_origin(self) -> bool {
-        let asked = self.outcome == Outcome::Stale && self.reason == Reason::IfError;
-        self.collapsed || (matches!(self.outcome, Outcome::Hit | Outcome::Stale) && !asked)
+        let is_stale_if_error = self.outcome == Outcome::Stale && self.reason == Reason::IfError;
+        self.collapsed || (matches!(self.outcome, Outcome::Hit | Outcome::Stale) && !is_stale_if_error)
     }
 }
 

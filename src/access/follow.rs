@@ -151,8 +151,11 @@ mod tests {
             line("/", status, HIT, |line| followers.line(line));
         }
         assert_eq!(read(&all).unwrap().lines().count(), 2);
-        let told = read(&errors).unwrap();
-        assert!(told.starts_with('{') && told.contains("\"status\":502") && told.ends_with("}\n"), "{told}");
+        let dropped = read(&errors).unwrap();
+        assert!(
+            dropped.starts_with('{') && dropped.contains("\"status\":502") && dropped.ends_with("}\n"),
+            "{dropped}"
+        );
         assert_eq!((read(&all), read(&errors)), (None, None));
 
         let mut more: Vec<_> = (2..FOLLOWERS_MAX).map(|_| followers.follow(Filter::default()).unwrap()).collect();

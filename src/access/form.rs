@@ -141,7 +141,7 @@ fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
     };
     let not_stored_reason = match line.decision.stored {
         StoreOutcome::No(reason) => Some(reason.token()),
-        StoreOutcome::Begun | StoreOutcome::NothingTo => None,
+        StoreOutcome::Started | StoreOutcome::NothingTo => None,
     };
     let object = Json {
         time: Civil::from_timestamp(line.at),
@@ -154,7 +154,7 @@ fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
         elapsed_us: u64::try_from(line.end.elapsed.as_micros()).unwrap_or(u64::MAX),
         outcome: line.decision.outcome.token(),
         reason: line.decision.reason.token(),
-        stored: line.decision.stored == StoreOutcome::Begun,
+        stored: line.decision.stored == StoreOutcome::Started,
         not_stored_reason,
         collapsed: line.decision.collapsed,
         ttl: line.decision.ttl,

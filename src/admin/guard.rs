@@ -292,11 +292,11 @@ mod tests {
                 with(Some("right"), Reach::Elsewhere),
                 with(None, Reach::Elsewhere),
             ];
-            let told = accesses.map(|access| {
+            let results = accesses.map(|access| {
                 let checked = access.check(&request(method, path, fields));
                 checked.err().map_or(200, |problem| problem.status.as_u16())
             });
-            assert_eq!(told, expected, "{method} {path} {fields:?}");
+            assert_eq!(results, expected, "{method} {path} {fields:?}");
         };
         check("GET", "/stats", &[], [200, 200, 401, 401]);
         check("GET", "/stats", &[RIGHT], [200, 200, 200, 401]);

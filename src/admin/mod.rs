@@ -306,7 +306,7 @@ impl AdminState {
             connections: (parts.connections)(),
             connections_max: parts.connections_max,
             origin: (parts.origin)(),
-            door: (parts.admin_connections)(),
+            admin_connections: (parts.admin_connections)(),
             server: (parts.server)(),
             log_dropped: (parts.log_dropped)(),
             traces: (parts.traces)(),

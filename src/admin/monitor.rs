@@ -82,13 +82,13 @@ fn layout() -> Vec<Value> {
         let title = json!({ "type": "row", "title": row.title, "collapsed": false, "panels": [] });
         add(title, json!({ "x": 0, "y": top, "w": COLUMNS, "h": 1 }));
         top += 1;
-        let mut left = 0;
+        let mut column = 0;
         for panel in row.panels {
-            if left + panel.width > COLUMNS {
-                (left, top) = (0, top + row.height);
+            if column + panel.width > COLUMNS {
+                (column, top) = (0, top + row.height);
             }
-            add(panel_json(panel), json!({ "x": left, "y": top, "w": panel.width, "h": row.height }));
-            left += panel.width;
+            add(panel_json(panel), json!({ "x": column, "y": top, "w": panel.width, "h": row.height }));
+            column += panel.width;
         }
         top += row.height;
     }
@@ -152,13 +152,13 @@ mod tests {
         let panels = dashboard["panels"].as_array().unwrap();
         let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
         assert_eq!(ids.len(), panels.len());
-        let mut taken = BTreeSet::new();
+        let mut used_ids = BTreeSet::new();
         for panel in panels {
             let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
             assert!(at("x") + at("w") <= COLUMNS as u64, "{panel}");
             for x in at("x")..at("x") + at("w") {
                 for y in at("y")..at("y") + at("h") {
-                    assert!(taken.insert((x, y)), "{} lies on another", panel["title"]);
+                    assert!(used_ids.insert((x, y)), "{} lies on another", panel["title"]);
                 }
             }
             if panel["type"] == "row" {

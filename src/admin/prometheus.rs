@@ -72,7 +72,7 @@ impl Collector for Readings {
         self.process(&mut page)?;
         self.reloads(&mut page)?;
         self.server(&mut page)?;
-        self.door(&mut page)?;
+        self.admin_connections(&mut page)?;
         self.requests(&mut page)?;
         self.origin(&mut page)?;
         self.responses(&mut page)?;
@@ -166,15 +166,20 @@ impl Readings {
         page.counter("closed_connections", help, None, closed)
     }
 
-    fn door(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let door = &self.door;
-        page.gauge("admin_connections", "Connections to the admin side open now", None, door.connections as f64)?;
+    fn admin_connections(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        let admin_connections = &self.admin_connections;
+        page.gauge(
+            "admin_connections",
+            "Connections to the admin side open now",
+            None,
+            admin_connections.connections as f64,
+        )?;
         let help = "The most connections to the admin side at once; more are turned away";
-        page.gauge("admin_connections_max", help, None, door.connections_max as f64)?;
+        page.gauge("admin_connections_max", help, None, admin_connections.connections_max as f64)?;
         let help = "Connections to the admin side for which there was no room";
-        page.counter("admin_connections_turned_away", help, None, unlabelled(door.turned_away))?;
+        page.counter("admin_connections_turned_away", help, None, unlabelled(admin_connections.turned_away))?;
         let help = "Connections to the admin side closed for their slowness";
-        page.counter("admin_closed_connections", help, None, unlabelled(door.closed))
+        page.counter("admin_closed_connections", help, None, unlabelled(admin_connections.closed))
     }
 
     fn origin(&self, page: &mut MetricsPage<'_>) -> fmt::Result {

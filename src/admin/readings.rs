@@ -23,7 +23,7 @@ pub(super) struct Readings {
     pub(super) connections: usize,
     pub(super) connections_max: usize,
     pub(super) origin: origin::OriginStats,
-    pub(super) door: AdminConnections,
+    pub(super) admin_connections: AdminConnections,
     pub(super) server: ServerSnapshot,
     pub(super) log_dropped: u64,
     pub(super) traces: trace::ExportStats,
@@ -128,7 +128,7 @@ pub(super) mod tests {
             local.record(&hit, &end(1000, 10 + nth));
         }
         let miss = Decision { fwd_status: Some(200), route: Some(1), ..new(Outcome::Miss, Reason::UriMiss) };
-        local.record(&Decision { stored: StoreOutcome::Begun, ..miss }, &end(1000, 20_000));
+        local.record(&Decision { stored: StoreOutcome::Started, ..miss }, &end(1000, 20_000));
         local.record(&Decision { stored: StoreOutcome::No(Reason::SetCookie), ..miss }, &end(500, 30_000));
         local.record(
             &Decision { collapsed: true, ..miss },
@@ -199,7 +199,7 @@ pub(super) mod tests {
                 breaker_opened: 14,
                 breaker_refused: 15,
             },
-            door: AdminConnections { connections: 24, connections_max: 25, turned_away: 26, closed: 27 },
+            admin_connections: AdminConnections { connections: 24, connections_max: 25, turned_away: 26, closed: 27 },
             server: ServerSnapshot {
                 accepted: 16,
                 accept_errors: 17,
@@ -238,7 +238,7 @@ pub(super) mod tests {
             flights: 0,
             connections: 0,
             origin: origin::OriginStats::default(),
-            door: AdminConnections::default(),
+            admin_connections: AdminConnections::default(),
             server: ServerSnapshot::default(),
             log_dropped: 0,
             traces: trace::ExportStats::default(),
@@ -252,7 +252,7 @@ pub(super) mod tests {
     fn expected_collisions_keep_their_digits() {
         let check = |keys: u64, next: f64, pairs: f64| {
             let readings = Readings { store: store::StoreStats { keys, ..Default::default() }, ..idle() };
-            let close = |told: f64, exact: f64| (told - exact).abs() <= exact * 1e-12;
+            let close = |printed: f64, exact: f64| (printed - exact).abs() <= exact * 1e-12;
             assert!(close(readings.collision_of_next_key(), next), "{keys}: {}", readings.collision_of_next_key());
             assert!(close(readings.colliding_pairs(), pairs), "{keys}: {}", readings.colliding_pairs());
         };

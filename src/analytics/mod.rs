@@ -223,7 +223,7 @@ mod tests {
         let mut tables = UrlCounters::new(1);
         tables.hit("http://h/a", 100);
         tables.hit("http://h/a", 100);
-        let miss = Decision { stored: StoreOutcome::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        let miss = Decision { stored: StoreOutcome::Started, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
         tables.other(&request("http://h/a", 500), &miss, &END);
         tables.other(&request("http://h/b", 900), &Decision::new(Outcome::Pass, Reason::Method), &END);
         let first = |by| {
@@ -249,12 +249,12 @@ mod tests {
             for _ in 0..1_000_000 {
                 count_one(&mut tables);
             }
-            let told = count(&tables) - EXACT;
-            assert!((970_000..1_030_000).contains(&told), "{told} by {by:?}");
+            let weight = count(&tables) - EXACT;
+            assert!((970_000..1_030_000).contains(&weight), "{weight} by {by:?}");
             tables
         };
         check(UrlRanking::Requests, &|tables| tables.hit("http://h/", 1));
-        let miss = Decision { stored: StoreOutcome::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        let miss = Decision { stored: StoreOutcome::Started, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
         let one = request("http://h/", 1);
         for by in [UrlRanking::Requests, UrlRanking::Misses, UrlRanking::OriginTime] {
             let tables = check(by, &|tables| tables.other(&one, &miss, &END));
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn what_is_heavy_or_went_wrong_is_never_left_out() {
         let mut tables = UrlCounters::new(1);
-        let miss = Decision { stored: StoreOutcome::Begun, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
+        let miss = Decision { stored: StoreOutcome::Started, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
         for _ in 0..2 * EXACT {
             tables.other(&request("http://h/light", 1), &miss, &END);
         }

@@ -72,7 +72,7 @@ pub(super) fn not_from_cache(decision: &Decision) -> Option<Reason> {
     match (decision.outcome, decision.stored) {
         (Outcome::Hit | Outcome::Stale | Outcome::Refused, _) => None,
         (_, StoreOutcome::No(reason)) => Some(reason),
-        (_, StoreOutcome::Begun | StoreOutcome::NothingTo) => Some(decision.reason),
+        (_, StoreOutcome::Started | StoreOutcome::NothingTo) => Some(decision.reason),
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
         let new = Decision::new;
         let miss = new(Outcome::Miss, Reason::UriMiss);
         check(Decision { stored: StoreOutcome::No(Reason::SetCookie), ..miss }, Some(Reason::SetCookie));
-        check(Decision { stored: StoreOutcome::Begun, ..miss }, Some(Reason::UriMiss));
+        check(Decision { stored: StoreOutcome::Started, ..miss }, Some(Reason::UriMiss));
         check(new(Outcome::Revalidated, Reason::NoCache), Some(Reason::NoCache));
         check(new(Outcome::Pass, Reason::Method), Some(Reason::Method));
         check(new(Outcome::Failed, Reason::ConnectionRefused), Some(Reason::ConnectionRefused));
@@ -128,8 +128,8 @@ mod tests {
             add(&mut other, Reason::NoStore, "/c", 0);
         }
         let rows = merge(|reason| [&one, &other].iter().filter_map(|part| part.part(reason)).collect());
-        let told: Vec<_> = rows.iter().map(|row| (row.reason, row.requests, row.origin_micros)).collect();
-        assert_eq!(told, [(Reason::UriMiss, 2, 700), (Reason::Method, 1, 10), (Reason::NoStore, 5, 0)]);
+        let merged: Vec<_> = rows.iter().map(|row| (row.reason, row.requests, row.origin_micros)).collect();
+        assert_eq!(merged, [(Reason::UriMiss, 2, 700), (Reason::Method, 1, 10), (Reason::NoStore, 5, 0)]);
         assert_eq!(rows[0].urls, ["/b".into(), "/a".into()]);
     }
 }

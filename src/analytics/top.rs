@@ -148,11 +148,11 @@ impl Top {
             self.cells[cell] = sum;
             return;
         };
-        let left = std::mem::replace(&mut self.rows[place], row(others));
-        let cell = self.cell(left.hash);
+        let replaced = std::mem::replace(&mut self.rows[place], row(others));
+        let cell = self.cell(replaced.hash);
         self.cells[cell] = self.lightest;
         self.weights[place] = sum;
-        self.places.remove(&left.hash);
+        self.places.remove(&replaced.hash);
         self.places.insert(item.hash, place);
     }
 
@@ -288,16 +288,16 @@ mod tests {
     #[test]
     fn a_scan_takes_few_rows_and_none_of_a_heavy_url() {
         let mut top = TopModel::new(32);
-        let mut taken = 0;
+        let mut used = 0;
         for nth in 0..20_000 {
             if nth % 10 == 0 {
                 top.add("/often", 1);
             }
             let url = format!("/{nth}");
             top.add(&url, 1);
-            taken += usize::from(top.0.places.contains_key(&top.1.hash_one(&url)));
+            used += usize::from(top.0.places.contains_key(&top.1.hash_one(&url)));
         }
-        assert!(taken < 20_000 / 3, "{taken} of 20,000 took a row");
+        assert!(used < 20_000 / 3, "{used} of 20,000 took a row");
         let often = &merge(&[top.part()], 1)[0];
         assert_eq!((&*often.url, often.at_least, often.at_most), ("/often", 2_000, 2_000));
     }

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn faults_are_told_from_what_is_well() {
         let check =
-            |decision: Decision, end: ResponseEnd, told| assert_eq!(fault(&decision, &end), told, "{decision:?}");
+            |decision: Decision, end: ResponseEnd, merged| assert_eq!(fault(&decision, &end), merged, "{decision:?}");
         let new = Decision::new;
         let miss = new(Outcome::Miss, Reason::UriMiss);
         check(miss, END, None);
@@ -116,7 +116,7 @@ mod tests {
             let troubles = if at % 2 == 0 { &mut one } else { &mut other };
             troubles.record(&request, "/", &Decision::new(Outcome::Failed, Reason::ConnectionRefused), &END);
         }
-        let told = merge([one.list(), other.list()]);
-        assert_eq!(told.iter().map(|row| row.at.as_secs()).collect::<Vec<_>>(), (8..40).rev().collect::<Vec<_>>());
+        let merged = merge([one.list(), other.list()]);
+        assert_eq!(merged.iter().map(|row| row.at.as_secs()).collect::<Vec<_>>(), (8..40).rev().collect::<Vec<_>>());
     }
 }

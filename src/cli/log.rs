@@ -66,16 +66,16 @@ pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut answer = admin.follow("/log", &args.query()).await?;
         let mut lines = LineSplitter::default();
-        let mut left = args.lines.unwrap_or(u64::MAX);
-        while left > 0 {
+        let mut remaining = args.lines.unwrap_or(u64::MAX);
+        while remaining > 0 {
             let chunk = answer.chunk().await.context("the admin side broke off, or has been silent for too long")?;
             let Some(chunk) = chunk else { bail!("the admin side has ended the log: Larder is stopping") };
             lines.push(&chunk)?;
-            while left > 0
+            while remaining > 0
                 && let Some(line) = lines.next()
             {
                 match show(&line, args)? {
-                    LineResult::Request => left -= 1,
+                    LineResult::Request => remaining -= 1,
                     LineResult::Other => {}
                     LineResult::NobodyReads => return Ok(()),
                 }

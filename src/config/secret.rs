@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn a_secret_is_long_enough_and_not_repeated() {
         let check = |text: &str, what: Option<&str>| {
-            let told = Secret::parse(text).map(|secret| format!("{secret:?}"));
-            assert!(told.as_ref().unwrap_or_else(|what| what).contains(what.unwrap_or("not shown")), "{told:?}");
-            assert!(text.is_empty() || !format!("{told:?}").contains(text));
+            let printed = Secret::parse(text).map(|secret| format!("{secret:?}"));
+            assert!(printed.as_ref().unwrap_or_else(|what| what).contains(what.unwrap_or("not shown")), "{printed:?}");
+            assert!(text.is_empty() || !format!("{printed:?}").contains(text));
         };
         check("0123456789abcdef", None);
         check("0123456789abcde", Some("15 characters are too few"));

@@ -118,7 +118,7 @@ impl RequestCounters {
         self.body_bytes.count(decision.outcome, end.body_bytes);
         self.sizes[decision.outcome as usize].count(end.body_bytes);
         match decision.stored {
-            StoreOutcome::Begun => self.stored += 1,
+            StoreOutcome::Started => self.stored += 1,
             StoreOutcome::No(reason) => self.not_stored.count(reason),
             StoreOutcome::NothingTo => {}
         }
@@ -258,7 +258,7 @@ mod tests {
     fn stored_and_endings_are_counted_by_reason() {
         let mut counts = RequestCounters::default();
         let miss = Decision::new(Outcome::Miss, Reason::UriMiss);
-        counts.count(&Decision { stored: StoreOutcome::Begun, ..miss }, &COMPLETE);
+        counts.count(&Decision { stored: StoreOutcome::Started, ..miss }, &COMPLETE);
         counts.count(
             &Decision { stored: StoreOutcome::No(Reason::Private), ..miss },
             &ResponseEnd { ending: Ending::ClientGone, ..COMPLETE },

@@ -179,8 +179,11 @@ mod tests {
             let latencies = recorded(digits, &values);
             for share in [0.5, 0.9, 0.99, 0.999, 1.0] {
                 let exact = values[((share * 10_000.0) as usize).max(1) - 1] as f64;
-                let told = latencies.of(LatencyClass::Hit).quantile_micros(share).unwrap() as f64;
-                assert!((told - exact).abs() / exact <= precision, "{digits} digits, {share}: {told} for {exact}");
+                let quantile = latencies.of(LatencyClass::Hit).quantile_micros(share).unwrap() as f64;
+                assert!(
+                    (quantile - exact).abs() / exact <= precision,
+                    "{digits} digits, {share}: {quantile} for {exact}"
+                );
             }
         }
     }

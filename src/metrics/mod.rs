@@ -312,12 +312,12 @@ impl RouteSnapshot {
 /// Bounds the names, makes them distinct (two routes may have one path but differ in host or method), and adds the one
 /// for requests without a route. Equal names would be equal label sets, which Prometheus refuses.
 fn distinct(routes: Vec<String>) -> Vec<String> {
-    let mut taken = HashSet::from([NO_ROUTE.to_owned()]);
+    let mut used = HashSet::from([NO_ROUTE.to_owned()]);
     let mut names = Vec::with_capacity(routes.len().min(ROUTES_MAX) + 1);
     for name in routes.into_iter().take(ROUTES_MAX) {
         let mut candidate = name.clone();
         let mut nth = 1_u32;
-        while !taken.insert(candidate.clone()) {
+        while !used.insert(candidate.clone()) {
             nth += 1;
             candidate = format!("{name} #{nth}");
         }

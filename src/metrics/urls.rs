@@ -113,10 +113,10 @@ mod tests {
         assert_eq!(snapshot.origin_wait.count(), 2);
         let first = |by| summary.top(by)[0].at_least;
         assert_eq!((first(UrlRanking::Requests), first(UrlRanking::Bytes), first(UrlRanking::Misses)), (6, 30, 4));
-        let lost = &summary.not_from_cache[0];
-        assert_eq!((lost.reason, lost.requests), (Reason::UriMiss, 4));
-        assert_eq!(lost.origin_micros, first(UrlRanking::OriginTime));
+        let reason_row = &summary.not_from_cache[0];
+        assert_eq!((reason_row.reason, reason_row.requests), (Reason::UriMiss, 4));
+        assert_eq!(reason_row.origin_micros, first(UrlRanking::OriginTime));
         // Who waited for another's request took none of the origin's time.
-        assert!((4_000_000..9_000_000).contains(&lost.origin_micros), "{}", lost.origin_micros);
+        assert!((4_000_000..9_000_000).contains(&reason_row.origin_micros), "{}", reason_row.origin_micros);
     }
 }

@@ -250,10 +250,10 @@ mod tests {
     async fn the_outlook_tells_what_a_request_would_get_and_counts_nothing() {
         let permits = permits(1, 0, Duration::from_secs(10));
         assert_eq!(permits.outlook(), None);
-        let taken = permits.acquire().await.unwrap();
+        let permit_in_use = permits.acquire().await.unwrap();
         assert_eq!(permits.outlook(), Some(Reason::Overloaded));
         assert_eq!(permits.stats().permits_refused, 0);
-        drop(taken);
+        drop(permit_in_use);
         assert_eq!(permits.outlook(), None);
     }
 

@@ -646,8 +646,8 @@ async fn s7_8_an_upgrade_lives_on_with_its_permit() {
 #[tokio::test]
 async fn s15_2_interim_responses_are_passed_on_but_100_and_what_claims_content() {
     let pair = pair(|_| ()).await;
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&seen);
+    let statuses = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&statuses);
     let on_interim = move |status: StatusCode, fields: &HeaderMap| {
         let link = fields.get("link").map(|link| link.to_str().unwrap().to_owned());
         sink.lock().unwrap().push((status.as_u16(), link));
@@ -663,10 +663,10 @@ async fn s15_2_interim_responses_are_passed_on_but_100_and_what_claims_content()
         peer
     });
     assert_eq!(text(response.unwrap()).await.unwrap(), "ok");
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), INTERIM_MAX - 2);
-    assert_eq!(seen[0], (103, Some("</a.css>".to_owned())));
-    assert_eq!(seen[1], (102, None));
+    let statuses = statuses.lock().unwrap();
+    assert_eq!(statuses.len(), INTERIM_MAX - 2);
+    assert_eq!(statuses[0], (103, Some("</a.css>".to_owned())));
+    assert_eq!(statuses[1], (102, None));
 }
 
 #[tokio::test]

@@ -123,8 +123,8 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     if lines.len() < 2 {
         return None;
     }
-    let mut seen = HashSet::new();
-    lines.retain(|line| seen.insert(*line));
+    let mut distinct = HashSet::new();
+    lines.retain(|line| distinct.insert(*line));
     HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
 }
 

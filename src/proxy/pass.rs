@@ -49,7 +49,7 @@ pub(super) async fn pass(
     }
     let stored = match decision.stored {
         StoreOutcome::No(reason) => StoreOutcome::No(reason),
-        StoreOutcome::Begun | StoreOutcome::NothingTo => StoreOutcome::No(decision.reason),
+        StoreOutcome::Started | StoreOutcome::NothingTo => StoreOutcome::No(decision.reason),
     };
     let decision = Decision { stored, fwd_status: Some(response.status().as_u16()), ..decision };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -151,7 +151,7 @@ fn post_answer(
     match fetch::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
         Err(_) => answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision),
         Ok(fill) => {
-            let decision = Decision { stored: StoreOutcome::Begun, ..decision };
+            let decision = Decision { stored: StoreOutcome::Started, ..decision };
             let begun = fetch::leader_body(&fill, parts.headers);
             let Some(response) = answer::from_fill(worker, ctx, &fill, decision, begun) else {
                 return rescue::task_failure(worker, ctx);

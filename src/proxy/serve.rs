@@ -466,7 +466,7 @@ fn refusal_for_follower(ctx: &RequestContext, fill: &Fill) -> Option<Reason> {
 
 fn in_progress_decision(ctx: &RequestContext, fill: &Fill, reason: Reason) -> Decision {
     Decision {
-        stored: StoreOutcome::Begun,
+        stored: StoreOutcome::Started,
         fwd_status: Some(fill.status.as_u16()),
         ttl: Some(freshness::ttl(&fill.facts, fill.facts.received_at)),
         ..ctx.decision(Outcome::Miss, reason)

@@ -1,10 +1,10 @@
 //! Shadow mode: a request is passed as if there were no cache, while it is decided what would have become of it.
 //!
 //! ```text
-//! Course::of     decide::look_up, decide::fetching: what would be done before the origin is asked
+//! Plan::of       decide::look_up, decide::plan_fetch: what would be done before the origin is asked
 //! pass::send     the client's own request
-//! Course::judge  what the origin's head makes of that: the would-be outcome, and what is heard of the body
-//! Ear            the body as it passes: kept, or held against what is kept
+//! Plan::judge    what the origin's head makes of that: the would-be outcome, and what is heard of the body
+//! BodyTap        the body as it passes: kept, or held against what is kept
 //! ```
 //!
 //! What is kept stands in the same store, under keys that no request in earnest has (`Rule::key_of`). So it is bounded,

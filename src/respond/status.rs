@@ -32,7 +32,7 @@ pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
         member.parameter(b"ttl").integer(ttl);
     }
     if forward.is_some() {
-        if decision.stored == StoreOutcome::Begun {
+        if decision.stored == StoreOutcome::Started {
             member.flag(b"stored");
         }
         if decision.collapsed {
@@ -84,7 +84,7 @@ fn forward_token(decision: &Decision) -> Option<&'static str> {
 fn detail(decision: &Decision, forward: Option<&str>) -> Option<Reason> {
     let not_stored = match decision.stored {
         StoreOutcome::No(reason) => Some(reason),
-        StoreOutcome::Begun | StoreOutcome::NothingTo => None,
+        StoreOutcome::Started | StoreOutcome::NothingTo => None,
     };
     let candidates = match decision.outcome {
         Outcome::Hit => [None, None],
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn r9211_s2_2_forwarded_requests_say_why_and_what_came_of_it() {
         let ok = |outcome, reason| Decision { fwd_status: Some(200), ..decision(outcome, reason) };
-        let stored = Decision { stored: StoreOutcome::Begun, ..ok(Miss, R::UriMiss) };
+        let stored = Decision { stored: StoreOutcome::Started, ..ok(Miss, R::UriMiss) };
         check(stored, None, "Larder; fwd=uri-miss; fwd-status=200; stored");
         let full = Decision { collapsed: true, key_hash: Some(0xab), ttl: Some(60), ..stored };
         check(
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn every_combination_is_a_structured_field_with_registered_words() {
         const FORWARDS: [&str; 7] = ["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale"];
-        let all_stored = [StoreOutcome::Begun, StoreOutcome::No(R::NoStore), StoreOutcome::NothingTo];
+        let all_stored = [StoreOutcome::Started, StoreOutcome::No(R::NoStore), StoreOutcome::NothingTo];
         for &outcome in Outcome::ALL {
             for &reason in Reason::ALL {
                 for stored in all_stored {

@@ -274,7 +274,7 @@ mod tests {
     async fn the_steps_of_a_round_pass_over_nobody() {
         let (roster, connection, start, _client) = roster_with_connection().await;
         let others: Vec<_> = (1..10 * STEP_MIN).map(|_| Arc::clone(&connection)).collect();
-        let gone = Arc::downgrade(&connection);
+        let closed = Arc::downgrade(&connection);
         {
             let mut rounds = roster.rounds.lock();
             let watched = |connection| WatchedConnection { connection, stage: Stage::Head, mark: 0, since: start };
@@ -290,6 +290,6 @@ mod tests {
         }
         let rounds = roster.rounds.lock();
         assert_eq!(rounds.watched.len(), 10 * STEP_MIN);
-        assert!(rounds.watched.iter().all(|watched| watched.since == seen_at && watched.connection.ptr_eq(&gone)));
+        assert!(rounds.watched.iter().all(|watched| watched.since == seen_at && watched.connection.ptr_eq(&closed)));
     }
 }

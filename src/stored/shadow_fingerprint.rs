@@ -51,8 +51,8 @@ impl ShadowFingerprint {
     pub fn compare(&self, coding: Coding, fingerprint: u64) -> BodyComparison {
         // Zero stands for none; that one fingerprint in 2⁶⁴ is taken for another is no loss.
         let fingerprint = fingerprint.max(1);
-        let seen = &self.bodies[coding as usize];
-        match seen.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
+        let first = &self.bodies[coding as usize];
+        match first.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => BodyComparison::Unknown,
             Err(known) if known == fingerprint => BodyComparison::Same,
             Err(_) => BodyComparison::Different,

@@ -39,7 +39,7 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
         _ if !forwarded => StoreOutcome::NothingTo,
         _ if word("action") == "pass" && !response.has("stored") => StoreOutcome::No(reason),
         Value::Null => return usage_differs(outcome, reason, now, response),
-        judged if judged["stored"] == true => StoreOutcome::Begun,
+        judged if judged["stored"] == true => StoreOutcome::Started,
         judged => StoreOutcome::No(reason_of(judged["because"]["reason"].as_str().unwrap())),
     };
     let confirmed = now["conditional"] == true && response.has("fwd-status=304");

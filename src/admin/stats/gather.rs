@@ -84,7 +84,7 @@ impl From<&Readings> for Stats {
             shadow: readings.requests.shadow.as_ref().map(ShadowStats::from),
             recent_errors: readings.requests.summary.troubles.iter().map(RecentError::from).collect(),
             server: readings.server,
-            admin: readings.door,
+            admin: readings.admin_connections,
             access_log: AccessLogStats { dropped_lines: readings.log_dropped },
             traces: TraceStats { exported_spans: readings.traces.exported, dropped_spans: readings.traces.dropped },
             warnings: readings.warnings(),

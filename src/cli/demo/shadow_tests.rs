@@ -94,7 +94,7 @@ fn sequence(searches: Searches) -> Vec<PageSet> {
 }
 
 /// Sends a sequence to a Larder with these lines in its configuration; returns what `path` of its admin side says then.
-fn run(lines: &str, asked: &[PageSet], path: &str) -> Value {
+fn run(lines: &str, requests: &[PageSet], path: &str) -> Value {
     let app = app::start_with(Duration::from_millis(2)).unwrap();
     let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}");
     let flags = Flags { origin: format!("http://{}", app.addr()).parse().ok(), ..Flags::default() };
@@ -102,14 +102,14 @@ fn run(lines: &str, asked: &[PageSet], path: &str) -> Value {
     let clock = Clock::stepped(START);
     let running = server::start(config, clock.clone()).unwrap();
     let mut client = DemoClient::connect(running.addr());
-    for (method, target, fields) in asked {
+    for (method, target, fields) in requests {
         clock.step(Duration::from_millis(40));
         client.ask(method, target, fields);
     }
     let mut admin = DemoClient::connect(running.admin_addr().unwrap());
-    let told = admin.ask("GET", path, &[]);
+    let text = admin.ask("GET", path, &[]);
     running.drain();
-    serde_json::from_slice(&told).unwrap()
+    serde_json::from_slice(&text).unwrap()
 }
 
 /// A connection that is kept.
@@ -150,9 +150,9 @@ impl DemoClient {
 
 #[track_caller]
 fn check(lines: &str, searches: Searches) -> u64 {
-    let asked = sequence(searches);
-    let predicted = run(&format!("mode = \"shadow\"\n{lines}"), &asked, "/shadow");
-    let reached = run(lines, &asked, "/stats");
+    let requests = sequence(searches);
+    let predicted = run(&format!("mode = \"shadow\"\n{lines}"), &requests, "/shadow");
+    let reached = run(lines, &requests, "/stats");
     let (predicted, reached) = (&predicted["total"], &reached);
     let ratio = |value: &Value| value.as_f64().unwrap();
     let (would, is) = (ratio(&predicted["hit_ratio"]), ratio(&reached["ratios"]["cache_hit"]));

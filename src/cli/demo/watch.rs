@@ -88,9 +88,9 @@ fn line(stats: &DemoFigures) -> String {
     let Some(ratio) = stats.ratios.cache_hit else {
         return "No requests yet.".to_owned();
     };
-    let asked = stats.origin.requests + stats.origin.refreshes;
+    let origin_requests = stats.origin.requests + stats.origin.refreshes;
     format!(
-        "Hit ratio {:.1} %: {} requests, {hit} hits, {stale} stale, {revalidated} revalidated; app asked {asked}",
+        "Hit ratio {:.1} %: {} requests, {hit} hits, {stale} stale, {revalidated} revalidated; app asked {origin_requests}",
         ratio * 100.0,
         stats.requests.total
     )

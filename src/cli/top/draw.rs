@@ -66,8 +66,8 @@ fn header(state: &TopState) -> Line<'static> {
 
 fn footer(state: &TopState) -> Line<'static> {
     if let Some(trouble) = &state.trouble {
-        let told = format!("Asking again; these figures are old: {}", plain(trouble));
-        return Line::from(told.white().on_red());
+        let message = format!("Asking again; these figures are old: {}", plain(trouble));
+        return Line::from(message.white().on_red());
     }
     match state.stats.warnings.first() {
         Some(warning) => Line::from(vec!["q quit  tab/1-7 table  ↑↓ scroll  ".dim(), plain(warning).yellow()]),

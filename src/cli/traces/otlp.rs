@@ -124,13 +124,13 @@ fn resource() -> Resource {
 impl ExportCounters {
     /// Takes a place in the queue; false where there is none, and the span is dropped.
     fn take(&self) -> bool {
-        let taken = self
+        let place = self
             .queued
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| (queued < QUEUE_MAX).then_some(queued + 1));
-        if taken.is_err() {
+        if place.is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        taken.is_ok()
+        place.is_ok()
     }
 
     /// Gives up the places of `spans` spans, and counts what became of them.

@@ -15,14 +15,14 @@ fn feed(stream: &[u8], cuts: &[usize]) -> ScreenSummary {
 fn check(stream: impl AsRef<[u8]>, expected: Option<u16>) {
     let stream = stream.as_ref();
     let whole = feed(stream, &[]);
-    let told = String::from_utf8_lossy(&stream[..stream.len().min(200)]);
-    assert_eq!(whole.refusal.map(|status| status.as_u16()), expected, "{told:?}");
+    let shown = String::from_utf8_lossy(&stream[..stream.len().min(200)]);
+    assert_eq!(whole.refusal.map(|status| status.as_u16()), expected, "{shown:?}");
     if expected.is_none() {
-        assert_eq!(whole.passed, stream.len(), "{told:?}");
+        assert_eq!(whole.passed, stream.len(), "{shown:?}");
     }
     let bytewise: Vec<usize> = (0..stream.len()).collect();
     let drop_by_drop = feed(stream, &bytewise);
-    assert_eq!(drop_by_drop, whole, "{told:?}");
+    assert_eq!(drop_by_drop, whole, "{shown:?}");
 }
 
 /// Checks a GET with these field lines behind its Host.
