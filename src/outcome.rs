@@ -1,7 +1,7 @@
 //! What became of a request: one closed list that `Cache-Status`, the access log, the metrics, `/stats` and `explain`
 //! all read.
 //!
-//! A [`Decision`] is known when the response's head goes out, an [`ResponseEnd`] where its body ends. Every [`Reason`] has a
+//! A [`Decision`] is known when the response's head goes out, a [`ResponseEnd`] where its body ends. Every [`Reason`] has a
 //! token (stable, for machines), a sentence (why) and a remedy (what to change to get another outcome).
 //! This module only names things; deciding is left to `policy` and `proxy`.
 

@@ -174,7 +174,7 @@ impl PooledConnection {
         }
     }
 
-    /// Sends `request` and waits for the response's head, as long as [`Turn`] says that the origin may take. A request of which
+    /// Sends `request` and waits for the response's head, as long as [`ResponseTimer`] says that the origin may take. A request of which
     /// nothing was written is put back.
     async fn exchange(
         &mut self,

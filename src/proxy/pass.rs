@@ -205,14 +205,14 @@ pub(super) fn forget_if_stored_again(
     (status, headers): (StatusCode, &HeaderMap),
     length: Option<u64>,
 ) {
-    let memories = &worker.shared.uncacheable;
-    let was_too_large = memories.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
+    let uncacheable = &worker.shared.uncacheable;
+    let was_too_large = uncacheable.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
     let may_fit = length.is_some() || !was_too_large;
     if may_fit
         && decide::storage_refusal(&worker.shared, ctx, facts, (status, headers)).is_none()
         && decide::plan_storage(&worker.shared, &ctx.rule, headers, length).is_ok()
     {
-        memories.forget(ctx.key.hash());
+        uncacheable.forget(ctx.key.hash());
     }
 }
 

@@ -26,11 +26,11 @@ use records::{PurgeRecord, Records, worse};
 /// is judged by it when it ends. One that takes longer is refused, for lack of the record that could clear it.
 const RETIRE_AFTER: Duration = Duration::from_secs(300);
 
-/// Stands in [`Entry::checked`] where the sweep found an entry invalid: it stays so after the record has gone.
+/// Stands in [`StoredEntry::checked_through`] where the sweep found an entry invalid: it stays so after the record has gone.
 /// Numbers of records never come near.
 const MARKED_INVALID: u64 = u64::MAX - 1;
 
-/// Stands in [`Entry::checked`] where the sweep found an entry gone.
+/// Stands in [`StoredEntry::checked_through`] where the sweep found an entry gone.
 const MARKED_GONE: u64 = u64::MAX;
 
 /// What a purge does to what it covers.

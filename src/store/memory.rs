@@ -121,7 +121,7 @@ impl MemoryMap {
         Self {
             key_locks: turns,
             map,
-            counters: counters,
+            counters,
             key_bytes_max: capacity / KEY_SHARE,
             undrained: AtomicU64::new(0),
             drain_bytes: capacity / DRAIN_SHARE,
