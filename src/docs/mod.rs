@@ -1,4 +1,4 @@
-//! Larder's own documentation: the user's guide.
+//! Larder's own documentation: the user's guide, and the developer's.
 //!
 //! The pages are the Markdown files of `src/docs/`, which read the same on the repository's hosting.
 //!
@@ -14,6 +14,13 @@
 //! | [`security`] | Which attacks does it expect, and what stops them? |
 //! | [`benchmarks`] | How correct and how fast is it, and how do I measure that? |
 //! | [`reasons`] | What does each reason mean, and how do I change it? |
+//!
+//! | for developers | answers |
+//! |---|---|
+//! | [`architecture`] | How does a request travel, and which module does what? |
+//! | [`style`] | How should code, comments and commits read? |
+//! | [`glossary`] | What do the names in the code mean? |
+//! | [`testing`] | Which test covers what, and how do I add a key, a reason, a figure, a step? |
 
 /// Declares a module for each page, with the page as its documentation.
 ///
@@ -33,4 +40,5 @@ macro_rules! pages {
 pages! {
     getting_started what_is_cached routes_and_keys personalisation purging
     watching operating security benchmarks reasons
+    architecture style glossary testing
 }
