@@ -1,6 +1,6 @@
 //! Larder's own documentation: the user's guide, and the developer's.
 //!
-//! The pages are the Markdown files of `src/docs/`, which read the same on the repository's hosting.
+//! The pages are the Markdown files of `src/docs/`, which read the same where they are hosted.
 //!
 //! | for users | answers |
 //! |---|---|
