@@ -163,7 +163,7 @@ fn judgement(c: &mut Criterion) {
     let exchange = Exchange { method: &Method::GET, asked: &asked, requested_at: NOW, received_at: NOW, rule: &rule };
     let mut group = c.benchmark_group("policy");
     group.bench_function("classify a request", |b| {
-        b.iter(|| policy::request::classify(&Method::GET, Version::HTTP_11, black_box(&request), false, &rule));
+        b.iter(|| policy::request::classify(&Method::GET, Version::HTTP_11, black_box(&request), false, &rule, &[]));
     });
     group.bench_function("storable", |b| {
         b.iter(|| storable::storable(&exchange, StatusCode::OK, black_box(&response), false));

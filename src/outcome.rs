@@ -64,7 +64,7 @@ reasons! {
         "Change `cache` on the route.";
     RequestBody = "request-body", "A GET or HEAD with content is never answered from a cache (RFC 9110 §9.3.1).",
         "Send the request without content.";
-    Upgrade = "upgrade", "The request asks to switch protocols (RFC 9110 §7.8).",
+    Upgrade = "upgrade", "The request asks to switch to a protocol that `server.upgrades` lists (RFC 9110 §7.8).",
         "Nothing: a WebSocket is not cacheable.";
     RangeMiss = "range-miss", "A range was asked for of a representation that is not stored: it was passed with its Range (RFC 9110 §14.2).",
         "Raise `object_bytes_max` if the object should be stored whole.";
@@ -85,8 +85,8 @@ reasons! {
         "Drop no-store from the client's request.";
     Authorization = "authorization", "The request carries Authorization and the response does not permit sharing (RFC 9111 §3.5).",
         "Send public, s-maxage or must-revalidate if every user may get it.";
-    SetCookie = "set-cookie", "The response sets a cookie and has no explicit lifetime, or the route never stores such responses (RFC 9111 §7.3).",
-        "Set `set_cookie = \"strip\"` on the route, or stop setting the cookie on cacheable pages.";
+    SetCookie = "set-cookie", "The response sets a cookie, which would be given to other visitors (RFC 9111 §7.3).",
+        "Stop setting the cookie on pages that are for everybody, or, where nobody needs it there, set `set_cookie = \"strip\"` on the route.";
     VaryStar = "vary-star", "The response says Vary: * (RFC 9111 §4.1).",
         "Name the request fields that the response depends on.";
     NoLifetime = "no-lifetime", "The response has no explicit lifetime, and none may be guessed for it (RFC 9111 §4.2.2).",

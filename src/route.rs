@@ -43,11 +43,11 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SetCookie {
     /// Stored where the response has an explicit lifetime (RFC 9111 §7.3).
-    #[default]
     Obey,
     /// The field is removed from the response, which is then stored as if it had none.
     Strip,
-    /// Never stored.
+    /// Never stored: the cookie may be one visitor's session, whatever else the response says.
+    #[default]
     NeverStore,
 }
 
@@ -177,7 +177,7 @@ impl Default for Rule {
             strict_s_maxage: false,
             obey_client_no_cache: true,
             store_unsized: false,
-            set_cookie: SetCookie::Obey,
+            set_cookie: SetCookie::NeverStore,
             object_bytes_max: 10 << 20,
             query: QueryRule::All,
             key_headers: Box::default(),

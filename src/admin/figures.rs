@@ -46,6 +46,14 @@ impl Figures {
     /// Returns what is worth a look: the configuration's warnings, and what the figures themselves show.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
+        let shared_cookies = self.requests.totals.stored_cookies;
+        if shared_cookies > 0 {
+            warnings.push(format!(
+                "{shared_cookies} responses were stored with the cookie that they set (`set_cookie = \"obey\"`), so several \
+                 visitors may have been given the same cookie. If it names a session or a user, set \
+                 `set_cookie = \"never-store\"` there and purge what is stored; the log names the first URL."
+            ));
+        }
         let cookies = self.requests.totals.not_stored(Reason::SetCookie);
         if cookies > 0 {
             let remedy = Reason::SetCookie.remedy();
@@ -123,6 +131,7 @@ pub(super) mod tests {
         let stale = new(Outcome::Stale, Reason::WhileRevalidate);
         local.record(&stale, &end(1000, 12));
         local.record_refresh();
+        (0..3).for_each(|_| local.record_stored_cookie());
         let revalidated = Decision { fwd_status: Some(304), ..new(Outcome::Revalidated, Reason::Expired) };
         local.record(&revalidated, &end(1000, 9_000));
         let pass = Decision { fwd_status: Some(200), ..new(Outcome::Pass, Reason::Method) };
@@ -244,11 +253,12 @@ pub(super) mod tests {
     #[test]
     fn warnings_are_the_configurations_and_those_that_figures_show() {
         let warnings = busy().warnings();
-        assert_eq!(warnings.len(), 4);
+        assert_eq!(warnings.len(), 5);
         assert_eq!(warnings[0], "of the configuration");
-        assert!(warnings[1].starts_with("1 responses were not stored because they set a cookie. Set `set_cookie"));
-        assert!(warnings[2].starts_with("The app answers 2 URLs differently"));
-        assert!(warnings[3].starts_with("10 access log lines"));
+        assert!(warnings[1].starts_with("3 responses were stored with the cookie that they set"));
+        assert!(warnings[2].starts_with("1 responses were not stored because they set a cookie. Stop setting"));
+        assert!(warnings[3].starts_with("The app answers 2 URLs differently"));
+        assert!(warnings[4].starts_with("10 access log lines"));
         assert!(idle().warnings().is_empty());
     }
 

@@ -195,6 +195,12 @@ impl Figures {
         let by_outcome = Outcome::ALL.iter().map(|outcome| (vec![("outcome", outcome.token())], bytes.get(*outcome)));
         page.counter("response_body", "Body bytes handed to connections, by outcome", Some(Unit::Bytes), by_outcome)?;
         page.counter("responses_stored", "Responses that began to be stored", None, alone(totals.stored))?;
+        page.counter(
+            "responses_stored_with_cookie",
+            "Responses that were stored with the cookie that they set",
+            None,
+            alone(totals.stored_cookies),
+        )?;
         let not_stored = totals.not_stored_seen().map(|(reason, number)| (vec![("reason", reason.token())], number));
         page.counter("responses_not_stored", "Responses that were not stored, by reason", None, not_stored)?;
         page.counter(
@@ -362,6 +368,7 @@ mod tests {
         check("larder_origin_requests_saved_total", 8.0);
         check("larder_origin_permits_max", 24.0);
         check("larder_response_body_bytes_total{outcome=\"hit\"}", 6000.0);
+        check("larder_responses_stored_with_cookie_total", 3.0);
         check("larder_responses_not_stored_total{reason=\"set-cookie\"}", 1.0);
         check("larder_responses_aborted_total{reason=\"incomplete\"}", 1.0);
         check("larder_route_requests_total{route=\"/img/\",outcome=\"hit\"}", 6.0);

@@ -30,6 +30,7 @@
 //! | `origin.breaker_opened` | times | that the breaker has opened; a probe that failed counts too |
 //! | `origin.breaker_refused` | requests | that found it open |
 //! | `storing.begun` | responses | those that began to be stored |
+//! | `storing.with_cookie` | responses | those that were stored with the cookie that they set (`set_cookie = "obey"`) |
 //! | `storing.not_stored.*` | responses | those that were not stored, by reason |
 //! | `endings.complete` | responses | handed to their connection whole |
 //! | `endings.client_gone` | responses | whose client went away first |
@@ -250,6 +251,9 @@ pub struct Origin {
 pub struct Storing {
     /// Responses that began to be stored.
     pub begun: u64,
+    /// Responses that were stored with the cookie that they set.
+    #[serde(default)]
+    pub with_cookie: u64,
     /// Responses that were not stored, by reason, those that have occurred.
     pub not_stored: BTreeMap<String, u64>,
 }
@@ -536,7 +540,7 @@ mod tests {
         check("/server/panics", json!(18));
         check("/admin/connections", json!(24));
         check("/admin/turned_away", json!(26));
-        check("/storing", json!({"begun": 1, "not_stored": {"set-cookie": 1}}));
+        check("/storing", json!({"begun": 1, "with_cookie": 3, "not_stored": {"set-cookie": 1}}));
         check("/endings", json!({"complete": 12, "client_gone": 1, "aborted": {"incomplete": 1}}));
         check("/bytes/total", json!(10_000));
         check("/store/entries", json!(1_000_000));

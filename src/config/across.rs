@@ -8,7 +8,7 @@ use super::keys::Checked;
 use super::problem::Problem;
 use super::secret;
 use super::visit::Places;
-use crate::route::{CacheMode, Mode, SetCookie};
+use crate::route::{CacheMode, Mode};
 use crate::units::ByteCount;
 
 /// Judges the keys against each other.
@@ -199,16 +199,6 @@ fn routes(checked: &Checked, found: &mut Vec<String>) {
         if route.cache == CacheMode::Bypass && route.ttl.is_some() {
             found.push(format!("Route {}: `ttl` has no effect beside `cache = \"bypass\"`.", index + 1));
         }
-    }
-    let obeys = |own: Option<SetCookie>| own.unwrap_or(checked.cache.set_cookie) == SetCookie::Obey;
-    let caching = checked.routes.iter().filter(|route| route.cache != CacheMode::Bypass);
-    if obeys(None) || caching.map(|route| route.set_cookie).any(obeys) {
-        found.push(
-            "Responses that set a cookie are stored where they have an explicit lifetime (RFC 9111 §7.3), cookie and all. \
-             Where the app does that by mistake, `set_cookie = \"strip\"` under [cache] or on a [[route]] keeps one \
-             visitor's cookie from the next."
-                .to_owned(),
-        );
     }
 }
 

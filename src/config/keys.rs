@@ -107,6 +107,7 @@ pub struct Server {
     pub idle_timeout: Duration,
     pub body_idle_timeout: Duration,
     pub tunnel_idle_timeout: Duration,
+    pub upgrades: Vec<String>,
     pub request_body_max: u64,
     pub debug_from: Vec<IpNet>,
     pub head_bytes_max: u64,
@@ -126,6 +127,7 @@ impl Default for Server {
             idle_timeout: 75 * SECOND,
             body_idle_timeout: 30 * SECOND,
             tunnel_idle_timeout: 5 * MINUTE,
+            upgrades: vec!["websocket".to_owned()],
             request_body_max: 100 * MIB,
             debug_from: Vec::new(),
             head_bytes_max: 32 * KIB,
@@ -147,6 +149,7 @@ impl Server {
         keys.key("idle_timeout", &mut self.idle_timeout, kind::span(SECOND / 10..=DAY));
         keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::span(SECOND / 10..=HOUR));
         keys.key("tunnel_idle_timeout", &mut self.tunnel_idle_timeout, kind::span(SECOND..=DAY));
+        keys.key("upgrades", &mut self.upgrades, kind::protocol().list(16));
         keys.key("request_body_max", &mut self.request_body_max, kind::bytes(0..=TIB));
         keys.key("debug_from", &mut self.debug_from, kind::network().list(1000));
         keys.key("head_bytes_max", &mut self.head_bytes_max, kind::bytes(4 * KIB..=MIB));
@@ -320,7 +323,7 @@ impl Default for Cache {
             obey_client_no_cache: true,
             strict_s_maxage: false,
             store_unsized: false,
-            set_cookie: SetCookie::Obey,
+            set_cookie: SetCookie::NeverStore,
             ttl_by_status: Vec::new(),
             personalisation_guard: true,
             ignore_cookies: IGNORED_COOKIES.map(str::to_owned).to_vec(),

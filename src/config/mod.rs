@@ -223,6 +223,7 @@ impl Checked {
             purge_from: self.purge.method_from.clone(),
             hosts: self.sites.iter().flat_map(|site| site.hosts.iter().cloned()).collect(),
             request_body_max: self.server.request_body_max,
+            upgrades: self.server.upgrades.clone(),
             tunnel: proxy::tunnel::Limits {
                 idle: self.server.tunnel_idle_timeout,
                 client: self.server.body_idle_timeout,

@@ -70,6 +70,8 @@ pub struct Counts {
     aborted: ByReason,
     /// Requests whose response began to be stored.
     pub stored: u64,
+    /// Responses that were stored together with the cookie that they set.
+    pub stored_cookies: u64,
     /// Requests that waited for another's origin request (RFC 9211 §2.6).
     pub collapsed: u64,
     /// Requests for which the origin was asked: see [`asked_origin`].
@@ -91,6 +93,7 @@ impl Default for Counts {
             not_stored: ByReason::ZERO,
             aborted: ByReason::ZERO,
             stored: 0,
+            stored_cookies: 0,
             collapsed: 0,
             origin_requests: 0,
             saved: 0,
@@ -141,6 +144,7 @@ impl Counts {
         self.not_stored.add(&other.not_stored);
         self.aborted.add(&other.aborted);
         self.stored += other.stored;
+        self.stored_cookies += other.stored_cookies;
         self.collapsed += other.collapsed;
         self.origin_requests += other.origin_requests;
         self.saved += other.saved;

@@ -275,6 +275,11 @@ impl Local {
         self.counted.shard.lock().totals.refreshes += 1;
     }
 
+    /// Counts a response that is stored together with the cookie that it sets.
+    pub fn record_stored_cookie(&self) {
+        self.counted.shard.lock().totals.stored_cookies += 1;
+    }
+
     /// Records that a stored response for `url` was found to differ by user. Off the way of hits: it takes a lock of all.
     pub fn record_personalised(&self, url: &str, differing: Differing) {
         self.personalised.record(url, differing);

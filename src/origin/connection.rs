@@ -1,15 +1,16 @@
 //! Connections to the origin: how they are made, and what their bytes pass.
 //!
-//! The heads of responses go through the [`Screen`]. What an idle connection has received, an end or bytes that nobody
-//! asked for, is seen before the next request goes out on it: those bytes must not become its response. hyper looks for
-//! such bytes before it writes, but knows only of those that the runtime has told. Where the pool does not say that this has
-//! looked a moment ago, the socket itself is asked here.
+//! The heads of responses go through the [`Screen`]. An idle connection may have received an end, or bytes that nobody asked
+//! for, which must not become the next request's response. hyper looks for such bytes before it writes a request, but knows
+//! only of those that the runtime has seen; so the socket itself is looked at here, in the same turn in which the request is
+//! written.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,7 +25,6 @@ use tower::Service;
 use tower::util::MapErr;
 
 use super::error::{NotInTime, NotResolved, Unconnected};
-use super::rest::Rest;
 use super::screen::Screen;
 
 /// How much is read at once while a head is to come, in bytes: as much as hyper asks for at first.
@@ -68,7 +68,7 @@ impl Connector {
         // A connector of this kind is always ready.
         let connecting = self.tcp.clone().call(self.origin.clone());
         match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(io)) => Ok(Connection { io, screen: Screen::default(), rest: Arc::default() }),
+            Ok(Ok(io)) => Ok(Connection { io, screen: Screen::default(), is_idle: Arc::new(AtomicBool::new(true)) }),
             Ok(Err(error)) => Err(Unconnected(error.into())),
             Err(_elapsed) => Err(Unconnected(NotInTime(self.connect_timeout).into())),
         }
@@ -79,14 +79,14 @@ impl Connector {
 pub(super) struct Connection {
     io: TokioIo<TcpStream>,
     screen: Screen,
-    /// Until something is asked over it, from when it was made or put to rest; the pool says the latter.
-    rest: Arc<Rest>,
+    /// Whether no request is under way on it; the pool sets it when the connection comes back.
+    is_idle: Arc<AtomicBool>,
 }
 
 impl Connection {
-    /// Returns what is told where the connection is put to rest.
-    pub(super) fn rest(&self) -> &Arc<Rest> {
-        &self.rest
+    /// Returns the mark that the pool sets when the connection becomes idle.
+    pub(super) fn idle_mark(&self) -> &Arc<AtomicBool> {
+        &self.is_idle
     }
 
     /// Reads a piece in which a head ends, or does not end yet, and screens it.
@@ -118,7 +118,8 @@ impl Connection {
 
     /// Something is written: where nothing was asked before, it begins a request.
     fn ask(&mut self) {
-        if self.rest.end() {
+        if self.is_idle.load(Ordering::Relaxed) {
+            self.is_idle.store(false, Ordering::Relaxed);
             self.screen.begin();
         }
     }
@@ -131,7 +132,7 @@ impl Read for Connection {
         }
         // Where nothing was put into the buffer, it is the end of the stream.
         match Pin::new(&mut self.io).poll_read(cx, buf) {
-            Poll::Pending if self.rest.is_unseen() => self.peek(),
+            Poll::Pending if self.is_idle.load(Ordering::Relaxed) => self.peek(),
             polled => polled,
         }
     }

@@ -18,7 +18,6 @@ pub mod error;
 mod framing;
 mod permits;
 mod pool;
-mod rest;
 mod screen;
 mod sync;
 #[cfg(test)]
@@ -226,7 +225,9 @@ impl Client {
         }
         framing::say_once(response.headers_mut());
         // On a connection that answered with 1.0 hyper drops content whose length it does not know.
+        // One that ignored an Upgrade may still take what the client sends next for another protocol, or for a request.
         let is_last = response.version() < Version::HTTP_11
+            || asked.upgrade.is_some()
             || framing::may_send_a_body_all_the_same(&asked.method, response.status(), response.headers());
         if is_last {
             connection.retire();

@@ -1,13 +1,12 @@
 //! The connections of one core, at work and at rest.
 //!
 //! No task of its own stands behind a connection: whoever waits for its response drives it, first the wait for the head,
-//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: what it has received is seen when it
-//! is taken again, and one timer of the core closes those that have rested for too long, as the origin announced it or else
-//! as it is configured.
+//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: its socket is looked at immediately
+//! before the next request is written (`connection.rs`), and one timer of the core closes those that have rested for too
+//! long, as the origin announced it or else as it is configured.
 //!
-//! Where the runtime has looked at a socket since, and not long ago ([`LOOK_HOLDS`]), the look tells what was received;
-//! otherwise the socket is asked. Either way something may come just behind: that chance there always is, as long as a
-//! request takes to the origin.
+//! A connection on which an Upgrade was sent never comes back ([`Use::retire`] by `mod.rs`): an app that ignored it may take
+//! what follows for requests of their own.
 //!
 //! What may have reached the origin is not sent twice: only a request that hyper gives back unwritten, since its connection
 //! had ended first, goes to another one.
@@ -15,7 +14,8 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,13 +23,12 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::connection::Connector;
 use super::error::Unsuccessful;
-use super::rest::{Looks, Mark, Rest};
 use super::upload::{Turn, Upload};
 use super::{BUFFER_BYTES_MAX, Config};
 
@@ -42,13 +41,6 @@ const IDLE_MARGIN: Duration = Duration::from_secs(1);
 /// The shortest time between two rounds that close what has rested for too long.
 const ROUND_MIN: Duration = Duration::from_millis(100);
 
-/// How long a look of the runtime counts: about what a busy core takes from one to the next, and no longer where it is held up.
-const LOOK_HOLDS: Duration = Duration::from_millis(1);
-
-/// A connection that has rested for longer is taken after one that has just come to rest: to ask a socket costs less than a
-/// request that meets an origin's idle close.
-const RESTED_LONG: Duration = Duration::from_millis(100);
-
 /// The connections of one core.
 pub(super) struct Pool {
     connector: Connector,
@@ -56,65 +48,17 @@ pub(super) struct Pool {
     response_timeout: Duration,
     idle_limit: Duration,
     resting_max: usize,
-    /// Of the core's runtime, from the first connection on.
-    looks: OnceLock<Looks>,
-    /// Guards the rows alone: nothing awaits under it.
+    /// Guards the row alone: nothing awaits under it.
     resting: Mutex<Resting>,
 }
 
-/// What rests, the latest last in each row.
+/// The idle connections.
 #[derive(Default)]
 struct Resting {
-    /// Those whose sockets the runtime has looked at since.
-    seen: VecDeque<Rested>,
-    /// Those that came to rest since its latest look.
-    unseen: VecDeque<Rested>,
-    /// The latest look, and when it was first noticed.
-    look: (Mark, Option<Instant>),
+    /// The latest last, with the time when each came to rest.
+    row: VecDeque<(Instant, Box<Line>)>,
     /// Whether a task looks after it.
     is_watched: bool,
-}
-
-/// A connection, and when it came to rest.
-type Rested = (Instant, Box<Line>);
-
-impl Resting {
-    /// Notes the latest look: what came to rest before it was seen.
-    fn note(&mut self, look: Mark, now: Instant) {
-        if self.look.0 < look {
-            self.look = (look, Some(now));
-            self.seen.append(&mut self.unseen);
-        }
-    }
-
-    /// Takes the latest of those that were seen, or of the others where there is none or it has rested for long.
-    fn pop(&mut self, now: Instant) -> Option<Rested> {
-        let has_rested_long = |(since, _): &Rested| now > *since + RESTED_LONG;
-        if !self.unseen.is_empty() && self.seen.back().is_none_or(has_rested_long) {
-            return self.unseen.pop_back();
-        }
-        let seen = self.seen.pop_back()?;
-        if self.look.1.is_some_and(|noticed| now < noticed + LOOK_HOLDS) {
-            seen.1.rest.saw();
-        }
-        Some(seen)
-    }
-
-    /// Puts one to rest, of at most `max`: beyond them, the earliest is closed.
-    fn push(&mut self, rested: Rested, max: usize) {
-        if self.seen.len() + self.unseen.len() >= max {
-            drop(self.seen.pop_front().or_else(|| self.unseen.pop_front()));
-        }
-        self.unseen.push_back(rested);
-    }
-
-    /// Closes what has rested for too long. Returns when the next will have.
-    fn close_expired(&mut self, now: Instant) -> Option<Instant> {
-        let end = |(since, line): &Rested| *since + line.idle_limit;
-        self.seen.retain(|rested| now < end(rested));
-        self.unseen.retain(|rested| now < end(rested));
-        self.seen.iter().chain(&self.unseen).map(end).min()
-    }
 }
 
 /// A connection, as who drives it sees it.
@@ -123,7 +67,7 @@ struct Line {
     /// hyper's work on it, which ends with the connection; `None` from then on.
     work: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     alarm: Alarm,
-    rest: Arc<Rest>,
+    is_idle: Arc<AtomicBool>,
     /// How long it may rest.
     idle_limit: Duration,
 }
@@ -139,7 +83,6 @@ impl Pool {
             response_timeout: config.response_timeout,
             idle_limit: config.pool_idle_timeout,
             resting_max: config.connections_max,
-            looks: OnceLock::new(),
             resting: Mutex::default(),
         })
     }
@@ -169,29 +112,21 @@ impl Pool {
 
     async fn connect(&self) -> Result<Box<Line>, Unsuccessful> {
         let connection = self.connector.connect().await.map_err(Unsuccessful::Unconnected)?;
-        let rest = Arc::clone(connection.rest());
+        let is_idle = Arc::clone(connection.idle_mark());
         let (sender, work) = self.builder.handshake(connection).await.map_err(Unsuccessful::Unwritten)?;
         let work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(work.with_upgrades());
         let alarm = Alarm::default();
-        Ok(Box::new(Line { sender, work: Some(work), alarm, rest, idle_limit: self.idle_limit }))
+        Ok(Box::new(Line { sender, work: Some(work), alarm, is_idle, idle_limit: self.idle_limit }))
     }
 
     fn used_by(self: &Arc<Self>, line: Box<Line>) -> Use {
         Use { line: Some(line), pool: Arc::clone(self) }
     }
 
-    /// Locks what rests, with the latest look noted.
-    fn lock(&self, now: Instant) -> MutexGuard<'_, Resting> {
-        let look = self.looks.get_or_init(Looks::of_current).latest();
-        let mut resting = self.resting.lock();
-        resting.note(look, now);
-        resting
-    }
-
-    /// Takes a connection that has not rested for too long.
+    /// Takes the connection that came to rest last, since the origin is the least likely to have closed it.
     fn take(&self, now: Instant) -> Option<Box<Line>> {
-        let mut resting = self.lock(now);
-        while let Some((since, line)) = resting.pop(now) {
+        let mut resting = self.resting.lock();
+        while let Some((since, line)) = resting.row.pop_back() {
             if now < since + line.idle_limit {
                 return Some(line);
             }
@@ -199,12 +134,14 @@ impl Pool {
         None
     }
 
-    /// Puts a connection to rest.
+    /// Puts a connection to rest. Of more than `resting_max` the earliest is closed.
     fn put(self: &Arc<Self>, line: Box<Line>) {
-        line.rest.begin();
-        let now = Instant::now();
-        let mut resting = self.lock(now);
-        resting.push((now, line), self.resting_max);
+        line.is_idle.store(true, Ordering::Relaxed);
+        let mut resting = self.resting.lock();
+        if resting.row.len() >= self.resting_max {
+            resting.row.pop_front();
+        }
+        resting.row.push_back((Instant::now(), line));
         if !std::mem::replace(&mut resting.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
@@ -213,7 +150,9 @@ impl Pool {
     /// Closes what has rested for too long. Returns when to do it again; `None` where nothing rests.
     fn close_expired(&self, now: Instant) -> Option<Instant> {
         let mut resting = self.resting.lock();
-        let next = resting.close_expired(now);
+        let end = |(since, line): &(Instant, Box<Line>)| *since + line.idle_limit;
+        resting.row.retain(|rested| now < end(rested));
+        let next = resting.row.iter().map(end).min();
         resting.is_watched = next.is_some();
         next.map(|next| next.max(now + ROUND_MIN))
     }

@@ -207,7 +207,7 @@ fn closing_quote(inside: &[u8]) -> Option<usize> {
 }
 
 /// Tells whether `byte` may stand in a token (RFC 9110 §5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     TOKEN_BYTES[usize::from(byte)]
 }
 

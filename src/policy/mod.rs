@@ -10,7 +10,7 @@
 pub mod cache_control;
 pub mod credentials;
 pub mod date;
-mod directive;
+pub(crate) mod directive;
 mod etag;
 pub mod fields;
 pub mod freshness;

@@ -60,14 +60,24 @@ pub enum Intent {
     LookUp(RequestFacts),
     /// The origin answers, and nothing is looked up. Its response may invalidate, and a POST's may be stored.
     Pass(Reason, RequestFacts),
+    /// The origin answers, and may switch to one of these protocols: the value of the Upgrade field that it is sent.
+    Upgrade(HeaderValue, RequestFacts),
     /// Larder is asked to purge this URL: a request to it, never to the origin.
     Purge(RequestFacts),
     /// Larder answers with this status and closes nothing but the request.
     Refuse(StatusCode, Reason),
 }
 
-/// Reads a request: `has_content` tells whether it has a body (a length above zero, or chunks to come).
-pub fn classify(method: &Method, version: Version, headers: &HeaderMap, has_content: bool, rule: &Rule) -> Intent {
+/// Reads a request: `has_content` tells whether it has a body (a length above zero, or chunks to come), `upgrades` are the
+/// protocols to which a connection may be switched.
+pub fn classify(
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+    has_content: bool,
+    rule: &Rule,
+    upgrades: &[String],
+) -> Intent {
     // A tunnel has no place at a reverse proxy, and TRACE would show a client what other proxies added to its request.
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
@@ -83,7 +93,8 @@ pub fn classify(method: &Method, version: Version, headers: &HeaderMap, has_cont
     }
     // RFC 9111 §4: only GET and HEAD are answered from the store.
     let is_retrieval = *method == Method::GET || *method == Method::HEAD;
-    let reason = if upgrade(version, headers).is_some() {
+    let upgrade = if has_content { None } else { upgrade(method, version, headers, upgrades) };
+    let reason = if upgrade.is_some() {
         Reason::Upgrade
     } else if rule.cache == CacheMode::Bypass {
         Reason::Bypass
@@ -98,7 +109,10 @@ pub fn classify(method: &Method, version: Version, headers: &HeaderMap, has_cont
     if is_retrieval && facts.cc.only_if_cached {
         return Intent::Refuse(StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached);
     }
-    Intent::Pass(reason, facts)
+    match upgrade {
+        Some(protocols) => Intent::Upgrade(protocols, facts),
+        None => Intent::Pass(reason, facts),
+    }
 }
 
 /// Tells whether a request is for Larder itself: an OPTIONS of the server as a whole (RFC 9110 §9.3.7), or one that is to go no
@@ -118,9 +132,8 @@ pub fn count_hop(method: &Method, headers: &mut HeaderMap) {
 
 /// Returns how many more hops a request may take; `None` where it does not say so in one way.
 fn hops_left(headers: &HeaderMap) -> Option<u64> {
-    let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-    line.to_str().ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+    let digits = std::str::from_utf8(only(headers, &header::MAX_FORWARDS)?).ok()?;
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 /// Tells whether the content comes as it is or in chunks, and in no other transfer coding.
@@ -133,11 +146,12 @@ fn is_at_most_chunked(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Returns the protocols to switch to that a request asks for and Larder passes through (RFC 9110 §7.8); `None`: none.
+/// Returns the protocols that a request without content asks to switch to and Larder passes on (RFC 9110 §7.8); `None`: none.
 ///
-/// Versions of HTTP and TLS are not among them: RFC 9113 §3.1 has given h2c up, an upgrade may be ignored, and passing one on
-/// would open a way past the cache.
-pub fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+/// Only protocols in `allowed` are passed on, and a WebSocket only with a whole handshake. RFC 9110 lets a server ignore
+/// Upgrade, and some servers that ignore a protocol take what follows the head for a request of its own, so nothing goes to
+/// the origin that is not sure to mean something there.
+fn upgrade(method: &Method, version: Version, headers: &HeaderMap, allowed: &[String]) -> Option<HeaderValue> {
     // RFC 9110 §7.8: in an HTTP/1.0 request the field must be ignored; HTTP/2 has none (RFC 9113 §8.6).
     if version != Version::HTTP_11 || !headers.contains_key(header::UPGRADE) {
         return None;
@@ -150,18 +164,41 @@ pub fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
         return None;
     }
     let is_passed = |protocol: &&[u8]| {
-        let name = protocol.split(|byte| matches!(byte, b'/' | b';' | b' ' | b'\t')).next().unwrap_or_default();
-        !name.is_empty()
-            && ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"].iter().any(|own| name.eq_ignore_ascii_case(own))
+        allowed.iter().any(|name| protocol.eq_ignore_ascii_case(name.as_bytes()))
+            && (!protocol.eq_ignore_ascii_case(b"websocket") || is_websocket_handshake(method, headers))
     };
     let passed: Vec<_> = members(header::UPGRADE).filter(is_passed).collect();
     if passed.is_empty() { None } else { HeaderValue::from_bytes(&passed.join(&b", "[..])).ok() }
+}
+
+/// Tells whether a request is a WebSocket handshake as RFC 6455 §4.1 asks for: a GET with a key of 16 bytes in base64, in
+/// the one version that there is.
+fn is_websocket_handshake(method: &Method, headers: &HeaderMap) -> bool {
+    let is_key = |key: &[u8]| {
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
+    };
+    *method == Method::GET
+        && only(headers, &header::SEC_WEBSOCKET_KEY).is_some_and(is_key)
+        && only(headers, &header::SEC_WEBSOCKET_VERSION) == Some(b"13")
+}
+
+/// Returns the value of a field that a request has once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?;
+    lines.next().is_none().then(|| line.as_bytes().trim_ascii())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::testing::fields;
+
+    /// What is read with the default `upgrades`.
+    fn read(method: &Method, version: Version, headers: &HeaderMap, has_content: bool, rule: &Rule) -> Intent {
+        classify(method, version, headers, has_content, rule, &["websocket".to_owned()])
+    }
 
     /// Checks what is done with a request: `Ok` for a look-up, the reason for all else.
     #[track_caller]
@@ -172,8 +209,9 @@ mod tests {
     #[track_caller]
     fn check_with(rule: &Rule, method: &str, given: &[(&str, &str)], has_content: bool, expected: Result<(), Reason>) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let found = match classify(&method, Version::HTTP_11, &fields(given), has_content, rule) {
+        let found = match read(&method, Version::HTTP_11, &fields(given), has_content, rule) {
             Intent::LookUp(_) | Intent::Purge(_) => Ok(()),
+            Intent::Upgrade(..) => Err(Reason::Upgrade),
             Intent::Pass(reason, _) | Intent::Refuse(_, reason) => Err(reason),
         };
         assert_eq!(found, expected, "{method} {given:?}");
@@ -190,18 +228,18 @@ mod tests {
         }
         let purge = Method::from_bytes(b"PURGE").unwrap();
         let bypass = Rule { cache: CacheMode::Bypass, ..Rule::default() };
-        assert!(matches!(classify(&purge, Version::HTTP_11, &HeaderMap::new(), false, &bypass), Intent::Purge(_)));
+        assert!(matches!(read(&purge, Version::HTTP_11, &HeaderMap::new(), false, &bypass), Intent::Purge(_)));
         check("purge", &[], false, Err(Reason::Method));
         for method in [Method::CONNECT, Method::TRACE] {
             let expected = Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
-            assert_eq!(classify(&method, Version::HTTP_11, &HeaderMap::new(), false, &Rule::default()), expected);
+            assert_eq!(read(&method, Version::HTTP_11, &HeaderMap::new(), false, &Rule::default()), expected);
         }
     }
 
     #[test]
     fn rfc9112_s6_1_no_transfer_coding_but_chunked() {
         let check = |lines: &[(&str, &str)], is_read: bool| {
-            let found = classify(&Method::POST, Version::HTTP_11, &fields(lines), true, &Rule::default());
+            let found = read(&Method::POST, Version::HTTP_11, &fields(lines), true, &Rule::default());
             let refused = Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::BadRequest);
             assert_eq!(found != refused, is_read, "{lines:?}");
         };
@@ -222,25 +260,68 @@ mod tests {
         check_with(&rule, "GET", &[("cache-control", "only-if-cached")], false, Err(Reason::OnlyIfCached));
     }
 
+    /// The fields of a WebSocket's handshake (RFC 6455 §1.3), with another Upgrade.
+    fn handshake(protocols: &str) -> [(&'static str, &str); 4] {
+        [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", protocols),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+        ]
+    }
+
     #[test]
-    fn rfc9110_s7_8_upgrades_pass_but_for_h2c() {
-        let upgrade = |protocol| [("connection", "keep-alive, Upgrade"), ("upgrade", protocol)];
-        check("GET", &upgrade("websocket"), false, Err(Reason::Upgrade));
-        check("GET", &upgrade("h2c, websocket"), false, Err(Reason::Upgrade));
-        for own in ["H2C", "h2c/1.0", "h2c;x, h2c", "HTTP/2.0, TLS/1.2", ""] {
-            check("GET", &upgrade(own), false, Ok(()));
+    fn rfc9110_s7_8_an_upgrade_passes_where_it_can_mean_something() {
+        let passed = |method, given: &[(&str, &str)], has_content, allowed: &[&str]| {
+            let allowed: Vec<_> = allowed.iter().map(|name| (*name).to_owned()).collect();
+            match classify(&method, Version::HTTP_11, &fields(given), has_content, &Rule::default(), &allowed) {
+                Intent::Upgrade(protocols, _) => Some(protocols.to_str().unwrap().to_owned()),
+                _ => None,
+            }
+        };
+        let websocket = |upgrade: &str| passed(Method::GET, &handshake(upgrade), false, &["websocket"]);
+        assert_eq!(websocket("websocket").as_deref(), Some("websocket"));
+        assert_eq!(websocket("h2c, WebSocket,h2c/1.0").as_deref(), Some("WebSocket"));
+        for other in ["foo", "h2c", "H2C, HTTP/2.0, TLS/1.2", "websocket/13", "websockets", "", "websocket;x"] {
+            assert_eq!(websocket(other), None, "{other:?}");
         }
-        let passed = |given: &[(&str, &str)]| super::upgrade(Version::HTTP_11, &fields(given));
-        assert_eq!(passed(&upgrade("h2c, websocket,h2c/1.0")).unwrap(), "websocket");
-        let lines = [("connection", "upgrade"), ("upgrade", "h2c"), ("upgrade", "a/1, b")];
-        assert_eq!(passed(&lines).unwrap(), "a/1, b");
+        // RFC 9110 §7.8: what is asked for with content is asked for behind that content, which a server may ignore.
+        assert_eq!(passed(Method::GET, &handshake("websocket"), true, &["websocket"]), None);
+        assert_eq!(passed(Method::GET, &handshake("websocket"), false, &[]), None);
+        let lines = [("connection", "upgrade"), ("upgrade", "h2c"), ("upgrade", "tcp/1, b")];
+        assert_eq!(passed(Method::POST, &lines, false, &["b", "tcp/1"]).as_deref(), Some("tcp/1, b"));
+        assert_eq!(passed(Method::POST, &lines, true, &["b", "tcp/1"]), None);
+    }
+
+    #[test]
+    fn rfc6455_s4_1_a_websocket_needs_its_whole_handshake() {
+        check("GET", &handshake("websocket"), false, Err(Reason::Upgrade));
+        check("GET", &handshake("foo"), false, Ok(()));
+        check("HEAD", &handshake("websocket"), false, Ok(()));
+        check("POST", &handshake("websocket"), false, Err(Reason::Method));
+        check("GET", &handshake("websocket"), true, Err(Reason::RequestBody));
+        let whole = handshake("websocket");
+        for missing in 0..whole.len() {
+            let rest: Vec<_> = (0..whole.len()).filter(|nth| *nth != missing).map(|nth| whole[nth]).collect();
+            check("GET", &rest, false, Ok(()));
+        }
+        for (nth, value) in [
+            (2, "dGhlIHNhbXBsZSBub25jZQ"),
+            (2, "dGhlIHNhbXBsZSBub25j=ZQ="),
+            (2, "dGhlIHNhbXBsZSBub25jZQAA=="),
+            (2, "GET / HTTP/1.1dGhlIHNh=="),
+            (3, "8"),
+            (3, "13, 8"),
+        ] {
+            let mut fields = whole;
+            fields[nth].1 = value;
+            check("GET", &fields, false, Ok(()));
+            check("GET", &[&whole[..], &whole[nth..=nth]].concat(), false, Ok(()));
+        }
         for version in [Version::HTTP_10, Version::HTTP_2] {
-            assert_eq!(super::upgrade(version, &fields(&upgrade("websocket"))), None, "{version:?}");
-            let found = classify(&Method::GET, version, &fields(&upgrade("websocket")), false, &Rule::default());
+            let found = read(&Method::GET, version, &fields(&whole), false, &Rule::default());
             assert!(matches!(found, Intent::LookUp(_)), "{version:?}");
         }
-        check("GET", &[("upgrade", "websocket")], false, Ok(()));
-        check("GET", &[("connection", "upgrade")], false, Ok(()));
     }
 
     #[test]

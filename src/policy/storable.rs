@@ -451,19 +451,24 @@ mod tests {
     fn s7_3_a_cookie_needs_a_lifetime_that_the_response_names() {
         let cookie = ("set-cookie", "a=b");
         let silent = [cookie, ("last-modified", "@-100"), ("etag", "\"1\"")];
+        let plain = || rule(Rule { set_cookie: SetCookie::Obey, ..Rule::default() });
         plain().check(&[cookie, ("cache-control", "max-age=60")], Ok(LifetimeSource::MaxAge));
         plain().check(&[cookie, ("expires", "@60")], Ok(LifetimeSource::Expires));
         plain().check(&[cookie, ("cdn-cache-control", "max-age=60")], Ok(LifetimeSource::CdnCacheControl));
         plain().check(&[cookie, ("cache-control", "max-age=0")], Err(Reason::SetCookie));
         plain().check(&silent, Err(Reason::SetCookie));
         let ttl = Some(Duration::from_secs(9));
-        rule(Rule { ttl, ..Rule::default() }).check(&silent, Err(Reason::SetCookie));
+        rule(Rule { ttl, set_cookie: SetCookie::Obey, ..Rule::default() }).check(&silent, Err(Reason::SetCookie));
         // A qualified directive keeps the cookie from storage, so the rest is judged without it.
         let named = [silent[0], silent[1], ("cache-control", "no-cache=\"set-cookie\"")];
         plain().check(&named, Ok(LifetimeSource::Heuristic));
         let strip = rule(Rule { set_cookie: SetCookie::Strip, ..Rule::default() });
         strip.check(&silent, Ok(LifetimeSource::Heuristic));
-        let never = rule(Rule { set_cookie: SetCookie::NeverStore, ..Rule::default() });
+        // The default.
+        let never = self::plain();
+        for lifetime in ["public, max-age=60", "s-maxage=60", "max-age=60, no-cache=\"set-cookie\""] {
+            never.check(&[cookie, ("cache-control", lifetime)], Err(Reason::SetCookie));
+        }
         never.check(&[cookie, ("cache-control", "max-age=60")], Err(Reason::SetCookie));
         never.check_cc("max-age=60", Ok(LifetimeSource::MaxAge));
     }

@@ -568,7 +568,8 @@ mod tests {
     fn s3_a_304_that_may_not_be_stored_serves_one_request() {
         let page = entry(&[("cache-control", "max-age=2"), ("etag", "\"1\"")]);
         let silent = entry(&[("etag", "\"1\"")]);
-        let (plain, rule) = (RequestFacts::default(), Rule::default());
+        let plain = RequestFacts::default();
+        let rule = Rule { set_cookie: SetCookie::Obey, ..Rule::default() };
         let apply = |entry: &Entry, asked: &RequestFacts, given: &[(&str, &str)]| {
             let received = fields(given);
             match update(entry, &exchange(asked, &rule), &received) {
@@ -586,8 +587,10 @@ mod tests {
         assert_eq!(apply(&page, &plain, &[("cache-control", "no-store")]), ("withdrawn", Some(Reason::NoStore)));
         assert_eq!(apply(&page, &plain, &[("cache-control", "private")]), ("withdrawn", Some(Reason::Private)));
         assert_eq!(apply(&page, &plain, &[("vary", "*")]), ("withdrawn", Some(Reason::VaryStar)));
-        let strip = Rule { set_cookie: SetCookie::Strip, ..Rule::default() };
         let received = fields(&[("set-cookie", "a=b")]);
+        let by_default = update(&page, &exchange(&plain, &Rule::default()), &received);
+        assert!(matches!(by_default, Update::Once(_, _, Reason::SetCookie)), "{by_default:?}");
+        let strip = Rule { set_cookie: SetCookie::Strip, ..Rule::default() };
         let (head, _) = confirmed(update(&silent, &exchange(&plain, &strip), &received));
         assert!(!head.contains_key(header::SET_COOKIE));
     }

@@ -121,20 +121,18 @@ impl Asked {
         // What is to be purged is what a GET would find.
         let routed = if parts.method.as_str() == "PURGE" { &Method::GET } else { &parts.method };
         let rule = Arc::clone(shared.routes.choose(routed, &url));
-        let (errand, facts) =
-            match request::classify(&parts.method, parts.version, &parts.headers, !content.is_empty, &rule) {
-                Intent::LookUp(facts) => (Errand::LookUp, facts),
-                Intent::Pass(reason, facts) => (Errand::Pass(reason), facts),
-                Intent::Purge(facts) => (Errand::Purge, facts),
+        let http::request::Parts { method, version, headers, .. } = &*parts;
+        let (errand, facts, upgrade) =
+            match request::classify(method, *version, headers, !content.is_empty, &rule, &config.upgrades) {
+                Intent::LookUp(facts) => (Errand::LookUp, facts, None),
+                Intent::Pass(reason, facts) => (Errand::Pass(reason), facts, None),
+                Intent::Upgrade(protocols, facts) => (Errand::Pass(Reason::Upgrade), facts, Some(protocols)),
+                Intent::Purge(facts) => (Errand::Purge, facts, None),
                 Intent::Refuse(status, reason) => return Err(refusal(status, reason)),
             };
         if content.bytes > config.request_body_max {
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, Reason::RequestTooLarge));
         }
-        let upgrade = match errand {
-            Errand::Pass(Reason::Upgrade) => request::upgrade(parts.version, &parts.headers),
-            _ => None,
-        };
         if request::is_for_us(&parts.method, parts.uri.path(), &parts.headers) {
             return Err(refusal(StatusCode::OK, Reason::Options));
         }

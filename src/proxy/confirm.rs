@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use super::asked::Asked;
-use super::{Way, decide, probation};
+use super::{Way, decide, probation, shared_cookies};
 use crate::outcome::Reason;
 use crate::policy::storable::Exchange;
 use crate::policy::validate::{self, Candidates, Update};
@@ -93,6 +93,7 @@ fn apply(way: &Way, asked: &Asked, entry: &Arc<Entry>, update: Update, sequence:
                 replace(way, asked, entry, None);
                 return Some(Confirmed::Once(new, Reason::TooManyTags));
             }
+            shared_cookies::note(way, asked, &new.head);
             replace(way, asked, entry, Some(&new));
             Some(Confirmed::ForAll(new))
         }

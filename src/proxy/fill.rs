@@ -15,7 +15,7 @@ use super::decide::{self, Keeping};
 use super::filling::Filling;
 use super::flight::{Begun, Fill, Handed, Landed};
 use super::forward::{self, AskFor};
-use super::{Way, pour, probation, remember, trace};
+use super::{Way, pour, probation, remember, shared_cookies, trace};
 use crate::clock::Timestamp;
 use crate::origin::coalesce::Lead;
 use crate::origin::{self, Permit, RequestBody, ResponseBody};
@@ -240,6 +240,7 @@ pub(super) fn prepare_arrived(
     facts.no_transform |= !decide::is_compressible(config, status, headers, length);
     pass_on(headers, asked.rule.set_cookie, facts.received_at);
     let (first, head) = flatten(headers, asked.rule.set_cookie);
+    shared_cookies::note(way, asked, &head);
     Ok(Fill {
         status,
         first,

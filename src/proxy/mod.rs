@@ -28,6 +28,7 @@ mod remember;
 mod rescue;
 mod serve;
 pub mod shadow;
+mod shared_cookies;
 pub mod trace;
 mod trial;
 pub mod tunnel;
@@ -35,7 +36,7 @@ pub mod upload;
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -73,6 +74,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// The largest content of a request, in bytes.
     pub request_body_max: u64,
+    /// The protocols to which a client's connection may be switched, in lower case (`websocket`).
+    pub upgrades: Vec<String>,
     /// How long an upgraded connection may be silent.
     pub tunnel: tunnel::Limits,
     /// How long the slowest reader may hold up the others of an unstored body.
@@ -139,6 +142,8 @@ pub struct Shared {
     memories: Arc<Memories<Note>>,
     probation: Arc<probation::Probation>,
     recoding: Arc<Semaphore>,
+    /// Set once a response has been stored with the cookie that it sets.
+    has_stored_cookie: Arc<OnceLock<()>>,
 }
 
 impl Shared {
@@ -169,6 +174,7 @@ impl Shared {
             memories: Arc::new(Memories::new()),
             probation: Arc::new(probation::Probation::new()),
             recoding: Arc::new(Semaphore::new(RECODING_MAX)),
+            has_stored_cookie: Arc::default(),
         })
     }
 
@@ -188,6 +194,7 @@ impl Shared {
             memories: Arc::clone(&self.memories),
             probation: Arc::clone(&self.probation),
             recoding: Arc::clone(&self.recoding),
+            has_stored_cookie: Arc::clone(&self.has_stored_cookie),
         })
     }
 

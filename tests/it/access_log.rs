@@ -11,7 +11,7 @@ use crate::harness::{Cache, Origin, Process, Reply, Setup};
 const OBJECT_BYTES_MAX: u64 = 1_000;
 
 /// Runs `requests` against a cache that logs in `format`, and returns the lines once it has ended.
-fn logged(format: Format, requests: impl FnOnce(&Cache)) -> Vec<String> {
+pub(crate) fn logged(format: Format, requests: impl FnOnce(&Cache)) -> Vec<String> {
     logged_with(format, |_| {}, requests)
 }
 

@@ -535,10 +535,10 @@ fn s4_3_5_a_head_is_asked_in_the_coding_that_is_stored() {
 #[test]
 fn s4_3_5_a_head_that_is_not_looked_up_tells_nothing_of_what_is_stored() {
     let origin = Origin::start(tagged_by_coding);
-    let cache = Cache::start(&origin);
+    let cache = Cache::with(&origin, |setup| setup.config.proxy.upgrades.push("other".to_owned()));
     cache.get("/").check(200, "page", "stored");
     assert_eq!(cache.request("HEAD", "/", &[("Accept-Encoding", "gzip")], b"x").status(), 200);
-    let switch = [("Accept-Encoding", "gzip"), ("Connection", "upgrade"), ("Upgrade", "websocket")];
+    let switch = [("Accept-Encoding", "gzip"), ("Connection", "upgrade"), ("Upgrade", "other")];
     assert_eq!(cache.request("HEAD", "/", &switch, b"").status(), 200);
     assert_eq!(origin.count(), 3);
     cache.get("/").check(200, "page", "hit");

@@ -7,7 +7,7 @@ use larder::outcome::{Decision, Outcome, Reason, Stored};
 use larder::respond::head;
 use serde_json::{Value, json};
 
-use crate::harness::{Cache, Cut, Gate, Origin, Reply, Response, process};
+use crate::harness::{Cache, Cut, Gate, Origin, Reply, Response, WEBSOCKET, process};
 
 /// Makes a question about a request to example.org.
 pub(crate) fn question(method: &str, target: &str, fields: &[(&str, &str)]) -> Value {
@@ -330,7 +330,7 @@ const CASES: &[Case] = &[
     Case("", &[("/short", NONE)], 9, ("GET", "/short", &[("Cache-Control", "max-stale=60")]), "max-stale", None),
     Case("", &[], 0, ("GET", "/a", &[("Range", "bytes=0-0")]), "range-miss", None),
     Case("", &[("/a", NONE)], 0, ("GET", "/a", &[("Range", "bytes=0-0")]), "fresh", None),
-    Case("", &[], 0, ("GET", "/a", &[("Connection", "upgrade"), ("Upgrade", "websocket")]), "upgrade", None),
+    Case("", &[], 0, ("GET", "/a", &WEBSOCKET), "upgrade", None),
     Case("", &[], 0, ("TRACE", "/a", NONE), "method-refused", None),
     Case("", &[], 0, ("BREW", "/a", NONE), "method", None),
     Case("", &[], 0, ("GET", "/a", &[("Cache-Control", "only-if-cached")]), "only-if-cached", None),

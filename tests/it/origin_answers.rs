@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::harness::wire::Wire;
-use crate::harness::{BOUND, Cache, Client, End, Gate, Origin, Reply, eventually};
+use crate::harness::{BOUND, Cache, Client, End, Gate, Origin, Reply, WEBSOCKET, eventually};
 
 /// What a client gets to see of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,7 +255,7 @@ fn unasked() -> Vec<Case> {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let other = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
     let silent = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n";
-    let asked: &[_] = &[("Connection", "upgrade"), ("Upgrade", "websocket")];
+    let asked: &[_] = &WEBSOCKET;
     let partial = "HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=60\r\nContent-Range: bytes 0-1/2\r\n\
                    Content-Length: 2\r\n\r\nok";
     let confirmed = "HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\nETag: \"1\"\r\n\r\n";

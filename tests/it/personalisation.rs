@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use larder::route::{Matcher, PathPattern, Rule};
+use larder::route::{Matcher, PathPattern, Rule, SetCookie};
 use serde_json::{Value, json};
 
 use crate::harness::cache::Setup;
@@ -454,7 +454,7 @@ fn cookies_that_are_set_and_places_to_go_to_are_compared() {
     ];
     for (what, answer) in answers {
         let origin = Origin::start(move |request| answer(&request.header("cookie").unwrap_or_default()));
-        let cache = Cache::start(&origin);
+        let cache = Cache::with(&origin, |setup| setup.rule.set_cookie = SetCookie::Obey);
         as_user(&cache, "user=1");
         let other = as_user(&cache, "user=2");
         assert!(other.has("detail=probation"), "{what}: {}", other.cache_status());
@@ -474,7 +474,7 @@ fn a_304_that_sets_a_cookie_sets_it_for_who_asked() {
         let reply = reply.header("ETag", "\"1\"");
         if request.header("if-none-match").is_some() { reply.header("Set-Cookie", &user) } else { reply }
     });
-    let cache = Cache::start(&origin);
+    let cache = Cache::with(&origin, |setup| setup.rule.set_cookie = SetCookie::Obey);
     as_user(&cache, "user=1");
     as_user(&cache, "user=2");
     as_user(&cache, "user=3").check(200, "for all", "hit");
@@ -537,7 +537,10 @@ fn a_cookie_that_was_seen_to_differ_is_handed_to_nobody_any_more() {
         let session = format!("session={}", number.fetch_add(1, Ordering::SeqCst));
         Reply::fresh("for all").header("Set-Cookie", &session)
     });
-    let cache = Cache::with(&origin, |setup| setup.config.proxy.guard_sample = 1);
+    let cache = Cache::with(&origin, |setup| {
+        setup.config.proxy.guard_sample = 1;
+        setup.rule.set_cookie = SetCookie::Obey;
+    });
     let set = |response: &Response| response.header("set-cookie").unwrap();
     assert_eq!(set(&cache.get("/")), "session=0");
     // The first use by a request with credentials is checked aside.

@@ -8,10 +8,10 @@ use larder::route::{CacheMode, Mode};
 use serde_json::Value;
 
 use crate::harness::cache::Setup;
-use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, eventually};
+use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, WEBSOCKET, eventually};
 
 /// Where a reason showed.
-enum Seen {
+pub(crate) enum Seen {
     /// In the Cache-Status of this response.
     InResponse(Response),
     /// In these figures.
@@ -99,7 +99,7 @@ fn cache_control(value: &str) -> Reply {
 }
 
 /// Brings a reason about. The match is exhaustive, so that a new reason asks for its request.
-fn bring_about(reason: Reason) -> Seen {
+pub(crate) fn bring_about(reason: Reason) -> Seen {
     match reason {
         Reason::Fresh => later(Reply::fresh("x"), 0, &[]),
         Reason::UriMiss => one(Reply::fresh("x"), &[]),
@@ -114,7 +114,7 @@ fn bring_about(reason: Reason) -> Seen {
         Reason::Bypass => other("GET", &[], b"", |setup| setup.rule.cache = CacheMode::Bypass),
         Reason::Shadow => other("GET", &[], b"", |setup| setup.rule.mode = Mode::Shadow),
         Reason::RequestBody => other("GET", &[], b"query", |_| {}),
-        Reason::Upgrade => other("GET", &[("Connection", "upgrade"), ("Upgrade", "websocket")], b"", |_| {}),
+        Reason::Upgrade => other("GET", &WEBSOCKET, b"", |_| {}),
         Reason::RangeMiss => one(Reply::fresh("x"), &[("Range", "bytes=0-0")]),
         Reason::HitForMiss => hit_for_miss(),
         Reason::Precondition => later(Reply::fresh("x").header("ETag", "\"1\""), 0, &[("If-Match", "\"2\"")]),

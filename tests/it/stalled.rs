@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 
-use crate::harness::{Cache, Cut, End, Gate, Http2, Origin, Reply, Setup, eventually};
+use crate::harness::{Cache, Cut, End, Gate, Http2, Origin, Reply, Setup, WEBSOCKET, eventually};
 
 /// How long anything may be silent here.
 const SHORT: Duration = Duration::from_millis(200);
@@ -77,8 +77,6 @@ fn silent_tunnel(gate: &Gate) -> Origin {
     })
 }
 
-const UPGRADE: &[(&str, &str)] = &[("Connection", "Upgrade"), ("Upgrade", "websocket")];
-
 #[test]
 fn rfc9110_s7_8_a_tunnel_that_nobody_uses_is_closed() {
     let gate = Gate::new();
@@ -88,7 +86,7 @@ fn rfc9110_s7_8_a_tunnel_that_nobody_uses_is_closed() {
         setup.config.proxy.tunnel.idle = SHORT;
     });
     let mut client = cache.client();
-    client.ask("GET", "/tunnel", UPGRADE, b"");
+    client.ask("GET", "/tunnel", &WEBSOCKET, b"");
     assert_eq!(client.head().status, 101);
     assert_eq!(client.closed(), End::Clean);
     eventually("the permit is back", || permits(&cache) == 0);
@@ -105,7 +103,7 @@ fn a_tunnel_whose_client_has_gone_does_not_outlast_a_silent_origin() {
         setup.config.proxy.tunnel.origin = SHORT;
     });
     let mut client = cache.client();
-    client.ask("GET", "/tunnel", UPGRADE, b"");
+    client.ask("GET", "/tunnel", &WEBSOCKET, b"");
     assert_eq!(client.head().status, 101);
     assert_eq!(permits(&cache), 1);
     drop(client);

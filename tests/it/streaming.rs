@@ -1,7 +1,7 @@
 //! What passes as it comes: open-ended streams, uploads, interim responses, upgrades, trailers; and clients that speak
 //! another HTTP than 1.1.
 
-use crate::harness::{Cache, Cut, End, Gate, Http2, Origin, Reply, pattern};
+use crate::harness::{Cache, Cut, End, Gate, Http2, Origin, Reply, WEBSOCKET, pattern};
 
 #[test]
 fn server_sent_events_arrive_one_by_one() {
@@ -193,7 +193,7 @@ fn rfc9110_s7_8_an_upgraded_connection_passes_bytes_both_ways() {
     });
     let cache = Cache::start(&origin);
     let mut client = cache.client();
-    client.ask("GET", "/chat", &[("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "x")], b"");
+    client.ask("GET", "/chat", &WEBSOCKET, b"");
     let head = client.head();
     assert_eq!((head.status, head.header("upgrade").as_deref()), (101, Some("websocket")));
     assert_eq!(client.exactly(5), b"hello");
@@ -208,8 +208,7 @@ fn rfc9110_s7_8_an_upgraded_connection_passes_bytes_both_ways() {
 fn rfc9110_s7_8_an_origin_may_refuse_to_switch() {
     let origin = Origin::start(|_| Reply::status("426 Upgrade Required").body("no"));
     let cache = Cache::start(&origin);
-    let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
-    cache.request("GET", "/chat", &fields, b"").check(426, "no", "detail=upgrade");
+    cache.request("GET", "/chat", &WEBSOCKET, b"").check(426, "no", "detail=upgrade");
 }
 
 #[test]

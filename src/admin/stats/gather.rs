@@ -49,7 +49,11 @@ impl From<&Figures> for Stats {
                 breaker_opened: figures.origin.breaker_opened,
                 breaker_refused: figures.origin.breaker_refused,
             },
-            storing: Storing { begun: totals.stored, not_stored: by_reason(totals.not_stored_seen()) },
+            storing: Storing {
+                begun: totals.stored,
+                with_cookie: totals.stored_cookies,
+                not_stored: by_reason(totals.not_stored_seen()),
+            },
             endings: Endings {
                 complete: totals.complete(),
                 client_gone: totals.client_gone,

@@ -15,6 +15,7 @@ use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
 use crate::config::origin_url::OriginUrl;
 use crate::config::secret::{self, Secret};
 use crate::key::canonical_host;
+use crate::policy::directive;
 use crate::route::{PathPattern, QueryRule};
 
 /// Something that has a parser and a printed form of its own.
@@ -150,6 +151,27 @@ pub(in crate::config) fn cookie_name() -> Kind<String> {
                 return Err(format!("{text:?} is not the name of a cookie"));
             }
             Ok(text.to_owned())
+        },
+        String::clone,
+    )
+}
+
+/// A protocol that a connection may be switched to (RFC 9110 §7.8), in lower case.
+///
+/// Versions of HTTP and TLS are refused: RFC 9113 §3.1 has given h2c up, and passing one on would open a way past the cache.
+pub(in crate::config) fn protocol() -> Kind<String> {
+    Kind::string(
+        r#"a protocol of an Upgrade field, such as "websocket" or "tcp"; not HTTP or TLS"#,
+        |text| {
+            let (name, version) = text.split_once('/').map_or((text, None), |(name, version)| (name, Some(version)));
+            let is_token = |part: &str| !part.is_empty() && part.bytes().all(directive::is_token_byte);
+            if !is_token(name) || !version.is_none_or(is_token) {
+                return Err(format!("{text:?} is not the name of a protocol"));
+            }
+            if ["h2c", "h2", "h3", "http", "tls"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
+                return Err(format!("{text:?} would open a way past the cache, so no request may ask for it"));
+            }
+            Ok(text.to_ascii_lowercase())
         },
         String::clone,
     )

@@ -215,6 +215,7 @@ fn config(origin: SocketAddr) -> server::Config {
             purge_from: Vec::new(),
             hosts: Vec::new(),
             request_body_max: 1 << 20,
+            upgrades: vec!["websocket".to_owned()],
             tunnel: proxy::tunnel::Limits { idle: seconds(60), client: seconds(20), origin: seconds(20) },
             reader_stall: seconds(5),
             flight_timeout: seconds(20),

@@ -94,6 +94,12 @@ impl Exposition {
         names
     }
 
+    /// Returns each family's name with its type and its unit, which may be empty.
+    pub(crate) fn types(&self) -> BTreeMap<String, (String, String)> {
+        let types = |family: &Family| [&family.kind, &family.unit].map(|part| part.clone().unwrap_or_default()).into();
+        self.families.iter().map(|(name, family)| (name.clone(), types(family))).collect()
+    }
+
     /// Returns a value.
     #[track_caller]
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {

@@ -28,6 +28,14 @@ pub(crate) use process::Process;
 /// The longest wait for anything: far more than a loaded machine needs, short enough to see a hang.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
+/// The fields of a WebSocket's handshake (RFC 6455 §1.3).
+pub(crate) const WEBSOCKET: [(&str, &str); 4] = [
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("Sec-WebSocket-Version", "13"),
+];
+
 /// A barrier that one side opens and others wait at, and that counts who has arrived.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);

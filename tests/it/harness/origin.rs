@@ -72,6 +72,11 @@ pub(crate) struct Peer<'a> {
 }
 
 impl Peer<'_> {
+    /// Returns the port of the other side, which tells connections apart.
+    pub(crate) fn port(&self) -> u16 {
+        self.stream.peer_addr().map_or(0, |addr| addr.port())
+    }
+
     /// Sends bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)

@@ -20,7 +20,7 @@ mod methods;
 mod reference;
 mod reflected;
 mod sizes;
-mod tap;
+pub(crate) mod tap;
 mod target;
 
 use std::io::{Read, Write};
