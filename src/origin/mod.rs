@@ -182,8 +182,10 @@ impl UpstreamClient {
     ) -> Result<OutgoingRequest, Error> {
         let started_at = Instant::now();
         let response_timer = Arc::new(ResponseTimer::new(started_at, self.permits.breaker().pass(started_at)?));
-        let sent = SentRequest::of(&request);
+        let mut sent = SentRequest::of(&request);
         let (mut parts, body) = request.into_parts();
+        sent.has_stray_content =
+            !http_body::Body::is_end_stream(&body) && !upload::gives_content_meaning(&parts.method);
         parts.version = Version::HTTP_11;
         if let Some(host) = &self.host {
             parts.headers.insert(HOST, host.clone());
@@ -225,9 +227,11 @@ impl UpstreamClient {
         }
         framing::normalise_length(response.headers_mut());
         // On a connection that answered with 1.0 hyper drops content whose length it does not know.
-        // One that ignored an Upgrade may still take what the client sends next for another protocol, or for a request.
+        // A server that ignored an Upgrade, or content that its method gives no meaning, may take what follows the head
+        // for a request, and answer that on this connection.
         let is_last = response.version() < Version::HTTP_11
             || sent.upgrade.is_some()
+            || sent.has_stray_content
             || framing::may_send_a_body_all_the_same(&sent.method, response.status(), response.headers());
         if is_last {
             connection.retire();
@@ -270,11 +274,14 @@ struct SentRequest {
     upgrade: Option<HeaderValue>,
     has_range: bool,
     has_condition: bool,
+    /// Whether the request has content though its method gives content no meaning.
+    has_stray_content: bool,
 }
 
 impl SentRequest {
     fn of<B>(request: &Request<B>) -> Self {
-        let mut sent = Self { method: request.method().clone(), upgrade: None, has_range: false, has_condition: false };
+        let method = request.method().clone();
+        let mut sent = Self { method, upgrade: None, has_range: false, has_condition: false, has_stray_content: false };
         // One look at each name costs less than a search for each of four.
         for (name, value) in request.headers() {
             sent.has_range |= name == RANGE;

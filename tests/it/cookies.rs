@@ -160,6 +160,44 @@ fn obey_gives_the_cookie_on_says_so_and_ends_where_cookies_differ() {
     );
 }
 
+#[test]
+fn what_a_post_brings_in_is_judged_by_the_route_of_its_get() {
+    let number = AtomicUsize::new(0);
+    let origin = Origin::start(move |_| {
+        let cookie = format!("sid=s{}", number.fetch_add(1, Ordering::SeqCst));
+        Reply::ok()
+            .header("Cache-Control", "public, max-age=60")
+            .header("Content-Location", "/mixed")
+            .header("Set-Cookie", &cookie)
+            .body("page")
+    });
+    for set_cookie in ["strip", "obey"] {
+        let lines = format!("[[route]]\npath = \"/mixed\"\nmethods = [\"POST\"]\nset_cookie = \"{set_cookie}\"");
+        let cache = Cache::configured(&origin, &lines);
+        let posted = cache.request("POST", "/mixed", &[], b"x");
+        assert_eq!(posted.status(), 200);
+        for _ in 0..2 {
+            let got = cache.get("/mixed");
+            assert!(!got.is_hit() && got.header("set-cookie") != posted.header("set-cookie"), "{set_cookie}");
+        }
+    }
+}
+
+#[test]
+fn stored_cookies_are_counted_where_they_come_and_not_at_each_confirmation() {
+    let origin = Origin::start(|request| match request.header("if-none-match") {
+        Some(_) => Reply::not_modified().header("ETag", "\"1\"").header("Cache-Control", "max-age=60"),
+        None => Reply::fresh("page").header("ETag", "\"1\"").header("Set-Cookie", "a=b"),
+    });
+    let cache = Cache::with(&origin, |setup| setup.rule.set_cookie = SetCookie::Obey);
+    cache.get("/");
+    for _ in 0..3 {
+        cache.step(61);
+        cache.get("/").check(200, "page", "fwd-status=304");
+    }
+    assert_eq!(cache.stats()["storing"]["with_cookie"], 1);
+}
+
 /// The heads that a real app answered a path with: to a new visitor, to one who has a session, to the signed-in user.
 struct Recorded {
     path: String,
