@@ -22,14 +22,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::ServerCounters;
-use super::activity::StageLimits;
-use super::connection::AcceptedSocket;
-use super::connection_state::Shutdown;
-use super::deferred_writes;
-use super::protocol::Protocols;
+use super::connection::{self, ConnectionRoster, Shutdown, StageLimits};
+use super::driver::{AcceptedSocket, Protocols};
 use super::rate_limited_log::RateLimitedLog;
 use super::service::Serve;
-use super::sweep::{ConnectionRoster, sweep};
 
 /// How long accepting rests after it failed for want of files or memory: retrying at once would only burn the core.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -205,8 +201,8 @@ impl<F: Serve> Core<F> {
             let shared = Arc::clone(&self.shared);
             move || shared.live.load().limits
         };
-        tokio::spawn(deferred_writes::writer());
-        tokio::spawn(sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.counters)));
+        tokio::spawn(connection::writer());
+        tokio::spawn(connection::sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.counters)));
         let StopOrder { after, deadline } = tokio::select! {
             biased;
             stop = stop(self.stop.clone()) => stop,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::activity::Stage;
+use super::connection::Stage;
 use crate::admin;
 
 /// Counters since the start. They only grow.

@@ -14,9 +14,9 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
-use super::activity::StageLimits;
+use super::connection::StageLimits;
 use super::cores::{self, LiveConfig};
-use super::protocol::Protocols;
+use super::driver::Protocols;
 use super::service::WorkerService;
 use super::{Config, ServerCounters};
 use crate::admin::{ConfigFault, ReloadResult};

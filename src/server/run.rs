@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 
 use super::admin_server::{self, AdminServer};
 use super::cores::{self, Cores, LiveConfig, Successor};
-use super::handover::{Offer, Sockets};
+use super::listener::{self, Offer, Sockets};
 use super::reload::{self, ConfigSource, OperationalConfig, Reloader};
 use super::service::WorkerService;
-use super::{Config, ServerCounters, listen};
+use super::{Config, ServerCounters};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::origin::Permits;
@@ -89,7 +89,7 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Instance> {
 /// # Errors
 /// As [`start`].
 pub fn start_with(config: Config, clock: Clock, start: StartOptions) -> io::Result<Instance> {
-    listen::raise_open_files();
+    listener::raise_open_files();
     let Listeners { addr, proxy, admin: admin_listener, sockets } = listeners(&config, start.sockets)?;
     let admin_addr = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
@@ -159,10 +159,10 @@ fn listeners(config: &Config, sockets: Sockets) -> io::Result<Listeners> {
     let workers = config.workers.max(1);
     let (addr, proxy) = match sockets.proxy {
         none if none.is_empty() => {
-            let (addr, listeners) = listen::bind(config.listen, workers)?;
+            let (addr, listeners) = listener::bind(config.listen, workers)?;
             (addr, listeners.into_iter().map(|listener| vec![listener]).collect())
         }
-        sockets => listen::deal(sockets, workers)?,
+        sockets => listener::deal(sockets, workers)?,
     };
     let admin = match (sockets.admin, config.admin.listen) {
         (Some(socket), _) => {
@@ -170,7 +170,7 @@ fn listeners(config: &Config, sockets: Sockets) -> io::Result<Listeners> {
             socket.set_nonblocking(true)?;
             Some(socket)
         }
-        (None, Some(listen)) => listen::bind(listen, 1)?.1.pop(),
+        (None, Some(listen)) => listener::bind(listen, 1)?.1.pop(),
         (None, None) => None,
     };
     let all = proxy.iter().flatten().map(TcpListener::try_clone).collect::<io::Result<_>>()?;

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use http::StatusCode;
 
+use super::limits::{FIELDS_MAX, ScreenLimits, TARGET_BYTES_MAX};
 use super::line::{AUTHORITY, Lines, PATH, QUERY, TOKEN, field, has_control, is, is_token};
-use super::{FIELDS_MAX, ScreenLimits, ScreenRefusal, TARGET_BYTES_MAX};
+use super::refusal::ScreenRefusal;
 use crate::outcome::Reason;
 
 /// The largest Content-Length: what everybody can count to.

@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::ScreenRefusal;
+use super::refusal::ScreenRefusal;
 
 /// `tchar` (RFC 9110 §5.6.2): what methods and field names consist of.
 pub(super) const TOKEN: u8 = 1;

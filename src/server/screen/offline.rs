@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 
-use super::{RequestScreen, ScreenLimits, ScreenStep};
+use super::limits::ScreenLimits;
+use super::request_screen::{RequestScreen, ScreenStep};
 
 /// What became of a stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,10 @@
 //! Tables per section of RFC 9112, and that splitting a stream changes nothing.
 
-use super::*;
+use http::StatusCode;
 use proptest::prelude::*;
+
+use super::limits::TARGET_BYTES_MAX;
+use super::*;
 
 const LIMITS: ScreenLimits = ScreenLimits { head_bytes_max: 4 << 10 };
 

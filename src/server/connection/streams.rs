@@ -13,7 +13,7 @@
 //! gathered for it, sends RST_STREAM (CANCEL), and leaves the connection's other streams alone.
 //!
 //! hyper is done with a response once it has handed the last piece to h2, which then waits for the window without a task.
-//! [`super::tracked`] sees to it that such a piece is small and keeps nothing large alive; there is one at most for each
+//! [`crate::server::service::tracked_body`] sees to it that such a piece is small and keeps nothing large alive; there is one at most for each
 //! of the `http2_streams_max` streams.
 
 use std::time::Duration;
@@ -23,11 +23,19 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::activity::Stage;
-use super::protocol::UPLOADS_THAT_FILL;
 use crate::proxy::upload::{UploadProgress, UploadState};
 
+/// An HTTP/2 stream's window, in bytes: an upload is acknowledged four times before it fills the connection's.
+pub(crate) const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// An HTTP/2 connection's window, in bytes: what one client can have us hold.
+pub(crate) const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// How many uploads that are read by nobody fill a connection's window, so that nothing of the others can come.
+const UPLOADS_THAT_FILL: usize = (HTTP2_CONNECTION_WINDOW / HTTP2_STREAM_WINDOW) as usize;
+
 /// How many streams in line there are to each limit that they have for one step. So a connection with up to 32 of them has to
-/// make room for four pieces of [`super::tracked`] within `body_idle_timeout`: by default for 8,700 bytes a second.
+/// make room for four pieces of [`crate::server::service::tracked_body`] within `body_idle_timeout`: by default for 8,700 bytes a second.
 const STREAMS_PER_LIMIT: usize = 4;
 
 /// The most limits that a stream has for one step. A client that lets one of many get on, so as to keep
@@ -36,7 +44,7 @@ const LIMITS_MAX: usize = 8;
 
 /// The streams of a connection. Empty where it does not speak HTTP/2.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     /// Guards the streams. Nothing awaits under it, and all who take it run on the connection's core.
     list: Mutex<StreamList>,
 }
@@ -81,7 +89,7 @@ struct StreamWait {
 
 impl Streams {
     /// Adds a stream, and returns its number.
-    pub(super) fn open(&self, content: Option<UploadProgress>) -> usize {
+    pub(crate) fn open(&self, content: Option<UploadProgress>) -> usize {
         let stream = Stream { task: None, is_windowless: false, pieces: 0, content, wait: None };
         let mut list = self.list.lock();
         let number = match list.vacant.pop() {
@@ -99,7 +107,7 @@ impl Streams {
     }
 
     /// Notes the task of the stream that was opened last: hyper spawns it as soon as its service was called.
-    pub(super) fn set_task(&self, task: AbortHandle) {
+    pub(crate) fn set_task(&self, task: AbortHandle) {
         let mut list = self.list.lock();
         if let Some(number) = list.unspawned.take()
             && let Some(stream) = &mut list.streams[number]
@@ -109,7 +117,7 @@ impl Streams {
     }
 
     /// Notes that a piece of the response was handed over, and waits for the client's window until the next is asked for.
-    pub(super) fn hand_over(&self, number: usize) {
+    pub(crate) fn hand_over(&self, number: usize) {
         if let Some(stream) = &mut self.list.lock().streams[number] {
             stream.is_windowless = true;
             stream.pieces = stream.pieces.wrapping_add(1);
@@ -117,14 +125,14 @@ impl Streams {
     }
 
     /// Notes that the next piece was asked for, and is not there yet.
-    pub(super) fn await_piece(&self, number: usize) {
+    pub(crate) fn await_piece(&self, number: usize) {
         if let Some(stream) = &mut self.list.lock().streams[number] {
             stream.is_windowless = false;
         }
     }
 
     /// Forgets a stream.
-    pub(super) fn close(&self, number: usize) {
+    pub(crate) fn close(&self, number: usize) {
         let mut list = self.list.lock();
         let stream = list.streams[number].take();
         // It got what it waited for, or its client gave it up; that it was ended here tells nothing.
@@ -140,7 +148,7 @@ impl Streams {
     ///
     /// While the socket is full (`is_blocked`) little is known of a stream, and the connection is judged as one. That time counts
     /// only towards the most that a stream has: a client that keeps its socket full must not keep all for ever.
-    pub(super) fn abort_stalled(&self, now: Instant, limit: Duration, is_blocked: bool) -> u64 {
+    pub(crate) fn abort_stalled(&self, now: Instant, limit: Duration, is_blocked: bool) -> u64 {
         let mut list = self.list.lock();
         let held_up = list.streams.iter().flatten().filter(|stream| stream.is_held_up()).count();
         // Content that is read by nobody may fill the connection's window, and then the others have no room to send.

@@ -18,7 +18,7 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-use super::Config;
+use crate::server::Config;
 
 /// How long the other side may take: the newcomer's start is part of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl Sockets {
     ///
     /// # Errors
     /// Where the system gives no more descriptors.
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         let proxy = self.proxy.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { proxy, admin: self.admin.as_ref().map(TcpListener::try_clone).transpose()? })
     }
@@ -73,7 +73,7 @@ fn fits(wanted: SocketAddr, addr: SocketAddr) -> bool {
 
 /// Sockets that are there to be given away.
 #[derive(Debug)]
-pub struct Offer(pub(super) Sockets);
+pub struct Offer(pub(crate) Sockets);
 
 impl Offer {
     /// Gives them to who is at the other end of `stream`, and returns once that one serves. Blocks.

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::service::{RequestInProgress, ServedBody};
+use super::in_progress::RequestInProgress;
+use super::serve::ServedBody;
 
 /// The largest piece of a body on HTTP/2. A client has to make room for as much within `body_idle_timeout`, by default for
 /// 2,200 bytes a second; streams that wait in line have longer. Each piece takes some 6,000 instructions: smaller ones would
@@ -22,7 +23,7 @@ const PIECE_BYTES: usize = 64 << 10;
 const LAST_BYTES: usize = 16 << 10;
 
 /// A response's body, with the exchange that it ends.
-pub(super) struct TrackedBody<B> {
+pub(crate) struct TrackedBody<B> {
     body: B,
     /// What is left of a frame of which a piece was handed over.
     rest: Bytes,

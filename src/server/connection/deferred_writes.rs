@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::connection_state::ConnectionState;
+use super::state::ConnectionState;
 
 /// The most turns of connections that are waited for: on a core where a crowd connects or is sent away, the queue is long, and
 /// whoever has an answer is not to wait for its end.
@@ -33,7 +33,7 @@ struct PendingWrites {
 
 /// Leaves it to the core's writer to drain a wire at the end of its turn. False where the core has none: then whoever asks
 /// drains it.
-pub(super) fn defer(connection: &Arc<ConnectionState>) -> bool {
+pub(crate) fn defer(connection: &Arc<ConnectionState>) -> bool {
     let is_left = PENDING.with_borrow_mut(|waiting| {
         let Some(writer) = &waiting.writer else { return false };
         if waiting.connections.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn defer(connection: &Arc<ConnectionState>) -> bool {
 }
 
 /// Counts a turn of a connection: after so many whatever waits is written.
-pub(super) fn count_turn() {
+pub(crate) fn count_turn() {
     let is_due = PENDING.with_borrow_mut(|waiting| {
         waiting.turns += usize::from(!waiting.connections.is_empty());
         waiting.turns >= TURNS_MAX
@@ -60,7 +60,7 @@ pub(super) fn count_turn() {
 }
 
 /// Writes for the core whose runtime this runs in, as long as that runs.
-pub(super) async fn writer() {
+pub(crate) async fn writer() {
     let _ending = WriterGuard;
     poll_fn(|cx| {
         PENDING.with_borrow_mut(|waiting| {

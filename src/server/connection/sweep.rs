@@ -12,9 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::ServerCounters;
 use super::activity::{Protocol, Stage, StageLimits};
-use super::connection_state::{ConnectionState, Shutdown};
+use super::state::{ConnectionState, Shutdown};
+use crate::server::ServerCounters;
 
 /// The longest time between two rounds.
 const ROUND_MAX: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ const STEP_MIN: usize = 32;
 
 /// The connections of a core.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionRoster {
+pub(crate) struct ConnectionRoster {
     /// Guards the connections. Nothing awaits under it.
     rounds: Mutex<SweepRounds>,
 }
@@ -52,7 +52,7 @@ struct WatchedConnection {
 
 impl ConnectionRoster {
     /// Adds a connection that was accepted `now`.
-    pub(super) fn add(&self, connection: &Arc<ConnectionState>, now: Instant) {
+    pub(crate) fn add(&self, connection: &Arc<ConnectionState>, now: Instant) {
         let (stage, mark) = connection.activity.stage();
         self.rounds.lock().watched.push(WatchedConnection {
             connection: Arc::downgrade(connection),
@@ -63,7 +63,7 @@ impl ConnectionRoster {
     }
 
     /// Gives every connection an order.
-    pub(super) fn shut_down_all(&self, shutdown: Shutdown) {
+    pub(crate) fn shut_down_all(&self, shutdown: Shutdown) {
         for watched in &self.rounds.lock().watched {
             if let Some(connection) = watched.connection.upgrade() {
                 connection.request_shutdown(shutdown);
@@ -72,13 +72,13 @@ impl ConnectionRoster {
     }
 
     /// Tells whether no connection is open, tunnels included.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rounds.lock().watched.iter().all(|watched| watched.connection.strong_count() == 0)
     }
 
     /// Takes the next step of a round: looks at some connections, forgets those that have closed, and closes those that were
     /// waited for too long. Returns how long to pause until the step after it.
-    pub(super) fn step(&self, now: Instant, limits: &StageLimits, counters: &ServerCounters) -> Duration {
+    pub(crate) fn step(&self, now: Instant, limits: &StageLimits, counters: &ServerCounters) -> Duration {
         let mut rounds = self.rounds.lock();
         let SweepRounds { watched, next } = &mut *rounds;
         let (steps, pause) = steps(watched.len(), round_length(limits));
@@ -135,7 +135,7 @@ fn check_streams(connection: &ConnectionState, now: Instant, limits: &StageLimit
 }
 
 /// Sweeps for as long as the core runs, by the limits in force.
-pub(super) async fn sweep(
+pub(crate) async fn sweep(
     roster: Arc<ConnectionRoster>,
     limits: impl Fn() -> StageLimits,
     counters: Arc<ServerCounters>,

@@ -1,101 +1,21 @@
-//! One connection, from its acceptance to its close.
-//!
-//! Lets hyper speak the protocol that the client has chosen, drains the write buffer after each of hyper's turns, follows
-//! the core's orders, and decides how the socket ends: cleanly, with patience for a client that still sends, or with a
-//! reset where a clean end would be taken for the end of a body.
+//! Polls hyper, drains the write buffer after each of its turns, follows the core's orders, and tells how the connection ended.
 
-use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use hyper::server::conn::{http1, http2};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 
-use super::activity::Protocol;
-use super::connection_state::{ConnectionIo, ConnectionState, Shutdown};
-use super::deferred_writes;
-use super::protocol::{Protocols, StreamTasks, sniff};
-use super::screen::{RequestScreen, ScreenRefusal};
-use super::service::{ConnectionService, Serve};
-
-/// How much of a client that still sends is read and thrown away, so that it gets to read the last response.
-const LINGER_BYTES_MAX: usize = 1 << 20;
-
-/// How much of it is read at once.
-const LINGER_STEP_BYTES: usize = 8 << 10;
-
-/// An accepted socket that is not served yet.
-pub(super) struct AcceptedSocket {
-    /// What its core watches.
-    pub(super) connection: Arc<ConnectionState>,
-    read: OwnedReadHalf,
-}
-
-impl AcceptedSocket {
-    /// Takes a socket over; `permit` is given back when it closes.
-    pub(super) fn new(socket: TcpStream, addr: SocketAddr, permit: Option<tokio::sync::OwnedSemaphorePermit>) -> Self {
-        let (read, write) = socket.into_split();
-        Self { connection: ConnectionState::new(addr, write, permit), read }
-    }
-
-    /// Tells a client that nobody serves it, once it has begun to ask: an answer before that would puzzle it. One that
-    /// speaks HTTP/2 is told by the close.
-    pub(super) async fn turn_away(self, response: Vec<u8>) {
-        let Self { connection, mut read } = self;
-        if let Some((Protocol::Http1, first)) = sniff(&connection, &mut read).await {
-            send_last_response(&connection, &response).await;
-            let io = ConnectionIo::new(Arc::clone(&connection), read, first, None);
-            linger(&connection, Box::new(io)).await;
-        }
-    }
-
-    /// Serves the connection until it closes or is upgraded.
-    pub(super) async fn serve<F: Serve>(self, mut protocols: Protocols, serve: Arc<F>) {
-        let Self { connection, mut read } = self;
-        let Some((protocol, first)) = sniff(&connection, &mut read).await else { return };
-        connection.set_protocol(protocol);
-        connection.activity.record_read();
-        let screen = (protocol == Protocol::Http1).then(|| RequestScreen::new(protocols.screen));
-        let io = TokioIo::new(ConnectionIo::new(Arc::clone(&connection), read, first, screen));
-        let service =
-            ConnectionService::new(Arc::clone(&connection), Arc::clone(&protocols.counters), Arc::clone(&serve));
-        let ended = if protocol == Protocol::Http2 {
-            let hyper = protocols.http2(&connection).auto_date_header(F::DATED).serve_connection(io, service);
-            // Boxed, so that the many HTTP/1 connections are not as large as the few HTTP/2 ones.
-            let mut driver = Box::new(Driver::new(Arc::clone(&connection), Http2Connection(hyper)));
-            poll_fn(move |cx| driver.poll(cx)).await
-        } else {
-            let hyper = protocols.http1.auto_date_header(F::DATED).serve_connection(io, service).with_upgrades();
-            let mut driver = Driver::new(Arc::clone(&connection), Http1Connection(Some(hyper)));
-            poll_fn(move |cx| driver.poll(cx)).await
-        };
-        match ended {
-            DriverEnd::Complete(io) => linger(&connection, io).await,
-            DriverEnd::Refused(io, refusal) => {
-                send_last_response(&connection, &serve.refuse(connection.addr, &refusal)).await;
-                linger(&connection, io).await;
-            }
-            DriverEnd::NotShutDown(upgrade) => {
-                send_last_response(&connection, b"").await;
-                if let Some(io) = reclaim_socket(upgrade).await {
-                    linger(&connection, io).await;
-                }
-            }
-            DriverEnd::Failed => drain(&connection).await,
-            DriverEnd::HandedOver | DriverEnd::Aborted => (),
-        }
-    }
-}
+use super::protocols::StreamTasks;
+use crate::server::connection::{ConnectionIo, ConnectionState, Protocol, Shutdown, count_turn, defer};
+use crate::server::screen::ScreenRefusal;
+use crate::server::service::{ConnectionService, Serve};
 
 /// How hyper's part of a connection ended.
-enum DriverEnd {
+pub(super) enum DriverEnd {
     /// All is said, and our side of the socket is shut down.
     Complete(Box<ConnectionIo>),
     /// The screen has refused what comes next; what came before is answered.
@@ -111,7 +31,7 @@ enum DriverEnd {
 }
 
 /// What the owner asks of hyper's two kinds of connection.
-trait HyperConnection {
+pub(super) trait HyperConnection {
     /// Gives hyper a turn.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
     /// Has hyper answer what is under way, and nothing after it.
@@ -120,7 +40,9 @@ trait HyperConnection {
     fn take_io(&mut self) -> Option<Box<ConnectionIo>>;
 }
 
-struct Http1Connection<F: Serve>(Option<http1::UpgradeableConnection<TokioIo<ConnectionIo>, ConnectionService<F>>>);
+pub(super) struct Http1Connection<F: Serve>(
+    pub(super) Option<http1::UpgradeableConnection<TokioIo<ConnectionIo>, ConnectionService<F>>>,
+);
 
 impl<F: Serve> HyperConnection for Http1Connection<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
@@ -139,7 +61,9 @@ impl<F: Serve> HyperConnection for Http1Connection<F> {
     }
 }
 
-struct Http2Connection<F: Serve>(http2::Connection<TokioIo<ConnectionIo>, ConnectionService<F>, StreamTasks>);
+pub(super) struct Http2Connection<F: Serve>(
+    pub(super) http2::Connection<TokioIo<ConnectionIo>, ConnectionService<F>, StreamTasks>,
+);
 
 impl<F: Serve> HyperConnection for Http2Connection<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
@@ -156,7 +80,7 @@ impl<F: Serve> HyperConnection for Http2Connection<F> {
 }
 
 /// The party that polls hyper and looks after the socket around it.
-struct Driver<H> {
+pub(super) struct Driver<H> {
     connection: Arc<ConnectionState>,
     hyper: H,
     /// The waker that orders go to.
@@ -166,11 +90,11 @@ struct Driver<H> {
 }
 
 impl<H: HyperConnection> Driver<H> {
-    fn new(connection: Arc<ConnectionState>, hyper: H) -> Self {
+    pub(super) fn new(connection: Arc<ConnectionState>, hyper: H) -> Self {
         Self { connection, hyper, waker: None, is_finishing: false, has_ended: false }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<DriverEnd> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<DriverEnd> {
         if self.waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
             self.connection.set_driver_waker(cx.waker());
             self.waker = Some(cx.waker().clone());
@@ -217,10 +141,10 @@ impl<H: HyperConnection> Driver<H> {
 
     /// Has what was gathered in this turn written out: behind the turns of others, unless hyper waits for it.
     fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.connection.may_wait() && deferred_writes::defer(&self.connection) {
+        if self.connection.may_wait() && defer(&self.connection) {
             return Poll::Ready(Ok(false));
         }
-        deferred_writes::count_turn();
+        count_turn();
         self.connection.poll_drain(cx)
     }
 
@@ -295,70 +219,5 @@ impl<H> Drop for Driver<H> {
         if !self.has_ended && self.connection.activity.is_http10() {
             self.connection.reset_on_close();
         }
-    }
-}
-
-/// Takes back the socket that hyper has left for another protocol, which the client did not get.
-async fn reclaim_socket(upgrade: Option<OnUpgrade>) -> Option<Box<ConnectionIo>> {
-    let upgrade = upgrade?.await.ok()?.downcast::<TokioIo<ConnectionIo>>().ok()?;
-    Some(Box::new(upgrade.io.into_inner()))
-}
-
-/// Gives up what could not be written. Where the end would be taken for that of a body, the socket does not close as if all were
-/// said.
-fn give_up(connection: &ConnectionState) -> Poll<()> {
-    if connection.activity.is_blocked() || connection.activity.is_http10() {
-        connection.reset_on_close();
-    }
-    Poll::Ready(())
-}
-
-/// Writes out what was gathered, unless the core says that it has waited long enough.
-async fn drain(connection: &ConnectionState) {
-    poll_fn(|cx| {
-        connection.set_driver_waker(cx.waker());
-        match connection.requested_shutdown() {
-            Shutdown::Abort => give_up(connection),
-            Shutdown::None | Shutdown::AfterNext | Shutdown::Graceful => connection.poll_drain(cx).map(drop),
-        }
-    })
-    .await;
-}
-
-/// Writes the connection's last response, and shuts our side of the socket down.
-async fn send_last_response(connection: &ConnectionState, response: &[u8]) {
-    // What was gathered goes first, so that there is room.
-    drain(connection).await;
-    connection.queue_last_response(response);
-    poll_fn(|cx| {
-        connection.set_driver_waker(cx.waker());
-        match connection.requested_shutdown() {
-            Shutdown::Abort => give_up(connection),
-            Shutdown::None | Shutdown::AfterNext | Shutdown::Graceful => connection.poll_shutdown(cx).map(drop),
-        }
-    })
-    .await;
-}
-
-/// Waits for the client's close and throws away what it still sends: closing a socket with unread bytes resets it, and the
-/// reset can overtake the response (RFC 9112 §9.6).
-async fn linger(connection: &ConnectionState, mut io: Box<ConnectionIo>) {
-    connection.set_protocol(Protocol::Lingering);
-    let mut scrap = Vec::new();
-    let mut upgrade = LINGER_BYTES_MAX;
-    while !io.is_eof() && upgrade > 0 {
-        scrap.resize(LINGER_STEP_BYTES, 0);
-        let mut buf = ReadBuf::new(&mut scrap);
-        let come = poll_fn(|cx| {
-            connection.set_driver_waker(cx.waker());
-            if connection.requested_shutdown() == Shutdown::Abort {
-                return Poll::Ready(false);
-            }
-            Poll::Ready(ready!(Pin::new(&mut *io).poll_read(cx, &mut buf)).is_ok())
-        });
-        if !come.await {
-            return;
-        }
-        upgrade = upgrade.saturating_sub(buf.filled().len());
     }
 }

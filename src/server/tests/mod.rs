@@ -22,10 +22,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Notify, mpsc as frames};
 
 use self::http2::{h2_get, with_http2};
-use super::activity::StageLimits;
+use super::connection::StageLimits;
 use super::cores::{Cores, CoresShared, LiveConfig, Successor};
-use super::protocol::Protocols;
-use super::{ServerCounters, listen};
+use super::driver::Protocols;
+use super::{ServerCounters, listener};
 use crate::proxy::upload::Upload;
 use crate::proxy::{Answer, Peer};
 
@@ -117,7 +117,7 @@ impl TestServer {
         connections_max: usize,
         serve: impl Fn(&Peer, Request<Incoming>) -> TestAnswer + Clone + Send + Sync + 'static,
     ) -> Self {
-        let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), cores).unwrap();
+        let (addr, listeners) = listener::bind("127.0.0.1:0".parse().unwrap(), cores).unwrap();
         let counters = Arc::<ServerCounters>::default();
         let protocols = Protocols::new(16 << 10, 100, Arc::clone(&counters));
         let live = Arc::new(ArcSwap::from_pointee(LiveConfig { protocols, limits }));
@@ -730,7 +730,7 @@ fn a_drain_ends_at_its_deadline_and_a_half_sent_body_is_reset() {
 
 #[test]
 fn a_runtime_stays_for_what_outlives_its_connection() {
-    let (addr, listeners) = listen::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+    let (addr, listeners) = listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let counters = Arc::<ServerCounters>::default();
     let flights = Arc::new(());
     let (twin, was_asked) = (Arc::downgrade(&flights), Arc::new(Notify::new()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     /// Not known yet: the first bytes are still awaited.
     Unknown,
     /// HTTP/1.0 or HTTP/1.1.
@@ -25,7 +25,7 @@ pub(super) enum Protocol {
 
 /// Who is being waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// The client has to finish a request's head (or an HTTP/2 preface).
     Head,
     /// Nobody: the connection is silent between requests.
@@ -42,22 +42,22 @@ pub(super) enum Stage {
 
 /// How long each stage may last without progress.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StageLimits {
+pub(crate) struct StageLimits {
     /// For a complete head, from its first byte; for a fresh connection from its acceptance.
-    pub(super) head: Duration,
+    pub(crate) head: Duration,
     /// For silence between requests.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
     /// For silence inside a body, in either direction.
-    pub(super) body: Duration,
+    pub(crate) body: Duration,
 }
 
 /// How long a client may take to close a connection that is done. It is only there so that the last response is not lost
 /// to a reset, and two seconds are many round trips.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 impl StageLimits {
     /// Returns how long `stage` may last without progress; `None`: for ever.
-    pub(super) fn of(&self, stage: Stage) -> Option<Duration> {
+    pub(crate) fn of(&self, stage: Stage) -> Option<Duration> {
         match stage {
             Stage::Head => Some(self.head),
             Stage::Idle => Some(self.idle),
@@ -70,7 +70,7 @@ impl StageLimits {
 
 /// What has been seen on one connection.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     protocol: AtomicU8,
     /// Reads and writes of the socket that moved bytes.
     reads: AtomicU32,
@@ -99,7 +99,7 @@ fn add(counter: &AtomicU32, n: u32) {
 
 impl Activity {
     /// Makes the record of a connection that was just accepted.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             protocol: AtomicU8::new(Protocol::Unknown as u8),
             reads: AtomicU32::new(0),
@@ -116,81 +116,81 @@ impl Activity {
     }
 
     /// Notes which protocol is spoken from now on.
-    pub(super) fn set_protocol(&self, protocol: Protocol) {
+    pub(crate) fn set_protocol(&self, protocol: Protocol) {
         self.protocol.store(protocol as u8, Relaxed);
     }
 
     /// Returns which protocol is spoken.
-    pub(super) fn protocol(&self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         const ALL: [Protocol; 5] =
             [Protocol::Unknown, Protocol::Http1, Protocol::Http2, Protocol::Tunnel, Protocol::Lingering];
         ALL[usize::from(self.protocol.load(Relaxed)).min(ALL.len() - 1)]
     }
 
     /// Notes that a response switches protocols: what follows it is no HTTP any more.
-    pub(super) fn switch(&self) {
+    pub(crate) fn switch(&self) {
         self.is_switched.store(true, Relaxed);
     }
 
     /// Tells whether a response has switched protocols.
-    pub(super) fn is_switched(&self) -> bool {
+    pub(crate) fn is_switched(&self) -> bool {
         self.is_switched.load(Relaxed)
     }
 
     /// Notes that hyper is about to be polled.
-    pub(super) fn turn(&self) {
+    pub(crate) fn turn(&self) {
         self.is_starved.store(false, Relaxed);
     }
 
     /// Notes that the core has come round to the connection again.
-    pub(super) fn round(&self) {
+    pub(crate) fn round(&self) {
         self.turn_bytes.store(0, Relaxed);
     }
 
     /// Notes bytes that hyper takes.
-    pub(super) fn record_turn_bytes(&self, bytes: u32) {
+    pub(crate) fn record_turn_bytes(&self, bytes: u32) {
         add(&self.turn_bytes, bytes);
     }
 
     /// Returns how many bytes hyper has taken since the core came round.
-    pub(super) fn turn_bytes(&self) -> u32 {
+    pub(crate) fn turn_bytes(&self) -> u32 {
         self.turn_bytes.load(Relaxed)
     }
 
     /// Notes bytes that came.
-    pub(super) fn record_read(&self) {
+    pub(crate) fn record_read(&self) {
         add(&self.reads, 1);
         self.has_unclaimed.store(true, Relaxed);
     }
 
     /// Notes that bytes were wanted and there were none.
-    pub(super) fn record_starved(&self) {
+    pub(crate) fn record_starved(&self) {
         self.is_starved.store(true, Relaxed);
     }
 
     /// Tells whether hyper itself waits for bytes, and so for the client's close.
-    pub(super) fn is_starved(&self) -> bool {
+    pub(crate) fn is_starved(&self) -> bool {
         self.is_starved.load(Relaxed)
     }
 
     /// Notes bytes that the socket took.
-    pub(super) fn record_write(&self) {
+    pub(crate) fn record_write(&self) {
         add(&self.writes, 1);
         self.is_blocked.store(false, Relaxed);
     }
 
     /// Notes that the socket took no more bytes.
-    pub(super) fn record_blocked(&self) {
+    pub(crate) fn record_blocked(&self) {
         self.is_blocked.store(true, Relaxed);
     }
 
     /// Tells whether the socket took no more bytes when last asked.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked.load(Relaxed)
     }
 
     /// Notes a request whose head is complete.
-    pub(super) fn begin(&self, http10: bool) {
+    pub(crate) fn begin(&self, http10: bool) {
         add(&self.requests_begun, 1);
         add(&self.running, 1);
         self.has_unclaimed.store(false, Relaxed);
@@ -198,7 +198,7 @@ impl Activity {
     }
 
     /// Notes that a response has ended. What came meanwhile was its request's content if it had any, else the next head.
-    pub(super) fn end(&self, had_content: bool) {
+    pub(crate) fn end(&self, had_content: bool) {
         add(&self.running, u32::MAX);
         if had_content {
             self.has_unclaimed.store(false, Relaxed);
@@ -206,22 +206,22 @@ impl Activity {
     }
 
     /// Returns how many responses have not ended.
-    pub(super) fn running(&self) -> u32 {
+    pub(crate) fn running(&self) -> u32 {
         self.running.load(Relaxed)
     }
 
     /// Returns how many responses have ended, since the connection began.
-    pub(super) fn ended_count(&self) -> u32 {
+    pub(crate) fn ended_count(&self) -> u32 {
         self.requests_begun.load(Relaxed).wrapping_sub(self.running())
     }
 
     /// Tells whether the last request was one of HTTP/1.0, whose bodies may be ended by closing alone.
-    pub(super) fn is_http10(&self) -> bool {
+    pub(crate) fn is_http10(&self) -> bool {
         self.is_http10.load(Relaxed)
     }
 
     /// Says who is being waited for, and a mark that changes whenever there is progress.
-    pub(super) fn stage(&self) -> (Stage, u32) {
+    pub(crate) fn stage(&self) -> (Stage, u32) {
         let (reads, writes) = (self.reads.load(Relaxed), self.writes.load(Relaxed));
         let protocol = self.protocol();
         if self.is_blocked.load(Relaxed) && protocol != Protocol::Lingering {

@@ -26,7 +26,7 @@ const KEEPALIVE: TcpKeepalive =
 ///
 /// # Errors
 /// What the system says, with the address named.
-pub(super) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
     let first = socket(addr).map_err(named)?;
     first.bind(&addr.into()).map_err(named)?;
@@ -49,7 +49,7 @@ pub(super) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Ve
 ///
 /// # Errors
 /// What the system says of a socket, with the address named.
-pub(super) fn deal(sockets: Vec<TcpListener>, count: usize) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
+pub(crate) fn deal(sockets: Vec<TcpListener>, count: usize) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
     let mut cores: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
     let mut addr = None;
     let count_given = sockets.len();
@@ -103,7 +103,7 @@ fn listen(socket: Socket) -> io::Result<TcpListener> {
 }
 
 /// Raises the number of files (and so sockets) that the process may open to what the system allows it.
-pub(super) fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {

@@ -1,0 +1,14 @@
+//! Requests in, responses out: hyper's service over a plain function, and what is tracked of each request while it runs.
+//!
+//! - `serve`: what answers requests.
+//! - `connection_service`: hyper's service of one connection.
+//! - `in_progress`: a request whose response has not ended.
+//! - `tracked_body`: a response's body, in pieces on HTTP/2.
+
+mod connection_service;
+mod in_progress;
+mod serve;
+mod tracked_body;
+
+pub(crate) use self::connection_service::ConnectionService;
+pub(crate) use self::serve::{Serve, WorkerService, last_response};
