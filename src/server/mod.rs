@@ -1,22 +1,25 @@
-//! The root: sockets, connections, runtimes. Assembles the parts and runs them.
+//! The root: assembles the parts and runs them, with the sockets, connections and runtimes around
+//! them.
 //!
 //! In the order of a request's path:
 //!
 //! - `listener`: the listening sockets, and handing them to the process that takes over.
-//! - `cores`: one thread per core; accepts and drains.
-//! - `driver`: runs one connection from its acceptance to its close, with hyper inside.
-//! - `connection`: the state of a connection and its IO, write buffering, and the sweep that closes stalled connections.
-//! - `screen`: which bytes of HTTP/1 may go on to hyper.
-//! - `service`: requests in, responses out, and what is tracked about each request while it runs.
+//! - `cores`: one thread per core, which accepts connections and drains them.
+//! - `driver`: runs one connection from acceptance to close, with hyper inside.
+//! - `connection`: a connection's state and IO, deferred writes, and the sweep of stalled
+//!   connections.
+//! - `screen`: decides which bytes of HTTP/1 may go on to hyper.
+//! - `service`: requests in, responses out, and what is tracked about a request in flight.
 //!
 //! Around them:
 //!
 //! - `run`: builds the parts of a running Larder, and stops them.
 //! - `reload`: applies another configuration while requests run.
-//! - `admin_server`: the admin side, as one more core.
-//! - `counters`, `rate_limited_log`: what the server counts, and log lines for what happens many times a second.
+//! - `admin_server`: the admin interface, as one more core.
+//! - `counters`, `rate_limited_log`: the server's own counters, and log lines for frequent events.
 //!
-//! The rooms `listener`, `screen`, `connection`, `service` and `driver` import only from those before them.
+//! The folders `listener`, `screen`, `connection`, `service` and `driver` import only from those
+//! named before them.
 //!
 //! Deliberately absent: the syntax of files, the command line, signals.
 

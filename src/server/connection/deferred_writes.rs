@@ -1,9 +1,10 @@
-//! Writing behind: what a core's connections gather in their turns goes to their sockets once all who were to run have run,
-//! or a few of them have.
+//! Deferred writes: bytes that a core's connections have buffered are written once all runnable
+//! tasks of the core have been polled, or after [`POLLS_MAX`] polls of connections.
 //!
-//! To write to a socket whose client sleeps wakes that client, at our cost. One that has several connections, as every proxy
-//! in front of Larder has, is awake still when the second response comes, if that follows at once. What that is worth,
-//! `benches/compare/run --only hit-1k` tells: the fewer turns are waited for, the less.
+//! Writing to a socket whose client sleeps wakes that client, at Larder's cost. A client with
+//! several connections, such as a proxy in front of Larder, is still awake for the second response
+//! if that follows at once. `benches/compare/run --only hit-1k` measures the gain; it shrinks with
+//! fewer polls to wait for.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -12,60 +13,60 @@ use std::task::{Poll, Waker};
 
 use super::state::ConnectionState;
 
-/// The most turns of connections that are waited for: on a core where a crowd connects or is sent away, the queue is long, and
-/// whoever has an answer is not to wait for its end.
-const TURNS_MAX: usize = 32;
+/// The maximum number of connection polls that a write waits for: where a crowd connects or is
+/// rejected the core's queue is long, and a finished response must not wait for its end.
+const POLLS_MAX: usize = 32;
 
 thread_local! {
-    /// The core's.
-    static PENDING: RefCell<PendingWrites> = const { RefCell::new(PendingWrites { connections: Vec::new(), turns: 0, writer: None }) };
+    /// The core's pending writes.
+    static PENDING: RefCell<PendingWrites> = const { RefCell::new(PendingWrites { connections: Vec::new(), polls: 0, writer: None }) };
 }
 
-/// What waits to be written on a core.
+/// The connections of a core whose buffers wait to be written.
 struct PendingWrites {
-    /// Those that have gathered something; one may be among them more than once.
+    /// The connections with buffered bytes; one may be listed more than once.
     connections: Vec<Arc<ConnectionState>>,
-    /// Turns of connections since the first of them came.
-    turns: usize,
-    /// What wakes the core's writer, where there is one.
+    /// The number of connection polls since the first of them was added.
+    polls: usize,
+    /// The waker of the core's writer; `None` if the core has no writer.
     writer: Option<Waker>,
 }
 
-/// Leaves it to the core's writer to drain a wire at the end of its turn. False where the core has none: then whoever asks
-/// drains it.
+/// Defers draining a connection to the core's writer. Returns false if the core has none: then the
+/// caller drains.
 pub(crate) fn defer(connection: &Arc<ConnectionState>) -> bool {
-    let is_left = PENDING.with_borrow_mut(|waiting| {
-        let Some(writer) = &waiting.writer else { return false };
-        if waiting.connections.is_empty() {
+    let is_deferred = PENDING.with_borrow_mut(|pending| {
+        let Some(writer) = &pending.writer else { return false };
+        if pending.connections.is_empty() {
             writer.wake_by_ref();
         }
-        waiting.connections.push(Arc::clone(connection));
+        pending.connections.push(Arc::clone(connection));
         true
     });
-    if is_left {
-        count_turn();
+    if is_deferred {
+        count_poll();
     }
-    is_left
+    is_deferred
 }
 
-/// Counts a turn of a connection: after so many whatever waits is written.
-pub(crate) fn count_turn() {
-    let is_due = PENDING.with_borrow_mut(|waiting| {
-        waiting.turns += usize::from(!waiting.connections.is_empty());
-        waiting.turns >= TURNS_MAX
+/// Counts a poll of a connection; writes everything that waits after [`POLLS_MAX`] of them.
+pub(crate) fn count_poll() {
+    let is_due = PENDING.with_borrow_mut(|pending| {
+        pending.polls += usize::from(!pending.connections.is_empty());
+        pending.polls >= POLLS_MAX
     });
     if is_due {
         write();
     }
 }
 
-/// Writes for the core whose runtime this runs in, as long as that runs.
+/// Writes for the core whose runtime this task runs on, until the runtime ends.
 pub(crate) async fn writer() {
     let _ending = WriterGuard;
     poll_fn(|cx| {
-        PENDING.with_borrow_mut(|waiting| {
-            if waiting.writer.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
-                waiting.writer = Some(cx.waker().clone());
+        PENDING.with_borrow_mut(|pending| {
+            if pending.writer.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+                pending.writer = Some(cx.waker().clone());
             }
         });
         write();
@@ -74,34 +75,35 @@ pub(crate) async fn writer() {
     .await;
 }
 
-/// Drains what waits.
+/// Drains all connections that wait.
 fn write() {
-    let mut connections = PENDING.with_borrow_mut(|waiting| {
-        waiting.turns = 0;
-        std::mem::take(&mut waiting.connections)
+    let mut connections = PENDING.with_borrow_mut(|pending| {
+        pending.polls = 0;
+        std::mem::take(&mut pending.connections)
     });
     connections.iter().for_each(|connection| connection.drain_for_driver());
     connections.clear();
-    // The room is kept for the next.
-    PENDING.with_borrow_mut(|waiting| {
-        if waiting.connections.is_empty() {
-            waiting.connections = connections;
+    // The allocation is kept for the next round.
+    PENDING.with_borrow_mut(|pending| {
+        if pending.connections.is_empty() {
+            pending.connections = connections;
         }
     });
 }
 
-/// The writer goes with its runtime: nothing may be left to it from then on.
+/// Ends deferring when the writer ends with its runtime, and drains the connections that still
+/// wait.
 struct WriterGuard;
 
 impl Drop for WriterGuard {
     fn drop(&mut self) {
-        // The thread may be at its end, too.
-        let waiting = PENDING.try_with(|waiting| {
-            let mut waiting = waiting.borrow_mut();
-            waiting.writer = None;
-            std::mem::take(&mut waiting.connections)
+        // The thread may be ending, too.
+        let pending = PENDING.try_with(|pending| {
+            let mut pending = pending.borrow_mut();
+            pending.writer = None;
+            std::mem::take(&mut pending.connections)
         });
-        waiting.unwrap_or_default().iter().for_each(|connection| connection.drain_for_driver());
+        pending.unwrap_or_default().iter().for_each(|connection| connection.drain_for_driver());
     }
 }
 
@@ -112,8 +114,8 @@ mod tests {
 
     use super::*;
 
-    /// A wire that has gathered something, and its client.
-    async fn gathered() -> (Arc<ConnectionState>, TcpStream) {
+    /// A connection with buffered bytes, and its client.
+    async fn buffered_connection() -> (Arc<ConnectionState>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_, half) = listener.accept().await.unwrap().0.into_split();
@@ -124,9 +126,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_to_the_writer_is_written_when_the_others_have_had_their_turn() {
-        let (connection, client) = gathered().await;
-        assert!(!defer(&connection), "nobody writes here yet");
+    async fn deferred_bytes_are_written_once_the_other_tasks_were_polled() {
+        let (connection, client) = buffered_connection().await;
+        assert!(!defer(&connection), "there is no writer yet");
         let writer = spawn(writer());
         yield_now().await;
         assert!(defer(&connection) && connection.may_wait());
@@ -135,15 +137,15 @@ mod tests {
         client.readable().await.unwrap();
         assert_eq!(client.try_read(&mut [0; 2]).unwrap(), 1);
 
-        // In a crowd it does not wait for the end of the queue.
+        // In a crowd a write does not wait for the end of the queue.
         connection.queue_last_response(b"y");
         assert!(defer(&connection));
-        (1..TURNS_MAX - 1).for_each(|_| count_turn());
+        (1..POLLS_MAX - 1).for_each(|_| count_poll());
         assert!(connection.may_wait());
-        count_turn();
+        count_poll();
         assert!(!connection.may_wait());
 
-        // Nothing stays behind with a writer that goes.
+        // Nothing stays unwritten when the writer ends.
         connection.queue_last_response(b"z");
         assert!(defer(&connection));
         writer.abort();

@@ -1,4 +1,5 @@
-//! The socket as hyper sees it: reads through the screen, writes into the connection's write buffer.
+//! The socket as hyper sees it: reads go through the screen on HTTP/1, writes into the connection's
+//! write buffer.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -12,23 +13,25 @@ use super::activity::Protocol;
 use super::state::ConnectionState;
 use crate::server::screen::{RequestScreen, ScreenRefusal, ScreenResult, ScreenStep};
 
-/// How much is read at once behind bytes that are held back.
+/// The number of bytes read at once after bytes that are held back.
 const READ_STEP_BYTES: usize = 4 << 10;
 
-/// How much an HTTP/2 connection may read before others have their turn. Frames of a few bytes cost hyper much more than
-/// their length: 1,000 of them are half a millisecond, and without this a flood of them is read for 100 ms on end. A fast
-/// upload gives way after each frame, which costs it next to nothing.
-const HTTP2_TURN_BYTES: u32 = 16 << 10;
+/// The number of bytes that an HTTP/2 connection may read before other connections are polled.
+/// Frames of a few bytes cost hyper much more than their length: 1,000 of them take half a
+/// millisecond, and without this limit a flood of them is read for 100 ms on end. A fast upload
+/// yields after each frame, which costs it next to nothing.
+const HTTP2_POLL_BYTES: u32 = 16 << 10;
 
 /// The socket as hyper sees it.
 #[derive(Debug)]
 pub(crate) struct ConnectionIo {
     connection: Arc<ConnectionState>,
     read: OwnedReadHalf,
-    /// Looks at what is read. `None` where it is not HTTP/1.
+    /// The screen of what is read; `None` unless the protocol is HTTP/1.
     screen: Option<RequestScreen>,
-    /// What was read and hyper does not have: the beginning of a head, or what was read to find out the protocol.
-    unscreened: Vec<u8>,
+    /// Bytes that were read and that hyper does not have: the beginning of a head, or the bytes
+    /// that revealed the protocol.
+    held: Vec<u8>,
     /// How many of the held bytes hyper may have.
     cleared_bytes: usize,
     refusal: Option<ScreenRefusal>,
@@ -36,14 +39,14 @@ pub(crate) struct ConnectionIo {
 }
 
 impl ConnectionIo {
-    /// Makes hyper's view of a socket; `first` is what was read before.
+    /// Creates hyper's view of a socket; `first` are the bytes that were read before.
     pub(crate) fn new(
         connection: Arc<ConnectionState>,
         read: OwnedReadHalf,
         first: Vec<u8>,
         screen: Option<RequestScreen>,
     ) -> Self {
-        let mut io = Self { connection, read, screen, unscreened: first, cleared_bytes: 0, refusal: None, eof: false };
+        let mut io = Self { connection, read, screen, held: first, cleared_bytes: 0, refusal: None, eof: false };
         io.clear();
         io
     }
@@ -53,29 +56,29 @@ impl ConnectionIo {
         self.eof
     }
 
-    /// Returns why the head that comes next is refused, where it is.
+    /// Returns why the next bytes are refused, if they are.
     pub(crate) fn refusal(&self) -> Option<ScreenRefusal> {
         self.refusal
     }
 
-    /// Tells whether nobody looks at what is read any more: the connection is not HTTP/1, or has ceased to be.
-    fn is_unscreened(&self) -> bool {
+    /// Tells whether reads bypass the screen: the connection is not HTTP/1, or has ceased to be.
+    fn bypasses_screen(&self) -> bool {
         self.screen.is_none() || matches!(self.connection.activity.protocol(), Protocol::Tunnel | Protocol::Lingering)
     }
 
-    /// Finds out how many of the held bytes hyper may have.
+    /// Determines how many of the held bytes hyper may have.
     fn clear(&mut self) {
-        if self.is_unscreened() {
-            self.cleared_bytes = self.unscreened.len();
+        if self.bypasses_screen() {
+            self.cleared_bytes = self.held.len();
         } else if let Some(screen) = &mut self.screen {
-            let result = screen.feed(&self.unscreened);
+            let result = screen.feed(&self.held);
             self.cleared_bytes = result.pass_bytes;
-            self.follow(result);
+            self.apply(result);
         }
     }
 
-    /// Notes what is to be done behind the bytes that were passed.
-    fn follow(&mut self, result: ScreenResult) {
+    /// Applies the screen's step after the bytes that have passed.
+    fn apply(&mut self, result: ScreenResult) {
         match result.then {
             ScreenStep::More | ScreenStep::Wait => {}
             ScreenStep::RefuseHead(refusal) => {
@@ -86,18 +89,18 @@ impl ConnectionIo {
         }
     }
 
-    /// Hands out held bytes that are cleared.
-    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+    /// Copies cleared bytes to hyper.
+    fn give_held(&mut self, buf: &mut ReadBuf<'_>) {
         let length = buf.remaining().min(self.cleared_bytes);
-        buf.put_slice(&self.unscreened[..length]);
-        self.unscreened.drain(..length);
+        buf.put_slice(&self.held[..length]);
+        self.held.drain(..length);
         self.cleared_bytes -= length;
-        if self.unscreened.is_empty() {
-            self.unscreened = Vec::new();
+        if self.held.is_empty() {
+            self.held = Vec::new();
         }
     }
 
-    /// Reads from the socket, and notes what is seen.
+    /// Reads from the socket, and records the result for the sweep.
     fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.read).poll_read(cx, buf);
@@ -110,40 +113,42 @@ impl ConnectionIo {
         result
     }
 
-    /// Reads what nobody looks at; on HTTP/2 no more than is fair to the core's other connections.
-    fn poll_in_turn(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads without the screen; on HTTP/2 no more than is fair to the core's other connections.
+    fn poll_fairly(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let activity = &self.connection.activity;
         if activity.protocol() != Protocol::Http2 {
             return self.poll_socket(cx, buf);
         }
-        if activity.turn_bytes() >= HTTP2_TURN_BYTES {
-            // A plain wake would put it ahead of whoever has yet to be seen by the driver, which busy cores ask only every
-            // 61 polls. This one comes after the driver was asked.
+        if activity.poll_bytes() >= HTTP2_POLL_BYTES {
+            // A plain wake would put this connection ahead of sockets whose readiness the runtime
+            // has not seen yet: a busy core polls for IO events only once per
+            // `TASKS_BETWEEN_EVENT_POLLS` (128) task polls. `yield_now` schedules this connection
+            // after the next poll for events.
             return pin!(tokio::task::yield_now()).poll(cx).map(Ok);
         }
         let before = buf.filled().len();
         let result = self.poll_socket(cx, buf);
-        self.connection.activity.record_turn_bytes(u32::try_from(buf.filled().len() - before).unwrap_or(u32::MAX));
+        self.connection.activity.record_poll_bytes(u32::try_from(buf.filled().len() - before).unwrap_or(u32::MAX));
         result
     }
 
-    /// Reads more behind the held bytes, and clears what it can.
-    fn poll_unscreened(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = std::mem::take(&mut self.unscreened);
+    /// Reads more bytes after the held ones, and clears what may pass.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = std::mem::take(&mut self.held);
         let before = bytes.len();
         bytes.resize(before + READ_STEP_BYTES, 0);
         let mut buf = ReadBuf::new(&mut bytes[before..]);
         let result = self.poll_socket(cx, &mut buf);
         let after = before + buf.filled().len();
         bytes.truncate(after);
-        self.unscreened = bytes;
+        self.held = bytes;
         if after > before {
             self.clear();
         }
         result
     }
 
-    /// Reads straight to hyper, and takes back what may not pass yet.
+    /// Reads into hyper's buffer, and takes back the bytes that may not pass yet.
     fn poll_screened(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.poll_socket(cx, buf))?;
@@ -151,10 +156,10 @@ impl ConnectionIo {
             let result = screen.feed(&buf.filled()[before..]);
             let pass_bytes = before + result.pass_bytes;
             if pass_bytes < buf.filled().len() {
-                self.unscreened = buf.filled()[pass_bytes..].to_vec();
+                self.held = buf.filled()[pass_bytes..].to_vec();
                 buf.set_filled(pass_bytes);
             }
-            self.follow(result);
+            self.apply(result);
         }
         Poll::Ready(Ok(()))
     }
@@ -163,41 +168,43 @@ impl ConnectionIo {
 impl AsyncRead for ConnectionIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.is_unscreened() {
-            if !this.unscreened.is_empty() {
-                this.cleared_bytes = this.unscreened.len();
-                this.hand_out(buf);
+        if this.bypasses_screen() {
+            if !this.held.is_empty() {
+                this.cleared_bytes = this.held.len();
+                this.give_held(buf);
                 return Poll::Ready(Ok(()));
             }
             if this.connection.activity.protocol() == Protocol::Tunnel {
-                // Whoever only listens at first would never send the 101 that the client waits for.
+                // A tunnel that only reads at first would never send the 101 that the client waits
+                // for.
                 let _ = this.connection.poll_drain(cx)?;
             }
-            return this.poll_in_turn(cx, buf);
+            return this.poll_fairly(cx, buf);
         }
         if this.cleared_bytes == 0
             && let Some(screen) = &mut this.screen
             && screen.resume()
         {
-            // hyper has all that was passed and reads on, so the request before is answered, and this is no tunnel.
+            // hyper has read all that passed and reads on, so the last request is answered, and the
+            // connection is not a tunnel.
             this.clear();
         }
         loop {
             if this.cleared_bytes > 0 {
-                this.hand_out(buf);
+                this.give_held(buf);
                 return Poll::Ready(Ok(()));
             }
             if this.refusal.is_some() {
                 return match this.connection.has_refused() {
-                    // The owner ends the connection once the requests before are answered.
+                    // The driver ends the connection once the earlier requests are answered.
                     true => Poll::Pending,
                     false => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the content is malformed"))),
                 };
             }
             let before = buf.filled().len();
-            match this.unscreened.is_empty() {
+            match this.held.is_empty() {
                 true => ready!(this.poll_screened(cx, buf))?,
-                false => ready!(this.poll_unscreened(cx))?,
+                false => ready!(this.poll_held(cx))?,
             }
             if buf.filled().len() > before || buf.remaining() == 0 || (this.eof && this.cleared_bytes == 0) {
                 return Poll::Ready(Ok(()));
@@ -226,7 +233,7 @@ impl AsyncWrite for ConnectionIo {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.connection.activity.protocol() {
             Protocol::Tunnel => self.connection.poll_drain(cx).map_ok(drop),
-            // The owner drains once hyper is done with its turn.
+            // The driver drains the buffer after hyper's poll.
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -245,29 +252,29 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_http2_connection_reads_no_more_than_its_share_before_others_have_their_turn() {
+    async fn an_http2_connection_yields_after_its_share_of_bytes() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (read, write) = listener.accept().await.unwrap().0.into_split();
         let connection = ConnectionState::new(client.local_addr().unwrap(), write, None);
         connection.set_protocol(Protocol::Http2);
         let mut io = ConnectionIo::new(Arc::clone(&connection), read, Vec::new(), None);
-        let sent = 3 * HTTP2_TURN_BYTES as usize;
+        let sent = 3 * HTTP2_POLL_BYTES as usize;
         tokio::spawn(async move { client.write_all(&vec![0; sent]).await });
-        // Each poll of this is a turn, in which whatever can be read is read.
-        let (mut total, mut turns) = (0, 0);
+        // Each poll of this future is a poll of the driver, in which all that may be read is read.
+        let (mut total, mut polls) = (0, 0);
         poll_fn(|cx| {
-            connection.activity.round();
-            turns += 1;
-            let mut in_turn = 0;
+            connection.activity.begin_poll();
+            polls += 1;
+            let mut in_poll = 0;
             loop {
                 let mut piece = [0; 1000];
                 let mut buf = ReadBuf::new(&mut piece);
                 if Pin::new(&mut io).poll_read(cx, &mut buf).is_pending() {
-                    assert!(in_turn < HTTP2_TURN_BYTES as usize + 1000, "{in_turn} bytes in one turn");
+                    assert!(in_poll < HTTP2_POLL_BYTES as usize + 1000, "{in_poll} bytes in one poll");
                     return Poll::Pending;
                 }
-                in_turn += buf.filled().len();
+                in_poll += buf.filled().len();
                 total += buf.filled().len();
                 if total == sent {
                     return Poll::Ready(());
@@ -275,6 +282,6 @@ mod tests {
             }
         })
         .await;
-        assert!(turns >= 3, "{turns}");
+        assert!(polls >= 3, "{polls}");
     }
 }

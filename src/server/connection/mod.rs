@@ -1,23 +1,30 @@
-//! A connection's state and IO, shared by hyper and the connection's driver, and the sweep that watches both.
+//! A connection's state and IO, shared by hyper and the connection's driver, and the sweep that
+//! watches them.
 //!
-//! - `state`: the shared part of a connection: its writing half, its orders, its wakers.
+//! - `state`: the shared state of a connection: its writing half, the requested shutdown, its
+//!   wakers.
 //! - `io`: the socket as hyper sees it.
-//! - `buffer`, `deferred_writes`: small writes are gathered, and written after the turns of the core's other connections.
-//! - `activity`, `streams`: who is being waited for, on the connection and on each stream of HTTP/2.
-//! - `sweep`: closes what has been waited for too long.
+//! - `buffer`, `deferred_writes`: buffer small writes, and write them after the core's other
+//!   connections were polled.
+//! - `activity`, `streams`: tell who is being waited for, on a connection and on each HTTP/2
+//!   stream.
+//! - `sweep`: closes connections, and resets streams, that waited for their client for too long.
 //!
-//! Deliberately absent: hyper's connection types, which are `driver`'s, and what a request is, which is `service`'s.
+//! The socket's two halves are named here and, until the protocol is known, in `driver`; another
+//! transport than plain TCP goes below them.
+//!
+//! Deliberately absent: hyper's connection types, which are `driver`'s, and requests, which are
+//! `service`'s.
 
 mod activity;
 mod buffer;
-mod deferred_writes;
+pub(crate) mod deferred_writes;
 mod io;
 mod state;
 mod streams;
 mod sweep;
 
 pub(crate) use self::activity::{Protocol, Stage, StageLimits};
-pub(crate) use self::deferred_writes::{count_turn, defer, writer};
 pub(crate) use self::io::ConnectionIo;
 pub(crate) use self::state::{ConnectionState, Shutdown};
 pub(crate) use self::streams::{HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW};

@@ -1,9 +1,10 @@
-//! A connection's socket as two parties share it: hyper, through [`ConnectionIo`], and the connection's owner, through [`ConnectionState`].
+//! The state of a connection that hyper, through [`ConnectionIo`](super::ConnectionIo), and the
+//! driver share.
 //!
-//! hyper keeps its IO to itself, yet the owner has to drain the write buffer after each poll, to look for a client that
-//! went away, and to reset what must not end cleanly. So the writing half lives behind a lock in [`ConnectionState`]; the reading half
-//! stays with hyper, and what it reads on HTTP/1 goes through the [`RequestScreen`]. After an upgrade the owner is gone, and the
-//! same [`ConnectionIo`] writes through.
+//! hyper keeps its IO to itself, yet the driver has to drain the write buffer after each poll, to
+//! notice a client that went away, and to reset a connection that must not end cleanly. So the
+//! writing half lives behind a lock in [`ConnectionState`]; the reading half stays with hyper.
+//! After an upgrade the driver has ended, and the same IO writes through.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -24,67 +25,69 @@ use super::activity::{Activity, Protocol};
 use super::buffer::{HTTP1_SMALL_BYTES, HTTP2_SMALL_BYTES, WriteBuffer};
 use super::streams::Streams;
 
-/// What a connection is told to do by its core.
+/// A shutdown that a core requests of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Shutdown {
-    /// Nothing.
+    /// No shutdown is requested.
     None,
-    /// Answer one more request, then close: for clients that cannot know yet that somebody else listens now.
+    /// Answer one more request, then close: for clients that cannot know yet that another process
+    /// listens now.
     AfterNext,
-    /// Answer what is under way, then close.
+    /// Answer the requests in flight, then close.
     Graceful,
     /// Close at once.
     Abort,
 }
 
-/// The shared part of a connection.
+/// The shared state of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     /// The client's address.
     pub(crate) addr: SocketAddr,
-    /// What the sweep looks at.
+    /// The connection's activity, for the sweep.
     pub(crate) activity: Activity,
-    /// The same for each stream of HTTP/2.
+    /// The activity of each HTTP/2 stream.
     pub(crate) streams: Streams,
-    /// Guards the writing half and what waits for it. Nothing awaits under it.
+    /// Guards the writing half and the write buffer. Nothing awaits under it.
     write_side: Mutex<WriteSide>,
     shutdown: AtomicU8,
-    /// Whether the screen has refused a head, and how many it had passed before.
+    /// Set once the screen has refused a head, with the number of heads that had passed before.
     has_refused: AtomicBool,
     passed_heads: AtomicU32,
-    /// Guards the owner's waker. Nothing awaits under it.
+    /// Guards the driver's waker. Nothing awaits under it.
     driver: Mutex<Option<Waker>>,
-    /// Where hyper leaves the socket of a connection on which a request asked for another protocol. Nothing awaits under it.
+    /// The place where hyper leaves the socket after a request for another protocol. Nothing awaits
+    /// under the lock.
     upgrade: Mutex<Option<OnUpgrade>>,
-    /// One of the process's connections; given back when the socket closes, also after an upgrade.
+    /// The connection's permit, which is released when the socket closes, also after an upgrade.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
 struct WriteSide {
-    /// `None` only while it is dropped.
+    /// `None` only while the value is dropped.
     half: Option<OwnedWriteHalf>,
-    gathered: WriteBuffer,
-    /// Writes up to this many bytes are gathered; 0: none are.
+    buffer: WriteBuffer,
+    /// Writes up to this many bytes are buffered; 0 turns buffering off.
     small_bytes: usize,
-    /// Whether hyper has been refused since its last turn.
-    was_refused: bool,
-    /// Whether hyper still has bytes that were refused, or the rest of some that were taken in part.
-    is_owed: bool,
+    /// True if a write returned `Pending` since hyper was last polled.
+    returned_pending: bool,
+    /// True if hyper still has bytes to write: its last write returned `Pending`, or was partial.
+    has_unwritten: bool,
 }
 
 impl WriteSide {
-    /// Returns the gathered bytes and the socket that they go to.
+    /// Returns the write buffer and the socket.
     fn parts(&mut self) -> Option<(&mut WriteBuffer, Pin<&mut OwnedWriteHalf>)> {
-        self.half.as_mut().map(|half| (&mut self.gathered, Pin::new(half)))
+        self.half.as_mut().map(|half| (&mut self.buffer, Pin::new(half)))
     }
 }
 
 impl Drop for WriteSide {
     fn drop(&mut self) {
-        // The half would shut the socket down in passing, and that is a clean end: whether the end is clean was decided
-        // before, and closing the socket follows at once.
+        // Dropping the half would shut the socket down, which is a clean end. Whether the end is
+        // clean was decided before, and closing the socket follows at once.
         if let Some(half) = self.half.take() {
             half.forget();
         }
@@ -92,20 +95,20 @@ impl Drop for WriteSide {
 }
 
 impl ConnectionState {
-    /// Shares a socket's writing half.
+    /// Creates the state of a connection with its writing half.
     pub(crate) fn new(addr: SocketAddr, half: OwnedWriteHalf, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
-        let out = WriteSide {
+        let side = WriteSide {
             half: Some(half),
-            gathered: WriteBuffer::default(),
+            buffer: WriteBuffer::default(),
             small_bytes: HTTP1_SMALL_BYTES,
-            was_refused: false,
-            is_owed: false,
+            returned_pending: false,
+            has_unwritten: false,
         };
         Arc::new(Self {
             addr,
             activity: Activity::new(),
             streams: Streams::default(),
-            write_side: Mutex::new(out),
+            write_side: Mutex::new(side),
             shutdown: AtomicU8::new(Shutdown::None as u8),
             has_refused: AtomicBool::new(false),
             passed_heads: AtomicU32::new(0),
@@ -115,18 +118,18 @@ impl ConnectionState {
         })
     }
 
-    /// Notes which protocol is spoken from now on, and gathers writes as suits it.
+    /// Records the protocol that is spoken from now on, and adapts the buffering to it.
     pub(crate) fn set_protocol(&self, protocol: Protocol) {
         self.activity.set_protocol(protocol);
         self.write_side.lock().small_bytes = match protocol {
             Protocol::Http2 => HTTP2_SMALL_BYTES,
-            // Nobody drains behind whoever holds the tunnel.
+            // No driver drains the buffer of a tunnel.
             Protocol::Tunnel => 0,
             _ => HTTP1_SMALL_BYTES,
         };
     }
 
-    /// Tells the connection what to do, and wakes its owner. A stricter order stays.
+    /// Requests a shutdown, and wakes the driver. A stricter request that was made before stays.
     pub(crate) fn request_shutdown(&self, shutdown: Shutdown) {
         self.shutdown.fetch_max(shutdown as u8, Ordering::Release);
         if shutdown == Shutdown::Abort && self.activity.protocol() == Protocol::Tunnel {
@@ -137,7 +140,7 @@ impl ConnectionState {
         }
     }
 
-    /// Returns the order in force.
+    /// Returns the strictest shutdown that was requested.
     pub(crate) fn requested_shutdown(&self) -> Shutdown {
         match self.shutdown.load(Ordering::Acquire) {
             0 => Shutdown::None,
@@ -147,7 +150,7 @@ impl ConnectionState {
         }
     }
 
-    /// Notes that the head behind the first `passed_heads` is refused.
+    /// Records that the head after the first `passed_heads` is refused.
     pub(super) fn refuse(&self, passed_heads: u32) {
         self.passed_heads.store(passed_heads, Ordering::Relaxed);
         self.has_refused.store(true, Ordering::Release);
@@ -158,22 +161,23 @@ impl ConnectionState {
         self.has_refused.load(Ordering::Relaxed)
     }
 
-    /// Tells whether a head was refused and every request before it is answered, to the last byte that hyper has of it.
+    /// Tells whether a head was refused and every request before it is answered, to the last byte
+    /// that hyper has of it.
     pub(crate) fn is_refusal_due(&self) -> bool {
         self.has_refused.load(Ordering::Acquire)
             && self.activity.ended_count() == self.passed_heads.load(Ordering::Relaxed)
-            && !self.write_side.lock().is_owed
+            && !self.write_side.lock().has_unwritten
     }
 
-    /// Puts the last response of the connection behind what was gathered.
+    /// Puts the last response of the connection after the buffered bytes.
     pub(crate) fn queue_last_response(&self, response: &[u8]) {
-        self.write_side.lock().gathered.add(&[IoSlice::new(response)]);
+        self.write_side.lock().buffer.add(&[IoSlice::new(response)]);
     }
 
-    /// Writes out what was gathered, and shuts our side of the socket down.
+    /// Writes the buffered bytes, and shuts down the writing half of the socket.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's errors.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx))?;
         match self.write_side.lock().parts() {
@@ -182,48 +186,51 @@ impl ConnectionState {
         }
     }
 
-    /// Has `waker` woken by orders.
+    /// Sets the driver's waker, which a requested shutdown wakes.
     pub(crate) fn set_driver_waker(&self, waker: &Waker) {
         *self.driver.lock() = Some(waker.clone());
     }
 
-    /// Notes where hyper leaves the socket if the last request is one that asks for another protocol, whether it gets it or not.
+    /// Records where hyper leaves the socket if the last request asks for another protocol, whether
+    /// that is granted or not.
     pub(crate) fn offer_upgrade(&self, upgrade: OnUpgrade) {
         *self.upgrade.lock() = Some(upgrade);
     }
 
-    /// Takes what [`ConnectionState::offer_upgrade`] has noted.
+    /// Takes the place that [`ConnectionState::offer_upgrade`] recorded.
     pub(crate) fn take_upgrade(&self) -> Option<OnUpgrade> {
         self.upgrade.lock().take()
     }
 
-    /// Opens a turn: what was noted about the last one is forgotten.
-    pub(crate) fn turn(&self) {
-        self.activity.turn();
-        self.write_side.lock().was_refused = false;
+    /// Begins a poll of hyper: forgets what the last one recorded.
+    pub(crate) fn begin_hyper_poll(&self) {
+        self.activity.begin_hyper_poll();
+        self.write_side.lock().returned_pending = false;
     }
 
-    /// Writes out what was gathered. Ready tells whether hyper was refused in this turn, and may now write again.
+    /// Writes the buffered bytes. `Ready(true)` means that a write of hyper's returned `Pending` in
+    /// this poll, and may now be repeated.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's errors.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut out = self.write_side.lock();
-        let refused = out.was_refused;
-        if out.gathered.is_empty() {
+        let mut side = self.write_side.lock();
+        let was_pending = side.returned_pending;
+        if side.buffer.is_empty() {
             return Poll::Ready(Ok(false));
         }
-        self.record_writes(&mut out, |gathered, socket| gathered.poll_drain(socket, cx)).map_ok(|()| refused)
+        self.record_writes(&mut side, |buffer, socket| buffer.poll_drain(socket, cx)).map_ok(|()| was_pending)
     }
 
-    /// Tells whether something was gathered that hyper does not wait for.
+    /// Tells whether there are buffered bytes that hyper does not wait for.
     pub(crate) fn may_wait(&self) -> bool {
-        let out = self.write_side.lock();
-        !out.was_refused && !out.gathered.is_empty()
+        let side = self.write_side.lock();
+        !side.returned_pending && !side.buffer.is_empty()
     }
 
-    /// Writes out what was gathered. Where the socket does not take it all, its owner is woken when it takes more; where it is
-    /// broken, at once, to close it.
+    /// Writes the buffered bytes on behalf of the driver. If the socket does not take them all, the
+    /// driver is woken when it takes more; if the socket is broken, the driver is woken at once to
+    /// close it.
     pub(crate) fn drain_for_driver(&self) {
         let driver = self.driver.lock();
         let Some(waker) = driver.as_ref() else { return };
@@ -234,18 +241,18 @@ impl ConnectionState {
         }
     }
 
-    /// Runs a write and notes for the sweep whether bytes moved or the socket is full.
+    /// Runs a write, and records for the sweep whether bytes moved or the socket is full.
     fn record_writes<T>(
         &self,
-        out: &mut WriteSide,
+        side: &mut WriteSide,
         write: impl FnOnce(&mut WriteBuffer, Pin<&mut OwnedWriteHalf>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let before = out.gathered.waiting().len();
-        let Some((gathered, socket)) = out.parts() else {
+        let before = side.buffer.waiting().len();
+        let Some((buffer, socket)) = side.parts() else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let result = write(gathered, socket);
-        if result.is_ready() || gathered.waiting().len() < before {
+        let result = write(buffer, socket);
+        if result.is_ready() || buffer.waiting().len() < before {
             self.activity.record_write();
         }
         if result.is_pending() {
@@ -254,53 +261,55 @@ impl ConnectionState {
         result
     }
 
-    /// Takes hyper's (or a tunnel's) bytes: gathers them, or writes them behind what was gathered.
+    /// Accepts bytes of hyper's or of a tunnel: buffers them, or writes them after the buffered
+    /// bytes.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        let mut out = self.write_side.lock();
-        if total <= out.small_bytes && out.gathered.fits(total) {
-            out.gathered.add(slices);
-            out.is_owed = false;
+        let mut side = self.write_side.lock();
+        if total <= side.small_bytes && side.buffer.fits(total) {
+            side.buffer.add(slices);
+            side.has_unwritten = false;
             return Poll::Ready(Ok(total));
         }
-        let result = self.record_writes(&mut out, |gathered, socket| gathered.poll_write_with(socket, cx, slices));
+        let result = self.record_writes(&mut side, |buffer, socket| buffer.poll_write_with(socket, cx, slices));
         match &result {
-            Poll::Ready(Ok(written)) => out.is_owed = *written < total,
+            Poll::Ready(Ok(written)) => side.has_unwritten = *written < total,
             Poll::Ready(Err(_)) => (),
-            Poll::Pending => (out.was_refused, out.is_owed) = (true, true),
+            Poll::Pending => (side.returned_pending, side.has_unwritten) = (true, true),
         }
         result
     }
 
-    /// Puts the raw head of an interim response before whatever hyper writes next. Where hyper is in the middle of a
-    /// message, or there is no room, it is dropped: interim responses are hints.
+    /// Inserts the raw head of an interim response before the next bytes of hyper's. If hyper is in
+    /// the middle of a message, or there is no room, the head is dropped: interim responses are
+    /// hints.
     pub(crate) fn splice(&self, head: &[u8]) {
-        let mut out = self.write_side.lock();
-        if !out.is_owed && out.gathered.fits(head.len()) {
-            out.gathered.add(&[IoSlice::new(head)]);
+        let mut side = self.write_side.lock();
+        if !side.has_unwritten && side.buffer.fits(head.len()) {
+            side.buffer.add(&[IoSlice::new(head)]);
         }
     }
 
-    /// Looks whether the client has closed its side; has the owner woken when it does. Bytes that wait to be read hide
-    /// the close behind them.
+    /// Tells whether the client has closed its side, and has the driver woken when it does. Unread
+    /// bytes hide a close behind them.
     pub(crate) fn poll_client_gone(&self, cx: &mut Context<'_>) -> bool {
-        let out = self.write_side.lock();
-        let Some(half) = &out.half else { return true };
+        let side = self.write_side.lock();
+        let Some(half) = &side.half else { return true };
         let mut byte = [0];
         let peeked = half.as_ref().poll_peek(cx, &mut ReadBuf::new(&mut byte));
         matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
     }
 
-    /// Has the socket's close be a reset, which no client takes for the end of a body, and which frees what the kernel
-    /// still holds for it.
+    /// Makes the close of the socket a reset, which no client takes for the end of a body, and
+    /// which frees the bytes that the kernel still holds for it.
     pub(crate) fn reset_on_close(&self) {
         if let Some(half) = &self.write_side.lock().half {
-            // A socket that is already gone needs no reset.
+            // A socket that is already closed needs no reset.
             let _ = SockRef::from(half.as_ref()).set_linger(Some(Duration::ZERO));
         }
     }
 
-    /// Cuts a socket that somebody else owns by now.
+    /// Aborts a socket that a tunnel owns by now.
     fn abort(&self) {
         self.reset_on_close();
         if let Some(half) = &self.write_side.lock().half {

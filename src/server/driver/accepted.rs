@@ -1,8 +1,8 @@
 //! One connection, from its acceptance to its close.
 //!
-//! Lets hyper speak the protocol that the client has chosen, drains the write buffer after each of hyper's turns, follows
-//! the core's orders, and decides how the socket ends: cleanly, with patience for a client that still sends, or with a
-//! reset where a clean end would be taken for the end of a body.
+//! Detects the protocol, lets hyper speak it, and decides how the socket ends: cleanly, after a
+//! wait for a client that still sends, or with a reset where a clean end would be taken for the end
+//! of a body.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -23,20 +23,20 @@ use crate::server::service::{ConnectionService, Serve};
 
 /// An accepted socket that is not served yet.
 pub(crate) struct AcceptedSocket {
-    /// What its core watches.
+    /// The state that the core's sweep watches.
     pub(crate) connection: Arc<ConnectionState>,
     read: OwnedReadHalf,
 }
 
 impl AcceptedSocket {
-    /// Takes a socket over; `permit` is given back when it closes.
+    /// Takes over a socket; `permit` is released when the socket closes.
     pub(crate) fn new(socket: TcpStream, addr: SocketAddr, permit: Option<OwnedSemaphorePermit>) -> Self {
         let (read, write) = socket.into_split();
         Self { connection: ConnectionState::new(addr, write, permit), read }
     }
 
-    /// Tells a client that nobody serves it, once it has begun to ask: an answer before that would puzzle it. One that
-    /// speaks HTTP/2 is told by the close.
+    /// Sends a rejection and closes the connection, once the client has begun its request: a
+    /// response before that would puzzle the client. An HTTP/2 client only sees the close.
     pub(crate) async fn turn_away(self, response: Vec<u8>) {
         let Self { connection, mut read } = self;
         if let Some((Protocol::Http1, first)) = sniff(&connection, &mut read).await {
@@ -56,7 +56,7 @@ impl AcceptedSocket {
         let io = TokioIo::new(ConnectionIo::new(Arc::clone(&connection), read, first, screen));
         let service =
             ConnectionService::new(Arc::clone(&connection), Arc::clone(&protocols.counters), Arc::clone(&serve));
-        let ended = if protocol == Protocol::Http2 {
+        let end = if protocol == Protocol::Http2 {
             let hyper = protocols.http2(&connection).auto_date_header(F::DATED).serve_connection(io, service);
             // Boxed, so that the many HTTP/1 connections are not as large as the few HTTP/2 ones.
             let mut driver = Box::new(Driver::new(Arc::clone(&connection), Http2Connection(hyper)));
@@ -66,7 +66,7 @@ impl AcceptedSocket {
             let mut driver = Driver::new(Arc::clone(&connection), Http1Connection(Some(hyper)));
             poll_fn(move |cx| driver.poll(cx)).await
         };
-        match ended {
+        match end {
             DriverEnd::Complete(io) => linger(&connection, io).await,
             DriverEnd::Refused(io, refusal) => {
                 send_last_response(&connection, &serve.refuse(connection.addr, &refusal)).await;

@@ -1,4 +1,5 @@
-//! Polls hyper, drains the write buffer after each of its turns, follows the core's orders, and tells how the connection ended.
+//! The driver of a connection: polls hyper, drains the write buffer after each poll, follows the
+//! requested shutdown, and tells how the connection ended.
 
 use std::io;
 use std::pin::Pin;
@@ -10,33 +11,33 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::protocols::StreamTasks;
-use crate::server::connection::{ConnectionIo, ConnectionState, Protocol, Shutdown, count_turn, defer};
+use crate::server::connection::{ConnectionIo, ConnectionState, Protocol, Shutdown, deferred_writes};
 use crate::server::screen::ScreenRefusal;
 use crate::server::service::{ConnectionService, Serve};
 
 /// How hyper's part of a connection ended.
 pub(super) enum DriverEnd {
-    /// All is said, and our side of the socket is shut down.
+    /// All is sent, and Larder's side of the socket is shut down.
     Complete(Box<ConnectionIo>),
-    /// The screen has refused what comes next; what came before is answered.
+    /// The screen has refused the next head; the requests before it are answered.
     Refused(Box<ConnectionIo>, ScreenRefusal),
-    /// All is said; hyper has left the socket there, and not shut our side of it down.
+    /// All is sent; hyper has left the socket for an upgrade, and not shut down Larder's side.
     NotShutDown(Option<OnUpgrade>),
-    /// A message broke off; the close tells so, once what was gathered is written.
+    /// A message was aborted; the close tells the client so, after the buffered bytes are written.
     Failed,
-    /// All is said by hyper itself, or somebody else has the socket now.
+    /// hyper has sent all and closed, or a tunnel owns the socket now.
     HandedOver,
-    /// Nothing more is to be written.
+    /// Nothing more may be written.
     Aborted,
 }
 
-/// What the owner asks of hyper's two kinds of connection.
+/// The operations that the driver needs of hyper's two kinds of connection.
 pub(super) trait HyperConnection {
-    /// Gives hyper a turn.
+    /// Polls hyper.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
-    /// Has hyper answer what is under way, and nothing after it.
+    /// Makes hyper answer the requests in flight, and none after them.
     fn finish(&mut self);
-    /// Takes the socket back after the last turn; `None` where it was handed over, or hyper keeps it to itself.
+    /// Takes the socket back after the last poll; `None` if hyper has handed it over, or keeps it.
     fn take_io(&mut self) -> Option<Box<ConnectionIo>>;
 }
 
@@ -79,11 +80,11 @@ impl<F: Serve> HyperConnection for Http2Connection<F> {
     }
 }
 
-/// The party that polls hyper and looks after the socket around it.
+/// Polls hyper, and manages the socket around it.
 pub(super) struct Driver<H> {
     connection: Arc<ConnectionState>,
     hyper: H,
-    /// The waker that orders go to.
+    /// The waker that a requested shutdown wakes.
     waker: Option<Waker>,
     is_finishing: bool,
     has_ended: bool,
@@ -102,23 +103,25 @@ impl<H: HyperConnection> Driver<H> {
         if self.connection.requested_shutdown() == Shutdown::Abort {
             return Poll::Ready(self.abort());
         }
-        self.connection.activity.round();
+        self.connection.activity.begin_poll();
         if self.connection.activity.running() > 0 {
-            // Before the turn, so that the response says `Connection: close`.
+            // Before the poll, so that the response says `Connection: close`.
             self.finish_if_requested();
         }
         loop {
-            self.connection.turn();
+            self.connection.begin_hyper_poll();
             if let Poll::Ready(result) = self.hyper.poll(cx) {
                 return Poll::Ready(self.end(result, cx));
             }
             match self.poll_drain(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(self.abort()),
-                // hyper was refused and nothing will wake it, since the socket took all the rest.
+                // A write of hyper's returned `Pending`, and nothing will wake hyper, since the
+                // socket has taken all the rest.
                 Poll::Ready(Ok(true)) => continue,
                 Poll::Ready(Ok(false)) | Poll::Pending => (),
             }
-            // After the turn where nothing ran: a request that has arrived meanwhile is still answered.
+            // After the poll if nothing was running: a request that has arrived meanwhile is still
+            // answered.
             if !self.finish_if_requested() {
                 break;
             }
@@ -130,30 +133,33 @@ impl<H: HyperConnection> Driver<H> {
             self.has_ended = true;
             return Poll::Ready(DriverEnd::Refused(io, refusal));
         }
-        // hyper reads on HTTP/1 only while it needs bytes; meanwhile a client that gives up is seen here.
+        // On HTTP/1 hyper reads only while it needs bytes; at other times a client that gives up is
+        // noticed here.
         let activity = &self.connection.activity;
-        let unseen = activity.protocol() == Protocol::Http1 && activity.running() > 0 && !activity.is_starved();
-        if unseen && self.connection.poll_client_gone(cx) {
+        let is_unwatched = activity.protocol() == Protocol::Http1 && activity.running() > 0 && !activity.is_starved();
+        if is_unwatched && self.connection.poll_client_gone(cx) {
             return Poll::Ready(self.abort());
         }
         Poll::Pending
     }
 
-    /// Has what was gathered in this turn written out: behind the turns of others, unless hyper waits for it.
+    /// Drains the buffer after other connections have been polled, unless hyper waits for room in
+    /// it.
     fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.connection.may_wait() && defer(&self.connection) {
+        if self.connection.may_wait() && deferred_writes::defer(&self.connection) {
             return Poll::Ready(Ok(false));
         }
-        count_turn();
+        deferred_writes::count_poll();
         self.connection.poll_drain(cx)
     }
 
-    /// Passes the order to finish on to hyper, once; tells whether it did.
+    /// Passes a requested shutdown on to hyper, once; tells whether it did.
     fn finish_if_requested(&mut self) -> bool {
         let is_due = !self.is_finishing
             && match self.connection.requested_shutdown() {
                 Shutdown::Graceful => true,
-                // HTTP/2 can tell the client to go while its requests are answered; on HTTP/1 the next response says so.
+                // HTTP/2 can tell the client to go away while its requests are answered; on HTTP/1
+                // the next response says so.
                 Shutdown::AfterNext => self.connection.activity.protocol() == Protocol::Http2,
                 Shutdown::None | Shutdown::Abort => false,
             };
@@ -164,19 +170,19 @@ impl<H: HyperConnection> Driver<H> {
         is_due
     }
 
-    /// Ends after hyper's last turn.
+    /// Ends after hyper's last poll.
     fn end(&mut self, result: hyper::Result<()>, cx: &mut Context<'_>) -> DriverEnd {
         self.has_ended = true;
         let io = self.hyper.take_io();
-        // Whoever keeps it keeps the socket in it.
+        // Taken in any case: an `OnUpgrade` that stays here would keep the socket open.
         let upgrade = self.connection.take_upgrade();
         match result {
-            // After a head that could not be read hyper has sent its 400 and shut down.
+            // After a head that hyper could not read, hyper has sent its 400 and shut down.
             Err(error) if !error.is_parse() => {
-                tracing::debug!(client = %self.connection.addr, %error, "the connection broke off");
+                tracing::debug!(client = %self.connection.addr, %error, "connection aborted");
                 let is_ours = error.is_user() || error.is_body_write_aborted();
                 if is_ours && self.connection.activity.is_http10() {
-                    // Closing may be the only end that an HTTP/1.0 body has (RFC 9112 §6.3).
+                    // Closing may be the only end of an HTTP/1.0 body (RFC 9112 §6.3).
                     self.connection.reset_on_close();
                     return DriverEnd::Aborted;
                 }
@@ -184,7 +190,8 @@ impl<H: HyperConnection> Driver<H> {
             }
             Ok(()) | Err(_) => match io {
                 Some(io) => DriverEnd::Complete(io),
-                // A request asked for another protocol and did not get it: hyper ends such a connection as if it had.
+                // A request asked for another protocol and did not get it: hyper ends such a
+                // connection as if it had.
                 None if self.connection.activity.protocol() == Protocol::Http1
                     && !self.connection.activity.is_switched() =>
                 {
@@ -193,7 +200,8 @@ impl<H: HyperConnection> Driver<H> {
                 None => {
                     if self.connection.activity.protocol() == Protocol::Http1 {
                         self.connection.set_protocol(Protocol::Tunnel);
-                        // The 101 was gathered. What the socket does not take now goes ahead of the tunnel's first bytes.
+                        // The 101 is buffered. Bytes that the socket does not take now go before
+                        // the tunnel's first bytes.
                         let _ = self.connection.poll_drain(cx);
                     }
                     DriverEnd::HandedOver
@@ -214,7 +222,8 @@ impl<H: HyperConnection> Driver<H> {
 }
 
 impl<H> Drop for Driver<H> {
-    /// A core that stops at once drops its connections where they are, and a panic does the same.
+    /// Resets a connection that a stopping core or a panic drops in the middle of an HTTP/1.0
+    /// response.
     fn drop(&mut self) {
         if !self.has_ended && self.connection.activity.is_http10() {
             self.connection.reset_on_close();

@@ -1,12 +1,13 @@
 //! Runs one connection, from its acceptance to its close.
 //!
-//! - `accepted`: an accepted socket, and what becomes of it.
-//! - `sniff`: which protocol the client speaks.
-//! - `protocols`: hyper as it is set up for each.
-//! - `hyper_driver`: polls hyper and follows the core's orders.
-//! - `ending`: the last response, the last bytes, and the close.
+//! - `accepted`: an accepted socket, and its course until the close.
+//! - `sniff`: detects the protocol that the client speaks.
+//! - `protocols`: hyper's settings for HTTP/1 and HTTP/2.
+//! - `hyper_driver`: polls hyper, and follows the shutdown that the core requests.
+//! - `ending`: the last bytes and the last response, and the wait for the client's close.
 //!
-//! Deliberately absent: what a request is (`service`), and when a connection has been silent for too long (`connection`).
+//! Deliberately absent: requests, which are `service`'s, and the timeouts of a connection, which
+//! are `connection`'s.
 
 mod accepted;
 mod ending;

@@ -1,4 +1,4 @@
-//! Which protocol a connection speaks, by its first bytes.
+//! Detects the protocol of a connection by its first bytes.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,13 +9,13 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use crate::server::connection::{ConnectionState, Protocol, Shutdown};
 
-/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+/// The connection preface of an HTTP/2 client (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How much is read before the protocol is known: a whole request as browsers send it.
+/// The number of bytes read before the protocol is known: a whole request as browsers send it.
 const FIRST_READ_BYTES: usize = 4 << 10;
 
-/// Reads until the protocol is known. `None`: the client went away, or the core says so.
+/// Reads until the protocol is known. `None`: the client went away, or the core ends the wait.
 pub(super) async fn sniff(connection: &ConnectionState, read: &mut OwnedReadHalf) -> Option<(Protocol, Vec<u8>)> {
     let mut first = vec![0; FIRST_READ_BYTES];
     let mut len = 0;
@@ -25,7 +25,8 @@ pub(super) async fn sniff(connection: &ConnectionState, read: &mut OwnedReadHalf
             connection.set_driver_waker(cx.waker());
             match Pin::new(&mut *read).poll_read(cx, &mut buf) {
                 Poll::Ready(result) => Poll::Ready(result.is_ok()),
-                // Only a connection that has sent nothing may be closed under its client's hands.
+                // A connection that has sent nothing is closed; one whose request has begun to
+                // arrive is served all the same.
                 Poll::Pending if connection.requested_shutdown() > Shutdown::AfterNext => Poll::Ready(false),
                 Poll::Pending => Poll::Pending,
             }

@@ -1,8 +1,8 @@
-//! The listening sockets: bound by this process, or handed over to it and by it.
+//! The listening sockets: bound by this process, or passed on from one process to the next.
 
 mod bind;
 pub mod handover;
 
-pub(crate) use self::bind::{bind, deal, raise_open_files};
+pub(crate) use self::bind::{bind, distribute, raise_open_files};
 pub(crate) use self::handover::Offer;
 pub use self::handover::Sockets;

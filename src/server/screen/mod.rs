@@ -1,13 +1,17 @@
-//! The first part of the front door: follows the bytes of an HTTP/1 connection and lets only those on to hyper that can be
-//! read in one way.
+//! The first part of the front door: follows the bytes of an HTTP/1 connection and passes to hyper
+//! only those that can be read in one way.
 //!
-//! hyper drops or mends a part of what is odd before anybody can see it, so it is looked for here, where the bytes are
-//! read: in every head (pipelined ones too), in chunk-size lines and in trailers. Heads, lines and trailers pass whole or not
-//! at all, content passes as it comes, and nothing is copied. Pure over bytes: reading, holding back and answering are
-//! `connection`'s and `connection`'s; what a well-formed head means is `policy::request`'s.
+//! hyper drops or repairs some malformed bytes before anybody can see them, so the screen looks for
+//! them where the bytes are read: in every head (pipelined ones too), in chunk-size lines and in
+//! trailers. Heads, lines and trailers pass whole or not at all, content passes as it arrives, and
+//! nothing is copied.
 //!
-//! Where hyper and the screen would find different ends of a request, the request is refused. What the screen passes, hyper
-//! reads in the same way; `tests/it/hostile/agree.rs` checks that.
+//! Pure over bytes: reading and holding back are `connection`'s, the response to a refusal is
+//! `driver`'s, and the meaning of a well-formed head is `policy::request`'s.
+//!
+//! Where hyper and the screen would find different ends of a request, the request is refused. Bytes
+//! that the screen passes are read by hyper in the same way; `tests/it/hostile/agree.rs` checks
+//! that.
 
 mod chunks;
 mod head;

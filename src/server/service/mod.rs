@@ -1,9 +1,10 @@
-//! Requests in, responses out: hyper's service over a plain function, and what is tracked of each request while it runs.
+//! Requests in, responses out: hyper's service over a plain function, and what is tracked about
+//! each request in flight.
 //!
-//! - `serve`: what answers requests.
-//! - `connection_service`: hyper's service of one connection.
+//! - `serve`: the request handlers.
+//! - `connection_service`: hyper's service for one connection.
 //! - `in_progress`: a request whose response has not ended.
-//! - `tracked_body`: a response's body, in pieces on HTTP/2.
+//! - `tracked_body`: the body of a response, in pieces on HTTP/2.
 
 mod connection_service;
 mod in_progress;

@@ -1,4 +1,4 @@
-//! What answers requests: a core's worker, the admin side's router, or a test's closure.
+//! Request handlers: a core's worker, the admin router, or a test's closure.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -12,18 +12,18 @@ use hyper::body::Incoming;
 use crate::proxy::{Answer, Peer, Worker};
 use crate::server::screen::ScreenRefusal;
 
-/// What answers requests: the way of a core, or a test's closure with a body of its own.
+/// Answers requests: a core's worker, the admin router, or a test's closure with a body of its own.
 pub(crate) trait Serve: Send + Sync + 'static {
-    /// The body of its responses.
+    /// The body of the responses.
     type Body: ServedBody;
 
-    /// Whether hyper writes the Date of its responses, which else have their own.
+    /// True if hyper adds a Date to the responses; otherwise they bring their own.
     const DATED: bool = false;
 
     /// Answers a request.
     fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer<Self::Body>;
 
-    /// Returns the bytes of the response to a head that hyper is not shown.
+    /// Returns the bytes of the response to a head that hyper does not get to see.
     fn refuse(&self, client: SocketAddr, refusal: &ScreenRefusal) -> Vec<u8> {
         let _ = client;
         let mut response = Response::new(Bytes::from_static(refusal.why.as_bytes()));
@@ -31,15 +31,17 @@ pub(crate) trait Serve: Send + Sync + 'static {
         last_response(&response)
     }
 
-    /// Returns the bytes of the response to a client for whom there is no room; `None`: it waits until there is.
+    /// Returns the bytes of the response to a client for whom there is no room; `None`: the client
+    /// waits until there is.
     fn full(&self) -> Option<Vec<u8>> {
         None
     }
 }
 
-/// The way of a core, as what answers requests.
+/// A core's worker as a request handler.
 ///
-/// A request takes the way once, when it begins, and keeps it: a reload puts another one here.
+/// A request takes the worker once, when it begins, and keeps it: a reload puts another worker
+/// here.
 pub(crate) struct WorkerService(pub(crate) ArcSwap<Worker>);
 
 impl Serve for WorkerService {
@@ -80,7 +82,7 @@ where
     }
 }
 
-/// What hyper needs of a response's body.
+/// The bounds that hyper puts on a response body.
 pub(crate) trait ServedBody:
     Body<Data = Bytes, Error: Error + Send + Sync + 'static> + Send + Unpin + 'static
 {

@@ -1,5 +1,5 @@
-//! Behaviour over real sockets: cores with a closure for a way, and a client that speaks raw bytes. What is HTTP/2's alone is in
-//! `http2`.
+//! Behaviour over real sockets: cores with a closure as the request handler, and a client that
+//! speaks raw bytes. Tests of HTTP/2 alone are in `http2`.
 
 mod http2;
 
@@ -36,7 +36,8 @@ const PATIENT: StageLimits = StageLimits { head: LONG, idle: LONG, body: LONG };
 /// The frame at which a body panics.
 const PANIC: &str = "panic!";
 
-/// A test's body: frames from a channel, an error to break off with, a length where one is announced.
+/// The body of a test's response: frames from a channel, an error that aborts it, and a length if
+/// one is announced.
 struct TestBody {
     frames: frames::UnboundedReceiver<Result<Bytes, io::Error>>,
     length: Option<u64>,
@@ -52,8 +53,8 @@ impl Body for TestBody {
         next.map(|next| next.map(|item| item.map(Frame::data)))
     }
 
-    /// Tells the end only where a length is announced: else it is known when the next frame was asked for, as of a body that
-    /// is being filled.
+    /// Tells the end only if a length is announced: otherwise the end is known when the next frame
+    /// was asked for, as with a body that is still arriving.
     fn is_end_stream(&self) -> bool {
         self.length.is_some() && self.frames.is_closed() && self.frames.is_empty()
     }
@@ -65,7 +66,7 @@ impl Body for TestBody {
 
 type TestAnswer = Answer<TestBody>;
 
-/// Answers with `text` once it is told to.
+/// Answers with `text` once `go` is notified.
 fn when(go: &Arc<Notify>, text: &'static str) -> TestAnswer {
     let go = Arc::clone(go);
     Answer::Later(Box::pin(async move {
@@ -74,7 +75,7 @@ fn when(go: &Arc<Notify>, text: &'static str) -> TestAnswer {
     }))
 }
 
-/// A body of these frames, whole.
+/// A body of one frame, complete.
 fn whole(bytes: impl Into<Bytes>) -> TestBody {
     let bytes = bytes.into();
     let (sender, frames) = frames::unbounded_channel();
@@ -85,7 +86,7 @@ fn whole(bytes: impl Into<Bytes>) -> TestBody {
     TestBody { frames, length }
 }
 
-/// A body that is fed by the test.
+/// A body that the test feeds.
 fn channel_body(length: Option<u64>) -> (frames::UnboundedSender<Result<Bytes, io::Error>>, TestBody) {
     let (sender, frames) = frames::unbounded_channel();
     (sender, TestBody { frames, length })
@@ -143,7 +144,7 @@ impl TestClient {
         self
     }
 
-    /// Reads until what came ends with `end`.
+    /// Reads until the bytes end with `end`.
     fn until(&mut self, end: &str) -> String {
         let mut all = Vec::new();
         let mut byte = [0];
@@ -156,7 +157,7 @@ impl TestClient {
         String::from_utf8(all).unwrap()
     }
 
-    /// Reads to the end: what came, and whether the end was a clean one.
+    /// Reads to the end: returns the bytes, and whether the end was a clean one.
     fn rest(&mut self) -> (Vec<u8>, io::Result<()>) {
         let mut all = Vec::new();
         let end = self.0.read_to_end(&mut all).map(drop);
@@ -187,7 +188,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_request_in_pieces_with_its_fin_behind_it_is_answered() {
+fn a_request_in_pieces_followed_by_fin_is_answered() {
     let server = TestServer::start(PATIENT, echo_path);
     let mut client = server.client();
     for piece in ["P", "OST /pi", "ece HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: cl", "ose\r\n\r\n"] {
@@ -202,23 +203,23 @@ fn a_request_in_pieces_with_its_fin_behind_it_is_answered() {
 }
 
 #[test]
-fn a_head_that_cannot_be_read_or_is_too_large_gets_its_answer_although_the_client_still_sends() {
+fn a_malformed_or_large_head_is_answered_although_the_client_still_sends() {
     let server = TestServer::start(PATIENT, echo_path);
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(200_000));
     for (bytes, status) in [("GET\r\n\r\n", " 400 "), (large.as_str(), " 431 ")] {
         let mut client = server.client();
-        // The server may shut down before all is sent: that is what it lingers for.
+        // The server may shut down before all is sent; for that case it lingers.
         let _ = client.0.write_all(bytes.as_bytes());
         let head = client.until("\r\n\r\n");
         assert!(head.contains(status), "{head}");
     }
 }
 
-/// A head that is refused, with what would be taken for another request behind it.
+/// A head that is refused, and after it bytes that would be taken for another request.
 const REFUSED: &str = "GET /x HTTP/1.1\nHost: a\n\nGET /behind HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
-fn what_is_refused_is_answered_behind_what_came_before_it() {
+fn a_refused_head_is_answered_after_the_requests_before_it() {
     let go = Arc::new(Notify::new());
     let gone = Arc::clone(&go);
     let server = TestServer::start(PATIENT, move |_, request| {
@@ -240,7 +241,7 @@ fn what_is_refused_is_answered_behind_what_came_before_it() {
 }
 
 #[test]
-fn what_is_refused_waits_for_a_client_that_reads_slowly() {
+fn a_refusal_waits_for_a_client_that_reads_slowly() {
     const LARGE: usize = 16 << 20;
     let server = TestServer::start(PATIENT, |_, _| Answer::Now(Response::new(whole(vec![b'x'; LARGE]))));
     let mut client = server.client();
@@ -253,7 +254,7 @@ fn what_is_refused_waits_for_a_client_that_reads_slowly() {
 }
 
 #[test]
-fn s7_8_what_follows_a_request_to_switch_is_screened_where_it_stays_http() {
+fn s7_8_bytes_after_an_upgrade_request_are_screened_if_the_connection_stays_http() {
     let server = TestServer::start(PATIENT, echo_path);
     let upgrade = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
     let mut client = server.client();
@@ -298,7 +299,7 @@ fn a_body_that_fails_never_ends_cleanly() {
         });
         Answer::Now(Response::new(body))
     });
-    // The client has read a part; what follows it is nothing, and a chunked body lacks its last chunk.
+    // The client has read a part; nothing follows it, and a chunked body lacks its last chunk.
     for (path, framing) in [("/chunked", "transfer-encoding: chunked"), ("/sized", "content-length: 100")] {
         let mut client = server.client();
         let text = client.send(&get(path)).until("part");
@@ -316,7 +317,7 @@ fn a_body_that_fails_never_ends_cleanly() {
         let response = sender.send_request(h2_get("/")).await.unwrap();
         go.notify_one();
         assert!(response.into_body().collect().await.is_err());
-        assert!(sender.send_request(h2_get("/sized")).await.is_ok(), "the connection goes on");
+        assert!(sender.send_request(h2_get("/sized")).await.is_ok(), "the connection stays open");
     });
 }
 
@@ -332,7 +333,7 @@ fn a_panic_ends_one_request_and_is_counted() {
     }
     with_http2(server.addr, async |mut sender| {
         assert!(sender.send_request(h2_get("/later")).await.is_err());
-        assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams go on");
+        assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams continue");
     });
     assert_eq!(server.counters.panics.load(Ordering::Relaxed), 3);
     assert!(server.client().send(&get("/fine")).until("/fine").contains(" 200 "));
@@ -365,7 +366,7 @@ fn a_body_that_panics_never_ends_cleanly() {
             Err(_) => true,
         };
         assert!(broken);
-        assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams go on");
+        assert!(sender.send_request(h2_get("/fine")).await.is_ok(), "other streams continue");
     });
     assert_eq!(server.counters.panics.load(Ordering::Relaxed), 5);
     assert!(server.client().send(&get("/fine")).until("/fine").contains(" 200 "));
@@ -384,7 +385,7 @@ fn s15_2_interim_responses_precede_the_final_one_and_reach_only_their_own_reques
                 Answer::Later(Box::pin(async move {
                     interim.push(StatusCode::EARLY_HINTS, &hint);
                     tokio::task::yield_now().await;
-                    // Pushed in the very poll that makes the response.
+                    // Pushed in the same poll that makes the response.
                     interim.push(StatusCode::PROCESSING, &HeaderMap::new());
                     *late.lock() = Some(interim);
                     Response::new(whole("final"))
@@ -409,10 +410,10 @@ fn s15_2_interim_responses_precede_the_final_one_and_reach_only_their_own_reques
 }
 
 #[test]
-fn s15_2_an_interim_response_that_came_too_late_reaches_nobody() {
+fn s15_2_a_late_interim_response_reaches_nobody() {
     let server = TestServer::start(PATIENT, |peer, request| {
         if request.uri().path() == "/first" {
-            // Nobody takes it: the response is there already.
+            // No one takes it: the response is ready already.
             peer.interim.as_ref().unwrap().push(StatusCode::EARLY_HINTS, &HeaderMap::new());
             return echo_path(peer, request);
         }
@@ -448,7 +449,7 @@ fn s7_8_an_upgraded_socket_writes_through() {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
             let mut tunnel = TokioIo::new(upgrade.await.unwrap());
             let mut byte = [0];
-            // Listens first: the 101 has to go out all the same.
+            // The tunnel reads first: the 101 has to go out all the same.
             while tunnel.read(&mut byte).await.unwrap() == 1 {
                 tunnel.write_all(&[byte[0].to_ascii_uppercase()]).await.unwrap();
                 tunnel.flush().await.unwrap();
@@ -471,8 +472,8 @@ fn s7_8_an_upgraded_socket_writes_through() {
 }
 
 #[test]
-fn s7_8_who_asks_for_another_protocol_in_vain_gets_the_whole_response() {
-    /// Less than what is gathered for a socket that is full.
+fn s7_8_a_client_whose_upgrade_is_declined_gets_the_whole_response() {
+    /// Less than the buffer of a socket that is full.
     const STEP: usize = 3 << 10;
     let server = TestServer::start(PATIENT, |_, request| {
         let steps: usize = request.uri().path()[1..].parse().unwrap();
@@ -480,7 +481,7 @@ fn s7_8_who_asks_for_another_protocol_in_vain_gets_the_whole_response() {
         (0..steps).for_each(|_| frames.send(Ok(Bytes::from(vec![b'x'; STEP]))).unwrap());
         Answer::Now(Response::new(body))
     });
-    // One of these lengths is what an unread socket takes, but for what is gathered.
+    // One of these lengths is what an unread socket takes, without the buffer.
     for steps in 1..(1 << 20) / STEP {
         let mut client = server.client();
         client.send(&format!("GET /{steps} HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: close\r\n\r\n"));
@@ -491,11 +492,11 @@ fn s7_8_who_asks_for_another_protocol_in_vain_gets_the_whole_response() {
 }
 
 #[test]
-fn s9_6_who_asks_for_another_protocol_in_vain_and_still_sends_gets_the_answer() {
+fn s9_6_a_client_whose_upgrade_is_declined_and_that_still_sends_gets_the_response() {
     let server = TestServer::start(PATIENT, |_, _| Answer::Now(Response::new(whole("no"))));
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nContent-Length: 1000000\r\n\r\n");
-    // What comes behind the close of a socket that does not linger resets it.
+    // Bytes that arrive after the close of a socket that does not linger reset it.
     for _ in 0..50 {
         std::thread::sleep(Duration::from_millis(5));
         client.0.write_all(&[b'x'; 4 << 10]).unwrap();
@@ -512,7 +513,7 @@ impl Drop for TestLog {
     }
 }
 
-/// Waits for the server's end and checks that it came in about `limit`.
+/// Waits for the server's close and checks that it came after about `limit`.
 fn check_closed_after(client: &mut TestClient, began: Instant, limit: Duration) {
     let _ = client.rest();
     let took = began.elapsed();
@@ -580,10 +581,10 @@ fn a_client_that_does_not_read_is_closed_and_its_response_dropped() {
     let mut client = server.client();
     client.send(&get("/"));
     assert_eq!(is_dropped.recv_timeout(Duration::from_secs(10)), Ok("dropped"));
-    // The tally is written before the close.
+    // The counter is incremented before the close.
     assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 1);
     with_http2(server.addr, async |mut sender| {
-        // The response is held and never read: the window stays shut.
+        // The response is kept and never read: the window stays shut.
         let response = sender.send_request(h2_get("/")).await.unwrap();
         let is_dropped_in_time = tokio::task::spawn_blocking(move || is_dropped.recv_timeout(Duration::from_secs(10)));
         assert_eq!(is_dropped_in_time.await.unwrap(), Ok("dropped"));
@@ -592,7 +593,7 @@ fn a_client_that_does_not_read_is_closed_and_its_response_dropped() {
     assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 2);
 }
 
-/// Reads all content, then answers; the content's end or failure decides the status.
+/// Reads all content, then answers; the status is decided by the content's end or failure.
 fn swallow(request: Request<Incoming>) -> TestAnswer {
     let (mut parts, body) = request.into_parts();
     let body = Upload::new(body, &mut parts.extensions);
@@ -635,7 +636,7 @@ fn a_client_that_stops_sending_is_closed_but_not_one_that_waits_for_the_origin()
         drop(sender.send_request(post("/", "abc", "3")));
         assert!(began.elapsed() < Duration::from_secs(10));
     });
-    // The stalled one was closed long after this one began to wait.
+    // The stalled client was closed long after this one began to wait.
     go.notify_one();
     assert!(waiting.until("Ok(3)").contains(" 200 "));
     assert_eq!(server.counters.closed_in_body.load(Ordering::Relaxed), 1);
@@ -659,7 +660,7 @@ fn a_client_that_gives_up_is_noticed_while_the_origin_is_slow() {
 }
 
 #[test]
-fn content_is_asked_for_when_it_is_wanted() {
+fn s10_1_1_the_client_is_told_to_continue_once_its_content_is_read() {
     let server = TestServer::start(PATIENT, |_, request| swallow(request));
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
@@ -668,7 +669,7 @@ fn content_is_asked_for_when_it_is_wanted() {
 }
 
 #[test]
-fn connections_are_bounded_and_the_next_waits_its_turn() {
+fn connections_are_bounded_and_the_next_one_waits() {
     let server = TestServer::sized(PATIENT, 2, 2, echo_path);
     let open = || server.shared.connections();
     let (mut first, mut second) = (server.client(), server.client());
@@ -685,16 +686,16 @@ fn connections_are_bounded_and_the_next_waits_its_turn() {
 }
 
 #[test]
-fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
+fn a_drain_finishes_requests_in_flight_and_refuses_the_rest() {
     let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (waits, begins) = (Arc::clone(&go), Arc::clone(&began));
+    let (released, begins) = (Arc::clone(&go), Arc::clone(&began));
     // One core, so that what one connection sees of the drain all have seen.
     let mut server = TestServer::sized(PATIENT, 1, 10, move |peer, request| {
         if request.uri().path() != "/slow" {
             return echo_path(peer, request);
         }
         begins.notify_one();
-        when(&waits, "done")
+        when(&released, "done")
     });
     let addr = server.addr;
     let (mut idle, mut fresh, mut slow) = (server.client(), server.client(), server.client());
@@ -702,7 +703,7 @@ fn a_drain_finishes_what_is_under_way_and_refuses_the_rest() {
     slow.send(&get("/slow"));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(began.notified());
     let draining = std::thread::spawn(move || server.cores.stop(Successor::Nobody, Duration::from_secs(20)));
-    // Their ends tell that the drain has begun; the slow one is still under way.
+    // Their ends show that the drain has begun; the slow request is still running.
     assert_eq!((idle.text(), fresh.text()), (String::new(), String::new()));
     assert!(!draining.is_finished());
     go.notify_one();
@@ -729,7 +730,7 @@ fn a_drain_ends_at_its_deadline_and_a_half_sent_body_is_reset() {
 }
 
 #[test]
-fn a_runtime_stays_for_what_outlives_its_connection() {
+fn a_runtime_stays_while_it_is_busy() {
     let (addr, listeners) = listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let counters = Arc::<ServerCounters>::default();
     let flights = Arc::new(());
