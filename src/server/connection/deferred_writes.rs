@@ -112,13 +112,14 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::task::{spawn, yield_now};
 
+    use super::super::socket::split;
     use super::*;
 
     /// A connection with buffered bytes, and its client.
     async fn buffered_connection() -> (Arc<ConnectionState>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_, half) = listener.accept().await.unwrap().0.into_split();
+        let (_, half) = split(listener.accept().await.unwrap().0);
         let connection = ConnectionState::new(client.local_addr().unwrap(), half, None);
         connection.set_driver_waker(Waker::noop());
         connection.queue_last_response(b"x");

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
 
 use super::activity::Protocol;
+use super::socket::ReadHalf;
 use super::state::ConnectionState;
 use crate::server::screen::{RequestScreen, ScreenRefusal, ScreenResult, ScreenStep};
 
@@ -26,7 +26,7 @@ const HTTP2_POLL_BYTES: u32 = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct ConnectionIo {
     connection: Arc<ConnectionState>,
-    read: OwnedReadHalf,
+    read: ReadHalf,
     /// The screen of what is read; `None` unless the protocol is HTTP/1.
     screen: Option<RequestScreen>,
     /// Bytes that were read and that hyper does not have: the beginning of a head, or the bytes
@@ -42,7 +42,7 @@ impl ConnectionIo {
     /// Creates hyper's view of a socket; `first` are the bytes that were read before.
     pub(crate) fn new(
         connection: Arc<ConnectionState>,
-        read: OwnedReadHalf,
+        read: ReadHalf,
         first: Vec<u8>,
         screen: Option<RequestScreen>,
     ) -> Self {
@@ -249,13 +249,14 @@ mod tests {
 
     use tokio::io::AsyncWriteExt;
 
+    use super::super::socket::split;
     use super::*;
 
     #[tokio::test]
     async fn an_http2_connection_yields_after_its_share_of_bytes() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (read, write) = listener.accept().await.unwrap().0.into_split();
+        let (read, write) = split(listener.accept().await.unwrap().0);
         let connection = ConnectionState::new(client.local_addr().unwrap(), write, None);
         connection.set_protocol(Protocol::Http2);
         let mut io = ConnectionIo::new(Arc::clone(&connection), read, Vec::new(), None);

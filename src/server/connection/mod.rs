@@ -1,6 +1,7 @@
 //! A connection's state and IO, shared by hyper and the connection's driver, and the sweep that
 //! watches them.
 //!
+//! - `socket`: the client's socket, in two halves. Another transport than plain TCP goes here.
 //! - `state`: the shared state of a connection: its writing half, the requested shutdown, its
 //!   wakers.
 //! - `io`: the socket as hyper sees it.
@@ -10,9 +11,6 @@
 //!   stream.
 //! - `sweep`: closes connections, and resets streams, that waited for their client for too long.
 //!
-//! The socket's two halves are named here and, until the protocol is known, in `driver`; another
-//! transport than plain TCP goes below them.
-//!
 //! Deliberately absent: hyper's connection types, which are `driver`'s, and requests, which are
 //! `service`'s.
 
@@ -20,12 +18,14 @@ mod activity;
 mod buffer;
 pub(crate) mod deferred_writes;
 mod io;
+mod socket;
 mod state;
 mod streams;
 mod sweep;
 
 pub(crate) use self::activity::{Protocol, Stage, StageLimits};
 pub(crate) use self::io::ConnectionIo;
+pub(crate) use self::socket::{ReadHalf, split};
 pub(crate) use self::state::{ConnectionState, Shutdown};
 pub(crate) use self::streams::{HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW};
 pub(crate) use self::sweep::{ConnectionRoster, sweep};

@@ -12,17 +12,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
-use socket2::SockRef;
-use tokio::io::{AsyncWrite, ReadBuf};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::activity::{Activity, Protocol};
 use super::buffer::{HTTP1_SMALL_BYTES, HTTP2_SMALL_BYTES, WriteBuffer};
+use super::socket::WriteHalf;
 use super::streams::Streams;
 
 /// A shutdown that a core requests of a connection.
@@ -66,8 +64,7 @@ pub(crate) struct ConnectionState {
 
 #[derive(Debug)]
 struct WriteSide {
-    /// `None` only while the value is dropped.
-    half: Option<OwnedWriteHalf>,
+    half: WriteHalf,
     buffer: WriteBuffer,
     /// Writes up to this many bytes are buffered; 0 turns buffering off.
     small_bytes: usize,
@@ -77,28 +74,11 @@ struct WriteSide {
     has_unwritten: bool,
 }
 
-impl WriteSide {
-    /// Returns the write buffer and the socket.
-    fn parts(&mut self) -> Option<(&mut WriteBuffer, Pin<&mut OwnedWriteHalf>)> {
-        self.half.as_mut().map(|half| (&mut self.buffer, Pin::new(half)))
-    }
-}
-
-impl Drop for WriteSide {
-    fn drop(&mut self) {
-        // Dropping the half would shut the socket down, which is a clean end. Whether the end is
-        // clean was decided before, and closing the socket follows at once.
-        if let Some(half) = self.half.take() {
-            half.forget();
-        }
-    }
-}
-
 impl ConnectionState {
     /// Creates the state of a connection with its writing half.
-    pub(crate) fn new(addr: SocketAddr, half: OwnedWriteHalf, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+    pub(crate) fn new(addr: SocketAddr, half: WriteHalf, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
         let side = WriteSide {
-            half: Some(half),
+            half,
             buffer: WriteBuffer::default(),
             small_bytes: HTTP1_SMALL_BYTES,
             returned_pending: false,
@@ -133,7 +113,7 @@ impl ConnectionState {
     pub(crate) fn request_shutdown(&self, shutdown: Shutdown) {
         self.shutdown.fetch_max(shutdown as u8, Ordering::Release);
         if shutdown == Shutdown::Abort && self.activity.protocol() == Protocol::Tunnel {
-            self.abort();
+            self.write_side.lock().half.abort();
         }
         if let Some(driver) = self.driver.lock().as_ref() {
             driver.wake_by_ref();
@@ -180,10 +160,7 @@ impl ConnectionState {
     /// The socket's errors.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx))?;
-        match self.write_side.lock().parts() {
-            Some((_, socket)) => socket.poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
-        }
+        Pin::new(&mut self.write_side.lock().half).poll_shutdown(cx)
     }
 
     /// Sets the driver's waker, which a requested shutdown wakes.
@@ -245,14 +222,11 @@ impl ConnectionState {
     fn record_writes<T>(
         &self,
         side: &mut WriteSide,
-        write: impl FnOnce(&mut WriteBuffer, Pin<&mut OwnedWriteHalf>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(&mut WriteBuffer, Pin<&mut WriteHalf>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let before = side.buffer.waiting().len();
-        let Some((buffer, socket)) = side.parts() else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let result = write(buffer, socket);
-        if result.is_ready() || buffer.waiting().len() < before {
+        let result = write(&mut side.buffer, Pin::new(&mut side.half));
+        if result.is_ready() || side.buffer.waiting().len() < before {
             self.activity.record_write();
         }
         if result.is_pending() {
@@ -293,27 +267,11 @@ impl ConnectionState {
     /// Tells whether the client has closed its side, and has the driver woken when it does. Unread
     /// bytes hide a close behind them.
     pub(crate) fn poll_client_gone(&self, cx: &mut Context<'_>) -> bool {
-        let side = self.write_side.lock();
-        let Some(half) = &side.half else { return true };
-        let mut byte = [0];
-        let peeked = half.as_ref().poll_peek(cx, &mut ReadBuf::new(&mut byte));
-        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
+        self.write_side.lock().half.poll_client_gone(cx)
     }
 
-    /// Makes the close of the socket a reset, which no client takes for the end of a body, and
-    /// which frees the bytes that the kernel still holds for it.
+    /// Makes the close of the socket a reset, which no client takes for the end of a body.
     pub(crate) fn reset_on_close(&self) {
-        if let Some(half) = &self.write_side.lock().half {
-            // A socket that is already closed needs no reset.
-            let _ = SockRef::from(half.as_ref()).set_linger(Some(Duration::ZERO));
-        }
-    }
-
-    /// Aborts a socket that a tunnel owns by now.
-    fn abort(&self) {
-        self.reset_on_close();
-        if let Some(half) = &self.write_side.lock().half {
-            let _ = SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Both);
-        }
+        self.write_side.lock().half.reset_on_close();
     }
 }

@@ -164,6 +164,7 @@ fn steps(connections: usize, round: Duration) -> (usize, Duration) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::socket::split;
     use super::*;
 
     const LIMITS: StageLimits =
@@ -174,7 +175,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, addr) = listener.accept().await.unwrap();
-        let (_, half) = socket.into_split();
+        let (_, half) = split(socket);
         let (roster, connection, now) =
             (ConnectionRoster::default(), ConnectionState::new(addr, half, None), Instant::now());
         roster.add(&connection, now);

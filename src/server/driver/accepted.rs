@@ -10,14 +10,13 @@ use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::ending::{drain, linger, reclaim_socket, send_last_response};
 use super::hyper_driver::{Driver, DriverEnd, Http1Connection, Http2Connection};
 use super::protocols::Protocols;
 use super::sniff::sniff;
-use crate::server::connection::{ConnectionIo, ConnectionState, Protocol};
+use crate::server::connection::{ConnectionIo, ConnectionState, Protocol, ReadHalf, split};
 use crate::server::screen::RequestScreen;
 use crate::server::service::{ConnectionService, Serve};
 
@@ -25,13 +24,13 @@ use crate::server::service::{ConnectionService, Serve};
 pub(crate) struct AcceptedSocket {
     /// The state that the core's sweep watches.
     pub(crate) connection: Arc<ConnectionState>,
-    read: OwnedReadHalf,
+    read: ReadHalf,
 }
 
 impl AcceptedSocket {
     /// Takes over a socket; `permit` is released when the socket closes.
     pub(crate) fn new(socket: TcpStream, addr: SocketAddr, permit: Option<OwnedSemaphorePermit>) -> Self {
-        let (read, write) = socket.into_split();
+        let (read, write) = split(socket);
         Self { connection: ConnectionState::new(addr, write, permit), read }
     }
 

@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
 
-use crate::server::connection::{ConnectionState, Protocol, Shutdown};
+use crate::server::connection::{ConnectionState, Protocol, ReadHalf, Shutdown};
 
 /// The connection preface of an HTTP/2 client (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -16,7 +15,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ_BYTES: usize = 4 << 10;
 
 /// Reads until the protocol is known. `None`: the client went away, or the core ends the wait.
-pub(super) async fn sniff(connection: &ConnectionState, read: &mut OwnedReadHalf) -> Option<(Protocol, Vec<u8>)> {
+pub(super) async fn sniff(connection: &ConnectionState, read: &mut ReadHalf) -> Option<(Protocol, Vec<u8>)> {
     let mut first = vec![0; FIRST_READ_BYTES];
     let mut len = 0;
     loop {

@@ -1,4 +1,5 @@
-//! Bodies that fail, handlers that panic, and clients that give up: no response ends cleanly by mistake.
+//! Bodies that fail, handlers that panic, and clients that give up: no response ends cleanly by
+//! mistake.
 
 use super::*;
 
