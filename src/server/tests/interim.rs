@@ -58,12 +58,12 @@ fn s15_2_a_late_interim_response_reaches_nobody() {
 #[test]
 fn s15_2_an_interim_response_does_not_wait_for_the_final_one() {
     let go = Arc::new(Notify::new());
-    let gone = Arc::clone(&go);
+    let released = Arc::clone(&go);
     let server = TestServer::start(PATIENT, move |peer, _| {
         let interim = peer.interim.clone().unwrap();
         // Pushed by another task, as the origin's connection does.
         tokio::spawn(async move { interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new()) });
-        when(&gone, "final")
+        when(&released, "final")
     });
     let mut client = server.client();
     assert_eq!(client.send(&get("/")).until("\r\n\r\n"), "HTTP/1.1 103 Early Hints\r\n\r\n");

@@ -48,9 +48,9 @@ const REFUSED: &str = "GET /x HTTP/1.1\nHost: a\n\nGET /behind HTTP/1.1\r\nHost:
 #[test]
 fn a_refused_head_is_answered_after_the_requests_before_it() {
     let go = Arc::new(Notify::new());
-    let gone = Arc::clone(&go);
+    let released = Arc::clone(&go);
     let server = TestServer::start(PATIENT, move |_, request| {
-        let (path, go) = (request.uri().path().to_owned(), Arc::clone(&gone));
+        let (path, go) = (request.uri().path().to_owned(), Arc::clone(&released));
         Answer::Later(Box::pin(async move {
             if path == "/slow" {
                 go.notified().await;

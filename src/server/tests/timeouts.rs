@@ -85,10 +85,10 @@ fn a_client_that_does_not_read_is_closed_and_its_response_dropped() {
 #[test]
 fn a_client_that_stops_sending_is_closed_but_not_one_that_waits_for_the_origin() {
     let go = Arc::new(Notify::new());
-    let gone = Arc::clone(&go);
+    let released = Arc::clone(&go);
     let server = TestServer::start(StageLimits { body: SHORT, ..PATIENT }, move |_, request| {
         if request.uri().path() == "/slow-origin" {
-            let go = Arc::clone(&gone);
+            let go = Arc::clone(&released);
             let Answer::Later(swallowed) = swallow(request) else { unreachable!() };
             return Answer::Later(Box::pin(async move {
                 let response = swallowed.await;
