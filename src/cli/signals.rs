@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP: the configuration is read again.
 
+use rustix::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::server::Instance;
@@ -35,8 +36,8 @@ impl Signals {
     /// Waits for the next signal. May be dropped and called again.
     pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => SignalRequest::Stop(libc::SIGTERM),
-            _ = self.interrupt.recv() => SignalRequest::Stop(libc::SIGINT),
+            _ = self.terminate.recv() => SignalRequest::Stop(process::Signal::TERM.as_raw()),
+            _ = self.interrupt.recv() => SignalRequest::Stop(process::Signal::INT.as_raw()),
             _ = self.hangup.recv() => SignalRequest::Reload,
         }
     }

@@ -6,6 +6,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::outcome::Reason;
 
 /// A failure on the origin's side.
@@ -101,9 +103,9 @@ impl Error {
 impl ConnectError {
     /// Tells whether the reason is on this side: want of descriptors, ports or memory says nothing of the origin.
     pub(super) fn is_ours(&self) -> bool {
-        const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
-        let code = find::<io::Error>(self.0.as_ref()).and_then(io::Error::raw_os_error);
-        code.is_some_and(|code| OURS.contains(&code))
+        const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+        let errno = find::<io::Error>(self.0.as_ref()).and_then(Errno::from_io_error);
+        errno.is_some_and(|errno| OURS.contains(&errno))
     }
 }
 

@@ -1,5 +1,6 @@
-//! Listening sockets: one per core on the same address, and an honest error where the address is taken. Sockets that are
-//! there already (systemd's, or those of the Larder that ran before) are dealt out among the cores.
+//! Listening sockets: one per core on the same address, and a clear error where the address is
+//! taken. Inherited sockets (systemd's, or those of the Larder that ran before) are distributed
+//! among the cores.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -7,26 +8,30 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// How many connections wait to be accepted, of one core. The kernel's own bound (`net.core.somaxconn`) may be lower.
+/// The number of connections per listening socket that may wait to be accepted. The kernel's own
+/// bound (`net.core.somaxconn`) may be lower.
 const BACKLOG: i32 = 1024;
 
-/// How many bytes the kernel takes of a response beyond what it can send, per connection. Without it a slow client's
-/// socket takes megabytes at once and then nothing for minutes, so that slow could not be told from stalled.
+/// The number of bytes that the kernel accepts beyond what it can send, per connection. Without
+/// this bound a slow client's socket takes megabytes at once and then nothing for minutes, so that
+/// slow could not be told from stalled.
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
-/// A client that is silent for this long is asked by the kernel whether it is still there. It only matters for tunnels,
-/// which the sweep leaves alone.
+/// Keepalive settings of client connections: after this silence the kernel probes whether the
+/// client is still there. They matter only for tunnels, which the sweep leaves alone.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
 
-/// Binds `count` listening sockets to `addr` (port 0: one free port for all) and returns them with the address in use.
+/// Binds `count` listening sockets to `addr` (port 0: one free port for all) and returns them with
+/// the bound address.
 ///
-/// The first is bound before any may share the address, so that another process there is an error and not a silent
-/// neighbour. It then joins the sharing without being closed, so that nobody can slip in between.
+/// The first socket is bound before any may share the address, so that another process there is an
+/// error and not a silent neighbour. That socket then joins the sharing without being closed, so
+/// that no other process can slip in between.
 ///
 /// # Errors
-/// What the system says, with the address named.
-pub(super) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+/// The system's error, with the address named.
+pub(crate) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
     let first = socket(addr).map_err(named)?;
     first.bind(&addr.into()).map_err(named)?;
@@ -42,14 +47,15 @@ pub(super) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Ve
     Ok((bound, listeners))
 }
 
-/// Deals sockets that are there already to `count` cores: each is accepted from, however many there are.
+/// Distributes inherited sockets among `count` cores: each socket is accepted from, however many
+/// there are.
 ///
-/// Where there are fewer, the rest of the cores get a socket of their own on the same address if these may share it, else
-/// they accept from the same queue.
+/// If there are fewer sockets than cores, each remaining core gets a socket of its own on the same
+/// address if the address may be shared, else a duplicate that accepts from the same queue.
 ///
 /// # Errors
-/// What the system says of a socket, with the address named.
-pub(super) fn deal(sockets: Vec<TcpListener>, count: usize) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
+/// The system's error about a socket.
+pub(crate) fn distribute(sockets: Vec<TcpListener>, count: usize) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
     let mut cores: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
     let mut addr = None;
     let count_given = sockets.len();
@@ -67,7 +73,7 @@ pub(super) fn deal(sockets: Vec<TcpListener>, count: usize) -> io::Result<(Socke
     Ok((addr.ok_or(io::ErrorKind::InvalidInput)?, cores))
 }
 
-/// Makes another socket on the address of `like`, where that may be shared.
+/// Binds another socket to the address of `like`, if that address may be shared.
 fn sibling_listener(like: &TcpListener) -> io::Result<TcpListener> {
     if !socket2::SockRef::from(like).reuse_port()? {
         return Err(io::ErrorKind::AddrInUse.into());
@@ -79,7 +85,7 @@ fn sibling_listener(like: &TcpListener) -> io::Result<TcpListener> {
     listen(another)
 }
 
-/// Makes a socket whose options its accepted connections inherit.
+/// Creates a socket whose options its accepted connections inherit.
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -87,7 +93,7 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sets what a listening socket needs, and what its connections inherit.
+/// Sets the options that a listening socket needs and its connections inherit.
 fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -102,15 +108,15 @@ fn listen(socket: Socket) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Raises the number of files (and so sockets) that the process may open to what the system allows it.
-pub(super) fn raise_open_files() {
+/// Raises the number of files (and so sockets) that the process may open to the system's maximum.
+pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
         return;
     }
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(?current, ?maximum, %error, "the limit of open files could not be raised");
+        tracing::warn!(?current, ?maximum, %error, "cannot raise the limit on open files");
     }
 }
 
@@ -135,21 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn sockets_that_are_there_are_dealt_to_all_cores() {
+    fn inherited_sockets_are_distributed_among_all_cores() {
         let check = |count_given: usize, cores: usize, wanted: &[usize]| {
             let (addr, listeners) = bind(ANY.parse().unwrap(), count_given).unwrap();
-            let (dealt_addr, dealt) = deal(listeners, cores).unwrap();
-            assert_eq!(dealt_addr, addr);
-            assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), wanted);
-            assert!(dealt.iter().flatten().all(|listener| listener.local_addr().unwrap() == addr));
+            let (distributed_addr, distributed) = distribute(listeners, cores).unwrap();
+            assert_eq!(distributed_addr, addr);
+            assert_eq!(distributed.iter().map(Vec::len).collect::<Vec<_>>(), wanted);
+            assert!(distributed.iter().flatten().all(|listener| listener.local_addr().unwrap() == addr));
         };
         check(2, 2, &[1, 1]);
         check(3, 2, &[2, 1]);
         check(1, 3, &[1, 1, 1]);
         let alone = TcpListener::bind(ANY).unwrap();
         let addr = alone.local_addr().unwrap();
-        let (_, dealt) = deal(vec![alone], 2).unwrap();
-        assert_eq!(dealt[1][0].local_addr().unwrap(), addr, "a port that is not shared has one queue");
+        let (_, distributed) = distribute(vec![alone], 2).unwrap();
+        assert_eq!(distributed[1][0].local_addr().unwrap(), addr, "a port that is not shared has one queue");
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Hands the listening sockets from a running Larder to the one that takes its place, over a Unix socket.
+//! Hands the listening sockets of a running Larder to the process that takes its place, over a Unix
+//! socket.
 //!
-//! The sockets themselves are passed (SCM_RIGHTS), so that connections which wait to be accepted lose nothing: with
-//! `SO_REUSEPORT` alone they would wait at a socket that nobody accepts from any more. The one that gives says how many
-//! there are, then sends each with a byte that tells what it is for; the one that takes answers a byte once it serves. Until
-//! then nothing has changed, and a newcomer that fails leaves the running one as it was.
+//! The sockets themselves are passed (SCM_RIGHTS), so that queued connections are not lost: with
+//! `SO_REUSEPORT` alone they would stay in the queue of a socket that nobody accepts from any more.
+//!
+//! The running process sends a greeting and the number of sockets, then each socket with a byte
+//! that tells what it is for; the new process answers with one byte once it serves. Until then
+//! nothing has changed, and a new process that fails leaves the running one as it was.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -18,44 +21,44 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-use super::Config;
+use crate::server::Config;
 
-/// How long the other side may take: the newcomer's start is part of it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long either side waits for the other: the start of the new process is part of this time.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the giver begins with: a name, and the version of what follows.
+/// The greeting of the running process: a name, and the version of the protocol.
 const GREETING: [u8; 8] = *b"larder/1";
 
-/// What the taker answers once it serves.
+/// The answer of the new process once it serves.
 const READY: u8 = b'R';
 
-/// What a socket is for.
+/// The purpose of a socket.
 const PROXY: u8 = b'p';
 const ADMIN: u8 = b'a';
 
-/// The most sockets that are taken: more than there can be workers.
+/// The maximum number of sockets that are accepted: more than there can be workers.
 const SOCKETS_MAX: u16 = 1024;
 
-/// Listening sockets that are there already.
+/// Inherited or duplicated listening sockets.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    /// The proxy's.
+    /// The proxy's sockets.
     pub proxy: Vec<TcpListener>,
-    /// The admin side's.
+    /// The admin interface's socket, if there is one.
     pub admin: Option<TcpListener>,
 }
 
 impl Sockets {
-    /// Makes a second set of descriptors of the same sockets.
+    /// Duplicates the descriptors of all sockets.
     ///
     /// # Errors
-    /// Where the system gives no more descriptors.
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
+    /// When no more descriptors can be opened.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         let proxy = self.proxy.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { proxy, admin: self.admin.as_ref().map(TcpListener::try_clone).transpose()? })
     }
 
-    /// Lets go of those that `config` does not listen on.
+    /// Drops the sockets whose address `config` does not listen on.
     #[must_use]
     pub fn fitting(mut self, config: &Config) -> Self {
         self.proxy.retain(|listener| listener.local_addr().is_ok_and(|addr| fits(config.listen, addr)));
@@ -66,20 +69,21 @@ impl Sockets {
     }
 }
 
-/// Tells whether a socket is what was asked for; any port is what port 0 asks for.
+/// Tells whether a socket's address matches the wanted one; port 0 matches any port.
 fn fits(wanted: SocketAddr, addr: SocketAddr) -> bool {
     wanted == addr || (wanted.port() == 0 && wanted.ip() == addr.ip())
 }
 
-/// Sockets that are there to be given away.
+/// Listening sockets to be handed to the process that takes over.
 #[derive(Debug)]
-pub struct Offer(pub(super) Sockets);
+pub struct Offer(pub(crate) Sockets);
 
 impl Offer {
-    /// Gives them to who is at the other end of `stream`, and returns once that one serves. Blocks.
+    /// Sends the sockets to the process at the other end of `stream`, and returns once that process
+    /// serves. Blocks.
     ///
     /// # Errors
-    /// The other side's end before that, or its silence: it does not serve, and nothing has changed.
+    /// The end or the silence of the other side before it serves; nothing has changed then.
     pub fn give(self, stream: UnixStream) -> io::Result<()> {
         give(stream, &self.0)
     }
@@ -87,8 +91,8 @@ impl Offer {
 
 fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let all =
         sockets.proxy.iter().map(|socket| (PROXY, socket)).chain(sockets.admin.iter().map(|socket| (ADMIN, socket)));
     let count = u16::try_from(sockets.proxy.len() + sockets.admin.iter().len()).map_err(io::Error::other)?;
@@ -98,25 +102,25 @@ fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors = [socket.as_fd()];
         if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::Error::other("one descriptor has no room in a message for one"));
+            return Err(io::Error::other("a descriptor does not fit into its control message"));
         }
         sendmsg(&stream, &[IoSlice::new(&[kind])], &mut control, SendFlags::empty())?;
     }
     let mut answer = [0];
     stream.read_exact(&mut answer)?;
-    if answer == [READY] { Ok(()) } else { Err(invalid("the answer is none of ours")) }
+    if answer == [READY] { Ok(()) } else { Err(invalid("the new process sent an unexpected answer")) }
 }
 
-/// What was taken from the running Larder, which waits to be told.
+/// A takeover in progress: the running Larder waits to hear that this process serves.
 #[derive(Debug)]
 pub struct Takeover {
     stream: UnixStream,
 }
 
-/// Takes the sockets of the Larder that listens at `path`; `None` where none does.
+/// Receives the sockets of the Larder that listens at `path`; `None` if no process listens there.
 ///
 /// # Errors
-/// A socket that cannot be reached, or whose other side is no Larder of this kind.
+/// A path that cannot be connected to, or whose other side is not a Larder of a compatible version.
 pub fn take(path: &Path) -> io::Result<Option<(Takeover, Sockets)>> {
     let mut stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
@@ -125,14 +129,14 @@ pub fn take(path: &Path) -> io::Result<Option<(Takeover, Sockets)>> {
         }
         Err(error) => return Err(error),
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let mut greeting = [0; GREETING.len() + 2];
     stream.read_exact(&mut greeting)?;
     let [name @ .., high, low] = greeting;
     let count = u16::from_be_bytes([high, low]);
     if name != GREETING || count > SOCKETS_MAX {
-        return Err(invalid("what answers there is no Larder, or of another version"));
+        return Err(invalid("the other side is not a Larder, or one of an incompatible version"));
     }
     let mut sockets = Sockets::default();
     for _ in 0..count {
@@ -144,7 +148,7 @@ pub fn take(path: &Path) -> io::Result<Option<(Takeover, Sockets)>> {
     Ok(Some((Takeover { stream }, sockets)))
 }
 
-/// Receives one socket, with what it is for.
+/// Receives one socket and its purpose.
 fn receive(stream: &UnixStream) -> io::Result<(u8, TcpListener)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -155,16 +159,16 @@ fn receive(stream: &UnixStream) -> io::Result<(u8, TcpListener)> {
         _ => None,
     });
     let socket = descriptors.flatten().next().filter(|_| received.bytes == 1);
-    let socket = TcpListener::from(socket.ok_or_else(|| invalid("a socket is missing"))?);
+    let socket = TcpListener::from(socket.ok_or_else(|| invalid("a message came without its socket"))?);
     socket.local_addr()?;
     Ok((kind[0], socket))
 }
 
 impl Takeover {
-    /// Tells the other side that this one serves, so that it may go.
+    /// Tells the running process that this one serves, so that it stops accepting.
     ///
     /// # Errors
-    /// Where it has gone already.
+    /// If the running process has ended already.
     pub fn ready(mut self) -> io::Result<()> {
         self.stream.write_all(&[READY])
     }
@@ -184,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn sockets_arrive_with_what_they_are_for_and_the_giver_waits_until_they_serve() {
+    fn sockets_arrive_with_their_purpose_and_the_sender_waits_until_the_receiver_serves() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade");
-        assert!(take(&path).unwrap().is_none(), "nobody is there");
+        assert!(take(&path).unwrap().is_none(), "nobody listens there");
         let unix = UnixListener::bind(&path).unwrap();
         let sockets = Sockets { proxy: (0..3).map(|_| listener()).collect(), admin: Some(listener()) };
         let addrs: Vec<_> = sockets.proxy.iter().map(|socket| socket.local_addr().unwrap()).collect();
         let admin = sockets.admin.as_ref().unwrap().local_addr().unwrap();
-        let giver = std::thread::spawn(move || {
+        let sender = std::thread::spawn(move || {
             let give_result = give(unix.accept().unwrap().0, &sockets);
             let failed = give(unix.accept().unwrap().0, &sockets);
             (give_result, failed)
@@ -200,16 +204,16 @@ mod tests {
         let (takeover, sockets) = take(&path).unwrap().unwrap();
         assert_eq!(sockets.proxy.iter().map(|socket| socket.local_addr().unwrap()).collect::<Vec<_>>(), addrs);
         assert_eq!(sockets.admin.unwrap().local_addr().unwrap(), admin);
-        assert!(!giver.is_finished());
+        assert!(!sender.is_finished());
         takeover.ready().unwrap();
         drop(take(&path).unwrap());
-        let (give_result, failed) = giver.join().unwrap();
-        assert!(give_result.is_ok() && failed.is_err(), "who ends before it serves has taken nothing");
-        assert!(take(&path).unwrap().is_none(), "a socket that was left behind is nobody");
+        let (give_result, failed) = sender.join().unwrap();
+        assert!(give_result.is_ok() && failed.is_err(), "a process that ends before it serves has taken nothing over");
+        assert!(take(&path).unwrap().is_none(), "nobody listens on a socket file that was left behind");
     }
 
     #[test]
-    fn what_is_no_larder_is_told_apart() {
+    fn a_peer_that_is_not_a_larder_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("other");
         let unix = UnixListener::bind(&path).unwrap();
@@ -217,7 +221,7 @@ mod tests {
             unix.accept().unwrap().0.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
         });
         let error = take(&path).unwrap_err();
-        assert!(error.to_string().contains("no Larder"), "{error}");
+        assert!(error.to_string().contains("not a Larder"), "{error}");
         other.join().unwrap();
     }
 }

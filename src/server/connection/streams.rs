@@ -1,20 +1,25 @@
-//! The open streams of an HTTP/2 connection: who is being waited for on each, and the end of those that stall.
+//! The open streams of an HTTP/2 connection: who is being waited for on each, and the end of
+//! stalled ones.
 //!
-//! What a connection reads and writes tells nothing of one stream: a client that answers every ping can keep its window
-//! shut for ever (RFC 9113 §5.2.2), or send no content, and with each such stream it keeps a permit of the origin and the
-//! bytes that the stream would send. So each stream has its own marks here, which the sweep compares.
+//! The reads and writes of a connection say nothing about one stream: a client that answers every
+//! ping can keep its window shut for ever (RFC 9113 §5.2.2), or send no content, and with each such
+//! stream it holds an origin permit and the bytes that the stream would send. So each stream has
+//! its own progress marks here, which the sweep compares.
 //!
-//! A stream that waits in line is not stalled: all share the connection's window, which h2 deals out first in, first out, and
-//! a client may send one content after another. So where many wait and some get on, each has more time, within bounds.
+//! A stream that waits in line is not stalled: all streams share the connection's window, which h2
+//! hands out first in, first out, and a client may send one content after another. So where many
+//! streams wait and some progress, each has more time, within bounds.
 //!
-//! A body cannot tell hyper to end a stream whose window is shut, since hyper does not ask it for anything until there is
-//! room. Therefore a stream is ended from outside: its task is aborted. With the task go the body (the permit, the stored
-//! bytes, the place among a fill's readers) and every handle on the stream, upon which h2 (since 0.4.15) drops what it has
-//! gathered for it, sends RST_STREAM (CANCEL), and leaves the connection's other streams alone.
+//! A body cannot tell hyper to end a stream whose window is shut, since hyper does not poll the
+//! body until there is room. Therefore a stream is ended from outside: its task is aborted.
+//! Dropping the task drops the body (the origin permit, the stored bytes, the place among a fetch's
+//! readers) and every handle on the stream, upon which h2 (since 0.4.15) drops its buffered data,
+//! sends RST_STREAM (CANCEL), and leaves the connection's other streams alone.
 //!
-//! hyper is done with a response once it has handed the last piece to h2, which then waits for the window without a task.
-//! [`super::tracked`] sees to it that such a piece is small and keeps nothing large alive; there is one at most for each
-//! of the `http2_streams_max` streams.
+//! hyper is done with a response once the last piece was passed to h2, which then waits for the
+//! window without a task. `server/service/tracked_body.rs` keeps that piece small and copied, so
+//! that it keeps nothing large alive; there is at most one for each of the `http2_streams_max`
+//! streams.
 
 use std::time::Duration;
 
@@ -23,46 +28,58 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::activity::Stage;
-use super::protocol::UPLOADS_THAT_FILL;
 use crate::proxy::upload::{UploadProgress, UploadState};
 
-/// How many streams in line there are to each limit that they have for one step. So a connection with up to 32 of them has to
-/// make room for four pieces of [`super::tracked`] within `body_idle_timeout`: by default for 8,700 bytes a second.
+/// The window of an HTTP/2 stream, in bytes: a quarter of the connection's.
+pub(crate) const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// The window of an HTTP/2 connection, in bytes: the most that one client can make Larder hold.
+pub(crate) const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// The number of unread uploads that fill a connection's window, so that no bytes of the other
+/// streams can arrive.
+const UPLOADS_THAT_FILL: usize = (HTTP2_CONNECTION_WINDOW / HTTP2_STREAM_WINDOW) as usize;
+
+/// The number of waiting streams for which each of them has one more limit for its next step. So
+/// the client of a connection with up to 32 waiting streams has to make room for four pieces of
+/// `server/service/tracked_body.rs` within `body_idle_timeout`: 8,700 bytes a second by default.
 const STREAMS_PER_LIMIT: usize = 4;
 
-/// The most limits that a stream has for one step. A client that lets one of many get on, so as to keep
-/// the others, keeps them no longer.
+/// The maximum number of limits that a stream has for one step. A client that lets one of many
+/// streams progress, so as to keep the others open, keeps them no longer than that.
 const LIMITS_MAX: usize = 8;
 
-/// The streams of a connection. Empty where it does not speak HTTP/2.
+/// The streams of a connection; empty unless it speaks HTTP/2.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
-    /// Guards the streams. Nothing awaits under it, and all who take it run on the connection's core.
+pub(crate) struct Streams {
+    /// Guards the streams. Nothing awaits under it, and every task that takes it runs on the
+    /// connection's core.
     list: Mutex<StreamList>,
 }
 
 #[derive(Debug, Default)]
 struct StreamList {
-    /// By number; `None` where one has ended and the next has not come.
+    /// The streams by number; `None` for numbers that are free.
     streams: Vec<Option<Stream>>,
     vacant: Vec<usize>,
-    /// The one whose task hyper is about to spawn.
+    /// The stream whose task hyper is about to spawn.
     unspawned: Option<usize>,
     last_check: Option<Instant>,
-    /// For how long no stream got on that had waited.
-    still: Duration,
+    /// How long no waiting stream has progressed.
+    stalled_for: Duration,
 }
 
-/// A request whose response hyper has not sent.
+/// A request whose response hyper has not finished.
 #[derive(Debug)]
 struct Stream {
     task: Option<AbortHandle>,
-    /// Whether a piece of the response waits for the client's window, and how many have waited.
-    is_windowless: bool,
+    /// True while a piece of the response waits for the client's window, and the number of pieces
+    /// so far.
+    awaits_window: bool,
     pieces: u32,
-    /// The request's content, where it has any.
+    /// The progress of the request's content, if it has any.
     content: Option<UploadProgress>,
-    /// The wait for the client, where the sweep has seen it.
+    /// The wait for the client, once the sweep has seen it.
     wait: Option<StreamWait>,
 }
 
@@ -71,18 +88,18 @@ struct Stream {
 struct StreamWait {
     stage: Stage,
     mark: u32,
-    /// For how long, without the times that were excused.
+    /// The duration of the wait, without excused times.
     duration: Duration,
-    /// For how long the socket was full meanwhile.
+    /// How long the socket was full meanwhile.
     blocked: Duration,
-    /// How many limits it has while others get on.
+    /// How many limits the stream has while other streams progress.
     limits: u32,
 }
 
 impl Streams {
-    /// Adds a stream, and returns its number.
-    pub(super) fn open(&self, content: Option<UploadProgress>) -> usize {
-        let stream = Stream { task: None, is_windowless: false, pieces: 0, content, wait: None };
+    /// Adds a stream and returns its number.
+    pub(crate) fn open(&self, content: Option<UploadProgress>) -> usize {
+        let stream = Stream { task: None, awaits_window: false, pieces: 0, content, wait: None };
         let mut list = self.list.lock();
         let number = match list.vacant.pop() {
             Some(number) => {
@@ -98,8 +115,9 @@ impl Streams {
         number
     }
 
-    /// Notes the task of the stream that was opened last: hyper spawns it as soon as its service was called.
-    pub(super) fn set_task(&self, task: AbortHandle) {
+    /// Records the task of the stream that was opened last: hyper spawns the task right after
+    /// calling the service.
+    pub(crate) fn set_task(&self, task: AbortHandle) {
         let mut list = self.list.lock();
         if let Some(number) = list.unspawned.take()
             && let Some(stream) = &mut list.streams[number]
@@ -108,84 +126,90 @@ impl Streams {
         }
     }
 
-    /// Notes that a piece of the response was handed over, and waits for the client's window until the next is asked for.
-    pub(super) fn hand_over(&self, number: usize) {
+    /// Records that a piece of the response was passed to hyper, and waits for the client's window
+    /// until hyper asks for the next.
+    pub(crate) fn record_piece_sent(&self, number: usize) {
         if let Some(stream) = &mut self.list.lock().streams[number] {
-            stream.is_windowless = true;
+            stream.awaits_window = true;
             stream.pieces = stream.pieces.wrapping_add(1);
         }
     }
 
-    /// Notes that the next piece was asked for, and is not there yet.
-    pub(super) fn await_piece(&self, number: usize) {
+    /// Records that hyper has asked for the next piece, and that it is not available yet.
+    pub(crate) fn record_piece_requested(&self, number: usize) {
         if let Some(stream) = &mut self.list.lock().streams[number] {
-            stream.is_windowless = false;
+            stream.awaits_window = false;
         }
     }
 
-    /// Forgets a stream.
-    pub(super) fn close(&self, number: usize) {
+    /// Removes a stream.
+    pub(crate) fn close(&self, number: usize) {
         let mut list = self.list.lock();
         let stream = list.streams[number].take();
-        // It got what it waited for, or its client gave it up; that it was ended here tells nothing.
+        // The stream got what it waited for, or its client cancelled it; a stream that was aborted
+        // here is no sign of progress.
         if stream.is_some_and(|stream| stream.wait.is_some() && stream.task.is_some()) {
-            list.still = Duration::ZERO;
+            list.stalled_for = Duration::ZERO;
         }
         list.vacant.push(number);
         list.unspawned.take_if(|unspawned| *unspawned == number);
     }
 
-    /// Ends the streams whose client has kept them waiting for `limit`, or for some limits where they wait in line. Returns
-    /// how many.
+    /// Aborts the streams whose client has kept them waiting for `limit`, or for several limits if
+    /// they wait in line. Returns how many were aborted.
     ///
-    /// While the socket is full (`is_blocked`) little is known of a stream, and the connection is judged as one. That time counts
-    /// only towards the most that a stream has: a client that keeps its socket full must not keep all for ever.
+    /// While the socket is full (`is_blocked`) little is known of a single stream, and the
+    /// connection is judged as a whole. That time counts only towards the longest wait of all: a
+    /// client that keeps its socket full must not keep its streams for ever.
     pub(super) fn abort_stalled(&self, now: Instant, limit: Duration, is_blocked: bool) -> u64 {
         let mut list = self.list.lock();
         let held_up = list.streams.iter().flatten().filter(|stream| stream.is_held_up()).count();
-        // Content that is read by nobody may fill the connection's window, and then the others have no room to send.
+        // Content that nobody reads may fill the connection's window, and then the other streams
+        // have no room to send.
         let excused = if held_up >= UPLOADS_THAT_FILL { Some(Stage::Sending) } else { None };
         let elapsed = list.last_check.replace(now).map_or(Duration::ZERO, |checked_at| now.duration_since(checked_at));
         match is_blocked {
             true => list.check(Duration::ZERO, elapsed, excused),
             false => list.check(elapsed, Duration::ZERO, excused),
         }
-        let gets_on = list.still < limit;
-        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled_task(limit, gets_on));
+        let is_progressing = list.stalled_for < limit;
+        let stalled = list.streams.iter_mut().flatten().filter_map(|stream| stream.stalled_task(limit, is_progressing));
         stalled.map(|task| task.abort()).count() as u64
     }
 }
 
 impl StreamList {
-    /// Looks at every stream, and counts what `elapsed` since the last look, or for how long the socket was `blocked`, for those
-    /// that wait still, in another stage than the excused one.
+    /// Checks every stream, and adds the time since the last check (`elapsed`), or the time that
+    /// the socket was full (`blocked`), to the streams that still wait in a stage other than the
+    /// excused one.
     fn check(&mut self, elapsed: Duration, blocked: Duration, excused: Option<Stage>) {
         let waiting = self.streams.iter().flatten().filter(|stream| stream.stage().0 != Stage::Ours).count();
         let limits = waiting.div_ceil(STREAMS_PER_LIMIT).clamp(1, LIMITS_MAX) as u32;
-        let mut is_still = true;
+        let mut nobody_progressed = true;
         for stream in self.streams.iter_mut().flatten() {
-            is_still &= !stream.check(elapsed, blocked, excused, limits);
+            nobody_progressed &= !stream.check(elapsed, blocked, excused, limits);
         }
-        self.still = if is_still { self.still + elapsed } else { Duration::ZERO };
+        self.stalled_for = if nobody_progressed { self.stalled_for + elapsed } else { Duration::ZERO };
     }
 }
 
 impl Stream {
-    /// Tells whether content came that the origin does not take.
+    /// Tells whether content has arrived that the origin does not take.
     fn is_held_up(&self) -> bool {
         self.content.as_ref().is_some_and(|content| content.state() == UploadState::HeldUp)
     }
 
-    /// Says who is being waited for, and a mark that changes whenever there is progress.
+    /// Returns who is being waited for, and a mark that changes whenever there is progress.
     fn stage(&self) -> (Stage, u32) {
         match &self.content {
-            _ if self.is_windowless => (Stage::Reading, self.pieces),
+            _ if self.awaits_window => (Stage::Reading, self.pieces),
             Some(content) if content.state() == UploadState::Awaited => (Stage::Sending, content.frames()),
             _ => (Stage::Ours, 0),
         }
     }
 
-    /// Looks at the stream, which has so many limits as things are; tells whether it got on since it was seen waiting.
+    /// Checks the stream, which has `limits` limits at present; tells whether it has progressed
+    /// since it was seen waiting.
     fn check(&mut self, elapsed: Duration, blocked: Duration, excused: Option<Stage>, limits: u32) -> bool {
         let (stage, mark) = self.stage();
         if let Some(wait) = &mut self.wait
@@ -195,7 +219,8 @@ impl Stream {
                 wait.duration += elapsed;
                 wait.blocked += blocked;
             }
-            // It may have moved up since the line was longer, but has waited for those before it all the same.
+            // The stream may have moved up since the line was longer, but has waited for those
+            // before it all the same.
             wait.limits = wait.limits.max(limits);
             return false;
         }
@@ -203,10 +228,10 @@ impl Stream {
         std::mem::replace(&mut self.wait, (stage != Stage::Ours).then_some(wait)).is_some()
     }
 
-    /// Returns its task where the client has kept it waiting for too long.
-    fn stalled_task(&mut self, limit: Duration, others_get_on: bool) -> Option<AbortHandle> {
+    /// Takes the stream's task if the client has kept it waiting for too long.
+    fn stalled_task(&mut self, limit: Duration, is_progressing: bool) -> Option<AbortHandle> {
         let wait = self.wait?;
-        let limits = if others_get_on { wait.limits } else { 1 };
+        let limits = if is_progressing { wait.limits } else { 1 };
         let has_time = wait.duration < limit * limits && wait.duration + wait.blocked < limit * LIMITS_MAX as u32;
         if has_time { None } else { self.task.take() }
     }
@@ -227,7 +252,8 @@ mod tests {
         (number, task)
     }
 
-    /// Begins anew, looks after these seconds, doing `between` before each, and says after which the first stream was cut.
+    /// Starts over, checks after each of these seconds, calling `between` before each, and compares
+    /// the second at which the first stream was aborted.
     #[track_caller]
     fn check_at(
         streams: &Streams,
@@ -238,7 +264,7 @@ mod tests {
         {
             let mut list = streams.list.lock();
             list.streams.iter_mut().flatten().for_each(|stream| stream.wait = None);
-            (list.last_check, list.still) = (None, Duration::ZERO);
+            (list.last_check, list.stalled_for) = (None, Duration::ZERO);
         }
         let start = Instant::now();
         assert_eq!(streams.abort_stalled(start, LIMIT, false), 0);
@@ -250,42 +276,42 @@ mod tests {
         assert_eq!(cut, expected);
     }
 
-    /// The same, where it does not matter when `between` is done.
+    /// The same, where the time at which `between` is called does not matter.
     #[track_caller]
     fn check(streams: &Streams, between: impl Fn(), seconds: &[u64], expected: Option<u64>) {
         check_at(streams, |_, _| between(), seconds.iter().copied(), expected);
     }
 
     #[tokio::test]
-    async fn s5_2_2_a_stream_has_its_time_whatever_the_others_do() {
+    async fn s5_2_2_a_stream_has_its_limit_whatever_the_others_do() {
         let streams = Streams::default();
         let ((stalled, task), (moving, other)) = (opened(&streams, None), opened(&streams, None));
-        check(&streams, || streams.hand_over(moving), &[60, 120], None);
-        streams.hand_over(stalled);
-        check(&streams, || streams.hand_over(moving), &[29, 30], Some(30));
+        check(&streams, || streams.record_piece_sent(moving), &[60, 120], None);
+        streams.record_piece_sent(stalled);
+        check(&streams, || streams.record_piece_sent(moving), &[29, 30], Some(30));
         assert!(task.await.unwrap_err().is_cancelled());
         streams.close(stalled);
-        check(&streams, || streams.hand_over(moving), &[60, 120], None);
+        check(&streams, || streams.record_piece_sent(moving), &[60, 120], None);
         assert!(!other.is_finished());
     }
 
     #[tokio::test]
-    async fn the_origin_and_a_full_socket_are_no_fault_of_a_stream() {
+    async fn waiting_for_the_origin_or_a_full_socket_is_excused() {
         let streams = Streams::default();
         let (number, _task) = opened(&streams, None);
-        streams.hand_over(number);
-        streams.await_piece(number);
+        streams.record_piece_sent(number);
+        streams.record_piece_requested(number);
         check(&streams, || (), &[60, 120], None);
-        streams.hand_over(number);
+        streams.record_piece_sent(number);
         check_at(&streams, |_, now| assert_eq!(streams.abort_stalled(now, LIMIT, true), 0), [60, 120, 239], None);
     }
 
     #[tokio::test]
-    async fn what_is_excused_now_and_then_has_its_time_without_these_moments() {
+    async fn excused_moments_do_not_count_towards_the_limit() {
         let (streams, content) = (Streams::default(), UploadProgress::default());
         let (number, task) = opened(&streams, None);
-        streams.hand_over(number);
-        // The socket is full for one second of five: 30 seconds are left of 38.
+        streams.record_piece_sent(number);
+        // The socket is full for one second in five: 30 of 38 seconds count.
         let full_now_and_then = |seconds: u64, now| {
             if seconds % 5 == 1 {
                 streams.abort_stalled(now, LIMIT, true);
@@ -306,38 +332,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_socket_keeps_no_stream_for_ever() {
+    async fn a_full_socket_does_not_keep_a_stream_for_ever() {
         let streams = Streams::default();
         let ((stalled, task), (moving, other)) = (opened(&streams, None), opened(&streams, None));
-        streams.hand_over(stalled);
+        streams.record_piece_sent(stalled);
         let start = Instant::now();
         let cut = (0..600).find(|&seconds| {
-            streams.hand_over(moving);
+            streams.record_piece_sent(moving);
             streams.abort_stalled(start + Duration::from_secs(seconds), LIMIT, true) > 0
         });
         assert_eq!(cut, Some(240));
         assert!(task.await.unwrap_err().is_cancelled() && !other.is_finished());
     }
 
-    /// Opens so many streams, each of which waits for its client's window.
+    /// Opens `length` streams, each of which waits for its client's window.
     fn line(streams: &Streams, length: usize) -> Vec<usize> {
         let numbers: Vec<_> = (0..length).map(|_| opened(streams, None).0).collect();
-        numbers.iter().for_each(|&number| streams.hand_over(number));
+        numbers.iter().for_each(|&number| streams.record_piece_sent(number));
         numbers
     }
 
     #[tokio::test]
-    async fn s5_2_2_streams_that_wait_in_line_have_more_time_while_others_get_on() {
+    async fn s5_2_2_streams_that_wait_in_line_have_more_time_while_others_progress() {
         let streams = Streams::default();
         let line = line(&streams, 20);
-        // Each gets on once in 100 seconds; five limits are 150.
+        // Each stream progresses once in 100 seconds; five limits are 150 seconds.
         let in_turn = |seconds: u64, _| {
             if seconds.is_multiple_of(5) {
-                streams.hand_over(line[seconds as usize / 5 % 20]);
+                streams.record_piece_sent(line[seconds as usize / 5 % 20]);
             }
         };
         check_at(&streams, in_turn, 1..600, None);
-        let all_but_one = |seconds: u64, _| streams.hand_over(line[1 + seconds as usize % 19]);
+        let all_but_one = |seconds: u64, _| streams.record_piece_sent(line[1 + seconds as usize % 19]);
         check_at(&streams, all_but_one, 1..600, Some(150));
         let all_until_then = |seconds: u64, now| {
             if seconds <= 50 {
@@ -348,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_gets_shorter_takes_no_time_back() {
+    async fn a_line_that_gets_shorter_does_not_shorten_the_limit() {
         let streams = Streams::default();
         let line = line(&streams, 20);
         let one_by_one = |seconds: u64, _| {
@@ -363,11 +389,11 @@ mod tests {
     async fn the_time_in_line_is_bounded() {
         let streams = Streams::default();
         let line = line(&streams, 100);
-        check_at(&streams, |_, _| streams.hand_over(line[0]), 1..600, Some(240));
+        check_at(&streams, |_, _| streams.record_piece_sent(line[0]), 1..600, Some(240));
     }
 
     #[tokio::test]
-    async fn whom_the_sweep_ends_has_not_got_on() {
+    async fn an_aborted_stream_is_no_sign_of_progress() {
         let streams = Streams::default();
         let start = Instant::now();
         let cut_after = |seconds| streams.abort_stalled(start + Duration::from_secs(seconds), LIMIT, false);
@@ -380,7 +406,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_that_is_awaited_has_its_time() {
+    async fn awaited_content_has_its_limit() {
         let (streams, content) = (Streams::default(), UploadProgress::default());
         let (_, _task) = opened(&streams, Some(&content));
         check(&streams, || (), &[60, 120], None);
@@ -396,7 +422,7 @@ mod tests {
         progress.record_wait();
         let held_up: Vec<_> = (0..UPLOADS_THAT_FILL).map(|_| UploadProgress::default()).collect();
         let _tasks: Vec<_> = held_up.iter().map(|content| opened(&streams, Some(content))).collect();
-        // Whoever has not been read yet waits for a permit, as long as that may take.
+        // A stream that nobody has read yet waits for a permit, as long as that may take.
         check(&streams, || (), &[29, 30], Some(30));
         let (_, _task) = opened(&streams, Some(&progress));
         held_up.iter().for_each(UploadProgress::record_frame);
@@ -406,16 +432,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn numbers_are_used_again_and_bring_nothing_with_them() {
+    async fn numbers_are_reused_without_their_history() {
         let streams = Streams::default();
         let (first, _task) = opened(&streams, None);
-        streams.hand_over(first);
+        streams.record_piece_sent(first);
         let start = Instant::now();
         streams.abort_stalled(start, LIMIT, false);
         streams.close(first);
         let (second, _task) = opened(&streams, None);
         assert_eq!(first, second);
-        streams.hand_over(second);
+        streams.record_piece_sent(second);
         assert_eq!(streams.abort_stalled(start + LIMIT, LIMIT, false), 0);
         assert_eq!(streams.abort_stalled(start + 2 * LIMIT, LIMIT, false), 1);
     }

@@ -1,9 +1,10 @@
-//! The sweep: one coarse timer of a core that closes connections, and streams of HTTP/2, whose client keeps it waiting for
-//! too long.
+//! The sweep: one coarse timer per core that closes connections, and resets HTTP/2 streams, whose
+//! client keeps them waiting for too long.
 //!
-//! It looks at each connection a few times a timeout and compares stage and progress mark with what it saw last time, so
-//! that connections need no timers and read no clock. A timeout is kept to within one round. A round goes in steps, since
-//! closing hundreds of connections in one go would keep the requests of others waiting.
+//! The sweep checks each connection a few times per timeout, and compares stage and progress mark
+//! with those of the last check, so that connections need no timers and read no clock. A timeout is
+//! exact to within one round. A round goes in steps, since closing hundreds of connections in one
+//! go would delay other connections' requests.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -12,36 +13,36 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::ServerCounters;
 use super::activity::{Protocol, Stage, StageLimits};
-use super::connection_state::{ConnectionState, Shutdown};
+use super::state::{ConnectionState, Shutdown};
+use crate::server::ServerCounters;
 
 /// The longest time between two rounds.
 const ROUND_MAX: Duration = Duration::from_millis(500);
 
-/// The shortest time between two steps, and so between two rounds: a core with a hundred thousand connections still spends
-/// most of its time serving.
+/// The shortest time between two steps, and so between two rounds: a core with a hundred thousand
+/// connections still spends most of its time serving.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// The fewest connections that are worth a step.
+/// The minimum number of connections per step.
 const STEP_MIN: usize = 32;
 
 /// The connections of a core.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionRoster {
+pub(crate) struct ConnectionRoster {
     /// Guards the connections. Nothing awaits under it.
     rounds: Mutex<SweepRounds>,
 }
 
-/// The connections, and how far the round under way has come.
+/// The connections, and the progress of the current round.
 #[derive(Debug, Default)]
 struct SweepRounds {
-    /// Weak, so that a socket closes when its owner lets go.
+    /// Weak, so that a socket closes when its driver ends.
     watched: Vec<WatchedConnection>,
     next: usize,
 }
 
-/// A connection, and what was last seen of it.
+/// A connection, with its stage and mark at the last check.
 #[derive(Debug)]
 struct WatchedConnection {
     connection: Weak<ConnectionState>,
@@ -51,8 +52,8 @@ struct WatchedConnection {
 }
 
 impl ConnectionRoster {
-    /// Adds a connection that was accepted `now`.
-    pub(super) fn add(&self, connection: &Arc<ConnectionState>, now: Instant) {
+    /// Adds a connection that was accepted at `now`.
+    pub(crate) fn add(&self, connection: &Arc<ConnectionState>, now: Instant) {
         let (stage, mark) = connection.activity.stage();
         self.rounds.lock().watched.push(WatchedConnection {
             connection: Arc::downgrade(connection),
@@ -62,8 +63,8 @@ impl ConnectionRoster {
         });
     }
 
-    /// Gives every connection an order.
-    pub(super) fn shut_down_all(&self, shutdown: Shutdown) {
+    /// Requests a shutdown of every connection.
+    pub(crate) fn shut_down_all(&self, shutdown: Shutdown) {
         for watched in &self.rounds.lock().watched {
             if let Some(connection) = watched.connection.upgrade() {
                 connection.request_shutdown(shutdown);
@@ -72,19 +73,19 @@ impl ConnectionRoster {
     }
 
     /// Tells whether no connection is open, tunnels included.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rounds.lock().watched.iter().all(|watched| watched.connection.strong_count() == 0)
     }
 
-    /// Takes the next step of a round: looks at some connections, forgets those that have closed, and closes those that were
-    /// waited for too long. Returns how long to pause until the step after it.
-    pub(super) fn step(&self, now: Instant, limits: &StageLimits, counters: &ServerCounters) -> Duration {
+    /// Takes the next step of a round: checks some connections, removes those that have closed, and
+    /// closes those that were waited for too long. Returns how long to pause until the next step.
+    pub(crate) fn step(&self, now: Instant, limits: &StageLimits, counters: &ServerCounters) -> Duration {
         let mut rounds = self.rounds.lock();
         let SweepRounds { watched, next } = &mut *rounds;
         let (steps, pause) = steps(watched.len(), round_length(limits));
         for _ in 0..watched.len().div_ceil(steps) {
             if watched.get_mut(*next).is_some_and(|watched| !watched.check(now, limits, counters)) {
-                // The last one comes in its place, and is the next to be looked at.
+                // The last connection takes its place, and is checked next.
                 watched.swap_remove(*next);
             } else {
                 *next += 1;
@@ -98,7 +99,8 @@ impl ConnectionRoster {
 }
 
 impl WatchedConnection {
-    /// Looks at the connection, and closes it if it was waited for too long; returns whether it is still open.
+    /// Checks the connection, and closes it if it was waited for too long; returns whether it is
+    /// still open.
     fn check(&mut self, now: Instant, limits: &StageLimits, counters: &ServerCounters) -> bool {
         let Some(connection) = self.connection.upgrade() else { return false };
         check_streams(&connection, now, limits, counters);
@@ -113,16 +115,18 @@ impl WatchedConnection {
         }
         if let Some(counter) = counters.closed_counter(stage) {
             counter.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(client = %connection.addr, ?stage, ?limit, "closed: the client kept the connection waiting");
+            tracing::debug!(client = %connection.addr, ?stage, ?limit, "connection closed: client too slow");
         }
         connection.request_shutdown(Shutdown::Abort);
-        // Closed where it stands; what was ordered needs no second look, but is still counted as open.
+        // The connection is closing, but still counts as open; the shutdown need not be requested
+        // at every check.
         self.since = now;
         true
     }
 }
 
-/// Ends the streams of a connection whose client has kept them waiting for too long; the connection goes on.
+/// Resets the streams of a connection whose client has kept them waiting for too long; the
+/// connection stays open.
 fn check_streams(connection: &ConnectionState, now: Instant, limits: &StageLimits, counters: &ServerCounters) {
     if connection.activity.protocol() != Protocol::Http2 {
         return;
@@ -130,12 +134,12 @@ fn check_streams(connection: &ConnectionState, now: Instant, limits: &StageLimit
     let cut = connection.streams.abort_stalled(now, limits.body, connection.activity.is_blocked());
     if cut > 0 {
         counters.closed_in_body.fetch_add(cut, Ordering::Relaxed);
-        tracing::debug!(client = %connection.addr, cut, limit = ?limits.body, "streams reset: the client kept them waiting");
+        tracing::debug!(client = %connection.addr, cut, limit = ?limits.body, "streams reset: client too slow");
     }
 }
 
-/// Sweeps for as long as the core runs, by the limits in force.
-pub(super) async fn sweep(
+/// Sweeps until the core ends, by the limits in force.
+pub(crate) async fn sweep(
     roster: Arc<ConnectionRoster>,
     limits: impl Fn() -> StageLimits,
     counters: Arc<ServerCounters>,
@@ -146,12 +150,12 @@ pub(super) async fn sweep(
     }
 }
 
-/// A quarter of the shortest timeout, within bounds.
+/// Returns a quarter of the shortest timeout, within bounds.
 fn round_length(limits: &StageLimits) -> Duration {
     (limits.head.min(limits.idle).min(limits.body) / 4).clamp(PAUSE_MIN, ROUND_MAX)
 }
 
-/// Returns in how many steps a round over so many connections goes, and how long the pause after each is.
+/// Returns the number of steps of a round over this many connections, and the pause after each.
 fn steps(connections: usize, round: Duration) -> (usize, Duration) {
     let most = usize::try_from(round.as_millis() / PAUSE_MIN.as_millis()).unwrap_or(usize::MAX);
     let steps = (connections / STEP_MIN).min(most).max(1);
@@ -160,24 +164,26 @@ fn steps(connections: usize, round: Duration) -> (usize, Duration) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::socket::split;
     use super::*;
 
     const LIMITS: StageLimits =
         StageLimits { head: Duration::from_secs(10), idle: Duration::from_secs(60), body: Duration::from_secs(30) };
 
-    /// A connection under watch, on a real socket.
+    /// A connection that is swept, on a real socket.
     async fn roster_with_connection() -> (ConnectionRoster, Arc<ConnectionState>, Instant, tokio::net::TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, addr) = listener.accept().await.unwrap();
-        let (_, half) = socket.into_split();
+        let (_, half) = split(socket);
         let (roster, connection, now) =
             (ConnectionRoster::default(), ConnectionState::new(addr, half, None), Instant::now());
         roster.add(&connection, now);
         (roster, connection, now, client)
     }
 
-    /// Lets the seconds of `rounds` pass, doing `between` before each; says after which the connection was closed.
+    /// Checks after each of the seconds in `rounds`, calling `between` before each, and compares
+    /// the second at which the connection was closed.
     async fn check(
         prepare: impl Fn(&ConnectionState),
         between: impl Fn(&ConnectionState),
@@ -196,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_has_its_time_and_bytes_do_not_lengthen_it() {
+    async fn a_head_has_its_limit_and_bytes_do_not_extend_it() {
         check(|_| (), |_| (), &[9, 10], Some(10)).await;
         check(|_| (), |connection| connection.activity.record_read(), &[5, 9, 10], Some(10)).await;
         let partial = |connection: &ConnectionState| {
@@ -207,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_between_requests_has_its_time() {
+    async fn silence_between_requests_has_its_limit() {
         check(|connection| connection.set_protocol(Protocol::Http1), |_| (), &[10, 59, 60], Some(60)).await;
         check(
             |connection| connection.set_protocol(Protocol::Http2),
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_must_move_and_the_origin_is_never_the_clients_fault() {
+    async fn a_body_must_progress_and_waiting_for_the_origin_is_excused() {
         let running = |connection: &ConnectionState| {
             connection.set_protocol(Protocol::Http1);
             connection.activity.begin(false);
@@ -240,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_closed_is_forgotten() {
+    async fn closed_connections_are_removed() {
         let (roster, connection, start, _client) = roster_with_connection().await;
         assert!(!roster.is_empty());
         drop(connection);
@@ -271,14 +277,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_steps_of_a_round_pass_over_nobody() {
+    async fn the_steps_of_a_round_skip_no_connection() {
         let (roster, connection, start, _client) = roster_with_connection().await;
         let others: Vec<_> = (1..10 * STEP_MIN).map(|_| Arc::clone(&connection)).collect();
         let closed = Arc::downgrade(&connection);
         {
             let mut rounds = roster.rounds.lock();
             let watched = |connection| WatchedConnection { connection, stage: Stage::Head, mark: 0, since: start };
-            // Every second one has closed.
+            // Every second connection has closed.
             rounds.watched.extend(
                 others.iter().flat_map(|connection| [watched(Arc::downgrade(connection)), watched(Weak::new())]),
             );

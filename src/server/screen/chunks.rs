@@ -1,78 +1,83 @@
-//! Chunked content (RFC 9112 §7.1): where it ends, and whether it is written as everybody reads it.
+//! Chunked content (RFC 9112 §7.1): where it ends, and whether every recipient reads it in the same
+//! way.
 //!
-//! Data passes as it comes. A chunk-size line passes once it is whole, and so does the trailer section, so that hyper never
-//! sees the beginning of what is refused.
+//! Data passes as it arrives. A chunk-size line passes once it is whole, and so does the trailer
+//! section, so that hyper never sees the beginning of what is refused.
 
 use memchr::memchr;
 
+use super::limits::FIELDS_MAX;
 use super::line::{Lines, field, has_control, is_token};
-use super::{FIELDS_MAX, ScreenRefusal};
+use super::refusal::ScreenRefusal;
 use crate::policy::trailers;
 
-/// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound, and nobody sends any.
+/// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound,
+/// and clients send no extensions.
 const SIZE_LINE_BYTES_MAX: usize = 256;
 
-/// The most bytes of chunk extensions in one request's content: without it a byte of content could cost 256 of extension.
+/// The maximum number of bytes of chunk extensions in one request's content: without it a byte of
+/// content could cost 256 of extensions.
 const EXTENSION_BYTES_MAX: usize = 4 << 10;
 
-/// The most digits of a chunk's size: what an unsigned 64-bit number has. Leading zeros count, since some readers count them.
+/// The maximum number of digits in a chunk size: those of an unsigned 64-bit number. Leading zeros
+/// count, since some recipients count them.
 const SIZE_DIGITS_MAX: usize = 16;
 
-/// The largest chunk: what everybody can add up without overflow.
+/// The largest chunk: a size that every recipient can add up without overflow.
 const SIZE_MAX: u64 = i64::MAX as u64;
 
-/// Where in chunked content the next byte stands.
+/// The position of the next byte in chunked content.
 #[derive(Debug)]
 enum ChunkPosition {
     /// At a chunk-size line.
     Size,
-    /// In data of which so many bytes are to come.
+    /// In data with this many bytes to come.
     Data(u64),
-    /// At the line end behind data.
+    /// At the line end after data.
     DataEnd,
-    /// In the trailer section, so many fields of it read.
+    /// In the trailer section, after this many fields.
     Trailers(Lines, usize),
-    /// Behind it all.
+    /// After the trailer section.
     Done,
 }
 
 /// A reader of chunked content.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    place: ChunkPosition,
+    position: ChunkPosition,
     extension_bytes: usize,
 }
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { place: ChunkPosition::Size, extension_bytes: 0 }
+        Self { position: ChunkPosition::Size, extension_bytes: 0 }
     }
 }
 
 impl Chunks {
     /// Tells whether the content has ended.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.place, ChunkPosition::Done)
+        matches!(self.position, ChunkPosition::Done)
     }
 
-    /// Reads on. Returns how many bytes may pass; zero where more are needed to tell.
+    /// Reads on. Returns how many bytes may pass; zero if more are needed to decide.
     ///
     /// # Errors
-    /// Chunks that are not written as RFC 9112 §7.1 says, and those that some readers read otherwise.
+    /// Chunks that RFC 9112 §7.1 does not allow, and those that some recipients read otherwise.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, ScreenRefusal> {
-        match &mut self.place {
+        match &mut self.position {
             ChunkPosition::Size => self.size_line(bytes),
             ChunkPosition::Data(remaining) => {
                 let length = bytes.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                 *remaining -= length as u64;
                 if *remaining == 0 {
-                    self.place = ChunkPosition::DataEnd;
+                    self.position = ChunkPosition::DataEnd;
                 }
                 Ok(length)
             }
             ChunkPosition::DataEnd => match bytes {
                 [b'\r', b'\n', ..] => {
-                    self.place = ChunkPosition::Size;
+                    self.position = ChunkPosition::Size;
                     Ok(2)
                 }
                 [b'\r'] | [] => Ok(0),
@@ -81,7 +86,7 @@ impl Chunks {
             ChunkPosition::Trailers(lines, fields) => {
                 let ended = trailers(lines, fields, bytes)?;
                 if ended > 0 {
-                    self.place = ChunkPosition::Done;
+                    self.position = ChunkPosition::Done;
                 }
                 Ok(ended)
             }
@@ -93,11 +98,12 @@ impl Chunks {
     fn size_line(&mut self, bytes: &[u8]) -> Result<usize, ScreenRefusal> {
         let window = &bytes[..bytes.len().min(SIZE_LINE_BYTES_MAX)];
         let Some(end) = memchr(b'\n', window) else {
-            // What is no size now will be none later: the client need not wait for its answer.
+            // A malformed size will not become well-formed: the client need not wait for its
+            // response.
             let (digits, rest) = split_size(window);
             let is_open = matches!(rest, [] | [b'\r'] | [b';', ..]);
             return match digits.is_empty() || digits.len() > SIZE_DIGITS_MAX || !is_open {
-                true => Err(ScreenRefusal::bad("A chunk has no size in hexadecimal")),
+                true => Err(ScreenRefusal::bad("A chunk has no hexadecimal size")),
                 false if window.len() == SIZE_LINE_BYTES_MAX => {
                     Err(ScreenRefusal::bad("A chunk-size line is too long"))
                 }
@@ -105,16 +111,16 @@ impl Chunks {
             };
         };
         let Some(line) = window[..end].strip_suffix(b"\r") else {
-            return Err(ScreenRefusal::bad("A chunk-size line ends with LF alone"));
+            return Err(ScreenRefusal::bad("A chunk-size line ends with a bare LF"));
         };
         let (digits, extensions) = split_size(line);
         let size =
-            size(digits).ok_or(ScreenRefusal::bad("A chunk has no size in hexadecimal, or one that is too large"))?;
+            size(digits).ok_or(ScreenRefusal::bad("A chunk has no hexadecimal size, or one that is too large"))?;
         self.extension_bytes += extensions.len();
         if !are_extensions(extensions) || self.extension_bytes > EXTENSION_BYTES_MAX {
             return Err(ScreenRefusal::bad("A chunk has extensions that are malformed or too long"));
         }
-        self.place = match size {
+        self.position = match size {
             0 => ChunkPosition::Trailers(Lines::default(), 0),
             size => ChunkPosition::Data(size),
         };
@@ -133,13 +139,14 @@ fn size(digits: &[u8]) -> Option<u64> {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).map(u64::from);
-    // Sixteen digits fit, so nothing is lost before it is compared.
+    // Sixteen digits fit into 64 bits, so nothing is lost before the comparison.
     let size = digits.iter().try_fold(0_u64, |size, &byte| Some(size << 4 | digit(byte)?))?;
     (size <= SIZE_MAX).then_some(size)
 }
 
-/// Tells whether what follows a chunk's size is nothing or well-formed extensions (RFC 9112 §7.1.1). The whitespace that the
-/// grammar calls bad is not taken: readers differ on it, and nobody sends it.
+/// Tells whether `rest`, after a chunk's size, is empty or well-formed extensions (RFC 9112
+/// §7.1.1). The grammar's "bad whitespace" is refused: recipients differ on it, and no client sends
+/// it.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while let Some(extension) = rest.strip_prefix(b";") {
         let name_end = extension.iter().position(|byte| matches!(byte, b'=' | b';')).unwrap_or(extension.len());
@@ -166,7 +173,8 @@ fn are_extensions(mut rest: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// Returns where a quoted string ends, behind its closing quote; `quoted` begins behind the opening one.
+/// Returns the offset after the closing quote of a quoted string; `quoted` begins after the opening
+/// one.
 fn quoted_end(quoted: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -179,7 +187,7 @@ fn quoted_end(quoted: &[u8]) -> Option<usize> {
     (!has_control(&quoted[..at])).then_some(at + 1)
 }
 
-/// Reads the trailer section. Returns its length; zero where its end has not come.
+/// Reads the trailer section. Returns its length, or zero if its end has not arrived.
 fn trailers(lines: &mut Lines, fields: &mut usize, bytes: &[u8]) -> Result<usize, ScreenRefusal> {
     while let Some(line) = lines.next(bytes)? {
         if lines.at() > trailers::BYTES_MAX {

@@ -1,8 +1,10 @@
 //! The write buffer of a connection, and the pool that its bytes come from.
 //!
-//! hyper writes an HTTP/2 response in many small pieces, and pipelined HTTP/1 responses one by one. Small writes are
-//! gathered here and reach the socket in one call when the connection's owner drains, once per poll; larger ones go out
-//! directly, behind what was gathered, in one vectored call. Buffers are lent by the core only while they hold something.
+//! hyper writes an HTTP/2 response in many small pieces, and pipelined HTTP/1 responses one by one.
+//! Small writes are buffered here and reach the socket in one call when the connection's driver
+//! drains the buffer, once per poll; larger writes go out directly, after the buffered bytes, in
+//! one vectored call. A connection holds a buffer from the core's pool only while the buffer is not
+//! empty.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -12,40 +14,42 @@ use std::task::{Context, Poll, ready};
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
-/// The size of a buffer: two HTTP/2 responses of the usual size, and one `write` that the kernel takes well.
+/// The size of a buffer: two HTTP/2 responses of the usual size, and a single `write` that the
+/// kernel handles well.
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
 
-/// The largest HTTP/2 write that is gathered: two DATA frames of the default 16 KiB.
+/// The largest HTTP/2 write that is buffered: two DATA frames of the default 16 KiB.
 pub(super) const HTTP2_SMALL_BYTES: usize = 32 << 10;
 
-/// The largest HTTP/1 write that is gathered. hyper hands over head and body together, so beyond the size where a copy is
-/// cheaper than a second `write` for the next pipelined response there is nothing to gain.
+/// The largest HTTP/1 write that is buffered. hyper writes head and body together, so buffering
+/// only saves the next pipelined response a `write` of its own; above this size the copy costs more
+/// than that.
 pub(super) const HTTP1_SMALL_BYTES: usize = 4 << 10;
 
-/// The most buffers that a core keeps for later (4 MiB).
+/// The maximum number of idle buffers per core (4 MiB).
 const POOLED_MAX: usize = 64;
 
-/// The most slices of one vectored write, the gathered bytes among them.
+/// The maximum number of slices in one vectored write, including the buffered bytes.
 const SLICES_MAX: usize = 16;
 
 thread_local! {
-    /// The core's buffers that nobody uses.
+    /// The core's idle buffers.
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes a buffer from the core's pool, or makes one.
+/// Takes a buffer from the core's pool, or allocates one.
 fn take_buffer() -> Vec<u8> {
     let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
     pooled.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
 }
 
-/// Gives a buffer back to the core's pool; beyond the pool's bound it is freed.
+/// Returns a buffer to the core's pool, or frees it if the pool is full.
 fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() != BUFFER_BYTES {
         return;
     }
     buffer.clear();
-    // The pool is gone while the thread ends: then the buffer is freed.
+    // While the thread ends the pool is gone, and the buffer is freed.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
         if pool.len() < POOLED_MAX {
@@ -54,7 +58,7 @@ fn give_back(mut buffer: Vec<u8>) {
     });
 }
 
-/// Bytes that were gathered and have not reached the socket. Empty, it owns no memory.
+/// Buffered bytes that have not reached the socket. An empty buffer owns no memory.
 #[derive(Debug, Default)]
 pub(super) struct WriteBuffer {
     bytes: Vec<u8>,
@@ -62,12 +66,12 @@ pub(super) struct WriteBuffer {
 }
 
 impl WriteBuffer {
-    /// Returns what waits.
+    /// Returns the bytes that wait.
     pub(super) fn waiting(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    /// Tells whether nothing waits.
+    /// Tells whether no bytes wait.
     pub(super) fn is_empty(&self) -> bool {
         self.sent == self.bytes.len()
     }
@@ -77,7 +81,7 @@ impl WriteBuffer {
         self.bytes.len() + len <= BUFFER_BYTES
     }
 
-    /// Adds `slices`, which fit.
+    /// Adds `slices`, which have to fit.
     pub(super) fn add(&mut self, slices: &[IoSlice<'_>]) {
         if self.bytes.capacity() == 0 {
             self.bytes = take_buffer();
@@ -87,7 +91,7 @@ impl WriteBuffer {
         }
     }
 
-    /// Forgets the first `len` bytes, which the socket took.
+    /// Removes the first `len` bytes, which the socket took.
     fn advance(&mut self, len: usize) {
         self.sent += len;
         if self.is_empty() {
@@ -96,10 +100,10 @@ impl WriteBuffer {
         }
     }
 
-    /// Writes out what waits.
+    /// Writes the waiting bytes.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's errors.
     pub(super) fn poll_drain(
         &mut self,
         mut socket: Pin<&mut impl AsyncWrite>,
@@ -115,11 +119,11 @@ impl WriteBuffer {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes out what waits, and `slices` behind it in the same call; returns how many bytes of `slices` were taken, at
-    /// least one.
+    /// Writes the waiting bytes, and `slices` after them in the same call; returns how many bytes
+    /// of `slices` were taken, at least one.
     ///
     /// # Errors
-    /// The socket's.
+    /// The socket's errors.
     pub(super) fn poll_write_with(
         &mut self,
         mut socket: Pin<&mut impl AsyncWrite>,
@@ -159,7 +163,7 @@ mod tests {
     use super::*;
     use std::task::Waker;
 
-    /// A socket that takes at most `room` bytes in all, in calls that it counts.
+    /// A socket that takes at most `room` bytes in all, and counts the calls.
     #[derive(Default)]
     struct TestSocket {
         written: Vec<u8>,
@@ -198,36 +202,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_gathered_goes_first_and_in_one_call() {
-        let (mut gathered, mut socket) = (WriteBuffer::default(), TestSocket { room: 100, ..TestSocket::default() });
+    fn buffered_bytes_go_first_and_in_one_call() {
+        let (mut buffer, mut socket) = (WriteBuffer::default(), TestSocket { room: 100, ..TestSocket::default() });
         let cx = &mut Context::from_waker(Waker::noop());
-        gathered.add(&[IoSlice::new(b"one "), IoSlice::new(b"two ")]);
-        let written = gathered.poll_write_with(Pin::new(&mut socket), cx, &[IoSlice::new(b"three")]);
+        buffer.add(&[IoSlice::new(b"one "), IoSlice::new(b"two ")]);
+        let written = buffer.poll_write_with(Pin::new(&mut socket), cx, &[IoSlice::new(b"three")]);
         assert!(matches!(written, Poll::Ready(Ok(5))));
         assert_eq!((socket.written.as_slice(), socket.calls), (b"one two three".as_slice(), 1));
-        assert!(gathered.is_empty() && gathered.bytes.capacity() == 0);
+        assert!(buffer.is_empty() && buffer.bytes.capacity() == 0);
     }
 
     #[test]
     fn a_short_write_never_reorders_or_repeats() {
         for room in 1..=13 {
-            let (mut gathered, mut socket) = (WriteBuffer::default(), TestSocket { room, ..TestSocket::default() });
+            let (mut buffer, mut socket) = (WriteBuffer::default(), TestSocket { room, ..TestSocket::default() });
             let cx = &mut Context::from_waker(Waker::noop());
-            gathered.add(&[IoSlice::new(b"gathered")]);
-            let written = match gathered.poll_write_with(Pin::new(&mut socket), cx, &[IoSlice::new(b"large")]) {
+            buffer.add(&[IoSlice::new(b"buffered")]);
+            let written = match buffer.poll_write_with(Pin::new(&mut socket), cx, &[IoSlice::new(b"large")]) {
                 Poll::Ready(len) => len.unwrap(),
                 Poll::Pending => 0,
             };
             assert_eq!(written, room.saturating_sub(8), "room {room}");
             socket.room = 100;
-            assert!(gathered.poll_drain(Pin::new(&mut socket), cx).is_ready());
+            assert!(buffer.poll_drain(Pin::new(&mut socket), cx).is_ready());
             let _ = Pin::new(&mut socket).poll_write(cx, &b"large"[written..]);
-            assert_eq!(socket.written, b"gatheredlarge");
+            assert_eq!(socket.written, b"bufferedlarge");
         }
     }
 
     #[test]
-    fn the_pool_is_bounded_and_takes_back_only_its_own() {
+    fn the_pool_is_bounded_and_accepts_only_its_own_buffers() {
         let before = POOL.with(|pool| pool.borrow().len());
         give_back(Vec::with_capacity(10));
         assert_eq!(POOL.with(|pool| pool.borrow().len()), before);
