@@ -1,12 +1,13 @@
-//! The dashboard, in a browser: what it shows is what `/stats` says, it follows by itself, and explaining and purging work
-//! by mouse and by keyboard. Pictures of it go to `LARDER_SCREENSHOTS`, or a temporary folder.
+//! The dashboard in a browser: its figures equal those of `/stats`, it updates by itself, and
+//! explaining and purging work by mouse and by keyboard. Screenshots go to `LARDER_SCREENSHOTS`, or
+//! a temporary folder.
 
 use larder::admin::Token;
 use serde_json::{Value, json};
 
 use crate::harness::{Browser, Cache, Origin, Reply, eventually};
 
-/// An origin with something of everything: pages that are stored, one that may not be, one that fails.
+/// An origin with a page of each kind: stored, not storable, failing.
 fn origin() -> Origin {
     Origin::start(|request| match request.target().as_ref() {
         "/private" => Reply::ok().header("Cache-Control", "private").body("yours"),
@@ -16,7 +17,7 @@ fn origin() -> Origin {
     })
 }
 
-/// A cache that has seen some of everything.
+/// A cache that has seen a request of each kind.
 fn busy(origin: &Origin) -> Cache {
     let cache = Cache::start(origin);
     for target in ["/", "/shop/", "/shop/1?colour=red", "/private", "/private", "/cookie", "/broken"] {
@@ -39,7 +40,7 @@ fn opened(cache: &Cache) -> Browser {
     browser
 }
 
-/// What the page shows of the figures that `/stats` has, by the pointer to each.
+/// Elements of the page with the `/stats` figure that each shows, as a JSON pointer.
 const SHOWN: [(&str, &str); 9] = [
     ("hit-ratio", "/ratios/cache_hit"),
     ("rate-note", "/requests/total"),
@@ -52,7 +53,7 @@ const SHOWN: [(&str, &str); 9] = [
     ("hits-take-note", "/latency/hits/p99_us"),
 ];
 
-fn shown_equals_told(cache: &Cache, browser: &mut Browser) {
+fn check_figures_equal_stats(cache: &Cache, browser: &mut Browser) {
     let mut differing = Vec::new();
     eventually("the page shows what /stats says", || {
         let stats = cache.stats();
@@ -89,20 +90,21 @@ fn js_number(value: &Value) -> String {
     if value.is_null() { "null".to_owned() } else { value.to_string().trim_end_matches(".0").to_owned() }
 }
 
-fn is_well_behaved(cache: &Cache, browser: &mut Browser) {
-    complains_only_of(browser, None);
-    keeps_to_itself(cache, browser);
+fn check_is_well_behaved(cache: &Cache, browser: &mut Browser) {
+    check_complains_only_of(browser, None);
+    check_requests_nothing_elsewhere(cache, browser);
 }
 
-/// The browser itself writes a line on the console about each answer of 400 and above.
-fn complains_only_of(browser: &mut Browser, status: Option<u16>) {
+/// Checks the browser's complaints. The browser itself logs a line for each response of 400 and
+/// above.
+fn check_complains_only_of(browser: &mut Browser, status: Option<u16>) {
     let complaints = browser.complaints();
     let is_expected = |line: &String| status.is_some_and(|status| line.contains(&format!("status of {status}")));
     assert!(complaints.iter().all(is_expected), "{complaints:#?}");
     assert_eq!(complaints.is_empty(), status.is_none(), "a {status:?} was expected");
 }
 
-fn keeps_to_itself(cache: &Cache, browser: &mut Browser) {
+fn check_requests_nothing_elsewhere(cache: &Cache, browser: &mut Browser) {
     let own = cache.admin_url("/");
     let elsewhere: Vec<String> =
         browser.asked_for().into_iter().filter(|url| !url.starts_with(&own) && !url.starts_with("data:")).collect();
@@ -110,17 +112,17 @@ fn keeps_to_itself(cache: &Cache, browser: &mut Browser) {
 }
 
 #[test]
-fn it_shows_what_stats_says_and_follows_by_itself() {
+fn the_figures_equal_those_of_stats_and_update_by_themselves() {
     let origin = origin();
     let cache = busy(&origin);
     let mut browser = opened(&cache);
-    shown_equals_told(&cache, &mut browser);
+    check_figures_equal_stats(&cache, &mut browser);
     let before = cache.stats()["requests"]["total"].clone();
     for _ in 0..7 {
         cache.get("/shop/");
     }
     assert_ne!(cache.stats()["requests"]["total"], before);
-    shown_equals_told(&cache, &mut browser);
+    check_figures_equal_stats(&cache, &mut browser);
 
     let why = browser.text("#reasons");
     for part in ["private", "set-cookie", "method", "To change it: Send public or s-maxage"] {
@@ -133,7 +135,7 @@ fn it_shows_what_stats_says_and_follows_by_itself() {
     assert_eq!(browser.eval("document.querySelectorAll('#urls img, #reasons img, #errors img').length"), 0);
     browser.until("document.querySelectorAll('.u-legend').length === 3");
     browser.until("document.querySelector('#chart-latency .u-legend').innerText.includes('µs')");
-    is_well_behaved(&cache, &mut browser);
+    check_is_well_behaved(&cache, &mut browser);
 }
 
 #[test]
@@ -165,11 +167,11 @@ fn purging_works_by_mouse_and_by_keyboard() {
     browser.write("nonsense");
     browser.click("#purge button[type=submit]");
     browser.until("document.querySelector('#purge-result .bad').innerText.includes('nonsense')");
-    complains_only_of(&mut browser, Some(400));
-    keeps_to_itself(&cache, &mut browser);
+    check_complains_only_of(&mut browser, Some(400));
+    check_requests_nothing_elsewhere(&cache, &mut browser);
 }
 
-/// What the purging tests have stored: host, path, and the tags that the origin named.
+/// The stored responses of the purging tests: host, path, and the origin's tags.
 const STORED: [(&str, &str, &str); 6] = [
     ("example.org", "/shop/1", "product-1 list"),
     ("example.org", "/shop/2", "product-17"),
@@ -187,7 +189,8 @@ fn tagged_origin() -> Origin {
     })
 }
 
-/// Asks for everything, and returns what was not answered from the store, as host and path; it is stored by then.
+/// Requests everything. Returns the host and path of each response that was not a hit; afterwards
+/// all are stored.
 fn fetched(cache: &Cache) -> Vec<String> {
     let is_fetched = |(host, path, _): &&(&str, &str, &str)| !cache.client().host(host).get(path).is_hit();
     let fetched = STORED.iter().filter(is_fetched).map(|(host, path, _)| format!("{host}{path}")).collect();
@@ -201,7 +204,8 @@ fn everything() -> Vec<String> {
     STORED.iter().map(|(host, path, _)| format!("{host}{path}")).collect()
 }
 
-/// What can be purged by, in the order of the form: its word, what is written, and what is gone then.
+/// The selectors of the purge form, in order: the option, the typed value, and what the purge
+/// removes.
 fn purges() -> [(&'static str, &'static str, Vec<String>); 5] {
     let some = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     [
@@ -217,7 +221,7 @@ const PURGED: &str = "document.querySelector('#purge-result').innerText.includes
 const FORGET_THE_ANSWER: &str = "document.querySelector('#purge-result').replaceChildren()";
 
 #[test]
-fn what_is_purged_by_click_is_fetched_again_and_nothing_else() {
+fn a_purge_by_click_refetches_what_it_names_and_nothing_else() {
     let origin = tagged_origin();
     let cache = Cache::start(&origin);
     assert_eq!(fetched(&cache), everything());
@@ -242,11 +246,11 @@ fn what_is_purged_by_click_is_fetched_again_and_nothing_else() {
         assert_eq!(fetched(&cache), gone, "{what}");
         assert_eq!(fetched(&cache), [""; 0]);
     }
-    is_well_behaved(&cache, &mut browser);
+    check_is_well_behaved(&cache, &mut browser);
 }
 
 #[test]
-fn what_is_purged_by_keyboard_is_fetched_again_and_nothing_else() {
+fn a_purge_by_keyboard_refetches_what_it_names_and_nothing_else() {
     let origin = tagged_origin();
     let cache = Cache::start(&origin);
     assert_eq!(fetched(&cache), everything());
@@ -263,7 +267,7 @@ fn what_is_purged_by_keyboard_is_fetched_again_and_nothing_else() {
             browser.press("Space");
             browser.press("Tab");
         } else {
-            // Tab selects what was written before.
+            // Tab into the field selects its old text.
             browser.tab_to("purge-value");
             browser.write(value);
         }
@@ -271,13 +275,14 @@ fn what_is_purged_by_keyboard_is_fetched_again_and_nothing_else() {
         browser.until(PURGED);
         assert_eq!(fetched(&cache), gone, "{what}");
     }
-    is_well_behaved(&cache, &mut browser);
+    check_is_well_behaved(&cache, &mut browser);
 }
 
 const TOKEN: &str = "0123456789abcdef";
 
-/// Checks that the token went nowhere but into a field of requests, and is forgotten with the page.
-fn token_is_not_kept(browser: &mut Browser, page: &str) {
+/// Checks that the token went nowhere but into a request's field, and that the page forgets it when
+/// closed.
+fn check_token_is_not_kept(browser: &mut Browser, page: &str) {
     let kept = browser.eval(
         "JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href, history.state])",
     );
@@ -291,7 +296,7 @@ fn token_is_not_kept(browser: &mut Browser, page: &str) {
 }
 
 #[test]
-fn where_a_token_is_set_nothing_is_changed_without_it() {
+fn with_a_token_set_nothing_can_be_changed_without_it() {
     let origin = tagged_origin();
     let cache = Cache::with(&origin, |setup| setup.config.admin.token = Some(Token::new(TOKEN)));
     assert_eq!(fetched(&cache), everything());
@@ -321,13 +326,13 @@ fn where_a_token_is_set_nothing_is_changed_without_it() {
     assert_eq!(fetched(&cache), ["example.org/shop/1"]);
     browser.click("#explain button[type=submit]");
     browser.until("document.querySelector('#explain-result .verdict:not(.bad)')");
-    complains_only_of(&mut browser, Some(401));
-    keeps_to_itself(&cache, &mut browser);
-    token_is_not_kept(&mut browser, &cache.admin_url("/"));
+    check_complains_only_of(&mut browser, Some(401));
+    check_requests_nothing_elsewhere(&cache, &mut browser);
+    check_token_is_not_kept(&mut browser, &cache.admin_url("/"));
 }
 
 #[test]
-fn where_others_can_reach_it_the_figures_need_the_token_too() {
+fn off_loopback_the_figures_need_the_token_too() {
     let origin = tagged_origin();
     let cache = Cache::with(&origin, |setup| {
         setup.config.admin.listen = Some("0.0.0.0:0".parse().unwrap());
@@ -344,8 +349,8 @@ fn where_others_can_reach_it_the_figures_need_the_token_too() {
     browser.write(TOKEN);
     browser.until("document.querySelector('#state').dataset.state === 'live'");
     browser.until("document.querySelectorAll('#urls li').length > 0");
-    complains_only_of(&mut browser, Some(401));
-    token_is_not_kept(&mut browser, &page);
+    check_complains_only_of(&mut browser, Some(401));
+    check_token_is_not_kept(&mut browser, &page);
 }
 
 #[test]
@@ -408,10 +413,10 @@ fn every_control_is_labelled_and_reached_by_keyboard() {
     browser.eval("document.querySelector('#theme').focus()");
     browser.press("Space");
     assert_eq!(browser.text("#theme"), "Theme: light");
-    is_well_behaved(&cache, &mut browser);
+    check_is_well_behaved(&cache, &mut browser);
 }
 
-/// Finds text whose contrast with what is behind it is below 4.5 (WCAG 2.2 §1.4.3).
+/// Finds text whose contrast with its background is below 4.5 (WCAG 2.2 §1.4.3).
 const FAINT: &str = r"(() => {
   const light = (part) => { const c = part / 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
   const parse = (text) => text.match(/[\d.]+/g).map(Number);
@@ -435,24 +440,24 @@ const FAINT: &str = r"(() => {
 })()";
 
 #[test]
-fn both_themes_and_a_phone_can_be_read() {
+fn both_themes_are_readable_and_fit_a_phone() {
     let origin = origin();
     let cache = busy(&origin);
     let mut browser = opened(&cache);
     for (scheme, width) in [("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)] {
         browser.prefer(scheme);
         browser.screen(width, 900);
-        // The charts have followed the width.
+        // The charts have adapted to the width.
         browser.until("[...document.querySelectorAll('.chart')].every(c => c.querySelector('.uplot').offsetWidth <= Math.max(240, c.clientWidth))");
         for target in ["/", "/shop/", "/cookie"] {
             cache.get(target);
         }
-        shown_equals_told(&cache, &mut browser);
+        check_figures_equal_stats(&cache, &mut browser);
         assert_eq!(browser.eval(FAINT), json!([]), "{scheme} at {width}");
         let over = browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
         assert_eq!(over, 0, "{scheme} at {width}: it scrolls sideways");
         let picture = browser.picture(&format!("dashboard-{scheme}-{width}.png"));
         assert!(std::fs::metadata(picture).unwrap().len() > 10_000);
     }
-    is_well_behaved(&cache, &mut browser);
+    check_is_well_behaved(&cache, &mut browser);
 }

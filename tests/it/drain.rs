@@ -1,11 +1,12 @@
-//! Starting and stopping the real binary: a signal ends what is in flight well, and a taken port is named.
+//! Starting and stopping the real binary: a signal lets requests in flight finish, and a taken port
+//! is reported by its address.
 
 use std::net::TcpListener;
 
 use crate::harness::{Client, End, Gate, Origin, Process, Reply, process};
 
 #[test]
-fn sigterm_lets_what_is_in_flight_end_well() {
+fn sigterm_lets_requests_in_flight_finish() {
     let (begun, gate) = (Gate::new(), Gate::new());
     let origin = {
         let (begun, gate) = (begun.clone(), gate.clone());
@@ -24,14 +25,15 @@ fn sigterm_lets_what_is_in_flight_end_well() {
     gate.arrived(2);
 
     larder.terminate();
-    // A connection without a request is closed at once: that is how the drain is seen to have begun.
+    // A connection without a request is closed at once, which shows that the drain has begun.
     assert_eq!(idle.closed(), End::Clean);
     gate.open();
     assert_eq!(whole.response().check(200, "slow", "stored").end, End::Clean);
     let rest = streamed.rest(head);
     assert_eq!((rest.text().as_str(), rest.end), ("first last", End::Clean));
 
-    // A connection that was told its last is kept until the client has closed it too, or a moment has passed.
+    // A connection that got its last response is kept until the client has closed it too, or a
+    // moment has passed.
     drop((whole, streamed, idle));
     let addr = larder.addr();
     let (status, _) = larder.ended();
@@ -69,7 +71,7 @@ fn a_second_signal_ends_at_once() {
     never.arrived(1);
     larder.terminate();
     assert_eq!(idle.closed(), End::Clean, "the drain has begun");
-    // A reload is not what ends a drain.
+    // A reload does not end a drain.
     larder.signal("-HUP");
     larder.signal("-INT");
     let (status, _) = larder.ended();

@@ -1,5 +1,5 @@
-//! `explain`: what it tells is what then happens. Thirty configurations of routes, the states that a stored response can be
-//! in, saved responses, and questions that cannot be read.
+//! `explain`: its prediction is what then happens, across thirty configurations of routes, the
+//! states of a stored response, saved responses, and malformed questions.
 
 use std::io::Write;
 
@@ -15,8 +15,8 @@ pub(crate) fn question(method: &str, target: &str, fields: &[(&str, &str)]) -> V
     json!({ "url": format!("http://example.org{target}"), "method": method, "headers": headers })
 }
 
-/// Says where a report and the response that came after it disagree: in how the cache was used and why, and, where the
-/// report judged the origin's response too, in whether that was stored and why not.
+/// Says where a report and the following response disagree: on how the cache was used and why, and,
+/// where the report judged the origin's response, on whether that was stored and why not.
 pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String> {
     let (now, found) = (&report["now"], response.cache_status());
     let word = |name: &str| now[name].as_str().unwrap_or_default();
@@ -28,11 +28,11 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
     }
     let forwarded = found.contains("; fwd=");
     if matches!(reason, Reason::Invalidated | Reason::Purged) && response.has("fwd=uri-miss") {
-        // The sweep took it out in between.
+        // The sweep removed the entry in between.
         return None;
     }
     if now["asks_origin"] == true && !forwarded && !response.has("hit") {
-        // The origin failed, which nobody could tell.
+        // The origin failed, which no report can predict.
         return (now["if_origin_fails"]["unreachable"] != "failed").then(|| format!("it failed: {found}"));
     }
     let stored = match &report["response"] {
@@ -56,7 +56,7 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
     (status.is_some() || ttl.is_some()).then(|| format!("told {status:?} {ttl:?}, found {} {found}", response.status()))
 }
 
-/// Compares how the cache was used where nobody said what the origin's response would be.
+/// Compares how the cache was used, for a question without the origin's response.
 fn usage_differs(outcome: Outcome, reason: Reason, now: &Value, response: &Response) -> Option<String> {
     let confirmed = now["conditional"] == true && response.has("fwd-status=304");
     let outcome = if confirmed { Outcome::Revalidated } else { outcome };
@@ -70,13 +70,13 @@ fn reason_of(token: &str) -> Reason {
     *Reason::ALL.iter().find(|reason| reason.token() == token).unwrap_or_else(|| panic!("{token:?} is no reason"))
 }
 
-/// Leaves of Cache-Status how the cache was used, whether the response was stored, and the detail.
+/// Reduces Cache-Status to how the cache was used, whether the response was stored, and the detail.
 fn essence(status: &str) -> Vec<&str> {
     let tells = |own: &&str| *own == "hit" || *own == "stored" || own.starts_with("fwd=") || own.starts_with("detail=");
     status.split("; ").filter(tells).collect()
 }
 
-/// Explains a request, sends it, and returns the report and the reason that both agree on.
+/// Explains a request, sends it, checks that both agree, and returns the report.
 #[track_caller]
 fn explained(cache: &Cache, method: &str, target: &str, fields: &[(&str, &str)]) -> Value {
     let report = cache.explain(&question(method, target, fields));
@@ -89,7 +89,7 @@ fn explained(cache: &Cache, method: &str, target: &str, fields: &[(&str, &str)])
     report
 }
 
-/// An origin whose answer is named by the path's last segment.
+/// An origin that picks its response by the last segment of the path.
 fn by_name() -> Origin {
     Origin::start(|request| {
         let target = request.target();
@@ -114,8 +114,8 @@ fn by_name() -> Origin {
 
 type Fields = &'static [(&'static str, &'static str)];
 
-/// A configuration, what is asked before, how many seconds pass, what is asked, and for which reason and by which route it
-/// is answered then.
+/// A configuration, the requests before, the seconds that pass, the request, and the reason and the
+/// number of the route that it is answered with.
 struct ExplainCase(
     &'static str,
     &'static [(&'static str, Fields)],
@@ -359,7 +359,7 @@ const CASES: &[ExplainCase] = &[
 ];
 
 #[test]
-fn what_is_told_is_what_happens_whatever_the_configuration() {
+fn the_prediction_holds_in_every_configuration() {
     let origin = by_name();
     let mut wrong = Vec::new();
     for ExplainCase(lines, before, seconds, (method, target, fields), reason, route) in CASES {
@@ -382,7 +382,7 @@ fn what_is_told_is_what_happens_whatever_the_configuration() {
 }
 
 #[test]
-fn a_report_that_is_wrong_is_seen_to_be() {
+fn a_wrong_report_is_detected() {
     let origin = by_name();
     let cache = Cache::start(&origin);
     let missed = cache.explain(&question("GET", "/a", &[]));
@@ -399,7 +399,7 @@ fn a_report_that_is_wrong_is_seen_to_be() {
 }
 
 #[test]
-fn what_is_stored_is_told_in_full() {
+fn a_stored_response_is_described_in_full() {
     let origin = Origin::start(|request| {
         let language = request.header("accept-language").unwrap_or_default();
         Reply::ok()
@@ -448,7 +448,7 @@ fn what_is_stored_is_told_in_full() {
 }
 
 #[test]
-fn purges_guard_and_flights_are_told_as_they_stand() {
+fn purges_the_guard_and_flights_are_reported_as_they_are() {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = Origin::start(move |request| match request.target().as_str() {
@@ -471,7 +471,7 @@ fn purges_guard_and_flights_are_told_as_they_stand() {
         );
         assert_eq!(report["now"]["conditional"], json!(kind == "validate"), "{kind}");
     }
-    // The first of two users brings it in, the second is compared, the third is watched.
+    // The first of two users has it stored, the second is compared, the third sees the result.
     cache.get_with("/guarded", &[("Cookie", "user=1")]);
     let second = explained(&cache, "GET", "/guarded", &[("Cookie", "user=2")]);
     assert_eq!((&second["now"]["action"], &second["now"]["reason"]), (&json!("compare"), &json!("probation")));
@@ -479,7 +479,7 @@ fn purges_guard_and_flights_are_told_as_they_stand() {
     cache.settle();
     let third = explained(&cache, "GET", "/guarded", &[("Cookie", "user=3")]);
     assert_eq!((&third["now"]["reason"], &third["stored"][0]["guard"]["state"]), (&json!("fresh"), &json!("shared")));
-    // Somebody is fetching it already.
+    // Another client is fetching it already.
     let mut first = cache.client();
     first.ask("GET", "/slow", &[], b"");
     gate.arrived(1);
@@ -489,7 +489,7 @@ fn purges_guard_and_flights_are_told_as_they_stand() {
 }
 
 #[test]
-fn a_failing_origin_is_foretold_where_it_can_be_known() {
+fn a_failing_origin_is_predicted_where_it_is_known() {
     let mut origin = Origin::start(|_| Reply::ok().header("Cache-Control", "max-age=5").body("x"));
     let lines = "[origin]\nbreaker_failures = 1\nbreaker_interval = \"10m\"";
     let cache = Cache::configured(&origin, lines);
@@ -498,7 +498,7 @@ fn a_failing_origin_is_foretold_where_it_can_be_known() {
     let before = cache.explain(&question("GET", "/a", &[]));
     assert_eq!(before["now"]["if_origin_fails"], json!({ "unreachable": "stale", "server_error": "passed" }));
     origin.stop();
-    // The first that cannot connect opens the breaker.
+    // The first failure to connect opens the breaker.
     cache.get("/other");
     let stale = explained(&cache, "GET", "/a", &[]);
     assert_eq!((&stale["now"]["action"], &stale["now"]["reason"]), (&json!("answer"), &json!("stale-if-error")));
@@ -508,7 +508,7 @@ fn a_failing_origin_is_foretold_where_it_can_be_known() {
 }
 
 #[test]
-fn a_head_that_answers_a_condition_or_a_range_is_foretold_with_its_status() {
+fn the_status_of_a_conditional_or_range_request_is_predicted() {
     let origin = Origin::start(|_| Reply::fresh("0123456789").header("ETag", "\"1\""));
     let cache = Cache::start(&origin);
     cache.get("/a");
@@ -579,7 +579,7 @@ fn an_error_that_may_be_stored_is_judged_by_what_it_would_replace() {
 }
 
 #[test]
-fn a_response_that_the_origins_client_would_refuse_is_said_to_be_refused() {
+fn a_response_that_breaks_http_is_reported_as_refused() {
     let origin = Origin::start(|_| Reply::ok());
     let cache = Cache::start(&origin);
     for (head, reason) in [
@@ -596,7 +596,7 @@ fn a_response_that_the_origins_client_would_refuse_is_said_to_be_refused() {
 }
 
 #[test]
-fn questions_that_cannot_be_read_change_nothing_and_say_what_is_wrong() {
+fn malformed_questions_change_nothing_and_are_answered_with_the_fault() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     let ask = |body: &[u8]| cache.admin().exchange("POST", "/explain", &[("Content-Type", "application/json")], body);
@@ -621,7 +621,7 @@ fn questions_that_cannot_be_read_change_nothing_and_say_what_is_wrong() {
     assert_eq!(no_json.status(), 415);
     assert_eq!(cache.admin().exchange("GET", "/explain", &[], b"").status(), 405);
     assert_eq!(origin.count(), 0);
-    // What can be read and is odd all the same has an answer.
+    // Unusual questions that can still be read have an answer.
     let two_hosts = question("GET", "/", &[("Host", "example.org"), ("Host", "example.org")]);
     assert_eq!(cache.explain(&two_hosts)["now"]["reason"], "bad-request");
     let elsewhere = cache.explain(&question("GET", "/", &[("Host", "another.example")]));
@@ -659,7 +659,7 @@ fn the_command_asks_a_running_larder_and_judges_saved_responses_without_one() {
 }
 
 #[test]
-fn an_origin_that_hangs_up_is_what_nobody_could_tell() {
+fn an_origin_that_hangs_up_cannot_be_predicted() {
     let origin =
         Origin::replies([Reply::ok().header("Cache-Control", "max-age=5").body("x"), Reply::hang_up(Cut::Fin)]);
     let cache = Cache::start(&origin);

@@ -1,6 +1,7 @@
-//! Behaviour tests: each scripts an origin, starts the cache, acts as the client, and reads in that order.
+//! Behaviour tests. Each scripts an origin, starts the cache, acts as the client, and reads in that
+//! order.
 
-// A test that cannot go on says so by panicking, helpers included.
+// Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
 mod access_log;

@@ -1,4 +1,5 @@
-//! Memory stays under its cap, seen from outside: the real binary, and what the kernel says of it.
+//! Memory stays under its cap, measured from outside: the real binary, and the kernel's figures for
+//! it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -6,10 +7,10 @@ use crate::harness::{Client, End, Origin, Process, Reply, pattern};
 
 const MIB: u64 = 1 << 20;
 
-/// Keep-alive connections that ask at once.
+/// Keep-alive connections that send requests at once.
 const CONNECTIONS: usize = 16;
 
-/// Distinct objects, and the size of each.
+/// The number of distinct objects, and the size of each.
 const OBJECTS: usize = 100_000;
 const OBJECT_BYTES: usize = 16 << 10;
 

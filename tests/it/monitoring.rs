@@ -1,4 +1,5 @@
-//! `/grafana.json` and `/alerts.yml`: every metric, label and value that they name is told by `/metrics`.
+//! `/grafana.json` and `/alerts.yml`: `/metrics` has every metric, label and value that their
+//! expressions name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +10,10 @@ use yaml_rust2::{Yaml, YamlLoader};
 use crate::harness::{Cache, Origin};
 use crate::metrics::{exposition, one_of_each, origin};
 
-/// Labels that Prometheus itself adds to what it scrapes.
+/// Labels that Prometheus itself adds when it scrapes.
 const ADDED: [&str; 2] = ["job", "instance"];
 
-/// What `/metrics` has: by sample, its labels with their values.
+/// The content of `/metrics`: for each sample, its labels with their values.
 type KnownSeries = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 fn cache(origin: &Origin) -> Cache {
@@ -21,7 +22,7 @@ fn cache(origin: &Origin) -> Cache {
     cache
 }
 
-/// Checks an expression of PromQL against what there is.
+/// Checks a PromQL expression against the known series.
 #[track_caller]
 fn check(expression: &str, known: &KnownSeries) {
     let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
@@ -64,7 +65,7 @@ fn check(expression: &str, known: &KnownSeries) {
 }
 
 #[test]
-fn the_dashboard_asks_for_what_is_told() {
+fn the_dashboard_queries_existing_metrics() {
     let origin = origin();
     let cache = cache(&origin);
     let known = exposition(cache.admin()).labels();
@@ -89,7 +90,7 @@ fn the_dashboard_asks_for_what_is_told() {
 }
 
 #[test]
-fn the_alerts_are_rules_over_what_is_told() {
+fn the_alerts_are_rules_over_existing_metrics() {
     let origin = origin();
     let cache = cache(&origin);
     let known = exposition(cache.admin()).labels();

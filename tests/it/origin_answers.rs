@@ -1,6 +1,6 @@
-//! Answers of an origin that break HTTP, or that two readers would read differently: each is a 502 that says so, or a body
-//! that does not end cleanly; nothing of it is stored; and its connection brings no other answer. Beside them stand the odd
-//! answers that are allowed, so that strictness breaks nobody's app.
+//! Responses of an origin that break HTTP, or that two parsers would read differently. Each becomes
+//! a 502 with a reason, or a body without a clean end; nothing of it is stored; its connection is
+//! not used again. Unusual responses that are allowed pass, so that strictness breaks no app.
 //!
 //! Sections without a document are those of RFC 9112.
 
@@ -13,16 +13,16 @@ use std::time::Duration;
 use crate::harness::wire::Wire;
 use crate::harness::{BOUND, Cache, Client, End, Gate, Origin, Reply, WEBSOCKET, eventually};
 
-/// What a client gets to see of an answer.
+/// The effect of a response, as a client observes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Observation {
-    /// A 502 with Proxy-Status: `http_protocol_error`.
+    /// A 502 with Proxy-Status `http_protocol_error`.
     Refused,
-    /// A 502 with Proxy-Status: the connection ended before there was a whole head.
+    /// A 502 with Proxy-Status: the connection ended before the head was whole.
     Unanswered,
-    /// A head, and a body that does not end cleanly.
+    /// A head, and a body without a clean end.
     Cut,
-    /// The answer, with this status and content; its connection is used again.
+    /// The response, with this status and content; its connection is used again.
     Passed(u16, &'static str),
     /// The same, but the connection is not used again.
     PassedOnce(u16, &'static str),
@@ -30,33 +30,33 @@ enum Observation {
 
 use Observation::{Cut, Passed, PassedOnce, Refused, Unanswered};
 
-/// An answer of the origin.
+/// A response of the origin.
 struct AnswerCase {
     section: &'static str,
     method: &'static str,
     fields: &'static [(&'static str, &'static str)],
     answer: Vec<u8>,
-    /// Whether the origin closes its side behind it.
+    /// True where the origin closes its side after the response.
     closes: bool,
     seen: Observation,
 }
 
-/// An answer to a plain GET, on a connection that stays open.
+/// A response to a plain GET, on a connection that stays open.
 fn case(section: &'static str, answer: impl Into<Vec<u8>>, seen: Observation) -> AnswerCase {
     AnswerCase { section, method: "GET", fields: &[], answer: answer.into(), closes: false, seen }
 }
 
-/// An answer behind which the origin closes.
+/// A response after which the origin closes the connection.
 fn closing(section: &'static str, answer: impl Into<Vec<u8>>, seen: Observation) -> AnswerCase {
     AnswerCase { closes: true, ..case(section, answer, seen) }
 }
 
-/// A 200 with these lines in its head, each with its end, and this content.
+/// A 200 with these field lines, each with its line end, and this content.
 fn ok(lines: &str, content: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{lines}\r\n{content}")
 }
 
-/// A status line in front of an otherwise good answer.
+/// A status line in front of an otherwise valid response.
 fn status_line(line: &str) -> Vec<u8> {
     format!("{line}\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\nok").into()
 }
@@ -215,8 +215,8 @@ fn lengths() -> Vec<AnswerCase> {
     cases
 }
 
-/// What follows a response without content on its connection once something else was asked over it: a body that comes late,
-/// which whoever asked would take for the answer.
+/// Bytes that arrive late on a connection, after a response without content: the next request on
+/// that connection would take them for its answer.
 const LATE: &str = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\npoison";
 
 /// A reply of these bytes, with the late body behind them.
@@ -228,7 +228,7 @@ fn late(head: &str) -> Reply {
 }
 
 #[test]
-fn rfc9112_s6_3_a_body_that_comes_late_is_nobodys_answer() {
+fn rfc9112_s6_3_a_late_body_answers_no_request() {
     let origin = Origin::start(|request| match (request.method().as_str(), request.header("If-None-Match")) {
         ("HEAD", _) => late("HTTP/1.1 200 OK\r\nContent-Length: 92\r\n\r\n"),
         (_, Some(_)) => late("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nTransfer-Encoding: chunked\r\n\r\n"),
@@ -237,7 +237,7 @@ fn rfc9112_s6_3_a_body_that_comes_late_is_nobodys_answer() {
     let cache = Cache::configured(&origin, "[[route]]\npath = \"/bypassed/\"\ncache = \"bypass\"\n");
     cache.get("/stored").check(200, "page", "stored");
     cache.step(61);
-    // What is stored is validated.
+    // The stored response is validated.
     let asks = [("HEAD", "/bypassed/", "*"), ("GET", "/bypassed/", "\"a\""), ("GET", "/stored", "\"b\"")];
     for (at, (method, target, known)) in asks.into_iter().enumerate() {
         let status = cache.request(method, target, &[("If-None-Match", known)], b"").status();
@@ -281,7 +281,7 @@ fn unasked() -> Vec<AnswerCase> {
     ]
 }
 
-/// Bytes behind what the framing says: they are nobody's answer.
+/// Bytes beyond the announced length: they answer no request.
 fn excess() -> Vec<AnswerCase> {
     let smuggled = ok("Content-Length: 8\r\n", "smuggled");
     vec![
@@ -337,17 +337,18 @@ fn contents() -> Vec<AnswerCase> {
     cases
 }
 
-/// What the origin has seen.
+/// The origin's record.
 #[derive(Default)]
 struct Log {
-    /// The connection that each request came on.
+    /// The target of each request and the connection that it arrived on.
     requests: Vec<(String, usize)>,
     connections: usize,
     /// Connections that the other side has closed.
     closed: HashSet<usize>,
 }
 
-/// An origin that answers the first request for `/N` with the bytes of case N, and every other request well.
+/// An origin that answers the first request for `/N` with the bytes of case N, and every other
+/// request with a valid response.
 struct Raw {
     addr: SocketAddr,
     log: Arc<Mutex<Log>>,
@@ -370,7 +371,7 @@ impl Raw {
                         log.connections += 1;
                         log.connections
                     };
-                    // Whatever goes wrong with a connection shows at the other end of it.
+                    // The other end of the connection notices every error.
                     let _ = Self::serve(&stream, id, &answers, &log);
                     log.lock().unwrap().closed.insert(id);
                 });
@@ -394,7 +395,7 @@ impl Raw {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4\r\n\r\ngood")?;
                 continue;
             };
-            // The other side may have had enough before it has read all.
+            // The other side may close before it has read everything.
             let _ = stream.write_all(&bytes);
             if closes {
                 stream.shutdown(Shutdown::Write)?;
@@ -403,7 +404,7 @@ impl Raw {
         stream.read(&mut [0; 64]).map(drop)
     }
 
-    /// Returns the connection that the last request for `target` came on.
+    /// Returns the connection of the last request for `target`.
     fn connection_of(&self, target: &str) -> Option<usize> {
         let log = self.log.lock().unwrap();
         log.requests.iter().rev().find(|(known, _)| known == target).map(|(_, id)| *id)
@@ -414,7 +415,7 @@ impl Raw {
     }
 }
 
-/// Says what a client gets to see of a case, and of the answer after it.
+/// Checks what a client observes of a case, and of the response after it.
 fn judge(cache: &Cache, raw: &Raw, at: usize, case: &AnswerCase) -> Result<(), String> {
     let target = format!("/{at}");
     let mut client = cache.client();
@@ -426,7 +427,7 @@ fn judge(cache: &Cache, raw: &Raw, at: usize, case: &AnswerCase) -> Result<(), S
             Err(_) => break None,
         }
     };
-    // Where the content breaks before the head is out, that goes with it.
+    // Content may break before the head is sent, which loses the head as well.
     let Some(head) = head else {
         return if case.seen == Cut { spoiled(cache, raw, at, case) } else { Err("no answer".to_owned()) };
     };
@@ -451,7 +452,8 @@ fn judge(cache: &Cache, raw: &Raw, at: usize, case: &AnswerCase) -> Result<(), S
     spoiled(cache, raw, at, case)
 }
 
-/// Says whether nothing but a good answer was stored, and whether the connection is used again as it may be.
+/// Checks that only valid responses were stored, and that the connection is reused exactly where it
+/// may be.
 fn spoiled(cache: &Cache, raw: &Raw, at: usize, case: &AnswerCase) -> Result<(), String> {
     let target = format!("/{at}");
     cache.settle();
@@ -486,7 +488,7 @@ fn answers_that_break_http_are_a_502_are_not_stored_and_spoil_their_connection()
     let cases: Vec<_> = groups.into_iter().flatten().collect();
     assert!(cases.len() >= 100);
     let raw = Raw::start(&cases);
-    // Of the harness's origin only the address is replaced.
+    // The placeholder satisfies the harness; its address is replaced.
     let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
     let cache = Cache::with(&placeholder, |setup| {
         setup.config.workers = 1;
@@ -514,9 +516,10 @@ fn answers_that_break_http_are_a_502_are_not_stored_and_spoil_their_connection()
     assert_eq!(stats["origin"]["permits_in_use"], 0);
 }
 
-/// Bytes come on an idle connection, with a good answer or after the client has had it: they are no answer to the next request.
+/// Bytes on an idle connection, sent together with a valid response or after the client has
+/// received it, are no answer to the next request.
 #[test]
-fn s9_2_what_comes_unasked_between_requests_answers_none() {
+fn s9_2_unsolicited_bytes_between_requests_answer_none() {
     for comes_later in [false, true] {
         let (answered, sent) = (Gate::new(), Gate::new());
         let origin = {
@@ -540,7 +543,7 @@ fn s9_2_what_comes_unasked_between_requests_answers_none() {
         let cache = Cache::with(&origin, |setup| setup.config.workers = 1);
         cache.get("/first").check(200, "/first", "fwd=uri-miss");
         answered.open();
-        // On the loopback what was sent has arrived.
+        // On the loopback interface, sent bytes have arrived.
         sent.wait();
         for at in 0..5 {
             let target = format!("/{at}");
@@ -549,7 +552,7 @@ fn s9_2_what_comes_unasked_between_requests_answers_none() {
     }
 }
 
-/// An answer that would not end, to a client that has gone.
+/// An endless response, to a client that has left.
 #[test]
 fn a_client_that_leaves_ends_a_refused_answer_too() {
     let raw = Raw::start(&[case("§6.1", ok("Transfer-Encoding: gzip, chunked\r\n", ""), Refused)]);

@@ -1,4 +1,5 @@
-//! Another configuration while requests run: all of it is in force, or nothing, and no request notices.
+//! Configuration reloads under load: a new configuration takes effect completely or not at all, and
+//! no request notices.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -6,19 +7,21 @@ use serde_json::Value;
 
 use crate::harness::{Client, End, Gate, Origin, Process, Reply, eventually};
 
-/// A response without a lifetime of its own, so that the route's shows in its Cache-Status.
+/// A response without a lifetime, so that its Cache-Status shows the route's.
 fn plain(body: &str) -> Reply {
     Reply::status("200 OK").body(body)
 }
 
-/// Lines under which `/n…` is fresh for so many seconds, and which change only when they are told to.
+/// Returns a configuration under which `/n…` is fresh for `seconds`. Only an explicit reload
+/// applies the file.
 fn with_ttl(seconds: u64) -> String {
     format!(
         "reload_on_change = false\n[[route]]\npath = \"/n\"\nttl = \"{seconds}s\"\n[[route]]\npath = \"/\"\nttl = \"1h\""
     )
 }
 
-/// Asks for something new, and says for how many seconds it is fresh, to the next ten: a second may pass meanwhile.
+/// Requests a new URL. Returns the seconds that its response is fresh, rounded up to tens, since a
+/// second may pass meanwhile.
 #[track_caller]
 fn ttl(larder: &Process, target: &str) -> u64 {
     let response = larder.client().get(target);
@@ -28,7 +31,7 @@ fn ttl(larder: &Process, target: &str) -> u64 {
 }
 
 #[test]
-fn many_reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
+fn reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
     let reloads = std::env::var("LARDER_RELOADS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_u64);
     let origin = Origin::unrecorded(|request| match request.target().as_str() {
         "/slow" => Reply::fresh("slow").header("Cache-Control", "no-store"),
@@ -40,7 +43,7 @@ fn many_reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
         for load in 0..3 {
             let (larder, done, served) = (&larder, &done, &served);
             scope.spawn(move || {
-                // One connection for all: a reload closes none.
+                // One connection for all requests: a reload closes none.
                 let mut client = larder.client();
                 let mut nth = 0_u64;
                 while !done.load(Ordering::Relaxed) {
@@ -60,7 +63,8 @@ fn many_reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
         let ended = SetOnDrop(&done);
         let mut in_force = 1000;
         for nth in 1..=reloads {
-            // So that there are requests before, between and after.
+            // Waits for further requests, so that some are sent before, between and after the
+            // reloads.
             let before = served.load(Ordering::Relaxed);
             eventually("requests are served", || served.load(Ordering::Relaxed) > before + 3);
             let is_broken = nth.is_multiple_of(3);
@@ -84,7 +88,7 @@ fn many_reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
     );
 }
 
-/// Ends the load, also where the test fails.
+/// Ends the load, even where the test fails.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -94,7 +98,7 @@ impl Drop for SetOnDrop<'_> {
 }
 
 #[test]
-fn a_broken_file_is_told_with_line_and_key_and_what_waits_for_a_restart_by_name() {
+fn a_broken_file_is_reported_by_line_and_key_and_restart_keys_by_name() {
     let origin = Origin::start(|_| plain("hello"));
     let larder = Process::serve(&origin, &with_ttl(10));
     assert_eq!(larder.stats()["reload"], Value::Null);
@@ -126,7 +130,7 @@ fn a_broken_file_is_told_with_line_and_key_and_what_waits_for_a_restart_by_name(
 }
 
 #[test]
-fn sighup_and_a_changed_file_reload_and_the_flags_go_on_beating_the_file() {
+fn sighup_and_a_changed_file_reload_and_flags_keep_overriding_the_file() {
     let origin = Origin::start(|_| plain("hello"));
     let route = |seconds: u64| format!("origin.url = \"http://127.0.0.1:1\"\n[[route]]\nttl = \"{seconds}s\"");
     let larder = Process::serve(&origin, &route(10));
@@ -146,7 +150,7 @@ fn sighup_and_a_changed_file_reload_and_the_flags_go_on_beating_the_file() {
 }
 
 #[test]
-fn what_is_under_way_ends_under_the_old_one_and_what_is_stored_stays() {
+fn requests_under_way_end_under_the_old_configuration_and_entries_stay() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -175,7 +179,7 @@ fn what_is_under_way_ends_under_the_old_one_and_what_is_stored_stays() {
 }
 
 #[test]
-fn sighup_opens_the_access_log_anew_whatever_the_configuration_is_like() {
+fn sighup_reopens_the_access_log_even_where_the_configuration_is_broken() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let lines = "reload_on_change = false\nlog.access = \"common\"\nlog.access_file = \"access.log\"";
     let larder = Process::serve(&origin, lines);
@@ -187,7 +191,8 @@ fn sighup_opens_the_access_log_anew_whatever_the_configuration_is_like() {
         std::fs::rename(&file, &rotated).unwrap();
         larder.signal("-HUP");
         eventually("the file is there again", || file.exists());
-        // The file is there a moment before it is written to: a line of that moment still goes to the one renamed.
+        // The file exists a moment before the log uses it: a line of that moment still goes to the
+        // renamed file.
         eventually("lines go there", || {
             client.get(&format!("/after{target}"));
             has(&file, &format!("/after{target}"))

@@ -1,4 +1,4 @@
-//! Watching from the command line: `larder stats --watch`, and `larder top` where there is no terminal.
+//! Watching from the command line: `larder stats --watch`, and `larder top` without a terminal.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use crate::harness::process::{LARDER, run};
 use crate::harness::{Cache, Origin, Reply, eventually};
 
-/// A command that goes on until it is ended. Dropping it kills it.
+/// A command that runs until it is killed. Dropping it kills it.
 struct WatchProcess(Child);
 
 impl Drop for WatchProcess {
@@ -17,7 +17,7 @@ impl Drop for WatchProcess {
 }
 
 #[test]
-fn stats_are_shown_again_until_ctrl_c() {
+fn stats_are_printed_again_until_ctrl_c() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     let admin = cache.admin_addr().to_string();

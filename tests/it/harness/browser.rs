@@ -1,5 +1,5 @@
-//! A headless Chromium, driven over its debugging protocol: opens a page, clicks and types as a user does, and keeps what
-//! the page complained of and what it asked for.
+//! A headless Chromium, driven over its debugging protocol. The browser opens a page, clicks and
+//! types as a user does, and records the page's complaints and requests.
 
 use std::io;
 use std::net::TcpStream;
@@ -15,14 +15,14 @@ use super::{BOUND, eventually};
 /// The names under which Chromium is found.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// A response that a browser has had.
+/// A response that the browser received.
 #[derive(Clone, Debug)]
 pub(crate) struct PageResponse {
-    /// What was asked for.
+    /// The URL that was requested.
     pub(crate) url: String,
-    /// Its status.
+    /// The status code.
     pub(crate) status: u64,
-    /// What Larder says of it; empty where there is no Cache-Status.
+    /// Larder's Cache-Status; empty where the response has none.
     pub(crate) cache_status: String,
 }
 
@@ -98,7 +98,7 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", size);
     }
 
-    /// Has the system prefer a colour scheme: `light` or `dark`.
+    /// Sets the preferred colour scheme of the system: `light` or `dark`.
     pub(crate) fn prefer(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
@@ -112,12 +112,12 @@ impl Browser {
         told["result"]["value"].clone()
     }
 
-    /// Waits until an expression is true, in whatever page is shown by then.
+    /// Waits until an expression is true in the current page, across navigations.
     #[track_caller]
     pub(crate) fn until(&mut self, expression: &str) {
         let guarded = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
         let params = json!({ "expression": guarded, "returnByValue": true });
-        // A page that is being left answers with an error.
+        // While the page is being left, the browser answers with an error.
         let told = |browser: &mut Self| browser.try_call("Runtime.evaluate", params.clone()).ok();
         eventually(expression, || told(self).is_some_and(|told| told["result"]["value"] == true));
     }
@@ -128,7 +128,7 @@ impl Browser {
         self.eval(&format!("document.querySelector({selector:?}).innerText")).as_str().unwrap().to_owned()
     }
 
-    /// Clicks in the middle of the first element that `selector` finds, once there is one.
+    /// Waits for the first element that `selector` finds, and clicks its middle.
     #[track_caller]
     pub(crate) fn click(&mut self, selector: &str) {
         self.until(&format!("document.readyState === 'complete' && document.querySelector({selector:?})"));
@@ -143,12 +143,12 @@ impl Browser {
         }
     }
 
-    /// Types text where the cursor is.
+    /// Types text at the cursor.
     pub(crate) fn write(&mut self, text: &str) {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
-    /// Goes on with Tab until the element of this id has the focus.
+    /// Presses Tab until the element with this id has the focus.
     #[track_caller]
     pub(crate) fn tab_to(&mut self, id: &str) {
         const STOPS_MAX: usize = 200;
@@ -182,7 +182,8 @@ impl Browser {
         self.call("Input.dispatchKeyEvent", event("keyUp"));
     }
 
-    /// Writes a picture of the whole page into the folder for pictures, which is outside the repository.
+    /// Writes a screenshot of the whole page into the folder for screenshots, which lies outside
+    /// the repository.
     pub(crate) fn picture(&mut self, name: &str) -> PathBuf {
         let told = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
         let folder = std::env::var_os("LARDER_SCREENSHOTS")
@@ -193,7 +194,7 @@ impl Browser {
         path
     }
 
-    /// Returns what the page complained of: errors and warnings on the console, exceptions, refused resources.
+    /// Returns the page's complaints: console errors and warnings, exceptions, refused resources.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
         self.eval("1");
         let is_bad = |event: &&Value| match event["method"].as_str().unwrap_or_default() {
@@ -207,19 +208,20 @@ impl Browser {
         self.events.iter().filter(is_bad).map(Value::to_string).collect()
     }
 
-    /// Returns the URLs that the page asked for.
+    /// Returns the URLs that the page requested.
     pub(crate) fn asked_for(&mut self) -> Vec<String> {
         self.eval("1");
         let sent = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
         sent.map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Returns every response that came over the network or out of the browser's cache, documents and all they name.
+    /// Returns every response, documents and subresources alike, from the network or the browser's
+    /// cache.
     pub(crate) fn responses(&mut self) -> Vec<PageResponse> {
         self.eval("1");
         let came = self.events.iter().filter_map(|event| match event["method"].as_str()? {
             "Network.responseReceived" => Some(&event["params"]["response"]),
-            // What redirects has no event of its own.
+            // A redirect has no event of its own: the next request reports it.
             "Network.requestWillBeSent" => Some(&event["params"]["redirectResponse"]).filter(|told| !told.is_null()),
             _ => None,
         });
@@ -231,7 +233,7 @@ impl Browser {
         self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
-    /// Returns the browser's error where it has one.
+    /// Makes a call. Returns the browser's error where the call fails.
     #[track_caller]
     fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
@@ -256,7 +258,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to close, it ends the processes of its own; killed, only if it does not.
+        // A browser that is asked to close ends its own child processes. Killing is the fallback.
         let request = json!({ "id": 0, "method": "Browser.close" });
         let is_asked = self.socket.send(Message::text(request.to_string())).is_ok();
         let mut has_ended = || matches!(self.child.try_wait(), Ok(Some(_)));

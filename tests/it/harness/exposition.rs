@@ -1,17 +1,17 @@
-//! A strict reader of the two text formats of `/metrics`, with the rules of `promtool check metrics` on top: it panics at
-//! whatever breaks either.
+//! A strict reader of the two text formats of `/metrics`, which also applies the rules of `promtool
+//! check metrics`. The reader panics at any violation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The labels of a series.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// Which format a text is in.
+/// The format of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The format of version 0.0.4.
+    /// The classic text format, version 0.0.4.
     Classic,
 }
 
@@ -21,18 +21,18 @@ pub(crate) struct Family {
     help: Option<String>,
     kind: Option<String>,
     unit: Option<String>,
-    /// Its samples, by the sample's name and its labels.
+    /// The samples, by name and labels.
     samples: BTreeMap<(String, Labels), f64>,
 }
 
-/// What a text says.
+/// The content of an exposition.
 #[derive(Debug)]
 pub(crate) struct Exposition {
     families: BTreeMap<String, Family>,
 }
 
 impl Exposition {
-    /// Reads a text and checks it.
+    /// Reads and checks a text.
     #[track_caller]
     pub(crate) fn read(text: &str, format: Format) -> Self {
         let body = match format {
@@ -82,7 +82,7 @@ impl Exposition {
         self.families.values().flat_map(|family| family.samples.keys().cloned()).collect()
     }
 
-    /// Returns what each sample is called, with the labels that it has and the values of each.
+    /// Returns the labels of each sample, with all values of each label.
     pub(crate) fn labels(&self) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         let mut names: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
         for (name, labels) in self.series() {
@@ -100,7 +100,7 @@ impl Exposition {
         self.families.iter().map(|(name, family)| (name.clone(), types(family))).collect()
     }
 
-    /// Returns a value.
+    /// Returns the value of a series.
     #[track_caller]
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let labels: Labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -144,7 +144,7 @@ impl Family {
         }
     }
 
-    /// A unit is a base unit, and stands at the end of the name.
+    /// Checks that a unit is a base unit and stands at the end of the name.
     fn check_unit(&self, name: &str, bare: &str, format: Format) {
         const OTHERS: [&str; 14] = [
             "ms",
@@ -175,7 +175,8 @@ impl Family {
         assert!(format == Format::OpenMetrics || unit.is_none(), "{name}: the format has no units");
     }
 
-    /// Each series of a histogram has buckets that grow up to `+Inf`, which is the count, and a sum.
+    /// Checks that each series of a histogram has a sum, and buckets that grow up to `+Inf`, which
+    /// is the count.
     fn check_histogram(&self, name: &str) {
         let mut buckets: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
         for ((sample, labels), value) in &self.samples {
@@ -243,7 +244,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, number(value))
 }
 
-/// Reads up to the closing quote; returns the value, and what follows the quote.
+/// Reads up to the closing quote. Returns the value and the text behind the quote.
 fn unquoted<'a>(quoted: &'a str, line: &str) -> (String, &'a str) {
     let mut value = String::new();
     let mut chars = quoted.char_indices();

@@ -1,5 +1,5 @@
-//! A scripted origin over raw TCP: it records the very bytes of each request, and its script decides which bytes go back,
-//! what they wait for, and where the connection is cut.
+//! A scripted origin over raw TCP. The origin records the exact bytes of each request; its script
+//! decides which bytes it sends back, what they wait for, and where the connection is cut.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -14,9 +14,9 @@ use super::{BOUND, Gate};
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The head's bytes, with the empty line.
+    /// The bytes of the head, with the empty line.
     pub(crate) head: Vec<u8>,
-    /// The content, with chunked coding undone. Empty where the script is told of heads.
+    /// The content, with chunked coding undone. Empty where the script is called at the head.
     pub(crate) body: Vec<u8>,
 }
 
@@ -43,25 +43,25 @@ impl Request {
     }
 }
 
-/// How a connection ends before its time.
+/// How a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// As if it were meant: TCP's FIN.
+    /// An orderly close: TCP's FIN.
     Fin,
-    /// As a crash does: TCP's RST.
+    /// A crash: TCP's RST.
     Rst,
 }
 
-/// What a step does over a connection.
+/// The action of a step on a connection.
 type Act = Arc<dyn Fn(&mut Peer<'_>) -> io::Result<()> + Send + Sync>;
 
-/// What a script does to a connection, one after the other.
+/// A step of a script. Steps run one after the other.
 #[derive(Clone)]
 enum Step {
     Send(Vec<u8>),
     Wait(Gate),
     Cut(Cut),
-    /// Anything else, over the connection itself.
+    /// Any other action on the connection.
     Do(Act),
 }
 
@@ -103,16 +103,16 @@ impl Peer<'_> {
     }
 }
 
-/// How a response's end is told.
+/// How a response announces its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// Content-Length, of all parts together or as said.
+    /// Content-Length: the sum of all parts, or this number.
     Length(Option<usize>),
     Chunked,
     UntilClose,
 }
 
-/// What the origin answers: a head, and a content of parts with waits and cuts between them.
+/// A response of the origin: a head, and content in parts with waits and cuts between them.
 #[derive(Clone)]
 pub(crate) struct Reply {
     before: Vec<Step>,
@@ -158,7 +158,7 @@ impl Reply {
         Self { raw: true, parts: vec![Step::Send(bytes.as_ref().to_vec())], ..Self::status("") }
     }
 
-    /// Cuts the connection in place of an answer.
+    /// Cuts the connection instead of answering.
     pub(crate) fn hang_up(cut: Cut) -> Self {
         Self { raw: true, parts: vec![Step::Cut(cut)], ..Self::status("") }
     }
@@ -187,7 +187,7 @@ impl Reply {
         self
     }
 
-    /// Ends the content by closing.
+    /// Ends the content by closing the connection.
     pub(crate) fn until_close(mut self) -> Self {
         self.framing = Framing::UntilClose;
         self
@@ -217,13 +217,13 @@ impl Reply {
         self
     }
 
-    /// Does something over the connection before the head is sent.
+    /// Runs an action on the connection before the head is sent.
     pub(crate) fn first(mut self, act: impl Fn(&mut Peer<'_>) -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.before.push(Step::Do(Arc::new(act)));
         self
     }
 
-    /// Does something over the connection between the parts of the content.
+    /// Runs an action on the connection between the parts of the content.
     pub(crate) fn then(mut self, act: impl Fn(&mut Peer<'_>) -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.parts.push(Step::Do(Arc::new(act)));
         self
@@ -235,7 +235,7 @@ impl Reply {
         self
     }
 
-    /// Cuts the connection here.
+    /// Cuts the connection at this point.
     pub(crate) fn cut(mut self, cut: Cut) -> Self {
         self.parts.push(Step::Cut(cut));
         self
@@ -294,10 +294,10 @@ pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// What answers requests.
+/// The script: answers requests.
 type Script = Box<dyn Fn(&Request) -> Reply + Send + Sync>;
 
-/// The origin. Dropping it ends it.
+/// The origin. Dropping it stops it.
 pub(crate) struct Origin {
     addr: SocketAddr,
     state: Arc<State>,
@@ -306,7 +306,7 @@ pub(crate) struct Origin {
 
 struct State {
     script: Script,
-    /// Whether the script is called once the content has arrived, or at the head.
+    /// True: the script is called once the content has arrived. False: at the head.
     whole: bool,
     records: bool,
     requests: Mutex<Vec<Request>>,
@@ -316,17 +316,19 @@ struct State {
 }
 
 impl Origin {
-    /// Starts an origin that answers each request, once its content has arrived, with what `script` says.
+    /// Starts an origin that answers each request by `script` once the request's content has
+    /// arrived.
     pub(crate) fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(any(), Box::new(script), true, true)
     }
 
-    /// Starts an origin where another one was that has stopped.
+    /// Starts an origin at the address of another one that has stopped.
     pub(crate) fn start_at(addr: SocketAddr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(addr, Box::new(script), true, true)
     }
 
-    /// Starts an origin that answers the first request with the first reply, and so on; then 500.
+    /// Starts an origin that answers the first request with the first reply, and so on; then with
+    /// 500.
     pub(crate) fn replies(replies: impl IntoIterator<Item = Reply>) -> Self {
         let replies = Mutex::new(replies.into_iter().collect::<VecDeque<_>>());
         Self::start(move |_| {
@@ -335,12 +337,13 @@ impl Origin {
         })
     }
 
-    /// Starts an origin whose script is called at a request's head; reading the content is left to its steps.
+    /// Starts an origin whose script is called at a request's head. The script's steps read the
+    /// content.
     pub(crate) fn at_heads(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(any(), Box::new(script), false, true)
     }
 
-    /// Starts an origin that records nothing: for very many requests.
+    /// Starts an origin that records nothing, for tests with very many requests.
     pub(crate) fn unrecorded(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(any(), Box::new(script), true, false)
     }
@@ -364,7 +367,7 @@ impl Origin {
         Self { addr, state, accepting: Some(accepting) }
     }
 
-    /// Returns where it listens.
+    /// Returns the address.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -379,7 +382,7 @@ impl Origin {
         self.state.requests.lock().unwrap().clear();
     }
 
-    /// Returns how many requests have come.
+    /// Returns the number of requests so far.
     pub(crate) fn count(&self) -> usize {
         self.state.requests.lock().unwrap().len()
     }
@@ -390,7 +393,7 @@ impl Origin {
         self.state.requests.lock().unwrap().last().expect("the origin was asked").clone()
     }
 
-    /// Waits until `count` requests have come.
+    /// Waits until `count` requests have arrived.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) {
         let requests = self.state.requests.lock().unwrap();
@@ -399,11 +402,11 @@ impl Origin {
         assert!(requests.len() >= count, "the origin saw {} of {count} requests", requests.len());
     }
 
-    /// Dies: connections are closed, new ones refused.
+    /// Stops the origin: connections are closed, new ones refused.
     pub(crate) fn stop(&mut self) {
         let Some(accepting) = self.accepting.take() else { return };
         self.state.stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts, which then drops the listener.
+        // Wakes the accepting thread, which then drops the listener.
         let _ = TcpStream::connect(self.addr);
         let _ = accepting.join();
         for stream in self.state.streams.lock().unwrap().drain(..) {
@@ -434,7 +437,7 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
         state.streams.lock().unwrap().push(Arc::downgrade(&stream));
         let state = Arc::clone(state);
         std::thread::spawn(move || {
-            // Whatever goes wrong with a connection shows at the other end of it.
+            // The other end of the connection notices every error.
             let _ = serve(&state, stream);
         });
     }
@@ -468,7 +471,7 @@ fn serve(state: &State, stream: Arc<TcpStream>) -> io::Result<()> {
                 Step::Wait(gate) => gate.wait(),
                 Step::Do(act) => act(&mut Peer { wire: &mut wire, stream: &stream })?,
                 Step::Cut(Cut::Fin) => return stream.shutdown(Shutdown::Both),
-                // The reset goes out when the last handle is dropped.
+                // The kernel sends the reset when the last handle is dropped.
                 Step::Cut(Cut::Rst) => {
                     return socket2::SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
                 }

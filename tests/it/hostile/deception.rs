@@ -1,11 +1,11 @@
-//! Cache deception and its kin: what is stored is decided by the response's fields, never by what the path looks like
-//! (RFC 9111 §3), and odd requests do not poison a page.
+//! Cache deception and related attacks: the response's fields decide whether it is stored, never
+//! the look of the path (RFC 9111 §3), and malformed requests do not poison a page.
 
 use super::reference::Message;
 use super::tap::Tap;
 use super::{Got, exchange};
 
-/// Paths by which a victim's page is made to look like something that caches like.
+/// Paths that disguise a victim's page as a static file.
 const PATHS: &[&str] = &[
     "/account",
     "/account/x.css",
@@ -40,7 +40,8 @@ const PATHS: &[&str] = &[
     "/account~x.woff2",
 ];
 
-/// What an app says of a page for one user (RFC 9111 §3, §3.5, §5.2.2, §7.3), and the credentials of its request.
+/// Fields of a page for one user (RFC 9111 §3, §3.5, §5.2.2, §7.3), and the credentials of its
+/// request.
 const RESPONSES: &[(&str, &str)] = &[
     ("Cache-Control: private", "Cookie: id=1"),
     ("Cache-Control: no-store", "Cookie: id=1"),
@@ -52,7 +53,7 @@ const RESPONSES: &[(&str, &str)] = &[
     ("Content-Type: text/css", "Cookie: id=1"),
 ];
 
-/// Odd requests whose error must not be what others get (RFC 9111 §4, §7.1).
+/// Unusual requests whose error must not reach other clients (RFC 9111 §4, §7.1).
 const ODD: &[&str] = &[
     "X-Bad: a\r\n",
     "X-HTTP-Method-Override: POST\r\n",
@@ -102,7 +103,7 @@ fn rfc9111_s3_a_path_that_looks_static_makes_nothing_public() {
 }
 
 #[test]
-fn rfc9111_s4_the_error_that_an_odd_request_gets_is_its_own() {
+fn rfc9111_s4_an_error_for_an_unusual_request_reaches_nobody_else() {
     let tap = Tap::with(|message| {
         let plain =
             ["host", "via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "accept-encoding"];

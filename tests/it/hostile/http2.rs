@@ -1,6 +1,8 @@
-//! HTTP/2 by raw frames: what is no request (RFC 9113 §8), and what is meant to wear us down (§10.5).
+//! HTTP/2 by raw frames: malformed requests (RFC 9113 §8), and floods that exhaust resources
+//! (§10.5).
 //!
-//! Field blocks are written without compression, so that a case says the very names and values that are sent.
+//! Field blocks are written without compression, so that a case shows the exact names and values on
+//! the wire.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,21 +24,21 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// A field, and what precedes it.
+/// The name and value of a field.
 type Field<'a> = (&'a str, &'a str);
 
-const SOUND: &[Field<'_>] = &[(":method", "GET"), (":scheme", "http"), (":authority", "a.example"), (":path", "/h2")];
+const VALID: &[Field<'_>] = &[(":method", "GET"), (":scheme", "http"), (":authority", "a.example"), (":path", "/h2")];
 
-/// Requests that are malformed (RFC 9113 §8.1.1), or that name no one host: never at the origin. Each is the whole field
-/// block.
+/// Requests that are malformed (RFC 9113 §8.1.1), or that do not name exactly one host. None may
+/// reach the origin. Each entry is the whole field block.
 fn malformed() -> Vec<(&'static str, Vec<Field<'static>>)> {
-    let with = |more: &[Field<'static>]| SOUND.iter().chain(more).copied().collect::<Vec<_>>();
-    let without = |name: &str| SOUND.iter().filter(|field| field.0 != name).copied().collect::<Vec<_>>();
+    let with = |more: &[Field<'static>]| VALID.iter().chain(more).copied().collect::<Vec<_>>();
+    let without = |name: &str| VALID.iter().filter(|field| field.0 != name).copied().collect::<Vec<_>>();
     let changed = |name: &'static str, value: &'static str| {
-        SOUND.iter().map(|&field| if field.0 == name { (name, value) } else { field }).collect::<Vec<_>>()
+        VALID.iter().map(|&field| if field.0 == name { (name, value) } else { field }).collect::<Vec<_>>()
     };
     let mut late = vec![("x", "a")];
-    late.extend(SOUND);
+    late.extend(VALID);
     vec![
         ("RFC 9113 §8.3.1", without(":method")),
         ("RFC 9113 §8.3.1", without(":scheme")),
@@ -101,9 +103,9 @@ fn malformed() -> Vec<(&'static str, Vec<Field<'static>>)> {
     ]
 }
 
-/// Bytes on a connection that break its rules, each with what it is about.
+/// Bytes that break the rules of a connection, each with its section.
 fn broken() -> Vec<(&'static str, Vec<u8>)> {
-    let block = block(SOUND);
+    let block = block(VALID);
     let sound = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
     vec![
         ("RFC 9113 §5.1.1", frame(HEADERS, END_HEADERS | END_STREAM, 2, &block)),
@@ -134,17 +136,17 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Floods: others are served meanwhile, and two of them end the connection.
+/// Floods. Other clients are served meanwhile, and two of the floods end their connection.
 const FLOODS: [&str; 7] = ["rapid reset", "continuation", "settings", "ping", "open-close", "headers", "window stall"];
 
 pub(crate) fn count() -> usize {
-    malformed().len() + broken().len() + unsound_trailers().len() + CONTENTS.len() + FLOODS.len()
+    malformed().len() + broken().len() + invalid_trailers().len() + CONTENTS.len() + FLOODS.len()
 }
 
-/// Content-Length, and the content that comes: they differ (RFC 9113 §8.1.1).
+/// A Content-Length, and content of another length (RFC 9113 §8.1.1).
 const CONTENTS: [(&str, &[&[u8]]); 4] = [("5", &[b"abc"]), ("3", &[b"abcde"]), ("3", &[b"ab", b"cd"]), ("0", &[b"a"])];
 
-/// Writes a frame.
+/// Returns the bytes of a frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend_from_slice(&[kind, flags]);
@@ -153,7 +155,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Writes a field block: literals without indexing, names and values as they are (RFC 7541 §6.2.2).
+/// Returns the bytes of a field block: literals without indexing, names and values as they are (RFC
+/// 7541 §6.2.2).
 fn block(fields: &[Field<'_>]) -> Vec<u8> {
     let mut block = Vec::new();
     let string = |block: &mut Vec<u8>, text: &str| {
@@ -182,7 +185,7 @@ fn block(fields: &[Field<'_>]) -> Vec<u8> {
 /// A connection.
 struct Client(TcpStream);
 
-/// A frame as it came.
+/// A frame as received.
 struct Frame {
     kind: u8,
     flags: u8,
@@ -200,7 +203,7 @@ impl Client {
         Self(socket)
     }
 
-    /// Sends bytes; the other side may have ended the connection.
+    /// Sends bytes; false where the other side has ended the connection.
     fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
     }
@@ -216,13 +219,14 @@ impl Client {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// Reads until a stream has its answer, and says whether that is a 200; `None` where it was reset or the connection ended.
+    /// Reads until a stream has its response, and tells whether that is a 200; `None` where the
+    /// stream was reset or the connection ended.
     fn answer(&mut self, stream: u32) -> Option<bool> {
         let mut is_ok = None;
         loop {
             let frame = self.frame()?;
             match frame.kind {
-                // What begins with the indexed field `:status: 200` (RFC 7541 appendix A).
+                // The first byte is the indexed field `:status: 200` (RFC 7541 appendix A).
                 HEADERS if frame.stream == stream => is_ok = Some(frame.payload.first() == Some(&0x88)),
                 RST_STREAM if frame.stream == stream => return is_ok,
                 GOAWAY => return is_ok,
@@ -234,7 +238,7 @@ impl Client {
         }
     }
 
-    /// Reads until the connection ends. Returns whether it was said why (GOAWAY).
+    /// Reads until the connection ends. Tells whether the server gave a reason (GOAWAY).
     fn ended(&mut self) -> bool {
         let mut said = false;
         while let Some(frame) = self.frame() {
@@ -244,17 +248,17 @@ impl Client {
     }
 }
 
-/// Checks that a client of its own is served, and soon.
+/// Checks that another client is served, and soon.
 #[track_caller]
 fn others_are_served(cache: &Cache, what: &str) {
     let mut client = Client::connect(cache);
-    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(SOUND)));
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(VALID)));
     assert_eq!(client.answer(1), Some(true), "{what}");
     assert_eq!(cache.client().get("/h1").status(), 200, "{what}");
 }
 
 #[test]
-fn rfc9113_s8_what_is_no_request_never_reaches_the_origin() {
+fn rfc9113_s8_malformed_requests_never_reach_the_origin() {
     let tap = Tap::start();
     let cache = tap.cache();
     let mut wrong = Vec::new();
@@ -272,7 +276,7 @@ fn rfc9113_s8_what_is_no_request_never_reaches_the_origin() {
 }
 
 #[test]
-fn rfc9113_s8_sound_requests_are_served() {
+fn rfc9113_s8_valid_requests_are_served() {
     let tap = Tap::start();
     let cache = tap.cache();
     for (more, authority) in [
@@ -282,7 +286,7 @@ fn rfc9113_s8_sound_requests_are_served() {
         (&[("te", "trailers")], "a.example"),
         (&[("cookie", "a=b"), ("cookie", "c=d")], "a.example"),
     ] {
-        let fields: Vec<_> = SOUND.iter().chain(more).copied().collect();
+        let fields: Vec<_> = VALID.iter().chain(more).copied().collect();
         let mut client = Client::connect(&cache);
         client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields)));
         assert_eq!(client.answer(1), Some(true), "{more:?}");
@@ -296,11 +300,11 @@ fn rfc9113_s8_sound_requests_are_served() {
 }
 
 #[test]
-fn what_goes_on_is_written_as_http1_has_it() {
+fn forwarded_requests_follow_the_rules_of_http1() {
     let tap = Tap::start();
     let cache = tap.cache();
     let mut client = Client::connect(&cache);
-    let mut fields = SOUND.to_vec();
+    let mut fields = VALID.to_vec();
     fields[0] = (":method", "POST");
     fields.extend([("cookie", "a=b"), ("content-length", "3"), ("cookie", "c=d"), ("content-length", "3")]);
     client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
@@ -313,11 +317,11 @@ fn what_goes_on_is_written_as_http1_has_it() {
 }
 
 #[test]
-fn rfc9110_s6_5_1_trailers_are_none_that_belong_into_the_head() {
+fn rfc9110_s6_5_1_fields_that_belong_in_the_head_are_dropped_from_trailers() {
     let tap = Tap::start();
     let cache = tap.cache();
     let mut client = Client::connect(&cache);
-    let mut fields = SOUND.to_vec();
+    let mut fields = VALID.to_vec();
     fields[0] = (":method", "POST");
     fields.push((
         "trailer",
@@ -345,8 +349,8 @@ fn rfc9110_s6_5_1_trailers_are_none_that_belong_into_the_head() {
     assert_eq!(behind, "0\r\nx-check: ok\r\n\r\n");
 }
 
-/// Trailer sections that HTTP/1 could not carry, or carries none so large, each with its section.
-fn unsound_trailers() -> Vec<(&'static str, Vec<Field<'static>>)> {
+/// Trailer sections that HTTP/1 cannot express, or that are too large, each with its section.
+fn invalid_trailers() -> Vec<(&'static str, Vec<Field<'static>>)> {
     let large: &'static str = "a".repeat(9_000).leak();
     vec![
         ("RFC 9113 §10.3", vec![("x\"", "a")]),
@@ -364,9 +368,9 @@ fn unsound_trailers() -> Vec<(&'static str, Vec<Field<'static>>)> {
 fn rfc9113_s8_1_trailers_that_http1_cannot_carry_fail_the_request() {
     let tap = Tap::start();
     let cache = tap.cache();
-    for (section, trailers) in unsound_trailers() {
+    for (section, trailers) in invalid_trailers() {
         let mut client = Client::connect(&cache);
-        let mut fields = SOUND.to_vec();
+        let mut fields = VALID.to_vec();
         fields[0] = (":method", "POST");
         client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
         client.send(&frame(DATA, 0, 1, b"abc"));
@@ -378,12 +382,12 @@ fn rfc9113_s8_1_trailers_that_http1_cannot_carry_fail_the_request() {
 }
 
 #[test]
-fn rfc9113_s8_1_content_that_is_given_up_is_not_whole_whatever_code_it_is_given_up_with() {
+fn rfc9113_s8_1_reset_content_is_not_whole_whatever_the_error_code() {
     let tap = Tap::start();
     let cache = tap.cache();
     for code in [0_u32, 5, 8] {
         let mut client = Client::connect(&cache);
-        let mut fields = SOUND.to_vec();
+        let mut fields = VALID.to_vec();
         fields[0] = (":method", "POST");
         client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
         client.send(&frame(DATA, 0, 1, b"half of it"));
@@ -395,12 +399,12 @@ fn rfc9113_s8_1_content_that_is_given_up_is_not_whole_whatever_code_it_is_given_
 }
 
 #[test]
-fn rfc9113_s8_1_1_content_is_as_long_as_it_says() {
+fn rfc9113_s8_1_1_content_must_have_its_announced_length() {
     let tap = Tap::start();
     let cache = tap.cache();
     for (length, parts) in CONTENTS {
         let mut client = Client::connect(&cache);
-        let mut fields = SOUND.to_vec();
+        let mut fields = VALID.to_vec();
         fields[0] = (":method", "POST");
         fields.push(("content-length", length));
         client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
@@ -414,13 +418,14 @@ fn rfc9113_s8_1_1_content_is_as_long_as_it_says() {
 }
 
 #[test]
-fn rfc9113_s5_4_what_breaks_the_connections_rules_ends_it() {
+fn rfc9113_s5_4_breaking_a_connections_rules_ends_it() {
     let tap = Tap::start();
     let cache = tap.cache();
     for (section, bytes) in broken() {
         let mut client = Client::connect(&cache);
         client.send(&bytes);
-        // A stream's error leaves the connection alone; whoever goes on is served, or told why not.
+        // A stream error leaves the connection alone, which must still answer a ping or end with a
+        // reason.
         let (mut is_over, mut reset) = (false, false);
         client.send(&frame(PING, 0, 0, b"sentinel"));
         while let Some(frame) = client.frame() {
@@ -439,7 +444,7 @@ fn rfc9113_s5_4_what_breaks_the_connections_rules_ends_it() {
 fn rfc9113_s10_5_floods_end_and_leave_others_alone() {
     let tap = Tap::start();
     let cache = tap.cache();
-    let sound = block(SOUND);
+    let sound = block(VALID);
     let open = |at: u32| frame(HEADERS, END_HEADERS | END_STREAM, 2 * at + 1, &sound);
     let cancel = |at: u32| frame(RST_STREAM, 0, 2 * at + 1, &[0, 0, 0, 8]);
     for flood in FLOODS {
@@ -474,7 +479,7 @@ fn rfc9113_s10_5_floods_end_and_leave_others_alone() {
                     frames.push(frame(CONTINUATION, END_HEADERS, 1, &last));
                     frames
                 }
-                // Streams whose answers nobody may send, since their windows are shut.
+                // Streams whose responses cannot be sent, since their windows are shut.
                 _ => std::iter::once(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).chain((0..100).map(open)).collect(),
             };
             std::thread::spawn(move || {
@@ -486,12 +491,12 @@ fn rfc9113_s10_5_floods_end_and_leave_others_alone() {
                 client
             })
         };
-        // Whoever is answered has to be read, or nothing more is taken from it.
+        // The flood must read its responses, or the server reads nothing more from it.
         let reading = std::thread::spawn(move || reader.ended());
         others_are_served(&cache, flood);
         let client = writing.join().unwrap();
         others_are_served(&cache, flood);
-        // The other side may have ended it before.
+        // The other side may have ended the connection before.
         let _ = client.0.shutdown(std::net::Shutdown::Write);
         let said = reading.join().unwrap();
         assert!(said || !matches!(flood, "rapid reset" | "continuation"), "{flood}");

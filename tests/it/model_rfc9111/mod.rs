@@ -1,9 +1,10 @@
-//! Random origins, clients, faults and clock steps against a simple model of RFC 9111 (`rules`). For every answer the model
-//! says whether what was used again might be; in the plain cases, that it had to be.
+//! Random origins, clients, faults and clock steps against a simple model of RFC 9111 (`rules`).
+//! For every response the model says whether reuse was allowed; in the plain cases, that reuse was
+//! required.
 //!
-//! The choices follow from a seed, which a failure prints together with what happened to its URL. By default a few seeds
-//! with a few hundred steps each; `LARDER_MODEL_SEEDS=1000` tries that many, `LARDER_MODEL_SEED=7` just that one, and
-//! `LARDER_MODEL_STEPS` sets how many steps each has.
+//! All choices follow from a seed, which a failure prints together with the history of its URL. The
+//! default is a few seeds with a few hundred steps each. `LARDER_MODEL_SEEDS=1000` tries that many
+//! seeds, `LARDER_MODEL_SEED=7` just that one, and `LARDER_MODEL_STEPS` sets the number of steps.
 
 mod rules;
 mod world;
@@ -16,11 +17,12 @@ use world::{Dice, Plan, World};
 use crate::harness::cache::START;
 use crate::harness::{Cache, End, Response};
 
-/// How many URLs there are. Those below [`PERSONAL_FROM`] are never made for one user.
+/// The number of URLs. Those below [`PERSONAL_FROM`] never have personal bodies.
 const URLS: usize = 5;
 const PERSONAL_FROM: usize = 3;
 
-/// How long the cache remembers that a URL could not be stored: meanwhile it need not store what could be.
+/// How long the cache remembers an uncacheable URL. In that time it need not store what could be
+/// stored.
 const HIT_FOR_MISS: i64 = 10;
 
 /// A client's request.
@@ -46,7 +48,7 @@ struct Run {
     story: Vec<String>,
     /// When each URL last had an answer that cannot be stored.
     unstorable_at: [i64; URLS],
-    /// What was last given in answer to a plain GET of each URL.
+    /// The last answer to a plain GET of each URL.
     plainly_given: [Option<usize>; URLS],
     reused: usize,
     demanded: usize,
@@ -63,7 +65,7 @@ impl Run {
         Self { dice, world, cache, now, story, unstorable_at, plainly_given, reused: 0, demanded: 0 }
     }
 
-    /// Does something at random; returns what must not have happened.
+    /// Does something at random. An error describes the broken rule.
     fn step(&mut self) -> Result<(), String> {
         match self.dice.below(20) {
             0..=2 => {
@@ -135,7 +137,7 @@ impl Run {
         let versions = self.world.state().plans[url].version;
         match dice.below(14) {
             0 => set("range", ["bytes=0-9", "bytes=10-", "bytes=-5", "bytes=9999-"][dice.below(4)].into()),
-            // A validator that some client may have: of this version or of one before.
+            // A validator that some client may have: of this version or of an earlier one.
             1 => {
                 let version = versions - dice.below(2).min(versions - 1);
                 let known = self.world.state().known_etag(url, version);
@@ -191,14 +193,15 @@ impl Run {
         Ok(())
     }
 
-    /// Notes what an exchange has changed.
+    /// Records what an exchange has changed.
     fn learn(&mut self, ask: &Ask, answer: &Response, first: usize) {
         let is_unsafe = !matches!(ask.method, "GET" | "HEAD");
         let mut state = self.world.state();
         if is_unsafe && (200..400).contains(&answer.status()) {
             state.each(ask.url, |gave| gave.is_invalid = true);
         }
-        // What came while somebody was on probation answers its own request, and is not kept.
+        // A body that arrived during a user's probation answers its own request only, and is not
+        // kept.
         if ask.is_plain() && state.gave.len() == first + 1 && answer.has("stored") {
             self.plainly_given[ask.url] = Some(first);
         }
@@ -208,7 +211,7 @@ impl Run {
         }
     }
 
-    /// Tells what is wrong with an answer.
+    /// Returns an error where an answer breaks a rule.
     fn judge(&mut self, ask: &Ask, answer: &Response, first: usize, failure: Option<Failure>) -> Result<(), String> {
         let state = self.world.state();
         let was_cut = state.has_cut;
@@ -240,7 +243,8 @@ impl Run {
             return Ok(());
         }
         self.reused += 1;
-        // A 304 names a validator and no number, a 416 not even that: whichever answer with it is meant.
+        // A 304 has a validator but no number, a 416 not even that. Any answer with the validator
+        // may be meant.
         if matches!(status, 304 | 416) && answer.header("x-id").is_none() {
             let etag = answer.header("etag");
             let alike = state.gave[..first].iter().filter(|other| {
@@ -265,7 +269,7 @@ impl Run {
     }
 }
 
-/// Checks that a body is the whole one that was given, or the part of it that Content-Range names.
+/// Checks that a body is the whole body of an answer, or the part that Content-Range names.
 fn check_body(ask: &Ask, answer: &Response, gave: &Gave) -> Result<(), String> {
     let expected = match answer.status() {
         _ if ask.method == "HEAD" => "",
@@ -290,7 +294,7 @@ fn check_body(ask: &Ask, answer: &Response, gave: &Gave) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs a seed; returns how often something was used again, and how often that was demanded.
+/// Runs a seed. Returns how often a response was reused, and how often reuse was required.
 fn run(seed: u64, steps: usize) -> (usize, usize) {
     let mut run = Run::new(seed);
     for step in 0..steps {

@@ -1,4 +1,4 @@
-//! The real binary, an app over TCP, and a collector that decodes what it is sent.
+//! Spans over OTLP: the real binary, an app over TCP, and a collector that decodes its requests.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use prost::Message;
 use super::TRACEPARENT;
 use crate::harness::{Gate, Origin, Process, Reply, eventually};
 
-/// A collector: whatever it is sent, it keeps.
+/// A collector that keeps everything it receives.
 struct Collector {
     server: Origin,
     spans: Arc<Mutex<Vec<Span>>>,
@@ -38,13 +38,13 @@ impl Collector {
         Self { server, spans }
     }
 
-    /// Returns the lines that have traces sent here.
+    /// Returns the configuration that sends traces to this collector.
     fn lines(&self, sample: &str) -> String {
         lines(self.server.addr(), sample)
     }
 
-    /// Waits for the trace of this traceparent to have spans of just these names, and returns them, the request's first and
-    /// then as they began.
+    /// Waits until the trace of this traceparent has spans of exactly these names. Returns the
+    /// request's span first, the others in the order in which they began.
     #[track_caller]
     fn trace(&self, traceparent: &str, names: &[&str]) -> Vec<Span> {
         let mut found = Vec::new();
@@ -74,7 +74,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns what is known about a span under a name, as text; empty where nothing is.
+/// Returns an attribute of a span as text; empty where there is none.
 fn fact(span: &Span, name: &str) -> String {
     fact_of(&span.attributes, name)
 }
@@ -90,7 +90,7 @@ fn fact_of(facts: &[KeyValue], name: &str) -> String {
     }
 }
 
-/// Makes a traceparent of the trace with this number.
+/// Makes a traceparent for the trace with this number.
 fn traceparent(number: u8, flags: &str) -> String {
     format!("00-{number:032x}-b7ad6b7169203331-{flags}")
 }
@@ -100,7 +100,7 @@ fn end(span: &Span) -> u64 {
 }
 
 #[test]
-fn a_miss_shows_where_its_time_went_and_the_app_goes_on_with_its_trace() {
+fn a_miss_shows_where_its_time_went_and_the_app_continues_its_trace() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("hello")));
     let larder = Process::serve(&origin, &format!("{}[[route]]\nname = \"shop\"", collector.lines("1.0")));
     let fields = [("traceparent", TRACEPARENT), ("tracestate", "a=b,c=d")];
@@ -149,7 +149,7 @@ fn a_miss_shows_where_its_time_went_and_the_app_goes_on_with_its_trace() {
 }
 
 #[test]
-fn a_hit_has_nothing_of_the_app_and_other_fields_of_a_trace_find_the_same() {
+fn a_hit_has_no_origin_spans_and_matches_requests_with_other_trace_fields() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &collector.lines("1.0"));
     let (first, second) = (traceparent(1, "00"), traceparent(2, "00"));
@@ -164,7 +164,7 @@ fn a_hit_has_nothing_of_the_app_and_other_fields_of_a_trace_find_the_same() {
 }
 
 #[test]
-fn who_follows_waits_and_the_flight_belongs_to_who_leads_it() {
+fn a_follower_has_a_waiting_span_and_the_fetch_belongs_to_the_leader() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -191,7 +191,7 @@ fn who_follows_waits_and_the_flight_belongs_to_who_leads_it() {
 }
 
 #[test]
-fn a_refresh_belongs_to_the_request_that_set_it_off() {
+fn a_refresh_belongs_to_the_request_that_triggered_it() {
     let (collector, origin) = (Collector::start(), {
         let lifetime = "max-age=0, stale-while-revalidate=600";
         Origin::start(move |_| Reply::ok().header("Cache-Control", lifetime).header("ETag", "\"1\"").body("x"))
@@ -208,7 +208,7 @@ fn a_refresh_belongs_to_the_request_that_set_it_off() {
 }
 
 #[test]
-fn what_passes_fails_or_is_given_up_is_told_too() {
+fn passed_failed_and_aborted_requests_have_spans_too() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -237,7 +237,7 @@ fn what_passes_fails_or_is_given_up_is_told_too() {
 }
 
 #[test]
-fn only_a_trusted_proxy_says_what_is_sampled() {
+fn only_a_trusted_proxy_decides_what_is_sampled() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let trusted = "server.trusted_proxies = [\"127.0.0.1\"]\n";
     for (trust, sample, flags, is_sampled) in
@@ -260,7 +260,7 @@ fn only_a_trusted_proxy_says_what_is_sampled() {
 }
 
 #[test]
-fn a_traceparent_that_cannot_be_read_begins_a_new_trace() {
+fn a_malformed_traceparent_begins_a_new_trace() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &collector.lines("1.0"));
     let odd = TRACEPARENT.to_uppercase();
@@ -276,7 +276,7 @@ fn a_traceparent_that_cannot_be_read_begins_a_new_trace() {
 }
 
 #[test]
-fn what_is_left_is_sent_before_the_end() {
+fn remaining_spans_are_sent_before_the_end() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &collector.lines("1.0"));
     larder.client().get("/");
@@ -288,7 +288,7 @@ fn what_is_left_is_sent_before_the_end() {
 }
 
 #[test]
-fn a_collector_that_is_away_or_silent_holds_up_nobody() {
+fn a_collector_that_is_down_or_silent_delays_no_request() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let away = {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -309,7 +309,7 @@ fn a_collector_that_is_away_or_silent_holds_up_nobody() {
     let larder = Process::serve(&origin, &lines(silent.addr(), "1.0"));
     larder.client().get("/").check(200, "x", "stored");
     never.arrived(1);
-    // Two spans each, and room for 8192: what is over is dropped.
+    // Each request has two spans, and the queue has room for 8192: the excess is dropped.
     let mut client = larder.client();
     for _ in 0..5000 {
         client.get("/").check(200, "x", "hit");
