@@ -1,4 +1,5 @@
-//! What is stored, for how long, for whom, and what of it a client gets (RFC 9111).
+//! Caching by RFC 9111: which responses are stored, for how long, for whom, and which part of them
+//! a client receives. Each file covers one theme and names the section in its tests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use crate::harness::origin::Request;
 use crate::harness::{Cache, Gate, Origin, Reply, eventually, pattern};
 
 #[test]
-fn the_second_request_is_a_hit_and_says_so() {
+fn the_second_request_is_a_hit_and_cache_status_says_so() {
     let origin = Origin::replies([Reply::fresh("hello").header("X-Own", "kept")]);
     let cache = Cache::start(&origin);
 
@@ -37,7 +38,7 @@ fn s4_2_freshness_ends_at_the_second() {
 }
 
 #[test]
-fn s5_1_the_age_a_response_comes_with_counts() {
+fn s5_1_the_age_of_a_received_response_counts() {
     let origin = Origin::replies([Reply::fresh("old").header("Age", "50"), Reply::fresh("new")]);
     let cache = Cache::start(&origin);
     assert_eq!(cache.get("/").header("age").as_deref(), Some("50"));
@@ -48,7 +49,7 @@ fn s5_1_the_age_a_response_comes_with_counts() {
 }
 
 #[test]
-fn s4_3_a_304_refreshes_what_is_stored_with_its_fields() {
+fn s4_3_a_304_refreshes_the_stored_response_with_its_fields() {
     let origin = Origin::replies([
         Reply::fresh("body").header("ETag", "\"v1\"").header("X-Round", "1").header("X-Kept", "yes"),
         Reply::not_modified().header("Cache-Control", "max-age=30").header("ETag", "\"v1\"").header("X-Round", "2"),
@@ -85,7 +86,7 @@ fn s4_3_1_a_stored_date_validates_where_there_is_no_etag() {
 }
 
 #[test]
-fn s4_3_3_a_full_response_to_validation_replaces_what_is_stored() {
+fn s4_3_3_a_full_response_to_validation_replaces_the_stored_one() {
     let origin =
         Origin::replies([Reply::fresh("one").header("ETag", "\"v1\""), Reply::fresh("two").header("ETag", "\"v2\"")]);
     let cache = Cache::start(&origin);
@@ -97,7 +98,7 @@ fn s4_3_3_a_full_response_to_validation_replaces_what_is_stored() {
 }
 
 #[test]
-fn s4_3_4_a_304_that_contradicts_what_is_stored_has_it_fetched_whole() {
+fn s4_3_4_after_a_304_with_another_etag_the_response_is_fetched_whole() {
     let origin = Origin::replies([
         Reply::fresh("one").header("ETag", "\"v1\""),
         Reply::not_modified().header("ETag", "\"v2\""),
@@ -112,7 +113,7 @@ fn s4_3_4_a_304_that_contradicts_what_is_stored_has_it_fetched_whole() {
 }
 
 #[test]
-fn s4_1_each_variant_goes_to_the_requests_that_select_it() {
+fn s4_1_each_variant_answers_the_requests_that_select_it() {
     let origin = Origin::start(|request| {
         let language = request.header("accept-language").unwrap_or_else(|| "none".to_owned());
         Reply::fresh(language).header("Vary", "Accept-Language")
@@ -130,8 +131,9 @@ fn s4_1_each_variant_goes_to_the_requests_that_select_it() {
 }
 
 #[test]
-fn s4_3_4_what_vary_excludes_is_neither_offered_nor_confirmed() {
-    // Its entity-tag names the record, not the page that was made of it for one user.
+fn s4_3_4_a_variant_that_vary_excludes_is_neither_offered_nor_confirmed() {
+    // The entity-tag identifies the record in the app, not the page that is built from it for one
+    // user.
     let origin = Origin::start(|request| {
         let reply = match request.header("if-none-match") {
             Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60"),
@@ -151,11 +153,12 @@ fn s4_3_4_what_vary_excludes_is_neither_offered_nor_confirmed() {
 }
 
 #[test]
-fn s4_1_an_update_that_names_more_fields_is_for_those_who_have_the_same() {
+fn s4_1_an_update_with_a_new_vary_answers_only_requests_with_the_same_values() {
     for (method, before, after) in [
         ("GET", None, "Accept-Language"),
         ("HEAD", None, "Accept-Language"),
-        // What made it differ is forgotten in the update, and still makes it differ.
+        // The update omits the field that the variants differ by, and the variants still differ by
+        // it.
         ("GET", Some("Accept-Language"), "X-Other"),
         ("HEAD", Some("Accept-Language"), "X-Other"),
     ] {
@@ -196,7 +199,7 @@ fn s4_1_an_update_that_says_vary_star_answers_once() {
 }
 
 #[test]
-fn variants_of_a_key_are_bounded_and_the_oldest_goes() {
+fn variants_of_a_key_are_bounded_and_the_oldest_is_dropped() {
     let origin = Origin::start(|request| Reply::fresh(request.header("x-n").unwrap_or_default()).header("Vary", "X-N"));
     let cache = Cache::with(&origin, |setup| setup.config.store.variants_max = 2);
     for n in ["1", "2", "3"] {
@@ -208,7 +211,8 @@ fn variants_of_a_key_are_bounded_and_the_oldest_goes() {
     cache.get_with("/", &[("X-N", "1")]).check(200, "1", "fwd=vary-miss");
 }
 
-/// Sends two requests with `fields` and checks that the origin saw both, the first with this reason.
+/// Sends two requests with `fields`, and checks that the origin received both, the first for this
+/// reason.
 #[track_caller]
 fn check_not_stored(reply: Reply, fields: &[(&str, &str)], detail: &str) {
     let origin = Origin::start(move |_| reply.clone());
@@ -221,7 +225,7 @@ fn check_not_stored(reply: Reply, fields: &[(&str, &str)], detail: &str) {
 }
 
 #[test]
-fn s3_what_the_origin_forbids_is_not_stored() {
+fn s3_responses_that_the_origin_forbids_to_store_are_not_stored() {
     let with = |cache_control: &str| Reply::ok().header("Cache-Control", cache_control).body("x");
     check_not_stored(with("max-age=60, no-store"), &[], "no-store");
     check_not_stored(with("max-age=60, private"), &[], "private");
@@ -234,7 +238,7 @@ fn s3_what_the_origin_forbids_is_not_stored() {
 }
 
 #[test]
-fn s3_5_authorized_requests_share_what_permits_it() {
+fn s3_5_authorized_requests_share_a_response_that_permits_it() {
     let origin = Origin::start(|_| Reply::ok().header("Cache-Control", "s-maxage=60").body("x"));
     let cache = Cache::start(&origin);
     cache.get_with("/", &[("Authorization", "Basic eDp5")]).check(200, "x", "stored");
@@ -254,7 +258,7 @@ fn a_head_is_answered_from_a_stored_get() {
 }
 
 #[test]
-fn s4_3_5_a_head_updates_or_drops_what_is_stored() {
+fn s4_3_5_a_head_updates_or_drops_the_stored_response() {
     let fresh = |etag: &str, body: &str| Reply::fresh(body).header("ETag", etag);
     let origin = Origin::replies([
         fresh("\"1\"", "one"),
@@ -277,7 +281,7 @@ fn s4_3_5_a_head_updates_or_drops_what_is_stored() {
 }
 
 #[test]
-fn rfc9110_s13_conditions_are_evaluated_against_what_is_stored() {
+fn rfc9110_s13_conditions_are_evaluated_against_the_stored_response() {
     let modified = "Wed, 31 Dec 2025 00:00:00 GMT";
     let origin =
         Origin::start(move |_| Reply::fresh("body").header("ETag", "\"v1\"").header("Last-Modified", modified));
@@ -304,7 +308,7 @@ fn rfc9110_s13_conditions_are_evaluated_against_what_is_stored() {
 }
 
 #[test]
-fn s4_3_2_what_is_stored_fails_no_request_for_the_origin() {
+fn s4_3_2_the_stored_response_fails_no_precondition_for_the_origin() {
     let modified = ["Wed, 31 Dec 2025 00:00:00 GMT", "Wed, 31 Dec 2025 01:00:00 GMT"];
     let asked = AtomicUsize::new(0);
     let origin = Origin::start(move |request| {
@@ -317,7 +321,7 @@ fn s4_3_2_what_is_stored_fails_no_request_for_the_origin() {
     });
     let cache = Cache::start(&origin);
     cache.get("/").check(200, "\"v1\"", "stored");
-    // The app has another by now, which these clients know of.
+    // The app has a newer version by now, which these clients know.
     cache.get_with("/", &[("If-Match", "\"v2\"")]).check(200, "\"v2\"", "detail=precondition");
     assert_eq!(cache.get_with("/", &[("If-Match", "\"v3\"")]).status(), 412);
     let before = "Tue, 30 Dec 2025 00:00:00 GMT";
@@ -328,7 +332,7 @@ fn s4_3_2_what_is_stored_fails_no_request_for_the_origin() {
 }
 
 #[test]
-fn a_condition_of_the_client_does_not_become_the_origins_answer_to_others() {
+fn a_304_to_a_clients_condition_is_not_stored_for_others() {
     let origin = Origin::start(|request| match request.header("if-none-match") {
         Some(_) => Reply::not_modified().header("ETag", "\"v1\""),
         None => Reply::fresh("body").header("ETag", "\"v1\""),
@@ -341,7 +345,7 @@ fn a_condition_of_the_client_does_not_become_the_origins_answer_to_others() {
 }
 
 #[test]
-fn rfc9110_s14_ranges_are_cut_from_what_is_stored() {
+fn rfc9110_s14_ranges_are_cut_from_the_stored_response() {
     let body = pattern(1_000);
     let origin = Origin::replies([Reply::fresh(&body).header("ETag", "\"v1\"").header("Content-Type", "text/x")]);
     let cache = Cache::start(&origin);
@@ -378,7 +382,7 @@ fn rfc9110_s14_ranges_are_cut_from_what_is_stored() {
 }
 
 #[test]
-fn a_cold_range_is_passed_and_the_next_is_fetched_whole_once_the_size_is_known() {
+fn a_cold_range_is_passed_and_the_next_is_fetched_whole() {
     let body = pattern(1_000);
     let whole = body.clone();
     let origin = Origin::start(move |request| match request.header("range") {
@@ -403,7 +407,7 @@ fn a_cold_range_is_passed_and_the_next_is_fetched_whole_once_the_size_is_known()
 }
 
 #[test]
-fn s5_2_1_what_a_client_asks_of_the_cache() {
+fn s5_2_1_cache_control_of_requests_is_obeyed() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     let get = |cache_control: &str| cache.get_with("/", &[("Cache-Control", cache_control)]);
@@ -428,7 +432,7 @@ fn s5_2_1_what_a_client_asks_of_the_cache() {
 }
 
 #[test]
-fn a_client_is_not_obeyed_where_the_route_says_so() {
+fn a_route_can_ignore_no_cache_of_requests() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, |setup| setup.rule.obey_client_no_cache = false);
     cache.get("/");
@@ -436,7 +440,7 @@ fn a_client_is_not_obeyed_where_the_route_says_so() {
 }
 
 #[test]
-fn s4_4_unsafe_methods_invalidate_what_is_stored() {
+fn s4_4_unsafe_methods_invalidate_the_stored_response() {
     for method in ["POST", "PUT", "DELETE", "PATCH", "FROBNICATE"] {
         let origin = Origin::start(|request| match request.method().as_str() {
             "GET" => Reply::fresh("x"),
@@ -466,7 +470,7 @@ fn s4_4_a_failed_unsafe_request_invalidates_nothing() {
 }
 
 #[test]
-fn rfc9110_s9_3_3_a_posts_answer_is_stored_where_it_says_what_it_is() {
+fn rfc9110_s9_3_3_a_posts_response_is_stored_under_its_content_location() {
     let origin = Origin::start(|request| match request.method().as_str() {
         "POST" => Reply::fresh("from post").header("Content-Location", "/"),
         _ => Reply::fresh("from get"),
@@ -478,7 +482,7 @@ fn rfc9110_s9_3_3_a_posts_answer_is_stored_where_it_says_what_it_is() {
 }
 
 #[test]
-fn s4_1_a_posts_answer_in_a_coding_that_its_client_accepts_is_not_stored_for_all() {
+fn s4_1_a_posts_response_in_its_clients_coding_is_not_stored_for_all() {
     let origin = Origin::start(|request| match request.method().as_str() {
         "POST" => Reply::fresh("coded")
             .header("Content-Location", "/")
@@ -493,7 +497,7 @@ fn s4_1_a_posts_answer_in_a_coding_that_its_client_accepts_is_not_stored_for_all
 }
 
 #[test]
-fn s4_4_what_a_post_is_still_bringing_in_is_invalidated_too() {
+fn s4_4_a_posts_response_under_way_is_invalidated_too() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -522,7 +526,7 @@ fn tagged_by_coding(request: &Request) -> Reply {
 }
 
 #[test]
-fn s4_3_5_a_head_is_asked_in_the_coding_that_is_stored() {
+fn s4_3_5_a_head_is_forwarded_in_the_stored_coding() {
     let origin = Origin::start(tagged_by_coding);
     let cache = Cache::start(&origin);
     cache.get("/").check(200, "page", "stored");
@@ -533,7 +537,7 @@ fn s4_3_5_a_head_is_asked_in_the_coding_that_is_stored() {
 }
 
 #[test]
-fn s4_3_5_a_head_that_is_not_looked_up_tells_nothing_of_what_is_stored() {
+fn s4_3_5_a_head_that_is_passed_updates_nothing() {
     let origin = Origin::start(tagged_by_coding);
     let cache = Cache::with(&origin, |setup| setup.config.proxy.upgrades.push("other".to_owned()));
     cache.get("/").check(200, "page", "stored");
@@ -545,7 +549,7 @@ fn s4_3_5_a_head_that_is_not_looked_up_tells_nothing_of_what_is_stored() {
 }
 
 #[test]
-fn s4_3_5_a_head_that_was_asked_before_a_newer_get_does_not_undo_it() {
+fn s4_3_5_a_head_sent_before_a_newer_get_does_not_undo_it() {
     let gate = Gate::new();
     let origin = {
         let (gate, gets) = (gate.clone(), AtomicUsize::new(0));
@@ -571,7 +575,7 @@ fn s4_3_5_a_head_that_was_asked_before_a_newer_get_does_not_undo_it() {
 }
 
 #[test]
-fn s4_an_error_with_a_lifetime_does_not_take_a_fresh_pages_place() {
+fn s4_an_error_with_a_lifetime_does_not_replace_a_fresh_page() {
     let origin = Origin::start(|request| match request.header("x-odd") {
         Some(status) => Reply::status(&status).header("Cache-Control", "max-age=60").body("no"),
         None => Reply::fresh("page"),
@@ -583,14 +587,15 @@ fn s4_an_error_with_a_lifetime_does_not_take_a_fresh_pages_place() {
         assert_eq!(odd.text(), "no");
         cache.get("/").check(200, "page", "hit");
     }
-    // What is gone is gone for all, and an error that nothing fresh is there for is stored.
+    // A 404 holds for everybody and replaces the page. An error is stored where it replaces nothing
+    // fresh.
     cache.get_with("/", &[("X-Odd", "404 Not Found"), ("Cache-Control", "no-cache")]);
     cache.get("/").check(404, "no", "hit");
     cache.get_with("/other", &[("X-Odd", "400 Bad Request")]).check(400, "no", "stored");
 }
 
 #[test]
-fn a_range_of_an_origin_that_knows_none_is_fetched_whole_the_next_time() {
+fn after_an_origin_ignored_a_range_the_whole_is_fetched() {
     let origin = Origin::start(|_| Reply::fresh("the whole page"));
     let cache = Cache::start(&origin);
     let range = [("Range", "bytes=4-8")];
@@ -601,7 +606,7 @@ fn a_range_of_an_origin_that_knows_none_is_fetched_whole_the_next_time() {
 }
 
 #[test]
-fn s4_2_2_a_tenth_of_the_time_since_the_last_change() {
+fn s4_2_2_the_heuristic_lifetime_is_a_tenth_of_the_time_since_the_last_change() {
     // Ten hours before every test begins.
     let modified = "Wed, 31 Dec 2025 14:00:00 GMT";
     let origin = Origin::start(move |_| Reply::ok().header("Last-Modified", modified).body("x"));
@@ -614,7 +619,7 @@ fn s4_2_2_a_tenth_of_the_time_since_the_last_change() {
 }
 
 #[test]
-fn a_lifetime_by_the_route_or_the_status_fills_in_where_the_origin_is_silent() {
+fn a_route_gives_a_lifetime_where_the_origin_gives_none() {
     let origin = Origin::start(|request| match request.target().as_str() {
         "/missing" => Reply::status("404 Not Found").body("no"),
         _ => Reply::ok().body("x"),
@@ -642,7 +647,8 @@ fn rfc9213_a_targeted_field_replaces_cache_control() {
     assert_eq!(hit.header("cache-control").as_deref(), Some("no-store"), "it is for the caches downstream");
 }
 
-/// Checks that what different spellings of a URL ask for is one object, and that the origin is asked for this target.
+/// Checks that all spellings of a URL share one entry, and that the origin is asked for the
+/// canonical target.
 #[track_caller]
 fn check_one_key(canonical: &str, host: &str, spellings: &[(&str, &str)]) {
     let origin = Origin::start(|_| Reply::fresh("x"));
@@ -692,7 +698,7 @@ fn different_urls_never_share_a_key() {
 }
 
 #[test]
-fn what_is_between_two_hops_is_neither_forwarded_nor_stored() {
+fn hop_by_hop_fields_are_neither_forwarded_nor_stored() {
     let origin = Origin::start(|_| {
         Reply::fresh("x").header("Connection", "X-Hop").header("X-Hop", "1").header("Keep-Alive", "timeout=9")
     });

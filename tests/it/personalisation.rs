@@ -1,5 +1,6 @@
-//! The personalisation guard: on an app that builds pages from cookies and forgets to say so, nobody sees another's page;
-//! on all others it costs one request for each stored body, and the samples.
+//! The personalisation guard. An app that builds pages from cookies and omits Vary shows nobody
+//! another user's page; every other app gets one extra request for each stored body, and the
+//! samples.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,34 +12,36 @@ use crate::harness::cache::Setup;
 use crate::harness::origin::Request;
 use crate::harness::{Cache, Client, Cut, End, Gate, Origin, Reply, Response, eventually};
 
-/// How many users there are, beside the anonymous one.
+/// The number of users, besides the anonymous one.
 const USERS: usize = 1_000;
 
-/// How often the page expires.
+/// The number of times that the page expires.
 const EXPIRIES: usize = 20;
 
-/// How many ask at once.
+/// The number of clients that ask at once.
 const CROWD: usize = 8;
 
-/// Returns the page that is this user's alone.
+/// Returns the page that belongs to one user.
 fn page_of(cookie: Option<&str>, authorization: Option<&str>) -> String {
     format!("the page of {} {}", cookie.unwrap_or("nobody"), authorization.unwrap_or(""))
 }
 
-/// An app that builds its page from who asks (the first of the cookies), and says that anybody may have it.
+/// An app that builds its page for the requesting user (the first cookie), and whose response
+/// claims that anybody may have it.
 fn personal(request: &Request) -> Reply {
     let cookies = request.header("cookie");
     let user = cookies.as_deref().and_then(|cookies| cookies.split("; ").next());
     Reply::fresh(page_of(user, request.header("authorization").as_deref()))
 }
 
-/// Asks once as the user with this cookie; the empty one is none.
+/// Sends one request as the user with this cookie; an empty string sends no cookie.
 fn as_user(cache: &Cache, cookie: &str) -> Response {
     let fields = [("Cookie", cookie)];
     cache.get_with("/", if cookie.is_empty() { &[] } else { &fields })
 }
 
-/// Asks for the page once for each user and once as nobody, [`CROWD`] at a time, and hands each response to `check`.
+/// Requests the page once for each user and [`CROWD`] times as nobody, [`CROWD`] requests at a
+/// time, and passes each response to `check`.
 fn everybody(cache: &Cache, check: impl Fn(Option<&str>, Response) + Sync) {
     std::thread::scope(|scope| {
         for lane in 0..CROWD {
@@ -55,7 +58,7 @@ fn everybody(cache: &Cache, check: impl Fn(Option<&str>, Response) + Sync) {
     });
 }
 
-/// Counts the requests that an app gets.
+/// Starts an app, and counts the requests that it receives.
 fn counted(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Origin, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
@@ -69,14 +72,14 @@ fn counted(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Origi
 #[test]
 fn nobody_sees_anothers_page_on_an_app_that_forgot_vary() {
     let (origin, _) = counted(personal);
-    // Shorter than the page lives, so that every refill is tried anew.
+    // Shorter than the page's lifetime, so that every refill is tried anew.
     let cache = Cache::with(&origin, |setup| setup.config.proxy.personalised_for = std::time::Duration::from_secs(30));
     let visitors = page_of(None, None);
     for expiry in 0..EXPIRIES {
         let leader = (expiry % 2 == 1).then(|| format!("user={}", expiry * 7));
         as_user(&cache, leader.as_deref().unwrap_or("")).check(200, page_of(leader.as_deref(), None), "stored");
         everybody(&cache, |user, response| {
-            // The first time, when nobody knows the app yet, what visitors see may be seen by all.
+            // As long as nobody knows the app, anybody may see the page of anonymous visitors.
             let may_be_visitors = expiry == 0 && response.text() == visitors;
             assert!(may_be_visitors || response.text() == page_of(user, None), "{user:?}: {}", response.text());
             assert_eq!(response.end, End::Clean);
@@ -84,7 +87,7 @@ fn nobody_sees_anothers_page_on_an_app_that_forgot_vary() {
         cache.settle();
         let found = cache.stats()["personalised"]["found"].as_u64().unwrap();
         assert!(found > expiry as u64, "the body of expiry {expiry} was found out: {found}");
-        // Visitors lose no more than the first of them needs.
+        // Anonymous visitors lose at most one hit: the next request is served from the store.
         as_user(&cache, "").check(200, &visitors, "hit");
         cache.step(61);
     }
@@ -94,7 +97,7 @@ fn nobody_sees_anothers_page_on_an_app_that_forgot_vary() {
 }
 
 #[test]
-fn an_app_that_gives_all_the_same_loses_one_request_for_each_fill_and_the_samples() {
+fn an_app_with_one_page_for_all_gets_one_extra_request_per_fill_and_the_samples() {
     let (origin, count) = counted(|_| Reply::fresh("for all"));
     let cache = Cache::start(&origin);
     for expiry in 0..EXPIRIES {
@@ -108,13 +111,14 @@ fn an_app_that_gives_all_the_same_loses_one_request_for_each_fill_and_the_sample
     assert!((EXPIRIES * 2..=EXPIRIES * (2 + samples)).contains(&asked), "{asked} requests to the app");
     let stats = cache.stats();
     assert_eq!(stats["personalised"], json!({"found": 0, "urls": []}));
-    // Half of the bodies were brought in by a user: each costs one more hit. Samples cost none.
+    // A user had half of the bodies stored, and each of those costs one more hit. Samples cost
+    // none.
     assert_eq!(stats["requests"]["by_reason"]["probation"], EXPIRIES / 2);
     assert_eq!(stats["requests"]["by_outcome"]["hit"], EXPIRIES * each - EXPIRIES - EXPIRIES / 2);
 }
 
 #[test]
-fn what_a_visitor_brings_in_answers_and_is_checked_aside() {
+fn an_anonymous_visitors_page_answers_users_and_is_checked_in_the_background() {
     let origin = Origin::start(personal);
     let cache = Cache::start(&origin);
     let visitors = page_of(None, None);
@@ -123,7 +127,7 @@ fn what_a_visitor_brings_in_answers_and_is_checked_aside() {
     assert_eq!(origin.last().header("cookie").as_deref(), Some("user=1"));
     as_user(&cache, "user=1").check(200, page_of(Some("user=1"), None), "detail=personalised");
     as_user(&cache, "").check(200, &visitors, "hit");
-    // Once they no longer pass, the app is known.
+    // The app is known by now, so the anonymous page is compared before a user gets it.
     cache.step(601);
     as_user(&cache, "").check(200, &visitors, "stored");
     as_user(&cache, "user=1").check(200, page_of(Some("user=1"), None), "detail=probation");
@@ -132,7 +136,7 @@ fn what_a_visitor_brings_in_answers_and_is_checked_aside() {
 }
 
 #[test]
-fn an_anonymous_crowd_is_not_guarded() {
+fn anonymous_requests_are_never_compared() {
     let (origin, count) = counted(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     for nth in 0..500 {
@@ -141,7 +145,8 @@ fn an_anonymous_crowd_is_not_guarded() {
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
-/// Starts a fill as user 1 whose body stops halfway, and lets others ask: some of user 1 too, others of many users.
+/// Starts a fill as user 1 whose body pauses halfway, and lets others ask: some more requests of
+/// user 1, and many other users. Returns the responses of both groups.
 fn crowd_on_a_fill(gate: &Gate, cache: &Cache, origin: &Origin) -> (Vec<Response>, Vec<Response>) {
     let mut leader = cache.client();
     leader.ask("GET", "/", &[("Cookie", "user=1")], b"");
@@ -154,7 +159,8 @@ fn crowd_on_a_fill(gate: &Gate, cache: &Cache, origin: &Origin) -> (Vec<Response
     leader.final_head();
     let mut own: Vec<Client> = (0..5).map(|_| started(1)).collect();
     let others: Vec<Client> = (2..22).map(started).collect();
-    // The others of user 1 read while it fills: nobody is compared with them.
+    // The other requests of user 1 read while the body fills, since nobody has to be compared with
+    // them.
     let heads: Vec<_> = own.iter_mut().map(|client| client.final_head()).collect();
     assert_eq!(origin.count(), 1, "nobody else has asked yet");
     gate.open();
@@ -196,7 +202,7 @@ fn followers_with_other_credentials_get_their_own_page() {
 }
 
 #[test]
-fn a_failed_comparison_settles_nothing_and_each_asks_alone() {
+fn a_failed_comparison_settles_nothing_and_each_client_asks_alone() {
     let gate = Gate::new();
     let (held, asked) = (gate.clone(), AtomicUsize::new(0));
     let origin = Origin::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
@@ -218,7 +224,7 @@ fn a_failed_comparison_settles_nothing_and_each_asks_alone() {
 }
 
 #[test]
-fn the_verdict_does_not_wait_for_the_client_that_is_compared() {
+fn the_verdict_does_not_need_the_compared_client() {
     let gate = Gate::new();
     let (held, asked) = (gate.clone(), AtomicUsize::new(0));
     let origin = Origin::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
@@ -266,7 +272,7 @@ fn cookies_that_do_not_count_are_no_credentials() {
 }
 
 #[test]
-fn what_permits_sharing_is_taken_at_its_word() {
+fn a_response_that_permits_sharing_is_shared_unchecked() {
     for (name, value) in [
         ("Cache-Control", "public, max-age=60"),
         ("Cache-Control", "s-maxage=60"),
@@ -282,7 +288,7 @@ fn what_permits_sharing_is_taken_at_its_word() {
         cache.get_with("/", &[("Authorization", "Basic eDp5")]).check(200, "x", "hit");
         assert_eq!(origin.count(), 1, "{name}: {value}");
     }
-    // The field that governs is asked, not one that it replaces (RFC 9213 §2.1).
+    // The governing field decides, not one that it replaces (RFC 9213 §2.1).
     let reply = Reply::ok().header("CDN-Cache-Control", "max-age=60").header("Cache-Control", "public").body("x");
     let origin = Origin::start(move |_| reply.clone());
     let cache = Cache::start(&origin);
@@ -291,7 +297,7 @@ fn what_permits_sharing_is_taken_at_its_word() {
 }
 
 #[test]
-fn an_app_that_says_what_its_page_depends_on_is_taken_at_its_word() {
+fn an_app_that_sends_vary_cookie_is_believed() {
     let (origin, count) = counted(|request| match request.header("if-none-match") {
         Some(_) => Reply::not_modified().header("ETag", "\"1\"").header("Cache-Control", "max-age=60"),
         None => Reply::fresh("x").header("Vary", "Cookie").header("ETag", "\"1\""),
@@ -301,12 +307,13 @@ fn an_app_that_says_what_its_page_depends_on_is_taken_at_its_word() {
     as_user(&cache, "user=1").check(200, "x", "hit");
     as_user(&cache, "user=2").check(200, "x", "fwd=vary-miss");
     as_user(&cache, "user=2").check(200, "x", "hit");
-    // The second user's page was asked for twice: the app's 304 to the first one's entity-tag is not taken.
+    // The second user's page was requested twice: the app's 304 to the first user's entity-tag is
+    // not used.
     assert_eq!(count.load(Ordering::SeqCst), 3);
 }
 
 #[test]
-fn an_app_that_says_it_in_an_update_is_taken_at_its_word_too() {
+fn an_app_that_sends_vary_cookie_in_an_update_is_believed_too() {
     let (origin, count) = counted(|request| match request.header("if-none-match") {
         Some(_) => Reply::not_modified().header("Vary", "Cookie").header("Cache-Control", "max-age=60"),
         None => personal(request).header("ETag", "\"1\""),
@@ -322,7 +329,7 @@ fn an_app_that_says_it_in_an_update_is_taken_at_its_word_too() {
 }
 
 #[test]
-fn a_route_turns_it_off() {
+fn a_route_turns_the_guard_off() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, |setup: &mut Setup| {
         let matcher = PathMatcher { path: Some(PathPattern::parse("/assets/").unwrap()), ..PathMatcher::default() };
@@ -335,7 +342,7 @@ fn a_route_turns_it_off() {
 }
 
 #[test]
-fn what_was_found_is_listed_with_what_to_change() {
+fn personalised_urls_are_listed_with_their_fix() {
     let origin = Origin::start(personal);
     let cache = Cache::start(&origin);
     let ask = |path: &str, cookie: &str| cache.get_with(path, &[("Cookie", cookie)]);
@@ -351,7 +358,7 @@ fn what_was_found_is_listed_with_what_to_change() {
     let rows = [row("http://example.org/b"), row("http://example.org/a?x=1")];
     assert_eq!(stats["personalised"], json!({"found": 2, "urls": rows}));
     assert!(stats["warnings"].as_array().unwrap().iter().any(|warning| warning.as_str().unwrap().contains("2 URLs")));
-    // Only for a while: then it is tried again, and the app may have been mended.
+    // The verdict expires: the app is tried again, since it may have been fixed.
     cache.step(601);
     ask("/b", "user=1").check(200, page_of(Some("user=1"), None), "stored");
     ask("/b", "user=2").check(200, page_of(Some("user=2"), None), "detail=probation");
@@ -359,7 +366,7 @@ fn what_was_found_is_listed_with_what_to_change() {
 }
 
 #[test]
-fn one_validator_for_all_confirms_nobody_elses_page() {
+fn a_validator_shared_by_all_users_confirms_nobody_elses_page() {
     let origin = Origin::start(|request| match request.header("if-none-match") {
         Some(_) => Reply::not_modified().header("ETag", "\"template\"").header("Cache-Control", "max-age=60"),
         None => personal(request).header("ETag", "\"template\""),
@@ -369,7 +376,7 @@ fn one_validator_for_all_confirms_nobody_elses_page() {
     cache.step(61);
     as_user(&cache, "user=2").check(200, page_of(Some("user=2"), None), "stored");
     cache.step(61);
-    // Nor does a HEAD touch what is another's.
+    // A HEAD does not touch another user's entry either.
     let head = cache.request("HEAD", "/", &[("Cookie", "user=3")], b"");
     assert_eq!(head.header("content-length"), Some(page_of(Some("user=3"), None).len().to_string()));
     as_user(&cache, "user=3").check(200, page_of(Some("user=3"), None), "hit");
@@ -393,7 +400,7 @@ fn the_verdict_stays_with_the_body_through_updates_and_codings() {
     as_user(&cache, "user=1").check(200, &page, "stored");
     as_user(&cache, "user=2").check(200, &page, "detail=probation");
     as_user(&cache, "user=3").check(200, &page, "hit");
-    // It has been asked for twice: now it is packed.
+    // The page has been requested twice, so it is compressed.
     eventually("it is packed", || cache.stats()["store"]["compressed_bytes"].as_u64().unwrap() < 1_000);
     as_user(&cache, "user=4").check(200, &page, "hit");
     cache.step(61);
@@ -420,7 +427,7 @@ fn a_user_whose_other_cookies_change_shares_nothing_with_others() {
 }
 
 #[test]
-fn cookies_that_all_carry_keep_nobody_from_sharing() {
+fn a_cookie_with_one_value_for_all_prevents_no_sharing() {
     let (origin, count) = counted(|_| Reply::fresh("for all"));
     let cache = Cache::start(&origin);
     for user in 0..20 {
@@ -433,7 +440,7 @@ fn cookies_that_all_carry_keep_nobody_from_sharing() {
 }
 
 #[test]
-fn cookies_that_are_set_and_places_to_go_to_are_compared() {
+fn set_cookie_location_status_and_other_fields_are_compared() {
     type App = fn(&str) -> Reply;
     let answers: [(&str, App); 6] = [
         ("a token", |user| Reply::fresh("same").header("X-CSRF-Token", user)),
@@ -464,7 +471,7 @@ fn cookies_that_are_set_and_places_to_go_to_are_compared() {
 }
 
 #[test]
-fn a_304_that_sets_a_cookie_sets_it_for_who_asked() {
+fn a_304_with_a_cookie_sets_it_for_its_own_client_only() {
     let origin = Origin::start(|request| {
         let user = request.header("cookie").unwrap_or_default();
         let reply = match request.header("if-none-match") {
@@ -486,7 +493,7 @@ fn a_304_that_sets_a_cookie_sets_it_for_who_asked() {
 }
 
 #[test]
-fn a_304_that_tells_one_users_token_tells_it_to_nobody_else() {
+fn a_304_with_a_users_token_shows_it_to_nobody_else() {
     let origin = Origin::start(|request| {
         let reply = match request.header("if-none-match") {
             Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60"),
@@ -507,7 +514,7 @@ fn a_304_that_tells_one_users_token_tells_it_to_nobody_else() {
 }
 
 #[test]
-fn a_304_that_is_not_for_all_any_more_sets_its_cookie_for_who_asked() {
+fn a_304_that_is_no_longer_for_all_sets_its_cookie_for_its_own_client_only() {
     let origin = Origin::start(|request| {
         let reply = match request.header("if-none-match") {
             Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60"),
@@ -531,7 +538,7 @@ fn a_304_that_is_not_for_all_any_more_sets_its_cookie_for_who_asked() {
 }
 
 #[test]
-fn a_cookie_that_was_seen_to_differ_is_handed_to_nobody_any_more() {
+fn a_cookie_found_to_differ_is_not_replayed_any_more() {
     let number = AtomicUsize::new(0);
     let origin = Origin::start(move |_| {
         let session = format!("session={}", number.fetch_add(1, Ordering::SeqCst));
@@ -543,7 +550,7 @@ fn a_cookie_that_was_seen_to_differ_is_handed_to_nobody_any_more() {
     });
     let set = |response: &Response| response.header("set-cookie").unwrap();
     assert_eq!(set(&cache.get("/")), "session=0");
-    // The first use by a request with credentials is checked aside.
+    // The first use by a request with credentials is checked in the background.
     as_user(&cache, "user=1");
     eventually("it was found", || cache.stats()["personalised"]["found"] == 1);
     let later = [(); 5].map(|()| cache.get("/"));
@@ -556,7 +563,7 @@ fn a_cookie_that_was_seen_to_differ_is_handed_to_nobody_any_more() {
 }
 
 #[test]
-fn nor_is_a_cookie_that_comes_with_a_304() {
+fn a_cookie_of_a_304_is_not_replayed() {
     let number = AtomicUsize::new(0);
     let origin = Origin::start(move |request| {
         let session = format!("session={}", number.fetch_add(1, Ordering::SeqCst));
@@ -577,7 +584,7 @@ fn nor_is_a_cookie_that_comes_with_a_304() {
 }
 
 #[test]
-fn what_answered_one_clients_odd_request_makes_no_page_personal() {
+fn a_stored_error_for_one_clients_malformed_request_makes_no_page_personal() {
     let origin = Origin::start(|request| match request.header("cookie").as_deref() {
         Some("user=junk") => Reply::status("400 Bad Request").header("Cache-Control", "max-age=60").body("no"),
         _ => Reply::fresh("for all"),
@@ -592,7 +599,7 @@ fn what_answered_one_clients_odd_request_makes_no_page_personal() {
 }
 
 #[test]
-fn one_clients_odd_request_makes_no_page_personal() {
+fn one_clients_malformed_request_makes_no_page_personal() {
     for (status, field) in [
         ("401 Unauthorized", ("Authorization", "Bearer junk")),
         ("431 Request Header Fields Too Large", ("Cookie", "large=1")),
@@ -612,7 +619,7 @@ fn one_clients_odd_request_makes_no_page_personal() {
 }
 
 #[test]
-fn samples_find_what_chance_hid() {
+fn samples_find_a_difference_that_the_first_comparison_missed() {
     let origin = Origin::start(|request| match request.header("cookie").as_deref() {
         Some("basket=full") => Reply::fresh("three apples"),
         _ => Reply::fresh("an empty basket"),
@@ -642,7 +649,7 @@ fn while_the_app_is_down_nobody_gets_anothers_page() {
         assert_eq!(ask("/user", "user=2").status(), 502);
         assert_eq!(cache.get("/user").status(), 502);
         assert_eq!(ask("/user", "user=1").text(), page_of(Some("user=1"), None));
-        // What nobody in particular brought in is nobody's secret.
+        // A body that an anonymous request had stored is nobody's secret.
         ask("/nobody", "user=2").check(200, page_of(None, None), how);
     }
 }
@@ -660,7 +667,7 @@ fn a_check_that_fails_changes_nothing() {
 }
 
 #[test]
-fn the_one_that_is_compared_gets_what_it_asked_for() {
+fn the_compared_client_gets_what_it_asked_for() {
     let asked = Arc::new(AtomicUsize::new(0));
     let origin = Origin::start(|request| {
         let partial = ["range", "if-none-match", "if-match"].iter().any(|name| request.header(name).is_some());
@@ -710,7 +717,7 @@ fn a_cut_body_is_no_verdict() {
 }
 
 #[test]
-fn a_longer_body_is_another_and_comes_whole() {
+fn a_longer_body_counts_as_different_and_arrives_whole() {
     let long = "x".repeat(300_000);
     let origin = {
         let long = long.clone();

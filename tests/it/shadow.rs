@@ -1,4 +1,5 @@
-//! Shadow mode: everything is passed as it is, and what would have been is told.
+//! Shadow mode: every response passes unchanged, and Larder reports how live mode predicted_in have
+//! answered.
 
 use larder::route::{PathMatcher, PathPattern, RouteMode, Rule};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ fn with(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Origin, 
     (origin, cache)
 }
 
-/// Returns what `/shadow` says.
+/// Returns `/shadow`.
 #[track_caller]
 fn report(cache: &Cache) -> Value {
     let response = cache.admin().get("/shadow");
@@ -26,9 +27,9 @@ fn report(cache: &Cache) -> Value {
     serde_json::from_slice(&response.body).unwrap()
 }
 
-/// Returns what would have been, as Cache-Status tells it: `hit:fresh`.
+/// Returns the predicted outcome in Cache-Status, such as `hit:fresh`.
 #[track_caller]
-fn would(response: &Response) -> String {
+fn predicted_in(response: &Response) -> String {
     let status = response.cache_status();
     let detail = status.split("; ").find_map(|own| own.strip_prefix("detail=shadow:"));
     detail.unwrap_or_else(|| panic!("{status} tells nothing of shadow mode")).to_owned()
@@ -40,7 +41,7 @@ fn public(body: impl AsRef<[u8]>) -> Reply {
 }
 
 #[test]
-fn everything_is_passed_as_it_is_and_the_origin_sees_it_all() {
+fn every_response_passes_unchanged_and_the_origin_sees_every_request() {
     let count = std::sync::atomic::AtomicUsize::new(0);
     let (origin, cache) = with(move |request| {
         let nth = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -53,24 +54,24 @@ fn everything_is_passed_as_it_is_and_the_origin_sees_it_all() {
             None => Reply::fresh(format!("page {nth}")).header("ETag", "\"1\"").header("X-Nth", &nth.to_string()),
         }
     });
-    assert_eq!(would(cache.get("/").check(200, "page 0", "fwd=bypass")), "miss:uri-miss");
+    assert_eq!(predicted_in(cache.get("/").check(200, "page 0", "fwd=bypass")), "miss:uri-miss");
     let again = cache.get("/");
-    assert_eq!(would(again.check(200, "page 1", "fwd-status=200")), "hit:fresh");
+    assert_eq!(predicted_in(again.check(200, "page 1", "fwd-status=200")), "hit:fresh");
     assert_eq!((again.header("x-nth").as_deref(), again.header("age")), (Some("1"), None));
     let fields = [("If-None-Match", "\"1\""), ("Accept-Encoding", "gzip, br"), ("Cache-Control", "max-age=9")];
     let conditional = cache.get_with("/", &fields);
-    assert_eq!((conditional.status(), would(&conditional)), (304, "hit:fresh".to_owned()));
+    assert_eq!((conditional.status(), predicted_in(&conditional)), (304, "hit:fresh".to_owned()));
     for (name, value) in fields {
         assert_eq!(origin.last().header(name).as_deref(), Some(value), "the client's own goes up");
     }
     let part = cache.get_with("/", &[("Range", "bytes=0-0")]);
-    assert_eq!(would(part.check(206, "p", "fwd-status=206")), "hit:fresh");
+    assert_eq!(predicted_in(part.check(206, "p", "fwd-status=206")), "hit:fresh");
     assert_eq!(origin.last().header("range").as_deref(), Some("bytes=0-0"));
     let head = cache.request("HEAD", "/", &[], b"");
-    assert_eq!((head.status(), would(&head)), (200, "hit:fresh".to_owned()));
+    assert_eq!((head.status(), predicted_in(&head)), (200, "hit:fresh".to_owned()));
     assert_eq!(origin.last().method(), "HEAD");
     let only = cache.get_with("/new", &[("Cache-Control", "only-if-cached")]);
-    assert_eq!((only.status(), would(&only)), (200, "refused:only-if-cached".to_owned()));
+    assert_eq!((only.status(), predicted_in(&only)), (200, "refused:only-if-cached".to_owned()));
     assert_eq!(origin.count(), 6);
     let stats = cache.stats();
     assert_eq!(
@@ -81,7 +82,7 @@ fn everything_is_passed_as_it_is_and_the_origin_sees_it_all() {
 }
 
 #[test]
-fn what_would_have_been_is_counted() {
+fn predicted_outcomes_are_counted() {
     let (_origin, cache) = with(|request| match request.target().as_str() {
         "/secret" => Reply::ok().header("Cache-Control", "no-store").body("secret"),
         "/broken" => Reply::status("500 No").body("no"),
@@ -115,12 +116,12 @@ fn what_would_have_been_is_counted() {
 }
 
 #[test]
-fn a_body_that_differs_is_named_with_the_field_that_varied() {
+fn a_differing_body_is_listed_with_the_field_that_varied() {
     let (_origin, cache) = with(|request| {
         let language = request.header("accept-language").unwrap_or_default();
         public(format!("in {language}")).header("Content-Language", &language)
     });
-    // The agent differs too, once where the language does and once where it does not.
+    // The User-Agent varies too, once together with the language and once alone.
     for (language, agent) in [("en", "a"), ("de", "b"), ("en", "b"), ("fr", "a")] {
         cache.get_with("/page", &[("Accept-Language", language), ("User-Agent", agent), ("X-Request-Id", agent)]);
     }
@@ -140,7 +141,7 @@ fn a_body_that_differs_is_named_with_the_field_that_varied() {
 }
 
 #[test]
-fn a_cookie_that_changes_a_public_page_is_named() {
+fn a_cookie_that_changes_a_public_page_is_listed() {
     let (_origin, cache) = with(|request| {
         let cookies = request.header("cookie").unwrap_or_default();
         public(if cookies.contains("currency=eur") { "1 €" } else { "1 $" })
@@ -171,7 +172,7 @@ fn a_page_that_changes_by_itself_has_no_cause() {
 }
 
 #[test]
-fn parameters_that_change_nothing_are_advised_against() {
+fn dropping_parameters_that_change_nothing_is_advised() {
     let (_origin, cache) = with(|request| {
         let target = request.target();
         let wanted = target.split(['?', '&']).find_map(|pair| pair.strip_prefix("q="));
@@ -209,7 +210,7 @@ fn a_route_has_a_mode_of_its_own() {
 }
 
 #[test]
-fn what_shadow_kept_is_never_served_and_the_report_says_that_it_ended() {
+fn entries_of_shadow_mode_are_never_served_and_the_report_says_that_it_ended() {
     let count = std::sync::atomic::AtomicUsize::new(0);
     let origin = Origin::start(move |_| {
         let nth = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -240,7 +241,7 @@ fn what_shadow_kept_is_never_served_and_the_report_says_that_it_ended() {
 }
 
 #[test]
-fn the_report_says_where_nothing_runs_in_shadow() {
+fn without_shadow_mode_the_report_says_how_to_start_it() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let larder = Process::serve(&origin, "");
     larder.client().get("/");
@@ -258,7 +259,7 @@ fn shadow_report(larder: &Process, flags: &[&str]) -> String {
 }
 
 #[test]
-fn who_comes_while_another_is_served_would_have_waited() {
+fn a_request_during_a_fetch_is_predicted_to_join_it() {
     let gate = Gate::new();
     let script = {
         let gate = gate.clone();
@@ -274,11 +275,11 @@ fn who_comes_while_another_is_served_would_have_waited() {
     let total = report(&cache)["total"].clone();
     assert_eq!((&total["would_be"]["miss"], &total["collapsed"]), (&json!(2), &json!(1)));
     assert_eq!(total["origin_requests_saved"], 1);
-    assert_eq!(would(&cache.get("/")), "hit:fresh");
+    assert_eq!(predicted_in(&cache.get("/")), "hit:fresh");
 }
 
 #[test]
-fn a_client_that_goes_away_leaves_nothing_behind() {
+fn a_client_that_leaves_leaves_nothing_stored() {
     let gate = Gate::new();
     let script = {
         let gate = gate.clone();
@@ -297,7 +298,7 @@ fn a_client_that_goes_away_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_body_that_breaks_off_is_not_kept_and_an_origin_that_fails_is_told_of() {
+fn a_cut_body_is_not_stored_and_a_failing_origin_is_reported() {
     let origin = Origin::start(|_| Reply::fresh("half").length(9).cut(Cut::Fin));
     let cache = Cache::with(&origin, shadow);
     assert_ne!(cache.get("/").end, End::Clean);
@@ -308,7 +309,7 @@ fn a_body_that_breaks_off_is_not_kept_and_an_origin_that_fails_is_told_of() {
 }
 
 #[test]
-fn an_origin_that_fails_would_have_been_stood_in_for() {
+fn a_stale_response_is_predicted_where_the_origin_fails() {
     let mut origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, shadow);
     cache.get("/");
@@ -320,7 +321,7 @@ fn an_origin_that_fails_would_have_been_stood_in_for() {
 }
 
 #[test]
-fn what_is_too_large_is_passed_and_not_kept() {
+fn a_response_too_large_to_store_passes_and_is_not_stored() {
     let body = pattern(300_000);
     let origin = Origin::start({
         let body = body.clone();
@@ -333,7 +334,7 @@ fn what_is_too_large_is_passed_and_not_kept() {
         shadow(setup);
         setup.rule.object_bytes_max = 100_000;
     });
-    assert_eq!(would(cache.get("/").check(200, &body, "fwd=bypass")), "miss:too-large");
+    assert_eq!(predicted_in(cache.get("/").check(200, &body, "fwd=bypass")), "miss:too-large");
     for _ in 0..2 {
         cache.get("/chunked").check(200, &body, "fwd=bypass");
     }
@@ -364,7 +365,7 @@ fn a_body_is_compared_with_its_own_coding_only() {
 }
 
 #[test]
-fn explain_tells_that_it_passes_and_what_would_have_been() {
+fn explain_reports_the_pass_and_the_predicted_outcome() {
     let (origin, cache) = with(|_| Reply::fresh("x"));
     cache.get("/");
     let explained = cache.explain(&json!({ "url": "http://example.org/" }));
@@ -376,27 +377,28 @@ fn explain_tells_that_it_passes_and_what_would_have_been() {
     assert_eq!(origin.count(), 1);
 }
 
-/// A request of a sequence: seconds that pass before it, method, target, fields.
-type Turn = (u64, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+/// A request of a sequence: the seconds that pass before it, method, target, fields.
+type Step = (u64, &'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-/// Sends the same sequence in earnest and in shadow mode, and compares what each request came to with what it would have.
+/// Sends the same sequence in live mode and in shadow mode, and compares each real outcome with the
+/// predicted one.
 #[track_caller]
-fn check(script: impl Fn(&Request) -> Reply + Send + Sync + Clone + 'static, turns: &[Turn], expected: &[&str]) {
+fn check(script: impl Fn(&Request) -> Reply + Send + Sync + Clone + 'static, steps: &[Step], expected: &[&str]) {
     let (served, shadowed) = (Origin::start(script.clone()), Origin::start(script));
     let (served, shadowed) = (Cache::start(&served).on(served), Cache::with(&shadowed, shadow).on(shadowed));
     let mut found = Vec::new();
-    for turn in turns {
-        let Some((real, predicted)) = pair(&served, &shadowed, turn) else { continue };
+    for step in steps {
+        let Some((real, predicted)) = pair(&served, &shadowed, step) else { continue };
         let (told, real_told) = (predicted.cache_status(), real.cache_status());
         let predicted = predicted_of(&predicted);
-        assert_eq!(predicted, became(&real), "{turn:?}: {told} against {real_told}");
+        assert_eq!(predicted, outcome_of(&real), "{step:?}: {told} against {real_told}");
         found.push(predicted);
     }
     assert_eq!(found, expected);
 }
 
-/// Sends one turn to both; `None` for a purge.
-fn pair(served: &Bench, shadowed: &Bench, (seconds, method, target, fields): &Turn) -> Option<(Response, Response)> {
+/// Sends one request to both caches; `None` for a purge.
+fn pair(served: &Bench, shadowed: &Bench, (seconds, method, target, fields): &Step) -> Option<(Response, Response)> {
     let answer = |cache: &Cache| {
         cache.step(*seconds);
         if let Some(tag) = target.strip_prefix("tag:") {
@@ -408,15 +410,16 @@ fn pair(served: &Bench, shadowed: &Bench, (seconds, method, target, fields): &Tu
     answer(&served.0).zip(answer(&shadowed.0))
 }
 
-/// Reads off what a request would have come to, or did where it passes in earnest too.
+/// Returns the predicted outcome of a request, or the real one where shadow mode passes it as live
+/// mode predicted_in.
 fn predicted_of(response: &Response) -> String {
     match response.cache_status().contains("detail=shadow:") {
-        true => would(response).split(':').next().unwrap().to_owned(),
-        false => became(response),
+        true => predicted_in(response).split(':').next().unwrap().to_owned(),
+        false => outcome_of(response),
     }
 }
 
-/// A cache with its origin, which lives as long.
+/// A cache together with its origin, which must live as long.
 struct Bench(Cache, #[allow(dead_code)] Origin);
 
 impl Cache {
@@ -425,8 +428,8 @@ impl Cache {
     }
 }
 
-/// Reads an outcome off Cache-Status.
-fn became(response: &Response) -> String {
+/// Reads the outcome off Cache-Status.
+fn outcome_of(response: &Response) -> String {
     let status = response.cache_status();
     let word = match () {
         () if response.has("hit") && status.contains("detail=") => "stale",
@@ -442,7 +445,7 @@ fn became(response: &Response) -> String {
     word.to_owned()
 }
 
-/// Answers with the validator `"1"`, or with a 304 to who has it.
+/// Answers with the validator `"1"`, or with a 304 to a request that has it.
 fn validated(request: &Request, cache_control: &str) -> Reply {
     let reply = if request.header("if-none-match").is_some_and(|tags| tags.contains("\"1\"")) {
         Reply::not_modified()
@@ -453,7 +456,7 @@ fn validated(request: &Request, cache_control: &str) -> Reply {
 }
 
 #[test]
-fn freshness_and_validation_come_out_as_in_earnest() {
+fn predictions_of_freshness_and_validation_come_true() {
     let script = |request: &Request| match request.target().as_str() {
         "/swr" => validated(request, "max-age=10, stale-while-revalidate=20"),
         "/checked" => validated(request, "no-cache"),
@@ -513,7 +516,7 @@ fn freshness_and_validation_come_out_as_in_earnest() {
 }
 
 #[test]
-fn variants_purges_and_writes_come_out_as_in_earnest() {
+fn predictions_of_variants_purges_and_writes_come_true() {
     let script = |request: &Request| match (request.method().as_str(), request.target().as_str()) {
         ("POST", _) => Reply::status("204 Done"),
         (_, "/varied") => Reply::fresh(request.header("x-plan").unwrap_or_default()).header("Vary", "X-Plan"),
@@ -542,7 +545,7 @@ fn variants_purges_and_writes_come_out_as_in_earnest() {
 }
 
 #[test]
-fn users_come_out_as_in_earnest() {
+fn predictions_for_users_come_true() {
     let script = |request: &Request| match request.target().as_str() {
         "/mine" => Reply::fresh(request.header("cookie").unwrap_or_default()),
         "/account" => Reply::ok().header("Cache-Control", "private").body("x"),
@@ -570,7 +573,7 @@ fn users_come_out_as_in_earnest() {
 }
 
 #[test]
-fn parts_and_heads_come_out_as_in_earnest() {
+fn predictions_for_ranges_and_heads_come_true() {
     let script = |request: &Request| {
         let body = pattern(1000);
         match request.header("range") {
@@ -600,7 +603,7 @@ fn parts_and_heads_come_out_as_in_earnest() {
 }
 
 #[test]
-fn a_failing_origin_comes_out_as_in_earnest() {
+fn predictions_for_a_failing_origin_come_true() {
     let script = |request: &Request| match request.header("x-fail") {
         Some(_) => Reply::status("503 No").body("no"),
         None => Reply::ok().header("Cache-Control", "max-age=10, stale-if-error=60").body("x"),
@@ -620,7 +623,8 @@ fn a_failing_origin_comes_out_as_in_earnest() {
     );
 }
 
-/// What the origin of the random test answers: by target and fields alone, so that two origins answer alike.
+/// The origin of the random test. Responses depend on target and fields alone, so that two origins
+/// answer alike.
 fn answer(request: &Request) -> Reply {
     let target = request.target();
     if request.method() == "POST" {
@@ -649,7 +653,7 @@ fn answer(request: &Request) -> Reply {
 }
 
 #[test]
-fn random_requests_come_out_as_in_earnest() {
+fn predictions_for_random_requests_come_true() {
     const PAGES: [&str; 14] = [
         "/fresh", "/checked", "/short", "/swr", "/sie", "/varied", "/private", "/secret", "/mine", "/shared",
         "/public", "/strict", "/gone", "/none",
@@ -675,7 +679,7 @@ fn random_requests_come_out_as_in_earnest() {
         random ^= random << 17;
         (random >> 20) as usize % bound
     };
-    let turns: Vec<Turn> = (0..1_500)
+    let steps: Vec<Step> = (0..1_500)
         .map(|_| {
             let seconds = if below(4) == 0 { below(8) as u64 } else { 0 };
             match below(40) {
@@ -689,12 +693,12 @@ fn random_requests_come_out_as_in_earnest() {
     let (served, shadowed) = (Origin::start(answer), Origin::start(answer));
     let (served, shadowed) = (Cache::start(&served).on(served), Cache::with(&shadowed, shadow).on(shadowed));
     let mut others = Vec::new();
-    for turn in &turns {
-        if let Some((real, predicted)) = pair(&served, &shadowed, turn)
-            && became(&real) != predicted_of(&predicted)
+    for step in &steps {
+        if let Some((real, predicted)) = pair(&served, &shadowed, step)
+            && outcome_of(&real) != predicted_of(&predicted)
         {
-            others.push(format!("{turn:?}: {} against {}", predicted.cache_status(), real.cache_status()));
+            others.push(format!("{step:?}: {} against {}", predicted.cache_status(), real.cache_status()));
         }
     }
-    assert!(others.is_empty(), "{} of {} differ:\n{}", others.len(), turns.len(), others.join("\n"));
+    assert!(others.is_empty(), "{} of {} differ:\n{}", others.len(), steps.len(), others.join("\n"));
 }
