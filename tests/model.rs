@@ -95,7 +95,7 @@ fn followers_learn_the_flights_result() {
             .collect();
         for client in clients {
             let number = client.join().unwrap().expect("no leader vanished");
-            assert!(number <= fetched.load(Ordering::SeqCst), "{number} was never landed with");
+            assert!(number <= fetched.load(Ordering::SeqCst), "{number} is no flight's result");
         }
         assert!(flights.is_empty());
     });
@@ -166,7 +166,7 @@ fn two_flights_of_one_name_do_not_take_each_other_out() {
             FlightRole::Follower(_) => panic!("the first was closed"),
         };
         closing.join().unwrap();
-        let follow = flights.find(b"/").expect("the second is there for all to find");
+        let follow = flights.find(b"/").expect("the second flight can be found");
         second.land(2);
         assert_eq!((block_on(old.result()), block_on(follow.result())), (Some(1), Some(2)));
         drop(second);
@@ -187,7 +187,7 @@ fn look_up(flights: &Arc<Flights<usize>>, stored: &AtomicBool) -> bool {
         return false;
     }
     lead.land(1);
-    assert!(!stored.swap(true, Ordering::SeqCst), "what a flight had left behind was not seen");
+    assert!(!stored.swap(true, Ordering::SeqCst), "the response that a flight had stored was not seen");
     lead.close();
     true
 }

@@ -46,7 +46,10 @@ fn hostile_requests_are_refused_and_change_nothing() {
             let told = admin(&cache).host(host).exchange("POST", target, &[&[JSON][..], fields].concat(), body);
             let told = (told.status(), told.text());
             assert!(expected.contains(&told.0), "{listen} {token:?} {host} {target} {fields:?}: {told:?}");
-            assert!(cache.client().get("/").is_hit(), "{listen} {token:?} {host} {target} {fields:?}: it was purged");
+            assert!(
+                cache.client().get("/").is_hit(),
+                "{listen} {token:?} {host} {target} {fields:?}: the entry was purged"
+            );
         };
         if token.is_some() || listen.starts_with("0.") {
             check("127.0.0.1", "/purge", &[], EVERYTHING, &[401]);
@@ -179,8 +182,8 @@ fn silent_connections_are_closed_and_followers_of_events_are_not() {
     for _ in 0..3 {
         following.at_least(1);
     }
-    eventually("the closed ones are counted", || cache.stats()["admin"]["closed"].as_u64() >= Some(4));
-    assert_eq!(cache.stats()["server"]["closed_idle"], 0, "clients are counted apart");
+    eventually("closed connections are counted", || cache.stats()["admin"]["closed"].as_u64() >= Some(4));
+    assert_eq!(cache.stats()["server"]["closed_idle"], 0, "clients' connections are counted separately");
 }
 
 #[test]
@@ -195,7 +198,7 @@ fn one_connection_too_many_is_refused_with_a_reason() {
     };
     assert_eq!((figure("connections"), figure("connections_max")), (1, ROOM as u64));
     let mut others: Vec<Client> = (1..ROOM).map(|_| admin(&cache)).collect();
-    eventually("all of them are open", || figure("connections") == ROOM as u64);
+    eventually("all followers are connected", || figure("connections") == ROOM as u64);
     let refused = admin(&cache).get("/stats");
     assert_eq!((refused.status(), refused.header("retry-after").as_deref()), (503, Some("10")));
     assert_eq!(refused.header("content-type").as_deref(), Some("application/json"));
@@ -203,7 +206,7 @@ fn one_connection_too_many_is_refused_with_a_reason() {
     assert_eq!(figure("turned_away"), 1);
     assert_eq!(cache.client().get("/").status(), 200);
     others.pop();
-    eventually("there is room again", || answers(&cache) == Some(200));
+    eventually("a connection is accepted again", || answers(&cache) == Some(200));
 }
 
 #[test]
@@ -212,7 +215,7 @@ fn five_thousand_admin_connections_delay_no_client_and_the_admin_side_recovers()
     let cache = hurried(&origin, Duration::from_secs(3), 256);
     let flood: Vec<_> = (0..5_000).map(|_| std::net::TcpStream::connect(cache.admin_addr()).unwrap()).collect();
     cache.client().get("/").check(200, "x", "stored");
-    eventually("it is stored", || cache.client().get("/").is_hit());
+    eventually("the page is stored", || cache.client().get("/").is_hit());
     // The connections are still open from the clients' side.
     eventually("the admin side answers again", || answers(&cache) == Some(200));
     let admin = &cache.stats()["admin"];

@@ -27,7 +27,7 @@ fn every_broken_configuration_gets_its_own_report() {
         let key = shown.split('=').next().unwrap_or_default().trim().trim_matches(['[', ']']);
         assert!(ran.output.contains(key), "{path}: `{key}` is not named: {}", ran.output);
         let is_syntax = path.ends_with("syntax.toml") || path.ends_with("duplicate_key.toml");
-        assert!(is_syntax || ran.output.contains("allowed"), "{path}: not what is allowed: {}", ran.output);
+        assert!(is_syntax || ran.output.contains("allowed"), "{path}: the allowed values are missing: {}", ran.output);
     }
 }
 
@@ -45,10 +45,10 @@ fn the_reference_configuration_is_valid_and_lists_what_is_missing() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml");
     let ran = process::run(&["check", "--config", file]);
     assert_eq!(ran.code, Some(0), "{}", ran.output);
-    assert!(ran.output.contains("origin.url"), "a note tells that there is no origin: {}", ran.output);
+    assert!(ran.output.contains("origin.url"), "a note says that there is no origin: {}", ran.output);
     let ran = process::run(&["serve", "--config", file]);
     assert_eq!(ran.code, Some(1), "{}", ran.output);
-    assert!(ran.output.contains("--origin http://"), "what to type: {}", ran.output);
+    assert!(ran.output.contains("--origin http://"), "the note says what to type: {}", ran.output);
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn an_unstorable_response_releases_the_followers() {
     let mut bodies: Vec<_> = clients.iter_mut().map(|client| client.response().text()).collect();
     bodies.sort();
     bodies.dedup();
-    assert_eq!(bodies.len(), 20, "nobody got another's");
+    assert_eq!(bodies.len(), 20, "every client got a response of its own");
     assert_eq!(origin.count(), 20);
     assert_eq!(cache.stats()["store"]["entries"], 0);
 }

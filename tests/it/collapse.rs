@@ -161,7 +161,7 @@ fn rfc9111_s5_1_a_request_after_the_head_has_arrived_gets_its_age() {
     let (mut first, mut late) = (cache.client(), cache.client());
     first.ask("GET", "/", &[], b"");
     let first_head = first.final_head();
-    assert_eq!(first_head.header("age"), None, "the origin makes it for this very request");
+    assert_eq!(first_head.header("age"), None, "a response made for this very request has no Age");
     cache.step(7);
     late.ask("GET", "/", &[], b"");
     let late_head = late.final_head();
@@ -223,7 +223,7 @@ fn one_clients_refused_credentials_drop_no_entry_and_split_no_crowd() {
     for client in &mut crowd {
         assert_eq!(client.response().text(), "page");
     }
-    assert_eq!(origin.count(), 4, "one for the page, one for the odd request, one for all others, and the last");
+    assert_eq!(origin.count(), 4, "one for the page, one for the refused request, one for the crowd, and the last");
     cache.get("/").check(200, "page", "hit");
 }
 
@@ -242,7 +242,7 @@ fn time_spent_waiting_for_a_permit_is_no_part_of_the_age() {
     first.ask("GET", "/first", &[], b"");
     gate.arrived(1);
     second.ask("GET", "/", &[], b"");
-    eventually("it waits for its turn", || cache.stats()["origin"]["permits_waiting"] == 1);
+    eventually("the request waits for a permit", || cache.stats()["origin"]["permits_waiting"] == 1);
     cache.step(6);
     gate.open();
     first.response().check(200, "first", "stored");

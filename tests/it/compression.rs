@@ -26,7 +26,7 @@ fn packed(origin: &Origin) -> Cache {
 #[track_caller]
 fn pack(cache: &Cache, target: &str) {
     let accept = [("Accept-Encoding", "zstd")];
-    eventually("it is held as zstd", || {
+    eventually("the page is stored as zstd", || {
         cache.get_with(target, &accept).header("content-encoding").as_deref() == Some("zstd")
     });
 }
@@ -40,7 +40,7 @@ fn decoded(response: &Response) -> String {
         Some("zstd") => drop(zstd::Decoder::new(body).unwrap().read_to_string(&mut text).unwrap()),
         Some("gzip") => drop(flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap()),
         Some("br") => drop(brotli::Decompressor::new(body, 4096).read_to_string(&mut text).unwrap()),
-        Some(other) => panic!("{other} is no coding that was asked for"),
+        Some(other) => panic!("{other} is a coding that the client did not accept"),
     }
     text
 }
@@ -84,9 +84,9 @@ fn text_is_stored_smaller_than_it_arrived() {
     let miss = cache.get_with("/", &[("Accept-Encoding", "zstd")]);
     assert_eq!(miss.header("vary").map(|vary| vary.to_lowercase()).as_deref(), Some("accept-encoding"));
     let store = cache.stats()["store"].clone();
-    assert_eq!(store["compressed_bytes"], store["raw_bytes"], "never for what nobody asked twice");
+    assert_eq!(store["compressed_bytes"], store["raw_bytes"], "pages without a hit are not compressed");
     pack(&cache, "/");
-    eventually("the plain form has gone", || {
+    eventually("the plain form was dropped", || {
         let store = cache.stats()["store"].clone();
         store["compressed_bytes"].as_u64().unwrap() * 4 < store["raw_bytes"].as_u64().unwrap()
     });
@@ -182,7 +182,7 @@ fn encoded_and_untransformable_responses_stay_as_they_are() {
         let coding = (target == "/encoded").then(|| "x-own".to_owned());
         assert_eq!(response.header("content-encoding"), coding, "{target}");
         assert!(page().starts_with(&response.text()) && response.is_hit(), "{target}");
-        assert!(response.header("vary").is_none(), "{target}: every client gets the same");
+        assert!(response.header("vary").is_none(), "{target}: every client gets the same form");
     }
 }
 
@@ -234,7 +234,7 @@ fn rfc9111_s4_3_4_an_entry_compressed_during_validation_is_confirmed_too() {
     // The first use finds the entry stale, and starts compression and refresh together.
     cache.client().get("/");
     gate.arrived(1);
-    eventually("it is held as zstd", || {
+    eventually("the page is stored as zstd", || {
         let used = cache.client().exchange("GET", "/", &[("Accept-Encoding", "zstd")], b"");
         used.header("content-encoding").as_deref() == Some("zstd")
     });

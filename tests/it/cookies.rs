@@ -111,7 +111,7 @@ fn by_default_nobody_is_given_anothers_cookie_or_page() {
                 for (nth, visitor) in visitors.iter_mut().enumerate() {
                     let response = visitor.open(cache, framework);
                     let what = format!("{framework:?} {lifetime} round {round}: {}", response.cache_status());
-                    let own = visitor.session.clone().expect("a session of one's own");
+                    let own = visitor.session.clone().expect("every visitor has a session of its own");
                     assert_eq!(response.text(), format!("Hello {own}"), "{what}");
                     assert_eq!(*sessions.lock().unwrap().entry(own).or_insert(nth), nth, "{what}");
                 }
@@ -149,7 +149,7 @@ fn obey_replays_the_cookie_reports_it_and_stops_where_cookies_differ() {
             let stats = cache.stats();
             assert_eq!(stats["storing"]["with_cookie"], 1);
             let warnings = stats["warnings"].to_string();
-            assert!(warnings.contains("stored with the cookie that they set"), "{warnings}");
+            assert!(warnings.contains("a page that sets a cookie is stored with the cookie"), "{warnings}");
             // Pages that say `public` or vary by Cookie are shared as they say.
             if lifetime != "max-age=60" || framework.vary.is_some() {
                 return;

@@ -58,11 +58,11 @@ fn check_cut(chunked: bool, offset: usize, cut: Cut) {
     for (client, head) in clients.iter_mut().zip(heads) {
         let response = client.rest(head);
         assert_ne!(response.end, End::Clean, "chunked: {chunked}, cut at {offset} by {cut:?}");
-        assert!(pattern(BODY).starts_with(&response.body), "what came is the beginning");
+        assert!(pattern(BODY).starts_with(&response.body), "the received bytes are the beginning of the body");
     }
     cache.settle();
     assert_eq!(cache.stats()["store"]["entries"], 0, "nothing partial is stored");
-    assert_eq!(origin.count(), 1, "and nobody has asked again");
+    assert_eq!(origin.count(), 1, "the cache has not asked again");
 
     cache.get("/").check(200, pattern(BODY), "fwd=uri-miss");
     cache.get("/").check(200, pattern(BODY), "hit");
@@ -118,7 +118,7 @@ fn an_http10_client_sees_a_reset_since_a_close_would_look_like_the_end() {
     let mut client = cache.client();
     client.send("GET / HTTP/1.0\r\nHost: example.org\r\n\r\n");
     let head = client.final_head();
-    assert!(head.header("transfer-encoding").is_none(), "1.0 knows no chunks");
+    assert!(head.header("transfer-encoding").is_none(), "HTTP/1.0 has no chunks");
     gate.open();
     assert_eq!(client.rest(head).end, End::Reset);
 }

@@ -194,7 +194,7 @@ fn tagged_origin() -> Origin {
 fn fetched(cache: &Cache) -> Vec<String> {
     let is_fetched = |(host, path, _): &&(&str, &str, &str)| !cache.client().host(host).get(path).is_hit();
     let fetched = STORED.iter().filter(is_fetched).map(|(host, path, _)| format!("{host}{path}")).collect();
-    eventually("all of it is stored", || {
+    eventually("all pages are stored", || {
         STORED.iter().all(|(host, path, _)| cache.client().host(host).get(path).is_hit())
     });
     fetched
@@ -234,7 +234,7 @@ fn a_purge_by_click_refetches_what_it_names_and_nothing_else() {
         ));
         if what == "everything" {
             browser.click("#purge button[type=submit]");
-            assert_eq!(fetched(&cache), [""; 0], "nobody said yes");
+            assert_eq!(fetched(&cache), [""; 0], "nothing is purged without confirmation");
             browser.click("#purge-sure");
         } else {
             browser.click("#purge-value");
@@ -455,7 +455,7 @@ fn both_themes_are_readable_and_fit_a_phone() {
         check_figures_equal_stats(&cache, &mut browser);
         assert_eq!(browser.eval(FAINT), json!([]), "{scheme} at {width}");
         let over = browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
-        assert_eq!(over, 0, "{scheme} at {width}: it scrolls sideways");
+        assert_eq!(over, 0, "{scheme} at {width}: the page scrolls sideways");
         let picture = browser.picture(&format!("dashboard-{scheme}-{width}.png"));
         assert!(std::fs::metadata(picture).unwrap().len() > 10_000);
     }

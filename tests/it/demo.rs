@@ -36,7 +36,7 @@ impl Demo {
                 }
             }
         });
-        let base = base.recv_timeout(BOUND).expect("the demo tells where it listens");
+        let base = base.recv_timeout(BOUND).expect("the demo prints its address");
         Self { child, base }
     }
 }
@@ -80,7 +80,8 @@ fn clicks_around(demo: &Demo) -> BTreeMap<String, PageResponse> {
     assert!(complaints.iter().all(is_meant), "{complaints:#?}");
     let responses = browser.responses();
     let paths = responses.into_iter().map(|seen| {
-        let path = seen.url.strip_prefix(&demo.base).unwrap_or_else(|| panic!("{} is elsewhere", seen.url)).to_owned();
+        let path =
+            seen.url.strip_prefix(&demo.base).unwrap_or_else(|| panic!("{} is on another host", seen.url)).to_owned();
         (path, seen)
     });
     // The first response of each path: later ones may come from the browser's own cache, as all for

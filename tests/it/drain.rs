@@ -38,7 +38,7 @@ fn sigterm_lets_requests_in_flight_finish() {
     let addr = larder.addr();
     let (status, _) = larder.ended();
     assert_eq!(status.code(), Some(0));
-    assert!(std::net::TcpStream::connect(addr).is_err(), "nobody listens any more");
+    assert!(std::net::TcpStream::connect(addr).is_err(), "the port is closed");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_drain_ends_in_time_whatever_is_in_flight() {
     larder.terminate();
     larder.ended();
     never.open();
-    assert!(client.try_head().is_err(), "it was cut off");
+    assert!(client.try_head().is_err(), "the drain cut the response off");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_second_signal_ends_at_once() {
     larder.signal("-INT");
     let (status, _) = larder.ended();
     never.open();
-    assert_eq!(status.code(), Some(128 + 2), "as shells know a process that SIGINT has ended");
+    assert_eq!(status.code(), Some(128 + 2), "the exit code of a process that SIGINT has ended");
 }
 
 #[test]

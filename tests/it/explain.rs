@@ -24,7 +24,7 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
     let reason = reason_of(word("reason"));
     if word("action") != "answer" && response.has("detail=stale-if-error") {
         let stands_in = [&now["if_origin_fails"]["unreachable"], &now["if_origin_fails"]["server_error"]];
-        return (!stands_in.contains(&&json!("stale"))).then(|| format!("a stale response stood in: {found}"));
+        return (!stands_in.contains(&&json!("stale"))).then(|| format!("a stale response was served: {found}"));
     }
     let forwarded = found.contains("; fwd=");
     if matches!(reason, Reason::Invalidated | Reason::Purged) && response.has("fwd=uri-miss") {
@@ -33,7 +33,7 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
     }
     if now["asks_origin"] == true && !forwarded && !response.has("hit") {
         // The origin failed, which no report can predict.
-        return (now["if_origin_fails"]["unreachable"] != "failed").then(|| format!("it failed: {found}"));
+        return (now["if_origin_fails"]["unreachable"] != "failed").then(|| format!("the request failed: {found}"));
     }
     let stored = match &report["response"] {
         _ if !forwarded => StoreOutcome::NothingTo,
@@ -49,11 +49,12 @@ pub(crate) fn disagreement(report: &Value, response: &Response) -> Option<String
     };
     let expected = head::cache_status(&expected, None).to_str().unwrap().to_owned();
     if essence(&expected) != essence(&found) {
-        return Some(format!("told {expected}, found {found}"));
+        return Some(format!("predicted {expected}, found {found}"));
     }
     let status = now["status"].as_u64().filter(|status| *status != u64::from(response.status()));
     let ttl = now["ttl_seconds"].as_i64().filter(|ttl| response.ttl() != Some(*ttl));
-    (status.is_some() || ttl.is_some()).then(|| format!("told {status:?} {ttl:?}, found {} {found}", response.status()))
+    (status.is_some() || ttl.is_some())
+        .then(|| format!("predicted {status:?} {ttl:?}, found {} {found}", response.status()))
 }
 
 /// Compares how the cache was used, for a question without the origin's response.
@@ -63,11 +64,11 @@ fn usage_differs(outcome: Outcome, reason: Reason, now: &Value, response: &Respo
     let expected = head::cache_status(&Decision::new(outcome, reason), None).to_str().unwrap().to_owned();
     let usage = |status: &str| status.split("; ").find(|own| own.starts_with("fwd=")).map(str::to_owned);
     let found = response.cache_status();
-    (usage(&expected) != usage(&found)).then(|| format!("told {expected}, found {found}"))
+    (usage(&expected) != usage(&found)).then(|| format!("predicted {expected}, found {found}"))
 }
 
 fn reason_of(token: &str) -> Reason {
-    *Reason::ALL.iter().find(|reason| reason.token() == token).unwrap_or_else(|| panic!("{token:?} is no reason"))
+    *Reason::ALL.iter().find(|reason| reason.token() == token).unwrap_or_else(|| panic!("{token:?} is not a reason"))
 }
 
 /// Reduces Cache-Status to how the cache was used, whether the response was stored, and the detail.
@@ -81,7 +82,7 @@ fn essence(status: &str) -> Vec<&str> {
 fn explained(cache: &Cache, method: &str, target: &str, fields: &[(&str, &str)]) -> Value {
     let report = cache.explain(&question(method, target, fields));
     let again = cache.explain(&question(method, target, fields));
-    assert_eq!(report["now"], again["now"], "to explain changes nothing");
+    assert_eq!(report["now"], again["now"], "explaining changes nothing");
     let response = cache.request(method, target, fields, b"");
     if let Some(what) = disagreement(&report, &response) {
         panic!("{method} {target} {fields:?}: {what}\n{report:#}");
@@ -387,15 +388,15 @@ fn a_wrong_report_is_detected() {
     let cache = Cache::start(&origin);
     let missed = cache.explain(&question("GET", "/a", &[]));
     assert_eq!(disagreement(&missed, &cache.get("/a")), None);
-    assert!(disagreement(&missed, &cache.get("/a")).is_some(), "a hit after a miss was told");
+    assert!(disagreement(&missed, &cache.get("/a")).is_some(), "a hit after a predicted miss");
     let hit = cache.explain(&question("GET", "/a", &[]));
-    assert!(disagreement(&hit, &cache.get("/other")).is_some(), "a miss after a hit was told");
+    assert!(disagreement(&hit, &cache.get("/other")).is_some(), "a miss after a predicted hit");
     cache.step(1);
     assert!(disagreement(&hit, &cache.get("/a")).is_some(), "another ttl");
     let mut judged = question("GET", "/no-store", &[]);
     judged["response"] = json!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 1\r\n");
     let stored = cache.explain(&judged);
-    assert!(disagreement(&stored, &cache.get("/no-store")).is_some(), "not stored after `stored` was told");
+    assert!(disagreement(&stored, &cache.get("/no-store")).is_some(), "not stored after a predicted store");
 }
 
 #[test]
@@ -444,7 +445,7 @@ fn a_stored_response_is_described_in_full() {
     assert_eq!(stored[1]["stale_use"]["while_revalidate_seconds"], 30);
     let now = &report["now"];
     assert_eq!((&now["section"], &now["asks_origin"]), (&json!("RFC 9111 §4.2"), &json!(false)));
-    assert_eq!(origin.count(), 2, "nothing was asked of the origin");
+    assert_eq!(origin.count(), 2, "the origin received no request");
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn rfc9111_s4_2_4_with_the_origin_down_every_page_that_may_be_stale_is_served() 
 #[test]
 fn while_the_breaker_is_open_nobody_waits_for_a_connection() {
     let nobody = BlackHole::open();
-    let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
+    let placeholder = Origin::start(|_| unreachable!("no request reaches this origin"));
     let connect_timeout = Duration::from_secs(1);
     let cache = Cache::with(&placeholder, |setup| {
         breaker(setup);
@@ -108,7 +108,7 @@ fn while_the_breaker_is_open_nobody_waits_for_a_connection() {
         assert!(reason.contains("error=destination_unavailable") && reason.contains("breaker"), "{reason}");
         assert!((1..=60).contains(&after.parse::<u64>().unwrap()), "{after}");
     }
-    assert!(started.elapsed() < 50 * connect_timeout / 2, "they waited: {:?}", started.elapsed());
+    assert!(started.elapsed() < 50 * connect_timeout / 2, "the requests waited: {:?}", started.elapsed());
     let stats = cache.stats();
     assert_eq!((&stats["origin"]["breaker"], &stats["origin"]["breaker_opened"]), (&"open".into(), &1.into()));
     assert_eq!(stats["origin"]["breaker_refused"], 50);
@@ -131,7 +131,7 @@ fn recovery_takes_one_breaker_interval() {
     let origin = Origin::start_at(addr, page);
     let back = Instant::now();
     let mut client = cache.client();
-    eventually("the origin is asked again", || client.get("/0/4").status() == 200);
+    eventually("the origin receives requests again", || client.get("/0/4").status() == 200);
     // One interval, and an allowance for a busy machine.
     assert!(back.elapsed() < INTERVAL + Duration::from_secs(2), "{:?}", back.elapsed());
     assert_eq!(cache.stats()["origin"]["breaker"], "closed");
@@ -139,7 +139,7 @@ fn recovery_takes_one_breaker_interval() {
         let target = format!("/0/{at}");
         cache.get(&target).check(200, &target, "stored");
     }
-    assert!(cache.get("/0/stored").is_hit() || cache.get("/0/stored").is_hit(), "what stood in is refreshed");
+    assert!(cache.get("/0/stored").is_hit() || cache.get("/0/stored").is_hit(), "the stale page is refreshed");
     assert!(origin.count() >= 11);
 }
 
@@ -192,7 +192,7 @@ fn a_hit_never_waits_behind_a_miss_and_a_request_without_a_permit_is_told_when_t
     let mut queued: Vec<Client> = (0..4).map(|at| ask(format!("/queued/{at}"))).collect();
     let mut admin = cache.admin();
     let mut stats = move || serde_json::from_slice::<serde_json::Value>(&admin.get("/stats").body).unwrap();
-    eventually("four wait", || stats()["origin"]["permits_waiting"] == 4);
+    eventually("four requests wait", || stats()["origin"]["permits_waiting"] == 4);
 
     // Further requests are refused without waiting.
     let mut hits = cache.client();
@@ -211,7 +211,7 @@ fn a_hit_never_waits_behind_a_miss_and_a_request_without_a_permit_is_told_when_t
         let response = client.response();
         assert_eq!((response.status(), response.header("retry-after").as_deref()), (503, Some("1")));
     }
-    assert_eq!(origin.count(), 2 + 8, "the origin has seen no more than there are permits");
+    assert_eq!(origin.count(), 2 + 8, "the origin has received as many requests as there are permits");
     assert_eq!(stats()["origin"]["permits_refused"], 24);
     assert_eq!(stats()["origin"]["refreshes"], 0);
 
@@ -220,7 +220,7 @@ fn a_hit_never_waits_behind_a_miss_and_a_request_without_a_permit_is_told_when_t
         client.response().check(200, "late", "fwd=uri-miss");
     }
     cache.get("/after").check(200, "late", "fwd=uri-miss");
-    eventually("the stale one is refreshed now", || cache.get("/warm").is_hit());
+    eventually("the stale page is refreshed now", || cache.get("/warm").is_hit());
 }
 
 #[test]
@@ -246,5 +246,5 @@ fn a_process_without_descriptors_goes_on() {
     for at in 0..10 {
         process.client().get(&format!("/after/{at}")).check(200, "x", "stored");
     }
-    eventually("the crowd has gone", || stats()["connections"].as_u64() <= Some(3));
+    eventually("the connections of the crowd are closed", || stats()["connections"].as_u64() <= Some(3));
 }

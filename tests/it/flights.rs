@@ -198,7 +198,7 @@ fn parse(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
         let length: usize = length.split('\r').next()?.parse().ok()?;
         return (content.len() == length).then(|| (status, content.to_vec()));
     }
-    assert!(head.contains("transfer-encoding: chunked"), "an end that only the close tells: {head}");
+    assert!(head.contains("transfer-encoding: chunked"), "a response whose end is the close: {head}");
     let mut whole = Vec::new();
     loop {
         let line = content.windows(2).position(|two| two == b"\r\n")?;
@@ -230,7 +230,7 @@ async fn flight(world: Arc<FlightWorld>, addr: SocketAddr, id: u64) {
         let mut counts = world.counts.lock().unwrap();
         match ended {
             ClientEnd::Clean(200, content) => {
-                assert!(content == whole(id), "/{id}: a clean end of {} bytes that are not whole", content.len());
+                assert!(content == whole(id), "/{id}: a clean end after {} bytes of a partial body", content.len());
                 counts.whole += 1;
             }
             ClientEnd::Clean(status, _) => {
@@ -249,18 +249,18 @@ async fn settled(addr: SocketAddr, id: u64) {
     for _ in 0..4 {
         match ask(addr, id, None).await {
             ClientEnd::Clean(200, content) => {
-                return assert!(content == whole(id), "/{id}: something partial was stored");
+                return assert!(content == whole(id), "/{id}: a partial body was stored");
             }
             ClientEnd::Clean(502, _) | ClientEnd::Cut => {}
             other => panic!("/{id}: {other:?}"),
         }
     }
-    panic!("/{id}: it never came whole");
+    panic!("/{id}: the object never arrived whole");
 }
 
 #[test]
 fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
-    let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
+    let placeholder = Origin::start(|_| unreachable!("no request reaches this origin"));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let authority = listener.local_addr().unwrap().to_string();
@@ -300,9 +300,9 @@ fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
     for (what, number) in
         [("whole", counts.whole), ("cut", counts.cut), ("failed", counts.failed), ("left", counts.left)]
     {
-        assert!(number > 100, "too few ends of this kind to tell: {what} {number}");
+        assert!(number > 100, "too few exchanges ended this way: {what} {number}");
     }
-    eventually("no flight is left behind", || cache.stats()["fills_in_flight"] == 0);
+    eventually("no flight is left", || cache.stats()["fills_in_flight"] == 0);
     let stats = cache.stats();
     assert_eq!((&stats["origin"]["permits_in_use"], &stats["origin"]["permits_waiting"]), (&0.into(), &0.into()));
 }

@@ -29,7 +29,7 @@ impl Follower {
         // bound.
         let started = Instant::now();
         loop {
-            assert!(started.elapsed() < BOUND, "no line came");
+            assert!(started.elapsed() < BOUND, "no line arrived");
             if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
                 if end > 0 {
@@ -110,7 +110,7 @@ fn invalid_filters_are_refused_and_followers_are_bounded() {
     let full = cache.admin().get("/log");
     assert_eq!((full.status(), full.header("retry-after").as_deref()), (503, Some("10")));
     seats.pop();
-    eventually("a seat is given back", || {
+    eventually("a new follower is accepted", || {
         let mut client = cache.admin();
         client.ask("GET", "/log", &[], b"");
         client.head().status == 200
@@ -164,7 +164,7 @@ fn the_command_prints_one_line_per_request_and_stops_after_the_count() {
         std::thread::scope(|scope| {
             let running = scope.spawn(|| process::run(&arguments));
             // The command gives no sign once it has begun to follow.
-            eventually("larder log has seen enough", || {
+            eventually("larder log ends", || {
                 cache.client().get("/page?x=1");
                 cache.client().get("/other");
                 running.is_finished()

@@ -87,7 +87,7 @@ fn bodies_that_slow_clients_pin_count_too() {
         assert_eq!(client.drain(), (BODY, End::Clean));
     }
     assert!(peak * 100 < CAPACITY * 105, "{} MiB were alive", peak / MIB);
-    assert!(peak * 10 > CAPACITY * 5, "they pin nothing: {} MiB", peak / MIB);
+    assert!(peak * 10 > CAPACITY * 5, "clients pin nothing: {} MiB", peak / MIB);
     let resident = larder.memory("VmHWM");
     assert!(resident < CAPACITY * 13 / 10 + 40 * MIB, "{} MiB were resident", resident / MIB);
 }

@@ -31,7 +31,8 @@ fn check(expression: &str, known: &KnownSeries) {
     for (at, _) in expression.match_indices("larder_") {
         let rest = &expression[at..];
         let end = rest.find(|char| !is_word(char)).unwrap_or(rest.len());
-        let own = known.get(&rest[..end]).unwrap_or_else(|| panic!("{} of {expression} is not told", &rest[..end]));
+        let own =
+            known.get(&rest[..end]).unwrap_or_else(|| panic!("{} of {expression} is not in /metrics", &rest[..end]));
         seen += 1;
         labels.extend(own.keys().map(String::as_str));
         let Some(selector) = rest[end..].strip_prefix('{').and_then(|inner| inner.split('}').next()) else { continue };
@@ -41,21 +42,21 @@ fn check(expression: &str, known: &KnownSeries) {
             if ADDED.contains(&name) {
                 continue;
             }
-            let values = own.get(name).unwrap_or_else(|| panic!("{name} of {expression} is no label"));
+            let values = own.get(name).unwrap_or_else(|| panic!("{name} of {expression} is not a label"));
             for value in value.split('|') {
                 let is_known = match name {
                     "outcome" => Outcome::ALL.iter().any(|outcome| outcome.token() == value),
                     "reason" => Reason::ALL.iter().any(|reason| reason.token() == value),
                     _ => values.contains(value),
                 };
-                assert!(is_known, "{name}={value} of {expression} never is");
+                assert!(is_known, "{name}={value} of {expression} is not in /metrics");
             }
         }
     }
-    assert!(seen > 0, "{expression} is about nothing of ours");
+    assert!(seen > 0, "{expression} names no metric of Larder");
     for group in expression.split("by (").skip(1).chain(expression.split("on (").skip(1)) {
         for label in group.split(')').next().unwrap().split(',').map(str::trim) {
-            assert!(labels.contains(label), "{label} of {expression} is no label");
+            assert!(labels.contains(label), "{label} of {expression} is not a label");
         }
     }
     for pair in [('(', ')'), ('{', '}'), ('[', ']')] {
@@ -128,5 +129,5 @@ fn the_alerts_are_rules_over_existing_metrics() {
 }
 
 fn keys(map: &Yaml) -> Vec<&str> {
-    map.as_hash().unwrap_or_else(|| panic!("{map:?} is no map")).keys().map(|key| key.as_str().unwrap()).collect()
+    map.as_hash().unwrap_or_else(|| panic!("{map:?} is not a map")).keys().map(|key| key.as_str().unwrap()).collect()
 }

@@ -489,7 +489,7 @@ fn answers_that_break_http_are_a_502_are_not_stored_and_spoil_their_connection()
     assert!(cases.len() >= 100);
     let raw = Raw::start(&cases);
     // The placeholder satisfies the harness; its address is replaced.
-    let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
+    let placeholder = Origin::start(|_| unreachable!("no request reaches this origin"));
     let cache = Cache::with(&placeholder, |setup| {
         setup.config.workers = 1;
         setup.config.origin.authority = raw.addr.to_string();
@@ -556,12 +556,12 @@ fn s9_2_unsolicited_bytes_between_requests_answer_none() {
 #[test]
 fn a_client_that_leaves_ends_a_refused_answer_too() {
     let raw = Raw::start(&[case("§6.1", ok("Transfer-Encoding: gzip, chunked\r\n", ""), Refused)]);
-    let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
+    let placeholder = Origin::start(|_| unreachable!("no request reaches this origin"));
     let cache = Cache::with(&placeholder, |setup| setup.config.origin.authority = raw.addr.to_string());
     let mut client: Client = cache.client();
     client.ask("GET", "/0", &[], b"");
     drop(client);
-    eventually("the origin is asked", || raw.count("/0") == 1);
+    eventually("the origin receives the request", || raw.count("/0") == 1);
     eventually("its connection is closed", || raw.log.lock().unwrap().closed.len() == 1);
     cache.settle();
 }

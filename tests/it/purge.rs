@@ -60,9 +60,9 @@ fn a_purge_covers_a_response_under_way() {
     late.ask("GET", "/", &[], b"");
     late.response().check(200, "new", "fwd=uri-miss");
     gate.open();
-    assert_eq!(early.at_least(3), b"old", "who asked before the purge gets what there was");
+    assert_eq!(early.at_least(3), b"old", "a request from before the purge gets the old page");
     cache.settle();
-    assert_ne!(cache.get("/").text(), "old", "what was asked for before the purge is not stored");
+    assert_ne!(cache.get("/").text(), "old", "the response to a request from before the purge is not stored");
 }
 
 /// Purges a page while its first response is under way, and has ten clients request the page before
@@ -93,8 +93,8 @@ fn asked_after_a_purge(kind: &str) -> (Vec<Response>, usize) {
     let responses = late.iter_mut().map(crate::harness::Client::response).collect();
     cache.settle();
     // A soft purge serves the stale page while one request, possibly this one, refreshes it.
-    assert!(kind == "soft" || cache.get("/").has("hit"), "{kind}: it is stored");
-    eventually("the new one is stored", || cache.get("/").text() == "new");
+    assert!(kind == "soft" || cache.get("/").has("hit"), "{kind}: the new page is stored");
+    eventually("the new page is stored", || cache.get("/").text() == "new");
     (responses, origin.targets().iter().filter(|target| *target == "/").count())
 }
 
@@ -176,7 +176,7 @@ fn selectors_cover_what_they_name_and_nothing_else() {
         let told = answer(&cache.purge(body));
         assert_eq!((&told["entries"], &told["swept"]), (&Value::Null, &json!("pending")), "{body}");
         let sequence = told["sequence"].as_u64().unwrap();
-        eventually("it is swept", || cache.stats()["store"]["sweep"]["through"].as_u64() >= Some(sequence));
+        eventually("the entry is swept", || cache.stats()["store"]["sweep"]["through"].as_u64() >= Some(sequence));
         assert_eq!(cache.stats()["store"]["evicted"]["purge"], expected.len(), "{body}");
         let gone: Vec<&str> = targets.into_iter().filter(|target| !cache.get(target).is_hit()).collect();
         assert_eq!(gone, expected, "{body}");
@@ -201,7 +201,7 @@ fn a_purge_releases_the_bytes() {
     (0..50).for_each(|at| drop(cache.get(&format!("/{at}"))));
     assert!(alive() > empty + 50 * 100);
     cache.purge(r#"{"tag": "all"}"#);
-    eventually("they are back", || alive() == empty);
+    eventually("the bytes are released", || alive() == empty);
     assert_eq!(cache.stats()["store"]["entries"], 0);
 }
 
@@ -346,7 +346,7 @@ fn larder_purge_purges() {
     let is_hit = || process.client().get("/").is_hit();
     let admin = process.admin_addr().to_string();
     let purge = |arguments: &[&str]| process::run(&[&["purge", "--admin", &admin], arguments].concat());
-    eventually("it is stored", is_hit);
+    eventually("the page is stored", is_hit);
     let refused = purge(&["--tag", "a"]);
     assert_eq!(refused.code, Some(1), "{}", refused.output);
     assert!(refused.output.contains("LARDER_ADMIN_TOKEN"), "{}", refused.output);

@@ -312,7 +312,7 @@ fn outdated() -> Evidence {
     cache.client().exchange("GET", "/", &[("Cache-Control", "no-cache"), ("X-New", "1")], b"");
     gate.open();
     first.rest(head);
-    eventually("both have ended", || cache.stats()["requests"]["total"] == 2);
+    eventually("both requests have ended", || cache.stats()["requests"]["total"] == 2);
     Evidence::InStats(cache.stats())
 }
 

@@ -26,7 +26,7 @@ fn with_ttl(seconds: u64) -> String {
 fn ttl(larder: &Process, target: &str) -> u64 {
     let response = larder.client().get(target);
     assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
-    let ttl = response.ttl().and_then(|ttl| u64::try_from(ttl).ok()).expect("it is stored");
+    let ttl = response.ttl().and_then(|ttl| u64::try_from(ttl).ok()).expect("the response is stored");
     ttl.next_multiple_of(10)
 }
 
@@ -76,7 +76,7 @@ fn reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
             }
             let (status, told) = larder.reload();
             assert_eq!((status, told["applied"] == true), if is_broken { (422, false) } else { (200, true) }, "{told}");
-            assert_eq!(ttl(&larder, &format!("/n/{nth}")), in_force, "the last good one is in force");
+            assert_eq!(ttl(&larder, &format!("/n/{nth}")), in_force, "the last valid configuration is in force");
         }
         drop(ended);
     });
@@ -118,7 +118,7 @@ fn a_broken_file_is_reported_by_line_and_key_and_restart_keys_by_name() {
     ));
     let (status, told) = larder.reload();
     assert_eq!((status, &told["problems"][0]["key"]), (422, &"log.access_file".into()), "{told}");
-    assert_eq!(ttl(&larder, "/n/1"), 10, "all of it or nothing");
+    assert_eq!(ttl(&larder, "/n/1"), 10, "a reload applies completely or not at all");
 
     larder.configure(&format!("server.workers = 7\n{}", with_ttl(20)));
     let (status, told) = larder.reload();
@@ -126,7 +126,7 @@ fn a_broken_file_is_reported_by_line_and_key_and_restart_keys_by_name() {
     let waits = told["needs_restart"].as_array().unwrap();
     assert_eq!(waits.len(), 1, "{told}");
     assert!(waits[0].as_str().unwrap().starts_with("`server.workers` stays"), "{told}");
-    assert_eq!(ttl(&larder, "/n/2"), 20, "the rest is in force");
+    assert_eq!(ttl(&larder, "/n/2"), 20, "the other keys are in force");
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn sighup_and_a_changed_file_reload_and_flags_keep_overriding_the_file() {
     eventually("the change is seen", || larder.stats()["reload"]["by"] == "file");
     assert_eq!(ttl(&larder, "/a"), 20);
     larder.configure("listen = 1");
-    eventually("the broken one is refused", || larder.stats()["reload"]["applied"] == false);
+    eventually("the broken file is refused", || larder.stats()["reload"]["applied"] == false);
     assert_eq!(ttl(&larder, "/b"), 20);
     std::fs::remove_file(larder.folder().join("larder.toml")).unwrap();
     larder.signal("-HUP");
-    eventually("a file that is gone is a problem", || {
+    eventually("a missing file is a problem", || {
         let reload = &larder.stats()["reload"];
         reload["by"] == "SIGHUP" && reload["applied"] == false
     });
@@ -169,13 +169,13 @@ fn requests_under_way_end_under_the_old_configuration_and_entries_stay() {
         "reload_on_change = false\norigin.connections_max = 5\n[[route]]\npath = \"/slow\"\ncache = \"bypass\"";
     larder.configure(bypass);
     assert_eq!(larder.reload().0, 200);
-    assert_eq!(larder.stats()["origin"]["permits_in_use"], 1, "it counts on, under another bound");
+    assert_eq!(larder.stats()["origin"]["permits_in_use"], 1, "the count continues, under another bound");
     gate.open();
     let rest = slow.rest(head);
     assert_eq!((rest.text().as_str(), rest.end), ("first last", End::Clean));
     larder.client().get("/stored").check(200, "hello", "hit");
     larder.client().get("/slow").check(200, "first last", "fwd=bypass");
-    eventually("its permit is back", || larder.stats()["origin"]["permits_in_use"] == 0);
+    eventually("the permit is back", || larder.stats()["origin"]["permits_in_use"] == 0);
 }
 
 #[test]
@@ -190,10 +190,10 @@ fn sighup_reopens_the_access_log_even_where_the_configuration_is_broken() {
         eventually("the line is written", || has(&file, &format!("/before{target}")));
         std::fs::rename(&file, &rotated).unwrap();
         larder.signal("-HUP");
-        eventually("the file is there again", || file.exists());
+        eventually("the log file exists again", || file.exists());
         // The file exists a moment before the log uses it: a line of that moment still goes to the
         // renamed file.
-        eventually("lines go there", || {
+        eventually("lines go to the new file", || {
             client.get(&format!("/after{target}"));
             has(&file, &format!("/after{target}"))
         });

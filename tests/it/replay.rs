@@ -73,7 +73,7 @@ fn suite() -> Option<Vec<Value>> {
     let file = std::env::var_os("LARDER_CONFORMANCE").map_or_else(beside, PathBuf::from).join("suite.json");
     let Ok(text) = std::fs::read_to_string(&file) else {
         eprintln!(
-            "explain: {} is not here, so the HTTP cache tests were NOT replayed (set LARDER_CONFORMANCE to where they are)",
+            "explain: {} is missing, so the HTTP cache tests were NOT replayed (set LARDER_CONFORMANCE to their folder)",
             file.display()
         );
         return None;

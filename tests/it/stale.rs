@@ -80,7 +80,7 @@ fn a_background_refresh_that_fails_leaves_the_stale_response() {
     cache.get("/").check(200, "one", "detail=stale-while-revalidate");
     origin.wait_for(2);
     cache.get("/").check(200, "one", "detail=stale-while-revalidate");
-    eventually("it is refreshed after all", || cache.get("/").is_hit());
+    eventually("the page is refreshed after all", || cache.get("/").is_hit());
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn rfc5861_s4_stale_is_served_while_the_origin_is_down() {
     assert!(stale.ttl().is_some_and(|ttl| ttl < 0), "{}", stale.cache_status());
     cache.step(2);
     let failed = cache.get("/");
-    assert_eq!(failed.status(), 502, "an hour later it may not");
+    assert_eq!(failed.status(), 502, "an hour later the page may not be served");
     assert!(failed.has("detail=connection_refused"), "{}", failed.cache_status());
     assert!(failed.header("proxy-status").unwrap().contains("error=connection_refused"));
 }
@@ -283,7 +283,7 @@ fn a_head_gets_the_stale_response_in_whatever_coding_it_is_stored() {
     let cache = Cache::start(&origin);
     cache.get("/");
     let zstd = [("Accept-Encoding", "zstd")];
-    eventually("it is held as zstd", || cache.get_with("/", &zstd).header("content-encoding").is_some());
+    eventually("the page is stored as zstd", || cache.get_with("/", &zstd).header("content-encoding").is_some());
     cache.step(61);
     down.store(true, std::sync::atomic::Ordering::SeqCst);
     for round in ["it answers 503", "it is gone"] {

@@ -20,7 +20,7 @@ fn server_sent_events_arrive_one_by_one() {
     let cache = Cache::start(&origin);
     let mut client = cache.client();
     client.ask("GET", "/events", &[], b"");
-    assert_eq!(client.final_head().status, 200, "the head comes before the first event");
+    assert_eq!(client.final_head().status, 200, "the head arrives before the first event");
     for (at, gate) in gates.iter().enumerate() {
         gate.open();
         assert_eq!(client.at_least(9), format!("data: {at}\n\n").as_bytes());

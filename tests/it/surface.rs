@@ -9,7 +9,7 @@
 //! - `tokens.txt`: outcomes; reasons with Cache-Status and Proxy-Status of a real request; fields
 //! - `access_log.txt`: lines of the three formats
 //! - `metrics.txt`: `/metrics` of a running cache: names, types, labels and their closed values
-//! - `admin.txt`: the admin side's paths, their methods and bodies, content types, event names, alerts
+//! - `admin.txt`: the admin side's paths, methods and bodies, content types, event names, alerts
 //! - `json.txt`: the paths and types of all JSON in responses of the admin side and to PURGE
 //!
 //! The attributes of trace spans are not here: `traces/otlp.rs` names each of them.

@@ -95,7 +95,7 @@ fn the_old_process_answers_one_more_request_per_connection_and_finishes_what_is_
     // The new process serves for a moment before the old one knows, and until then the old
     // connections go on.
     for client in [&mut idle, &mut fresh] {
-        eventually("it is told to be the last", || {
+        eventually("the response ends the connection", || {
             let response = client.get("/page");
             assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
             let is_last = response.header("connection").as_deref() == Some("close");
@@ -137,7 +137,7 @@ fn a_new_process_that_cannot_serve_changes_nothing() {
     larder.client().get("/").check(200, "hello", "stored");
     larder.terminate();
     assert_eq!(larder.ended().0.code(), Some(0));
-    assert!(!socket.exists(), "it takes its socket with it");
+    assert!(!socket.exists(), "the upgrade socket is removed");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn stats_are_printed_again_until_ctrl_c() {
     };
     assert!(pages().contains(" 0 "));
     cache.get("/");
-    eventually("a page tells of the request", || pages().contains(" 1 "));
+    eventually("the page counts the request", || pages().contains(" 1 "));
     assert!(Command::new("kill").args(["-INT", &watching.0.id().to_string()]).status().unwrap().success());
     assert_eq!(watching.0.wait().unwrap().code(), Some(0));
     let nobody = run(&["stats", "--watch", "--admin", "127.0.0.1:1"]);

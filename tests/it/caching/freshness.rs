@@ -13,7 +13,7 @@ fn the_second_request_is_a_hit_and_cache_status_says_so() {
     let miss = cache.get("/");
     miss.check(200, "hello", "fwd=uri-miss");
     assert!(miss.has("stored") && miss.has("fwd-status=200"), "{}", miss.cache_status());
-    assert_eq!(miss.header("age"), None, "the origin made it for this very request");
+    assert_eq!(miss.header("age"), None, "a response made for this very request has no Age");
 
     cache.step(7);
     let hit = cache.get("/");
@@ -118,5 +118,5 @@ fn rfc9213_a_targeted_field_replaces_cache_control() {
     cache.get("/");
     let hit = cache.get("/");
     hit.check(200, "x", "ttl=60");
-    assert_eq!(hit.header("cache-control").as_deref(), Some("no-store"), "it is for the caches downstream");
+    assert_eq!(hit.header("cache-control").as_deref(), Some("no-store"), "the field is for caches downstream");
 }

@@ -16,8 +16,8 @@ fn s4_4_unsafe_methods_invalidate_the_stored_response() {
         }
         cache.request(method, "/", &[], b"");
         assert!(!cache.get("/").is_hit(), "{method}");
-        assert!(!cache.get("/other").is_hit(), "{method}: what Location names");
-        assert!(cache.get("/third").is_hit(), "{method}: what another origin has is not touched");
+        assert!(!cache.get("/other").is_hit(), "{method}: the URL in Location");
+        assert!(cache.get("/third").is_hit(), "{method}: the URL of another origin");
     }
 }
 
@@ -41,7 +41,7 @@ fn rfc9110_s9_3_3_a_posts_response_is_stored_under_its_content_location() {
     });
     let cache = Cache::start(&origin);
     cache.request("POST", "/", &[], b"form").check(200, "from post", "fwd=method");
-    eventually("the answer is stored", || cache.stats()["store"]["entries"] == 1);
+    eventually("the response is stored", || cache.stats()["store"]["entries"] == 1);
     cache.get("/").check(200, "from post", "hit");
 }
 

@@ -68,7 +68,7 @@ impl Browser {
             .unwrap();
         let port_file = profile.path().join("DevToolsActivePort");
         let mut told = String::new();
-        eventually("the browser listens", || {
+        eventually("the browser prints its address", || {
             told = std::fs::read_to_string(&port_file).unwrap_or_default();
             told.lines().count() == 2
         });
@@ -169,7 +169,7 @@ impl Browser {
             "Tab" => ("Tab", 9, ""),
             "ArrowUp" => ("ArrowUp", 38, ""),
             "ArrowDown" => ("ArrowDown", 40, ""),
-            other => panic!("no key is known as {other}"),
+            other => panic!("unknown key {other}"),
         };
         let event = |kind: &str| {
             let mut event = json!({ "type": kind, "key": key, "code": if key == " " { "Space" } else { key }, "windowsVirtualKeyCode": code });

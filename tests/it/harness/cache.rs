@@ -65,7 +65,7 @@ impl Cache {
         let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}");
         let flags = Flags { origin: format!("http://{}", origin.addr()).parse().ok(), ..Flags::default() };
         let checked = larder::config::parse("the test's", &text, &flags).unwrap_or_else(|error| panic!("{error:?}"));
-        Self::of(checked.assemble().expect("it names an origin"))
+        Self::of(checked.assemble().expect("the configuration names an origin"))
     }
 
     fn of(config: server::Config) -> Self {
@@ -188,7 +188,7 @@ impl Cache {
 
     /// Drains the cache, and returns once all its threads have ended.
     pub(crate) fn drain(mut self) {
-        self.running.take().expect("it runs until it is drained").drain();
+        self.running.take().expect("the cache runs until it is drained").drain();
     }
 }
 

@@ -181,7 +181,7 @@ impl Client {
     /// Reads the next head, final or interim.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Head {
-        self.try_head().unwrap_or_else(|error| panic!("no head came: {error}"))
+        self.try_head().unwrap_or_else(|error| panic!("no head arrived: {error}"))
     }
 
     /// Reads the next head; fails where the other side sends none.
@@ -189,7 +189,7 @@ impl Client {
         let bytes = self.wire.head()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let text = String::from_utf8_lossy(&bytes);
         let status = text.split(' ').nth(1).and_then(|word| word.trim().parse().ok());
-        let status = status.unwrap_or_else(|| panic!("{text:?} is no head"));
+        let status = status.unwrap_or_else(|| panic!("{text:?} is not a head"));
         let head = Head { status, bytes };
         self.framing = match () {
             () if self.method == "HEAD" || matches!(status, 100..=199 | 204 | 304) => Framing::Ended(End::Clean),
@@ -219,7 +219,7 @@ impl Client {
                 self.framing = Framing::Ended(match error.kind() {
                     io::ErrorKind::ConnectionReset => End::Reset,
                     io::ErrorKind::UnexpectedEof => End::Cut,
-                    _ => panic!("no more of the content came: {error}"),
+                    _ => panic!("the content did not continue: {error}"),
                 });
                 None
             }
@@ -323,7 +323,7 @@ impl Client {
     pub(crate) fn closed(&mut self) -> End {
         match self.wire.some(usize::MAX) {
             Ok(bytes) if bytes.is_empty() => End::Clean,
-            Ok(bytes) => panic!("{:?} came in place of the close", String::from_utf8_lossy(&bytes)),
+            Ok(bytes) => panic!("{:?} arrived instead of the close", String::from_utf8_lossy(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
             Err(error) => panic!("the connection was not closed: {error}"),
         }

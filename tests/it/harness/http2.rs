@@ -63,7 +63,7 @@ impl Http2 {
             http::Request::get(format!("http://example.org{target}")).body(Empty::new().boxed_unsync()).unwrap();
         let response = self.sender.send_request(request);
         let response = self.runtime.block_on(async { tokio::time::timeout(BOUND, response).await });
-        response.expect("a response comes in time").unwrap()
+        response.expect("a response arrives in time").unwrap()
     }
 
     /// Sends the head of a POST whose content never arrives. The request stays open while other
@@ -77,7 +77,7 @@ impl Http2 {
     #[track_caller]
     pub(crate) fn came_of<T>(&mut self, under_way: impl Future<Output = T>) -> T {
         let came = self.runtime.block_on(async { tokio::time::timeout(BOUND, under_way).await });
-        came.expect("it ends in time")
+        came.expect("the request ends in time")
     }
 
     /// Sends GETs, all at once on streams of their own, and reads their responses.
@@ -89,7 +89,7 @@ impl Http2 {
             let mut responses = Vec::new();
             for task in tasks {
                 let response = tokio::time::timeout(BOUND, task).await;
-                responses.push(response.expect("a response comes in time").unwrap());
+                responses.push(response.expect("a response arrives in time").unwrap());
             }
             responses
         })

@@ -390,7 +390,7 @@ impl Origin {
     /// Returns the last request.
     #[track_caller]
     pub(crate) fn last(&self) -> Request {
-        self.state.requests.lock().unwrap().last().expect("the origin was asked").clone()
+        self.state.requests.lock().unwrap().last().expect("the origin received a request").clone()
     }
 
     /// Waits until `count` requests have arrived.

@@ -89,7 +89,7 @@ impl Process {
             let _ = stdout.read_to_string(&mut text);
             text
         });
-        let next = || addresses.recv_timeout(BOUND).expect("larder serve tells where it listens");
+        let next = || addresses.recv_timeout(BOUND).expect("larder serve prints its addresses");
         let (addr, admin) = (next(), next());
         Self { child, addr, admin, stderr: Some(stderr), stdout: Some(stdout), folder }
     }
@@ -170,7 +170,7 @@ impl Process {
             status.is_some()
         });
         let stdout = self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
-        (status.expect("it has ended"), stdout)
+        (status.expect("larder serve ended in time"), stdout)
     }
 }
 
@@ -180,7 +180,7 @@ impl Drop for Process {
         let _ = self.child.wait();
         let written = self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
         if std::thread::panicking() {
-            eprintln!("larder serve had said:\n{written}");
+            eprintln!("standard error of larder serve:\n{written}");
         }
     }
 }

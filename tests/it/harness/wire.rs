@@ -89,7 +89,7 @@ impl<R: Read> Wire<R> {
     pub(crate) fn chunk_size(&mut self) -> io::Result<usize> {
         let line = self.line()?;
         let digits = line.split(';').next().unwrap_or_default().trim();
-        usize::from_str_radix(digits, 16).map_err(|_| io::Error::other(format!("{line:?} is no chunk size")))
+        usize::from_str_radix(digits, 16).map_err(|_| io::Error::other(format!("{line:?} is not a chunk size")))
     }
 
     /// Reads the trailer section, including its empty line.

@@ -75,7 +75,7 @@ fn ask(cache: &crate::harness::Cache, target: &str, lines: &str) -> Got {
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}Connection: close\r\n\r\n");
     let mut got = exchange(cache.addr(), request.as_bytes());
     cache.settle();
-    got.pop().expect("there is an answer")
+    got.pop().expect("there is a response")
 }
 
 fn whose(message: &Message) -> String {

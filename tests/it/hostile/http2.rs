@@ -345,7 +345,7 @@ fn rfc9110_s6_5_1_fields_that_belong_in_the_head_are_dropped_from_trailers() {
     assert_eq!(client.answer(1), Some(true));
     let raw = tap.take(false).unwrap().raw;
     let text = String::from_utf8_lossy(&raw);
-    let behind = text.split_once("3\r\nabc\r\n").expect("the content goes on").1;
+    let behind = text.split_once("3\r\nabc\r\n").expect("the content is forwarded").1;
     assert_eq!(behind, "0\r\nx-check: ok\r\n\r\n");
 }
 

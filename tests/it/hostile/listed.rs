@@ -69,7 +69,7 @@ fn hop_by_hop_fields_end_here_and_no_others_do() {
             exchange(cache.addr(), (get(lines) + sentinel).as_bytes());
             let seen = tap.take(false).unwrap();
             // A request that lists `close` is the last on its connection.
-            let first = seen.whole.first().expect("it passes");
+            let first = seen.whole.first().expect("the request is forwarded");
             if first.values(name).is_empty() == is_kept {
                 wrong.push(format!("{lines:?}: {name} {:?}", first.fields));
             }

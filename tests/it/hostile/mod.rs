@@ -119,7 +119,7 @@ fn judged(tap: &Tap, cache: &Cache, case: &Case) -> Result<(), String> {
     let statuses: Vec<u16> = got.iter().map(|response| response.status).collect();
     // A request that broke off is cut at the origin a moment later.
     let seen = tap.take(matches!(case.expect, Expect::Broken));
-    let seen = seen.map_err(|odd| format!("{}: the origin received what is no request: {odd}", told()))?;
+    let seen = seen.map_err(|odd| format!("{}: the origin received a malformed request: {odd}", told()))?;
     let requests: Vec<(&str, &str, &[u8])> = seen.whole.iter().map(Message::parts).collect();
     let sentinel = ("GET", "/sentinel", &b""[..]);
     let is_right = match &case.expect {

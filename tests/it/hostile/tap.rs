@@ -100,7 +100,7 @@ impl Tap {
     /// until no open connection holds the beginning of a request.
     pub(crate) fn take(&self, until_closed: bool) -> Result<TapRecord, String> {
         if until_closed {
-            eventually("what broke off is closed", || {
+            eventually("connections with a partial request are closed", || {
                 self.state.received.lock().unwrap().iter().all(|one| one.is_closed || one.rest.is_empty())
             });
         }

@@ -186,7 +186,7 @@ impl Run {
         if let Some(id) = demanded {
             self.demanded += 1;
             if answer.header("x-id").and_then(|id| id.parse().ok()).is_none_or(|id: usize| id >= first) {
-                return Err(format!("[RFC 9111 §4] {id} is plainly fresh, and was not used"));
+                return Err(format!("[RFC 9111 §4] {id} is plainly fresh but was not reused"));
             }
         }
         self.learn(&ask, &answer, first);
@@ -222,10 +222,10 @@ impl Run {
         let status = answer.status();
         let Some(gave) = state.find(ask.url, answer) else {
             let is_ours = matches!(status, 502..=504) && (failure.is_some() || was_cut || only_if_cached);
-            return if is_ours { Ok(()) } else { Err(format!("{status}: nobody gave that")) };
+            return if is_ours { Ok(()) } else { Err(format!("{status}: the origin never gave this answer")) };
         };
         if state.url_of[gave.id] != ask.url {
-            return Err(format!("{} is of another URL", gave.id));
+            return Err(format!("{} belongs to another URL", gave.id));
         }
         check_body(ask, answer, gave)?;
         if !matches!(ask.method, "GET" | "HEAD") {
@@ -238,7 +238,7 @@ impl Run {
         let asks = Asks { now: self.now, fields: &ask.fields, failure };
         if gave.id >= first {
             if gave.confirms && status != 304 && !state.was_confirmable(ask.url, gave, &asks) {
-                return Err(format!("{} confirms what must not be stored", gave.id));
+                return Err(format!("{} confirms a response that must not be stored", gave.id));
             }
             return Ok(());
         }
@@ -259,11 +259,11 @@ impl Run {
                 .map_or(Ok(()), |why| Err(format!("a 304 from the store: {why}")));
         }
         if let Some(why) = gave.forbidden(&asks) {
-            return Err(format!("{} must not be used: {why}", gave.id));
+            return Err(format!("{} must not be reused: {why}", gave.id));
         }
         let (told, age) = (answer.header("age"), gave.age(self.now));
         if told != Some(age.to_string()) {
-            return Err(format!("[RFC 9111 §5.1] Age of {} is {age}, told was {told:?}", gave.id));
+            return Err(format!("[RFC 9111 §5.1] Age of {} is {age}, the response has {told:?}", gave.id));
         }
         Ok(())
     }
@@ -285,11 +285,11 @@ fn check_body(ask: &Ask, answer: &Response, gave: &Gave) -> Result<(), String> {
             part.ok_or_else(|| format!("`{range}` of {} bytes", gave.body.len()))?
         }
         status if status == gave.status => &gave.body,
-        status => return Err(format!("{status} in place of {}", gave.status)),
+        status => return Err(format!("{status} instead of {}", gave.status)),
     };
     let is_shown = answer.status() != 416;
     if is_shown && answer.text() != expected {
-        return Err(format!("the body of {} is {expected:?}, told was {:?}", gave.id, answer.text()));
+        return Err(format!("the body of {} is {expected:?}, the response has {:?}", gave.id, answer.text()));
     }
     Ok(())
 }
@@ -310,7 +310,7 @@ fn run(seed: u64, steps: usize) -> (usize, usize) {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
 #[test]

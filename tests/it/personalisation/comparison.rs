@@ -50,7 +50,7 @@ fn the_verdict_stays_with_the_body_through_updates_and_codings() {
     as_user(&cache, "user=2").check(200, &page, "detail=probation");
     as_user(&cache, "user=3").check(200, &page, "hit");
     // The page has been requested twice, so it is compressed.
-    eventually("it is packed", || cache.stats()["store"]["compressed_bytes"].as_u64().unwrap() < 1_000);
+    eventually("the page is compressed", || cache.stats()["store"]["compressed_bytes"].as_u64().unwrap() < 1_000);
     as_user(&cache, "user=4").check(200, &page, "hit");
     cache.step(61);
     as_user(&cache, "user=5").check(200, &page, "fwd-status=304");
@@ -177,7 +177,7 @@ fn the_compared_client_gets_what_it_asked_for() {
     let asked = Arc::new(AtomicUsize::new(0));
     let origin = Origin::start(|request| {
         let partial = ["range", "if-none-match", "if-match"].iter().any(|name| request.header(name).is_some());
-        assert!(!partial, "the whole was asked for");
+        assert!(!partial, "the comparison requests the whole body");
         Reply::fresh("0123456789").header("ETag", "\"1\"")
     });
     type Fields = &'static [(&'static str, &'static str)];

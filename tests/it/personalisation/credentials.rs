@@ -32,7 +32,7 @@ fn cookies_that_do_not_count_are_no_credentials() {
     as_user(&cache, "lang=de").check(200, "x", "hit");
     assert_eq!(origin.count(), 2);
     as_user(&cache, "consent=1; _ga=1").check(200, "x", "hit");
-    assert_eq!(origin.count(), 3, "that one is checked");
+    assert_eq!(origin.count(), 3, "a user with a cookie that counts is compared");
 }
 
 #[test]

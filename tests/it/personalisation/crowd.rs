@@ -52,14 +52,14 @@ fn nobody_sees_anothers_page_on_an_app_that_forgot_vary() {
         });
         cache.settle();
         let found = cache.stats()["personalised"]["found"].as_u64().unwrap();
-        assert!(found > expiry as u64, "the body of expiry {expiry} was found out: {found}");
+        assert!(found > expiry as u64, "the body of expiry {expiry} was found to be personal: {found}");
         // Anonymous visitors lose at most one hit: the next request is served from the store.
         as_user(&cache, "").check(200, &visitors, "hit");
         cache.step(61);
     }
     let stats = cache.stats();
     assert!(stats["requests"]["by_reason"]["personalised"].as_u64().unwrap() > (EXPIRIES * USERS / 2) as u64);
-    assert!(stats["store"]["entries"].as_u64().unwrap() <= 1, "never one copy per cookie");
+    assert!(stats["store"]["entries"].as_u64().unwrap() <= 1, "there is never a copy per cookie");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn crowd_on_a_fill(gate: &Gate, cache: &Cache, origin: &Origin) -> (Vec<Response
     // The other requests of user 1 read while the body fills, since nobody has to be compared with
     // them.
     let heads: Vec<_> = own.iter_mut().map(|client| client.final_head()).collect();
-    assert_eq!(origin.count(), 1, "nobody else has asked yet");
+    assert_eq!(origin.count(), 1, "the origin has received one request");
     gate.open();
     let own = own.iter_mut().zip(heads).map(|(client, head)| client.rest(head)).collect();
     let others = others.into_iter().map(|mut client| client.response()).collect();
@@ -57,7 +57,7 @@ fn followers_with_other_credentials_get_their_own_page() {
     for (response, user) in others.iter().zip(2..) {
         assert_eq!(response.text(), page_of(Some(&format!("user={user}")), None), "{}", response.cache_status());
     }
-    assert_eq!(origin.count(), 21, "everybody's own, once");
+    assert_eq!(origin.count(), 21, "one request for each user");
     assert_eq!(cache.stats()["store"]["entries"], 0);
 }
 

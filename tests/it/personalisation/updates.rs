@@ -110,7 +110,7 @@ fn a_cookie_found_to_differ_is_not_replayed_any_more() {
     assert_eq!(set(&cache.get("/")), "session=0");
     // The first use by a request with credentials is checked in the background.
     as_user(&cache, "user=1");
-    eventually("it was found", || cache.stats()["personalised"]["found"] == 1);
+    eventually("the page was found to be personal", || cache.stats()["personalised"]["found"] == 1);
     let later = [(); 5].map(|()| cache.get("/"));
     let mut sessions: Vec<_> = later.iter().map(set).collect();
     assert!(later[2..].iter().all(|response| response.has("detail=hit-for-miss")), "{}", later[4].cache_status());
@@ -134,7 +134,7 @@ fn a_cookie_of_a_304_is_not_replayed() {
     let cache = Cache::with(&origin, |setup| setup.config.proxy.guard_sample = 1);
     cache.get("/").check(200, "for all", "stored");
     as_user(&cache, "user=1");
-    eventually("it was found", || cache.stats()["personalised"]["found"] == 1);
+    eventually("the page was found to be personal", || cache.stats()["personalised"]["found"] == 1);
     cache.step(61);
     let sessions =
         [(); 3].map(|()| cache.get("/").check(200, "for all", "fwd-status=304").header("set-cookie").unwrap());

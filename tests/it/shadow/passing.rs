@@ -29,7 +29,7 @@ fn every_response_passes_unchanged_and_the_origin_sees_every_request() {
     let conditional = cache.get_with("/", &fields);
     assert_eq!((conditional.status(), predicted_in(&conditional)), (304, "hit:fresh".to_owned()));
     for (name, value) in fields {
-        assert_eq!(origin.last().header(name).as_deref(), Some(value), "the client's own goes up");
+        assert_eq!(origin.last().header(name).as_deref(), Some(value), "the client's own field is forwarded");
     }
     let part = cache.get_with("/", &[("Range", "bytes=0-0")]);
     assert_eq!(predicted_in(part.check(206, "p", "fwd-status=206")), "hit:fresh");
@@ -122,7 +122,7 @@ fn a_stale_response_is_predicted_where_the_origin_fails() {
     cache.get("/");
     cache.step(61);
     origin.stop();
-    assert_eq!(cache.get("/").status(), 502, "nothing is answered from what is kept");
+    assert_eq!(cache.get("/").status(), 502, "no response comes from the store");
     let total = &report(&cache)["total"];
     assert_eq!((&total["would_be"]["stale"], &total["origin_requests_saved"]), (&json!(1), &json!(0)));
 }

@@ -93,7 +93,7 @@ fn a_page_that_changes_by_itself_has_no_cause() {
     let row = &report["differs"][0];
     assert_eq!((&row["by_itself"], &row["same_tag"], &row["request"]), (&json!(3), &json!(3), &json!([])));
     assert_eq!(report["compared"]["differed_within_tag"], 3);
-    assert_eq!(report["advice"], json!([]), "the app itself says that they are the same");
+    assert_eq!(report["advice"], json!([]), "the app itself calls the pages equal");
 }
 
 #[test]
@@ -135,11 +135,14 @@ fn entries_of_shadow_mode_are_never_served_and_the_report_says_that_it_ended() {
     larder.configure("mode = \"serve\"\nreload_on_change = false");
     assert_eq!(larder.reload().0, 200);
     get().check(200, "page 2", "fwd=uri-miss");
-    eventually("it is stored", || get().has("hit"));
+    eventually("the page is stored", || get().has("hit"));
     larder.configure("mode = \"shadow\"\nreload_on_change = false");
     assert_eq!(larder.reload().0, 200);
     let count = origin.count();
-    assert!(get().cache_status().ends_with("detail=shadow:hit:fresh"), "what shadow mode kept is still there for it");
+    assert!(
+        get().cache_status().ends_with("detail=shadow:hit:fresh"),
+        "entries of shadow mode are still there for shadow mode"
+    );
     assert_eq!(origin.count(), count + 1);
     larder.configure("mode = \"serve\"\nreload_on_change = false");
     assert_eq!(larder.reload().0, 200);

@@ -143,7 +143,7 @@ fn a_miss_shows_where_its_time_went_and_the_app_continues_its_trace() {
     let told = format!("00-{}-{}-01", &TRACEPARENT[3..35], hex(&asking.span_id));
     assert_eq!(asked.header("traceparent"), Some(told));
     assert_eq!(asked.header("tracestate").as_deref(), Some("a=b,c=d"));
-    eventually("what was sent is counted", || larder.stats()["traces"]["exported_spans"] == 4);
+    eventually("sent spans are counted", || larder.stats()["traces"]["exported_spans"] == 4);
     let metrics = larder.admin().get("/metrics").text();
     assert!(metrics.contains("larder_trace_spans_total{result=\"exported\"} 4"), "{metrics}");
 }
@@ -250,7 +250,7 @@ fn only_a_trusted_proxy_decides_what_is_sampled() {
         let asked = origin.last();
         let told = asked.header("traceparent").unwrap();
         assert_eq!(told[..36], sent[..36], "the trace is the client's");
-        assert_ne!(told[36..52], sent[36..52], "the span is not");
+        assert_ne!(told[36..52], sent[36..52], "the parent span is not the client's");
         assert_eq!(&told[53..], if is_sampled { "01" } else { "00" }, "{trust}{sample} {flags}");
         assert_eq!(asked.header("tracestate").as_deref(), Some("a=b"));
         larder.terminate();
@@ -269,9 +269,9 @@ fn a_malformed_traceparent_begins_a_new_trace() {
         let asked = origin.last();
         let told = asked.header("traceparent").unwrap();
         assert_ne!(told[3..35].to_lowercase(), TRACEPARENT[3..35]);
-        assert_eq!(asked.header("tracestate"), None, "it belongs to what was not read");
+        assert_eq!(asked.header("tracestate"), None, "tracestate belongs to the malformed traceparent");
         let spans = collector.trace(&told, &["GET", "lookup", "origin", "store"]);
-        assert!(spans[0].parent_span_id.is_empty(), "nothing is above it");
+        assert!(spans[0].parent_span_id.is_empty(), "the span has no parent");
     }
 }
 
@@ -296,7 +296,7 @@ fn a_collector_that_is_down_or_silent_delays_no_request() {
     };
     let larder = Process::serve(&origin, &lines(away, "1.0"));
     larder.client().get("/").check(200, "x", "stored");
-    eventually("what could not be sent is counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(4));
+    eventually("failed spans are counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(4));
     larder.client().get("/").check(200, "x", "hit");
     larder.terminate();
     assert_eq!(larder.ended().0.code(), Some(0));
@@ -314,7 +314,7 @@ fn a_collector_that_is_down_or_silent_delays_no_request() {
     for _ in 0..5000 {
         client.get("/").check(200, "x", "hit");
     }
-    eventually("what found no room is counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(1800));
+    eventually("dropped spans are counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(1800));
     larder.terminate();
     assert_eq!(larder.ended().0.code(), Some(0));
     never.open();
