@@ -2,7 +2,10 @@
 //! explaining and purging work by mouse and by keyboard. Screenshots go to `LARDER_SCREENSHOTS`, or
 //! a temporary folder.
 
-use larder::admin::Token;
+mod appearance;
+mod purging;
+mod token;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Browser, Cache, Origin, Reply, eventually};
@@ -138,39 +141,6 @@ fn the_figures_equal_those_of_stats_and_update_by_themselves() {
     check_is_well_behaved(&cache, &mut browser);
 }
 
-#[test]
-fn purging_works_by_mouse_and_by_keyboard() {
-    let origin = origin();
-    let cache = busy(&origin);
-    let mut browser = opened(&cache);
-    let is_hit = |cache: &Cache| cache.get("/").is_hit();
-
-    assert!(is_hit(&cache));
-    browser.click("#urls button[aria-label='Purge http://example.org/']");
-    browser.until("document.querySelector('#purge-value').value === 'http://example.org/'");
-    assert_eq!(browser.text("#purge-result"), "", "nothing is purged before the second click");
-    browser.click("#purge button[type=submit]");
-    browser.until("document.querySelector('#purge-result').innerText.includes('Purged.')");
-    assert!(!is_hit(&cache), "purged by mouse");
-
-    assert!(is_hit(&cache));
-    browser.eval(
-        "document.querySelector('#purge-result').replaceChildren(); document.querySelector('#purge-value').focus()",
-    );
-    browser.eval("document.querySelector('#purge-value').select()");
-    browser.write("http://example.org/");
-    browser.press("Enter");
-    browser.until("document.querySelector('#purge-result').innerText.includes('Purged.')");
-    assert!(!is_hit(&cache), "purged by keyboard");
-
-    browser.eval("document.querySelector('#purge-value').select()");
-    browser.write("nonsense");
-    browser.click("#purge button[type=submit]");
-    browser.until("document.querySelector('#purge-result .bad').innerText.includes('nonsense')");
-    check_complains_only_of(&mut browser, Some(400));
-    check_requests_nothing_elsewhere(&cache, &mut browser);
-}
-
 /// The stored responses of the purging tests: host, path, and the origin's tags.
 const STORED: [(&str, &str, &str); 6] = [
     ("example.org", "/shop/1", "product-1 list"),
@@ -204,154 +174,8 @@ fn everything() -> Vec<String> {
     STORED.iter().map(|(host, path, _)| format!("{host}{path}")).collect()
 }
 
-/// The selectors of the purge form, in order: the option, the typed value, and what the purge
-/// removes.
-fn purges() -> [(&'static str, &'static str, Vec<String>); 5] {
-    let some = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    [
-        ("url", "http://example.org/shop/1", some(&["example.org/shop/1"])),
-        ("prefix", "example.org/shop/", some(&["example.org/shop/1", "example.org/shop/2"])),
-        ("host", "other.example", some(&["other.example/shop/1", "other.example/"])),
-        ("tag", "product-17", some(&["example.org/shop/2", "other.example/shop/1"])),
-        ("everything", "", everything()),
-    ]
-}
-
 const PURGED: &str = "document.querySelector('#purge-result').innerText.includes('Purged.')";
 const FORGET_THE_ANSWER: &str = "document.querySelector('#purge-result').replaceChildren()";
-
-#[test]
-fn a_purge_by_click_refetches_what_it_names_and_nothing_else() {
-    let origin = tagged_origin();
-    let cache = Cache::start(&origin);
-    assert_eq!(fetched(&cache), everything());
-    let mut browser = opened(&cache);
-    for (what, value, gone) in purges() {
-        browser.eval(FORGET_THE_ANSWER);
-        browser.eval(&format!(
-            "(select => {{ select.value = {what:?}; select.dispatchEvent(new Event('change', {{ bubbles: true }})) }})\
-             (document.querySelector('#purge-what'))"
-        ));
-        if what == "everything" {
-            browser.click("#purge button[type=submit]");
-            assert_eq!(fetched(&cache), [""; 0], "nothing is purged without confirmation");
-            browser.click("#purge-sure");
-        } else {
-            browser.click("#purge-value");
-            browser.eval("document.querySelector('#purge-value').select()");
-            browser.write(value);
-        }
-        browser.click("#purge button[type=submit]");
-        browser.until(PURGED);
-        assert_eq!(fetched(&cache), gone, "{what}");
-        assert_eq!(fetched(&cache), [""; 0]);
-    }
-    check_is_well_behaved(&cache, &mut browser);
-}
-
-#[test]
-fn a_purge_by_keyboard_refetches_what_it_names_and_nothing_else() {
-    let origin = tagged_origin();
-    let cache = Cache::start(&origin);
-    assert_eq!(fetched(&cache), everything());
-    let mut browser = opened(&cache);
-    for (nth, (what, value, gone)) in purges().into_iter().enumerate() {
-        browser.eval(FORGET_THE_ANSWER);
-        browser.tab_to("purge-what");
-        if nth > 0 {
-            browser.press("ArrowDown");
-        }
-        assert_eq!(browser.eval("document.querySelector('#purge-what').value"), what);
-        if what == "everything" {
-            browser.tab_to("purge-sure");
-            browser.press("Space");
-            browser.press("Tab");
-        } else {
-            // Tab into the field selects its old text.
-            browser.tab_to("purge-value");
-            browser.write(value);
-        }
-        browser.press("Enter");
-        browser.until(PURGED);
-        assert_eq!(fetched(&cache), gone, "{what}");
-    }
-    check_is_well_behaved(&cache, &mut browser);
-}
-
-const TOKEN: &str = "0123456789abcdef";
-
-/// Checks that the token went nowhere but into a request's field, and that the page forgets it when
-/// closed.
-fn check_token_is_not_kept(browser: &mut Browser, page: &str) {
-    let kept = browser.eval(
-        "JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href, history.state])",
-    );
-    assert!(!kept.as_str().unwrap().contains(TOKEN), "{kept}");
-    let written = browser.eval("document.documentElement.outerHTML.includes('0123456789abcdef')");
-    assert_eq!(written, false);
-    let asked = browser.asked_for();
-    assert!(asked.iter().all(|url| !url.contains(TOKEN)), "{asked:?}");
-    browser.open(page);
-    browser.until("document.readyState === 'complete' && document.querySelector('#token').value === ''");
-}
-
-#[test]
-fn with_a_token_set_nothing_can_be_changed_without_it() {
-    let origin = tagged_origin();
-    let cache = Cache::with(&origin, |setup| setup.config.admin.token = Some(Token::new(TOKEN)));
-    assert_eq!(fetched(&cache), everything());
-    let mut browser = opened(&cache);
-    let refused = |form: &str| {
-        format!(
-            "document.querySelector('#{form}-result .bad').innerText.includes('The admin token is missing or wrong')"
-        )
-    };
-    for shown in ["", "not the token, but long"] {
-        browser.click("#token");
-        browser.write(shown);
-        browser.eval(FORGET_THE_ANSWER);
-        browser.click("#urls button[aria-label='Purge http://example.org/shop/1']");
-        browser.click("#purge button[type=submit]");
-        browser.until(&refused("purge"));
-        browser.eval("document.querySelector('#explain-result').replaceChildren()");
-        browser.click("#urls button[aria-label='Explain http://example.org/shop/1']");
-        browser.until(&refused("explain"));
-        assert_eq!(fetched(&cache), [""; 0], "{shown:?}");
-    }
-    browser.click("#token");
-    browser.eval("document.querySelector('#token').select()");
-    browser.write(TOKEN);
-    browser.click("#purge button[type=submit]");
-    browser.until(PURGED);
-    assert_eq!(fetched(&cache), ["example.org/shop/1"]);
-    browser.click("#explain button[type=submit]");
-    browser.until("document.querySelector('#explain-result .verdict:not(.bad)')");
-    check_complains_only_of(&mut browser, Some(401));
-    check_requests_nothing_elsewhere(&cache, &mut browser);
-    check_token_is_not_kept(&mut browser, &cache.admin_url("/"));
-}
-
-#[test]
-fn off_loopback_the_figures_need_the_token_too() {
-    let origin = tagged_origin();
-    let cache = Cache::with(&origin, |setup| {
-        setup.config.admin.listen = Some("0.0.0.0:0".parse().unwrap());
-        setup.config.admin.token = Some(Token::new(TOKEN));
-    });
-    assert_eq!(fetched(&cache), everything());
-    let mut browser = Browser::start();
-    browser.screen(1280, 900);
-    let page = format!("http://127.0.0.1:{}/", cache.admin_addr().port());
-    browser.open(&page);
-    browser.until("document.querySelector('#state').innerText === 'lost: this needs the token'");
-    assert_eq!(browser.eval("document.querySelectorAll('#urls li').length"), 0);
-    browser.click("#token");
-    browser.write(TOKEN);
-    browser.until("document.querySelector('#state').dataset.state === 'live'");
-    browser.until("document.querySelectorAll('#urls li').length > 0");
-    check_complains_only_of(&mut browser, Some(401));
-    check_token_is_not_kept(&mut browser, &page);
-}
 
 #[test]
 fn explaining_works_by_mouse_and_by_keyboard() {
@@ -377,87 +201,4 @@ fn explaining_works_by_mouse_and_by_keyboard() {
     assert_eq!(browser.eval("document.querySelectorAll('#explain-result .told').length > 0"), is_there);
     let expected = browser.complaints();
     assert!(expected.iter().all(|line| !is_there && line.contains("status of 404")), "{expected:#?}");
-}
-
-#[test]
-fn every_control_is_labelled_and_reached_by_keyboard() {
-    let origin = origin();
-    let cache = busy(&origin);
-    let mut browser = opened(&cache);
-    let unlabelled =
-        "[...document.querySelectorAll('input, select, textarea')].filter(node => node.labels.length === 0).length";
-    assert_eq!(browser.eval(unlabelled), 0);
-    let mut reached = Vec::new();
-    for _ in 0..200 {
-        browser.press("Tab");
-        let name = browser
-            .eval("(n => n.id || n.name || n.getAttribute('aria-label') || n.innerText)(document.activeElement)");
-        let name = name.as_str().unwrap_or_default().to_owned();
-        if reached.first() == Some(&name) {
-            break;
-        }
-        reached.push(name);
-    }
-    for wanted in [
-        "theme",
-        "by",
-        "Purge http://example.org/",
-        "explain-url",
-        "explain-headers",
-        "purge-what",
-        "purge-kind",
-        "token",
-    ] {
-        assert!(reached.iter().any(|name| name == wanted), "{wanted} is not in {reached:?}");
-    }
-    browser.eval("document.querySelector('#theme').focus()");
-    browser.press("Space");
-    assert_eq!(browser.text("#theme"), "Theme: light");
-    check_is_well_behaved(&cache, &mut browser);
-}
-
-/// Finds text whose contrast with its background is below 4.5 (WCAG 2.2 §1.4.3).
-const FAINT: &str = r"(() => {
-  const light = (part) => { const c = part / 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
-  const parse = (text) => text.match(/[\d.]+/g).map(Number);
-  const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
-  const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const faint = [];
-  for (const node of document.querySelectorAll('body *')) {
-    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-    if (!own || !node.checkVisibility() || node.closest('.skip, noscript')) continue;
-    const [a, b] = [luminance(parse(getComputedStyle(node).color)), luminance(behind(node))];
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < 4.5) faint.push(`${node.tagName}.${node.className} ${node.textContent.slice(0, 30)}: ${contrast.toFixed(2)}`);
-  }
-  return faint;
-})()";
-
-#[test]
-fn both_themes_are_readable_and_fit_a_phone() {
-    let origin = origin();
-    let cache = busy(&origin);
-    let mut browser = opened(&cache);
-    for (scheme, width) in [("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)] {
-        browser.prefer(scheme);
-        browser.screen(width, 900);
-        // The charts have adapted to the width.
-        browser.until("[...document.querySelectorAll('.chart')].every(c => c.querySelector('.uplot').offsetWidth <= Math.max(240, c.clientWidth))");
-        for target in ["/", "/shop/", "/cookie"] {
-            cache.get(target);
-        }
-        check_figures_equal_stats(&cache, &mut browser);
-        assert_eq!(browser.eval(FAINT), json!([]), "{scheme} at {width}");
-        let over = browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
-        assert_eq!(over, 0, "{scheme} at {width}: the page scrolls sideways");
-        let picture = browser.picture(&format!("dashboard-{scheme}-{width}.png"));
-        assert!(std::fs::metadata(picture).unwrap().len() > 10_000);
-    }
-    check_is_well_behaved(&cache, &mut browser);
 }
