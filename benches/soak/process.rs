@@ -31,17 +31,17 @@ impl Larder {
             .expect("larder starts");
         // Larder prints its addresses on standard error, the admin side second.
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut told = Vec::new();
+        let mut addresses = Vec::new();
         let mut line = String::new();
-        while told.len() < 2 && stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
+        while addresses.len() < 2 && stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
             let address: Option<SocketAddr> =
                 line.split(" at http://").nth(1).and_then(|rest| rest.split(['/', ' ', '\n']).next()?.parse().ok());
-            told.extend(address);
+            addresses.extend(address);
             line.clear();
         }
         // Nobody needs the further output, but somebody has to read it.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        let [addr, admin] = told[..] else { panic!("larder serve printed no addresses") };
+        let [addr, admin] = addresses[..] else { panic!("larder serve printed no addresses") };
         Self { child, addr, admin, file }
     }
 

@@ -87,9 +87,9 @@ fn a_body_that_grows_too_large_is_logged_as_not_stored() {
         cache.get("/large");
     });
     let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told = |at: usize| [&lines[at]["outcome"], &lines[at]["reason"], &lines[at]["not_stored_reason"]];
-    assert_eq!(told(0), ["miss", "uri-miss", "too-large"]);
-    assert_eq!(told(1)[2], "too-large", "{:?}", lines[1]);
+    let row = |at: usize| [&lines[at]["outcome"], &lines[at]["reason"], &lines[at]["not_stored_reason"]];
+    assert_eq!(row(0), ["miss", "uri-miss", "too-large"]);
+    assert_eq!(row(1)[2], "too-large", "{:?}", lines[1]);
     assert_eq!(lines[0]["bytes"], OBJECT_BYTES_MAX + 1);
 }
 

@@ -43,9 +43,9 @@ fn hostile_requests_are_refused_and_change_nothing() {
     ] {
         let cache = cache(&origin, listen, token);
         let check = |host: &str, target: &str, fields: &[(&str, &str)], body: &[u8], expected: &[u16]| {
-            let told = admin(&cache).host(host).exchange("POST", target, &[&[JSON][..], fields].concat(), body);
-            let told = (told.status(), told.text());
-            assert!(expected.contains(&told.0), "{listen} {token:?} {host} {target} {fields:?}: {told:?}");
+            let answer = admin(&cache).host(host).exchange("POST", target, &[&[JSON][..], fields].concat(), body);
+            let answer = (answer.status(), answer.text());
+            assert!(expected.contains(&answer.0), "{listen} {token:?} {host} {target} {fields:?}: {answer:?}");
             assert!(
                 cache.client().get("/").is_hit(),
                 "{listen} {token:?} {host} {target} {fields:?}: the entry was purged"
@@ -136,8 +136,8 @@ fn no_request_on_the_proxys_port_reaches_the_admin_side() {
     for host in ["example.org", "localhost", admin.as_str()] {
         let read = READ.iter().map(|target| ("GET", *target));
         for (method, target) in read.chain([("POST", "/purge"), ("GET", "/live")]) {
-            let told = cache.client().host(host).exchange(method, target, &[JSON], b"");
-            assert_eq!(told.text(), format!("the app's {target}"), "{method} {host}");
+            let answer = cache.client().host(host).exchange(method, target, &[JSON], b"");
+            assert_eq!(answer.text(), format!("the app's {target}"), "{method} {host}");
         }
         let absolute = cache.client().host(host).get(&format!("http://{host}/stats"));
         assert_eq!(absolute.text(), "the app's /stats");

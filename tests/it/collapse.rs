@@ -212,14 +212,14 @@ fn one_clients_refused_credentials_drop_no_entry_and_split_no_crowd() {
     };
     let cache = on_one_core(&origin);
     cache.get("/").check(200, "page", "stored");
-    let mut odd = cache.client();
-    odd.ask("GET", "/", &[("Authorization", "Bearer junk"), ("Cache-Control", "no-cache")], b"");
+    let mut refused = cache.client();
+    refused.ask("GET", "/", &[("Authorization", "Bearer junk"), ("Cache-Control", "no-cache")], b"");
     gate.arrived(1);
     let mut crowd: Vec<Client> = (0..5).map(|_| cache.client()).collect();
     crowd.iter_mut().for_each(|client| client.ask("GET", "/", &[("Cache-Control", "no-cache")], b""));
     cache.client().get("/last").check(200, "last", "fwd=uri-miss");
     gate.open();
-    odd.response().check(401, "who?", "detail=authorization");
+    refused.response().check(401, "who?", "detail=authorization");
     for client in &mut crowd {
         assert_eq!(client.response().text(), "page");
     }

@@ -62,10 +62,10 @@ fn check_figures_equal_stats(cache: &Cache, browser: &mut Browser) {
         let stats = cache.stats();
         differing.clear();
         for (id, pointer) in SHOWN {
-            let told = stats.pointer(pointer).unwrap();
+            let figure = stats.pointer(pointer).unwrap();
             let shown = browser.eval(&format!("document.getElementById({id:?}).dataset.value"));
-            if shown.as_str() != Some(&js_number(told)) {
-                differing.push(format!("{id}: {shown} for {told}"));
+            if shown.as_str() != Some(&js_number(figure)) {
+                differing.push(format!("{id}: {shown} for {figure}"));
             }
         }
         let rows = |list: &str, of: &str| {
@@ -79,9 +79,10 @@ fn check_figures_equal_stats(cache: &Cache, browser: &mut Browser) {
         }
         let reasons =
             browser.eval("[...document.querySelectorAll('#reasons .reason-head code')].map(node => node.textContent)");
-        let told: Vec<&Value> = stats["not_from_cache"].as_array().unwrap().iter().map(|row| &row["reason"]).collect();
-        if reasons != json!(told) {
-            differing.push(format!("{reasons} for {told:?}"));
+        let expected: Vec<&Value> =
+            stats["not_from_cache"].as_array().unwrap().iter().map(|row| &row["reason"]).collect();
+        if reasons != json!(expected) {
+            differing.push(format!("{reasons} for {expected:?}"));
         }
         differing.is_empty()
     });
@@ -184,7 +185,7 @@ fn explaining_works_by_mouse_and_by_keyboard() {
     let json = [("Content-Type", "application/json")];
     let body = br#"{"url": "http://example.org/", "method": "GET", "headers": []}"#;
     let is_there = cache.admin().exchange("POST", "/explain", &json, body).status() != 404;
-    let told = if is_there {
+    let shown = if is_there {
         "document.querySelector('#explain-result .verdict:not(.bad)').parentNode.innerText.includes('http://example.org/')"
     } else {
         "document.querySelector('#explain-result .verdict').innerText === 'This Larder has no POST /explain yet.'"
@@ -192,12 +193,12 @@ fn explaining_works_by_mouse_and_by_keyboard() {
     let mut browser = opened(&cache);
 
     browser.click("#urls button[aria-label='Explain http://example.org/']");
-    browser.until(told);
+    browser.until(shown);
     browser.eval(
         "document.querySelector('#explain-result').replaceChildren(); document.querySelector('#explain-url').focus()",
     );
     browser.press("Enter");
-    browser.until(told);
+    browser.until(shown);
     assert_eq!(browser.eval("document.querySelectorAll('#explain-result .told').length > 0"), is_there);
     let expected = browser.complaints();
     assert!(expected.iter().all(|line| !is_there && line.contains("status of 404")), "{expected:#?}");

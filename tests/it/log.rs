@@ -96,10 +96,10 @@ fn followers_see_filtered_requests_as_the_access_log_has_them() {
 fn invalid_filters_are_refused_and_followers_are_bounded() {
     let origin = origin();
     let cache = Cache::start(&origin);
-    let refused = |query: &str, told: &str| {
+    let refused = |query: &str, text: &str| {
         let response = cache.admin().get(&format!("/log{query}"));
         assert_eq!(response.status(), 400, "{query}");
-        assert!(response.text().contains(told), "{query}: {}", response.text());
+        assert!(response.text().contains(text), "{query}: {}", response.text());
     };
     refused("?outcome=hits", "there are hit, stale");
     refused("?reason=%22", "there are fresh, uri-miss");

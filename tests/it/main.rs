@@ -1,8 +1,8 @@
 //! Behaviour tests. Each scripts an origin, starts the cache, acts as the client, and reads in that
 //! order. [`harness`] has the parts.
 //!
-//! - Caching by the RFCs: `caching/`, `stale`, `groups`, `model_rfc9111/` (random, against a model),
-//!   `replay` (the public cache tests, through `explain`)
+//! - Caching by the RFCs: `caching/`, `stale`, `groups`, `model_rfc9111/` (random, against a
+//!   model), `replay` (the public cache tests, through `explain`)
 //! - One fetch for many clients: `coalescing/`, `collapse`, `flights` (random faults)
 //! - Users apart: `personalisation/`, `cookies`, `isolation`
 //! - Routes and keys: `routes`, `compression`
@@ -13,7 +13,8 @@
 //! - What Larder reports: `reasons`, `access_log`, `log`, `metrics`, `monitoring`, `traces`,
 //!   `explain/`, `shadow/`, `dashboard/`, `watch`
 //! - Operation: `check`, `reload`, `drain`, `upgrade`, `demo`
-//! - The project itself: `surface` (names that scripts depend on), `tidy` (layers and style), `readme`
+//! - The project itself: `surface/` (names that scripts depend on), `tidy` (layers and style),
+//!   `readme`
 
 // Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]

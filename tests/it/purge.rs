@@ -173,9 +173,9 @@ fn selectors_cover_what_they_name_and_nothing_else() {
         });
         let cache = Cache::start(&origin);
         targets.iter().for_each(|target| drop(cache.get(target)));
-        let told = answer(&cache.purge(body));
-        assert_eq!((&told["entries"], &told["swept"]), (&Value::Null, &json!("pending")), "{body}");
-        let sequence = told["sequence"].as_u64().unwrap();
+        let report = answer(&cache.purge(body));
+        assert_eq!((&report["entries"], &report["swept"]), (&Value::Null, &json!("pending")), "{body}");
+        let sequence = report["sequence"].as_u64().unwrap();
         eventually("the entry is swept", || cache.stats()["store"]["sweep"]["through"].as_u64() >= Some(sequence));
         assert_eq!(cache.stats()["store"]["evicted"]["purge"], expected.len(), "{body}");
         let gone: Vec<&str> = targets.into_iter().filter(|target| !cache.get(target).is_hit()).collect();
@@ -293,12 +293,12 @@ fn purge_by_method_works_from_listed_networks_only() {
         let origin = Origin::start(|_| Reply::fresh("x"));
         let cache = with_method(&origin, from, trusted);
         cache.get("/a");
-        let told = cache.request("PURGE", "/a", fields, b"");
-        assert_eq!(told.status(), status, "{from:?} {trusted:?} {fields:?}: {}", told.text());
+        let response = cache.request("PURGE", "/a", fields, b"");
+        assert_eq!(response.status(), status, "{from:?} {trusted:?} {fields:?}: {}", response.text());
         assert_eq!(cache.get("/a").is_hit(), status != 200, "{from:?} {trusted:?} {fields:?}");
         assert!(origin.targets().len() <= 2, "a PURGE never goes to the origin");
         if status == 405 {
-            assert!(told.header("allow").is_some());
+            assert!(response.header("allow").is_some());
         }
     };
     const LOCAL: &[&str] = &["127.0.0.0/8"];
@@ -359,6 +359,6 @@ fn larder_purge_purges() {
     assert_eq!(purged.code, Some(0), "{}", purged.output);
     assert!(purged.output.contains("Purged 1 selector"), "{}", purged.output);
     assert!(!is_hit());
-    let odd = purge(&[&["/not/a/url"][..], &token].concat());
-    assert!(odd.code == Some(1) && odd.output.contains("no url to purge"), "{}", odd.output);
+    let malformed = purge(&[&["/not/a/url"][..], &token].concat());
+    assert!(malformed.code == Some(1) && malformed.output.contains("no url to purge"), "{}", malformed.output);
 }

@@ -181,7 +181,7 @@ fn run(steps: &[ModelStep]) {
                 let response = cache.client().host(HOSTS[*host]).get(URLS[*url].0);
                 cache.settle();
                 let newest = versions.load(Ordering::SeqCst);
-                let told = (response.text().parse::<u64>().unwrap(), response.cache_status());
+                let found = (response.text().parse::<u64>().unwrap(), response.cache_status());
                 let place = (*host, *url);
                 let (version, how, next) = match model.at(place) {
                     Some(ModelState::Good(version)) => (version, "; hit", version),
@@ -191,8 +191,8 @@ fn run(steps: &[ModelStep]) {
                     None => (newest, "fwd-status=200", newest),
                 };
                 assert!(
-                    told.0 == version && told.1.contains(how),
-                    "step {at}: {told:?}, not {version} by {how}: {steps:?}"
+                    found.0 == version && found.1.contains(how),
+                    "step {at}: {found:?}, not {version} by {how}: {steps:?}"
                 );
                 model.held.insert(place, ModelState::Good(next));
             }

@@ -74,8 +74,12 @@ fn reloads_under_load_fail_no_request_and_broken_ones_change_nothing() {
                 larder.configure(&with_ttl(1000 + 10 * nth));
                 in_force = 1000 + 10 * nth;
             }
-            let (status, told) = larder.reload();
-            assert_eq!((status, told["applied"] == true), if is_broken { (422, false) } else { (200, true) }, "{told}");
+            let (status, report) = larder.reload();
+            assert_eq!(
+                (status, report["applied"] == true),
+                if is_broken { (422, false) } else { (200, true) },
+                "{report}"
+            );
             assert_eq!(ttl(&larder, &format!("/n/{nth}")), in_force, "the last valid configuration is in force");
         }
         drop(ended);
@@ -103,29 +107,29 @@ fn a_broken_file_is_reported_by_line_and_key_and_restart_keys_by_name() {
     let larder = Process::serve(&origin, &with_ttl(10));
     assert_eq!(larder.stats()["reload"], Value::Null);
     larder.configure("reload_on_change = false\n[memory]\ncapcity = \"1GiB\"");
-    let (status, told) = larder.reload();
-    assert_eq!(status, 422, "{told}");
-    let problem = &told["problems"][0];
-    assert_eq!((&problem["line"], &problem["key"]), (&5.into(), &"memory.capcity".into()), "{told}");
-    assert!(problem["file"].as_str().unwrap().ends_with("larder.toml"), "{told}");
+    let (status, report) = larder.reload();
+    assert_eq!(status, 422, "{report}");
+    let problem = &report["problems"][0];
+    assert_eq!((&problem["line"], &problem["key"]), (&5.into(), &"memory.capcity".into()), "{report}");
+    assert!(problem["file"].as_str().unwrap().ends_with("larder.toml"), "{report}");
     let stats = larder.stats();
-    assert_eq!(stats["reload"], told);
+    assert_eq!(stats["reload"], report);
     assert!(stats["warnings"].to_string().contains("The last reload (POST /reload) was refused"), "{stats}");
 
     larder.configure(&format!(
         "server.workers = 7\nlog.access = \"json\"\nlog.access_file = \"/nonexistent/a\"\n{}",
         with_ttl(20)
     ));
-    let (status, told) = larder.reload();
-    assert_eq!((status, &told["problems"][0]["key"]), (422, &"log.access_file".into()), "{told}");
+    let (status, report) = larder.reload();
+    assert_eq!((status, &report["problems"][0]["key"]), (422, &"log.access_file".into()), "{report}");
     assert_eq!(ttl(&larder, "/n/1"), 10, "a reload applies completely or not at all");
 
     larder.configure(&format!("server.workers = 7\n{}", with_ttl(20)));
-    let (status, told) = larder.reload();
-    assert_eq!((status, &told["applied"]), (200, &true.into()), "{told}");
-    let waits = told["needs_restart"].as_array().unwrap();
-    assert_eq!(waits.len(), 1, "{told}");
-    assert!(waits[0].as_str().unwrap().starts_with("`server.workers` stays"), "{told}");
+    let (status, report) = larder.reload();
+    assert_eq!((status, &report["applied"]), (200, &true.into()), "{report}");
+    let waits = report["needs_restart"].as_array().unwrap();
+    assert_eq!(waits.len(), 1, "{report}");
+    assert!(waits[0].as_str().unwrap().starts_with("`server.workers` stays"), "{report}");
     assert_eq!(ttl(&larder, "/n/2"), 20, "the other keys are in force");
 }
 

@@ -42,8 +42,8 @@ fn stats_are_printed_again_until_ctrl_c() {
 fn top_without_a_terminal_says_what_to_do() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
-    let told = run(&["top", "--admin", &cache.admin_addr().to_string()]);
+    let ran = run(&["top", "--admin", &cache.admin_addr().to_string()]);
     let wanted =
         if cfg!(feature = "tui") { "needs a terminal" } else { "\n    cargo build --release --features tui\n" };
-    assert!(told.code == Some(1) && told.output.contains(wanted), "{told:?}");
+    assert!(ran.code == Some(1) && ran.output.contains(wanted), "{ran:?}");
 }

@@ -162,8 +162,8 @@ pub fn range(bytes: &[u8]) {
     assert!(!all.is_empty() && all.len() <= range::RANGES_MAX, "{} ranges", all.len());
     for one in &all {
         assert!(one.start < one.end && one.end <= length, "{one:?} of {length}");
-        let told = format!("bytes {}-{}/{length}", one.start, one.end - 1);
-        assert_eq!(range::content_range(one, length), told);
+        let expected = format!("bytes {}-{}/{length}", one.start, one.end - 1);
+        assert_eq!(range::content_range(one, length), expected);
     }
     let sum: u64 = all.iter().map(|one| one.end - one.start).sum();
     assert!(all.len() == 1 || sum <= length + 80 * all.len() as u64, "{sum} bytes of {length} in {} parts", all.len());
@@ -233,12 +233,12 @@ pub fn structured(bytes: &[u8]) {
     for (at, tag) in tags.iter().enumerate() {
         assert!(!tag.is_empty() && !tags[..at].contains(tag), "{tags:?}");
     }
-    let mut told = fields(&header::CACHE_STATUS, bytes);
+    let mut headers = fields(&header::CACHE_STATUS, bytes);
     let is_list =
         |line: &&HeaderValue| sfv::Parser::new(line.as_bytes()).parse::<sfv::List>().is_ok_and(|list| !list.is_empty());
-    let before: Vec<HeaderValue> = told.get_all(header::CACHE_STATUS).iter().filter(is_list).cloned().collect();
-    head::append_cache_status(&mut told, HeaderValue::from_static("Larder; hit"));
-    let after: Vec<HeaderValue> = told.get_all(header::CACHE_STATUS).iter().cloned().collect();
+    let before: Vec<HeaderValue> = headers.get_all(header::CACHE_STATUS).iter().filter(is_list).cloned().collect();
+    head::append_cache_status(&mut headers, HeaderValue::from_static("Larder; hit"));
+    let after: Vec<HeaderValue> = headers.get_all(header::CACHE_STATUS).iter().cloned().collect();
     assert_eq!(after[..after.len() - 1], before, "what others wrote in order stays as it is");
     let joined: Vec<&[u8]> = after.iter().map(HeaderValue::as_bytes).collect();
     assert!(sfv::Parser::new(&joined.join(&b", "[..])).parse::<sfv::List>().is_ok(), "{after:?}");

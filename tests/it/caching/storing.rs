@@ -45,8 +45,8 @@ fn s4_an_error_with_a_lifetime_does_not_replace_a_fresh_page() {
     let cache = Cache::start(&origin);
     cache.get("/").check(200, "page", "stored");
     for status in ["400 Bad Request", "500 Internal Server Error"] {
-        let odd = cache.get_with("/", &[("X-Odd", status), ("Cache-Control", "no-cache")]);
-        assert_eq!(odd.text(), "no");
+        let error = cache.get_with("/", &[("X-Odd", status), ("Cache-Control", "no-cache")]);
+        assert_eq!(error.text(), "no");
         cache.get("/").check(200, "page", "hit");
     }
     // A 404 holds for everybody and replaces the page. An error is stored where it replaces nothing

@@ -1,4 +1,5 @@
-//! Responses that suit only the leader's request: a second fetch serves the followers, at most once.
+//! Responses that suit only the leader's request: a second fetch serves the followers, at most
+//! once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -260,12 +260,12 @@ fn the_prediction_holds_in_every_configuration() {
         }
         cache.step(*seconds);
         let report = cache.explain(&question(method, target, fields));
-        let told = (report["now"]["reason"].as_str().unwrap_or_default(), report["route"]["number"].as_u64());
+        let predicted = (report["now"]["reason"].as_str().unwrap_or_default(), report["route"]["number"].as_u64());
         let response = cache.request(method, target, fields, b"");
         let what = disagreement(&report, &response);
-        if told != (*reason, *route) || what.is_some() {
+        if predicted != (*reason, *route) || what.is_some() {
             wrong.push(format!(
-                "{lines:?} {method} {target} {fields:?}: told {told:?} of ({reason:?}, {route:?}); {what:?}"
+                "{lines:?} {method} {target} {fields:?}: predicted {predicted:?}, expected ({reason:?}, {route:?}); {what:?}"
             ));
         }
     }

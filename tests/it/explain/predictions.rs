@@ -80,18 +80,18 @@ fn an_error_that_may_be_stored_is_judged_by_what_it_would_replace() {
         None => Reply::fresh("page"),
     });
     let cache = Cache::start(&origin);
-    let odd = [("X-Odd", "1"), ("Cache-Control", "no-cache")];
+    let failing = [("X-Odd", "1"), ("Cache-Control", "no-cache")];
     for stored in [true, false] {
         let path = if stored { "/new" } else { "/stored" };
         if !stored {
             cache.get(path);
         }
-        let mut asked = question("GET", path, &odd);
+        let mut asked = question("GET", path, &failing);
         let head = "HTTP/1.1 500 Internal Server Error\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\n";
         (asked["response"], asked["received"]) = (json!(head), json!("now"));
         let report = cache.explain(&asked);
         assert_eq!(report["response"]["stored"], stored, "{report:#}");
-        assert_eq!(disagreement(&report, &cache.get_with(path, &odd)), None);
+        assert_eq!(disagreement(&report, &cache.get_with(path, &failing)), None);
     }
 }
 

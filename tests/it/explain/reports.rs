@@ -105,7 +105,7 @@ fn malformed_questions_change_nothing_and_are_answered_with_the_fault() {
     let ask = |body: &[u8]| cache.admin().exchange("POST", "/explain", &[("Content-Type", "application/json")], body);
     let huge = json!({ "url": "http://example.org/", "headers": [format!("A: {}", "x".repeat(300_000))] }).to_string();
     let many = json!({ "url": "http://example.org/", "headers": vec!["A: b"; 1_000] }).to_string();
-    for (body, status, told) in [
+    for (body, status, fault) in [
         ("", 400, "EOF"),
         ("{\"url\": ", 400, "EOF"),
         (r#"{"url": "/"}"#, 400, "no whole URL"),
@@ -118,7 +118,7 @@ fn malformed_questions_change_nothing_and_are_answered_with_the_fault() {
     ] {
         let answer = ask(body.as_bytes());
         assert_eq!(answer.status(), status, "{answer:?}");
-        assert!(answer.text().contains(told), "{told}: {}", answer.text());
+        assert!(answer.text().contains(fault), "{fault}: {}", answer.text());
     }
     let no_json = cache.admin().exchange("POST", "/explain", &[], b"{}");
     assert_eq!(no_json.status(), 415);

@@ -67,12 +67,12 @@ impl Browser {
             .spawn()
             .unwrap();
         let port_file = profile.path().join("DevToolsActivePort");
-        let mut told = String::new();
+        let mut address = String::new();
         eventually("the browser prints its address", || {
-            told = std::fs::read_to_string(&port_file).unwrap_or_default();
-            told.lines().count() == 2
+            address = std::fs::read_to_string(&port_file).unwrap_or_default();
+            address.lines().count() == 2
         });
-        let (port, path) = told.split_once('\n').unwrap();
+        let (port, path) = address.split_once('\n').unwrap();
         let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
         stream.set_read_timeout(Some(BOUND)).unwrap();
         let (socket, _) = tungstenite::client(format!("ws://127.0.0.1:{port}{path}"), stream).unwrap();
@@ -88,8 +88,8 @@ impl Browser {
 
     /// Opens a page.
     pub(crate) fn open(&mut self, url: &str) {
-        let told = self.call("Page.navigate", json!({ "url": url }));
-        assert_eq!(told["errorText"], Value::Null, "{url}");
+        let reply = self.call("Page.navigate", json!({ "url": url }));
+        assert_eq!(reply["errorText"], Value::Null, "{url}");
     }
 
     /// Shows the page as on a screen of this size.
@@ -107,9 +107,9 @@ impl Browser {
     /// Evaluates an expression in the page.
     #[track_caller]
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
-        let told = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
-        assert_eq!(told["exceptionDetails"], Value::Null, "{expression}");
-        told["result"]["value"].clone()
+        let reply = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
+        assert_eq!(reply["exceptionDetails"], Value::Null, "{expression}");
+        reply["result"]["value"].clone()
     }
 
     /// Waits until an expression is true in the current page, across navigations.
@@ -118,8 +118,8 @@ impl Browser {
         let guarded = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
         let params = json!({ "expression": guarded, "returnByValue": true });
         // While the page is being left, the browser answers with an error.
-        let told = |browser: &mut Self| browser.try_call("Runtime.evaluate", params.clone()).ok();
-        eventually(expression, || told(self).is_some_and(|told| told["result"]["value"] == true));
+        let evaluate = |browser: &mut Self| browser.try_call("Runtime.evaluate", params.clone()).ok();
+        eventually(expression, || evaluate(self).is_some_and(|reply| reply["result"]["value"] == true));
     }
 
     /// Returns the text of the first element that `selector` finds.
@@ -185,12 +185,12 @@ impl Browser {
     /// Writes a screenshot of the whole page into the folder for screenshots, which lies outside
     /// the repository.
     pub(crate) fn picture(&mut self, name: &str) -> PathBuf {
-        let told = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
+        let reply = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
         let folder = std::env::var_os("LARDER_SCREENSHOTS")
             .map_or_else(|| std::env::temp_dir().join("larder-screenshots"), PathBuf::from);
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
-        std::fs::write(&path, decode_base64(told["data"].as_str().unwrap())).unwrap();
+        std::fs::write(&path, decode_base64(reply["data"].as_str().unwrap())).unwrap();
         path
     }
 
@@ -219,13 +219,15 @@ impl Browser {
     /// cache.
     pub(crate) fn responses(&mut self) -> Vec<PageResponse> {
         self.eval("1");
-        let came = self.events.iter().filter_map(|event| match event["method"].as_str()? {
+        let responses = self.events.iter().filter_map(|event| match event["method"].as_str()? {
             "Network.responseReceived" => Some(&event["params"]["response"]),
             // A redirect has no event of its own: the next request reports it.
-            "Network.requestWillBeSent" => Some(&event["params"]["redirectResponse"]).filter(|told| !told.is_null()),
+            "Network.requestWillBeSent" => {
+                Some(&event["params"]["redirectResponse"]).filter(|response| !response.is_null())
+            }
             _ => None,
         });
-        came.map(PageResponse::of).collect()
+        responses.map(PageResponse::of).collect()
     }
 
     #[track_caller]
@@ -246,12 +248,12 @@ impl Browser {
         loop {
             let message = self.socket.read().unwrap_or_else(|error| panic!("{method}: {error}"));
             let Message::Text(text) = message else { continue };
-            let mut told: Value = serde_json::from_str(&text).unwrap();
-            if told["id"] != id {
-                self.events.push(told);
+            let mut reply: Value = serde_json::from_str(&text).unwrap();
+            if reply["id"] != id {
+                self.events.push(reply);
                 continue;
             }
-            return if told["error"].is_null() { Ok(told["result"].take()) } else { Err(told["error"].take()) };
+            return if reply["error"].is_null() { Ok(reply["result"].take()) } else { Err(reply["error"].take()) };
         }
     }
 }

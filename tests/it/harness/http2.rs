@@ -76,8 +76,8 @@ impl Http2 {
     /// Returns the result of a request that was started earlier.
     #[track_caller]
     pub(crate) fn came_of<T>(&mut self, under_way: impl Future<Output = T>) -> T {
-        let came = self.runtime.block_on(async { tokio::time::timeout(BOUND, under_way).await });
-        came.expect("the request ends in time")
+        let result = self.runtime.block_on(async { tokio::time::timeout(BOUND, under_way).await });
+        result.expect("the request ends in time")
     }
 
     /// Sends GETs, all at once on streams of their own, and reads their responses.

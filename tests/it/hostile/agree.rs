@@ -237,11 +237,11 @@ fn the_origin_sees_what_the_reference_reader_sees() {
     let cache = tap.cache();
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let outcome = TestRunner::new(config).run(&streams(), |(stream, cuts)| {
-        let told = String::from_utf8_lossy(&stream).into_owned();
+        let text = String::from_utf8_lossy(&stream).into_owned();
         let expected = expected(&stream);
         match sent(&tap, &cache, &stream, &cuts, &expected.answers) {
-            Ok(seen) => prop_assert_eq!(seen, expected.asked, "{:?}", told),
-            Err(odd) => prop_assert!(false, "the origin received {} for {:?}", odd, told),
+            Ok(seen) => prop_assert_eq!(seen, expected.asked, "{:?}", text),
+            Err(malformed) => prop_assert!(false, "the origin received {} for {:?}", malformed, text),
         }
         Ok(())
     });

@@ -111,8 +111,8 @@ fn responses_that_break_http_become_an_explained_502_and_are_never_stored() {
             let got = ask(&cache, &format!("/{at}"));
             let is_right = matches!(&got[..], [one] if one.status == 502 && !one.values("proxy-status").is_empty());
             if !is_right {
-                let told = got.first().map(|one| (one.status, one.head.clone()));
-                wrong.push(format!("[{section}] {answer:?}, round {round}: {told:?}"));
+                let found = got.first().map(|one| (one.status, one.head.clone()));
+                wrong.push(format!("[{section}] {answer:?}, round {round}: {found:?}"));
             }
             let after = ask(&cache, &format!("/fine-{at}-{round}"));
             if after.first().is_none_or(|one| one.body != b"fine") {

@@ -54,7 +54,7 @@ const RESPONSES: &[(&str, &str)] = &[
 ];
 
 /// Unusual requests whose error must not reach other clients (RFC 9111 §4, §7.1).
-const ODD: &[&str] = &[
+const UNUSUAL: &[&str] = &[
     "X-Bad: a\r\n",
     "X-HTTP-Method-Override: POST\r\n",
     "Content-Length: 3\r\n",
@@ -68,7 +68,7 @@ const ODD: &[&str] = &[
 ];
 
 pub(crate) fn count() -> usize {
-    PATHS.len() + RESPONSES.len() + ODD.len()
+    PATHS.len() + RESPONSES.len() + UNUSUAL.len()
 }
 
 fn ask(cache: &crate::harness::Cache, target: &str, lines: &str) -> Got {
@@ -107,14 +107,15 @@ fn rfc9111_s4_an_error_for_an_unusual_request_reaches_nobody_else() {
     let tap = Tap::with(|message| {
         let plain =
             ["host", "via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "accept-encoding"];
-        let is_odd = message.fields.iter().any(|(name, _)| !plain.contains(&&name[..])) || !message.content.is_empty();
-        match is_odd {
+        let is_unusual =
+            message.fields.iter().any(|(name, _)| !plain.contains(&&name[..])) || !message.content.is_empty();
+        match is_unusual {
             true => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nodd".to_vec(),
             false => b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4\r\n\r\nfine".to_vec(),
         }
     });
     let cache = tap.cache();
-    for (at, lines) in ODD.iter().enumerate() {
+    for (at, lines) in UNUSUAL.iter().enumerate() {
         let target = format!("/odd/{at}");
         let content = match () {
             () if lines.starts_with("Content-Length") => "abc",

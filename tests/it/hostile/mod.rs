@@ -112,14 +112,16 @@ pub(crate) fn judge(cases: &[Case]) {
 }
 
 fn judged(tap: &Tap, cache: &Cache, case: &Case) -> Result<(), String> {
-    let told = || format!("[{}] {:?}", case.section, String::from_utf8_lossy(&case.bytes[..case.bytes.len().min(160)]));
+    let described =
+        || format!("[{}] {:?}", case.section, String::from_utf8_lossy(&case.bytes[..case.bytes.len().min(160)]));
     let mut sent = case.bytes.clone();
     sent.extend_from_slice(SENTINEL.as_bytes());
     let got = exchange(cache.addr(), &sent);
     let statuses: Vec<u16> = got.iter().map(|response| response.status).collect();
     // A request that broke off is cut at the origin a moment later.
     let seen = tap.take(matches!(case.expect, Expect::Broken));
-    let seen = seen.map_err(|odd| format!("{}: the origin received a malformed request: {odd}", told()))?;
+    let seen =
+        seen.map_err(|malformed| format!("{}: the origin received a malformed request: {malformed}", described()))?;
     let requests: Vec<(&str, &str, &[u8])> = seen.whole.iter().map(Message::parts).collect();
     let sentinel = ("GET", "/sentinel", &b""[..]);
     let is_right = match &case.expect {
@@ -143,7 +145,7 @@ fn judged(tap: &Tap, cache: &Cache, case: &Case) -> Result<(), String> {
     let rest = String::from_utf8_lossy(&seen.rest);
     Err(format!(
         "{}: expected {:?}; the client got {statuses:?}, the origin {requests:?} and {rest:?}",
-        told(),
+        described(),
         case.expect
     ))
 }

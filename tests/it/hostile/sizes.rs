@@ -42,8 +42,8 @@ pub(crate) fn cases() -> Vec<Case> {
     ));
     // The largest content is announced before any of it arrives. Announced content is not read.
     for length in ["1048577", "9223372036854775807"] {
-        let told = format!("Content-Length: {length}\r\n");
-        all.push(case("RFC 9110 §15.5.14", post(&told, ""), Expect::Unread(413)));
+        let announced = format!("Content-Length: {length}\r\n");
+        all.push(case("RFC 9110 §15.5.14", post(&announced, ""), Expect::Unread(413)));
     }
     all
 }

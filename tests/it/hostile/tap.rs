@@ -33,7 +33,7 @@ struct ReceivedBytes {
     whole: Vec<(usize, Message)>,
     raw: Vec<u8>,
     rest: Vec<u8>,
-    odd: Option<String>,
+    malformed: Option<String>,
     is_closed: bool,
 }
 
@@ -106,16 +106,16 @@ impl Tap {
         }
         let mut seen = TapRecord::default();
         let mut whole = Vec::new();
-        let mut odd = None;
+        let mut malformed = None;
         for one in self.state.received.lock().unwrap().iter_mut() {
             whole.append(&mut one.whole);
             seen.raw.append(&mut one.raw);
             seen.rest.append(&mut one.rest);
-            odd = odd.or(one.odd.take());
+            malformed = malformed.or(one.malformed.take());
         }
         whole.sort_by_key(|(at, _)| *at);
         seen.whole = whole.into_iter().map(|(_, message)| message).collect();
-        odd.map_or(Ok(seen), Err)
+        malformed.map_or(Ok(seen), Err)
     }
 }
 
@@ -155,7 +155,7 @@ fn serve(state: &TapState, order: &AtomicUsize, mut stream: TcpStream) {
                     }
                     Err(Fault::Unfinished) => return,
                     Err(fault) => {
-                        own.odd = Some(format!("{fault:?} {:?}", String::from_utf8_lossy(&own.rest)));
+                        own.malformed = Some(format!("{fault:?} {:?}", String::from_utf8_lossy(&own.rest)));
                         return;
                     }
                 }

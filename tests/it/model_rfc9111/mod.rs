@@ -261,9 +261,9 @@ impl Run {
         if let Some(why) = gave.forbidden(&asks) {
             return Err(format!("{} must not be reused: {why}", gave.id));
         }
-        let (told, age) = (answer.header("age"), gave.age(self.now));
-        if told != Some(age.to_string()) {
-            return Err(format!("[RFC 9111 §5.1] Age of {} is {age}, the response has {told:?}", gave.id));
+        let (age_field, age) = (answer.header("age"), gave.age(self.now));
+        if age_field != Some(age.to_string()) {
+            return Err(format!("[RFC 9111 §5.1] Age of {} is {age}, the response has {age_field:?}", gave.id));
         }
         Ok(())
     }

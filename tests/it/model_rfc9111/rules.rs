@@ -90,8 +90,8 @@ impl Gave {
     /// Returns the age at `now` (§4.2.3). Exchanges take no time, since the clock stands still.
     pub(super) fn age(&self, now: i64) -> i64 {
         let date = date(&self.fields, "date").unwrap_or(self.at);
-        let told = self.fields.get("age").and_then(|age| age.parse().ok()).unwrap_or(0);
-        (self.at - date).max(0).max(told) + (now - self.at)
+        let age_value = self.fields.get("age").and_then(|age| age.parse().ok()).unwrap_or(0);
+        (self.at - date).max(0).max(age_value) + (now - self.at)
     }
 
     /// Returns the lifetime, and whether the response states it (§4.2.1, §4.2.2).

@@ -73,13 +73,13 @@ impl Plan {
     pub(super) fn roll(dice: &mut Dice, version: usize, may_be_personal: bool) -> Self {
         let one_in = |dice: &mut Dice, n: usize| dice.below(n) == 0;
         let is_simple = dice.below(5) < 2;
-        let odd = |dice: &mut Dice, n: usize| !is_simple && dice.below(n) == 0;
+        let unusual = |dice: &mut Dice, n: usize| !is_simple && dice.below(n) == 0;
         let seconds = [0, 1, 5, 10, 60, 60, 300][dice.below(7)];
         let mut directives = Vec::new();
         if is_simple || dice.below(4) > 0 {
             directives.push(format!("max-age={}", if is_simple { 60 } else { seconds }));
         }
-        if odd(dice, 6) {
+        if unusual(dice, 6) {
             directives.push(format!("s-maxage={}", [0, 5, 60][dice.below(3)]));
         }
         for (directive, n) in [
@@ -92,23 +92,23 @@ impl Plan {
             ("stale-while-revalidate=5", 6),
             ("stale-if-error=20", 6),
         ] {
-            if odd(dice, n) {
+            if unusual(dice, n) {
                 directives.push(directive.into());
             }
         }
         let has_directives = !directives.is_empty();
         Self {
             version,
-            status: if odd(dice, 6) { [404, 410, 301, 203, 302, 500, 403][dice.below(7)] } else { 200 },
+            status: if unusual(dice, 6) { [404, 410, 301, 203, 302, 500, 403][dice.below(7)] } else { 200 },
             cache_control: has_directives.then(|| directives.join(", ")),
-            expires: odd(dice, 5).then(|| (!one_in(dice, 4)).then(|| [-10, 0, 30][dice.below(3)])),
-            has_date: !odd(dice, 8),
-            skew: if odd(dice, 6) { [-20, -3, 20][dice.below(3)] } else { 0 },
-            age: odd(dice, 6).then(|| [0, 4, 50][dice.below(3)]),
+            expires: unusual(dice, 5).then(|| (!one_in(dice, 4)).then(|| [-10, 0, 30][dice.below(3)])),
+            has_date: !unusual(dice, 8),
+            skew: if unusual(dice, 6) { [-20, -3, 20][dice.below(3)] } else { 0 },
+            age: unusual(dice, 6).then(|| [0, 4, 50][dice.below(3)]),
             etag: (dice.below(3) > 0).then(|| if one_in(dice, 4) { "W/" } else { "" }),
             has_last_modified: dice.below(3) == 0,
-            vary: odd(dice, 4).then(|| ["x-lang", "x-lang", "cookie", "x-lang, cookie", "*"][dice.below(5)]),
-            sets_cookie: odd(dice, 10),
+            vary: unusual(dice, 4).then(|| ["x-lang", "x-lang", "cookie", "x-lang, cookie", "*"][dice.below(5)]),
+            sets_cookie: unusual(dice, 10),
             is_personal: may_be_personal && dice.below(2) == 0,
             is_chunked: one_in(dice, 3),
             refuses_unsafe: one_in(dice, 3),

@@ -110,8 +110,8 @@ fn one_clients_malformed_request_makes_no_page_personal() {
         ("401 Unauthorized", ("Authorization", "Bearer junk")),
         ("431 Request Header Fields Too Large", ("Cookie", "large=1")),
     ] {
-        let odd = move |request: &Request| request.header(field.0).is_some_and(|value| value == field.1);
-        let origin = Origin::start(move |request| match odd(request) {
+        let is_malformed = move |request: &Request| request.header(field.0).is_some_and(|value| value == field.1);
+        let origin = Origin::start(move |request| match is_malformed(request) {
             true => Reply::status(status).header("Cache-Control", "max-age=60").body("no"),
             false => Reply::fresh("for all"),
         });

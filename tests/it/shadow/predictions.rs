@@ -18,9 +18,9 @@ fn check(script: impl Fn(&Request) -> Reply + Send + Sync + Clone + 'static, ste
     let mut found = Vec::new();
     for step in steps {
         let Some((real, predicted)) = pair(&served, &shadowed, step) else { continue };
-        let (told, real_told) = (predicted.cache_status(), real.cache_status());
+        let (shadow_status, real_status) = (predicted.cache_status(), real.cache_status());
         let predicted = predicted_of(&predicted);
-        assert_eq!(predicted, outcome_of(&real), "{step:?}: {told} against {real_told}");
+        assert_eq!(predicted, outcome_of(&real), "{step:?}: {shadow_status} against {real_status}");
         found.push(predicted);
     }
     assert_eq!(found, expected);

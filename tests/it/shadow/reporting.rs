@@ -128,9 +128,9 @@ fn entries_of_shadow_mode_are_never_served_and_the_report_says_that_it_ended() {
     let get = || larder.client().get("/");
     assert!(get().cache_status().ends_with("detail=shadow:miss:uri-miss"));
     assert!(get().cache_status().ends_with("detail=shadow:hit:fresh"));
-    let told = shadow_report(&larder, &[]);
+    let printed = shadow_report(&larder, &[]);
     for text in ["Everything is in shadow mode", "50.0 %", "another body", "One page changed while fresh"] {
-        assert!(told.contains(text), "no {text:?} in\n{told}");
+        assert!(printed.contains(text), "no {text:?} in\n{printed}");
     }
     larder.configure("mode = \"serve\"\nreload_on_change = false");
     assert_eq!(larder.reload().0, 200);

@@ -323,8 +323,8 @@ fn reload_everything(shape: &mut Shape) {
         ("reload_on_change = false\norigin.host = ''", 422),
     ] {
         larder.configure(lines);
-        let (told, answer) = larder.reload();
-        assert_eq!(told, status, "{answer}");
+        let (found, answer) = larder.reload();
+        assert_eq!(found, status, "{answer}");
         shape.add("POST /reload", &answer);
         shape.add("GET /stats", &larder.stats());
     }

@@ -140,8 +140,8 @@ fn a_miss_shows_where_its_time_went_and_the_app_continues_its_trace() {
     assert!(!format!("{spans:?}").contains("secret"), "the query stays out");
 
     let asked = origin.last();
-    let told = format!("00-{}-{}-01", &TRACEPARENT[3..35], hex(&asking.span_id));
-    assert_eq!(asked.header("traceparent"), Some(told));
+    let expected = format!("00-{}-{}-01", &TRACEPARENT[3..35], hex(&asking.span_id));
+    assert_eq!(asked.header("traceparent"), Some(expected));
     assert_eq!(asked.header("tracestate").as_deref(), Some("a=b,c=d"));
     eventually("sent spans are counted", || larder.stats()["traces"]["exported_spans"] == 4);
     let metrics = larder.admin().get("/metrics").text();
@@ -248,10 +248,10 @@ fn only_a_trusted_proxy_decides_what_is_sampled() {
         let sent = traceparent(7, flags);
         larder.client().exchange("GET", "/", &[("traceparent", &sent), ("tracestate", "a=b")], b"");
         let asked = origin.last();
-        let told = asked.header("traceparent").unwrap();
-        assert_eq!(told[..36], sent[..36], "the trace is the client's");
-        assert_ne!(told[36..52], sent[36..52], "the parent span is not the client's");
-        assert_eq!(&told[53..], if is_sampled { "01" } else { "00" }, "{trust}{sample} {flags}");
+        let forwarded = asked.header("traceparent").unwrap();
+        assert_eq!(forwarded[..36], sent[..36], "the trace is the client's");
+        assert_ne!(forwarded[36..52], sent[36..52], "the parent span is not the client's");
+        assert_eq!(&forwarded[53..], if is_sampled { "01" } else { "00" }, "{trust}{sample} {flags}");
         assert_eq!(asked.header("tracestate").as_deref(), Some("a=b"));
         larder.terminate();
         larder.ended();
@@ -263,14 +263,14 @@ fn only_a_trusted_proxy_decides_what_is_sampled() {
 fn a_malformed_traceparent_begins_a_new_trace() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &collector.lines("1.0"));
-    let odd = TRACEPARENT.to_uppercase();
-    for (target, fields) in [("/odd", &[("traceparent", &*odd), ("tracestate", "a=b")][..]), ("/none", &[])] {
+    let malformed = TRACEPARENT.to_uppercase();
+    for (target, fields) in [("/odd", &[("traceparent", &*malformed), ("tracestate", "a=b")][..]), ("/none", &[])] {
         larder.client().exchange("GET", target, fields, b"");
         let asked = origin.last();
-        let told = asked.header("traceparent").unwrap();
-        assert_ne!(told[3..35].to_lowercase(), TRACEPARENT[3..35]);
+        let forwarded = asked.header("traceparent").unwrap();
+        assert_ne!(forwarded[3..35].to_lowercase(), TRACEPARENT[3..35]);
         assert_eq!(asked.header("tracestate"), None, "tracestate belongs to the malformed traceparent");
-        let spans = collector.trace(&told, &["GET", "lookup", "origin", "store"]);
+        let spans = collector.trace(&forwarded, &["GET", "lookup", "origin", "store"]);
         assert!(spans[0].parent_span_id.is_empty(), "the span has no parent");
     }
 }
@@ -325,12 +325,12 @@ fn a_reload_changes_the_share_and_not_the_collector() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &format!("reload_on_change = false\n{}", collector.lines("0.0")));
     larder.client().get("/a");
-    assert!(origin.last().header("traceparent").is_some_and(|told| told.ends_with("-00")));
+    assert!(origin.last().header("traceparent").is_some_and(|forwarded| forwarded.ends_with("-00")));
     larder.configure(&format!("reload_on_change = false\n{}", lines("127.0.0.1:1".parse().unwrap(), "1.0")));
-    let (status, told) = larder.reload();
-    assert_eq!((status, told["needs_restart"].as_array().map(Vec::len)), (200, Some(1)), "{told}");
-    assert!(told["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` stays"), "{told}");
+    let (status, report) = larder.reload();
+    assert_eq!((status, report["needs_restart"].as_array().map(Vec::len)), (200, Some(1)), "{report}");
+    assert!(report["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` stays"), "{report}");
     larder.client().get("/b");
-    let told = origin.last().header("traceparent").unwrap();
-    collector.trace(&told, &["GET", "lookup", "origin", "store"]);
+    let forwarded = origin.last().header("traceparent").unwrap();
+    collector.trace(&forwarded, &["GET", "lookup", "origin", "store"]);
 }
