@@ -47,7 +47,7 @@ fn rfc9113_s5_2_2_a_stream_that_nobody_reads_gives_its_permit_back_while_the_con
         permits(&cache) == 0
     });
     check_permit_is_back(&cache);
-    assert!(http2.came_of(unread.into_body().collect()).is_err(), "the stream was reset");
+    assert!(http2.result_of(unread.into_body().collect()).is_err(), "the stream was reset");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn content_that_stops_coming_gives_its_permit_back_while_the_connection_is_busy(
         assert_eq!(http2.get("/hit").body, b"hit", "the other streams go on");
         unsent.is_finished()
     });
-    assert!(http2.came_of(unsent).unwrap().is_err(), "the stream was reset");
+    assert!(http2.result_of(unsent).unwrap().is_err(), "the stream was reset");
     eventually("the permit is back", || permits(&cache) == 0);
     check_permit_is_back(&cache);
 }

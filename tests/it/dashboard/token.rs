@@ -19,7 +19,7 @@ fn check_token_is_not_kept(browser: &mut Browser, page: &str) {
     assert!(!kept.as_str().unwrap().contains(TOKEN), "{kept}");
     let written = browser.eval("document.documentElement.outerHTML.includes('0123456789abcdef')");
     assert_eq!(written, false);
-    let asked = browser.asked_for();
+    let asked = browser.requested_urls();
     assert!(asked.iter().all(|url| !url.contains(TOKEN)), "{asked:?}");
     browser.open(page);
     browser.until("document.readyState === 'complete' && document.querySelector('#token').value === ''");

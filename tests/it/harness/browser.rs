@@ -209,7 +209,7 @@ impl Browser {
     }
 
     /// Returns the URLs that the page requested.
-    pub(crate) fn asked_for(&mut self) -> Vec<String> {
+    pub(crate) fn requested_urls(&mut self) -> Vec<String> {
         self.eval("1");
         let sent = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
         sent.map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()

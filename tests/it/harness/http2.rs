@@ -75,7 +75,7 @@ impl Http2 {
 
     /// Returns the result of a request that was started earlier.
     #[track_caller]
-    pub(crate) fn came_of<T>(&mut self, under_way: impl Future<Output = T>) -> T {
+    pub(crate) fn result_of<T>(&mut self, under_way: impl Future<Output = T>) -> T {
         let result = self.runtime.block_on(async { tokio::time::timeout(BOUND, under_way).await });
         result.expect("the request ends in time")
     }
