@@ -110,8 +110,11 @@ fn check_complains_only_of(browser: &mut Browser, status: Option<u16>) {
 
 fn check_requests_nothing_elsewhere(cache: &Cache, browser: &mut Browser) {
     let own = cache.admin_url("/");
-    let elsewhere: Vec<String> =
-        browser.requested_urls().into_iter().filter(|url| !url.starts_with(&own) && !url.starts_with("data:")).collect();
+    let elsewhere: Vec<String> = browser
+        .requested_urls()
+        .into_iter()
+        .filter(|url| !url.starts_with(&own) && !url.starts_with("data:"))
+        .collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
 }
 
