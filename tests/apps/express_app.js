@@ -1,4 +1,5 @@
-// An Express shop with a rolling express-session: every response of a visitor sets the session cookie again.
+// An Express shop with a rolling express-session: every response to a visitor sets the session
+// cookie again.
 'use strict';
 
 const crypto = require('node:crypto');

@@ -43,7 +43,7 @@ class Client:
 
     @property
     def kind(self) -> str:
-        """What the report calls those whose cookie or page another client was given."""
+        """The report's name for the owner of a cookie or page that another client was given."""
         return "another visitor" if self.user == "nobody" else "the signed-in user"
 
     def headers(self) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Client:
 
 
 class Shop:
-    """The shop as its clients see it through Larder, and who was given what."""
+    """The shop as its clients see it through Larder, and a record of which client was given what."""
 
     def __init__(self, port: int, connection: str = "close"):
         self.port = port
@@ -162,7 +162,8 @@ async def run(app: str, pages: list[Page], port: int, results: Results):
 
 async def write_heads(app: str, pages: list[Page], port: int, about: str):
     """Writes the head of each page as the app sends it: to a new visitor, to a known one, and to a signed-in user."""
-    # Larder keeps its connections to the app open, and so does this: some apps answer with other headers then.
+    # Larder keeps its connections to the app open, and so does this client, since some apps then
+    # answer with other headers.
     shop, problems = Shop(port, "keep-alive"), Problems()
     blocks = [f"# {about}\n# Written by `tests/apps/run --write-heads {app}`. Each block names a request, "
               "and has the head of its response.\n"]

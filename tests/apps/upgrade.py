@@ -25,14 +25,16 @@ AT_ONCE = 34
 # The app works on a page for 0.5 s: content that comes after this arrives while it does.
 LATE_SECONDS = 0.1
 
-# How long the sender of such a request waits for an answer. Some app servers never answer a broken WebSocket handshake.
+# How long the sender of such a request waits for an answer. Some app servers never answer a broken
+# WebSocket handshake.
 FIRST_RESPONSE_SECONDS = 5
 
-# When other clients ask, counted from the start of a try: while the app works on the request, just after its answer,
-# and while it would work on the hidden request.
+# When other clients ask, counted from the start of a try: while the app works on the request, just
+# after its answer, and while it would work on the hidden request.
 OTHERS_AFTER = (0.3, 0.52, 0.7)
 
-# An address that no client of the tests has. Larder overwrites forwarding headers of clients that it does not trust.
+# An address that no client of the tests has. Larder overwrites forwarding headers of clients that
+# it does not trust.
 FORGED_ADDRESS = "192.0.2.66"
 
 WEBSOCKET = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
@@ -55,7 +57,7 @@ def chunk(data: bytes) -> bytes:
 
 # --- how the content goes ----------------------------------------------------------------------
 
-# Sends a request for /front-NAME with the content, and returns path and status of each response that came.
+# Sends a request for /front-NAME with the content, and returns path and status of each response.
 Sender = Callable[[int, str, bytes], Awaitable[list[tuple[int, str | None]]]]
 
 
@@ -91,7 +93,8 @@ def http1(upgrade: list[str], framing: str, method: str = "POST", pieces: int = 
             else:
                 writer.write(head + b"".join(parts))
             responses = []
-            # A second response would mean that Larder itself read a second request, for which the app takes 0.5 s.
+            # A second response would mean that Larder itself read a second request, for which the
+            # app takes 0.5 s.
             for patience in (FIRST_RESPONSE_SECONDS, 0.7):
                 try:
                     async with asyncio.timeout(patience):
@@ -149,7 +152,7 @@ def http2(method: str = "POST", extra: list[tuple[str, str]] = (), pieces: int =
 
 
 def path_in(body: bytes) -> str | None:
-    """Returns the path that a page of the app tells. Responses that Larder makes have none."""
+    """Returns the path in a page of the app. Larder's own responses have none."""
     try:
         return json.loads(body).get("path")
     except (ValueError, AttributeError):
@@ -160,10 +163,11 @@ def path_in(body: bytes) -> str | None:
 class Framing:
     name: str
     send: Sender
-    # The bytes are no content but what follows a request without any: a request of the same client, if it is refused
-    # the upgrade. Larder may then pass it on as what it is, written anew.
+    # The bytes are no content but follow a request without any: they are the same client's next
+    # request if the upgrade is refused. Larder may then forward that request, rewritten.
     follows: bool = False
-    # Everything arrives: the request goes on to the app without its Upgrade. HTTP/2 forbids some of the requests.
+    # Everything arrives: the request reaches the app without its Upgrade. HTTP/2 forbids some of
+    # the requests.
     arrives: bool = True
 
 
