@@ -6,7 +6,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
-use super::{Scheme, TargetError};
+use super::scheme::Scheme;
+
+/// Why a host or a target has no canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TargetError(pub &'static str);
 
 /// The longest URL, in bytes: what an `http::Uri` holds.
 pub(super) const URL_BYTES_MAX: usize = u16::MAX as usize - 1;

@@ -10,11 +10,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::error::Error;
 use super::framing::ResponseFraming;
+use super::permits::Permit;
 use super::pool::Checkout;
 use super::timer::Timer;
 use super::upload::ResponseTimer;
-use super::{Error, Permit};
 use crate::outcome::Reason;
 use crate::policy::trailers;
 

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Config, Error};
+use super::config::Config;
+use super::error::Error;
 use crate::outcome::Reason;
 
 /// The breaker of the whole process.

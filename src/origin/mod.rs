@@ -12,12 +12,14 @@ mod breaker;
 pub mod coalesce;
 #[cfg(test)]
 mod coalesce_tests;
+mod config;
 mod connection;
 pub mod error;
 mod framing;
 mod permits;
 mod pool;
 mod screen;
+mod sent;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -25,80 +27,27 @@ mod timer;
 mod upload;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Parts, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use http_body_util::combinators::UnsyncBoxBody;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use body::ResponseBody;
 use body::Silence;
 pub use breaker::BreakerState;
+pub use config::Config;
 use error::SendError;
 pub use error::{ContentFailed, Error};
-pub use permits::{Permit, Permits};
+pub use permits::{OriginStats, Permit, Permits};
 use pool::{Checkout, Pool};
+use sent::SentRequest;
+pub use sent::check_head;
+pub use upload::RequestBody;
 use upload::{ResponseTimer, TimedUpload};
 
 use crate::outcome::Reason;
-
-/// What a connection buffers in each direction, in bytes: about the largest head of a response (four times what servers
-/// commonly allow), and the most that is read of a body at a time.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
-
-/// Where the origin is and how long it may take.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// `host:port` of the origin, as connected to.
-    pub authority: String,
-    /// The Host to send; `None`: the client's.
-    pub host: Option<String>,
-    /// The longest wait for a connection.
-    pub connect_timeout: Duration,
-    /// The longest wait for the response's head, once the request is sent.
-    pub response_timeout: Duration,
-    /// The longest silence inside a response's body.
-    pub body_idle_timeout: Duration,
-    /// How long an idle connection is kept where the origin does not announce a `Keep-Alive: timeout`. Where it does, that
-    /// less a second holds, and at most a minute.
-    pub pool_idle_timeout: Duration,
-    /// The most requests at the origin at once, of the whole process.
-    pub connections_max: usize,
-    /// How long a request waits for a permit.
-    pub permit_timeout: Duration,
-    /// How many requests wait for a permit at the most.
-    pub permit_queue_max: usize,
-    /// How many failures to connect in a row open the breaker; zero: it never opens.
-    pub breaker_failures: u32,
-    /// How long requests fail at once then, before one sees whether the origin is back.
-    pub breaker_interval: Duration,
-}
-
-/// What the origin's side counts, of the whole process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OriginStats {
-    /// The most permits at once.
-    pub permits_max: usize,
-    /// Permits given out now.
-    pub permits_in_use: usize,
-    /// Requests that wait for one now.
-    pub permits_waiting: usize,
-    /// Requests that were turned away for want of one.
-    pub permits_refused: u64,
-    /// How far the breaker is.
-    pub breaker: BreakerState,
-    /// How often it has opened.
-    pub breaker_opened: u64,
-    /// Requests that it refused.
-    pub breaker_refused: u64,
-}
-
-/// The body of a request to the origin. Where it fails, it fails with [`ContentFailed`], so that the reason is told.
-pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The client of one core. A clone shares its pool.
 #[derive(Clone)]
@@ -238,22 +187,6 @@ impl UpstreamClient {
     }
 }
 
-/// Checks a response's head as the client does on its arrival, for a request with or without a Range and preconditions.
-/// Tells whether only the closing connection would end its body, as [`ResponseBody::is_unsized`] does.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_head(
-    request: &Request<()>,
-    version: Version,
-    status: StatusCode,
-    fields: &HeaderMap,
-) -> Result<bool, &'static str> {
-    let sent = SentRequest::of(request);
-    sent.allows(status, fields)?;
-    Ok(framing::framing(&sent.method, version, status, fields)? == framing::ResponseFraming::Unsized)
-}
-
 /// A request that is ready to go out.
 struct OutgoingRequest {
     /// `None` once a connection has it.
@@ -261,58 +194,4 @@ struct OutgoingRequest {
     sent: SentRequest,
     response_timer: Arc<ResponseTimer>,
     started_at: Instant,
-}
-
-/// What a response has to be read against.
-struct SentRequest {
-    method: Method,
-    /// The protocols that were offered.
-    upgrade: Option<HeaderValue>,
-    has_range: bool,
-    has_condition: bool,
-}
-
-impl SentRequest {
-    fn of<B>(request: &Request<B>) -> Self {
-        let mut sent = Self { method: request.method().clone(), upgrade: None, has_range: false, has_condition: false };
-        // One look at each name costs less than a search for each of four.
-        for (name, value) in request.headers() {
-            sent.has_range |= name == RANGE;
-            sent.has_condition |= name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE;
-            if name == UPGRADE {
-                sent.upgrade.get_or_insert_with(|| value.clone());
-            }
-        }
-        sent
-    }
-
-    /// Tells whether such a response may answer this request; the error says what is wrong.
-    fn allows(&self, status: StatusCode, fields: &HeaderMap) -> Result<(), &'static str> {
-        match status {
-            StatusCode::SWITCHING_PROTOCOLS => self.allows_switch(fields),
-            // RFC 9110 §15.3.7: it answers a range.
-            StatusCode::PARTIAL_CONTENT if !self.has_range => Err("a 206 to a request without Range"),
-            // RFC 9110 §15.4.5: it answers a condition.
-            StatusCode::NOT_MODIFIED if !self.has_condition => Err("a 304 to a request without a condition"),
-            // RFC 9110 §15: such a status is invalid.
-            status if status.as_u16() >= 600 => Err("a status beyond 599"),
-            _ => Ok(()),
-        }
-    }
-
-    /// RFC 9110 §7.8: a server must not switch to a protocol that was not asked for, and says which it switches to.
-    fn allows_switch(&self, fields: &HeaderMap) -> Result<(), &'static str> {
-        let Some(offered) = &self.upgrade else { return Err("a 101 to a request without Upgrade") };
-        let mut chosen = fields.get_all(UPGRADE).iter().flat_map(protocols).peekable();
-        if chosen.peek().is_none() {
-            return Err("a 101 that does not say what it switches to");
-        }
-        let is_offered = |chosen: &[u8]| protocols(offered).any(|offered| offered.eq_ignore_ascii_case(chosen));
-        if chosen.all(is_offered) { Ok(()) } else { Err("a 101 to a protocol that was not asked for") }
-    }
-}
-
-/// Returns the protocols that an Upgrade field lists.
-fn protocols(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|protocol| !protocol.is_empty())
 }

@@ -13,9 +13,29 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::breaker::Breaker;
-use super::{Config, Error, OriginStats};
+use super::breaker::{Breaker, BreakerState};
+use super::config::Config;
+use super::error::Error;
 use crate::outcome::Reason;
+
+/// What the origin's side counts, of the whole process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OriginStats {
+    /// The most permits at once.
+    pub permits_max: usize,
+    /// Permits given out now.
+    pub permits_in_use: usize,
+    /// Requests that wait for one now.
+    pub permits_waiting: usize,
+    /// Requests that were turned away for want of one.
+    pub permits_refused: u64,
+    /// How far the breaker is.
+    pub breaker: BreakerState,
+    /// How often it has opened.
+    pub breaker_opened: u64,
+    /// Requests that it refused.
+    pub breaker_refused: u64,
+}
 
 /// The permits, one set for the whole process.
 #[derive(Debug)]

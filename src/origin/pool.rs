@@ -26,11 +26,15 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::config::Config;
 use super::connection::Connector;
 use super::error::SendError;
 use super::timer::Timer;
 use super::upload::{ResponseTimer, TimedUpload};
-use super::{BUFFER_BYTES_MAX, Config};
+
+/// What a connection buffers in each direction, in bytes: about the largest head of a response (four times what servers
+/// commonly allow), and the most that is read of a body at a time.
+pub(super) const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// The longest that a connection rests, whatever the origin announces: descriptors are worth more.
 const IDLE_MAX: Duration = Duration::from_secs(60);

@@ -5,13 +5,18 @@
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
+use http::header::UPGRADE;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::pool::BUFFER_BYTES_MAX;
 use super::screen::INTERIM_MAX;
 use super::*;
 

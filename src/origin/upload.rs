@@ -13,12 +13,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
 use tokio::time::Instant;
 
-use super::RequestBody;
 use super::breaker::Attempt;
 use super::error::ContentFailed;
 use crate::outcome::Reason;
+
+/// The body of a request to the origin. Where it fails, it fails with [`ContentFailed`], so that the reason is told.
+pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Whose turn it is: milliseconds since `start` at which it became the origin's, or one of the two values below.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Store;
+use super::state::Store;
 
 /// What the store has to say of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,20 +41,6 @@ pub struct StoreStats {
     pub swept_keys: u64,
     /// Entries that it has freed.
     pub swept_freed: u64,
-}
-
-/// What happened, as far as the map itself does not count it.
-#[derive(Debug, Default)]
-pub(super) struct StoreCounters {
-    pub(super) evicted_by_age: AtomicU64,
-    pub(super) evicted_by_purge: AtomicU64,
-    pub(super) replaced: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) collisions: AtomicU64,
-}
-
-pub(super) fn count(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Ordering::Relaxed);
 }
 
 impl Store {

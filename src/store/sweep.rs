@@ -3,66 +3,25 @@
 //! Nothing depends on it for correctness: an entry that was purged is never good again, swept or not. An entry that a
 //! sweep finds invalid and keeps, because the origin may still confirm it, is marked, so that the record can go.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
 
 use moka::ops::compute::Op;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::counters::count;
+use super::ledger;
 use super::memory::WalkItem;
-use super::stats::count;
-use super::{Store, ledger};
+use super::state::Store;
 use crate::clock::Timestamp;
 use crate::policy::PurgeState;
-use crate::stored::{StaleUse, StoredEntry, Variants};
+use crate::stored::{StoredEntry, Variants};
 
 /// Keys between two offers of the processor to others: about 300 ns each, so a slice stays well under a millisecond.
 const SLICE_KEYS: usize = 512;
 
 /// The most emptied keys that a walk remembers. Where there are more, another walk finds them.
 pub(super) const EMPTIED_MAX: usize = 4096;
-
-/// How long past its keep time an entry may wait for the sweep. A walk over a million entries is not worth the first one.
-const LATENESS: Duration = Duration::from_secs(10);
-
-/// When and whether a sweep is due.
-pub(super) struct Sweeper {
-    /// The earliest end of a keep time of what is stored, in milliseconds; may be too early, never too late.
-    due_at: AtomicI64,
-    /// Held by the one sweep that runs. Nothing waits for it.
-    running: Mutex<()>,
-    pub(super) progress: Progress,
-}
-
-/// How far the sweep has come, for whoever waits for a purge.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// The ledger's number up to which every record was swept, or has nothing to free.
-    pub(super) through: AtomicU64,
-    /// Keys that the last walk, or the one under way, has looked at.
-    pub(super) keys: AtomicU64,
-    /// Entries that it has freed.
-    pub(super) freed: AtomicU64,
-}
-
-impl Default for Sweeper {
-    fn default() -> Self {
-        Self { due_at: AtomicI64::new(i64::MAX), running: Mutex::new(()), progress: Progress::default() }
-    }
-}
-
-impl Sweeper {
-    /// Learns that something is kept until `time`.
-    pub(super) fn expects(&self, time: Timestamp) {
-        self.due_at.fetch_min(time.as_millis(), Ordering::Relaxed);
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        now - LATENESS >= Timestamp::from_millis(self.due_at.load(Ordering::Relaxed))
-    }
-}
 
 /// Counts the keys of a walk, and offers the processor to others now and then.
 #[derive(Default)]
@@ -188,18 +147,5 @@ impl Store {
                 SweepAction::Keep
             }
         }
-    }
-
-    /// Returns until when an entry is worth its bytes: while it is fresh, while it may be served stale, and then for
-    /// `keep` to be validated. This decides about room only; whether it may be used is asked of `policy`.
-    pub(super) fn kept_until(&self, entry: &StoredEntry) -> Timestamp {
-        let facts = &entry.facts;
-        let stale = match facts.stale {
-            StaleUse::Forbidden => Duration::ZERO,
-            StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
-                while_revalidate.max(if_unreachable).max(if_error_status)
-            }
-        };
-        facts.received_at + facts.lifetime + stale + self.config.load().keep - facts.initial_age
     }
 }

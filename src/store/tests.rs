@@ -1,13 +1,23 @@
 //! Tests of the store as a whole; those of its parts stand beside the parts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::memory::WalkItem;
 use super::*;
-use crate::stored::{Facts, FlatHead, LifetimeSource, Selecting, StaleUse, StoredBody};
+use crate::clock::{Clock, Timestamp};
+use crate::key::Key;
+use crate::outcome::Reason;
+use crate::policy::PurgeState;
+use crate::stored::{
+    Coding, Facts, FlatHead, LifetimeSource, Rendition, Selecting, StaleUse, StoredBody, StoredEntry, Variants,
+};
 
 const MIB: u64 = 1 << 20;
 const START: Timestamp = Timestamp::from_secs(1_000_000);

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Coding;
+use super::body::Coding;
 
 /// The codings that a body is compared in.
 const CODINGS: usize = 4;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{PurgeKind, Selector};
+use super::selector::{PurgeKind, Selector, group_text};
 use crate::clock::Timestamp;
 use crate::policy::{PurgeState, tags};
 
@@ -20,11 +20,6 @@ pub(super) fn worse(one: PurgeState, other: PurgeState) -> PurgeState {
         PurgeState::Purged => 3,
     };
     if severity(one) >= severity(other) { one } else { other }
-}
-
-/// Writes a group's name as it is recorded: an origin has no line feed in it.
-pub(super) fn group_text(origin: &str, name: &str) -> String {
-    format!("{origin}\n{name}")
 }
 
 /// One purge.

@@ -1,20 +1,13 @@
-//! Routes: which rule of the configuration applies to a request.
-//!
-//! A [`Rule`] is complete: what a `[[route]]` leaves out is filled in from `[cache]`, `[memory]` and `[compression]` when
-//! the configuration is checked, so that the way of a request takes one value and asks no further. First match wins, on
-//! the canonical path. Nothing here looks at a response. What a route matches is in `matching`.
-
-mod matching;
+//! A rule: everything that the configuration says about a request, and the key that it makes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
+use super::query::QueryRule;
 use crate::key::{CanonicalUrl, Extra, ExtraSource, Key, KeyHasher};
-
-pub use matching::{PathMatcher, PathPattern, host_matches, merged};
 
 /// What a route does with the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -49,46 +42,6 @@ pub enum SetCookie {
     /// Never stored: the cookie may be one visitor's session, whatever else the response says.
     #[default]
     NeverStore,
-}
-
-/// Which query parameters a key keeps. Those it drops are dropped from the origin's request too.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum QueryRule {
-    /// All, in the order they came.
-    #[default]
-    All,
-    /// None.
-    None,
-    /// Those whose name matches one of these patterns (`*` stands for any run of characters).
-    Keep(Box<[Box<str>]>),
-    /// Those whose name matches none of these patterns.
-    Drop(Box<[Box<str>]>),
-}
-
-impl QueryRule {
-    /// Returns `url` with the parameters that count. Names are compared percent-decoded, with their case.
-    pub fn apply(&self, url: CanonicalUrl) -> CanonicalUrl {
-        let any = |patterns: &[Box<str>], name: &str| patterns.iter().any(|pattern| wildcard(pattern, name));
-        match self {
-            Self::All => url,
-            Self::None => url.without_query(),
-            Self::Keep(patterns) => url.retain_query(|name| any(patterns, name)),
-            Self::Drop(patterns) => url.retain_query(|name| !any(patterns, name)),
-        }
-    }
-}
-
-/// Tells whether `name` is `pattern`, in which each `*` stands for any run of characters.
-pub fn wildcard(pattern: &str, name: &str) -> bool {
-    let Some((head, mut pattern)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(head) else { return false };
-    // Each inner piece is taken where it first occurs: that leaves the most for the rest.
-    while let Some((piece, rest)) = pattern.split_once('*') {
-        let Some(at) = name.find(piece) else { return false };
-        name = &name[at + piece.len()..];
-        pattern = rest;
-    }
-    name.ends_with(pattern)
 }
 
 /// Everything that the configuration says about a request.
@@ -233,70 +186,6 @@ fn cookie_values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Ite
     })
 }
 
-/// Returns the number by which people know the route of this index: the first `[[route]]` is 1.
-pub fn number(index: u16) -> u32 {
-    u32::from(index) + 1
-}
-
-/// How much of a [`Table`] is in shadow mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShadowRoutes {
-    /// Every rule.
-    All,
-    /// Some rules.
-    Some,
-    /// No rule.
-    None,
-}
-
-/// The routes of the configuration, in order, and the rule for what none of them matches.
-#[derive(Clone, Debug)]
-pub struct Table {
-    routes: Vec<(PathMatcher, Arc<Rule>)>,
-    fallback: Arc<Rule>,
-}
-
-impl Table {
-    /// Makes a table; `routes` in the order of the file.
-    pub fn new(routes: Vec<(PathMatcher, Arc<Rule>)>, fallback: Arc<Rule>) -> Self {
-        Self { routes, fallback }
-    }
-
-    /// Returns the rule of the first route that matches.
-    pub fn choose(&self, method: &Method, url: &CanonicalUrl) -> &Arc<Rule> {
-        if self.routes.is_empty() {
-            return &self.fallback;
-        }
-        let path = merged(url.path());
-        let found = self.routes.iter().find(|(matcher, _)| matcher.matches(method, url, &path));
-        found.map_or(&self.fallback, |(_, rule)| rule)
-    }
-
-    /// Tells which rules are in shadow mode.
-    pub fn shadow_routes(&self) -> ShadowRoutes {
-        let rules = self.routes.iter().map(|(_, rule)| rule).chain([&self.fallback]);
-        let (all, some) = rules.fold((true, false), |(all, some), rule| {
-            let is_shadowed = rule.mode == RouteMode::Shadow;
-            (all && is_shadowed, some || is_shadowed)
-        });
-        match (all, some) {
-            (true, _) => ShadowRoutes::All,
-            (false, true) => ShadowRoutes::Some,
-            (false, false) => ShadowRoutes::None,
-        }
-    }
-
-    /// Returns the rule of the route with this index.
-    pub fn rule(&self, index: u16) -> Option<&Arc<Rule>> {
-        self.routes.get(usize::from(index)).map(|(_, rule)| rule)
-    }
-
-    /// Returns what a request must look like for the route with this index.
-    pub fn matcher(&self, index: u16) -> Option<&PathMatcher> {
-        self.routes.get(usize::from(index)).map(|(matcher, _)| matcher)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,77 +193,6 @@ mod tests {
 
     fn url(text: &str) -> CanonicalUrl {
         CanonicalUrl::parse_absolute(text).unwrap()
-    }
-
-    #[test]
-    fn the_first_route_that_matches_wins() {
-        let route = |index, path: &str, host: Option<&str>, methods: &[Method]| {
-            let matcher = PathMatcher {
-                path: (!path.is_empty()).then(|| PathPattern::parse(path).unwrap()),
-                host: host.map(Into::into),
-                methods: methods.into(),
-            };
-            (matcher, Arc::new(Rule { index: Some(index), ..Rule::default() }))
-        };
-        let routes = vec![
-            route(0, "/a/", None, &[Method::POST]),
-            route(1, "/a/", Some("one.org"), &[]),
-            route(2, "/a/", None, &[Method::GET]),
-            route(3, "/a/b", None, &[]),
-            route(4, "", Some("*.two.org"), &[]),
-            route(5, "/fetch/https://**", None, &[]),
-        ];
-        let table = Table::new(routes, Arc::default());
-        for (method, text, expected) in [
-            (Method::POST, "http://one.org/a/b", Some(0)),
-            (Method::GET, "http://one.org/a/b", Some(1)),
-            (Method::HEAD, "http://x.org/a/b", Some(2)),
-            (Method::PUT, "http://x.org/a/b", Some(3)),
-            (Method::PUT, "http://x.two.org/c", Some(4)),
-            (Method::GET, "http://x.org/c/..%2fa/", None),
-            (Method::GET, "http://x.org/c/%2e%2e/a/", Some(2)),
-            (Method::PUT, "http://x.org//a///b", Some(3)),
-            (Method::GET, "http://x.org//a/", Some(2)),
-            (Method::GET, "http://x.org/fetch/https://b/c", Some(5)),
-        ] {
-            assert_eq!(table.choose(&method, &url(text)).index, expected, "{method} {text}");
-        }
-    }
-
-    #[test]
-    fn wildcards_stand_for_any_run() {
-        for (pattern, yes, no) in [
-            ("a", &["a"][..], &["", "ab", "A"][..]),
-            ("*", &["", "a", "utm_x"], &[]),
-            ("utm_*", &["utm_", "utm_source"], &["utm", "xutm_a"]),
-            ("*_id", &["_id", "a_id_id"], &["_idx", "id"]),
-            ("a*b*c", &["abc", "a1b2c", "abbcc", "abcbc"], &["ac", "acb", "abcd"]),
-            ("ab*ba", &["abba", "ab1ba"], &["aba"]),
-        ] {
-            assert!(yes.iter().all(|name| wildcard(pattern, name)), "{pattern}");
-            assert!(!no.iter().any(|name| wildcard(pattern, name)), "{pattern}");
-        }
-    }
-
-    #[test]
-    fn a_query_rule_keeps_order_and_spelling() {
-        let names = |list: &[&str]| list.iter().map(|&name| name.into()).collect();
-        for (rule, query, expected) in [
-            (QueryRule::All, "?b=2&a=1&&", "?b=2&a=1&&"),
-            (QueryRule::None, "?b=2", ""),
-            (QueryRule::None, "?", ""),
-            (QueryRule::None, "", ""),
-            (QueryRule::Keep(names(&["a", "c"])), "?c=%2f&b=2&a=1&a", "?c=%2F&a=1&a"),
-            (QueryRule::Keep(names(&["a[*"])), "?a%5B%5D=1&a[]=2&A[=3", "?a%5B%5D=1&a[]=2"),
-            (QueryRule::Keep(names(&["x"])), "?a=x", ""),
-            (QueryRule::Drop(names(&["utm_*"])), "?utm_a=1&b=utm_&%75tm_c=3", "?b=utm_"),
-            (QueryRule::Drop(names(&["utm_*"])), "?utm_a=1", ""),
-            (QueryRule::Drop(names(&["utm_*"])), "?", "?"),
-        ] {
-            let found = rule.apply(url(&format!("http://x.org/p{query}")));
-            assert_eq!(found.path_and_query(), format!("/p{expected}"), "{rule:?} {query}");
-            assert_eq!(found, url(found.as_str()), "the layout fits the text");
-        }
     }
 
     #[track_caller]

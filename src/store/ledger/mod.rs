@@ -9,6 +9,7 @@
 //! carry it; freeing is left to the sweep ([`Store::sweep`](super::Store::sweep)).
 
 mod records;
+mod selector;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,11 +17,11 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::clock::Timestamp;
-use crate::key::CanonicalUrl;
 use crate::policy::PurgeState;
 use crate::stored::StoredEntry;
 
 use records::{PurgeRecord, Records, worse};
+pub use selector::{PurgeKind, Selector};
 
 /// A record that a sweep has passed is kept for as long as a fill may have been under way when it was written: such a fill
 /// is judged by it when it ends. One that takes longer is refused, for lack of the record that could clear it.
@@ -32,47 +33,6 @@ const MARKED_INVALID: u64 = u64::MAX - 1;
 
 /// Stands in [`Entry::checked`] where the sweep found an entry gone.
 const MARKED_GONE: u64 = u64::MAX;
-
-/// What a purge does to what it covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PurgeKind {
-    /// Never reused, its validator neither.
-    Hard,
-    /// Validated before its next use (RFC 9111 §4.4).
-    Validate,
-    /// Served stale while one request refreshes it, for a while.
-    Soft,
-}
-
-/// What a purge covers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Selector {
-    /// Everything.
-    All,
-    /// Every URL of a host (authority in canonical form).
-    Host(Box<str>),
-    /// Every URL that starts with this canonical URL up to a `/`: `http://host/shop/` covers `/shop/x`, not `/shopping`.
-    /// Without the last `/` it covers `/shop` itself too, with any query. A query is no part of a prefix.
-    Prefix(Box<str>),
-    /// One canonical URL, whatever its route adds to the key.
-    Url(Box<str>),
-    /// Everything that was tagged so, exactly, whichever field named the tag and on whichever host.
-    Tag(Box<str>),
-    /// Everything of one origin that `Cache-Groups` put into this group: see [`Selector::group`].
-    Group(Box<str>),
-}
-
-impl Selector {
-    /// Selects a group of the origin of `url` (RFC 9875 §2.1: a group of another origin is another group).
-    pub fn group(url: &CanonicalUrl, name: &str) -> Self {
-        Self::Group(records::group_text(url.origin(), name).into())
-    }
-
-    /// Selects every URL of the origin of `url`.
-    pub fn origin(url: &CanonicalUrl) -> Self {
-        Self::Prefix(url.origin().into())
-    }
-}
 
 /// The records of what was purged.
 pub struct Ledger {

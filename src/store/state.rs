@@ -1,0 +1,295 @@
+//! The store's state, and every way to read and to change what is stored.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use moka::ops::compute::Op;
+use smallvec::SmallVec;
+
+use super::budget::{Budget, Reservation};
+use super::config::Config;
+use super::counters::{StoreCounters, count};
+use super::ledger::{self, Ledger, PurgeKind, Selector};
+use super::memory;
+use super::sweeper::Sweeper;
+use crate::clock::{Clock, Timestamp};
+use crate::key::Key;
+use crate::outcome::Reason;
+use crate::policy::PurgeState;
+use crate::stored::{Coding, Rendition, StaleUse, StoredEntry, Variants};
+
+/// How often moka is drained for one request that found the budget spent: a drain ends early where it meets an entry that
+/// is just being written.
+const DRAINS: usize = 2;
+
+/// What the counts of an `Arc`, the owner of a body's `Bytes` and a boxed [`Reservation`] take together.
+const COUNTING_BYTES: usize = 16 + 48 + 16;
+
+/// Everything that is held, with the ledger of what was purged.
+pub struct Store {
+    pub(super) clock: Clock,
+    is_closed: AtomicBool,
+    pub(super) config: ArcSwap<Config>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) ledger: Ledger,
+    pub(super) memory: memory::MemoryMap,
+    pub(super) sweeper: Sweeper,
+    pub(super) counters: StoreCounters,
+}
+
+impl Store {
+    /// Makes an empty store.
+    pub fn new(config: Config, clock: Clock) -> Self {
+        Self {
+            budget: Budget::new(config.capacity),
+            ledger: Ledger::new(config.ledger_max, config.soft_max),
+            memory: memory::MemoryMap::new(config.capacity),
+            sweeper: Sweeper::default(),
+            counters: StoreCounters::default(),
+            clock,
+            is_closed: AtomicBool::new(false),
+            config: ArcSwap::from_pointee(config),
+        }
+    }
+
+    /// Returns what is stored under `key`. Another key's responses under the same hash are not: that is a miss.
+    pub fn get(&self, key: &Key) -> Option<Arc<Variants>> {
+        let stored = self.memory.get(key.hash()).filter(|_| !self.is_closed.load(Ordering::Acquire))?;
+        if *stored.key != *key.text() {
+            count(&self.counters.collisions, 1);
+            return None;
+        }
+        Some(stored)
+    }
+
+    /// Gives everything up, also what would be stored later: whoever purges from now on does so elsewhere.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.purge(Selector::All, PurgeKind::Hard);
+    }
+
+    /// Stores `entry` under `key`: it replaces the variant with the same selecting fields, or joins the others, newest
+    /// first and at most `variants_max`. Another key's responses under the same hash are replaced.
+    /// The bytes of its body were reserved by the caller ([`Store::reserve`]); the entry's own are reserved here.
+    ///
+    /// # Errors
+    /// The reason why it was not stored: purged meanwhile, too many tags, above a share of the budget, the budget spent, or a
+    /// newer response there already.
+    pub fn put(&self, key: &Key, mut entry: StoredEntry) -> Result<Arc<StoredEntry>, Reason> {
+        let config = self.config.load();
+        if entry.tags.len() > config.tags_max {
+            return Err(Reason::TooManyTags);
+        }
+        let own = own_bytes(key.text(), &entry);
+        if own + entry.body.held_bytes() as u64 > self.budget.object_max() {
+            count(&self.counters.refused, 1);
+            return Err(Reason::Budget);
+        }
+        if entry.body.renditions.is_empty() {
+            entry.body.renditions.push(Rendition { coding: Coding::Identity, bytes: Bytes::new() });
+        }
+        hold(&entry, self.reserve(own).ok_or(Reason::Budget)?);
+        let now = self.clock.now();
+        if !self.ledger.admits(key.url(), &entry, now) {
+            return Err(Reason::InvalidatedMeanwhile);
+        }
+        let entry = Arc::new(entry);
+        // Bodies end in another order than their heads came in. What came after now is from before the clock stepped back.
+        let is_newer = |other: &Arc<StoredEntry>| {
+            other.selecting == entry.selecting
+                && other.facts.received_at > entry.facts.received_at
+                && other.facts.received_at <= now
+        };
+        let mut is_outdated = false;
+        self.memory.compute(key.hash(), |stored| {
+            let others = stored.filter(|stored| self.is_of(stored, key)).map_or(&[][..], |stored| &stored.entries);
+            is_outdated = others.iter().any(is_newer);
+            if is_outdated {
+                return Op::Nop;
+            }
+            let mut entries = SmallVec::with_capacity(1 + others.len());
+            entries.push(Arc::clone(&entry));
+            entries.extend(others.iter().filter(|other| other.selecting != entry.selecting).cloned());
+            entries.truncate(config.variants_max.max(1));
+            count(&self.counters.replaced, (1 + others.len() - entries.len()) as u64);
+            Op::Put(Variants { key: key.text().into(), entries })
+        });
+        if is_outdated {
+            return Err(Reason::Outdated);
+        }
+        // A purge may have come, and its sweep may have passed, between the judgement and the insertion.
+        self.ledger.settle(key.url(), &entry, now);
+        if !self.ledger.has_records_since(entry.sequence) {
+            ledger::mark(&entry, PurgeState::Invalid);
+        }
+        self.sweeper.expects(self.kept_until(&entry));
+        Ok(entry)
+    }
+
+    /// Changes what is stored under `key` atomically: `change` gets the variants as they are now, and returns what they are
+    /// to be (`None`: removed). Nothing happens where nothing is stored, nor where the budget has no room for the change.
+    pub fn change(&self, key: &Key, change: impl FnOnce(&Variants) -> Option<Variants>) {
+        let mut made = SmallVec::<[ReplacedEntry; 1]>::new();
+        self.memory.compute(key.hash(), |stored| {
+            let Some(stored) = stored.filter(|stored| self.is_of(stored, key)) else { return Op::Nop };
+            match change(stored) {
+                Some(variants) if variants.entries.is_empty() => Op::Remove,
+                Some(variants) => self.take_over(key, stored, variants, &mut made).map_or(Op::Nop, Op::Put),
+                None => Op::Remove,
+            }
+        });
+        // A sweep may have passed this key while the change was made: it marked what was there, not what came.
+        for made in made {
+            if let Some(old) = made.from {
+                ledger::inherit_mark(&made.entry, &old);
+            }
+            self.ledger.settle(key.url(), &made.entry, self.clock.now());
+            self.sweeper.expects(self.kept_until(&made.entry));
+        }
+    }
+
+    /// Removes everything under `key`.
+    pub fn remove(&self, key: &Key) {
+        self.change(key, |_| None);
+    }
+
+    /// Says how `entry` under `key` stands with the ledger. One comparison where nothing was purged since it was last asked.
+    pub fn purge_state(&self, key: &Key, entry: &StoredEntry, now: Timestamp) -> PurgeState {
+        self.ledger.purge_state(key.url(), entry, now)
+    }
+
+    /// Says how a response under `key` stands that is still being filled: its tags, and the number read before the origin
+    /// was asked for it.
+    pub fn purge_state_of(&self, key: &Key, tags: &[Box<str>], sequence: u64, now: Timestamp) -> PurgeState {
+        self.ledger.purge_state_of(key.url(), tags, sequence, now)
+    }
+
+    /// Records a purge and returns its number; what it covers is invalid from now on, also what is still being filled.
+    pub fn purge(&self, selector: Selector, kind: PurgeKind) -> u64 {
+        self.ledger.record(selector, kind, self.clock.now())
+    }
+
+    /// Returns the ledger's number now: entries carry the one read before their origin request was sent.
+    pub fn sequence(&self) -> u64 {
+        self.ledger.latest()
+    }
+
+    /// Returns the budget.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Returns the configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Keeps to another configuration from now on, but for what was made with the old one: `capacity`, `ledger_max` and
+    /// `soft_max` stay. What is stored stays too.
+    pub fn adjust(&self, config: Config) {
+        let Config { capacity, ledger_max, soft_max, .. } = *self.config();
+        self.config.store(Arc::new(Config { capacity, ledger_max, soft_max, ..config }));
+    }
+
+    /// Reserves `bytes` for something to be held. Where they do not fit, moka is drained, and then they fit or not: `None`
+    /// is counted as a refusal. Never waits for a reader.
+    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        let reserved = self.budget.reserve(bytes).or_else(|| {
+            self.make_room(bytes);
+            self.budget.reserve(bytes)
+        });
+        if reserved.is_none() {
+            count(&self.counters.refused, 1);
+        }
+        reserved
+    }
+
+    /// Reserves `more` bytes on top of `reservation`, as [`Store::reserve`] does; false when they do not fit.
+    pub fn grow(&self, reservation: &mut Reservation, more: u64) -> bool {
+        let grown = reservation.grow(more) || self.make_room(more) && reservation.grow(more);
+        if !grown {
+            count(&self.counters.refused, 1);
+        }
+        grown
+    }
+
+    /// Drains moka until `bytes` more would fit; false when it has nothing left to give.
+    pub fn make_room(&self, bytes: u64) -> bool {
+        let drained_for = |_| {
+            self.memory.drain();
+            self.budget.fits(bytes)
+        };
+        bytes <= self.budget.capacity() && (0..DRAINS).any(drained_for)
+    }
+
+    /// Returns until when an entry is worth its bytes: while it is fresh, while it may be served stale, and then for
+    /// `keep` to be validated. This decides about room only; whether it may be used is asked of `policy`.
+    pub(super) fn kept_until(&self, entry: &StoredEntry) -> Timestamp {
+        let facts = &entry.facts;
+        let stale = match facts.stale {
+            StaleUse::Forbidden => Duration::ZERO,
+            StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
+                while_revalidate.max(if_unreachable).max(if_error_status)
+            }
+        };
+        facts.received_at + facts.lifetime + stale + self.config.load().keep - facts.initial_age
+    }
+
+    /// Tells whether `stored` is stored under `key`, not under another with the same hash.
+    fn is_of(&self, stored: &Variants, key: &Key) -> bool {
+        *stored.key == *key.text()
+    }
+
+    /// Makes `variants`, which are to replace `old`, fit to be stored: bounded, counted, and judged from their own numbers
+    /// on. `None` where the budget has no room. Every entry that is not among the old ones is added to `made`.
+    fn take_over(
+        &self,
+        key: &Key,
+        old: &Variants,
+        mut variants: Variants,
+        made: &mut SmallVec<[ReplacedEntry; 1]>,
+    ) -> Option<Variants> {
+        variants.key = key.text().into();
+        variants.entries.truncate(self.config.load().variants_max.max(1));
+        for entry in &variants.entries {
+            if old.entries.iter().any(|other| Arc::ptr_eq(other, entry)) {
+                continue;
+            }
+            if entry.reservation.get().is_none() {
+                hold(entry, self.budget.reserve(own_bytes(key.text(), entry))?);
+            }
+            ledger::unsettle(entry);
+            let is_origin =
+                |other: &&Arc<StoredEntry>| other.sequence == entry.sequence && other.selecting == entry.selecting;
+            let from = old.entries.iter().find(is_origin).cloned();
+            // Records may have gone that would say how a new response stands. One that was made of a stored response was
+            // judged by them: it has that one's number, and its mark.
+            if from.is_none() && !self.ledger.has_records_since(entry.sequence) {
+                ledger::mark(entry, PurgeState::Invalid);
+            }
+            made.push(ReplacedEntry { entry: Arc::clone(entry), from });
+        }
+        Some(variants)
+    }
+}
+
+/// An entry that a change brought in, and the stored one with the same number that it was made of.
+struct ReplacedEntry {
+    entry: Arc<StoredEntry>,
+    from: Option<Arc<StoredEntry>>,
+}
+
+/// Returns what an entry takes beside its body: itself, its head, its key, its place in the map, and what counting takes.
+fn own_bytes(key: &str, entry: &StoredEntry) -> u64 {
+    let own = entry.bytes() - entry.body.held_bytes();
+    (own + key.len() + size_of::<Variants>() + memory::MAP_ENTRY_BYTES + COUNTING_BYTES) as u64
+}
+
+/// Hangs a reservation on an entry that has none.
+fn hold(entry: &StoredEntry, own: Reservation) {
+    // Where two threads hang one on, the second is dropped, and so given back.
+    let _ = entry.reservation.set(Box::new(own));
+}
