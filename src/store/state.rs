@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::key::Key;
 use crate::outcome::Reason;
 use crate::policy::PurgeState;
-use crate::stored::{Coding, Rendition, StaleUse, StoredEntry, Variants};
+use crate::stored::{Coding, Rendition, StoredEntry, Variants};
 
 /// How often moka is drained for one request that found the budget spent: a drain ends early where it meets an entry that
 /// is just being written.
@@ -225,17 +224,9 @@ impl Store {
         bytes <= self.budget.capacity() && (0..DRAINS).any(drained_for)
     }
 
-    /// Returns until when an entry is worth its bytes: while it is fresh, while it may be served stale, and then for
-    /// `keep` to be validated. This decides about room only; whether it may be used is asked of `policy`.
+    /// Returns the time until which `entry` is kept.
     pub(super) fn kept_until(&self, entry: &StoredEntry) -> Timestamp {
-        let facts = &entry.facts;
-        let stale = match facts.stale {
-            StaleUse::Forbidden => Duration::ZERO,
-            StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
-                while_revalidate.max(if_unreachable).max(if_error_status)
-            }
-        };
-        facts.received_at + facts.lifetime + stale + self.config.load().keep - facts.initial_age
+        entry.facts.kept_until(self.config.load().keep)
     }
 
     /// Tells whether `stored` is stored under `key`, not under another with the same hash.

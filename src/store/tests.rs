@@ -232,26 +232,36 @@ fn a_change_is_made_of_what_is_there_and_counted() {
 #[test]
 fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
     let store = store(MIB);
-    let stale = StaleUse::Within {
+    let put = |url: &str, has_validator, stale| {
+        let facts = Facts { has_validator, stale, ..entry(0, &[]).facts };
+        store.put(&key(url), StoredEntry { facts, ..entry(0, &[]) }).unwrap();
+    };
+    let windows = StaleUse::Within {
         while_revalidate: Duration::from_secs(10),
         if_unreachable: Duration::from_secs(40),
         if_error_status: Duration::ZERO,
     };
-    store.put(&key("http://h/a"), entry(0, &[])).unwrap();
-    let later = StoredEntry { facts: Facts { stale, ..entry(0, &[]).facts }, ..entry(0, &[]) };
-    store.put(&key("http://h/b"), later).unwrap();
+    // Fresh for 60 s each. Only a validator is worth keeping for 600 s more.
+    put("http://h/bare", false, StaleUse::Forbidden);
+    put("http://h/stale", false, windows);
+    put("http://h/validator", true, StaleUse::Forbidden);
+    put("http://h/both", true, windows);
     let keys_after = |span| {
         store.clock.step(Duration::from_secs(span));
         store.sweep();
         store.stats().keys
     };
-    // Fresh for 60 s and kept for 600 more; the sweep may be 10 s late.
-    assert_eq!(keys_after(659), 2);
-    assert_eq!(keys_after(11), 1);
-    assert!(store.get(&key("http://h/a")).is_none());
-    assert_eq!(keys_after(29), 1);
+    let is_stored = |name: &str| store.get(&key(&format!("http://h/{name}"))).is_some();
+    // The sweep may be 10 s late.
+    assert_eq!(keys_after(59), 4);
+    assert_eq!(keys_after(11), 3);
+    assert!(!is_stored("bare"));
+    assert_eq!(keys_after(29), 3);
+    assert_eq!(keys_after(11), 2);
+    assert!(!is_stored("stale"));
+    assert_eq!(keys_after(549), 2);
     assert_eq!(keys_after(11), 0);
-    assert_eq!((store.stats().evicted_by_age, store.stats().evicted_by_purge), (2, 0));
+    assert_eq!((store.stats().evicted_by_age, store.stats().evicted_by_purge), (4, 0));
 }
 
 #[test]

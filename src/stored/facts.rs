@@ -86,6 +86,18 @@ pub enum StaleUse {
     },
 }
 
+impl StaleUse {
+    /// Returns the longest of the stale windows; zero where stale use is forbidden.
+    pub fn longest_window(self) -> Duration {
+        match self {
+            Self::Forbidden => Duration::ZERO,
+            Self::Within { while_revalidate, if_unreachable, if_error_status } => {
+                while_revalidate.max(if_unreachable).max(if_error_status)
+            }
+        }
+    }
+}
+
 /// What was parsed from a response once, when it was stored or updated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
@@ -115,4 +127,91 @@ pub struct Facts {
     /// Whether s-maxage is among its directives, in whichever field: then a client's max-stale counts for nothing
     /// (RFC 9111 §5.2.2.10).
     pub has_s_maxage: bool,
+}
+
+impl Facts {
+    /// Returns the time until which the response is worth its bytes.
+    ///
+    /// Every response may be served while it is fresh and within its stale windows, which count from
+    /// the end of freshness. A validator is worth keeping for `keep` more, from the end of freshness
+    /// or from receipt, whichever is later: a response that arrived stale can be validated too.
+    ///
+    /// The store frees bytes by this time. Whether a response may be used is decided in `policy`.
+    pub fn kept_until(&self, keep: Duration) -> Timestamp {
+        let served_until = self.received_at + self.lifetime + self.stale.longest_window() - self.initial_age;
+        if !self.has_validator {
+            return served_until;
+        }
+        let remaining = self.lifetime.saturating_sub(self.initial_age);
+        served_until.max(self.received_at + remaining.saturating_add(keep))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::freshness;
+
+    const RECEIVED: Timestamp = Timestamp::from_millis(784_111_777_400);
+
+    /// A response with a lifetime of 10 s and a validator, which is never served stale.
+    fn stored() -> Facts {
+        Facts {
+            status: StatusCode::OK,
+            received_at: RECEIVED,
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(10),
+            lifetime_source: LifetimeSource::MaxAge,
+            no_cache: false,
+            stale: StaleUse::Forbidden,
+            has_validator: true,
+            no_transform: false,
+            immutable: false,
+            permits_sharing: false,
+            has_s_maxage: false,
+        }
+    }
+
+    /// Stale windows in seconds.
+    const fn within(while_revalidate: u64, if_unreachable: u64, if_error_status: u64) -> StaleUse {
+        StaleUse::Within {
+            while_revalidate: Duration::from_secs(while_revalidate),
+            if_unreachable: Duration::from_secs(if_unreachable),
+            if_error_status: Duration::from_secs(if_error_status),
+        }
+    }
+
+    #[test]
+    fn a_response_is_kept_while_it_can_be_served_or_validated() {
+        let keep = Duration::from_secs(100);
+        let validated = stored();
+        let arrived_stale = Facts { initial_age: Duration::from_secs(7200), ..validated.clone() };
+        let bare = Facts { has_validator: false, ..validated.clone() };
+        let check = |facts: &Facts, secs: u64| {
+            assert_eq!(facts.kept_until(keep), RECEIVED + Duration::from_secs(secs), "{facts:?}");
+        };
+        check(&bare, 10);
+        check(&Facts { stale: within(3, 5, 0), ..bare.clone() }, 15);
+        check(&Facts { initial_age: Duration::from_secs(4), ..bare.clone() }, 6);
+        check(&Facts { initial_age: Duration::from_secs(12), stale: within(3, 5, 0), ..bare.clone() }, 3);
+        check(&validated, 110);
+        check(&Facts { stale: within(3, 5, 0), ..validated.clone() }, 110);
+        check(&Facts { stale: within(0, 0, 500), ..validated }, 510);
+        check(&arrived_stale, 100);
+    }
+
+    #[test]
+    fn the_last_moment_of_use_is_the_one_that_policy_sees() {
+        for stale in [StaleUse::Forbidden, within(3, 5, 4)] {
+            for age in [0, 4, 12] {
+                let facts = Facts { has_validator: false, initial_age: Duration::from_secs(age), stale, ..stored() };
+                for millis in 0..16_000 {
+                    let now = RECEIVED + Duration::from_millis(millis);
+                    let may_be_served =
+                        freshness::is_fresh(&facts, now) || freshness::staleness(&facts, now) < stale.longest_window();
+                    assert_eq!(now < facts.kept_until(Duration::ZERO), may_be_served, "{facts:?} {millis}");
+                }
+            }
+        }
+    }
 }
