@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What the store keeps to.
+/// The limits of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The most bytes held in memory, all kinds together.
+    /// The most bytes of memory in use, of all kinds together.
     pub capacity: u64,
     /// The most variants of one key.
     pub variants_max: usize,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What happened, as far as the map itself does not count it.
+/// Counters of everything that the map does not count itself.
 #[derive(Debug, Default)]
 pub(super) struct StoreCounters {
     pub(super) evicted_by_age: AtomicU64,

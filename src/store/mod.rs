@@ -1,7 +1,11 @@
-//! The store: what is held, what was purged, and what may still be held.
+//! The store: the responses in memory, the purges that cover them, and the budget for both.
 //!
-//! One [`Store`] serves all cores. It is asked with a [`Key`] and answers with [`Variants`]; whether these may be used is
-//! decided in `policy`. Deliberately absent: HTTP semantics, the origin, axum.
+//! One [`Store`] serves all cores. A lookup takes a [`Key`](crate::key::Key) and returns
+//! [`Variants`](crate::stored::Variants); `policy` decides whether they may be used. Deliberately
+//! absent: HTTP semantics, the origin, axum.
+//!
+//! Where to read on: `state` has every operation but the sweep, `memory` the map, `ledger` the
+//! purges, `budget` the bytes, and `sweep` frees what was purged or has outlived its use.
 
 pub mod budget;
 mod config;

@@ -1,4 +1,4 @@
-//! The store's state, and every way to read and to change what is stored.
+//! The store's state, and every way to read and to change the stored responses but the sweep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +20,15 @@ use crate::outcome::Reason;
 use crate::policy::PurgeState;
 use crate::stored::{Coding, Rendition, StoredEntry, Variants};
 
-/// How often moka is drained for one request that found the budget spent: a drain ends early where it meets an entry that
-/// is just being written.
+/// The most times that moka is drained for one request that found the budget spent. A drain ends
+/// early when it meets an entry that is being written.
 const DRAINS: usize = 2;
 
-/// What the counts of an `Arc`, the owner of a body's `Bytes` and a boxed [`Reservation`] take together.
+/// Bytes of the counts of an `Arc`, the owner of a body's `Bytes` and a boxed [`Reservation`]
+/// together.
 const COUNTING_BYTES: usize = 16 + 48 + 16;
 
-/// Everything that is held, with the ledger of what was purged.
+/// The stored responses of the process, with the ledger of purges and the budget.
 pub struct Store {
     pub(super) clock: Clock,
     is_closed: AtomicBool,
@@ -54,7 +55,8 @@ impl Store {
         }
     }
 
-    /// Returns what is stored under `key`. Another key's responses under the same hash are not: that is a miss.
+    /// Returns the responses stored under `key`. Another key's responses under the same hash are a
+    /// miss.
     pub fn get(&self, key: &Key) -> Option<Arc<Variants>> {
         let stored = self.memory.get(key.hash()).filter(|_| !self.is_closed.load(Ordering::Acquire))?;
         if *stored.key != *key.text() {
@@ -64,19 +66,23 @@ impl Store {
         Some(stored)
     }
 
-    /// Gives everything up, also what would be stored later: whoever purges from now on does so elsewhere.
+    /// Drops everything that is stored now and later, once another process serves and purges
+    /// instead.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.purge(Selector::All, PurgeKind::Hard);
     }
 
-    /// Stores `entry` under `key`: it replaces the variant with the same selecting fields, or joins the others, newest
-    /// first and at most `variants_max`. Another key's responses under the same hash are replaced.
-    /// The bytes of its body were reserved by the caller ([`Store::reserve`]); the entry's own are reserved here.
+    /// Stores `entry` under `key`.
+    ///
+    /// The entry replaces the variant with the same selecting fields, or joins the other variants:
+    /// newest first, at most `variants_max`. Another key's responses under the same hash are
+    /// replaced. The caller has reserved the bytes of the body ([`Store::reserve`]); the entry's
+    /// own bytes are reserved here.
     ///
     /// # Errors
-    /// The reason why it was not stored: purged meanwhile, too many tags, above a share of the budget, the budget spent, or a
-    /// newer response there already.
+    /// The reason why the entry was not stored: purged meanwhile, too many tags, larger than a
+    /// share of the budget, the budget spent, or a newer response already stored.
     pub fn put(&self, key: &Key, mut entry: StoredEntry) -> Result<Arc<StoredEntry>, Reason> {
         let config = self.config.load();
         if entry.tags.len() > config.tags_max {
@@ -96,7 +102,8 @@ impl Store {
             return Err(Reason::InvalidatedMeanwhile);
         }
         let entry = Arc::new(entry);
-        // Bodies end in another order than their heads came in. What came after now is from before the clock stepped back.
+        // Bodies end in another order than their heads arrived. A response received later than now
+        // is older: the clock stepped back.
         let is_newer = |other: &Arc<StoredEntry>| {
             other.selecting == entry.selecting
                 && other.facts.received_at > entry.facts.received_at
@@ -119,7 +126,8 @@ impl Store {
         if is_outdated {
             return Err(Reason::Outdated);
         }
-        // A purge may have come, and its sweep may have passed, between the judgement and the insertion.
+        // A purge may have been recorded, and its sweep may have passed, between the judgement and
+        // the insertion.
         self.ledger.settle(key.url(), &entry, now);
         if !self.ledger.has_records_since(entry.sequence) {
             ledger::mark(&entry, PurgeState::Invalid);
@@ -128,8 +136,10 @@ impl Store {
         Ok(entry)
     }
 
-    /// Changes what is stored under `key` atomically: `change` gets the variants as they are now, and returns what they are
-    /// to be (`None`: removed). Nothing happens where nothing is stored, nor where the budget has no room for the change.
+    /// Changes the variants stored under `key` atomically.
+    ///
+    /// `change` gets the current variants and returns the new ones, or `None` to remove them.
+    /// Nothing happens where nothing is stored, or where the budget has no room for the change.
     pub fn change(&self, key: &Key, change: impl FnOnce(&Variants) -> Option<Variants>) {
         let mut made = SmallVec::<[ReplacedEntry; 1]>::new();
         self.memory.compute(key.hash(), |stored| {
@@ -140,7 +150,8 @@ impl Store {
                 None => Op::Remove,
             }
         });
-        // A sweep may have passed this key while the change was made: it marked what was there, not what came.
+        // A sweep may have passed this key during the change: it marked the old entries, not the
+        // new ones.
         for made in made {
             if let Some(old) = made.from {
                 ledger::inherit_mark(&made.entry, &old);
@@ -155,23 +166,26 @@ impl Store {
         self.change(key, |_| None);
     }
 
-    /// Says how `entry` under `key` stands with the ledger. One comparison where nothing was purged since it was last asked.
+    /// Returns what the ledger says of `entry` under `key`. Costs one comparison if nothing was
+    /// purged since the last call for this entry.
     pub fn purge_state(&self, key: &Key, entry: &StoredEntry, now: Timestamp) -> PurgeState {
         self.ledger.purge_state(key.url(), entry, now)
     }
 
-    /// Says how a response under `key` stands that is still being filled: its tags, and the number read before the origin
-    /// was asked for it.
+    /// Returns what the ledger says of a response that is still being fetched: its tags, and the
+    /// ledger's number before the origin request.
     pub fn purge_state_of(&self, key: &Key, tags: &[Box<str>], sequence: u64, now: Timestamp) -> PurgeState {
         self.ledger.purge_state_of(key.url(), tags, sequence, now)
     }
 
-    /// Records a purge and returns its number; what it covers is invalid from now on, also what is still being filled.
+    /// Records a purge and returns its number. Everything that the purge covers is invalid from now
+    /// on, responses being fetched included.
     pub fn purge(&self, selector: Selector, kind: PurgeKind) -> u64 {
         self.ledger.record(selector, kind, self.clock.now())
     }
 
-    /// Returns the ledger's number now: entries carry the one read before their origin request was sent.
+    /// Returns the ledger's latest number. An entry carries the number read before its origin
+    /// request was sent.
     pub fn sequence(&self) -> u64 {
         self.ledger.latest()
     }
@@ -186,15 +200,16 @@ impl Store {
         self.config.load_full()
     }
 
-    /// Keeps to another configuration from now on, but for what was made with the old one: `capacity`, `ledger_max` and
-    /// `soft_max` stay. What is stored stays too.
+    /// Puts another configuration in force. The stored responses stay, and so do `capacity`,
+    /// `ledger_max` and `soft_max`, which need a restart.
     pub fn adjust(&self, config: Config) {
         let Config { capacity, ledger_max, soft_max, .. } = *self.config();
         self.config.store(Arc::new(Config { capacity, ledger_max, soft_max, ..config }));
     }
 
-    /// Reserves `bytes` for something to be held. Where they do not fit, moka is drained, and then they fit or not: `None`
-    /// is counted as a refusal. Never waits for a reader.
+    /// Reserves `bytes`; `None` when they do not fit even after moka was drained.
+    ///
+    /// A refusal is counted. Never waits for a reader.
     pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
         let reserved = self.budget.reserve(bytes).or_else(|| {
             self.make_room(bytes);
@@ -206,7 +221,8 @@ impl Store {
         reserved
     }
 
-    /// Reserves `more` bytes on top of `reservation`, as [`Store::reserve`] does; false when they do not fit.
+    /// Reserves `more` bytes on top of `reservation`, as [`Store::reserve`] does; false when they
+    /// do not fit.
     pub fn grow(&self, reservation: &mut Reservation, more: u64) -> bool {
         let grown = reservation.grow(more) || self.make_room(more) && reservation.grow(more);
         if !grown {
@@ -215,7 +231,7 @@ impl Store {
         grown
     }
 
-    /// Drains moka until `bytes` more would fit; false when it has nothing left to give.
+    /// Drains moka until `bytes` more would fit; false when moka has nothing left to free.
     pub fn make_room(&self, bytes: u64) -> bool {
         let drained_for = |_| {
             self.memory.drain();
@@ -229,13 +245,14 @@ impl Store {
         entry.facts.kept_until(self.config.load().keep)
     }
 
-    /// Tells whether `stored` is stored under `key`, not under another with the same hash.
+    /// Returns whether `stored` belongs to `key`, not to another key with the same hash.
     fn is_of(&self, stored: &Variants, key: &Key) -> bool {
         *stored.key == *key.text()
     }
 
-    /// Makes `variants`, which are to replace `old`, fit to be stored: bounded, counted, and judged from their own numbers
-    /// on. `None` where the budget has no room. Every entry that is not among the old ones is added to `made`.
+    /// Prepares `variants`, which replace `old`, for the map: truncates them, reserves their bytes,
+    /// and resets the ledger's judgement of each new entry. `None` if the budget has no room. Every
+    /// entry that is not among the old ones is added to `made`.
     fn take_over(
         &self,
         key: &Key,
@@ -256,8 +273,9 @@ impl Store {
             let is_origin =
                 |other: &&Arc<StoredEntry>| other.sequence == entry.sequence && other.selecting == entry.selecting;
             let from = old.entries.iter().find(is_origin).cloned();
-            // Records may have gone that would say how a new response stands. One that was made of a stored response was
-            // judged by them: it has that one's number, and its mark.
+            // The records that cover a new response may have been retired. An entry made of a
+            // stored response was judged by them already: it has that response's number, and its
+            // mark.
             if from.is_none() && !self.ledger.has_records_since(entry.sequence) {
                 ledger::mark(entry, PurgeState::Invalid);
             }
@@ -267,20 +285,21 @@ impl Store {
     }
 }
 
-/// An entry that a change brought in, and the stored one with the same number that it was made of.
+/// An entry that a change added, with the stored entry of the same number that it was made of.
 struct ReplacedEntry {
     entry: Arc<StoredEntry>,
     from: Option<Arc<StoredEntry>>,
 }
 
-/// Returns what an entry takes beside its body: itself, its head, its key, its place in the map, and what counting takes.
+/// Returns the bytes of an entry without its body: itself, its head, its key, its place in the map,
+/// and the reference counts.
 fn own_bytes(key: &str, entry: &StoredEntry) -> u64 {
     let own = entry.bytes() - entry.body.held_bytes();
     (own + key.len() + size_of::<Variants>() + memory::MAP_ENTRY_BYTES + COUNTING_BYTES) as u64
 }
 
-/// Hangs a reservation on an entry that has none.
+/// Attaches a reservation to an entry that has none.
 fn hold(entry: &StoredEntry, own: Reservation) {
-    // Where two threads hang one on, the second is dropped, and so given back.
+    // If two threads attach one, the second is dropped, which returns its bytes.
     let _ = entry.reservation.set(Box::new(own));
 }

@@ -1,7 +1,8 @@
-//! The sweep: frees what was purged and what is past its keep time, and lets go of records that it has passed.
+//! The sweep: frees entries that were purged or have outlived their use, and retires purge records.
 //!
-//! Nothing depends on it for correctness: an entry that was purged is never good again, swept or not. An entry that a
-//! sweep finds invalid and keeps, because the origin may still confirm it, is marked, so that the record can go.
+//! Correctness does not depend on the sweep: a purged entry is never good again, swept or not. An
+//! entry that is invalid but may still be confirmed by the origin stays and is marked, so that the
+//! record can be retired.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -17,13 +18,14 @@ use crate::clock::Timestamp;
 use crate::policy::PurgeState;
 use crate::stored::{StoredEntry, Variants};
 
-/// Keys between two offers of the processor to others: about 300 ns each, so a slice stays well under a millisecond.
+/// Keys between two yields of the thread: about 300 ns each, so a slice stays well under a
+/// millisecond.
 const SLICE_KEYS: usize = 512;
 
-/// The most emptied keys that a walk remembers. Where there are more, another walk finds them.
+/// The most emptied keys that a walk remembers. Beyond that, a second walk finds them.
 pub(super) const EMPTIED_MAX: usize = 4096;
 
-/// Counts the keys of a walk, and offers the processor to others now and then.
+/// Counts the keys of a walk, and yields the thread after each slice.
 #[derive(Default)]
 struct SweepSlices(usize);
 
@@ -36,7 +38,7 @@ impl SweepSlices {
     }
 }
 
-/// What becomes of a stored response.
+/// The sweep's decision about one entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SweepAction {
     Keep,
@@ -44,19 +46,21 @@ enum SweepAction {
     DropTooOld,
 }
 
-/// A verdict for each variant of a key.
+/// The decisions about all variants of a key.
 type SweepActions = SmallVec<[SweepAction; 4]>;
 
 impl Store {
-    /// Frees what was purged and what is past its keep time, in steps of at most a millisecond, and retires records that a
-    /// whole sweep has passed. Call it on a timer, off the cores' loops. It returns at once when there is nothing to do,
-    /// or when another sweep runs.
+    /// Frees entries that were purged or are past their keep time, and retires records that a whole
+    /// sweep has passed.
+    ///
+    /// Runs in slices of at most a millisecond. Call it on a timer, off the cores' loops. Returns
+    /// at once when there is nothing to do, or when another sweep runs.
     pub fn sweep(&self) {
         let Some(_running) = self.sweeper.running.try_lock() else { return };
         let now = self.clock.now();
         self.ledger.retire(now);
         let progress = &self.sweeper.progress;
-        // Read first: what is recorded after it is left to the next round.
+        // Read before the walk: a record made later is left to the next sweep.
         let mut through = self.ledger.latest();
         if self.ledger.wants_sweep(now) || self.sweeper.is_due(now) {
             through = self.ledger.begin_sweep(now);
@@ -72,7 +76,7 @@ impl Store {
                 slices.next();
             }
             self.ledger.end_sweep(through);
-            // All bytes are back. What is left of what held them goes now.
+            // The entries' bytes are free now. The emptied slots that held them are removed next.
             progress.through.store(through, Ordering::Release);
             let take_out = |hash| {
                 self.memory.take_out(hash);
@@ -85,11 +89,12 @@ impl Store {
             }
         }
         progress.through.store(through, Ordering::Release);
-        // Also where nothing is due: moka puts its work off, and an idle cache does none.
+        // An idle cache drains nothing by itself, and moka defers its work.
         self.memory.drain();
     }
 
-    /// Frees what has to go of a key; tells whether that was all, and the key's slot is empty now.
+    /// Frees the entries of a key that have to go; returns whether all of them went and the key's
+    /// slot is now empty.
     fn sweep_key(&self, item: &WalkItem, now: Timestamp) -> bool {
         let actions = self.actions(&item.variants, now);
         let kept_count = |actions: &SweepActions| actions.iter().filter(|action| **action == SweepAction::Keep).count();
@@ -118,12 +123,12 @@ impl Store {
         false
     }
 
-    /// Judges every entry, and so marks every one, whatever the first verdict is.
+    /// Judges every entry. All of them, because judging also marks.
     fn actions(&self, variants: &Variants, now: Timestamp) -> SweepActions {
         variants.entries.iter().map(|entry| self.action(&variants.key, entry, now)).collect()
     }
 
-    /// Counts an entry that goes.
+    /// Counts an entry that was freed.
     fn count_freed(&self, action: SweepAction) {
         match action {
             SweepAction::Keep => return,

@@ -1,4 +1,4 @@
-//! When a sweep is due, and how far it is.
+//! The state of the sweep: when the next one is due, and how far the current one is.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,26 +7,27 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 
-/// How long past its keep time an entry may wait for the sweep. A walk over a million entries is not worth the first one.
+/// How late the sweep may be for an entry past its keep time. One such entry is not worth a walk
+/// over a million.
 const LATENESS: Duration = Duration::from_secs(10);
 
-/// When and whether a sweep is due.
+/// When a sweep is due, and whether one runs.
 pub(super) struct Sweeper {
-    /// The earliest end of a keep time of what is stored, in milliseconds; may be too early, never too late.
+    /// The earliest keep time of a stored entry, in milliseconds; may be too early, never too late.
     pub(super) due_at: AtomicI64,
-    /// Held by the one sweep that runs. Nothing waits for it.
+    /// Locked by the sweep that runs. Nothing waits for the lock.
     pub(super) running: Mutex<()>,
     pub(super) progress: Progress,
 }
 
-/// How far the sweep has come, for whoever waits for a purge.
+/// The sweep's progress, for callers that wait for a purge to be swept.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// The ledger's number up to which every record was swept, or has nothing to free.
+    /// The ledger's number up to which every record was swept, or had nothing to free.
     pub(super) through: AtomicU64,
-    /// Keys that the last walk, or the one under way, has looked at.
+    /// Keys that the current or the last walk has looked at.
     pub(super) keys: AtomicU64,
-    /// Entries that it has freed.
+    /// Entries that the current or the last walk has freed.
     pub(super) freed: AtomicU64,
 }
 
@@ -37,7 +38,7 @@ impl Default for Sweeper {
 }
 
 impl Sweeper {
-    /// Learns that something is kept until `time`.
+    /// Notes that an entry is kept until `time`.
     pub(super) fn expects(&self, time: Timestamp) {
         self.due_at.fetch_min(time.as_millis(), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Tests of the store as a whole; those of its parts stand beside the parts.
+//! Tests of the store as a whole. Tests of its parts are beside the parts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use crate::stored::{
 const MIB: u64 = 1 << 20;
 const START: Timestamp = Timestamp::from_secs(1_000_000);
 
-/// Makes an entry without a body, asked for at `sequence`.
+/// Makes an entry without a body, requested at `sequence`.
 pub(super) fn entry(sequence: u64, tags: &[&str]) -> StoredEntry {
     StoredEntry {
         head: FlatHead::from_fields([(&header::CONTENT_TYPE, &b"text/plain"[..])]),
@@ -64,7 +64,7 @@ fn store(capacity: u64) -> Store {
     Store::new(config, Clock::stepped(START))
 }
 
-/// Makes the key of a URL, with a hash that is as uniform as a real one.
+/// Makes the key of a URL, with a hash as uniform as a real one.
 fn key(text: &str) -> Key {
     Key::for_tests(text, xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
 }
@@ -73,7 +73,7 @@ fn numbered(n: u64) -> Key {
     key(&format!("http://h/{n}"))
 }
 
-/// Makes an entry of `body_bytes`, reserved as a fill does it; `None` where the budget refuses.
+/// Makes an entry of `body_bytes` with the reservation of a fetch; `None` where the budget refuses.
 fn filled(store: &Store, body_bytes: usize) -> Option<StoredEntry> {
     let reserved = store.reserve(body_bytes as u64)?;
     let body = StoredBody::identity(reserved.into_body(vec![1; body_bytes].into()));
@@ -88,7 +88,8 @@ fn selected_by(language: Option<&str>) -> Selecting {
     [(header::ACCEPT_LANGUAGE, language.map(|value| value.as_bytes().into()))].into()
 }
 
-/// Waits until nothing is alive: what moka removed is freed once all threads of the process have moved on.
+/// Waits until no byte is alive. moka frees removed values once all threads of the process have
+/// moved on.
 fn assert_all_is_given_back(budget: &Budget) {
     for _ in 0..1_000_000 {
         if budget.alive() == 0 {
@@ -101,7 +102,7 @@ fn assert_all_is_given_back(budget: &Budget) {
 }
 
 #[test]
-fn what_is_put_is_got_until_it_is_removed() {
+fn a_stored_response_is_found_until_it_is_removed() {
     let store = store(MIB);
     assert!(store.get(&key("http://h/a")).is_none());
     let stored = put(&store, &key("http://h/a"), 100).unwrap();
@@ -162,7 +163,7 @@ fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
     assert_eq!(store.stats().replaced, 1);
     put(Some("en"));
     put(Some("fr"));
-    // At most three: the oldest left.
+    // At most three: the oldest was dropped.
     is(&[Some("fr"), Some("en"), Some("de")]);
     assert_eq!((store.stats().replaced, store.stats().keys, store.stats().raw_bytes), (2, 1, 30));
 }
@@ -184,10 +185,10 @@ fn a_refusal_says_why() {
     store.purge(Selector::Url("http://h/x".into()), PurgeKind::Validate);
     check(entry(0, &[]), Some(Reason::InvalidatedMeanwhile));
     check(entry(1, &[]), None);
-    // It may be used as what is there already.
+    // A softly purged response may be used like the one already stored.
     store.purge(Selector::All, PurgeKind::Soft);
     check(entry(1, &[]), None);
-    // Whatever was given in, nothing is taken for granted of `checked`.
+    // The given `checked_through` counts for nothing.
     store.purge(Selector::All, PurgeKind::Hard);
     check(StoredEntry { checked_through: 3.into(), ..entry(2, &[]) }, Some(Reason::InvalidatedMeanwhile));
     let all = store.reserve(store.budget().capacity() - store.budget().alive()).unwrap();
@@ -197,7 +198,7 @@ fn a_refusal_says_why() {
 }
 
 #[test]
-fn a_change_is_made_of_what_is_there_and_counted() {
+fn a_change_starts_from_the_stored_variants_and_is_counted() {
     let store = store(MIB);
     let key = key("http://h/");
     let stored = put(&store, &key, 100).unwrap();
@@ -309,7 +310,7 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     assert_eq!(store.stats().evicted_by_purge, 2);
     assert_eq!(store.stats().ledger_records, 3);
 
-    // The records go once fills of that time have ended, and what they said stays.
+    // The records are retired once the fetches of that time have ended; the marks stay.
     store.clock.step(Duration::from_secs(300));
     store.sweep();
     store.sweep();
@@ -317,14 +318,14 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
     assert_eq!(purge_state("soft"), Some(PurgeState::Invalid), "a soft purge ends as a validating one");
     assert_eq!(purge_state("good"), Some(PurgeState::Good));
-    // A rendition made of an invalid entry is one of an invalid entry.
+    // A rendition made from an invalid entry is invalid.
     let kept = key("http://h/kept");
     store.change(&kept, |variants| {
         let again = variants.entries[0].with_body(variants.entries[0].body.clone());
         Some(Variants { entries: [Arc::new(again)].into_iter().collect(), ..variants.clone() })
     });
     assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
-    // A response confirmed since is good; one that was asked for before the retired records is not to be trusted.
+    // A response confirmed since is good. One requested before the retired records is not trusted.
     let renewed = |sequence| {
         let new = Arc::new(entry(sequence, &[]));
         store.change(&kept, |old| Some(Variants { entries: [new].into_iter().collect(), ..old.clone() }));
@@ -336,13 +337,13 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     assert!(store.put(&kept, entry(3, &[])).is_ok());
 }
 
-/// Stores bodies of the sizes given, one after the other, and returns how many were refused.
+/// Stores bodies of the given sizes one after another, and returns how many were refused.
 fn churn(store: &Store, sizes: impl Iterator<Item = usize>) -> usize {
     let mut refused = 0;
     for (n, body_bytes) in sizes.enumerate() {
         refused += usize::from(put(store, &numbered(n as u64), body_bytes).is_err());
         assert!(store.budget().alive() <= store.budget().capacity());
-        // Something is read too, as moka keeps what was read until it has noted it.
+        // Reads too, because moka keeps a value that was read until it has logged the read.
         store.get(&numbered(n as u64 / 2));
     }
     refused
@@ -368,7 +369,8 @@ fn large_bodies_among_small_ones_go_through_too() {
 
 #[test]
 fn a_paused_thread_does_not_make_the_others_refuse() {
-    // Threads that are paused inside moka are what keeps its removed values from being freed; more of them than cores are.
+    // Threads paused inside moka keep its removed values from being freed, so there are more
+    // threads than cores.
     let store = store(16 * MIB);
     let refused = AtomicU64::new(0);
     thread::scope(|scope| {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// A content coding in which Larder holds or serves a body.
+/// A content coding in which Larder stores or serves a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Coding {
-    /// As the origin sent it, whatever its own Content-Encoding says.
+    /// The bytes as the origin sent them, whatever their own Content-Encoding.
     Identity,
     /// zstd (RFC 8878).
     Zstd,
@@ -33,16 +33,16 @@ impl Coding {
 pub struct Rendition {
     /// The coding of `bytes`.
     pub coding: Coding,
-    /// The whole body; its bytes are counted in the budget until the last reader drops them.
+    /// The whole body. The budget counts these bytes until the last reader drops them.
     pub bytes: Bytes,
 }
 
-/// What a stored body consists of.
+/// A stored body: its original length and its renditions.
 #[derive(Clone, Debug, Default)]
 pub struct StoredBody {
     /// The length as the origin sent it, in bytes.
     pub identity_bytes: u64,
-    /// At least one, the stored form first.
+    /// At least one rendition, the stored form first.
     pub renditions: SmallVec<[Rendition; 1]>,
 }
 
@@ -55,12 +55,12 @@ impl StoredBody {
         }
     }
 
-    /// Returns the bytes in `coding`, where they are held.
+    /// Returns the bytes in `coding`, if they are stored.
     pub fn get(&self, coding: Coding) -> Option<&Bytes> {
         self.renditions.iter().find(|held| held.coding == coding).map(|held| &held.bytes)
     }
 
-    /// Returns the bytes that all renditions take.
+    /// Returns the bytes of all renditions.
     pub fn held_bytes(&self) -> usize {
         self.renditions.iter().map(|held| held.bytes.len()).sum()
     }

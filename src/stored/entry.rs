@@ -13,39 +13,44 @@ use super::head::FlatHead;
 use super::shadow_fingerprint::ShadowFingerprint;
 use super::sharing_guard::SharingGuard;
 
-/// The request fields that a response was selected by, with the values they had (RFC 9111 §4.1), names in order.
-/// A value is the field's lines joined and normalised by `policy::vary`; `None` where the request had none.
+/// The request fields that select a response, with the values of its request (RFC 9111 §4.1), names
+/// in order.
+///
+/// A value is the field's lines, joined and normalised by `policy::vary`; `None` where the request
+/// had no such field.
 pub type Selecting = Box<[(HeaderName, Option<Box<[u8]>>)]>;
 
 /// One stored response.
 #[derive(Debug)]
 pub struct StoredEntry {
-    /// Its end-to-end fields, without Age and what Larder writes anew.
+    /// The end-to-end fields, without Age and the fields that Larder writes itself.
     pub head: FlatHead,
-    /// What was parsed from them.
+    /// The facts parsed from the head.
     pub facts: Facts,
-    /// Its body.
+    /// The body in its codings.
     pub body: StoredBody,
-    /// The request that selected it.
+    /// The values of the request fields that select this response.
     pub selecting: Selecting,
-    /// The tags that the origin named, exact.
+    /// The tags that the origin named, verbatim.
     pub tags: Box<[Box<str>]>,
-    /// The ledger's number before the origin was asked.
+    /// The ledger's number before the origin request.
     pub sequence: u64,
-    /// The ledger's number up to which this entry is known to be untouched.
+    /// The ledger's number up to which no purge covers this entry, or a mark of the sweep.
     pub checked_through: AtomicU64,
-    /// Whether it has been used since it was filled.
+    /// True if the entry was used since it was stored.
     pub was_used: AtomicBool,
-    /// Who brought the body in, and whether others may have it; `None` where nobody need ask.
+    /// The personalisation guard of the body; `None` for bodies that may be shared freely.
     pub guard: Option<Arc<SharingGuard>>,
-    /// What it was brought in by, for comparisons; only what is kept in shadow mode has one.
+    /// The fingerprint for comparisons; only entries of shadow mode have one.
     pub shadow_fingerprint: Option<Arc<ShadowFingerprint>>,
-    /// What goes when the entry goes: the store hangs its account of the entry's own bytes here. Others leave it empty.
+    /// Releases the entry's own bytes on drop: the store attaches its budget reservation here.
+    /// Empty outside the store.
     pub reservation: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl StoredEntry {
-    /// Returns the bytes that this entry takes in the cap: its own, its head's and guard's, and its renditions'.
+    /// Returns the bytes that the entry takes in the budget: its own, its head's and guard's, and
+    /// its renditions'.
     pub fn bytes(&self) -> usize {
         let selecting: usize =
             self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |value| value.len())).sum();
@@ -63,7 +68,7 @@ impl StoredEntry {
             + shadow_fingerprint
     }
 
-    /// Makes an entry of a response that was asked for when the ledger stood at `sequence`.
+    /// Makes the entry of a response that was requested when the ledger stood at `sequence`.
     pub fn new(
         head: FlatHead,
         facts: Facts,
@@ -88,24 +93,25 @@ impl StoredEntry {
         }
     }
 
-    /// Makes the same entry as it stands after the origin confirmed it, asked when the ledger stood at `sequence`.
+    /// Makes the entry that the origin confirmed: a new head and facts, requested when the ledger
+    /// stood at `sequence`.
     pub fn with_confirmation(&self, head: FlatHead, facts: Facts, sequence: u64) -> Self {
         let used = AtomicBool::new(self.was_used.load(Ordering::Relaxed));
         let (body, selecting, tags) = (self.body.clone(), self.selecting.clone(), self.tags.clone());
-        // What permits sharing now needs no guard any more.
+        // A response that permits sharing needs no guard any more.
         let guard = self.guard.clone().filter(|_| !facts.permits_sharing);
         let shadow_fingerprint = self.shadow_fingerprint.clone();
         Self { was_used: used, guard, shadow_fingerprint, ..Self::new(head, facts, body, selecting, tags, sequence) }
     }
 
-    /// Tells whether both are one response, be its body held in other codings by now.
+    /// Returns whether both entries are one response, perhaps with its body in other codings.
     pub fn is_same_response(&self, other: &Self) -> bool {
         self.sequence == other.sequence
             && self.facts.received_at == other.facts.received_at
             && self.selecting == other.selecting
     }
 
-    /// Makes the same entry with another body (a rendition more, or the stored form changed).
+    /// Makes the same entry with another body: one more rendition, or another stored form.
     pub fn with_body(&self, body: StoredBody) -> Self {
         Self {
             head: self.head.clone(),
@@ -123,17 +129,17 @@ impl StoredEntry {
     }
 }
 
-/// Everything stored under one key.
+/// All responses stored under one key.
 #[derive(Clone, Debug)]
 pub struct Variants {
-    /// The whole key, compared on lookup: a collision of hashes is a miss.
+    /// The whole key, compared on lookup, so that a collision of hashes is a miss.
     pub key: Box<str>,
-    /// The stored responses, the newest first.
+    /// The stored responses, newest first.
     pub entries: SmallVec<[Arc<StoredEntry>; 1]>,
 }
 
 impl Variants {
-    /// Returns the bytes that the key and all its entries take in the cap.
+    /// Returns the bytes that the key and all its entries take in the budget.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + 16 + self.key.len() + self.entries.iter().map(|entry| entry.bytes()).sum::<usize>()
     }

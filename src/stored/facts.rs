@@ -1,4 +1,4 @@
-//! The facts of a stored response: what was parsed from its head once.
+//! The facts of a stored response, parsed from its head once.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::clock::Timestamp;
 
-/// Where a lifetime came from, in the order of precedence (RFC 9213 §2.1, RFC 9111 §4.2.1).
+/// The source of a lifetime, in order of precedence (RFC 9213 §2.1, RFC 9111 §4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifetimeSource {
     /// The route's `cache = "force"` with its `ttl`.
@@ -19,15 +19,15 @@ pub enum LifetimeSource {
     SMaxage,
     /// `max-age` of `Cache-Control`.
     MaxAge,
-    /// `Expires` less `Date`.
+    /// `Expires` minus `Date`.
     Expires,
-    /// The route's `ttl`, where the response has no explicit lifetime.
+    /// The route's `ttl`, for a response without an explicit lifetime.
     RouteTtl,
-    /// `ttl_by_status`, where the response has no explicit lifetime.
+    /// `ttl_by_status`, for a response without an explicit lifetime.
     StatusTtl,
     /// A fraction of the time since `Last-Modified` (RFC 9111 §4.2.2).
     Heuristic,
-    /// None applies: stored for validation only.
+    /// No lifetime: stored for validation only.
     None,
 }
 
@@ -48,40 +48,41 @@ impl LifetimeSource {
         }
     }
 
-    /// Returns the sentence that says where the lifetime came from, with the section of the RFC.
+    /// Returns the sentence that names the source, with its RFC section.
     pub const fn says(self) -> &'static str {
         match self {
-            Self::RouteForce => "The route's `cache = \"force\"` with its `ttl` replaces what the response says.",
-            Self::LarderCacheControl => "`Larder-Cache-Control` names it, before all else (RFC 9213 §2.1).",
-            Self::CdnCacheControl => "`CDN-Cache-Control` names it, before Cache-Control and Expires (RFC 9213 §2.1).",
-            Self::SMaxage => "`s-maxage` of Cache-Control names it for shared caches (RFC 9111 §5.2.2.10).",
-            Self::MaxAge => "`max-age` of Cache-Control names it (RFC 9111 §5.2.2.1).",
-            Self::Expires => "It is Expires less Date (RFC 9111 §5.3).",
-            Self::RouteTtl => "The response names none; the route's `ttl` does.",
-            Self::StatusTtl => "The response names none; `ttl_by_status` under [cache] does for its status.",
-            Self::Heuristic => "Nothing names one: it is a fraction of the time since Last-Modified (RFC 9111 §4.2.2).",
-            Self::None => "Nothing names one, and none is guessed: it is stored to be validated (RFC 9111 §4.2.2).",
+            Self::RouteForce => "The route's `cache = \"force\"` with its `ttl` overrides the response.",
+            Self::LarderCacheControl => "`Larder-Cache-Control` sets it, before all other headers (RFC 9213 §2.1).",
+            Self::CdnCacheControl => "`CDN-Cache-Control` sets it, before Cache-Control and Expires (RFC 9213 §2.1).",
+            Self::SMaxage => "`s-maxage` of Cache-Control sets it for shared caches (RFC 9111 §5.2.2.10).",
+            Self::MaxAge => "`max-age` of Cache-Control sets it (RFC 9111 §5.2.2.1).",
+            Self::Expires => "The lifetime is Expires minus Date (RFC 9111 §5.3).",
+            Self::RouteTtl => "The response has no explicit lifetime; the route's `ttl` applies.",
+            Self::StatusTtl => "The response has no explicit lifetime; `ttl_by_status` under [cache] applies.",
+            Self::Heuristic => "No explicit lifetime: a fraction of the time since Last-Modified (RFC 9111 §4.2.2).",
+            Self::None => "No explicit lifetime, no heuristic (RFC 9111 §4.2.2).",
         }
     }
 
-    /// Tells whether the response itself named the lifetime.
+    /// Returns whether the response itself named the lifetime.
     pub const fn is_explicit(self) -> bool {
         matches!(self, Self::LarderCacheControl | Self::CdnCacheControl | Self::SMaxage | Self::MaxAge | Self::Expires)
     }
 }
 
-/// When a stale response may be used without asking the origin first.
+/// When a stale response may be used without contacting the origin first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleUse {
     /// Never: must-revalidate, proxy-revalidate, s-maxage or no-cache forbids it (RFC 9111 §4.2.4).
     Forbidden,
-    /// Within the windows, counted from the end of freshness.
+    /// Within these windows, which count from the end of freshness.
     Within {
-        /// While one request refreshes it (RFC 5861 §3). Zero: not at all.
+        /// While one request refreshes the response (RFC 5861 §3). Zero: not at all.
         while_revalidate: Duration,
-        /// When the origin cannot be reached or is silent before its head.
+        /// When the origin cannot be reached or sends no head in time.
         if_unreachable: Duration,
-        /// When the origin answers with a 5xx: only where the response or the route says so (RFC 5861 §4).
+        /// When the origin answers with a 5xx, and the response or the route allows it (RFC 5861
+        /// §4).
         if_error_status: Duration,
     },
 }
@@ -98,43 +99,44 @@ impl StaleUse {
     }
 }
 
-/// What was parsed from a response once, when it was stored or updated.
+/// The facts of a response, parsed once when it is stored or updated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
     /// The response's status.
     pub status: StatusCode,
-    /// When the response was received (response_time, RFC 9111 §4.2.3).
+    /// The time of receipt (response_time, RFC 9111 §4.2.3).
     pub received_at: Timestamp,
-    /// Its age when it was received (corrected_initial_age, RFC 9111 §4.2.3).
+    /// The age on receipt (corrected_initial_age, RFC 9111 §4.2.3).
     pub initial_age: Duration,
-    /// Its freshness lifetime.
+    /// The freshness lifetime.
     pub lifetime: Duration,
-    /// Where the lifetime came from.
+    /// The source of the lifetime.
     pub lifetime_source: LifetimeSource,
-    /// Whether it must be validated on every use (no-cache).
+    /// True if every use must be validated (no-cache).
     pub no_cache: bool,
-    /// When it may be used stale.
+    /// When the response may be served stale.
     pub stale: StaleUse,
-    /// Whether it has an ETag or a Last-Modified to validate it with.
+    /// True if the response has an ETag or a Last-Modified to validate it with.
     pub has_validator: bool,
-    /// Whether its coding must be left alone (no-transform, or it came encoded).
+    /// True if the coding must not be changed (no-transform, or a response that arrived encoded).
     pub no_transform: bool,
-    /// Whether a reload may be answered from the store while it is fresh (RFC 8246).
+    /// True if a reload may be answered from the store while the response is fresh (RFC 8246).
     pub immutable: bool,
-    /// Whether it permits to share what a request with credentials brought in: public, s-maxage or must-revalidate
-    /// (RFC 9111 §3.5).
+    /// True if a response to a request with credentials may be shared: public, s-maxage or
+    /// must-revalidate (RFC 9111 §3.5).
     pub permits_sharing: bool,
-    /// Whether s-maxage is among its directives, in whichever field: then a client's max-stale counts for nothing
-    /// (RFC 9111 §5.2.2.10).
+    /// True if any field contains s-maxage, in which case a client's max-stale is ignored (RFC 9111
+    /// §5.2.2.10).
     pub has_s_maxage: bool,
 }
 
 impl Facts {
     /// Returns the time until which the response is worth its bytes.
     ///
-    /// Every response may be served while it is fresh and within its stale windows, which count from
-    /// the end of freshness. A validator is worth keeping for `keep` more, from the end of freshness
-    /// or from receipt, whichever is later: a response that arrived stale can be validated too.
+    /// Every response may be served while it is fresh and within its stale windows, which count
+    /// from the end of freshness. A validator is worth keeping for `keep` more, from the end of
+    /// freshness or from receipt, whichever is later: a response that arrived stale can be
+    /// validated too.
     ///
     /// The store frees bytes by this time. Whether a response may be used is decided in `policy`.
     pub fn kept_until(&self, keep: Duration) -> Timestamp {

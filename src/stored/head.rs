@@ -6,8 +6,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Names that take one byte in a [`FlatHead`]: the ones that responses carry, those that most of them carry first. Order
-/// is the encoding; it lives in memory only, so it may change between versions.
+/// Names that take one byte in a [`FlatHead`]: names of response fields, the most common ones
+/// first. The order is the encoding. It exists in memory only, so it may change between versions.
 static COMMON: [HeaderName; 36] = [
     header::DATE,
     header::CONTENT_TYPE,
@@ -47,25 +47,28 @@ static COMMON: [HeaderName; 36] = [
     header::PRAGMA,
 ];
 
-/// Marks a name that is spelled out. A field is `tag, [name length u8, name,] value length u32 LE, value`.
+/// Marks a name that is spelled out. A field is `tag, [name length u8, name,] value length u32 LE,
+/// value`.
 const SPELLED: u8 = u8::MAX;
 
-/// A response's fields as one exact-size run of bytes, in the order in which they came.
+/// A response's fields as one exact-size run of bytes, in order of arrival.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct FlatHead(Box<[u8]>);
 
 impl FlatHead {
-    /// Flattens `fields`. Names longer than 255 bytes are left out: no field that a cache must keep has one.
+    /// Flattens `fields`. Names longer than 255 bytes are left out: no field that a cache must keep
+    /// has one.
     pub fn from_fields<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a [u8])>) -> Self {
         thread_local! {
-            /// A head is put together here, so that it asks for no memory but for its own.
+            /// A head is built here first, so that the only allocation is its own exact size.
             static RUN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         RUN.with_borrow_mut(|run| {
             run.clear();
             for (name, value) in fields {
                 let spelled = name.as_str().as_bytes();
-                // Standard names are compared by their number: going through all is quicker than a search by text.
+                // Standard names compare by number, so a scan of all of them is faster than a
+                // search by text.
                 match COMMON.iter().position(|known| known == name) {
                     Some(at) => run.push(at as u8),
                     None if spelled.len() <= usize::from(u8::MAX) => {
@@ -86,12 +89,12 @@ impl FlatHead {
         Self::from_fields(map.iter().map(|(name, value)| (name, value.as_bytes())))
     }
 
-    /// Returns the bytes that the head takes.
+    /// Returns the bytes of the head.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Tells whether there is no field.
+    /// Returns whether the head has no field.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -114,9 +117,10 @@ impl FlatHead {
             .map(|(_, start, end)| &self.0[start..end])
     }
 
-    /// Appends every field for which `keep` holds to `map`.
+    /// Appends to `map` every field for which `keep` holds.
     ///
-    /// The run is copied once, and the values share that copy: cores that serve the same entry share nothing.
+    /// The run is copied once, and the values share that copy. So cores that serve the same entry
+    /// share no memory.
     pub fn append_to(&self, map: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
         let shared = Bytes::copy_from_slice(&self.0);
         for (name, start, end) in (HeadWalk { run: &self.0, at: 0 }) {
@@ -145,7 +149,7 @@ impl fmt::Debug for FlatHead {
     }
 }
 
-/// A name inside a run.
+/// A field name inside a run.
 enum HeadName<'a> {
     Common(&'static HeaderName),
     Spelled(&'a [u8]),
@@ -167,7 +171,7 @@ impl HeadName<'_> {
     }
 }
 
-/// Walks a run field by field: name, and where its value starts and ends.
+/// Walks a run field by field: the name, and where its value starts and ends.
 struct HeadWalk<'a> {
     run: &'a [u8],
     at: usize,
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_head_gives_back_what_it_was_made_of() {
+    fn a_flat_head_gives_back_its_fields() {
         let mut map = HeaderMap::new();
         map.append("content-type", HeaderValue::from_static("text/html"));
         map.append("x-own", HeaderValue::from_bytes(b"caf\xe9").unwrap());

@@ -1,7 +1,9 @@
-//! What is stored: a flat head, the facts parsed from it, a body in one or more codings, and the variants of a key.
+//! The stored response: a flat head, the facts parsed from it, a body in one or more codings, and
+//! the variants of a key.
 //!
-//! Plain values only. Whether an [`StoredEntry`] may be used is decided in `policy`; where it lives, in `store`.
-//! Nothing here holds a piece of a buffer that came off the wire: heads are copied into one exact-size run of bytes.
+//! Plain values only. `policy` decides whether a [`StoredEntry`] may be used; `store` decides where
+//! it lives. No value holds a piece of a network buffer: heads are copied into one exact-size run
+//! of bytes.
 
 mod body;
 mod entry;

@@ -1,38 +1,42 @@
-//! What a purge covers, and what it does to that.
+//! Purge selectors, and the three kinds of purge.
 
 use crate::key::CanonicalUrl;
 
-/// What a purge does to what it covers.
+/// The effect of a purge on the entries that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PurgeKind {
-    /// Never reused, its validator neither.
+    /// Never used again, not even the validator.
     Hard,
-    /// Validated before its next use (RFC 9111 §4.4).
+    /// Validated with the origin before the next use (RFC 9111 §4.4).
     Validate,
-    /// Served stale while one request refreshes it, for a while.
+    /// Served stale while one request refreshes it, for at most `soft_max`.
     Soft,
 }
 
-/// What a purge covers.
+/// The set of responses that a purge covers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// Everything.
     All,
     /// Every URL of a host (authority in canonical form).
     Host(Box<str>),
-    /// Every URL that starts with this canonical URL up to a `/`: `http://host/shop/` covers `/shop/x`, not `/shopping`.
-    /// Without the last `/` it covers `/shop` itself too, with any query. A query is no part of a prefix.
+    /// Every URL that starts with this canonical URL up to a `/`.
+    ///
+    /// `http://host/shop/` covers `/shop/x`, but not `/shopping`. Without the last `/` the prefix
+    /// also covers `/shop` itself, with any query. A prefix contains no query.
     Prefix(Box<str>),
-    /// One canonical URL, whatever its route adds to the key.
+    /// One canonical URL, with all values that its route adds to the key.
     Url(Box<str>),
-    /// Everything that was tagged so, exactly, whichever field named the tag and on whichever host.
+    /// Every response with exactly this tag, on any host and from any tag header.
     Tag(Box<str>),
-    /// Everything of one origin that `Cache-Groups` put into this group: see [`Selector::group`].
+    /// Every response of one origin that `Cache-Groups` put into this group; see
+    /// [`Selector::group`].
     Group(Box<str>),
 }
 
 impl Selector {
-    /// Selects a group of the origin of `url` (RFC 9875 §2.1: a group of another origin is another group).
+    /// Selects a group of the origin of `url`. The same name at another origin is another group
+    /// (RFC 9875 §2.1).
     pub fn group(url: &CanonicalUrl, name: &str) -> Self {
         Self::Group(group_text(url.origin(), name).into())
     }
@@ -43,7 +47,7 @@ impl Selector {
     }
 }
 
-/// Writes a group's name as it is recorded: an origin has no line feed in it.
+/// Returns the text under which a group is recorded. No origin contains a line feed.
 pub(super) fn group_text(origin: &str, name: &str) -> String {
     format!("{origin}\n{name}")
 }
