@@ -1,9 +1,9 @@
-//! The canonical URL of a request and the [`Key`] made from it.
+//! The canonical URL of a request, and the [`Key`] made from it.
 //!
-//! The canonical form is computed once, before a route is chosen. It is what routes match, what is keyed *and* what the
-//! origin is asked for, so that these can never disagree about which resource is meant. How bytes become canonical is in
-//! `canonical`, how references are resolved in `reference`. Deliberately absent: which parameters, fields and cookies
-//! count; a route says that.
+//! The canonical form is computed once, before a route is chosen. Routes match it, keys contain it
+//! *and* the origin request is made from it, so the three always mean the same resource.
+//! `canonical` turns bytes into canonical form; `reference` resolves references. Deliberately
+//! absent: which parameters, headers and cookies are part of a key. A route says that.
 
 mod canonical;
 mod reference;
@@ -22,29 +22,30 @@ pub use scheme::Scheme;
 use url::Layout;
 pub use url::{CanonicalUrl, canonical_host};
 
-/// What an [`Extra`] was taken from.
+/// The source of an [`Extra`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExtraSource {
     /// A request field.
     Header,
     /// A cookie.
     Cookie,
-    /// The route's mode: what is kept in shadow mode is found by no request that is served.
+    /// The route's mode, so that no live request finds a response stored in shadow mode.
     Mode,
 }
 
-/// What a route adds to a key: a named value of the request.
+/// A named value of the request that a route adds to the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extra<'a> {
-    /// Where it was found, so that a field and a cookie of one name stay apart.
+    /// The source of the value, so that a header and a cookie of one name stay apart.
     pub source: ExtraSource,
-    /// Its name.
+    /// The name of the header or cookie.
     pub name: &'a str,
-    /// Its value; `None` where the request has none, which is not the same as an empty one.
+    /// The value; `None` where the request has none, which differs from an empty one.
     pub value: Option<Cow<'a, [u8]>>,
 }
 
-/// The name of a cached resource: the canonical URL, and after a line feed each thing that a route adds.
+/// The name of a cached resource: the canonical URL, followed by one line for each extra of the
+/// route.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// `url` or `url\nheader:name=value\ncookie:name…`.
@@ -64,7 +65,7 @@ impl Key {
         &self.text[..self.layout.end as usize]
     }
 
-    /// Returns the keyed hash that finds it in the map.
+    /// Returns the keyed hash under which the map stores the key.
     pub fn hash(&self) -> u128 {
         self.hash
     }
@@ -74,7 +75,7 @@ impl Key {
         self.layout.scheme
     }
 
-    /// Returns the URL's host with its port where that is not the scheme's own.
+    /// Returns the URL's host, with its port unless that is the scheme's default.
     pub fn authority(&self) -> &str {
         self.layout.authority(&self.text)
     }
@@ -84,7 +85,7 @@ impl Key {
         self.layout.path(&self.text)
     }
 
-    /// Returns path and query as the origin is asked for them.
+    /// Returns the path and query to request from the origin.
     pub fn path_and_query(&self) -> &str {
         self.layout.path_and_query(&self.text)
     }
@@ -107,17 +108,17 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Hashes keys with a secret of this process, so that nobody can choose keys that collide.
+/// Hashes keys with a secret of this process, so that nobody can construct keys that collide.
 pub struct KeyHasher {
     secret: Box<[u8; 192]>,
 }
 
 impl KeyHasher {
-    /// Makes a hasher with a secret of its own.
+    /// Makes a hasher with its own secret.
     ///
-    /// The standard library's random state holds 128 bits that the operating system chose for this thread; its keyed hash
-    /// (SipHash) stretches them. That is enough here: a lookup compares the whole key, so that who guessed the secret
-    /// could cause misses and nothing worse.
+    /// The standard library's random state holds 128 bits that the operating system chose for this
+    /// thread; its keyed hash (SipHash) stretches them. That is enough here: a lookup compares the
+    /// whole key, so an attacker who guessed the secret could cause misses and nothing worse.
     pub fn new() -> Self {
         let random = RandomState::new();
         let mut secret = Box::new([0; 192]);
@@ -127,11 +128,13 @@ impl KeyHasher {
         Self { secret }
     }
 
-    /// Makes the key of `url` with what the route adds. Without extras the URL's own text becomes the key's.
+    /// Makes the key of `url` with the extras of its route. Without extras, the URL's own text
+    /// becomes the key's text.
     pub fn key<'a>(&self, url: CanonicalUrl, extras: impl IntoIterator<Item = Extra<'a>>) -> Key {
         let CanonicalUrl { mut text, layout } = url;
         for extra in extras {
-            // A canonical URL has no line feed, and names and values are escaped: no value can forge another extra.
+            // A canonical URL contains no line feed, and names and values are escaped, so no value
+            // can forge another extra.
             text.push_str(match extra.source {
                 ExtraSource::Header => "\nheader:",
                 ExtraSource::Cookie => "\ncookie:",
@@ -147,12 +150,13 @@ impl KeyHasher {
         Key { text, layout, hash }
     }
 
-    /// Returns what hashes bytes with the secret that come in pieces.
+    /// Returns a hasher with the secret for bytes that arrive in pieces.
     pub fn pieces(&self) -> Box<Xxh3> {
         Box::new(Xxh3::with_secret(*self.secret))
     }
 
-    /// Hashes bytes with the secret: who does not know it can neither guess them nor make others with the same hash.
+    /// Hashes bytes with the secret. Without the secret, nobody can guess the bytes or construct
+    /// others with the same hash.
     pub fn fingerprint(&self, bytes: &[u8]) -> u128 {
         xxh3_128_with_secret(bytes, &self.secret[..])
     }
@@ -165,7 +169,7 @@ impl Default for KeyHasher {
 }
 
 impl fmt::Debug for KeyHasher {
-    /// Keeps the secret to itself.
+    /// Does not print the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyHasher")
     }
@@ -173,7 +177,7 @@ impl fmt::Debug for KeyHasher {
 
 #[cfg(test)]
 impl Key {
-    /// Makes a key with a hash of the test's choice.
+    /// Makes a key with a hash chosen by the test.
     pub(crate) fn for_tests(text: &str, hash: u128) -> Self {
         let (url, extras) = text.split_once('\n').map_or((text, None), |(url, extras)| (url, Some(extras)));
         let url = CanonicalUrl::parse_absolute(url).expect("a test's key starts with a URL");

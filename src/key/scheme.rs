@@ -1,4 +1,4 @@
-//! The scheme of a request.
+//! The URL schemes that Larder serves.
 
 /// The scheme of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -19,7 +19,7 @@ impl Scheme {
         }
     }
 
-    /// Returns the port that is meant where none is written.
+    /// Returns the port of a URL that names none.
     pub const fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,

@@ -1,19 +1,19 @@
-//! The canonical URL: its text, and where the parts lie in it.
+//! The canonical URL: its text, and the offsets of its parts.
 
 use std::fmt;
 
 use super::canonical::{self, TargetError};
 use super::scheme::Scheme;
 
-/// Where the parts of a URL lie in its text.
+/// The offsets of the parts of a URL in its text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Layout {
     pub(super) scheme: Scheme,
-    /// Where the path starts.
+    /// The start of the path.
     path_at: u32,
-    /// Where the `?` stands, or the URL's end where there is none.
+    /// The position of the `?`, or the URL's end if it has no query.
     query_at: u32,
-    /// Where the URL ends.
+    /// The end of the URL.
     pub(super) end: u32,
 }
 
@@ -35,7 +35,8 @@ impl Layout {
     }
 }
 
-/// A URL in the one form in which Larder matches, keys and forwards it: `scheme://host[:port]/path[?query]`.
+/// A URL in the one form that Larder matches, keys and forwards:
+/// `scheme://host[:port]/path[?query]`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalUrl {
     pub(super) text: String,
@@ -43,27 +44,32 @@ pub struct CanonicalUrl {
 }
 
 impl CanonicalUrl {
-    /// Makes the canonical form of `target` (origin form or the path and query of an absolute form, as received) at `authority`.
+    /// Makes the canonical form of `target` at `authority`; the target is an origin form, or the
+    /// path and query of an absolute form, as received.
     ///
-    /// - The host is put in lower case (an IPv6 address in the form of RFC 5952); an empty or default port is dropped.
-    /// - An empty path becomes `/`. Dot segments are removed, also where they are spelled with `%2e` ([RFC 3986 §5.2.4]);
-    ///   above the root there is only the root. Repeated slashes stay: they name another resource.
-    /// - Percent-encoding: hexadecimal in upper case, unreserved characters decoded, all else left encoded, `%2F` and
-    ///   `%00` too ([RFC 3986 §6.2.2]).
-    /// - What no URI may contain (space, `"<>\^{|}` and the backtick, bytes above 0x7f) is percent-encoded. A backslash is
-    ///   among these, so that no origin reads it as a slash where Larder did not.
-    /// - A `%` that starts no encoding becomes `%25`. Clients do send `?q=100%`; written so, no decoder can read it in
-    ///   two ways, while a refusal would break pages that work today.
+    /// - The host is put in lower case (an IPv6 address in the form of RFC 5952). An empty or
+    ///   default port is dropped.
+    /// - An empty path becomes `/`. Dot segments are removed, also when spelled with `%2e` ([RFC
+    ///   3986 §5.2.4]); above the root there is only the root. Repeated slashes stay, because they
+    ///   name another resource.
+    /// - Percent-encoding: hexadecimal in upper case, unreserved characters decoded, everything
+    ///   else left encoded, including `%2F` and `%00` ([RFC 3986 §6.2.2]).
+    /// - Characters that no URI may contain (space, `"<>\^{|}`, the backtick, bytes above 0x7f) are
+    ///   percent-encoded. A backslash is among them, so that no origin reads it as a slash where
+    ///   Larder did not.
+    /// - A `%` that starts no encoding becomes `%25`. Clients do send `?q=100%`. In this form no
+    ///   decoder can read it in two ways, while a refusal would break pages that work today.
     ///
     /// # Errors
-    /// Where the authority or the target cannot be read in one way only (RFC 9110 §4.2, RFC 9112 §3.2): an empty or odd
-    /// host, userinfo, a port that is none, a target without leading `/` (`*` is the caller's), with `#` or a control
-    /// byte; or where the whole is longer than 65,534 bytes, the most that an `http::Uri` holds.
+    /// An authority or a target that is ambiguous or malformed (RFC 9110 §4.2, RFC 9112 §3.2): an
+    /// empty or invalid host, userinfo, an invalid port, a target without leading `/` (`*` is the
+    /// caller's), with `#` or with a control byte; or a URL longer than 65,534 bytes, the most that
+    /// an `http::Uri` holds.
     ///
     /// [RFC 3986 §5.2.4]: https://www.rfc-editor.org/rfc/rfc3986#section-5.2.4
     /// [RFC 3986 §6.2.2]: https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2
     pub fn new(scheme: Scheme, authority: &str, target: &str) -> Result<Self, TargetError> {
-        // The usual URL is canonical as it comes: then this is the only allocation.
+        // A typical URL is canonical on arrival, and then this is the only allocation.
         let mut text = String::with_capacity("https://".len() + authority.len() + target.len() + 1);
         text.push_str(scheme.as_str());
         text.push_str("://");
@@ -92,17 +98,17 @@ impl CanonicalUrl {
         &self.text[..self.layout.path_at as usize]
     }
 
-    /// Returns the host with its port where that is not the scheme's own, in lower case.
+    /// Returns the host in lower case, with its port unless that is the scheme's default.
     pub fn authority(&self) -> &str {
         self.layout.authority(&self.text)
     }
 
-    /// Returns the host without its port; an IPv6 address with its brackets.
+    /// Returns the host without its port; an IPv6 address keeps its brackets.
     pub fn host(&self) -> &str {
         canonical::split_port(self.authority()).0
     }
 
-    /// Returns the port, be it written or the scheme's own.
+    /// Returns the port, either the written one or the scheme's default.
     pub fn port(&self) -> u16 {
         let written = canonical::split_port(self.authority()).1.and_then(|port| port.parse().ok());
         written.unwrap_or(self.scheme().default_port())
@@ -118,12 +124,12 @@ impl CanonicalUrl {
         self.layout.query(&self.text)
     }
 
-    /// Returns path and query as the origin is asked for them.
+    /// Returns the path and query to request from the origin.
     pub fn path_and_query(&self) -> &str {
         self.layout.path_and_query(&self.text)
     }
 
-    /// Tells whether `other` has the same scheme, host and port.
+    /// Returns whether `other` has the same scheme, host and port.
     pub fn is_same_origin(&self, other: &Self) -> bool {
         self.origin() == other.origin()
     }
@@ -135,8 +141,10 @@ impl CanonicalUrl {
         self
     }
 
-    /// Keeps the parameters of the query whose name, percent-decoded, `keep` answers with true, in their order and as
-    /// they are written. Parameters are what stands between `&`; where none is left, the `?` goes too.
+    /// Keeps the query parameters for whose percent-decoded name `keep` returns true.
+    ///
+    /// Order and spelling stay. Parameters are separated by `&`. If none is left, the `?` is
+    /// dropped too.
     pub fn retain_query(self, mut keep: impl FnMut(&str) -> bool) -> Self {
         let Some(query) = self.query() else { return self };
         let mut text = String::with_capacity(self.text.len());
@@ -155,14 +163,15 @@ impl CanonicalUrl {
     }
 }
 
-/// Puts a host, perhaps with a port, in canonical form, its port as it is written, be it a scheme's own or not.
+/// Returns the canonical form of a host with an optional port. A written port stays, even a
+/// scheme's default.
 ///
 /// # Errors
-/// As those of [`CanonicalUrl::new`].
+/// The errors of [`CanonicalUrl::new`].
 pub fn canonical_host(authority: &str) -> Result<String, TargetError> {
     let of = |scheme| CanonicalUrl::new(scheme, authority, "/");
     let (http, https) = (of(Scheme::Http)?, of(Scheme::Https)?);
-    // A port is left out by its own scheme alone.
+    // Only its own scheme drops a port.
     Ok([http.authority(), https.authority()].into_iter().max_by_key(|text| text.len()).unwrap_or_default().to_owned())
 }
 

@@ -1,8 +1,9 @@
-//! Routes: which rule of the configuration applies to a request.
+//! Routes: the rule of the configuration that applies to a request.
 //!
-//! A [`Rule`] is complete: what a `[[route]]` leaves out is filled in from `[cache]`, `[memory]` and `[compression]` when
-//! the configuration is checked, so that the way of a request takes one value and asks no further. First match wins, on
-//! the canonical path. Nothing here looks at a response. What a route matches is in `matching`.
+//! A [`Rule`] is complete. The configuration fills the gaps of a `[[route]]` from `[cache]`,
+//! `[memory]` and `[compression]` when it is checked, so a request reads one value only. The first
+//! route that matches the canonical path wins. Nothing here looks at a response. `matching`
+//! compares requests with a route.
 
 mod matching;
 mod query;

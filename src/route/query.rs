@@ -1,23 +1,24 @@
-//! Which query parameters a key keeps, by the patterns of their names.
+//! The query parameters of a key, chosen by patterns of their names.
 
 use crate::key::CanonicalUrl;
 
-/// Which query parameters a key keeps. Those it drops are dropped from the origin's request too.
+/// The query parameters that a key keeps. All others are dropped from the origin's request too.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum QueryRule {
-    /// All, in the order they came.
+    /// All parameters, in order of arrival.
     #[default]
     All,
-    /// None.
+    /// No parameter.
     None,
-    /// Those whose name matches one of these patterns (`*` stands for any run of characters).
+    /// Parameters whose name matches one of these patterns (`*` stands for any run of characters).
     Keep(Box<[Box<str>]>),
-    /// Those whose name matches none of these patterns.
+    /// Parameters whose name matches none of these patterns.
     Drop(Box<[Box<str>]>),
 }
 
 impl QueryRule {
-    /// Returns `url` with the parameters that count. Names are compared percent-decoded, with their case.
+    /// Returns `url` with the parameters that the rule keeps. Names are compared percent-decoded
+    /// and case-sensitively.
     pub fn apply(&self, url: CanonicalUrl) -> CanonicalUrl {
         let any = |patterns: &[Box<str>], name: &str| patterns.iter().any(|pattern| wildcard(pattern, name));
         match self {
@@ -29,11 +30,11 @@ impl QueryRule {
     }
 }
 
-/// Tells whether `name` is `pattern`, in which each `*` stands for any run of characters.
+/// Returns whether `name` matches `pattern`, in which each `*` stands for any run of characters.
 pub fn wildcard(pattern: &str, name: &str) -> bool {
     let Some((head, mut pattern)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(head) else { return false };
-    // Each inner piece is taken where it first occurs: that leaves the most for the rest.
+    // Each inner piece matches at its first occurrence, which leaves the most text for the rest.
     while let Some((piece, rest)) = pattern.split_once('*') {
         let Some(at) = name.find(piece) else { return false };
         name = &name[at + piece.len()..];

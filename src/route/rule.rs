@@ -1,4 +1,4 @@
-//! A rule: everything that the configuration says about a request, and the key that it makes.
+//! A rule: the part of the configuration that applies to one request, and the key that it makes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,89 +9,91 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use super::query::QueryRule;
 use crate::key::{CanonicalUrl, Extra, ExtraSource, Key, KeyHasher};
 
-/// What a route does with the cache.
+/// How a route uses the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CacheMode {
-    /// The response's fields decide.
+    /// The response's headers decide.
     #[default]
     Obey,
-    /// The route's `ttl` overrides lifetime, no-cache and no-store of GETs without credentials; never private,
-    /// Set-Cookie, `Vary: *` or errors.
+    /// The route's `ttl` overrides lifetime, no-cache and no-store of GETs without credentials;
+    /// never private, Set-Cookie, `Vary: *` or errors.
     Force,
     /// Neither looked up nor stored.
     Bypass,
 }
 
-/// Whether a route's requests are answered from the cache at all.
+/// A route's mode: served from the cache, or only observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum RouteMode {
-    /// They are.
+    /// Requests are answered from the cache.
     #[default]
     Serve,
-    /// They are passed, and what would have become of them is counted.
+    /// Requests are passed, and their would-be outcomes are counted.
     Shadow,
 }
 
-/// What happens to responses that set a cookie.
+/// The treatment of responses that set a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SetCookie {
-    /// Stored where the response has an explicit lifetime (RFC 9111 §7.3).
+    /// Stored if the response has an explicit lifetime (RFC 9111 §7.3).
     Obey,
-    /// The field is removed from the response, which is then stored as if it had none.
+    /// The header is removed from the response, which is then stored as if it had none.
     Strip,
-    /// Never stored: the cookie may be one visitor's session, whatever else the response says.
+    /// Never stored, whatever else the response says: the cookie may be one visitor's session.
     #[default]
     NeverStore,
 }
 
-/// Everything that the configuration says about a request.
+/// The whole configuration of one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// The index of the `[[route]]` in the file; `None` where no route matched.
     pub index: Option<u16>,
-    /// Whether its requests are answered from the cache at all.
+    /// The mode: served from the cache, or only observed.
     pub mode: RouteMode,
-    /// What is done with the cache.
+    /// How the cache is used.
     pub cache: CacheMode,
-    /// The lifetime where the response has none of its own.
+    /// The lifetime of responses without an explicit one.
     pub ttl: Option<Duration>,
-    /// Lifetimes by status, where neither the response nor the route has one.
+    /// Lifetimes by status, for responses without an explicit lifetime on routes without `ttl`.
     pub ttl_by_status: Arc<[(StatusCode, Duration)]>,
-    /// The share of the time since Last-Modified that a response without a lifetime is fresh for (0.0 to 1.0).
+    /// The share of the time since Last-Modified for which a response without a lifetime is fresh
+    /// (0.0 to 1.0).
     pub heuristic_fraction: f64,
     /// The longest heuristic lifetime.
     pub heuristic_max: Duration,
-    /// How long past freshness a stale response stands in for an origin that cannot be reached.
+    /// How long past freshness a stale response is served instead of an unreachable origin's.
     pub stale_if_error: Duration,
-    /// Whether the route itself set `stale_if_error`: only then it also covers 5xx answers.
+    /// True if the route itself set `stale_if_error`. Only then does it cover 5xx responses too.
     pub stale_if_error_covers_status: bool,
-    /// The stale-while-revalidate window where the response names none.
+    /// The stale-while-revalidate window of responses that name none.
     pub stale_while_revalidate: Duration,
-    /// Whether s-maxage forbids stale even with an explicit stale-while-revalidate.
+    /// True if s-maxage forbids stale use even with an explicit stale-while-revalidate.
     pub strict_s_maxage: bool,
-    /// Whether a client's no-cache, max-age, min-fresh and Pragma are obeyed.
+    /// True if a client's no-cache, max-age, min-fresh and Pragma are obeyed.
     pub obey_client_no_cache: bool,
-    /// Whether bodies that only the closing connection ends are stored.
+    /// True if bodies are stored that only the closing connection ends.
     pub store_unsized: bool,
-    /// What happens to responses that set a cookie.
+    /// The treatment of responses that set a cookie.
     pub set_cookie: SetCookie,
-    /// The largest body that is stored, in bytes.
+    /// The largest body to store, in bytes.
     pub object_bytes_max: u64,
-    /// Which query parameters count.
+    /// The query parameters that are part of the key.
     pub query: QueryRule,
-    /// Request fields whose values are part of the key.
+    /// Request headers whose values are part of the key.
     pub key_headers: Box<[HeaderName]>,
     /// Cookies whose values are part of the key.
     pub key_cookies: Box<[Box<str>]>,
-    /// Whether bodies are watched for being one user's.
+    /// True to detect personalised pages that lack `Vary: Cookie` or `private`.
     pub personalisation_guard: bool,
-    /// Cookies that say nothing about what a user gets, as patterns (`*` stands for any run of characters, but takes in no
-    /// name that ends in `_session`).
+    /// Cookies that do not change what a user gets, as patterns. `*` stands for any run of
+    /// characters, but never matches a name that ends in `_session`.
     pub ignore_cookies: Arc<[Box<str>]>,
 }
 
-/// Cookies of analytics and advertisement scripts, which no app reads: Google (no `_ga*`, which would be the session of every
-/// Rails app whose name begins so), Meta, Hotjar, Matomo, Microsoft, HubSpot, TikTok.
+/// Cookies of analytics and advertising scripts, which no app reads: Google (no `_ga*`, which would
+/// match the session of every Rails app whose name begins so), Meta, Hotjar, Matomo, Microsoft,
+/// HubSpot, TikTok.
 pub const IGNORED_COOKIES: [&str; 18] = [
     "_ga",
     "_ga_*",
@@ -114,7 +116,7 @@ pub const IGNORED_COOKIES: [&str; 18] = [
 ];
 
 impl Default for Rule {
-    /// The built-in defaults, as `config.toml` documents them.
+    /// Returns the built-in defaults, as `config.toml` documents them.
     fn default() -> Self {
         Self {
             index: None,
@@ -142,15 +144,17 @@ impl Default for Rule {
 }
 
 impl Rule {
-    /// Makes the key of a request: what the rule keeps of `url`, and the values of its fields and cookies. Its path and
-    /// query are what the origin is to be asked for.
+    /// Makes the key of a request from the part of `url` that the rule keeps, and from the values
+    /// of its headers and cookies. The key's path and query are the ones to request from the
+    /// origin.
     pub fn key_of(&self, hasher: &KeyHasher, url: CanonicalUrl, headers: &HeaderMap) -> Key {
         let fields = self.key_headers.iter().map(|name| Extra {
             source: ExtraSource::Header,
             name: name.as_str(),
             value: join(headers.get_all(name).iter().map(|line| line.as_bytes()), b", "),
         });
-        // Origins differ in which of several cookies of one name they take; so all of them are part of the key.
+        // Origins differ in which of several cookies of one name they read, so the key contains all
+        // of them.
         let cookies = self.key_cookies.iter().map(|name| Extra {
             source: ExtraSource::Cookie,
             name,
@@ -165,7 +169,7 @@ impl Rule {
     }
 }
 
-/// Joins `values`; `None` where there is none. One value is borrowed.
+/// Joins `values`; `None` if there is none. A single value is borrowed.
 fn join<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> Option<Cow<'a, [u8]>> {
     let first = values.next().map(Cow::Borrowed)?;
     Some(values.fold(first, |mut all, value| {
@@ -175,8 +179,8 @@ fn join<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> Opt
     }))
 }
 
-/// Iterates over the values of the request's cookies of that name, as they are written (RFC 6265 §4.2.1). One without `=` is
-/// empty, as many apps read it.
+/// Iterates over the values of the request's cookies with that name, as written (RFC 6265 §4.2.1).
+/// A cookie without `=` has an empty value, as many apps read it.
 fn cookie_values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(header::COOKIE).iter();
     lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).filter_map(move |pair| {

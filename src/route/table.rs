@@ -1,4 +1,4 @@
-//! The routes of the configuration in order: the first that matches gives the rule.
+//! The routes of the configuration in order. The first one that matches gives the rule.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use super::matching::{PathMatcher, merged};
 use super::rule::{RouteMode, Rule};
 use crate::key::CanonicalUrl;
 
-/// Returns the number by which people know the route of this index: the first `[[route]]` is 1.
+/// Returns the number that users see for the route with this index: the first `[[route]]` is 1.
 pub fn number(index: u16) -> u32 {
     u32::from(index) + 1
 }
 
-/// How much of a [`Table`] is in shadow mode.
+/// Which rules of a [`Table`] are in shadow mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShadowRoutes {
     /// Every rule.
@@ -24,7 +24,7 @@ pub enum ShadowRoutes {
     None,
 }
 
-/// The routes of the configuration, in order, and the rule for what none of them matches.
+/// The routes of the configuration, in order, and the rule for requests that match none.
 #[derive(Clone, Debug)]
 pub struct Table {
     routes: Vec<(PathMatcher, Arc<Rule>)>,
@@ -32,7 +32,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Makes a table; `routes` in the order of the file.
+    /// Makes a table of `routes` in the order of the file.
     pub fn new(routes: Vec<(PathMatcher, Arc<Rule>)>, fallback: Arc<Rule>) -> Self {
         Self { routes, fallback }
     }
@@ -47,7 +47,7 @@ impl Table {
         found.map_or(&self.fallback, |(_, rule)| rule)
     }
 
-    /// Tells which rules are in shadow mode.
+    /// Returns which rules are in shadow mode.
     pub fn shadow_routes(&self) -> ShadowRoutes {
         let rules = self.routes.iter().map(|(_, rule)| rule).chain([&self.fallback]);
         let (all, some) = rules.fold((true, false), |(all, some), rule| {
@@ -66,7 +66,7 @@ impl Table {
         self.routes.get(usize::from(index)).map(|(_, rule)| rule)
     }
 
-    /// Returns what a request must look like for the route with this index.
+    /// Returns the matcher of the route with this index.
     pub fn matcher(&self, index: u16) -> Option<&PathMatcher> {
         self.routes.get(usize::from(index)).map(|(matcher, _)| matcher)
     }
