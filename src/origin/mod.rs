@@ -1,11 +1,14 @@
-//! The origin side: one HTTP client per core, the permits of the whole process, and what an answer may look like.
+//! The origin side: one HTTP client per core, the permits of the whole process, and the checks on
+//! every response's head.
 //!
-//! Takes requests whose heads are ready to be sent, and returns responses whose heads were checked. Deliberately absent:
-//! caching, stale responses, what a client is told of a failure.
+//! [`UpstreamClient`] takes requests whose heads are ready to be sent, and returns responses whose
+//! heads were checked. Deliberately absent: caching, stale responses, and the client's view of a
+//! failure.
 //!
-//! The engine is hyper's client: HTTP/1.1, one connection per request at a time, idle ones kept in a pool of our own, since
-//! each is driven by the request that uses it. What may have reached the origin is not sent twice: only a request that was
-//! never begun, since its pooled connection turned out to be dead, goes to another connection.
+//! The engine is hyper's client: HTTP/1.1, one request at a time on a connection, with a pool of
+//! our own, because each connection is driven by the request that uses it. A request that may have
+//! reached the origin is never sent twice. Only a request of which nothing was written, because its
+//! pooled connection turned out to be dead, goes to another connection.
 
 mod body;
 mod breaker;
@@ -49,7 +52,7 @@ use upload::{ResponseTimer, TimedUpload};
 
 use crate::outcome::Reason;
 
-/// The client of one core. A clone shares its pool.
+/// The client of one core. Clones share its pool.
 #[derive(Clone)]
 pub struct UpstreamClient {
     pool: Arc<Pool>,
@@ -59,10 +62,10 @@ pub struct UpstreamClient {
 }
 
 impl UpstreamClient {
-    /// Makes a client; what it sends is sent on the runtime that asks first.
+    /// Makes a client. Its connections belong to the runtime that sends on it first.
     ///
     /// # Panics
-    /// When the configuration's authority or host is none: it is checked before it comes here.
+    /// If the configuration's authority or host is invalid; the configuration checks both.
     pub fn new(config: Arc<Config>, permits: Arc<Permits>) -> Self {
         let mut origin = Parts::default();
         origin.scheme = Some(Scheme::HTTP);
@@ -73,8 +76,10 @@ impl UpstreamClient {
         Self { pool: Pool::new(&config, origin), config, permits, host }
     }
 
-    /// Makes the client of a configuration that takes this one's place: itself, pool and all, where nothing is different.
-    /// What is under way ends on the old one, whose idle connections then close.
+    /// Returns the client for another configuration: this one with its pool if nothing differs,
+    /// else a new one.
+    ///
+    /// Running requests end on the old client, whose idle connections then close.
     pub fn reconfigured(&self, config: &Arc<Config>) -> Self {
         if *self.config == **config { self.clone() } else { Self::new(Arc::clone(config), Arc::clone(&self.permits)) }
     }
@@ -84,21 +89,27 @@ impl UpstreamClient {
         &self.config.authority
     }
 
-    /// Returns the permits, for those who hold one across decisions.
+    /// Returns the permits, for callers that hold one across decisions.
     pub fn permits(&self) -> &Arc<Permits> {
         &self.permits
     }
 
-    /// Sends `request` (its URI's path and query go out as they are, its Host is taken from its fields) and returns the
-    /// response once its head has come. `on_interim` is called with each 1xx response (but 100 and 101) as it comes. The permit is
-    /// held by the body. A 101 comes with hyper's upgrade in its extensions.
+    /// Sends `request` and returns the response once its head has arrived.
     ///
-    /// Dropping the future, or the response's body before its end, cancels the request at the origin.
+    /// The path and query of the URI are sent unchanged; Host comes from the request's headers,
+    /// unless the configuration sets one. `on_interim` is called with each 1xx response (except 100
+    /// and 101) as it arrives. The body holds the permit. A 101 carries hyper's upgrade in its
+    /// extensions.
+    ///
+    /// Dropping the future, or the response's body before its end, cancels the request at the
+    /// origin.
     ///
     /// # Errors
-    /// How the origin failed; [`Error::was_sent`] tells whether the request may have reached it.
-    // What can be done before anything is waited for, to ask the breaker too, is done at once: a request is large, and what a
-    // future holds from its beginning is copied with it. Inlined, since what a function returns is copied once more.
+    /// The failure of the origin; [`Error::was_sent`] tells whether the request may have reached
+    /// it.
+    // Everything that needs no waiting, including the breaker's check, happens before the future
+    // exists: a request is large, and a future copies everything that it holds from its start.
+    // Inlined, because a returned future is copied once more.
     #[inline(always)]
     pub fn send(
         &self,
@@ -123,7 +134,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Makes the request as it goes out, if the breaker lets it.
+    /// Makes the outgoing request, if the breaker lets it pass.
     fn outgoing(
         &self,
         request: Request<RequestBody>,
@@ -142,8 +153,9 @@ impl UpstreamClient {
         if let Some(on_interim) = on_interim {
             hyper::ext::on_informational(&mut request, move |response| {
                 let (status, fields) = (response.status(), response.headers());
-                // 100 is between the two ends of this connection; 101 is no interim response here; and one that claims to
-                // have content (RFC 9112 §6.1, RFC 9110 §8.6) is kept from a client who might believe it.
+                // 100 concerns only this connection, 101 is no interim response here, and an
+                // interim response that claims to have content (RFC 9112 §6.1, RFC 9110 §8.6) is
+                // kept from a client that might believe it.
                 if !matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)
                     && !fields.contains_key(CONTENT_LENGTH)
                     && !fields.contains_key(TRANSFER_ENCODING)
@@ -167,17 +179,19 @@ impl UpstreamClient {
         let framing = sent
             .allows(response.status(), response.headers())
             .and_then(|()| framing::framing(&sent.method, response.version(), response.status(), response.headers()));
-        // The bytes that follow may be another response for another reader: the connection goes with the error.
+        // The bytes that follow may be another response to another reader, so the connection is
+        // closed with the error.
         let framing = framing.map_err(|what| Error::sent(Reason::ProtocolError, what))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response.map(|_empty| ResponseBody::of_upgrade(silence, permit, connection)));
         }
         framing::normalise_length(response.headers_mut());
-        // On a connection that answered with 1.0 hyper drops content whose length it does not know.
-        // One that ignored an Upgrade may still take what the client sends next for another protocol, or for a request.
+        // On a connection that answered with HTTP/1.0, hyper drops content of unknown length. An
+        // origin that ignored an Upgrade may still read the client's next bytes as another
+        // protocol, or as a request.
         let is_last = response.version() < Version::HTTP_11
             || sent.upgrade.is_some()
-            || framing::may_send_a_body_all_the_same(&sent.method, response.status(), response.headers());
+            || framing::may_send_body_anyway(&sent.method, response.status(), response.headers());
         if is_last {
             connection.retire();
         } else {
@@ -187,9 +201,9 @@ impl UpstreamClient {
     }
 }
 
-/// A request that is ready to go out.
+/// A request that is ready to be sent.
 struct OutgoingRequest {
-    /// `None` once a connection has it.
+    /// `None` once a connection has taken the request.
     request: Option<Request<TimedUpload>>,
     sent: SentRequest,
     response_timer: Arc<ResponseTimer>,

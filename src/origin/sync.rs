@@ -1,4 +1,4 @@
-//! What the flight table synchronises with; a model test puts others in their place.
+//! The synchronisation primitives of the flight table; a model test replaces them.
 
 pub(super) use std::sync::atomic::AtomicU64;
 
