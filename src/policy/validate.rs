@@ -347,19 +347,9 @@ mod tests {
 
     /// An entry that was received a day before [`RECEIVED`], with a body of three bytes.
     fn entry(given: &[(&str, &str)]) -> Arc<StoredEntry> {
-        Arc::new(StoredEntry {
-            head: FlatHead::from_map(&fields(given)),
-            facts: Facts { received_at: DAY, ..stored() },
-            body: StoredBody::identity("abc".into()),
-            selecting: Box::default(),
-            tags: Box::default(),
-            sequence: 0,
-            checked_through: 0.into(),
-            was_used: false.into(),
-            guard: None,
-            shadow_fingerprint: None,
-            reservation: Default::default(),
-        })
+        let (head, facts) = (FlatHead::from_map(&fields(given)), Facts { received_at: DAY, ..stored() });
+        let body = StoredBody::identity("abc".into());
+        Arc::new(StoredEntry::new(head, facts, body, Box::default(), Box::default(), 0))
     }
 
     /// The first of `entries` as the selected one, with the others.

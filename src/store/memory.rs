@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
@@ -62,6 +61,16 @@ const KEY_LOCKS: usize = 256;
 
 /// A value of the map: full while stored, empty once evicted.
 struct MapSlot(ArcSwapOption<Variants>);
+
+/// The change that a caller decides for the variants of one key.
+pub enum Change {
+    /// The variants stay as they are.
+    Keep,
+    /// These variants replace the stored ones.
+    Put(Variants),
+    /// The key is removed.
+    Remove,
+}
 
 /// A key found by a walk.
 pub struct WalkItem {
@@ -155,17 +164,17 @@ impl MemoryMap {
     /// Variants beyond a share of the capacity are dropped, oldest first; a single one that is
     /// still too large changes nothing. moka's own operation of this kind costs a third of what
     /// storing a small object costs.
-    pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Op<Variants>) {
+    pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Change) {
         let inserted = {
             let _lock = self.key_locks[hash as usize % KEY_LOCKS].lock();
             let variants = if self.holds(hash) { self.get(hash) } else { None };
             match decide(variants.as_ref()) {
-                Op::Nop => 0,
-                Op::Remove => {
+                Change::Keep => 0,
+                Change::Remove => {
                     self.map.invalidate(&hash);
                     0
                 }
-                Op::Put(variants) => self.insert(hash, variants),
+                Change::Put(variants) => self.insert(hash, variants),
             }
         };
         if self.undrained.fetch_add(inserted, Ordering::Relaxed) + inserted > self.drain_bytes {
@@ -330,7 +339,7 @@ impl Hasher for IdentityHasher {
 mod tests {
     use super::*;
     use crate::store::tests::entry;
-    use crate::stored::{StoredBody, StoredEntry};
+    use crate::stored::StoredBody;
 
     #[test]
     fn weights_fit_whatever_the_capacity() {
@@ -352,12 +361,11 @@ mod tests {
     fn one_key_takes_at_most_half_and_its_oldest_variants_go_first() {
         let memory = MemoryMap::new(100_000);
         let with_bodies = |bodies: &[usize]| {
-            let one =
-                |bytes: &usize| StoredEntry { body: StoredBody::identity(vec![0; *bytes].into()), ..entry(0, &[]) };
+            let one = |bytes: &usize| entry(0, &[]).with_body(StoredBody::identity(vec![0; *bytes].into()));
             Variants { key: "k".into(), entries: bodies.iter().map(|bytes| Arc::new(one(bytes))).collect() }
         };
         let check = |bodies: &[usize], wanted: &[usize]| {
-            memory.compute(1, |_| Op::Put(with_bodies(bodies)));
+            memory.compute(1, |_| Change::Put(with_bodies(bodies)));
             memory.drain();
             let variants = memory.get(1);
             let entries = variants.iter().flat_map(|variants| &variants.entries);
@@ -367,7 +375,7 @@ mod tests {
         check(&[20_000, 20_000], &[20_000, 20_000]);
         check(&[20_000, 21_000, 22_000], &[20_000, 21_000]);
         check(&[60_000], &[20_000, 21_000]);
-        memory.compute(1, |_| Op::Remove);
+        memory.compute(1, |_| Change::Remove);
         assert!(memory.get(1).is_none());
         let counters = memory.counters();
         assert_eq!(

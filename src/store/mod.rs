@@ -7,7 +7,6 @@
 //! Where to read on: `state` has every operation but the sweep, `memory` the map, `ledger` the
 //! purges, `budget` the bytes, and `sweep` frees what was purged or has outlived its use.
 
-pub mod budget;
 mod config;
 mod counters;
 pub mod ledger;
@@ -19,8 +18,9 @@ mod sweeper;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{Budget, Reservation};
 pub use config::Config;
 pub use ledger::{Ledger, PurgeKind, Selector};
 pub use state::Store;
 pub use stats::StoreStats;
+
+pub use crate::stored::{Budget, Reservation};

@@ -5,28 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use moka::ops::compute::Op;
 use smallvec::SmallVec;
 
-use super::budget::{Budget, Reservation};
 use super::config::Config;
 use super::counters::{StoreCounters, count};
 use super::ledger::{self, Ledger, PurgeKind, Selector};
-use super::memory;
+use super::memory::{self, Change};
 use super::sweeper::Sweeper;
 use crate::clock::{Clock, Timestamp};
 use crate::key::Key;
 use crate::outcome::Reason;
 use crate::policy::PurgeState;
-use crate::stored::{Coding, Rendition, StoredEntry, Variants};
+use crate::stored::{Budget, Coding, Rendition, Reservation, StoredEntry, Variants};
 
 /// The most times that moka is drained for one request that found the budget spent. A drain ends
 /// early when it meets an entry that is being written.
 const DRAINS: usize = 2;
 
-/// Bytes of the counts of an `Arc`, the owner of a body's `Bytes` and a boxed [`Reservation`]
-/// together.
-const COUNTING_BYTES: usize = 16 + 48 + 16;
+/// Bytes of the counts of an `Arc` and the owner of a body's `Bytes` together.
+const COUNTING_BYTES: usize = 16 + 48;
 
 /// The stored responses of the process, with the ledger of purges and the budget.
 pub struct Store {
@@ -114,14 +111,14 @@ impl Store {
             let others = stored.filter(|stored| self.is_of(stored, key)).map_or(&[][..], |stored| &stored.entries);
             is_outdated = others.iter().any(is_newer);
             if is_outdated {
-                return Op::Nop;
+                return Change::Keep;
             }
             let mut entries = SmallVec::with_capacity(1 + others.len());
             entries.push(Arc::clone(&entry));
             entries.extend(others.iter().filter(|other| other.selecting != entry.selecting).cloned());
             entries.truncate(config.variants_max.max(1));
             count(&self.counters.replaced, (1 + others.len() - entries.len()) as u64);
-            Op::Put(Variants { key: key.text().into(), entries })
+            Change::Put(Variants { key: key.text().into(), entries })
         });
         if is_outdated {
             return Err(Reason::Outdated);
@@ -143,11 +140,11 @@ impl Store {
     pub fn change(&self, key: &Key, change: impl FnOnce(&Variants) -> Option<Variants>) {
         let mut made = SmallVec::<[ReplacedEntry; 1]>::new();
         self.memory.compute(key.hash(), |stored| {
-            let Some(stored) = stored.filter(|stored| self.is_of(stored, key)) else { return Op::Nop };
+            let Some(stored) = stored.filter(|stored| self.is_of(stored, key)) else { return Change::Keep };
             match change(stored) {
-                Some(variants) if variants.entries.is_empty() => Op::Remove,
-                Some(variants) => self.take_over(key, stored, variants, &mut made).map_or(Op::Nop, Op::Put),
-                None => Op::Remove,
+                Some(variants) if variants.entries.is_empty() => Change::Remove,
+                Some(variants) => self.take_over(key, stored, variants, &mut made).map_or(Change::Keep, Change::Put),
+                None => Change::Remove,
             }
         });
         // A sweep may have passed this key during the change: it marked the old entries, not the
@@ -221,16 +218,6 @@ impl Store {
         reserved
     }
 
-    /// Reserves `more` bytes on top of `reservation`, as [`Store::reserve`] does; false when they
-    /// do not fit.
-    pub fn grow(&self, reservation: &mut Reservation, more: u64) -> bool {
-        let grown = reservation.grow(more) || self.make_room(more) && reservation.grow(more);
-        if !grown {
-            count(&self.counters.refused, 1);
-        }
-        grown
-    }
-
     /// Drains moka until `bytes` more would fit; false when moka has nothing left to free.
     pub fn make_room(&self, bytes: u64) -> bool {
         let drained_for = |_| {
@@ -301,5 +288,5 @@ fn own_bytes(key: &str, entry: &StoredEntry) -> u64 {
 /// Attaches a reservation to an entry that has none.
 fn hold(entry: &StoredEntry, own: Reservation) {
     // If two threads attach one, the second is dropped, which returns its bytes.
-    let _ = entry.reservation.set(Box::new(own));
+    let _ = entry.reservation.set(own);
 }

@@ -7,12 +7,11 @@
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use moka::ops::compute::Op;
 use smallvec::SmallVec;
 
 use super::counters::count;
 use super::ledger;
-use super::memory::WalkItem;
+use super::memory::{Change, WalkItem};
 use super::state::Store;
 use crate::clock::Timestamp;
 use crate::policy::PurgeState;
@@ -106,17 +105,17 @@ impl Store {
             return true;
         }
         self.memory.compute(item.hash, |variants| {
-            let Some(variants) = variants else { return Op::Nop };
+            let Some(variants) = variants else { return Change::Keep };
             let actions = self.actions(variants, now);
             actions.iter().for_each(|action| self.count_freed(*action));
             match kept_count(&actions) {
-                0 => Op::Remove,
-                all if all == actions.len() => Op::Nop,
+                0 => Change::Remove,
+                all if all == actions.len() => Change::Keep,
                 _ => {
                     let mut remaining = Variants::clone(variants);
                     let mut actions = actions.iter();
                     remaining.entries.retain(|_| actions.next() == Some(&SweepAction::Keep));
-                    Op::Put(remaining)
+                    Change::Put(remaining)
                 }
             }
         });

@@ -16,7 +16,8 @@ use crate::key::Key;
 use crate::outcome::Reason;
 use crate::policy::PurgeState;
 use crate::stored::{
-    Coding, Facts, FlatHead, LifetimeSource, Rendition, Selecting, StaleUse, StoredBody, StoredEntry, Variants,
+    Coding, Facts, FlatHead, LifetimeSource, Rendition, Selecting, StaleUse, StoredBody, StoredEntry, StoredResponse,
+    Variants,
 };
 
 const MIB: u64 = 1 << 20;
@@ -24,7 +25,7 @@ const START: Timestamp = Timestamp::from_secs(1_000_000);
 
 /// Makes an entry without a body, requested at `sequence`.
 pub(super) fn entry(sequence: u64, tags: &[&str]) -> StoredEntry {
-    StoredEntry {
+    StoredResponse {
         head: FlatHead::from_fields([(&header::CONTENT_TYPE, &b"text/plain"[..])]),
         facts: Facts {
             status: StatusCode::OK,
@@ -44,12 +45,8 @@ pub(super) fn entry(sequence: u64, tags: &[&str]) -> StoredEntry {
         selecting: Selecting::default(),
         tags: tags.iter().map(|tag| Box::from(*tag)).collect(),
         sequence,
-        checked_through: AtomicU64::new(0),
-        was_used: false.into(),
-        guard: None,
-        shadow_fingerprint: None,
-        reservation: Default::default(),
     }
+    .into()
 }
 
 fn store(capacity: u64) -> Store {
@@ -77,7 +74,9 @@ fn numbered(n: u64) -> Key {
 fn filled(store: &Store, body_bytes: usize) -> Option<StoredEntry> {
     let reserved = store.reserve(body_bytes as u64)?;
     let body = StoredBody::identity(reserved.into_body(vec![1; body_bytes].into()));
-    Some(StoredEntry { body, ..entry(store.sequence(), &[]) })
+    let mut entry = entry(store.sequence(), &[]);
+    entry.body = body;
+    Some(entry)
 }
 
 fn put(store: &Store, key: &Key, body_bytes: usize) -> Result<Arc<StoredEntry>, Reason> {
@@ -143,7 +142,8 @@ fn a_collision_is_a_miss_and_a_put_replaces_it() {
 fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
     let store = store(MIB);
     let put = |language| {
-        let entry = StoredEntry { selecting: selected_by(language), ..filled(&store, 10).unwrap() };
+        let mut entry = filled(&store, 10).unwrap();
+        entry.selecting = selected_by(language);
         store.put(&key("http://h/"), entry).unwrap()
     };
     let languages = || -> Vec<Option<String>> {
@@ -234,8 +234,9 @@ fn a_change_starts_from_the_stored_variants_and_is_counted() {
 fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
     let store = store(MIB);
     let put = |url: &str, has_validator, stale| {
-        let facts = Facts { has_validator, stale, ..entry(0, &[]).facts };
-        store.put(&key(url), StoredEntry { facts, ..entry(0, &[]) }).unwrap();
+        let mut entry = entry(0, &[]);
+        (entry.facts.has_validator, entry.facts.stale) = (has_validator, stale);
+        store.put(&key(url), entry).unwrap();
     };
     let windows = StaleUse::Within {
         while_revalidate: Duration::from_secs(10),
@@ -287,10 +288,11 @@ fn the_sweep_leaves_no_empty_slot_however_many_it_frees() {
 #[test]
 fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     let store = store(MIB);
-    let unvalidated = StoredEntry { facts: Facts { has_validator: false, ..entry(0, &[]).facts }, ..entry(0, &[]) };
+    let mut unvalidated = entry(0, &["validate"]);
+    unvalidated.facts.has_validator = false;
     store.put(&key("http://h/gone"), entry(0, &["hard"])).unwrap();
     store.put(&key("http://h/kept"), entry(0, &["validate"])).unwrap();
-    store.put(&key("http://h/useless"), StoredEntry { tags: ["validate".into()].into(), ..unvalidated }).unwrap();
+    store.put(&key("http://h/useless"), unvalidated).unwrap();
     store.put(&key("http://h/soft"), entry(0, &["soft"])).unwrap();
     store.put(&key("http://h/good"), entry(0, &[])).unwrap();
     store.purge(Selector::Tag("hard".into()), PurgeKind::Hard);
@@ -449,7 +451,8 @@ fn names_of_selecting_fields_count_too() {
     let other: HeaderName = header::ACCEPT_ENCODING;
     let value = || Some(Box::from(&b"de"[..]));
     for name in [header::ACCEPT_LANGUAGE, other] {
-        let entry = StoredEntry { selecting: [(name, value())].into(), ..entry(0, &[]) };
+        let mut entry = entry(0, &[]);
+        entry.selecting = [(name, value())].into();
         store.put(&key("http://h/"), entry).unwrap();
     }
     assert_eq!(store.get(&key("http://h/")).unwrap().entries.len(), 2);

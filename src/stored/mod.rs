@@ -6,15 +6,19 @@
 //! of bytes.
 
 mod body;
+mod budget;
 mod entry;
 mod facts;
 mod head;
+mod response;
 mod shadow_fingerprint;
 mod sharing_guard;
 
 pub use body::{Coding, Rendition, StoredBody};
-pub use entry::{Selecting, StoredEntry, Variants};
+pub use budget::{Budget, Reservation};
+pub use entry::{StoredEntry, Variants};
 pub use facts::{Facts, LifetimeSource, StaleUse};
 pub use head::FlatHead;
+pub use response::{Selecting, StoredResponse};
 pub use shadow_fingerprint::{BodyComparison, FieldValue, ShadowFingerprint};
 pub use sharing_guard::{CredentialValues, Credentials, DifferingCredentials, SharingGuard};

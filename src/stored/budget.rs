@@ -4,7 +4,7 @@
 //! after their entry was evicted. A [`Reservation`] stands for a part of these bytes and returns
 //! them on drop, wherever it is by then: a body carries its own ([`Reservation::into_body`]), and
 //! an entry carries one for its head, its key and its place in the map. Nothing here waits or
-//! evicts; [`Store::reserve`](super::Store::reserve) makes room.
+//! evicts; the store makes room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +57,7 @@ impl Budget {
     }
 
     /// Returns whether `bytes` would fit now.
-    pub(super) fn fits(&self, bytes: u64) -> bool {
+    pub fn fits(&self, bytes: u64) -> bool {
         self.alive().checked_add(bytes).is_some_and(|sum| sum <= self.capacity)
     }
 
@@ -77,15 +77,6 @@ impl Reservation {
     /// Returns the bytes reserved.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Reserves `more` bytes on top; false, and nothing changes, when they do not fit.
-    pub fn grow(&mut self, more: u64) -> bool {
-        let fits = self.budget.take(more);
-        if fits {
-            self.bytes += more;
-        }
-        fits
     }
 
     /// Returns everything above `bytes` to the budget; a smaller reservation stays as it is.
@@ -148,12 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_grows_and_shrinks_or_stays_as_it_is() {
+    fn a_reservation_shrinks_and_never_grows() {
         let budget = Budget::new(100);
-        let mut reservation = budget.reserve(10).unwrap();
-        assert!(reservation.grow(90));
-        assert!(!reservation.grow(1));
-        assert_eq!((reservation.bytes(), budget.alive()), (100, 100));
+        let mut reservation = budget.reserve(100).unwrap();
         reservation.shrink_to(200);
         assert_eq!(budget.alive(), 100);
         reservation.shrink_to(30);
