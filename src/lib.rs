@@ -89,6 +89,8 @@ pub mod analytics;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(doc)]
+pub mod docs;
 pub mod key;
 pub mod metrics;
 pub mod origin;

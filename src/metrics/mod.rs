@@ -4,7 +4,7 @@
 //! Counters of a shard are plain integers behind one lock that nobody else wants but a reader, so that a request pays
 //! for one uncontended lock in place of an atomic operation per counter. Everything is bounded: reasons and outcomes are
 //! closed lists, routes are at most [`ROUTES_MAX`], latencies fall into a fixed number of cells.
-//! Takes a [`Decision`] and an [`End`]; asks nobody. Deliberately absent: axum, the store, the origin, and what a figure
+//! Takes a [`Decision`] and a [`ResponseEnd`]; asks nobody. Deliberately absent: axum, the store, the origin, and what a figure
 //! is called outside (that is `admin`'s).
 
 mod counts;

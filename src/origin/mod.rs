@@ -142,8 +142,10 @@ impl UpstreamClient {
     ) -> Result<OutgoingRequest, Error> {
         let started_at = Instant::now();
         let response_timer = Arc::new(ResponseTimer::new(started_at, self.permits.breaker().pass(started_at)?));
-        let sent = SentRequest::of(&request);
+        let mut sent = SentRequest::of(&request);
         let (mut parts, body) = request.into_parts();
+        sent.has_stray_content =
+            !http_body::Body::is_end_stream(&body) && !upload::gives_content_meaning(&parts.method);
         parts.version = Version::HTTP_11;
         if let Some(host) = &self.host {
             parts.headers.insert(HOST, host.clone());
@@ -186,11 +188,12 @@ impl UpstreamClient {
             return Ok(response.map(|_empty| ResponseBody::of_upgrade(silence, permit, connection)));
         }
         framing::normalise_length(response.headers_mut());
-        // On a connection that answered with HTTP/1.0, hyper drops content of unknown length. An
-        // origin that ignored an Upgrade may still read the client's next bytes as another
-        // protocol, or as a request.
+        // On a connection that answered with HTTP/1.0, hyper drops content of unknown length. A
+        // server that ignored an Upgrade, or content without a meaning, may read the next bytes as
+        // a request, and answer that on this connection.
         let is_last = response.version() < Version::HTTP_11
             || sent.upgrade.is_some()
+            || sent.has_stray_content
             || framing::may_send_body_anyway(&sent.method, response.status(), response.headers());
         if is_last {
             connection.retire();

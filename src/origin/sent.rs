@@ -29,11 +29,14 @@ pub(super) struct SentRequest {
     pub(super) upgrade: Option<HeaderValue>,
     has_range: bool,
     has_condition: bool,
+    /// True if the request has content although its method gives content no meaning.
+    pub(super) has_stray_content: bool,
 }
 
 impl SentRequest {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
-        let mut sent = Self { method: request.method().clone(), upgrade: None, has_range: false, has_condition: false };
+        let method = request.method().clone();
+        let mut sent = Self { method, upgrade: None, has_range: false, has_condition: false, has_stray_content: false };
         // One pass over the names costs less than a search for each of four.
         for (name, value) in request.headers() {
             sent.has_range |= name == RANGE;

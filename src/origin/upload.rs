@@ -128,6 +128,15 @@ impl Drop for TimedUpload {
     }
 }
 
+/// Returns whether servers are sure to read the content of requests with this method.
+///
+/// Content has no generally defined meaning in GET, HEAD, DELETE and others. RFC 9110 §9.3.1 names
+/// request smuggling as the danger: a server that does not read such content takes it for the next
+/// request.
+pub(super) fn gives_content_meaning(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 /// Adds the framing of a request's content (RFC 9112 §6) that its headers lack.
 pub(super) fn frame_content(method: &Method, fields: &mut HeaderMap, body: &RequestBody) {
     if fields.contains_key(CONTENT_LENGTH) {
@@ -143,7 +152,7 @@ pub(super) fn frame_content(method: &Method, fields: &mut HeaderMap, body: &Requ
     }
     if body.is_end_stream() {
         // RFC 9110 §8.6: methods that anticipate content send an explicit zero.
-        if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+        if gives_content_meaning(method) {
             fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
     } else if body.size_hint().exact().is_none() {

@@ -145,10 +145,12 @@ pub fn strip_for_storage(headers: &mut HeaderMap, set_cookie: SetCookie) {
     }
 }
 
+/// The older form of Set-Cookie (RFC 2965), which RFC 6265 has given up.
+pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
+
 /// Returns the fields that set cookies where the rule strips them: from what is stored, and from what the client that led
 /// the fill gets.
 pub fn stripped_cookies(set_cookie: SetCookie) -> FieldNames {
-    const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
     if set_cookie == SetCookie::Strip {
         [header::SET_COOKIE, SET_COOKIE2].into_iter().collect()
     } else {

@@ -12,7 +12,7 @@ use crate::policy::cache_control::ResponseCacheControl;
 use crate::policy::etag::StoredTag;
 use crate::policy::request::RequestFacts;
 use crate::policy::vary::Vary;
-use crate::policy::{date, freshness};
+use crate::policy::{date, fields, freshness};
 use crate::route::{CacheMode, Rule, SetCookie};
 use crate::stored::{Facts, LifetimeSource, StaleUse};
 
@@ -104,7 +104,7 @@ impl<'a> ReceivedResponse<'a> {
     fn new(exchange: &'a Exchange<'a>, status: StatusCode, headers: &'a HeaderMap) -> Self {
         let cc = ResponseCacheControl::parse(headers);
         let Exchange { request, rule, .. } = exchange;
-        let has_cookie = headers.contains_key(header::SET_COOKIE);
+        let has_cookie = headers.contains_key(header::SET_COOKIE) || headers.contains_key(fields::SET_COOKIE2);
         let sets_cookie = match rule.set_cookie {
             // A field that no-cache="…" or private="…" names is kept from storage, so it is not what is judged.
             SetCookie::Obey => {
@@ -468,6 +468,7 @@ mod tests {
         let never = self::plain();
         for lifetime in ["public, max-age=60", "s-maxage=60", "max-age=60, no-cache=\"set-cookie\""] {
             never.check(&[cookie, ("cache-control", lifetime)], Err(Reason::SetCookie));
+            never.check(&[("set-cookie2", "a=b"), ("cache-control", lifetime)], Err(Reason::SetCookie));
         }
         never.check(&[cookie, ("cache-control", "max-age=60")], Err(Reason::SetCookie));
         never.check_cc("max-age=60", Ok(LifetimeSource::MaxAge));

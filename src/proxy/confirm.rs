@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 
 use super::context::RequestContext;
 use super::{Worker, decide, probation, shared_cookies};
@@ -99,7 +99,9 @@ fn apply(
                 replace(worker, ctx, entry, None);
                 return Some(Confirmation::Once(new, Reason::TooManyTags));
             }
-            shared_cookies::note(worker, ctx, &new.head);
+            if new.head.get(&header::SET_COOKIE) != entry.head.get(&header::SET_COOKIE) {
+                shared_cookies::note(worker, ctx, &new.head);
+            }
             replace(worker, ctx, entry, Some(&new));
             Some(Confirmation::ForAll(new))
         }

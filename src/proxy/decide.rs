@@ -154,11 +154,11 @@ pub(super) fn plan_fetch(
 
 /// Says why a request is not to be fetched together with others in the flight called `name`.
 fn why_not_joined(shared: &Shared, ctx: &RequestContext, missing: &CacheMiss, name: &[u8]) -> Option<Reason> {
-    let note = shared.uncacheable.get(ctx.key.hash(), ctx.at);
-    if matches!(note, Some(StoreAttempt::NotStored(_))) {
+    let attempt = shared.uncacheable.get(ctx.key.hash(), ctx.at);
+    if matches!(attempt, Some(StoreAttempt::NotStored(_))) {
         return Some(Reason::HitForMiss);
     }
-    let fits = matches!(note, Some(StoreAttempt::Size(bytes)) if bytes <= ctx.rule.object_bytes_max);
+    let fits = matches!(attempt, Some(StoreAttempt::Size(bytes)) if bytes <= ctx.rule.object_bytes_max);
     if !ctx.facts.has_range || fits || missing.selected.is_some() {
         return None;
     }

@@ -211,7 +211,8 @@ fn judge(
     match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
         Storable::Yes(facts) => {
             match decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)) {
-                None => prepare(worker, ctx, (parts, body), facts, (requested_at, sequence)),
+                None => prepare(worker, ctx, (parts, body), facts, (requested_at, sequence))
+                    .inspect(|fill| shared_cookies::note(worker, ctx, &fill.head)),
                 Some(reason) => Err(reason),
             }
         }
@@ -254,7 +255,6 @@ pub(super) fn prepare_head(
     facts.no_transform |= !decide::is_compressible(config, status, headers, length);
     pass_on(headers, ctx.rule.set_cookie, facts.received_at);
     let (first, head) = flatten(headers, ctx.rule.set_cookie);
-    shared_cookies::note(worker, ctx, &head);
     Ok(Fill {
         status,
         leader_head: first,

@@ -49,7 +49,7 @@ use self::body::Observer;
 use self::context::{EarlyResponse, RequestContext};
 use self::decide::PassThrough;
 use self::log::LogRecord;
-use self::uncacheable::{KeyMemory, StoreAttempt};
+use self::uncacheable::UncacheableKeys;
 use crate::clock::Clock;
 use crate::key::{KeyHasher, Scheme};
 use crate::origin::coalesce::Flights;
@@ -139,7 +139,7 @@ pub struct Shared {
     hasher: Arc<KeyHasher>,
     flights: Arc<Flights<flight::FlightResult>>,
     renditions: Arc<Flights<Option<Bytes>>>,
-    uncacheable: Arc<KeyMemory<StoreAttempt>>,
+    uncacheable: Arc<UncacheableKeys>,
     probation: Arc<probation::Probation>,
     encoding_permits: Arc<Semaphore>,
     /// Set once a response has been stored with the cookie that it sets.
@@ -177,7 +177,7 @@ impl Shared {
             hasher: Arc::new(KeyHasher::new()),
             flights: Flights::new(),
             renditions: Flights::new(),
-            uncacheable: Arc::new(KeyMemory::new()),
+            uncacheable: Arc::new(UncacheableKeys::new()),
             probation: Arc::new(probation::Probation::new()),
             encoding_permits: Arc::new(Semaphore::new(ENCODINGS_MAX)),
             has_stored_cookie: Arc::default(),

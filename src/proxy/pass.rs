@@ -14,14 +14,14 @@ use super::context::RequestContext;
 use super::forward::{self, AskFor};
 use super::uncacheable::StoreAttempt;
 use super::upload::Upload;
-use super::{Body, Worker, answer, confirm, decide, fetch, receive, rescue, trace, tunnel};
+use super::{Body, Worker, answer, confirm, decide, fetch, receive, rescue, shared_cookies, trace, tunnel};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::OriginFailure;
-use crate::policy::storable::{Storable, storable, storable_post};
+use crate::policy::storable::{Exchange, Storable, storable, storable_post};
 use crate::route::{RouteMode, Rule};
 use crate::store::{PurgeKind, Selector};
 use crate::stored::{Facts, StoredEntry};
@@ -130,7 +130,9 @@ fn post_answer(
 ) -> Response<Body> {
     let shared = &worker.shared;
     let url = ctx.key.to_url();
-    let exchange = ctx.exchange(requested_at, shared.clock.now());
+    // The response is what a GET gets, so the route of a GET decides about it.
+    let as_get = Arc::new(ctx.as_get(shared));
+    let exchange = Exchange { rule: &as_get.rule, ..ctx.exchange(requested_at, shared.clock.now()) };
     let (mut parts, body) = response.into_parts();
     // It came in a coding that this client accepts, where what a GET brings in is asked for in identity.
     let is_coded = shared.config.ask_identity && parts.headers.contains_key(header::CONTENT_ENCODING);
@@ -145,12 +147,12 @@ fn post_answer(
             return answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision);
         }
     };
-    let as_get = Arc::new(ctx.as_get(shared));
     // From here on an invalidation is recorded, since something may be on its way.
     let lead = shared.flights.unlisted();
     match fetch::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
         Err(_) => answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision),
         Ok(fill) => {
+            shared_cookies::note(worker, &as_get, &fill.head);
             let decision = Decision { stored: StoreOutcome::Started, ..decision };
             let begun = fetch::leader_body(&fill, parts.headers);
             let Some(response) = answer::from_fill(worker, ctx, &fill, decision, begun) else {
@@ -205,14 +207,14 @@ pub(super) fn forget_if_stored_again(
     (status, headers): (StatusCode, &HeaderMap),
     length: Option<u64>,
 ) {
-    let memories = &worker.shared.uncacheable;
-    let was_too_large = memories.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
+    let uncacheable = &worker.shared.uncacheable;
+    let was_too_large = uncacheable.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
     let may_fit = length.is_some() || !was_too_large;
     if may_fit
         && decide::storage_refusal(&worker.shared, ctx, facts, (status, headers)).is_none()
         && decide::plan_storage(&worker.shared, &ctx.rule, headers, length).is_ok()
     {
-        memories.forget(ctx.key.hash());
+        uncacheable.forget(ctx.key.hash());
     }
 }
 

@@ -44,6 +44,9 @@ pub(super) struct KeyMemory<N> {
     stripes: Box<[Mutex<KeyStripe<N>>]>,
 }
 
+/// The keys whose responses could not be stored.
+pub(super) type UncacheableKeys = KeyMemory<StoreAttempt>;
+
 impl<N: Copy> KeyMemory<N> {
     /// Makes an empty table.
     pub(super) fn new() -> Self {

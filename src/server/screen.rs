@@ -177,7 +177,7 @@ impl RequestScreen {
                 },
             }
         };
-        ScreenResult { pass_bytes: pass_bytes, then }
+        ScreenResult { pass_bytes, then }
     }
 
     /// Returns what follows a whole request.

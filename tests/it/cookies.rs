@@ -1,7 +1,7 @@
 //! Apps that put a session on every page, as many frameworks do unasked, and what each `set_cookie` makes of them.
 //!
-//! The heads are those of real apps, which `tests/apps/run` starts: a signed cookie that holds the session (Rails), a
-//! rolling session (Express), a CSRF token (Django).
+//! Three kinds of app: a signed cookie that holds the session (Rails), a rolling session (Express), a CSRF token (Django).
+//! `tests/apps/run` starts the real ones; `tests/apps/heads` has the exact heads of their responses, which are replayed here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use larder::route::SetCookie;
 
-use crate::harness::origin::Request;
+use crate::harness::origin::{Request, chunk};
 use crate::harness::{Cache, Origin, Reply, Response, eventually};
 
 /// A framework: the name of its cookie, and how the field goes on behind the value.
@@ -158,4 +158,112 @@ fn obey_gives_the_cookie_on_says_so_and_ends_where_cookies_differ() {
             assert_eq!(distinct.len(), 4, "{framework:?} {later:?}");
         },
     );
+}
+
+#[test]
+fn what_a_post_brings_in_is_judged_by_the_route_of_its_get() {
+    let number = AtomicUsize::new(0);
+    let origin = Origin::start(move |_| {
+        let cookie = format!("sid=s{}", number.fetch_add(1, Ordering::SeqCst));
+        Reply::ok()
+            .header("Cache-Control", "public, max-age=60")
+            .header("Content-Location", "/mixed")
+            .header("Set-Cookie", &cookie)
+            .body("page")
+    });
+    for set_cookie in ["strip", "obey"] {
+        let lines = format!("[[route]]\npath = \"/mixed\"\nmethods = [\"POST\"]\nset_cookie = \"{set_cookie}\"");
+        let cache = Cache::configured(&origin, &lines);
+        let posted = cache.request("POST", "/mixed", &[], b"x");
+        assert_eq!(posted.status(), 200);
+        for _ in 0..2 {
+            let got = cache.get("/mixed");
+            assert!(!got.is_hit() && got.header("set-cookie") != posted.header("set-cookie"), "{set_cookie}");
+        }
+    }
+}
+
+#[test]
+fn stored_cookies_are_counted_where_they_come_and_not_at_each_confirmation() {
+    let origin = Origin::start(|request| match request.header("if-none-match") {
+        Some(_) => Reply::not_modified().header("ETag", "\"1\"").header("Cache-Control", "max-age=60"),
+        None => Reply::fresh("page").header("ETag", "\"1\"").header("Set-Cookie", "a=b"),
+    });
+    let cache = Cache::with(&origin, |setup| setup.rule.set_cookie = SetCookie::Obey);
+    cache.get("/");
+    for _ in 0..3 {
+        cache.step(61);
+        cache.get("/").check(200, "page", "fwd-status=304");
+    }
+    assert_eq!(cache.stats()["storing"]["with_cookie"], 1);
+}
+
+/// The heads that a real app answered a path with: to a new visitor, to one who has a session, to the signed-in user.
+struct Recorded {
+    path: String,
+    heads: [String; 3],
+}
+
+/// Reads the recorded heads of a framework, of the pages that it has three of.
+fn recorded(framework: &str) -> Vec<Recorded> {
+    let file = format!("{}/tests/apps/heads/{framework}.txt", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut pages: Vec<(String, Vec<String>)> = Vec::new();
+    for block in text.split("# GET ").skip(1) {
+        let (request, head) = block.split_once('\n').unwrap();
+        let path = request.split(',').next().unwrap().to_owned();
+        let head = head.trim_end().replace('\n', "\r\n");
+        match pages.last_mut() {
+            Some((last, heads)) if *last == path => heads.push(head),
+            _ => pages.push((path, vec![head])),
+        }
+    }
+    let three = pages.into_iter().filter_map(|(path, heads)| Some(Recorded { path, heads: heads.try_into().ok()? }));
+    three.collect()
+}
+
+/// Puts a body behind a recorded head, in the framing that it has.
+fn with_body(head: &str, page: &str) -> Vec<u8> {
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+    let body = match length {
+        Some(length) => format!("{page:length$}").into_bytes(),
+        None => [chunk(page.as_bytes()), chunk(b"")].concat(),
+    };
+    [head.as_bytes(), b"\r\n\r\n", &body].concat()
+}
+
+#[test]
+fn the_recorded_heads_of_real_apps_give_nobody_anothers_cookie_or_page() {
+    const KINDS: [Option<&str>; 3] = [None, Some("kind=known"), Some("kind=user")];
+    let mut replayed = 0;
+    for framework in ["express", "rails", "django"] {
+        for Recorded { path, heads } in recorded(framework) {
+            // `/page` shows whose it is; the others are the same for everybody, but for what their heads set.
+            let is_personal = path.starts_with("/page/");
+            let page = move |kind: usize| if is_personal { format!("page {kind}") } else { "page".to_owned() };
+            let origin = {
+                let heads = heads.clone();
+                Origin::start(move |request| {
+                    let cookie = request.header("cookie");
+                    let kind = KINDS.iter().position(|kind| *kind == cookie.as_deref()).unwrap();
+                    Reply::raw(with_body(&heads[kind], &page(kind)))
+                })
+            };
+            let cache = Cache::start(&origin);
+            for round in 0..3 {
+                for kind in [0, 0, 1, 2, 0, 2, 1] {
+                    let fields: Vec<_> = KINDS[kind].iter().map(|cookie| ("Cookie", *cookie)).collect();
+                    let response = cache.get_with(&path, &fields);
+                    let what = format!("{framework} {path} {round} {kind}: {}", response.cache_status());
+                    assert_eq!(response.text().trim_end(), page(kind), "{what}");
+                    let own = |cookie: &String| heads[kind].contains(cookie.as_str());
+                    let cookies = response.head.headers("set-cookie");
+                    assert!(cookies.iter().all(own), "{what}: {cookies:?}");
+                    assert!(!response.is_hit() || cookies.is_empty(), "{what}");
+                }
+            }
+            replayed += 1;
+        }
+    }
+    assert_eq!(replayed, 6 + 6 + 9);
 }

@@ -288,13 +288,14 @@ const CASES: &[ExplainCase] = &[
         Some(1),
     ),
     ExplainCase(
-        "[[route]]\nset_cookie = \"never-store\"",
+        "[[route]]\nset_cookie = \"obey\"",
         &[("/cookie-fresh", NONE)],
         0,
         ("GET", "/cookie-fresh", NONE),
-        "uri-miss",
+        "fresh",
         Some(1),
     ),
+    ExplainCase("", &[("/cookie-fresh", NONE)], 0, ("GET", "/cookie-fresh", NONE), "uri-miss", None),
     ExplainCase(
         "[[route]]\nstale_while_revalidate = \"1m\"",
         &[("/short", NONE)],

@@ -96,6 +96,29 @@ fn rfc9110_s7_8_content_never_goes_out_with_an_upgrade() {
     }
 }
 
+/// Starts an app that leaves the content of a request unread, and so takes it for the next request.
+fn inattentive() -> Origin {
+    Origin::at_heads(|request| Reply::fresh(request.target()))
+}
+
+#[test]
+fn rfc9110_s9_3_1_a_connection_that_got_content_without_meaning_is_not_used_again() {
+    // The second one waits for the next request's line, to end up in a field of its own.
+    for hidden in [HIDDEN, "GET /hidden HTTP/1.1\r\nHost: other.example\r\nX: "] {
+        for method in ["GET", "HEAD", "DELETE", "OPTIONS", "REPORT"] {
+            let origin = inattentive();
+            let cache = Cache::with(&origin, |setup| setup.config.workers = 1);
+            for nth in 0..5 {
+                let front = cache.request(method, &format!("/front/{nth}"), &[], hidden.as_bytes());
+                assert_eq!(front.status(), 200, "{method}");
+                let own = format!("/own/{nth}");
+                cache.get(&own).check(200, &own, "stored");
+                cache.get(&own).check(200, &own, "hit");
+            }
+        }
+    }
+}
+
 #[test]
 fn rfc9110_s7_8_only_what_is_listed_goes_out() {
     let check = |upgrades: &[&str], lines: &str, expected: Option<&str>| {

@@ -168,10 +168,15 @@ pub(in crate::config) fn protocol() -> Kind<String> {
             if !is_token(name) || !version.is_none_or(is_token) {
                 return Err(format!("{text:?} is not the name of a protocol"));
             }
-            if ["h2c", "h2", "h3", "http", "tls"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
-                return Err(format!("{text:?} would open a way past the cache, so no request may ask for it"));
+            let name = name.to_ascii_lowercase();
+            match (&*name, version) {
+                ("*", _) => Err("\"*\" is not a wildcard; name each protocol".to_owned()),
+                ("websocket", Some(_)) => Err(format!("{text:?} has a version; write \"websocket\"")),
+                _ if ["h2", "h3", "http", "spdy", "tls"].iter().any(|own| name.starts_with(own)) => {
+                    Err(format!("{text:?} would open a way past the cache, so no request may ask for it"))
+                }
+                _ => Ok(text.to_ascii_lowercase()),
             }
-            Ok(text.to_ascii_lowercase())
         },
         String::clone,
     )

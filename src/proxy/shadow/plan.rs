@@ -126,8 +126,7 @@ impl Plan {
         (parts, body): (&response::Parts, &ResponseBody),
         fetch_start: FetchStart,
     ) -> PlanResult {
-        let head =
-            OriginHead { worker, ctx, parts, body, fetch_start: fetch_start, received_at: worker.shared.clock.now() };
+        let head = OriginHead { worker, ctx, parts, body, fetch_start, received_at: worker.shared.clock.now() };
         match self {
             Self::Answer(usable) => head.judge_answer(&usable),
             Self::Compare(entry) => head.judge_compare(&entry),
