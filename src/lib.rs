@@ -80,7 +80,7 @@
 //!   its key. [`proxy::shadow`] decides with the same functions as live mode, and passes.
 //! - **Explanations match what happens.** [`proxy::explain`] calls the functions that decide for
 //!   live requests (`proxy/decide.rs`, [`policy`]). There is no second copy of any rule.
-//! - **Errors become responses in one file**, `rescue.rs` of [`proxy`].
+//! - **Errors become responses in one place**, the `rescue` module of [`proxy`].
 //! - **Nothing over 100 µs runs on a core's loop.** Encoding and sweeping have their own threads.
 
 pub mod access;

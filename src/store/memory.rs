@@ -66,7 +66,7 @@ struct MapSlot(ArcSwapOption<Variants>);
 pub enum Change {
     /// The variants stay as they are.
     Keep,
-    /// These variants replace the stored ones.
+    /// The given variants replace the stored ones.
     Put(Variants),
     /// The key is removed.
     Remove,

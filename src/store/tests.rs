@@ -14,7 +14,7 @@ use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::key::Key;
 use crate::outcome::Reason;
-use crate::policy::PurgeState;
+use crate::policy::{PurgeState, freshness};
 use crate::stored::{
     Coding, Facts, FlatHead, LifetimeSource, Rendition, Selecting, StaleUse, StoredBody, StoredEntry, StoredResponse,
     Variants,
@@ -264,6 +264,27 @@ fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
     assert_eq!(keys_after(549), 2);
     assert_eq!(keys_after(11), 0);
     assert_eq!((store.stats().evicted_by_age, store.stats().evicted_by_purge), (4, 0));
+}
+
+#[test]
+fn an_entry_is_kept_to_the_last_moment_in_which_policy_would_serve_it() {
+    let windows = StaleUse::Within {
+        while_revalidate: Duration::from_millis(3),
+        if_unreachable: Duration::from_millis(5),
+        if_error_status: Duration::from_millis(4),
+    };
+    let facts = Facts { lifetime: Duration::from_millis(10), has_validator: false, ..entry(0, &[]).facts.clone() };
+    for stale in [StaleUse::Forbidden, windows] {
+        for age in [0, 4, 12] {
+            let facts = Facts { initial_age: Duration::from_millis(age), stale, ..facts.clone() };
+            for millis in 0..16 {
+                let now = START + Duration::from_millis(millis);
+                let may_be_served =
+                    freshness::is_fresh(&facts, now) || freshness::staleness(&facts, now) < stale.longest_window();
+                assert_eq!(now < facts.kept_until(Duration::ZERO), may_be_served, "{facts:?} {millis}");
+            }
+        }
+    }
 }
 
 #[test]

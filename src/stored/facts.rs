@@ -152,7 +152,6 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::freshness;
 
     const RECEIVED: Timestamp = Timestamp::from_millis(784_111_777_400);
 
@@ -200,20 +199,5 @@ mod tests {
         check(&Facts { stale: within(3, 5, 0), ..validated.clone() }, 110);
         check(&Facts { stale: within(0, 0, 500), ..validated }, 510);
         check(&arrived_stale, 100);
-    }
-
-    #[test]
-    fn the_last_moment_of_use_is_the_one_that_policy_sees() {
-        for stale in [StaleUse::Forbidden, within(3, 5, 4)] {
-            for age in [0, 4, 12] {
-                let facts = Facts { has_validator: false, initial_age: Duration::from_secs(age), stale, ..stored() };
-                for millis in 0..16_000 {
-                    let now = RECEIVED + Duration::from_millis(millis);
-                    let may_be_served =
-                        freshness::is_fresh(&facts, now) || freshness::staleness(&facts, now) < stale.longest_window();
-                    assert_eq!(now < facts.kept_until(Duration::ZERO), may_be_served, "{facts:?} {millis}");
-                }
-            }
-        }
     }
 }

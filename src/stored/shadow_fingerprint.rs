@@ -42,6 +42,16 @@ pub struct ShadowFingerprint {
     fields: Box<[FieldValue]>,
 }
 
+/// Returns the place of a coding in the table of bodies.
+const fn slot(coding: Coding) -> usize {
+    match coding {
+        Coding::Identity => 0,
+        Coding::Zstd => 1,
+        Coding::Brotli => 2,
+        Coding::Gzip => 3,
+    }
+}
+
 impl ShadowFingerprint {
     /// Makes the fingerprint of a response to a request with these fields. No body has arrived yet.
     pub fn new(mut fields: Vec<FieldValue>) -> Self {
@@ -53,7 +63,7 @@ impl ShadowFingerprint {
     pub fn compare(&self, coding: Coding, fingerprint: u64) -> BodyComparison {
         // Zero means none. Taking one fingerprint in 2⁶⁴ for another does no harm.
         let fingerprint = fingerprint.max(1);
-        let first = &self.bodies[coding as usize];
+        let first = &self.bodies[slot(coding)];
         match first.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => BodyComparison::Unknown,
             Err(known) if known == fingerprint => BodyComparison::Same,
