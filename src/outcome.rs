@@ -87,7 +87,7 @@ reasons! {
     Authorization = "authorization", "The request carries Authorization and the response does not permit sharing (RFC 9111 §3.5).",
         "Send public, s-maxage or must-revalidate if every user may get it.";
     SetCookie = "set-cookie", "The response sets a cookie, which other visitors would get too (RFC 9111 §7.3).",
-        "Stop setting the cookie on shared pages, or, where nobody needs it there, set `set_cookie = \"strip\"` on the route.";
+        "Stop setting the cookie on shared pages, or, if every visitor gets the same page without it, set `set_cookie = \"strip\"` on the route.";
     VaryStar = "vary-star", "The response says Vary: * (RFC 9111 §4.1).",
         "Name the request headers that the response depends on.";
     NoLifetime = "no-lifetime", "The response has no explicit lifetime, and none may be guessed for it (RFC 9111 §4.2.2).",
@@ -170,7 +170,7 @@ impl Reason {
 pub fn reference() -> String {
     // A pipe would end a cell, and an asterisk would begin emphasis.
     let cell = |text: &str| text.replace('|', "\\|").replace('*', "\\*");
-    let mut table = String::from("| reason | what it means | which rule | to change it |\n|---|---|---|---|\n");
+    let mut table = String::from("| reason | meaning | rule | fix |\n|---|---|---|---|\n");
     for reason in Reason::ALL {
         let (token, section) = (reason.token(), reason.section());
         let why = section.map_or(reason.why().to_owned(), |section| without(reason.why(), section));

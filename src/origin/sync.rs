@@ -1,4 +1,4 @@
-//! The synchronisation primitives of the flight table; a model test replaces them.
+//! What the flight table synchronises with; a model test puts others in their place.
 
 pub(super) use std::sync::atomic::AtomicU64;
 

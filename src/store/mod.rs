@@ -5,7 +5,8 @@
 //! absent: HTTP semantics, the origin, axum.
 //!
 //! Where to read on: `state` has every operation but the sweep, `memory` the map, `ledger` the
-//! purges, `budget` the bytes, and `sweep` frees what was purged or has outlived its use.
+//! purges, and `sweep` frees entries that were purged or have outlived their use. The [`Budget`]
+//! stands with the bodies that it counts, in `stored`.
 
 mod config;
 mod counters;

@@ -1,9 +1,10 @@
 //! The stored response: a flat head, the facts parsed from it, a body in one or more codings, and
 //! the variants of a key.
 //!
-//! Plain values only. `policy` decides whether a [`StoredEntry`] may be used; `store` decides where
-//! it lives. No value holds a piece of a network buffer: heads are copied into one exact-size run
-//! of bytes.
+//! A [`StoredResponse`] is a plain value. A [`StoredEntry`] adds the state that it has in this
+//! process: its use, its guard, and its account in the [`Budget`]. `policy` decides whether an entry
+//! may be used; `store` decides where it lives. No value holds a piece of a network buffer: heads
+//! are copied into one exact-size run of bytes.
 
 mod body;
 mod budget;
