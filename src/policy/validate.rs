@@ -12,7 +12,7 @@ use crate::policy::etag::StoredTag;
 use crate::policy::storable::{self, Exchange};
 use crate::policy::{date, fields, freshness};
 use crate::route::SetCookie;
-use crate::stored::{Facts, FlatHead, StaleUse, StoredEntry};
+use crate::stored::{Facts, FlatHead, StoredEntry};
 
 /// The most bytes of entity-tags in one request: origins commonly refuse heads above 8 KiB.
 const TAGS_BYTES_MAX: usize = 4 << 10;
@@ -334,28 +334,11 @@ fn http_date(at: Timestamp) -> HeaderValue {
     HeaderValue::try_from(text).expect("a date is made of visible ASCII characters")
 }
 
-/// Tells whether `now` is within the time that an entry is kept past its freshness to be validated or stand in.
-///
-/// Stale windows count from the end of freshness. `keep`, how long a validator is worth keeping, counts from there or from
-/// when the response was received, whichever is later: what came already stale can be validated all the same.
-pub fn is_kept(facts: &Facts, keep: Duration, now: Timestamp) -> bool {
-    let window = match facts.stale {
-        StaleUse::Forbidden => Duration::ZERO,
-        StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
-            while_revalidate.max(if_unreachable).max(if_error_status)
-        }
-    };
-    let may_be_served = freshness::is_fresh(facts, now) || freshness::staleness(facts, now) < window;
-    let remaining = facts.lifetime.saturating_sub(facts.initial_age);
-    let since = now.saturating_since(facts.received_at);
-    may_be_served || (facts.has_validator && since < remaining.saturating_add(keep))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::request::RequestFacts;
-    use crate::policy::testing::{RECEIVED, date, exchange, fields, stored, within};
+    use crate::policy::testing::{RECEIVED, date, exchange, fields, stored};
     use crate::route::Rule;
     use crate::stored::{LifetimeSource, StoredBody};
     use http::header::HeaderName;
@@ -364,19 +347,9 @@ mod tests {
 
     /// An entry that was received a day before [`RECEIVED`], with a body of three bytes.
     fn entry(given: &[(&str, &str)]) -> Arc<StoredEntry> {
-        Arc::new(StoredEntry {
-            head: FlatHead::from_map(&fields(given)),
-            facts: Facts { received_at: DAY, ..stored() },
-            body: StoredBody::identity("abc".into()),
-            selecting: Box::default(),
-            tags: Box::default(),
-            sequence: 0,
-            checked_through: 0.into(),
-            was_used: false.into(),
-            guard: None,
-            shadow_fingerprint: None,
-            reservation: Default::default(),
-        })
+        let (head, facts) = (FlatHead::from_map(&fields(given)), Facts { received_at: DAY, ..stored() });
+        let body = StoredBody::identity("abc".into());
+        Arc::new(StoredEntry::new(head, facts, body, Box::default(), Box::default(), 0))
     }
 
     /// The first of `entries` as the selected one, with the others.
@@ -653,25 +626,5 @@ mod tests {
         check(&[400, 402, 405, 406, 407, 408, 409, 411, 412, 413, 414, 415, 416, 417, 418], false);
         check(&[421, 422, 423, 424, 425, 426, 428, 429, 431, 499], false);
         check(&[500, 501, 502, 503, 504, 511, 599, 600, 999], false);
-    }
-
-    #[test]
-    fn how_long_an_entry_is_kept() {
-        let at = |secs: u64| RECEIVED + Duration::from_secs(secs);
-        let keep = Duration::from_secs(100);
-        let bare = Facts { has_validator: false, stale: within(3, 5, 0), ..stored() };
-        for (facts, secs, expected) in [
-            (&bare, 14, true),
-            (&bare, 15, false),
-            (&Facts { stale: StaleUse::Forbidden, ..bare.clone() }, 9, true),
-            (&Facts { stale: StaleUse::Forbidden, ..bare.clone() }, 10, false),
-            (&Facts { stale: StaleUse::Forbidden, ..stored() }, 109, true),
-            (&Facts { stale: StaleUse::Forbidden, ..stored() }, 110, false),
-            // It came already stale by hours.
-            (&Facts { stale: StaleUse::Forbidden, initial_age: Duration::from_secs(7200), ..stored() }, 99, true),
-            (&Facts { stale: StaleUse::Forbidden, initial_age: Duration::from_secs(7200), ..stored() }, 100, false),
-        ] {
-            assert_eq!(is_kept(facts, keep, at(secs)), expected, "{facts:?} {secs}");
-        }
     }
 }

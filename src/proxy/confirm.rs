@@ -176,7 +176,8 @@ fn selecting(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry, head: &
 /// cookies it is.
 fn with_selecting(selecting: Selecting, mut entry: StoredEntry) -> StoredEntry {
     entry.guard = entry.guard.filter(|_| !probation::varies_by_user(&selecting));
-    StoredEntry { selecting, ..entry }
+    entry.selecting = selecting;
+    entry
 }
 
 /// Puts `new` in the place of `old`, and of what the same fields select, or nothing; does nothing where `old` has gone

@@ -1,14 +1,16 @@
-//! The ledger: the one mechanism by which stored responses are purged and invalidated.
+//! The ledger: the one mechanism that purges and invalidates stored responses.
 //!
-//! A sequence of records, not a clock and not an index. An entry carries the number read before its origin was asked; a
-//! record with a higher number that covers it makes it invalid, by the record's kind. What a record covers is computed
-//! from the key's URL (the URL, each of its path prefixes, its host, "all") and from the tags that the origin named.
+//! The ledger is a sequence of records, not a clock and not an index. An entry carries the ledger's
+//! number read before its origin request. A record with a higher number that covers the entry makes
+//! it invalid, in the way of the record's kind. Coverage is computed from the key's URL (the URL,
+//! each of its path prefixes, its host, "all") and from the tags that the origin named.
 //!
-//! Asked about an entry, the ledger compares one number where nothing was recorded since it was last asked. Otherwise it
-//! makes a few hash lookups, however many records there are. Deliberately absent: any way from a tag to the keys that
-//! carry it; freeing is left to the sweep ([`Store::sweep`](super::Store::sweep)).
+//! Judging an entry costs one comparison if nothing was recorded since its last judgement, else a
+//! few hash lookups, however many records there are. Deliberately absent: any index from a tag to
+//! its keys. Freeing is left to the sweep ([`Store::sweep`](super::Store::sweep)).
 
 mod records;
+mod selector;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,76 +18,37 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::clock::Timestamp;
-use crate::key::CanonicalUrl;
 use crate::policy::PurgeState;
 use crate::stored::StoredEntry;
 
 use records::{PurgeRecord, Records, worse};
+pub use selector::{PurgeKind, Selector};
 
-/// A record that a sweep has passed is kept for as long as a fill may have been under way when it was written: such a fill
-/// is judged by it when it ends. One that takes longer is refused, for lack of the record that could clear it.
+/// How long a swept record is kept: as long as a fetch may have been running when the record was
+/// written, because the end of that fetch is judged by it. The response of a longer fetch is
+/// refused, for lack of the record that could clear it.
 const RETIRE_AFTER: Duration = Duration::from_secs(300);
 
-/// Stands in [`StoredEntry::checked_through`] where the sweep found an entry invalid: it stays so after the record has gone.
-/// Numbers of records never come near.
+/// The value of [`StoredEntry::checked_through`] that marks an entry as invalid, also after its
+/// record was retired. Record numbers never reach it.
 const MARKED_INVALID: u64 = u64::MAX - 1;
 
-/// Stands in [`StoredEntry::checked_through`] where the sweep found an entry gone.
+/// The value of [`StoredEntry::checked_through`] that marks an entry as purged.
 const MARKED_GONE: u64 = u64::MAX;
 
-/// What a purge does to what it covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PurgeKind {
-    /// Never reused, its validator neither.
-    Hard,
-    /// Validated before its next use (RFC 9111 §4.4).
-    Validate,
-    /// Served stale while one request refreshes it, for a while.
-    Soft,
-}
-
-/// What a purge covers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Selector {
-    /// Everything.
-    All,
-    /// Every URL of a host (authority in canonical form).
-    Host(Box<str>),
-    /// Every URL that starts with this canonical URL up to a `/`: `http://host/shop/` covers `/shop/x`, not `/shopping`.
-    /// Without the last `/` it covers `/shop` itself too, with any query. A query is no part of a prefix.
-    Prefix(Box<str>),
-    /// One canonical URL, whatever its route adds to the key.
-    Url(Box<str>),
-    /// Everything that was tagged so, exactly, whichever field named the tag and on whichever host.
-    Tag(Box<str>),
-    /// Everything of one origin that `Cache-Groups` put into this group: see [`Selector::group`].
-    Group(Box<str>),
-}
-
-impl Selector {
-    /// Selects a group of the origin of `url` (RFC 9875 §2.1: a group of another origin is another group).
-    pub fn group(url: &CanonicalUrl, name: &str) -> Self {
-        Self::Group(records::group_text(url.origin(), name).into())
-    }
-
-    /// Selects every URL of the origin of `url`.
-    pub fn origin(url: &CanonicalUrl) -> Self {
-        Self::Prefix(url.origin().into())
-    }
-}
-
-/// The records of what was purged.
+/// The purge records.
 pub struct Ledger {
-    /// The number of the newest record; written under the lock, after the record.
+    /// The number of the newest record. Written under the lock, after the record.
     latest: AtomicU64,
-    /// Guards the records. Held for a few map operations; nothing waits under it.
+    /// Guards the records, for a few map operations at a time. Nothing awaits under it.
     records: RwLock<Records>,
     records_max: usize,
     soft_max: Duration,
 }
 
 impl Ledger {
-    /// Makes an empty ledger of at most `records_max` records, whose soft purges last for `soft_max`.
+    /// Makes an empty ledger of at most `records_max` records, whose soft purges last for
+    /// `soft_max`.
     pub fn new(records_max: usize, soft_max: Duration) -> Self {
         Self { latest: AtomicU64::new(0), records: RwLock::default(), records_max, soft_max }
     }
@@ -95,17 +58,18 @@ impl Ledger {
         self.latest.load(Ordering::Acquire)
     }
 
-    /// Returns how many records are kept.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.records.read().order.len()
     }
 
-    /// Tells whether no record is kept.
+    /// Returns whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Records a purge made at `at`, and returns its number. When this returns, nobody finds what it covers good.
+    /// Records a purge made at `at`, and returns its number. From the return on, every entry that
+    /// it covers is judged invalid.
     pub fn record(&self, selector: Selector, kind: PurgeKind, at: Timestamp) -> u64 {
         let mut records = self.records.write();
         let number = self.latest() + 1;
@@ -118,7 +82,7 @@ impl Ledger {
         number
     }
 
-    /// Says how `entry`, stored under `url`, stands now.
+    /// Returns the state of `entry`, stored under `url`, at `now`.
     pub fn purge_state(&self, url: &str, entry: &StoredEntry, now: Timestamp) -> PurgeState {
         if entry.checked_through.load(Ordering::Relaxed) == self.latest() {
             return PurgeState::Good;
@@ -136,13 +100,14 @@ impl Ledger {
         let records = self.records.read();
         let purge_state = worse(marked, records.judge(url, (&entry.tags, entry.sequence), now, self.soft_max));
         if purge_state == PurgeState::Good {
-            // The larger stays: a mark is never lost to someone who judged before it was made.
+            // The larger value stays, so that a judgement made before a mark cannot erase it.
             entry.checked_through.fetch_max(self.latest(), Ordering::Relaxed);
         }
         purge_state
     }
 
-    /// Says how a response stands that is still on its way: its tags, and the number read before it was asked for.
+    /// Returns the state of a response that is being fetched, by its tags and the number read
+    /// before its origin request.
     pub fn purge_state_of(&self, url: &str, tags: &[Box<str>], sequence: u64, now: Timestamp) -> PurgeState {
         if sequence == self.latest() {
             return PurgeState::Good;
@@ -150,28 +115,33 @@ impl Ledger {
         self.records.read().judge(url, (tags, sequence), now, self.soft_max)
     }
 
-    /// Judges an entry that is about to be stored, by its own number. False where a record covers it, or where records
-    /// that could cover it have been retired. What was purged softly meanwhile is stored as such: it is newer than what it
-    /// replaces, which would else be used until the purge has lasted, and then by nobody.
+    /// Judges an entry by its own number before it is stored: false if a record covers it, or if
+    /// records that could cover it were retired.
+    ///
+    /// A response that was purged softly meanwhile is stored, still marked as purged. It is newer
+    /// than the entry it replaces; otherwise the old one would be served until the soft purge
+    /// expires, and then dropped.
     pub fn admits(&self, url: &str, entry: &StoredEntry, now: Timestamp) -> bool {
         entry.checked_through.store(entry.sequence, Ordering::Relaxed);
-        // In this order: a record that is retired after the judgement was judged by, one before it has raised the floor.
+        // The order matters: a record retired after the judgement took part in it, and one retired
+        // before has raised the floor.
         matches!(self.purge_state(url, entry, now), PurgeState::Good | PurgeState::Soft)
             && self.has_records_since(entry.sequence)
     }
 
-    /// Tells whether every record above `sequence` is still there to be judged by. Where not, nobody can say how a response
-    /// stands that the origin was asked for before, and that no sweep has seen.
+    /// Returns whether every record above `sequence` is still there. If not, nobody can judge a
+    /// response that was requested earlier and that no sweep has seen.
     pub fn has_records_since(&self, sequence: u64) -> bool {
         sequence >= self.records.read().floor
     }
 
-    /// Judges an entry that has just come into the map, and marks it as a sweep would that has already passed its place.
+    /// Judges an entry that was just inserted and marks it, as a sweep would that has already
+    /// passed its place.
     pub fn settle(&self, url: &str, entry: &StoredEntry, now: Timestamp) {
         mark(entry, self.purge_state(url, entry, now));
     }
 
-    /// Tells whether a sweep has something to do: a record that none has passed yet.
+    /// Returns whether a sweep has work: a record that no sweep has passed yet.
     pub fn wants_sweep(&self, now: Timestamp) -> bool {
         self.records.read().order.values().any(|record| match record.kind {
             PurgeKind::Soft => record.has_lasted(self.soft_max, now),
@@ -179,8 +149,8 @@ impl Ledger {
         })
     }
 
-    /// Prepares a sweep: soft records whose time is over become what they act as. Returns the number up to which the
-    /// sweep will have passed the records.
+    /// Prepares a sweep: soft records that have expired become validate records. Returns the number
+    /// up to which the sweep will have passed the records.
     pub fn begin_sweep(&self, now: Timestamp) -> u64 {
         let mut records = self.records.write();
         let over: Vec<u64> = records
@@ -205,7 +175,7 @@ impl Ledger {
         }
     }
 
-    /// Drops the records that a sweep has passed and that no fill under way needs any more.
+    /// Drops the records that a sweep has passed and that no running fetch needs any more.
     pub fn retire(&self, now: Timestamp) {
         let mut records = self.records.write();
         let old: Vec<u64> = records
@@ -221,7 +191,7 @@ impl Ledger {
     }
 }
 
-/// Makes a standing outlast the records that it came from.
+/// Marks an entry with its purge state, so that the state outlives the records.
 pub(super) fn mark(entry: &StoredEntry, purge_state: PurgeState) {
     let mark = match purge_state {
         PurgeState::Good | PurgeState::Soft => return,
@@ -231,7 +201,7 @@ pub(super) fn mark(entry: &StoredEntry, purge_state: PurgeState) {
     entry.checked_through.fetch_max(mark, Ordering::Relaxed);
 }
 
-/// Marks an entry like the one that it was made of.
+/// Copies the mark of the entry that `entry` was made from.
 pub(super) fn inherit_mark(entry: &StoredEntry, old: &StoredEntry) {
     let checked = old.checked_through.load(Ordering::Relaxed);
     if checked >= MARKED_INVALID {
@@ -239,8 +209,8 @@ pub(super) fn inherit_mark(entry: &StoredEntry, old: &StoredEntry) {
     }
 }
 
-/// Has an entry that someone made anew judged from its own number on. A mark stays: it came with the entry that this one
-/// was made from.
+/// Resets an entry to be judged from its own number on. A mark stays, because it comes from the
+/// entry that this one was made from.
 pub(super) fn unsettle(entry: &StoredEntry) {
     if entry.checked_through.load(Ordering::Relaxed) < MARKED_INVALID {
         entry.checked_through.store(entry.sequence, Ordering::Relaxed);
@@ -326,7 +296,8 @@ mod tests {
         check("t:a", URL, &[], false);
         check("t:", URL, &[], false);
         check("t:", URL, &[""], true);
-        // A tag covers groups of that name on every host; a group, those of its own origin, and no tag.
+        // A tag covers groups of that name on every host; a group covers those of its own origin,
+        // and no tag.
         check("t:a", URL, &["\na"], true);
         check("t:a", URL, &["\nab"], false);
         check("g:http://h\na", URL, &["\na"], true);
@@ -335,7 +306,7 @@ mod tests {
         check("g:https://h\na", URL, &["\na"], false);
         check("g:http://h:8080\na", URL, &["\na"], false);
         check("g:http://hh\na", URL, &["\na"], false);
-        // Tags that look like what is implied are tags.
+        // A tag that looks like an implied one is still a tag.
         check("t:http://h/", URL, &[], false);
     }
 
@@ -350,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_harder_kind_wins_in_whatever_order_they_came() {
+    fn the_harder_kind_wins_in_any_order() {
         let check = |kinds: &[PurgeKind], wanted: PurgeState| {
             let ledger = ledger();
             for (at, kind) in kinds.iter().enumerate() {
@@ -398,7 +369,7 @@ mod tests {
         assert_eq!(ledger.len(), 1);
         record(PurgeKind::Hard);
         assert_eq!(ledger.len(), 1);
-        // A gentler one takes nothing back.
+        // A gentler record takes nothing back.
         record(PurgeKind::Validate);
         record(PurgeKind::Soft);
         assert_eq!(ledger.len(), 3);
@@ -409,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_fold_and_never_become_weaker() {
+    fn the_oldest_records_fold_and_never_become_weaker() {
         let ledger = Ledger::new(2, SOFT_MAX);
         let purge_state = |sequence| ledger.purge_state(URL, &entry(sequence, &[]), START);
         ledger.record(selector("t:one"), PurgeKind::Hard, START);
@@ -426,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sweep_has_passed_goes_and_does_not_fold() {
+    fn a_swept_record_is_dropped_and_does_not_fold() {
         let ledger = Ledger::new(2, SOFT_MAX);
         ledger.record(selector("t:one"), PurgeKind::Hard, START);
         ledger.record(selector("t:two"), PurgeKind::Validate, START);
         assert!(ledger.wants_sweep(START));
         let through = ledger.begin_sweep(START);
         ledger.record(selector("t:three"), PurgeKind::Validate, START);
-        // Not ended: the first folded.
+        // The sweep has not ended, so the first record folded.
         assert_eq!(ledger.purge_state(URL, &entry(0, &[]), START), PurgeState::Purged);
         ledger.end_sweep(through);
         assert!(ledger.has_records_since(0) && ledger.wants_sweep(START));
@@ -450,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_outlasts_whoever_judged_before_it_was_made() {
+    fn a_mark_outlives_judgements_made_before_it() {
         let ledger = ledger();
         let stored = entry(0, &[]);
         mark(&stored, PurgeState::Invalid);
@@ -467,7 +438,7 @@ mod tests {
         assert_eq!(ledger.purge_state(URL, &stored, START), PurgeState::Purged);
     }
 
-    /// What a ledger is, in the simplest words: every record ever made, and a walk over all of them.
+    /// A ledger in its simplest form: every record ever made, and a walk over all of them.
     struct Model(Vec<(u64, Selector, PurgeKind, Timestamp)>);
 
     impl Model {
@@ -483,7 +454,8 @@ mod tests {
                 Selector::Group(name) => {
                     tags.iter().any(|tag| tag.starts_with('\n') && **name == *format!("{start}://{host}{tag}"))
                 }
-                // Each piece of the path starts a prefix that ends before its slash, and one that ends with it.
+                // Each piece of the path starts one prefix that ends before its slash, and one that
+                // ends with it.
                 Selector::Prefix(name) => {
                     let mut prefix = format!("{start}://{host}");
                     path.split('/').any(|piece| {
@@ -565,7 +537,7 @@ mod tests {
         ]
     }
 
-    /// Runs `steps` on a ledger and on the model, and hands every pair of answers to `agree`.
+    /// Runs `steps` on a ledger and on the model, and passes every pair of answers to `agree`.
     fn run(records_max: usize, steps: Vec<Step>, agree: impl Fn(PurgeState, PurgeState)) {
         let ledger = Ledger::new(records_max, SOFT_MAX);
         let mut model = Model(Vec::new());
@@ -593,12 +565,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_list_of_everything(steps in prop::collection::vec(step(), 0..60)) {
+        fn the_ledger_agrees_with_a_list_of_all_records(steps in prop::collection::vec(step(), 0..60)) {
             run(1000, steps, |ours, wanted| assert_eq!(ours, wanted));
         }
 
         #[test]
-        fn a_small_one_is_never_weaker(records_max in 0..5_usize, steps in prop::collection::vec(step(), 0..60)) {
+        fn a_small_ledger_is_never_weaker(records_max in 0..5_usize, steps in prop::collection::vec(step(), 0..60)) {
             run(records_max, steps, |ours, wanted| assert_eq!(worse(ours, wanted), ours));
         }
     }

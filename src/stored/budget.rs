@@ -1,17 +1,18 @@
-//! The budget: one counter that is asked before anything is held.
+//! The budget: one counter that every allocation of the cache asks first.
 //!
-//! It counts bytes that are really alive: stored, being filled, or pinned by slow readers after they left the map. A
-//! [`Reservation`] stands for a part of them and gives it back when it is dropped, wherever it has got to by then: a body
-//! carries its own ([`Reservation::into_body`]), an entry the one for its head, its key and its place in the map.
-//! Nothing here waits or evicts: making room is left to [`Store::reserve`](super::Store::reserve).
+//! The budget counts bytes that are really alive: stored, being fetched, or pinned by slow readers
+//! after their entry was evicted. A [`Reservation`] stands for a part of these bytes and returns
+//! them on drop, wherever it is by then: a body carries its own ([`Reservation::into_body`]), and
+//! an entry carries one for its head, its key and its place in the map. Nothing here waits or
+//! evicts; the store makes room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-/// One object may take this part of the capacity, as a divisor: larger ones would each push out a good part of what is
-/// stored, and eight of them leave room for nothing else.
+/// The largest object, as a divisor of the capacity. A larger one would evict a good part of the
+/// cache, and eight of them would leave room for nothing else.
 const OBJECT_SHARE: u64 = 8;
 
 /// Counts the bytes alive against a cap.
@@ -21,7 +22,7 @@ pub struct Budget {
     alive: AtomicU64,
 }
 
-/// Bytes that may be held. Dropping it gives them back.
+/// Bytes that may be allocated. Returns them to the budget on drop.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
@@ -29,7 +30,7 @@ pub struct Reservation {
 }
 
 impl Budget {
-    /// Makes a budget of `capacity` bytes, of which none is taken.
+    /// Makes an empty budget of `capacity` bytes.
     pub fn new(capacity: u64) -> Arc<Self> {
         Arc::new(Self { capacity, alive: AtomicU64::new(0) })
     }
@@ -44,23 +45,24 @@ impl Budget {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// Returns the most bytes alive.
+    /// Returns the most bytes that may be alive.
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Returns the most bytes of a single object, its head included. What is larger is refused before it enters.
+    /// Returns the largest size of one object, head included. Larger objects are refused before
+    /// they enter.
     pub fn object_max(&self) -> u64 {
         self.capacity / OBJECT_SHARE
     }
 
-    /// Tells whether `bytes` would fit now.
-    pub(super) fn fits(&self, bytes: u64) -> bool {
+    /// Returns whether `bytes` would fit now.
+    pub fn fits(&self, bytes: u64) -> bool {
         self.alive().checked_add(bytes).is_some_and(|sum| sum <= self.capacity)
     }
 
-    /// Counts `bytes` as alive where they fit. The comparison and the addition are one step, so that two who ask at once
-    /// cannot both get the last bytes.
+    /// Counts `bytes` as alive if they fit. Comparison and addition are one atomic step, so that
+    /// two threads cannot both get the last bytes.
     fn take(&self, bytes: u64) -> bool {
         let sum = |alive: u64| alive.checked_add(bytes).filter(|sum| *sum <= self.capacity);
         self.alive.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
@@ -77,24 +79,17 @@ impl Reservation {
         self.bytes
     }
 
-    /// Reserves `more` bytes on top; false when they do not fit, and then nothing changed.
-    pub fn grow(&mut self, more: u64) -> bool {
-        let fits = self.budget.take(more);
-        if fits {
-            self.bytes += more;
-        }
-        fits
-    }
-
-    /// Gives back what is reserved beyond `bytes`; nothing changes where that is not less.
+    /// Returns everything above `bytes` to the budget; a smaller reservation stays as it is.
     pub fn shrink_to(&mut self, bytes: u64) {
         let beyond = self.bytes.saturating_sub(bytes);
         self.bytes -= beyond;
         self.budget.give_back(beyond);
     }
 
-    /// Turns the reservation into a body whose bytes are counted until its last reader drops it. What was reserved beyond
-    /// the body's length is given back. The caller has reserved at least that length before it allocated the body.
+    /// Turns the reservation into a body whose bytes are counted until its last reader drops it.
+    ///
+    /// Bytes reserved beyond the body's length are returned. The caller must have reserved at least
+    /// that length before allocating the body.
     pub fn into_body(mut self, body: Box<[u8]>) -> Bytes {
         let length = body.len() as u64;
         debug_assert!(length <= self.bytes, "a body of {length} bytes on a reservation of {}", self.bytes);
@@ -112,7 +107,7 @@ impl Drop for Reservation {
     }
 }
 
-/// What a body's `Bytes` owns: it is dropped with the last of its clones and slices.
+/// The owner of a body's `Bytes`, dropped with the last clone or slice of them.
 struct CountedBytes {
     body: Box<[u8]>,
     _reservation: Reservation,
@@ -130,7 +125,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn it_gives_up_to_the_capacity_and_not_one_byte_more() {
+    fn the_budget_gives_out_its_capacity_and_not_one_byte_more() {
         let budget = Budget::new(100);
         let first = budget.reserve(60).unwrap();
         assert!(budget.reserve(41).is_none());
@@ -144,12 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_grows_and_shrinks_or_stays_as_it_is() {
+    fn a_reservation_shrinks_and_never_grows() {
         let budget = Budget::new(100);
-        let mut reservation = budget.reserve(10).unwrap();
-        assert!(reservation.grow(90));
-        assert!(!reservation.grow(1));
-        assert_eq!((reservation.bytes(), budget.alive()), (100, 100));
+        let mut reservation = budget.reserve(100).unwrap();
         reservation.shrink_to(200);
         assert_eq!(budget.alive(), 100);
         reservation.shrink_to(30);
