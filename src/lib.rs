@@ -35,7 +35,7 @@
 //! | layer | modules | deliberately absent |
 //! |---|---|---|
 //! | ground | [`units`], [`clock`], [`outcome`], [`key`] | anything else of ours |
-//! | pure | [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | runtimes, sockets, files, the clock, logging, errors |
+//! | pure | [`syntax`], [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | runtimes, sockets, files, the clock, logging, errors |
 //! | edges | [`store`], [`origin`], [`metrics`], [`access`] | each other; HTTP semantics in the store, caching at the origin |
 //! | the way | [`proxy`] | admin routes, files, TOML |
 //! | around | [`admin`] | how the store works inside, configuration files |
@@ -86,4 +86,5 @@ pub mod route;
 pub mod server;
 pub mod store;
 pub mod stored;
+pub mod syntax;
 pub mod units;

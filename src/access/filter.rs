@@ -3,7 +3,7 @@
 //! Values of one kind are alternatives, kinds narrow each other down. Text that names nothing is an error that says what
 //! there is: a filter that can never pass would look like a quiet server.
 
-use super::LogLine;
+use super::line::LogLine;
 use crate::outcome::{Ending, Outcome, Reason, StoreOutcome};
 use crate::route::{PathPattern, merged};
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::filter::Filter;
-use super::{AccessFormat, LogLine, form};
+use super::form;
+use super::line::{AccessFormat, LogLine};
 
 /// The most who follow at once. Each costs every request a look at their filter.
 pub const FOLLOWERS_MAX: usize = 8;

@@ -28,7 +28,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::civil::Civil;
-use super::{AccessFormat, LogLine};
+use super::line::{AccessFormat, LogLine};
 use crate::outcome::{Ending, StoreOutcome};
 use crate::route;
 

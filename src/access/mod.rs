@@ -9,11 +9,11 @@ mod civil;
 mod filter;
 mod follow;
 mod form;
+mod line;
 
 use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,11 +21,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use crate::clock::Timestamp;
-use crate::outcome::{Decision, ResponseEnd};
-
 pub use filter::Filter;
 pub use follow::{FOLLOWERS_MAX, FollowerHandle, Followers};
+pub use line::{AccessFormat, LogLine};
 
 /// The most lines that wait for the thread: a tenth of a second at 80,000 requests/s. Values in a line are cut, so that
 /// even hostile lines cannot make the queue larger than some tens of megabytes.
@@ -34,18 +32,6 @@ const QUEUE_LINES_MAX: usize = 8_192;
 /// How many bytes are gathered for one write. The thread also writes whenever its queue is empty.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// The form of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum AccessFormat {
-    /// NCSA common, then outcome and reason.
-    Common,
-    /// NCSA combined, then outcome and reason.
-    #[default]
-    Combined,
-    /// One JSON object.
-    Json,
-}
-
 /// Where lines go, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -53,33 +39,6 @@ pub struct Config {
     pub format: AccessFormat,
     /// A file that is appended to; `None`: standard output.
     pub file: Option<PathBuf>,
-}
-
-/// What a line is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLine<'a> {
-    /// The client's address, as a trusted proxy gave it where there is one.
-    pub client: IpAddr,
-    /// When the request's head had arrived.
-    pub at: Timestamp,
-    /// The method.
-    pub method: &'a str,
-    /// The target, canonical.
-    pub target: &'a str,
-    /// The host, canonical.
-    pub host: &'a str,
-    /// The version, such as `HTTP/1.1`.
-    pub version: http::Version,
-    /// The response's status.
-    pub status: u16,
-    /// Referer, as it came.
-    pub referer: Option<&'a [u8]>,
-    /// User-Agent, as it came.
-    pub user_agent: Option<&'a [u8]>,
-    /// What was decided.
-    pub decision: &'a Decision,
-    /// How it ended.
-    pub end: &'a ResponseEnd,
 }
 
 /// All who want a request's line.
@@ -257,7 +216,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::outcome::{Ending, Outcome, Reason};
+    use crate::clock::Timestamp;
+    use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 
     const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);
     const END: ResponseEnd =

@@ -8,18 +8,18 @@
 //! Deliberately absent: locks (the owner has one), clocks, and what a figure is called outside.
 
 pub mod reasons;
+mod request;
 pub mod shadow;
 pub mod top;
 pub mod trouble;
 
-use std::time::Duration;
-
 use self::reasons::{NonHitCounters, NonHitReason};
 use self::top::{Top, TopItem, WeightedUrl};
 use self::trouble::{FaultyRequest, RecentFaults};
-use crate::clock::Timestamp;
 use crate::key::KeyHasher;
 use crate::outcome::{Decision, ResponseEnd};
+
+pub use self::request::NonHitRequest;
 
 /// The URLs that a core follows in each list: enough that the first [`ROWS_SHOWN`] are right for the usual skewed traffic,
 /// and little enough to be looked through when a new URL needs a place.
@@ -60,19 +60,6 @@ pub enum UrlRanking {
 impl UrlRanking {
     /// Every list.
     pub const ALL: [UrlRanking; 4] = [Self::Requests, Self::Bytes, Self::Misses, Self::OriginTime];
-}
-
-/// A request that was not a plain hit, as it is known when its response's head goes out.
-#[derive(Debug)]
-pub struct NonHitRequest {
-    /// The canonical URL.
-    pub url: Box<str>,
-    /// The status that the client is sent.
-    pub status: u16,
-    /// How long the origin took: from the request's head to the response's. `None` where it was not asked.
-    pub origin_time: Option<Duration>,
-    /// When the request came.
-    pub at: Timestamp,
 }
 
 /// What a core has seen.
@@ -204,7 +191,10 @@ fn truncate(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Timestamp;
     use crate::outcome::{Ending, Outcome, Reason, StoreOutcome};
 
     fn request(url: &str, micros: u64) -> NonHitRequest {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::NonHitRequest;
+use super::request::NonHitRequest;
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 

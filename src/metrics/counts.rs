@@ -157,11 +157,6 @@ impl RequestCounters {
         self.requests.iter().map(ReasonCounts::total).sum()
     }
 
-    /// Returns the requests with this outcome and reason.
-    pub fn requests_by(&self, outcome: Outcome, reason: Reason) -> u64 {
-        self.requests[outcome as usize].0[reason as usize]
-    }
-
     /// Returns the requests by outcome.
     pub fn requests_by_outcome(&self) -> OutcomeCounts {
         OutcomeCounts(std::array::from_fn(|index| self.requests[index].total()))

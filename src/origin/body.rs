@@ -16,7 +16,7 @@ use super::timer::Timer;
 use super::upload::ResponseTimer;
 use super::{Error, Permit};
 use crate::outcome::Reason;
-use crate::policy::trailers;
+use crate::policy::fields::trailers;
 
 /// A response's body, which drives the connection that it comes over: fails with an [`Error`] when it is cut off or silent for
 /// too long.

@@ -9,10 +9,11 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::clock::Timestamp;
+use crate::policy::cache_control::directive;
 use crate::policy::cache_control::{DirectiveSource, ResponseCacheControl};
-use crate::policy::{date, directive};
 use crate::route::Rule;
 use crate::stored::{Facts, LifetimeSource};
+use crate::syntax::date;
 
 /// Returns the age of a stored response now (current_age, RFC 9111 §4.2.3).
 pub fn current_age(facts: &Facts, now: Timestamp) -> Duration {

@@ -9,20 +9,15 @@
 
 pub mod cache_control;
 pub mod credentials;
-pub mod date;
-pub(crate) mod directive;
-mod etag;
 pub mod fields;
 pub mod freshness;
 pub mod invalidate;
-pub mod onward;
 pub mod request;
 pub mod reuse;
 pub mod storable;
 pub mod tags;
 #[cfg(test)]
 mod testing;
-pub mod trailers;
 pub mod validate;
 pub mod vary;
 

@@ -9,12 +9,13 @@ use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Scheme};
 use crate::outcome::Reason;
 use crate::policy::cache_control::ResponseCacheControl;
-use crate::policy::etag::StoredTag;
+use crate::policy::freshness;
 use crate::policy::request::RequestFacts;
 use crate::policy::vary::Vary;
-use crate::policy::{date, freshness};
 use crate::route::{CacheMode, Rule, SetCookie};
 use crate::stored::{Facts, LifetimeSource, StaleUse};
+use crate::syntax::date;
+use crate::syntax::entity_tag::StoredTag;
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,11 +8,12 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
 use crate::outcome::Reason;
-use crate::policy::etag::StoredTag;
 use crate::policy::storable::{self, Exchange};
-use crate::policy::{date, fields, freshness};
+use crate::policy::{fields, freshness};
 use crate::route::SetCookie;
 use crate::stored::{Facts, FlatHead, StaleUse, StoredEntry};
+use crate::syntax::date;
+use crate::syntax::entity_tag::StoredTag;
 
 /// The most bytes of entity-tags in one request: origins commonly refuse heads above 8 KiB.
 const TAGS_BYTES_MAX: usize = 4 << 10;

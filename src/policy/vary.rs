@@ -8,8 +8,8 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::clock::Timestamp;
-use crate::policy::date;
 use crate::stored::{Selecting, StoredEntry};
+use crate::syntax::date;
 
 /// The most fields that a Vary may name. Each costs a comparison per variant on every hit; real responses name one to five.
 const FIELDS_MAX: usize = 32;

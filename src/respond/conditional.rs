@@ -8,8 +8,8 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::Timestamp;
-use crate::policy::date;
 use crate::stored::FlatHead;
+use crate::syntax::date;
 
 /// What the selected representation is known by.
 #[derive(Clone, Copy, Debug)]

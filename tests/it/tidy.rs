@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 /// stand before it in its own row; `|` keeps two modules of a row from knowing each other.
 const LAYERS: &[&[&str]] = &[
     &["units", "clock", "outcome", "key"],
-    &["stored", "route", "policy", "respond", "analytics"],
+    &["syntax", "stored", "route", "policy", "respond", "analytics"],
     &["store", "|", "origin", "|", "metrics", "|", "access"],
     &["proxy"],
     &["prefetch", "|", "admin"],
@@ -75,7 +75,7 @@ fn the_checker_sees_every_way_of_pointing_upward() {
         "use crate::stored::StoredEntry;",
         "use super::cache_control;",
         "use super::super::clock::Clock;",
-        "mod inner { use super::super::date; }",
+        "mod inner { use super::super::storable; }",
         "use crate::route::Rule; use std::sync::Arc;",
         "fn proxy() { proxy::call(); }",
     ];

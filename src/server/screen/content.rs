@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::line::{Lines, field, has_control, is_token};
 use super::{FIELDS_MAX, ScreenRefusal};
-use crate::policy::trailers;
+use crate::policy::fields::trailers;
 
 /// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound, and nobody sends any.
 const SIZE_LINE_BYTES_MAX: usize = 256;

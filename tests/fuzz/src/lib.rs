@@ -6,13 +6,14 @@ use larder::clock::Timestamp;
 use larder::key::{CanonicalUrl, Scheme};
 use larder::outcome::Reason;
 use larder::policy::cache_control::{RequestCacheControl, ResponseCacheControl, DirectiveSource};
+use larder::policy::tags;
 use larder::policy::vary::{self, Vary};
-use larder::policy::{date, tags};
 use larder::respond::encoding::{AcceptedCodings, Codings};
 use larder::respond::head;
 use larder::respond::range::{self, Ranges};
 use larder::server;
 use larder::stored::Coding;
+use larder::syntax::date;
 
 #[allow(dead_code, unreachable_pub)] // The behaviour tests' own, of which a part is needed here.
 #[path = "../../it/hostile/reference.rs"]

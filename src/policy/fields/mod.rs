@@ -1,5 +1,8 @@
 //! Which header fields are connection-specific, and which are kept from storage (RFC 9110 §7.6.1, RFC 9111 §3.1).
 
+pub mod onward;
+pub mod trailers;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 

@@ -3,11 +3,13 @@
 //! Where a directive is repeated or malformed, the reading that reuses less wins: the shorter lifetime, zero for a
 //! lifetime that is no number, the whole response for a list of fields that is none, or that is not quoted.
 
+pub(in crate::policy) mod directive;
+
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use crate::policy::directive::{self, Argument, Directive, DirectiveName};
+use self::directive::{Argument, Directive, DirectiveName};
 
 /// The request directives that Larder knows (RFC 9111 §5.2.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::{directive, fields};
 use crate::outcome::Reason;
+use crate::policy::fields;
+use crate::syntax::token;
 
 /// The most fields of a request; the screen holds HTTP/1 to as many.
 pub(super) const FIELDS_MAX: usize = 100;
@@ -110,7 +111,7 @@ pub fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
 /// Tells whether fields that came by HTTP/2 are such as HTTP/1 can carry: each name is a token (RFC 9113 §10.3, RFC 9110 §5.1),
 /// and no value begins or ends with white space (RFC 9113 §8.2.1). The `http` crate lets a name with `"` pass.
 pub(super) fn are_well_formed(fields: &HeaderMap) -> bool {
-    let is_token = |name: &HeaderName| name.as_str().bytes().all(directive::is_token_byte);
+    let is_token = |name: &HeaderName| name.as_str().bytes().all(token::is_token_byte);
     let is_white = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let is_padded = |value: &HeaderValue| is_white(value.as_bytes().first()) || is_white(value.as_bytes().last());
     fields.keys().all(is_token) && !fields.values().any(is_padded)

@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
+use crate::syntax::token::is_token_byte;
+
 /// The directives that Larder knows, of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DirectiveName {
+pub(in crate::policy) enum DirectiveName {
     Immutable,
     MaxAge,
     MaxStale,
@@ -40,7 +42,7 @@ impl DirectiveName {
     }
 
     /// Returns the directive called `name`, in lower case only (the keys of structured fields, RFC 9213 §2.1).
-    pub(super) fn of_lower_case(name: &[u8]) -> Option<Self> {
+    pub(in crate::policy) fn of_lower_case(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"immutable" => Self::Immutable,
             b"max-age" => Self::MaxAge,
@@ -65,7 +67,7 @@ impl DirectiveName {
 
 /// What stands behind a directive's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Argument<'a> {
+pub(in crate::policy) enum Argument<'a> {
     /// Nothing.
     Absent,
     /// A token.
@@ -78,7 +80,7 @@ pub(super) enum Argument<'a> {
 
 impl Argument<'_> {
     /// Returns the argument as delta-seconds (RFC 9111 §1.2.2).
-    pub(super) fn delta_seconds(self) -> Option<Duration> {
+    pub(in crate::policy) fn delta_seconds(self) -> Option<Duration> {
         match self {
             Self::Token(text) | Self::Quoted(text) => delta_seconds(text),
             Self::Absent | Self::Malformed => None,
@@ -88,23 +90,23 @@ impl Argument<'_> {
 
 /// A known directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Directive<'a> {
-    pub(super) name: DirectiveName,
-    pub(super) argument: Argument<'a>,
+pub(in crate::policy) struct Directive<'a> {
+    pub(in crate::policy) name: DirectiveName,
+    pub(in crate::policy) argument: Argument<'a>,
     /// Whether the member of the list that it stands in is as the grammar has it.
-    pub(super) is_sound: bool,
+    pub(in crate::policy) is_sound: bool,
 }
 
 /// Iterates over the known directives of one field line.
-pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
+pub(in crate::policy) fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
     Directives { rest: line, is_sound: true }
 }
 
 /// Larger values of delta-seconds are taken for this one, 2^31 (RFC 9111 §1.2.2).
-pub(super) const DELTA_SECONDS_MAX: u64 = 1 << 31;
+pub(in crate::policy) const DELTA_SECONDS_MAX: u64 = 1 << 31;
 
 /// Parses delta-seconds: digits only; clamps at 2^31.
-pub(super) fn delta_seconds(text: &[u8]) -> Option<Duration> {
+pub(in crate::policy) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     is_number.then(|| {
         let add = |secs: u64, digit: &u8| (secs * 10 + u64::from(digit - b'0')).min(DELTA_SECONDS_MAX);
@@ -205,25 +207,6 @@ fn closing_quote(inside: &[u8]) -> Option<usize> {
         }
     }
 }
-
-/// Tells whether `byte` may stand in a token (RFC 9110 §5.6.2).
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    TOKEN_BYTES[usize::from(byte)]
-}
-
-/// Whether each byte is one of a token: looked up, since every byte of a list is asked about.
-static TOKEN_BYTES: [bool; 256] = {
-    let (mut table, mut byte) = ([false; 256], 0);
-    while byte < 256 {
-        let is_mark = matches!(
-            byte as u8,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        );
-        table[byte] = is_mark || (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
