@@ -27,8 +27,9 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::civil::Civil;
+use super::civil;
 use super::line::{AccessFormat, LogLine};
+use crate::clock::Timestamp;
 use crate::outcome::{Ending, StoreOutcome};
 use crate::route;
 
@@ -64,7 +65,7 @@ pub(super) fn write(format: AccessFormat, line: &LogLine<'_>, out: &mut Vec<u8>)
 
 /// Appends what the common form of NCSA httpd has.
 fn write_common(line: &LogLine<'_>, out: &mut Vec<u8>) {
-    put(out, format_args!("{} - - [{}] \"", line.client, Civil::from_timestamp(line.at).ncsa()));
+    put(out, format_args!("{} - - [{}] \"", line.client, civil::ncsa(line.at)));
     write_escaped(line.method.as_bytes(), VALUE_BYTES_MAX, out);
     out.push(b' ');
     write_escaped(line.target.as_bytes(), TARGET_BYTES_MAX, out);
@@ -106,8 +107,8 @@ fn write_escaped(value: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
 /// A JSON line; the module's table says what its keys hold.
 #[derive(Serialize)]
 struct Json<'a> {
-    #[serde(serialize_with = "as_text")]
-    time: Civil,
+    #[serde(serialize_with = "rfc3339")]
+    time: Timestamp,
     client: std::net::IpAddr,
     method: Cow<'a, str>,
     host: Cow<'a, str>,
@@ -129,8 +130,8 @@ struct Json<'a> {
     user_agent: Option<Cow<'a, str>>,
 }
 
-fn as_text<S: serde::Serializer>(time: &Civil, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&time.rfc3339())
+fn rfc3339<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&civil::rfc3339(*time))
 }
 
 fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
@@ -144,7 +145,7 @@ fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
         StoreOutcome::Started | StoreOutcome::NothingTo => None,
     };
     let object = Json {
-        time: Civil::from_timestamp(line.at),
+        time: line.at,
         client: line.client,
         method: truncate(line.method.as_bytes(), VALUE_BYTES_MAX),
         host: truncate(line.host.as_bytes(), VALUE_BYTES_MAX),
@@ -201,7 +202,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::outcome::{Decision, Outcome, Reason, ResponseEnd};
 
     const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);

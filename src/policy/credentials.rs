@@ -17,6 +17,7 @@ use crate::key::KeyHasher;
 use crate::policy::request::RequestFacts;
 use crate::route::{self, Rule};
 use crate::stored::{CredentialValues, Credentials, SharingGuard};
+use crate::syntax::cookie;
 
 /// What a guarded body is to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,21 +86,21 @@ const AUTHORIZATION: &[u8] = b"authorization";
 
 /// Returns the cookies that count, each with its value.
 fn cookies<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &'a [u8]> {
-    let counts = |pair: &&[u8]| {
-        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
-        // An ignored cookie has a name that is text; what is not text is not one of them.
-        let is_ignored = std::str::from_utf8(name).is_ok_and(|name| {
-            rule.key_cookies.iter().any(|keyed| **keyed == *name)
-                || rule.ignore_cookies.iter().any(|pattern| ignores(pattern, name))
-        });
-        !pair.is_empty() && !is_ignored
-    };
-    let lines = unkeyed(headers, rule, header::COOKIE);
-    lines.flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii).filter(counts)
+    let cookies = unkeyed(headers, rule, header::COOKIE).flat_map(cookie::cookies_of);
+    cookies.filter(|cookie| !is_ignored(rule, cookie.name)).map(|cookie| cookie.pair)
 }
 
-/// Tells whether a pattern takes in a cookie. The star takes in no session: many frameworks name theirs after the app, and an
-/// app may well be called as a script's cookies begin (`_hjelp_session`).
+/// Tells whether a cookie of this name says nothing about the user: the rule ignores it, or it is part of
+/// the key. A name that is not text is never ignored, since patterns are text.
+pub fn is_ignored(rule: &Rule, name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| {
+        rule.key_cookies.iter().any(|keyed| **keyed == *name)
+            || rule.ignore_cookies.iter().any(|pattern| ignores(pattern, name))
+    })
+}
+
+/// Tells whether a pattern matches a cookie's name. A star never matches a session: many frameworks name
+/// theirs after the app, and an app's name may begin as a script's cookies do (`_hjelp_session`).
 fn ignores(pattern: &str, name: &str) -> bool {
     pattern == name || (!name.ends_with("_session") && route::wildcard(pattern, name))
 }

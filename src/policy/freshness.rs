@@ -13,7 +13,7 @@ use crate::policy::cache_control::directive;
 use crate::policy::cache_control::{DirectiveSource, ResponseCacheControl};
 use crate::route::Rule;
 use crate::stored::{Facts, LifetimeSource};
-use crate::syntax::date;
+use crate::syntax::{date, list};
 
 /// Returns the age of a stored response now (current_age, RFC 9111 §4.2.3).
 pub fn current_age(facts: &Facts, now: Timestamp) -> Duration {
@@ -142,9 +142,8 @@ fn expires_value(headers: &HeaderMap) -> Option<Option<Timestamp>> {
 
 /// Returns what Age says (age_value): its first member where that is a number, else zero (RFC 9111 §5.1).
 fn age_value(headers: &HeaderMap) -> Duration {
-    let line = headers.get(header::AGE).map_or(&b""[..], |line| line.as_bytes());
-    let member = line.split(|byte| *byte == b',').next().unwrap_or_default();
-    directive::delta_seconds(member.trim_ascii()).unwrap_or_default()
+    let first_member = headers.get(header::AGE).and_then(|line| list::members(line.as_bytes()).next());
+    first_member.and_then(directive::delta_seconds).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -181,6 +180,8 @@ mod tests {
             ("7200, 0", 7200),
             ("0, 7200", 0),
             (" 30 ,x", 30),
+            // RFC 9110 §5.6.1.2: empty members are ignored.
+            (", 30", 30),
             ("2147483649", 1 << 31),
             ("99999999999999999999", 1 << 31),
             ("abc", 0),

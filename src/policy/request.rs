@@ -7,6 +7,7 @@ use http::{Method, StatusCode, Version};
 use crate::outcome::Reason;
 use crate::policy::cache_control::RequestCacheControl;
 use crate::route::{CacheMode, Rule};
+use crate::syntax::list;
 
 /// What was parsed from the request once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,18 +133,15 @@ pub fn count_hop(method: &Method, headers: &mut HeaderMap) {
 
 /// Returns how many more hops a request may take; `None` where it does not say so in one way.
 fn hops_left(headers: &HeaderMap) -> Option<u64> {
-    let digits = std::str::from_utf8(only(headers, &header::MAX_FORWARDS)?).ok()?;
+    let digits = std::str::from_utf8(list::only_line(headers, header::MAX_FORWARDS)?).ok()?;
     if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 /// Tells whether the content comes as it is or in chunks, and in no other transfer coding.
 fn is_at_most_chunked(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => true,
-        (Some(line), None) => line.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    }
+    !headers.contains_key(header::TRANSFER_ENCODING)
+        || list::only_line(headers, header::TRANSFER_ENCODING)
+            .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Returns the protocols that a request without content asks to switch to and Larder passes on (RFC 9110 §7.8); `None`: none.
@@ -156,18 +154,14 @@ fn upgrade(method: &Method, version: Version, headers: &HeaderMap, allowed: &[St
     if version != Version::HTTP_11 || !headers.contains_key(header::UPGRADE) {
         return None;
     }
-    let members = |name: HeaderName| {
-        let lines = headers.get_all(name).into_iter();
-        lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-    };
-    if !members(header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
+    if !list::lists(headers, header::CONNECTION, b"upgrade") {
         return None;
     }
     let is_passed = |protocol: &&[u8]| {
         allowed.iter().any(|name| protocol.eq_ignore_ascii_case(name.as_bytes()))
             && (!protocol.eq_ignore_ascii_case(b"websocket") || is_websocket_handshake(method, headers))
     };
-    let passed: Vec<_> = members(header::UPGRADE).filter(is_passed).collect();
+    let passed: Vec<_> = list::field_members(headers, header::UPGRADE).filter(is_passed).collect();
     if passed.is_empty() { None } else { HeaderValue::from_bytes(&passed.join(&b", "[..])).ok() }
 }
 
@@ -179,15 +173,8 @@ fn is_websocket_handshake(method: &Method, headers: &HeaderMap) -> bool {
         key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
     };
     *method == Method::GET
-        && only(headers, &header::SEC_WEBSOCKET_KEY).is_some_and(is_key)
-        && only(headers, &header::SEC_WEBSOCKET_VERSION) == Some(b"13")
-}
-
-/// Returns the value of a field that a request has once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut lines = headers.get_all(name).iter();
-    let line = lines.next()?;
-    lines.next().is_none().then(|| line.as_bytes().trim_ascii())
+        && list::only_line(headers, header::SEC_WEBSOCKET_KEY).is_some_and(is_key)
+        && list::only_line(headers, header::SEC_WEBSOCKET_VERSION) == Some(b"13")
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::policy::request::RequestFacts;
 use crate::policy::vary::Vary;
 use crate::route::{CacheMode, Rule, SetCookie};
 use crate::stored::{Facts, LifetimeSource, StaleUse};
-use crate::syntax::date;
-use crate::syntax::entity_tag::StoredTag;
+use crate::syntax::entity_tag::EntityTag;
+use crate::syntax::{date, list};
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +141,7 @@ impl<'a> ReceivedResponse<'a> {
             lifetime_source,
             no_cache: self.no_cache(),
             stale: self.stale_use(),
-            has_validator: StoredTag::of(headers).is_some() || last_modified.is_some(),
+            has_validator: EntityTag::of(headers).is_some() || last_modified.is_some(),
             no_transform: cc.no_transform || headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded),
             immutable: cc.immutable,
             permits_sharing: cc.must_revalidate || cc.public || cc.s_maxage.is_some(),
@@ -275,9 +275,9 @@ fn is_understood(status: StatusCode) -> bool {
 
 /// Tells whether a response's Content-Location is `url` (RFC 9110 §8.7).
 fn is_located_at(headers: &HeaderMap, url: &CanonicalUrl) -> bool {
-    let mut lines = headers.get_all(header::CONTENT_LOCATION).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    line.to_str().ok().and_then(|reference| absolute(reference, url)).is_some_and(|located| located == *url)
+    let line = list::only_line(headers, header::CONTENT_LOCATION).filter(|line| line.is_ascii());
+    let reference = line.and_then(|line| std::str::from_utf8(line).ok());
+    reference.and_then(|reference| absolute(reference, url)).is_some_and(|located| located == *url)
 }
 
 /// Makes the canonical form of a reference that starts with a scheme, `//` or `/`. References relative to a path have none

@@ -7,6 +7,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::syntax::list;
+
 /// The fields that name tags. `Cache-Groups` is a list of quoted strings (RFC 9875 §2), the others are lists of words.
 const GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const COMMA_SEPARATED: HeaderName = HeaderName::from_static("cache-tag");
@@ -29,7 +31,9 @@ pub fn parse(headers: &HeaderMap) -> Box<[Box<str>]> {
         add(&mut tags, &format!("{GROUP_MARK}{name}"));
     }
     for value in lines(headers, &COMMA_SEPARATED) {
-        value.split(',').map(str::trim).for_each(|tag| add(&mut tags, tag));
+        list::members(value.as_bytes())
+            .filter_map(|tag| std::str::from_utf8(tag).ok())
+            .for_each(|tag| add(&mut tags, tag));
     }
     for name in &SPACE_SEPARATED {
         for value in lines(headers, name) {

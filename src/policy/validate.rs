@@ -1,7 +1,7 @@
 //! Validation: the conditional request that is sent, and what its 304 changes (RFC 9111 §4.3).
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -13,7 +13,7 @@ use crate::policy::{fields, freshness};
 use crate::route::SetCookie;
 use crate::stored::{Facts, FlatHead, StaleUse, StoredEntry};
 use crate::syntax::date;
-use crate::syntax::entity_tag::StoredTag;
+use crate::syntax::entity_tag::{EntityTag, TagComparison};
 
 /// The most bytes of entity-tags in one request: origins commonly refuse heads above 8 KiB.
 const TAGS_BYTES_MAX: usize = 4 << 10;
@@ -35,7 +35,7 @@ impl Candidates {
     /// Leaves those that have something to ask with (RFC 9111 §4.3.1).
     pub fn new(selected: Option<Arc<StoredEntry>>, others: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
         let has_tag =
-            |entry: &Arc<StoredEntry>| entity_tag(&entry.head).is_some_and(|tag| tag.text.len() <= TAGS_BYTES_MAX);
+            |entry: &Arc<StoredEntry>| entity_tag(&entry.head).is_some_and(|tag| tag.text().len() <= TAGS_BYTES_MAX);
         Self {
             selected: selected.filter(|entry| has_tag(entry) || last_modified(entry).is_some()),
             others: others.into_iter().filter(has_tag).collect(),
@@ -48,7 +48,7 @@ impl Candidates {
     /// confirmed by it: after a 304 the whole is asked for.
     pub fn offering(entries: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
         let has_strong_tag = |entry: &Arc<StoredEntry>| {
-            entity_tag(&entry.head).is_some_and(|tag| !tag.is_weak && tag.text.len() <= TAGS_BYTES_MAX)
+            entity_tag(&entry.head).is_some_and(|tag| !tag.is_weak() && tag.text().len() <= TAGS_BYTES_MAX)
         };
         Self { offered: entries.into_iter().filter(has_strong_tag).collect(), ..Self::default() }
     }
@@ -104,20 +104,16 @@ fn entity_tags(candidates: &Candidates) -> Option<HeaderValue> {
     let mut tags: Vec<&[u8]> = Vec::new();
     let mut bytes = 0;
     for tag in candidates.iter().chain(&candidates.offered).filter_map(|entry| entity_tag(&entry.head)) {
-        if !tags.contains(&tag.text) && bytes + tag.text.len() <= TAGS_BYTES_MAX {
-            bytes += tag.text.len() + 2;
-            tags.push(tag.text);
+        if !tags.contains(&tag.text()) && bytes + tag.text().len() <= TAGS_BYTES_MAX {
+            bytes += tag.text().len() + 2;
+            tags.push(tag.text());
         }
     }
     HeaderValue::from_bytes(&tags.join(&b", "[..])).ok().filter(|value| !value.is_empty())
 }
 
-fn entity_tag(head: &FlatHead) -> Option<StoredTag<'_>> {
-    let mut lines = head.get_all(&header::ETAG);
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => StoredTag::parse(line),
-        _ => None,
-    }
+fn entity_tag(head: &FlatHead) -> Option<EntityTag<'_>> {
+    EntityTag::only(head.get_all(&header::ETAG))
 }
 
 /// Returns an entry's Last-Modified as it was written, where it is a date.
@@ -130,8 +126,8 @@ fn last_modified(entry: &StoredEntry) -> Option<HeaderValue> {
 /// Tells whether the origin would have confirmed a stored response, had it been asked: by what it sent to a request that did
 /// not ask. It compares entity-tags weakly, and dates only where there are none (RFC 9110 §13.1.2, §13.1.3).
 pub fn would_confirm(stored: &FlatHead, headers: &HeaderMap) -> bool {
-    match (entity_tag(stored), StoredTag::of(headers)) {
-        (Some(own), Some(received)) => received.is_like(own),
+    match (entity_tag(stored), EntityTag::of(headers)) {
+        (Some(own), Some(received)) => received.matches(own, TagComparison::Weak),
         (None, None) => {
             let own = stored.get(&header::LAST_MODIFIED).and_then(date::parse);
             own.is_some() && own == headers.get(header::LAST_MODIFIED).and_then(|line| date::parse(line.as_bytes()))
@@ -182,15 +178,6 @@ pub fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &Heade
         *selected = Update::Contradicted;
     }
     updates
-}
-
-/// Applies a 304 to one entry (RFC 9111 §3.2, §4.3.4), on its own: one that it does not name is [`Update::Other`].
-/// [`updates`] judges all that were asked about together.
-pub fn update(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
-    match agreement(&entry.head, headers) {
-        Agreement::Strong | Agreement::Weak | Agreement::Unstated => confirm(entry, exchange, headers),
-        Agreement::None => Update::Other,
-    }
 }
 
 /// Applies the response to a HEAD to one entry (RFC 9111 §4.3.5): a 200 that agrees updates it, one that does not
@@ -251,14 +238,14 @@ enum Agreement {
 }
 
 fn agreement(stored: &FlatHead, headers: &HeaderMap) -> Agreement {
-    let received = StoredTag::of(headers);
+    let received = EntityTag::of(headers);
     match (received, entity_tag(stored)) {
         // A strong entity-tag is compared strongly: against a weak one it proves nothing.
-        (Some(received), Some(own)) if !received.is_weak => {
+        (Some(received), Some(own)) if !received.is_weak() => {
             return if received == own { Agreement::Strong } else { Agreement::None };
         }
         (Some(received), Some(own)) => {
-            return if received.is_like(own) { Agreement::Weak } else { Agreement::None };
+            return if received.matches(own, TagComparison::Weak) { Agreement::Weak } else { Agreement::None };
         }
         _ => {}
     }
@@ -312,7 +299,7 @@ fn merge(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> H
     }
     // RFC 9110 §6.6.1: a response without Date is dated when it is received. The stored one's Date would age it.
     if freshness::date_value(&received).is_none() {
-        received.insert(header::DATE, http_date(exchange.received_at));
+        received.insert(header::DATE, date::header_value(exchange.received_at));
     }
     let mut merged = entry.head.to_map();
     merged.remove(header::AGE);
@@ -323,16 +310,6 @@ fn merge(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> H
         merged.append(name, value.clone());
     }
     merged
-}
-
-/// The last second that an HTTP date can write (four digits for the year).
-const YEAR_9999_ENDS: i64 = 253_402_300_799;
-
-/// Prints a time as an HTTP date; times before 1970 as 1970.
-fn http_date(at: Timestamp) -> HeaderValue {
-    let since = Duration::from_secs(at.as_secs().clamp(0, YEAR_9999_ENDS).unsigned_abs());
-    let text = httpdate::fmt_http_date(UNIX_EPOCH + since);
-    HeaderValue::try_from(text).expect("a date is made of visible ASCII characters")
 }
 
 /// Tells whether `now` is within the time that an entry is kept past its freshness to be validated or stand in.
@@ -500,6 +477,11 @@ mod tests {
         assert!(apply_to(&Candidates::offering([strong("\"1\"")]), &[("etag", "\"1\"")]).is_empty());
     }
 
+    /// Applies a 304 to one selected entry.
+    fn update(entry: &Arc<StoredEntry>, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
+        updates(&selected_first(std::slice::from_ref(entry)), exchange, headers).remove(0)
+    }
+
     #[track_caller]
     fn confirmed(update: Update) -> (HeaderMap, Facts) {
         match update {
@@ -572,7 +554,7 @@ mod tests {
         let silent = entry(&[("etag", "\"1\"")]);
         let plain = RequestFacts::default();
         let rule = Rule { set_cookie: SetCookie::Obey, ..Rule::default() };
-        let apply = |entry: &StoredEntry, request: &RequestFacts, given: &[(&str, &str)]| {
+        let apply = |entry: &Arc<StoredEntry>, request: &RequestFacts, given: &[(&str, &str)]| {
             let received = fields(given);
             match update(entry, &exchange(request, &rule), &received) {
                 Update::Once(_, _, reason) => ("once", Some(reason)),

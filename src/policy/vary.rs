@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use crate::clock::Timestamp;
 use crate::stored::{Selecting, StoredEntry};
-use crate::syntax::date;
+use crate::syntax::{date, list};
 
 /// The most fields that a Vary may name. Each costs a comparison per variant on every hit; real responses name one to five.
 const FIELDS_MAX: usize = 32;
@@ -45,14 +45,11 @@ impl Vary {
     /// can say what it depends on, one that Larder writes for each client, and more than 32 names.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut names = Vec::new();
-        for line in headers.get_all(header::VARY) {
-            let members = line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            for member in members.filter(|member| !member.is_empty()) {
-                // `*` would pass as a name: it is a token.
-                match HeaderName::from_bytes(member) {
-                    Ok(name) if member != b"*" && !BY_CLIENT.contains(&name) => names.push(name),
-                    _ => return Self::Star,
-                }
+        for member in list::field_members(headers, header::VARY) {
+            // `*` would pass as a name: it is a token.
+            match HeaderName::from_bytes(member) {
+                Ok(name) if member != b"*" && !BY_CLIENT.contains(&name) => names.push(name),
+                _ => return Self::Star,
             }
         }
         names.sort_unstable_by(|a: &HeaderName, b| a.as_str().cmp(b.as_str()));

@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::stored::FlatHead;
-use crate::syntax::date;
+use crate::syntax::entity_tag::{EntityTag, TagComparison};
+use crate::syntax::{date, list};
 
 /// What the selected representation is known by.
 #[derive(Clone, Copy, Debug)]
@@ -92,10 +93,10 @@ pub fn if_range_holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
     if !request.contains_key(header::IF_RANGE) {
         return true;
     }
-    let Some(value) = only_line(request, header::IF_RANGE) else { return false };
-    if let Some((asked, rest)) = EntityTag::parse(value) {
-        let own = validators.etag.and_then(EntityTag::parse_whole);
-        return rest.is_empty() && own.is_some_and(|own| asked.matches(own, TagComparison::Strong));
+    let Some(value) = list::only_line(request, header::IF_RANGE) else { return false };
+    if let Some(requested) = EntityTag::parse(value) {
+        let own = validators.etag.and_then(EntityTag::parse);
+        return own.is_some_and(|own| requested.matches(own, TagComparison::Strong));
     }
     // A date holds where it is the very Last-Modified, and that one is strong: a second or more before Date (§8.8.2.2).
     let (Some(modified), Some(sent)) = (validators.last_modified, validators.date) else { return false };
@@ -110,67 +111,22 @@ const STRONG_AFTER_MILLIS: i64 = 1000;
 
 /// Makes a strong ETag weak; leaves a weak or malformed one as it is.
 pub fn weaken(etag: &HeaderValue) -> HeaderValue {
-    match EntityTag::parse_whole(etag.as_bytes()) {
-        Some(EntityTag { strength: Strength::Strong, opaque }) => {
-            let weak = [b"W/", opaque].concat();
+    match EntityTag::parse(etag.as_bytes()) {
+        Some(tag) if !tag.is_weak() => {
+            let weak = [b"W/", tag.text()].concat();
             HeaderValue::from_bytes(&weak).unwrap_or_else(|_| etag.clone())
         }
         _ => etag.clone(),
     }
 }
 
-/// The two comparisons of RFC 9110 §8.8.3.2.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TagComparison {
-    /// Both are strong, and their opaque-tags are equal.
-    Strong,
-    /// Their opaque-tags are equal.
-    Weak,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strength {
-    Strong,
-    Weak,
-}
-
-/// An entity-tag (RFC 9110 §8.8.3). Its opaque-tag is kept with the quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct EntityTag<'a> {
-    strength: Strength,
-    opaque: &'a [u8],
-}
-
-impl<'a> EntityTag<'a> {
-    /// Reads a tag from the start of `text`, and returns what follows it. `W/` is case-sensitive. Between the quotes
-    /// stands anything but a quote: commas and obs-text by the grammar, spaces because some origins send them.
-    fn parse(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (strength, quoted) = match text.strip_prefix(b"W/") {
-            Some(quoted) => (Strength::Weak, quoted),
-            None => (Strength::Strong, text),
-        };
-        let end = quoted.strip_prefix(b"\"")?.iter().position(|&byte| byte == b'"')? + 2;
-        Some((Self { strength, opaque: &quoted[..end] }, &quoted[end..]))
-    }
-
-    /// Reads `value` where it is one tag and nothing else.
-    fn parse_whole(value: &'a [u8]) -> Option<Self> {
-        Self::parse(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
-    }
-
-    fn matches(self, other: Self, comparison: TagComparison) -> bool {
-        let strong = self.strength == Strength::Strong && other.strength == Strength::Strong;
-        self.opaque == other.opaque && (strong || comparison == TagComparison::Weak)
-    }
-}
-
 /// Tells whether the field is `*` or lists `etag`.
 fn lists(request: &HeaderMap, name: HeaderName, etag: Option<&[u8]>, comparison: TagComparison) -> bool {
     // `*` holds for any current representation, and one is stored. Beside other members it means nothing.
-    if only_line(request, &name) == Some(b"*") {
+    if list::only_line(request, &name) == Some(b"*") {
         return true;
     }
-    let Some(own) = etag.and_then(EntityTag::parse_whole) else { return false };
+    let Some(own) = etag.and_then(EntityTag::parse) else { return false };
     request.get_all(name).iter().any(|line| line_lists(line.as_bytes(), own, comparison))
 }
 
@@ -179,7 +135,7 @@ fn lists(request: &HeaderMap, name: HeaderName, etag: Option<&[u8]>, comparison:
 fn line_lists(mut line: &[u8], own: EntityTag<'_>, comparison: TagComparison) -> bool {
     loop {
         line = line.trim_ascii_start();
-        let rest = match EntityTag::parse(line) {
+        let rest = match EntityTag::split_first(line) {
             Some((tag, rest)) => {
                 let rest = rest.trim_ascii_start();
                 // A tag counts only where the list goes on or ends after it.
@@ -206,18 +162,9 @@ fn line_lists(mut line: &[u8], own: EntityTag<'_>, comparison: TagComparison) ->
     }
 }
 
-/// Returns the value of a field that stands on exactly one line, trimmed.
-fn only_line(request: &HeaderMap, name: impl header::AsHeaderName) -> Option<&[u8]> {
-    let mut lines = request.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => Some(line.as_bytes().trim_ascii()),
-        _ => None,
-    }
-}
-
 /// Returns the date in a field; `None` where it is missing, repeated, or not a date, and so ignored (§13.1.3, §13.1.4).
 fn date_of(request: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
-    only_line(request, name).and_then(date::parse)
+    list::only_line(request, name).and_then(date::parse)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub use super::status::{cache_status, proxy_status};
 use super::{conditional, range};
 use crate::clock::Timestamp;
 use crate::stored::{Coding, FlatHead};
+use crate::syntax::{self, list};
 
 /// In which form a stored response goes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,22 +250,17 @@ pub fn append_via(headers: &mut HeaderMap, version: Version) {
     headers.append(header::VIA, via(version));
 }
 
-/// The seconds between which a Date can be written: the Unix epoch, and the end of the year 9999.
-const DATE_SECS_MAX: u64 = 253_402_300_799;
-
-/// Returns the Date field's value; formatted at most once a second per thread.
+/// Returns the Date field's value; printed at most once a second per thread.
 pub fn date(now: Timestamp) -> HeaderValue {
     thread_local! {
-        /// The second that was last asked for, and its text.
-        static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+        /// The last second that was printed, and its text.
+        static LAST: RefCell<Option<(i64, HeaderValue)>> = const { RefCell::new(None) };
     }
-    let secs = u64::try_from(now.as_secs()).unwrap_or(0).min(DATE_SECS_MAX);
     LAST.with_borrow_mut(|last| match last {
-        Some((at, text)) if *at == secs => text.clone(),
+        Some((at, text)) if *at == now.as_secs() => text.clone(),
         _ => {
-            let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(secs));
-            let text = HeaderValue::try_from(text).expect("an HTTP date is printable ASCII");
-            *last = Some((secs, text.clone()));
+            let text = syntax::date::header_value(now);
+            *last = Some((now.as_secs(), text.clone()));
             text
         }
     })
@@ -272,12 +268,8 @@ pub fn date(now: Timestamp) -> HeaderValue {
 
 /// Adds `Accept-Encoding` to Vary unless it is there or Vary is `*`.
 pub fn vary_on_accept_encoding(headers: &mut HeaderMap) {
-    let is_covered = headers.get_all(header::VARY).iter().any(|line| {
-        line.as_bytes()
-            .split(|&byte| byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
-    });
+    let is_covered = list::field_members(headers, header::VARY)
+        .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
     if !is_covered {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }

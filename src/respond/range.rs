@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use smallvec::SmallVec;
 
+use crate::syntax::list;
+
 /// What a Range asks of a representation of known length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ranges {
@@ -120,7 +122,7 @@ fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 2]>> {
     }
     let mut specs = SmallVec::new();
     // §5.6.1.2: a recipient parses and ignores empty members.
-    for member in set.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {
+    for member in list::members(set) {
         if specs.len() == RANGES_MAX {
             return None;
         }

@@ -93,6 +93,9 @@ impl Argument<'_> {
 pub(in crate::policy) struct Directive<'a> {
     pub(in crate::policy) name: DirectiveName,
     pub(in crate::policy) argument: Argument<'a>,
+    /// The argument's text without quotes, also where the argument is malformed: to the end of the line
+    /// behind a quote that nothing closes.
+    pub(in crate::policy) text: &'a [u8],
     /// Whether the member of the list that it stands in is as the grammar has it.
     pub(in crate::policy) is_sound: bool,
 }
@@ -127,7 +130,7 @@ impl<'a> Iterator for Directives<'a> {
         loop {
             self.skip_to_name()?;
             let name = self.take_token();
-            let argument = self.take_argument();
+            let (argument, text) = self.take_argument();
             self.is_sound &= argument != Argument::Malformed;
             // What follows a directive up to the comma spoils it: `max-age=60;public` is not `max-age=60`.
             self.skip_white_space();
@@ -137,7 +140,7 @@ impl<'a> Iterator for Directives<'a> {
                 argument => argument,
             };
             if let Some(name) = DirectiveName::of(name) {
-                return Some(Directive { name, argument, is_sound: self.is_sound });
+                return Some(Directive { name, argument, text, is_sound: self.is_sound });
             }
         }
     }
@@ -170,29 +173,39 @@ impl<'a> Directives<'a> {
         token
     }
 
-    fn take_argument(&mut self) -> Argument<'a> {
+    fn take_argument(&mut self) -> (Argument<'a>, &'a [u8]) {
         let has_space = matches!(self.rest, [b' ' | b'\t', ..]);
         self.skip_white_space();
-        let [b'=', rest @ ..] = self.rest else { return Argument::Absent };
+        let [b'=', rest @ ..] = self.rest else { return (Argument::Absent, b"") };
         self.rest = rest;
-        let argument = match self.rest {
+        let (argument, text) = match self.rest {
             [b'"', inside @ ..] => match closing_quote(inside) {
                 Some(end) => {
                     self.rest = &inside[end + 1..];
-                    Argument::Quoted(&inside[..end])
+                    (Argument::Quoted(&inside[..end]), &inside[..end])
                 }
                 // Nothing closes it. Reading goes on behind the quote, so that no no-store gets lost in it.
                 None => {
                     self.rest = inside;
-                    Argument::Malformed
+                    (Argument::Malformed, inside)
                 }
             },
             _ => match self.take_token() {
-                [] => Argument::Malformed,
-                token => Argument::Token(token),
+                // Reading goes on before the white space, for the same reason.
+                [] => (Argument::Malformed, text_behind_space(self.rest)),
+                token => (Argument::Token(token), token),
             },
         };
-        if has_space { Argument::Malformed } else { argument }
+        (if has_space { Argument::Malformed } else { argument }, text)
+    }
+}
+
+/// Returns the text of an argument that white space parts from its `=`; empty if none follows.
+fn text_behind_space(rest: &[u8]) -> &[u8] {
+    let rest = rest.trim_ascii_start();
+    match rest.strip_prefix(b"\"") {
+        Some(inside) => &inside[..closing_quote(inside).unwrap_or(inside.len())],
+        None => &rest[..rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(rest.len())],
     }
 }
 
@@ -269,6 +282,25 @@ mod tests {
             "no-cache=\"a, no-store",
             &[(DirectiveName::NoCache, Argument::Malformed, false), (DirectiveName::NoStore, Argument::Absent, true)],
         );
+    }
+
+    #[test]
+    fn s5_2_2_4_the_text_of_a_malformed_argument_is_kept() {
+        for (line, expected) in [
+            ("private=\"a, b\"", "a, b"),
+            ("private=a", "a"),
+            ("private = \"a, b\" , public", "a, b"),
+            ("private= a, public", "a"),
+            ("private =\"a\" x", "a"),
+            ("private=\"a, no-store", "a, no-store"),
+            ("private= \"a, no-store", "a, no-store"),
+            ("private=", ""),
+            ("private= ,a", ""),
+            ("private", ""),
+        ] {
+            let first = directives(line.as_bytes()).next().unwrap();
+            assert_eq!((first.name, first.text), (DirectiveName::Private, expected.as_bytes()), "{line:?}");
+        }
     }
 
     #[test]

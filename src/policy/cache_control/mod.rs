@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName};
 
 use self::directive::{Argument, Directive, DirectiveName};
+use crate::syntax::list;
 
 /// The request directives that Larder knows (RFC 9111 §5.2.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +100,7 @@ impl FieldScope {
     /// called so.
     fn of(argument: Argument<'_>) -> Self {
         let Argument::Quoted(list) = argument else { return Self::Whole };
-        let members = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
-        match members.map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>() {
+        match list::members(list).map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>() {
             Ok(fields) if !fields.is_empty() => Self::Fields(fields),
             _ => Self::Whole,
         }
@@ -286,6 +286,12 @@ impl ResponseCacheControl {
         }
         Some(cc)
     }
+}
+
+/// Tells whether Cache-Control has no-transform (RFC 9111 §5.2.2.6), without parsing the rest.
+pub fn forbids_transform(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CACHE_CONTROL).iter();
+    lines.any(|line| directive::directives(line.as_bytes()).any(|it| it.name == DirectiveName::NoTransform))
 }
 
 /// Returns the shorter of what was given earlier and `span`.

@@ -6,7 +6,9 @@ pub mod trailers;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use crate::policy::cache_control::directive::{self, Directive, DirectiveName};
 use crate::route::SetCookie;
+use crate::syntax::list;
 
 /// The fields that end at Larder, whether `Connection` lists them or not.
 ///
@@ -100,7 +102,7 @@ pub fn hop_by_hop(headers: &HeaderMap) -> FieldNames {
 /// Returns the fields that end here, as [`hop_by_hop`] does, and those for which `ends_too` holds.
 pub(super) fn ending(headers: &HeaderMap, ends_too: impl Fn(&HeaderName) -> bool) -> FieldNames {
     let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
-    let listed = lines.filter(|line| !lists_nothing(line)).flat_map(names);
+    let listed = lines.filter(|line| !lists_nothing(line)).flat_map(list::members).filter_map(field_name);
     let mut ending: FieldNames = listed.filter(|name| !is_end_to_end(name.as_str())).collect();
     // Most messages have one or none of these: one look at each name costs less than a search for each of ten.
     ending.extend(headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || ends_too(name)).cloned());
@@ -159,11 +161,6 @@ pub fn stripped_cookies(set_cookie: SetCookie) -> FieldNames {
     }
 }
 
-/// Iterates over the field names in a comma-separated list; what is none is left out.
-fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
-    list.split(|&byte| byte == b',').filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
-}
-
 /// Tells whether `no-cache=` or `private=` may stand in a line: most have neither, and need not be taken apart.
 fn may_qualify(line: &[u8]) -> bool {
     memchr::memchr_iter(b'=', line).any(|at| {
@@ -175,37 +172,17 @@ fn may_qualify(line: &[u8]) -> bool {
     })
 }
 
-/// Returns the names in the arguments of no-cache and private, quoted or (as some senders write it) not.
-fn qualified_names(line: &[u8]) -> FieldNames {
-    let mut found = FieldNames::new();
-    let mut rest = line;
-    while !rest.is_empty() {
-        let name_end = rest.iter().position(|byte| matches!(byte, b',' | b'=')).unwrap_or(rest.len());
-        let directive = rest[..name_end].trim_ascii();
-        let argument;
-        (argument, rest) = match rest[name_end..].split_first() {
-            Some((b'=', after)) => split_argument(after.trim_ascii_start()),
-            Some((_, after)) => (&[][..], after),
-            None => (&[][..], &[][..]),
-        };
-        if directive.eq_ignore_ascii_case(b"no-cache") || directive.eq_ignore_ascii_case(b"private") {
-            found.extend(names(argument));
-        }
-    }
-    found
+/// Iterates over the field names in the arguments of no-cache and private.
+///
+/// Only the quoted form should be sent. For storage the other forms count as well: a field that a sender
+/// meant to keep out is kept out, however it is written.
+fn qualified_names(line: &[u8]) -> impl Iterator<Item = HeaderName> {
+    let qualified = |found: &Directive<'_>| matches!(found.name, DirectiveName::NoCache | DirectiveName::Private);
+    directive::directives(line).filter(qualified).flat_map(|found| list::members(found.text)).filter_map(field_name)
 }
 
-/// Splits an argument, without its quotes, from what follows the next comma. A string that nothing closes goes to the end.
-fn split_argument(text: &[u8]) -> (&[u8], &[u8]) {
-    let (argument, after) = match text.strip_prefix(b"\"") {
-        Some(inside) => {
-            let close = inside.iter().position(|&byte| byte == b'"').unwrap_or(inside.len());
-            (&inside[..close], inside.get(close + 1..).unwrap_or_default())
-        }
-        None => text.split_at(text.iter().position(|&byte| byte == b',').unwrap_or(text.len())),
-    };
-    let next = after.iter().position(|&byte| byte == b',').map_or(after.len(), |comma| comma + 1);
-    (argument, &after[next..])
+fn field_name(member: &[u8]) -> Option<HeaderName> {
+    HeaderName::from_bytes(member).ok()
 }
 
 #[cfg(test)]

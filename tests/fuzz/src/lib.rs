@@ -173,7 +173,7 @@ pub fn accept_encoding(bytes: &[u8]) {
     let accepted = AcceptedCodings::parse(&request);
     for held in [Codings::NONE, Codings::NONE.with(Coding::Zstd), Codings::NONE.with(Coding::Brotli), Codings::ALL] {
         let best = accepted.best(held, Codings::ALL);
-        assert!(best == Coding::Identity || accepted.accepts(best), "{best:?} for {request:?}");
+        assert!(best == Coding::Identity || accepts(&accepted, best), "{best:?} for {request:?}");
         let only = accepted.best(held, Codings::NONE);
         assert!(only == Coding::Identity || held.contains(only), "{only:?} is not held");
     }
@@ -181,12 +181,21 @@ pub fn accept_encoding(bytes: &[u8]) {
     assert_eq!(AcceptedCodings::parse(&shouted), accepted);
     let mut refusing = request.clone();
     refusing.append(&name, HeaderValue::from_static("gzip;q=0"));
-    assert!(!AcceptedCodings::parse(&refusing).accepts(Coding::Gzip));
+    assert!(!AcceptedCodings::parse(&refusing).gzip);
     refusing.insert(&name, HeaderValue::from_static("gzip;q=0"));
     for line in request.get_all(&name) {
         refusing.append(&name, line.clone());
     }
-    assert!(!AcceptedCodings::parse(&refusing).accepts(Coding::Gzip));
+    assert!(!AcceptedCodings::parse(&refusing).gzip);
+}
+
+fn accepts(accepted: &AcceptedCodings, coding: Coding) -> bool {
+    match coding {
+        Coding::Zstd => accepted.zstd,
+        Coding::Brotli => accepted.brotli,
+        Coding::Gzip => accepted.gzip,
+        Coding::Identity => accepted.identity,
+    }
 }
 
 /// Dates: what is read is written and read as the same second, and is what another reader reads.
