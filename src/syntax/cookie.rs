@@ -9,8 +9,9 @@ pub struct Cookie<'a> {
     pub pair: &'a [u8],
     /// The name: the text before the first `=`, trimmed.
     pub name: &'a [u8],
-    /// The value: the text behind the first `=`, trimmed; `None` if there is no `=`. Apps disagree about
-    /// such a pair: for some it is a name with an empty value, for others a value without a name.
+    /// The value: the text behind the first `=`, trimmed; `None` if there is no `=`. Apps disagree
+    /// about such a pair: for some it is a name with an empty value, for others a value without a
+    /// name.
     pub value: Option<&'a [u8]>,
 }
 

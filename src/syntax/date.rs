@@ -1,7 +1,7 @@
 //! HTTP dates: parsed leniently in all three forms of RFC 9110 §5.6.7, printed as IMF-fixdate.
 //!
-//! The calendar is [`jiff::civil`]'s. Its civil types are used in place of its timestamps, since those
-//! end a day before the last date that HTTP can write.
+//! The calendar is [`jiff::civil`]'s. Its civil types are used in place of its timestamps, since
+//! those end a day before the last date that HTTP can write.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -21,9 +21,9 @@ const SECS_MAX: u64 = 253_402_300_799;
 
 /// Parses a date: names in any case, whatever the weekday says. `None` if it is no date.
 ///
-/// One digit for the day is enough in each form. Everything else follows the RFC's grammar: a zone other
-/// than GMT, a missing comma, repeated spaces or another separator make it no date. An Expires that is no
-/// date lies in the past (RFC 9111 §5.3), so a mistake errs to the safe side.
+/// One digit for the day is enough in each form. Everything else follows the RFC's grammar: a zone
+/// other than GMT, a missing comma, repeated spaces or another separator make it no date. An
+/// Expires that is no date lies in the past (RFC 9111 §5.3), so a mistake errs to the safe side.
 pub fn parse(value: &[u8]) -> Option<Timestamp> {
     fix_date(value).or_else(|| any_date(value))
 }
@@ -35,14 +35,14 @@ pub fn header_value(at: Timestamp) -> HeaderValue {
     HeaderValue::try_from(text).expect("an HTTP date is printable ASCII")
 }
 
-/// Returns the calendar date and time of `at` in UTC; the nearest one that the calendar has for times
-/// beyond the years -9999 to 9999.
+/// Returns the calendar date and time of `at` in UTC; the nearest one that the calendar has for
+/// times beyond the years -9999 to 9999.
 pub fn civil(at: Timestamp) -> DateTime {
     EPOCH.saturating_add(SignedDuration::from_millis(at.as_millis()))
 }
 
-/// Parses IMF-fixdate as servers print it, every part in its place: nearly all dates are of this kind,
-/// and most messages have one. `None` says nothing about other forms.
+/// Parses IMF-fixdate as servers print it, every part in its place: nearly all dates are of this
+/// kind, and most messages have one. `None` says nothing about other forms.
 fn fix_date(value: &[u8]) -> Option<Timestamp> {
     let digits = |at: usize| {
         let (tens, ones) = (value[at].wrapping_sub(b'0'), value[at + 1].wrapping_sub(b'0'));
@@ -80,9 +80,9 @@ fn any_date(value: &[u8]) -> Option<Timestamp> {
         [weekday, date, time, zone] if is_name(weekday.strip_suffix(',').unwrap_or("")) => {
             let (day, rest) = date.split_once('-')?;
             let (month, year) = rest.split_once('-')?;
-            // The RFC reads a date that seems more than 50 years ahead as one in the past, which needs a
-            // clock. A fixed turn at 70, where Unix time begins, reads every date of an origin's
-            // lifetime the same, and errs to the past.
+            // The RFC reads a date that seems more than 50 years ahead as one in the past, which
+            // needs a clock. A fixed turn at 70, where Unix time begins, reads every date of an
+            // origin's lifetime the same, and errs to the past.
             let year = number(year, 2, 2)?;
             let year = if year < 70 { 2000 + year } else { 1900 + year };
             is_gmt(zone).then_some(from_text(year, month, day, time)?)
@@ -112,12 +112,13 @@ fn from_text(year: u16, month: &str, day: &str, time: &str) -> Option<Timestamp>
     timestamp((year, month, two_digits(day, 1)?), (hour, minute, second))
 }
 
-/// Returns the time of a year, a month counted from 0, a day, an hour, a minute and a second; `None` if
-/// the calendar has no such time.
+/// Returns the time of a year, a month counted from 0, a day, an hour, a minute and a second;
+/// `None` if the calendar has no such time.
 fn timestamp((year, month, day): (u16, usize, u8), (hour, minute, second): (u8, u8, u8)) -> Option<Timestamp> {
     let small = |number: u8| i8::try_from(number).ok();
     let date = Date::new(i16::try_from(year).ok()?, i8::try_from(month + 1).ok()?, small(day)?).ok()?;
-    // The grammar allows a leap second, which the calendar does not have: it is the second behind :59.
+    // The grammar allows a leap second, which the calendar does not have: it is the second behind
+    // :59.
     let is_leap_second = second == 60;
     let second = if is_leap_second { 59 } else { second };
     let at =

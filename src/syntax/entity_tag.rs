@@ -1,8 +1,8 @@
 //! Entity-tags (RFC 9110 §8.8.3): the one parser, and the two comparisons.
 //!
-//! The grammar is the RFC's: between the quotes stands no space, no control character and no quote. A
-//! text that does not fit is no entity-tag, whoever sent it: it validates nothing, matches nothing, and
-//! is never sent to an origin, where it could break the list that it stands in.
+//! The grammar is the RFC's: between the quotes stands no space, no control character and no quote.
+//! A text that does not fit is no entity-tag, whoever sent it: it validates nothing, matches
+//! nothing, and is never sent to an origin, where it could break the list that it stands in.
 
 use http::header::{self, HeaderMap};
 
@@ -28,8 +28,8 @@ impl<'a> EntityTag<'a> {
         Self::split_first(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
     }
 
-    /// Parses the entity-tag at the start of `text`, and returns it with the text that follows. `W/` is
-    /// case-sensitive.
+    /// Parses the entity-tag at the start of `text`, and returns it with the text that follows.
+    /// `W/` is case-sensitive.
     pub fn split_first(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let is_etagc = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..);
         let opaque = text.strip_prefix(b"W/").unwrap_or(text);

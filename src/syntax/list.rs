@@ -5,8 +5,8 @@
 
 use http::header::{AsHeaderName, HeaderMap};
 
-/// Iterates over the members of one line: trimmed, without the empty ones, which a recipient ignores
-/// (RFC 9110 §5.6.1.2).
+/// Iterates over the members of one line: trimmed, without the empty ones, which a recipient
+/// ignores (RFC 9110 §5.6.1.2).
 pub fn members(line: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
@@ -21,7 +21,8 @@ pub fn lists(headers: &HeaderMap, name: impl AsHeaderName, member: &[u8]) -> boo
     field_members(headers, name).any(|listed| listed.eq_ignore_ascii_case(member))
 }
 
-/// Returns the trimmed value of a field that has exactly one line; `None` if it has none or several.
+/// Returns the trimmed value of a field that has exactly one line; `None` if it has none or
+/// several.
 pub fn only_line(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&[u8]> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {

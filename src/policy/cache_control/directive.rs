@@ -1,9 +1,10 @@
-//! The list syntax of Cache-Control (RFC 9111 §5.2): names, arguments, and what to make of text that fits no grammar.
+//! The list syntax of Cache-Control (RFC 9111 §5.2): names, arguments, and text that fits no
+//! grammar.
 //!
-//! What cannot be read in one way only is read in the way that reuses less. Each known directive comes out with the word
-//! whether the text around it was sound; a directive that permits something counts only where it was, one that forbids
-//! something counts wherever its name stands. What the directives mean together is decided in
-//! [`cache_control`](super::cache_control).
+//! Ambiguous text is read in the way that reuses less. Each known directive is returned together
+//! with whether the text around it was sound: a directive that permits something counts only if it
+//! was, one that forbids something counts wherever its name occurs. [`cache_control`](super)
+//! decides what the directives mean together.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(in crate::policy) enum DirectiveName {
 impl DirectiveName {
     /// Returns the directive called `name`, in any case.
     fn of(name: &[u8]) -> Option<Self> {
-        // As long as the longest name; whatever is longer is none of them.
+        // As long as the longest name: a longer name is unknown.
         let mut lower = [0; b"stale-while-revalidate".len()];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
@@ -41,7 +42,8 @@ impl DirectiveName {
         Self::of_lower_case(lower)
     }
 
-    /// Returns the directive called `name`, in lower case only (the keys of structured fields, RFC 9213 §2.1).
+    /// Returns the directive called `name`, in lower case only: the keys of structured fields (RFC
+    /// 9213 §2.1).
     pub(in crate::policy) fn of_lower_case(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"immutable" => Self::Immutable,
@@ -65,16 +67,16 @@ impl DirectiveName {
     }
 }
 
-/// What stands behind a directive's name.
+/// The argument of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum Argument<'a> {
-    /// Nothing.
+    /// No argument.
     Absent,
     /// A token.
     Token(&'a [u8]),
-    /// What stands between the quotes of a quoted string. Where both forms are read, they mean the same (RFC 9111 §5.2).
+    /// The text between the quotes of a quoted string. Both forms mean the same (RFC 9111 §5.2).
     Quoted(&'a [u8]),
-    /// Something that is neither, or white space around the `=`.
+    /// Neither of the two, or white space around the `=`.
     Malformed,
 }
 
@@ -93,10 +95,10 @@ impl Argument<'_> {
 pub(in crate::policy) struct Directive<'a> {
     pub(in crate::policy) name: DirectiveName,
     pub(in crate::policy) argument: Argument<'a>,
-    /// The argument's text without quotes, also where the argument is malformed: to the end of the line
-    /// behind a quote that nothing closes.
+    /// The argument's text without quotes, even if the argument is malformed. A quoted string that
+    /// nothing closes runs to the end of the line.
     pub(in crate::policy) text: &'a [u8],
-    /// Whether the member of the list that it stands in is as the grammar has it.
+    /// Tells whether the list member around the directive fits the grammar.
     pub(in crate::policy) is_sound: bool,
 }
 
@@ -105,7 +107,7 @@ pub(in crate::policy) fn directives(line: &[u8]) -> impl Iterator<Item = Directi
     Directives { rest: line, is_sound: true }
 }
 
-/// Larger values of delta-seconds are taken for this one, 2^31 (RFC 9111 §1.2.2).
+/// The upper bound of delta-seconds, 2^31, which stands for any larger value (RFC 9111 §1.2.2).
 pub(in crate::policy) const DELTA_SECONDS_MAX: u64 = 1 << 31;
 
 /// Parses delta-seconds: digits only; clamps at 2^31.
@@ -119,7 +121,7 @@ pub(in crate::policy) fn delta_seconds(text: &[u8]) -> Option<Duration> {
 
 struct Directives<'a> {
     rest: &'a [u8],
-    /// Whether nothing odd was seen since the last comma.
+    /// Tells whether everything since the last comma fitted the grammar.
     is_sound: bool,
 }
 
@@ -132,7 +134,8 @@ impl<'a> Iterator for Directives<'a> {
             let name = self.take_token();
             let (argument, text) = self.take_argument();
             self.is_sound &= argument != Argument::Malformed;
-            // What follows a directive up to the comma spoils it: `max-age=60;public` is not `max-age=60`.
+            // Text between a directive and the next comma spoils the directive: `max-age=60;public`
+            // is not `max-age=60`.
             self.skip_white_space();
             self.is_sound &= matches!(self.rest.first(), None | Some(b','));
             let argument = match argument {
@@ -147,7 +150,8 @@ impl<'a> Iterator for Directives<'a> {
 }
 
 impl<'a> Directives<'a> {
-    /// Goes to the next name; `None` where there is none. Whatever else stands in the way makes the member unsound.
+    /// Advances to the next name; `None` at the end. Any other text on the way makes the member
+    /// unsound.
     fn skip_to_name(&mut self) -> Option<()> {
         while !is_token_byte(*self.rest.first()?) {
             match self.rest[0] {
@@ -184,14 +188,15 @@ impl<'a> Directives<'a> {
                     self.rest = &inside[end + 1..];
                     (Argument::Quoted(&inside[..end]), &inside[..end])
                 }
-                // Nothing closes it. Reading goes on behind the quote, so that no no-store gets lost in it.
+                // Nothing closes the string. Reading resumes behind the quote, so that no no-store
+                // is lost in it.
                 None => {
                     self.rest = inside;
                     (Argument::Malformed, inside)
                 }
             },
             _ => match self.take_token() {
-                // Reading goes on before the white space, for the same reason.
+                // Reading resumes before the white space, for the same reason.
                 [] => (Argument::Malformed, text_behind_space(self.rest)),
                 token => (Argument::Token(token), token),
             },
@@ -200,7 +205,7 @@ impl<'a> Directives<'a> {
     }
 }
 
-/// Returns the text of an argument that white space parts from its `=`; empty if none follows.
+/// Returns the text of an argument that white space separates from its `=`; empty if there is none.
 fn text_behind_space(rest: &[u8]) -> &[u8] {
     let rest = rest.trim_ascii_start();
     match rest.strip_prefix(b"\"") {
@@ -209,7 +214,7 @@ fn text_behind_space(rest: &[u8]) -> &[u8] {
     }
 }
 
-/// Returns where the quote stands that closes a quoted string (RFC 9110 §5.6.4).
+/// Returns the position of the quote that closes a quoted string (RFC 9110 §5.6.4).
 fn closing_quote(inside: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -327,7 +332,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_forbidding_name_between_commas_is_never_lost(before in "[ -~]{0,20}", after in "[ -~]{0,20}") {
-            // Inside a closed quoted string it is no directive.
+            // Inside a closed quoted string the name is no directive.
             prop_assume!(!before.contains('"'));
             let line = format!("{before}, no-store, {after}");
             prop_assert!(directives(line.as_bytes()).any(|it| it.name == DirectiveName::NoStore), "{line}");
