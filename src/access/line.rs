@@ -5,41 +5,41 @@ use std::net::IpAddr;
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, ResponseEnd};
 
-/// The form of a line.
+/// The printed form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AccessFormat {
-    /// NCSA common, then outcome and reason.
+    /// NCSA common, followed by outcome and reason.
     Common,
-    /// NCSA combined, then outcome and reason.
+    /// NCSA combined, followed by outcome and reason.
     #[default]
     Combined,
-    /// One JSON object.
+    /// One JSON object per line.
     Json,
 }
 
-/// What a line is made of.
+/// The facts that a line is printed from.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLine<'a> {
-    /// The client's address, as a trusted proxy gave it where there is one.
+    /// The client's address, as given by a trusted proxy if there is one.
     pub client: IpAddr,
-    /// When the request's head had arrived.
+    /// The time at which the request's head had arrived.
     pub at: Timestamp,
     /// The method.
     pub method: &'a str,
-    /// The target, canonical.
+    /// The canonical target.
     pub target: &'a str,
-    /// The host, canonical.
+    /// The canonical host.
     pub host: &'a str,
     /// The version, such as `HTTP/1.1`.
     pub version: http::Version,
     /// The response's status.
     pub status: u16,
-    /// Referer, as it came.
+    /// Referer, as received.
     pub referer: Option<&'a [u8]>,
-    /// User-Agent, as it came.
+    /// User-Agent, as received.
     pub user_agent: Option<&'a [u8]>,
-    /// What was decided.
+    /// The decision about the request.
     pub decision: &'a Decision,
-    /// How it ended.
+    /// The end of the response.
     pub end: &'a ResponseEnd,
 }

@@ -40,8 +40,8 @@ pub struct LocalMetrics {
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct CoreMetrics {
-    /// Guards the core's counters against a reader that adds them up. The core holds the lock for some
-    /// nanoseconds, a reader for one row at a time. Nothing awaits under it.
+    /// Guards the core's counters against a reader that adds them up. The core holds the lock for
+    /// some nanoseconds, a reader for one row at a time. Nothing awaits under it.
     pub(super) shard: Mutex<MetricsShard>,
     pub(super) urls: UrlTables,
 }
@@ -89,8 +89,8 @@ impl LocalMetrics {
         route.and_then(|route| *self.rows.0.get(usize::from(route))?)
     }
 
-    /// Counts a request whose response has ended. On the path of every hit: one uncontended lock and
-    /// some additions.
+    /// Counts a request whose response has ended. On the path of every hit: one uncontended lock
+    /// and some additions.
     pub fn record(&self, decision: &Decision, end: &ResponseEnd) {
         let class = LatencyClass::of(decision);
         let micros = latency::micros(end.elapsed);
@@ -108,8 +108,8 @@ impl LocalMetrics {
         row.latency.record(class, micros);
     }
 
-    /// Counts the URL of a hit when its head goes out. For any other response, returns the value that
-    /// [`LocalMetrics::record_non_hit`] takes once the response has ended.
+    /// Counts the URL of a hit when its head goes out. For any other response, returns the value
+    /// that [`LocalMetrics::record_non_hit`] takes once the response has ended.
     pub fn record_start(&self, decision: &Decision, start: &ResponseStart<'_>) -> Option<Box<NonHitRequest>> {
         let from_store = matches!(decision.outcome, Outcome::Hit | Outcome::Stale) && !decision.collapsed;
         let used_origin = used_origin(decision);
@@ -121,8 +121,8 @@ impl LocalMetrics {
         Some(Box::new(NonHitRequest { url: start.url.into(), status: start.status, origin_time, at: start.at }))
     }
 
-    /// Counts the URL and the origin time of a request that was not a plain hit and whose response has
-    /// ended.
+    /// Counts the URL and the origin time of a request that was not a plain hit and whose response
+    /// has ended.
     pub fn record_non_hit(&self, request: &NonHitRequest, decision: &Decision, end: &ResponseEnd) {
         if let Some(origin_time) = request.origin_time {
             self.core.shard.lock().origin_wait.record(DIGITS, latency::micros(origin_time));
@@ -141,8 +141,8 @@ impl LocalMetrics {
         self.core.shard.lock().totals.stored_cookies += 1;
     }
 
-    /// Records that a stored response for `url` was found to differ by user. Takes a lock that all cores
-    /// share, so it is kept off the path of hits.
+    /// Records that a stored response for `url` was found to differ by user. Takes a lock that all
+    /// cores share, so it is kept off the path of hits.
     pub fn record_personalised(&self, url: &str, differing: DifferingCredentials) {
         self.personalised.record(url, differing);
     }

@@ -1,12 +1,12 @@
 //! Counters and latencies of every request, one shard per core, merged on read.
 //!
 //! A core owns a [`LocalMetrics`] and records each request into it once the response has ended;
-//! [`Metrics::snapshot`] adds the shards up. The counters of a shard are plain integers behind one lock
-//! that only a reader contends for, so that a request pays for one uncontended lock in place of an
-//! atomic operation per counter. Everything is bounded: reasons and outcomes are closed lists, routes
-//! are at most [`ROUTES_MAX`], latencies fall into a fixed number of cells.
-//! Deliberately absent: axum, the store, the origin, and the names under which a figure is published
-//! (those are `admin`'s).
+//! [`Metrics::snapshot`] adds the shards up. The counters of a shard are plain integers behind one
+//! lock that only a reader contends for, so that a request pays for one uncontended lock in place
+//! of an atomic operation per counter. Everything is bounded: reasons and outcomes are closed
+//! lists, routes are at most [`ROUTES_MAX`], latencies fall into a fixed number of cells.
+//! Deliberately absent: axum, the store, the origin, and the names under which a figure is
+//! published (those are `admin`'s).
 
 mod counts;
 mod latency;
@@ -35,8 +35,8 @@ pub use shadow::ShadowSnapshot;
 pub use sizes::{Sizes, size_bounds};
 pub use urls::ResponseStart;
 
-/// The most routes with counters of their own. Routes beyond it are counted as [`NO_ROUTE`], so that a
-/// long configuration cannot grow the label sets without end.
+/// The most routes with counters of their own. Routes beyond it are counted as [`NO_ROUTE`], so
+/// that a long configuration cannot grow the label sets without end.
 pub const ROUTES_MAX: usize = 256;
 
 /// The name under which requests that no route matched are counted.
@@ -45,8 +45,8 @@ pub const NO_ROUTE: &str = "(none)";
 /// The metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Guards the lists, which grow when a core starts and when a reload brings routes. Nothing awaits
-    /// under it.
+    /// Guards the lists, which grow when a core starts and when a reload brings routes. Nothing
+    /// awaits under it.
     lists: Mutex<MetricsLists>,
     personalised: Arc<PersonalisedRegister>,
     shadow: Arc<ShadowRegister>,
@@ -64,16 +64,16 @@ struct MetricsLists {
 
 /// All shards added up.
 ///
-/// The shards are read one after the other while requests go on, so the sum of the rows may lag behind
-/// the totals by the requests that were counted meanwhile.
+/// The shards are read one after the other while requests go on, so the sum of the rows may lag
+/// behind the totals by the requests that were counted meanwhile.
 #[derive(Clone, Debug)]
 pub struct MetricsSnapshot {
     /// The counters of all requests.
     pub totals: RequestCounters,
     /// The latencies of all requests.
     pub latency: Latencies,
-    /// The time from a request's head to its response's head, of requests that were sent to the origin:
-    /// the wait for a permit, the connection, and the origin's own work.
+    /// The time from a request's head to its response's head, of requests that were sent to the
+    /// origin: the wait for a permit, the connection, and the origin's own work.
     pub origin_wait: Latency,
     /// The counters of each route, in the order in which the routes first appeared; the last row is
     /// [`NO_ROUTE`]'s.
@@ -100,8 +100,8 @@ pub struct RouteSnapshot {
 }
 
 impl Metrics {
-    /// Makes metrics for routes with these names; [`Decision::route`](crate::outcome::Decision::route) is
-    /// the index into them.
+    /// Makes metrics for routes with these names;
+    /// [`Decision::route`](crate::outcome::Decision::route) is the index into them.
     pub fn new(routes: Vec<String>) -> Self {
         let lists = MetricsLists { names: Vec::new(), rows: RouteRows::default(), cores: Vec::new() };
         let metrics = Self { lists: Mutex::new(lists), personalised: Arc::default(), shadow: Arc::default() };
@@ -109,8 +109,8 @@ impl Metrics {
         metrics
     }
 
-    /// Makes rows for the routes of a new configuration. A name that had a row before keeps counting in
-    /// that row.
+    /// Makes rows for the routes of a new configuration. A name that had a row before keeps
+    /// counting in that row.
     pub fn adopt(&self, routes: Vec<String>) -> RouteRows {
         let mut lists = self.lists.lock();
         let mut wanted = distinct(routes);
@@ -199,8 +199,8 @@ impl RouteSnapshot {
 
 /// Bounds the route names, makes them distinct, and adds [`NO_ROUTE`] as the last.
 ///
-/// Two routes may have one path but differ in host or method. Equal names would be equal label sets,
-/// which Prometheus refuses.
+/// Two routes may have one path but differ in host or method. Equal names would be equal label
+/// sets, which Prometheus refuses.
 fn distinct(routes: Vec<String>) -> Vec<String> {
     let mut used = HashSet::from([NO_ROUTE.to_owned()]);
     let mut names = Vec::with_capacity(routes.len().min(ROUTES_MAX) + 1);

@@ -1,7 +1,8 @@
-//! The tables of shadow mode, shared by all cores behind one lock, and made when the first request passes.
+//! The tables of shadow mode, shared by all cores behind one lock, and made when the first request
+//! passes.
 //!
-//! In shadow mode every request goes to the origin, so the microsecond for which requests share a lock
-//! does not matter.
+//! In shadow mode every request goes to the origin, so the microsecond for which requests share a
+//! lock does not matter.
 
 use parking_lot::Mutex;
 

@@ -30,7 +30,8 @@ pub struct ResponseStart<'a> {
 /// One core's tables.
 #[derive(Debug)]
 pub(super) struct UrlTables {
-    /// Guards the tables against a reader, which copies one list at a time. Nothing awaits under it.
+    /// Guards the tables against a reader, which copies one list at a time. Nothing awaits under
+    /// it.
     tables: Mutex<UrlCounters>,
 }
 

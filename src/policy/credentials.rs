@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_ignored_where_it_is_named_whole() {
+    fn a_session_is_ignored_only_by_its_whole_name() {
         let ignored = |pattern: &str| {
             let rule = Rule { ignore_cookies: [pattern.into()].into(), ..Rule::default() };
             credentials(&KeyHasher::new(), &fields(&[("cookie", "_app_session=1")]), &rule).is_none()
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_whose_other_cookies_change_is_no_other_user() {
+    fn a_user_whose_other_cookies_change_stays_the_same_user() {
         let hasher = KeyHasher::new();
         let read = |cookies: &str| {
             let given = fields(&[("cookie", cookies), ("authorization", "x")]);

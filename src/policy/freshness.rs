@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_3_expires_less_date_and_the_past_where_it_is_odd() {
+    fn s5_3_expires_less_date_and_the_past_if_malformed() {
         use LifetimeSource::Expires;
         check(&[("expires", "@30"), ("date", "@10")], (20_000, Expires));
         check(&[("expires", "@30"), ("date", "@-10")], (40_000, Expires));

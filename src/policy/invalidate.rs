@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_4_other_origins_and_odd_references_are_left_alone() {
+    fn s4_4_other_origins_and_malformed_references_are_ignored() {
         for value in [
             &b"http://other.org/a"[..],
             b"https://example.org/a",

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_from_the_head() {
+    fn the_facts_of_the_head() {
         let given = fields(&[("authorization", "x"), ("cookie", "a=b"), ("range", "bytes=0-1"), ("if-match", "*")]);
         let expected = RequestFacts {
             has_authorization: true,

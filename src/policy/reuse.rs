@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_2_4_a_stale_response_stands_in_within_its_window() {
+    fn s4_2_4_a_stale_response_replaces_a_failure_within_its_window() {
         use OriginFailure::{ServerError, Unreachable};
         let facts = Facts { stale: within(0, 5, 3), ..stored() };
         check_stand_in(&facts, PurgeState::Good, Unreachable, 14_999, true);

@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_read_from_the_head() {
+    fn the_other_facts_of_the_head() {
         let given = [("cache-control", "max-age=60, immutable"), ("etag", "W/\"1\""), ("age", "7")];
         let facts = plain().facts(&given);
         assert_eq!(facts.received_at, RECEIVED);

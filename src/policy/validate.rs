@@ -656,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_3_3_which_responses_take_the_place_of_the_stored_one() {
+    fn s4_3_3_which_responses_replace_the_stored_one() {
         let check = |statuses: &[u16], expected: bool| {
             for status in statuses {
                 assert_eq!(supersedes(StatusCode::from_u16(*status).unwrap()), expected, "{status}");

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_1_names_are_sorted_and_stand_once() {
+    fn s4_1_names_are_sorted_and_distinct() {
         check_parse(&[], Some(&[]));
         check_parse(&[""], Some(&[]));
         check_parse(&["Foo"], Some(&["foo"]));
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_1_a_star_anywhere_and_what_is_no_name_are_a_star() {
+    fn s4_1_a_star_anywhere_and_a_malformed_name_are_a_star() {
         for lines in [
             &["*"][..],
             &["*, *"],

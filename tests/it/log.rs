@@ -100,8 +100,8 @@ fn what_cannot_be_followed_is_told_and_seats_are_bounded_and_given_back() {
         assert_eq!(response.status(), 400, "{query}");
         assert!(response.text().contains(told), "{query}: {}", response.text());
     };
-    refused("?outcome=hits", "there are hit, stale");
-    refused("?reason=%22", "there are fresh, uri-miss");
+    refused("?outcome=hits", "use one of hit, stale");
+    refused("?reason=%22", "use one of fresh, uri-miss");
     refused("?path=shop", "does not start with");
     refused("?status=abc", "5xx");
     refused("?colour=red", "outcome, reason, path, status, route");
@@ -181,7 +181,7 @@ fn the_command_prints_a_line_each_and_ends_after_as_many_as_were_asked_for() {
         assert_eq!(serde_json::from_str::<Value>(line).unwrap()["outcome"], "hit", "{line}");
     }
     let wrong = process::run(&["log", "--admin", &admin, "--reason", "nonsense"]);
-    assert!(wrong.code == Some(1) && wrong.output.contains("`nonsense` is no reason; there are fresh"), "{wrong:?}");
+    assert!(wrong.code == Some(1) && wrong.output.contains("unknown reason `nonsense`; use one of fresh"), "{wrong:?}");
     let nobody = process::run(&["log", "--admin", "127.0.0.1:1"]);
     assert!(nobody.code == Some(1) && nobody.output.contains("is Larder running"), "{nobody:?}");
 }

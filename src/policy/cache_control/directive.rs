@@ -339,7 +339,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_end(line in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_terminate(line in proptest::collection::vec(any::<u8>(), 0..64)) {
             prop_assert!(directives(&line).count() <= line.len());
         }
     }

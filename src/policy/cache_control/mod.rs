@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_2_2_flags_in_any_case_and_with_odd_arguments() {
+    fn s5_2_2_flags_in_any_case_and_with_malformed_arguments() {
         check_general(
             "No-StOrE, must-revalidate, proxy-revalidate=1, no-transform, public, immutable, must-understand",
             ResponseCacheControl {

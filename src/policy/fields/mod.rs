@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_1_what_concerns_the_hop_is_not_stored() {
+    fn s3_1_hop_by_hop_fields_are_not_stored() {
         let mut all: Vec<_> = HOP_BY_HOP.iter().map(|name| (*name, "x")).collect();
         all.extend([
             ("trailer", "x-sum"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_that_names_fields_is_taken_apart() {
+    fn every_line_that_may_name_fields_is_parsed() {
         for line in ["no-cache=a", "x, Private = \"a\"", "max-age=1, no-cache\t=a", "my-private=a", "private=a=b"] {
             assert!(may_qualify(line.as_bytes()), "{line}");
         }

@@ -165,7 +165,7 @@ mod tests {
     use crate::policy::testing::fields;
 
     #[test]
-    fn what_tells_of_another_request_is_known_by_name_or_family() {
+    fn spoofable_fields_are_known_by_name_or_family() {
         assert!(SPOOFABLE.is_sorted() && SPOOFABLE_X.is_sorted());
         for name in [
             "forwarded",
@@ -240,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_speaks_for_others() {
+    fn only_a_trusted_proxy_sends_forwarding_fields() {
         let given = [("x-forwarded-host", "evil.example"), ("accept", "*/*")];
         check(&given, false, &["accept"]);
         check(&given, true, &["x-forwarded-host", "accept"]);
     }
 
     #[test]
-    fn names_that_cgi_cannot_tell_apart_are_a_trusted_proxys() {
+    fn only_a_trusted_proxy_sends_names_that_cgi_confuses() {
         let given =
             [("accept_language", "de"), ("x.forwarded.host", "evil.example"), ("accept-language", "en"), ("_", "1")];
         check(&given, false, &["accept-language"]);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn http2_is_held_to_what_http1_is() {
+    fn http2_fields_are_checked_like_those_of_http1() {
         for padded in [" a", "a\t", "\t"] {
             let refused = Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
             assert_eq!(from_http2(&mut fields(&[("x", padded)])), refused, "{padded:?}");

@@ -88,7 +88,7 @@ mod tests {
     use http::HeaderValue;
 
     #[test]
-    fn rfc9110_s6_5_1_what_belongs_into_the_head_is_known_in_any_spelling() {
+    fn rfc9110_s6_5_1_fields_of_the_head_are_known_in_any_spelling() {
         for name in [
             "Content-Length",
             "content_length",
