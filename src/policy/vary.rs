@@ -86,7 +86,7 @@ pub fn selecting(names: &[HeaderName], request: &HeaderMap) -> Selecting {
 /// Returns the selecting values of a stored response after a 304 to `request` whose Vary names
 /// `named`.
 ///
-/// `None` if the names become more than [`FIELDS_MAX`]. The earlier names stay. By RFC 9111 §3.2
+/// `None` if the names become more than `FIELDS_MAX`. The earlier names stay. By RFC 9111 §3.2
 /// the new Vary replaces the old one, but the body was made under the old one, and an origin whose
 /// 304 leaves a field out has more often forgotten it than dropped it.
 pub fn selecting_on(selected_by: &Selecting, named: &[HeaderName], request: &HeaderMap) -> Option<Selecting> {

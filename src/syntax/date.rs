@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderValue;
 use jiff::SignedDuration;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::DateTime;
 
 use crate::clock::Timestamp;
 
@@ -116,13 +116,12 @@ fn from_text(year: u16, month: &str, day: &str, time: &str) -> Option<Timestamp>
 /// `None` if the calendar has no such time.
 fn timestamp((year, month, day): (u16, usize, u8), (hour, minute, second): (u8, u8, u8)) -> Option<Timestamp> {
     let small = |number: u8| i8::try_from(number).ok();
-    let date = Date::new(i16::try_from(year).ok()?, i8::try_from(month + 1).ok()?, small(day)?).ok()?;
     // The grammar allows a leap second, which the calendar does not have: it is the second behind
     // :59.
     let is_leap_second = second == 60;
     let second = if is_leap_second { 59 } else { second };
-    let at =
-        DateTime::new(date.year(), date.month(), date.day(), small(hour)?, small(minute)?, small(second)?, 0).ok()?;
+    let (year, month) = (i16::try_from(year).ok()?, i8::try_from(month + 1).ok()?);
+    let at = DateTime::new(year, month, small(day)?, small(hour)?, small(minute)?, small(second)?, 0).ok()?;
     Some(Timestamp::from_secs(at.duration_since(EPOCH).as_secs() + i64::from(is_leap_second)))
 }
 

@@ -23,7 +23,7 @@ pub struct RequestCacheControl {
     pub max_stale: Option<Option<Duration>>,
     /// `min-fresh`.
     pub min_fresh: Option<Duration>,
-    /// `no-cache`, or `Pragma: no-cache` where there is no Cache-Control (RFC 9111 §5.4).
+    /// `no-cache`, or `Pragma: no-cache` if there is no Cache-Control (RFC 9111 §5.4).
     pub no_cache: bool,
     /// `no-store`.
     pub no_store: bool,
