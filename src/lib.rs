@@ -39,7 +39,7 @@
 //! | layer | modules | deliberately absent |
 //! |---|---|---|
 //! | ground | [`units`], [`clock`], [`outcome`], [`key`] | all else of Larder |
-//! | pure | [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | I/O, clock, logs |
+//! | pure | [`syntax`], [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | I/O, clock, logs |
 //! | edges | [`store`], [`origin`], [`metrics`], [`access`] | each other; see below |
 //! | the path | [`proxy`] | admin routes, files, TOML |
 //! | around | [`admin`] | inside the store, configuration files |
@@ -102,4 +102,5 @@ pub mod route;
 pub mod server;
 pub mod store;
 pub mod stored;
+pub mod syntax;
 pub mod units;

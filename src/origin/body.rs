@@ -17,7 +17,7 @@ use super::pool::Checkout;
 use super::timer::Timer;
 use super::upload::ResponseTimer;
 use crate::outcome::Reason;
-use crate::policy::trailers;
+use crate::policy::fields::trailers;
 
 /// A response's body that drives its own connection. Fails with an [`Error`] when cut off or silent
 /// for too long.

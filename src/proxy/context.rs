@@ -13,9 +13,10 @@ use super::{Config, Peer, Shared};
 use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Key, Scheme};
 use crate::outcome::{Decision, Outcome, Reason};
+use crate::policy::fields::onward;
 use crate::policy::request::{self, Intent, RequestFacts};
 use crate::policy::storable::Exchange;
-use crate::policy::{credentials, onward, validate};
+use crate::policy::{credentials, validate};
 use crate::route::{self, Rule};
 use crate::stored::{CredentialValues, Credentials};
 
@@ -29,7 +30,7 @@ pub(super) struct RequestContext {
     pub(super) method: Method,
     /// Its version.
     pub(super) version: Version,
-    /// Its fields that go on to the origin (`policy::onward`).
+    /// Its fields that go on to the origin (`policy::fields::onward`).
     pub(super) headers: HeaderMap,
     /// The protocols to switch to that it asks for.
     pub(super) upgrade: Option<HeaderValue>,

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::origin::ContentFailed;
 use crate::outcome::Reason;
-use crate::policy::trailers;
+use crate::policy::fields::trailers;
 
 /// Who is being waited for in a request's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -101,8 +101,8 @@ fn invalid_filters_are_refused_and_followers_are_bounded() {
         assert_eq!(response.status(), 400, "{query}");
         assert!(response.text().contains(text), "{query}: {}", response.text());
     };
-    refused("?outcome=hits", "there are hit, stale");
-    refused("?reason=%22", "there are fresh, uri-miss");
+    refused("?outcome=hits", "use one of hit, stale");
+    refused("?reason=%22", "use one of fresh, uri-miss");
     refused("?path=shop", "does not start with");
     refused("?status=abc", "5xx");
     refused("?colour=red", "outcome, reason, path, status, route");
@@ -182,7 +182,7 @@ fn the_command_prints_one_line_per_request_and_stops_after_the_count() {
         assert_eq!(serde_json::from_str::<Value>(line).unwrap()["outcome"], "hit", "{line}");
     }
     let wrong = process::run(&["log", "--admin", &admin, "--reason", "nonsense"]);
-    assert!(wrong.code == Some(1) && wrong.output.contains("`nonsense` is no reason; there are fresh"), "{wrong:?}");
+    assert!(wrong.code == Some(1) && wrong.output.contains("unknown reason `nonsense`; use one of fresh"), "{wrong:?}");
     let nobody = process::run(&["log", "--admin", "127.0.0.1:1"]);
     assert!(nobody.code == Some(1) && nobody.output.contains("is Larder running"), "{nobody:?}");
 }

@@ -15,8 +15,8 @@ use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
 use crate::config::origin_url::OriginUrl;
 use crate::config::secret::{self, Secret};
 use crate::key::canonical_host;
-use crate::policy::directive;
 use crate::route::{PathPattern, QueryRule};
+use crate::syntax::token;
 
 /// Something that has a parser and a printed form of its own.
 fn from_str_kind<T: FromStr + Display + 'static>(noun: &'static str, allowed: &'static str) -> Kind<T> {
@@ -164,7 +164,7 @@ pub(in crate::config) fn protocol() -> Kind<String> {
         r#"a protocol of an Upgrade field, such as "websocket" or "tcp"; not HTTP or TLS"#,
         |text| {
             let (name, version) = text.split_once('/').map_or((text, None), |(name, version)| (name, Some(version)));
-            let is_token = |part: &str| !part.is_empty() && part.bytes().all(directive::is_token_byte);
+            let is_token = |part: &str| !part.is_empty() && part.bytes().all(token::is_token_byte);
             if !is_token(name) || !version.is_none_or(is_token) {
                 return Err(format!("{text:?} is not the name of a protocol"));
             }

@@ -9,7 +9,7 @@ use memchr::memchr;
 use super::limits::FIELDS_MAX;
 use super::line::{Lines, field, has_control, is_token};
 use super::refusal::ScreenRefusal;
-use crate::policy::trailers;
+use crate::policy::fields::trailers;
 
 /// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound,
 /// and clients send no extensions.

@@ -1,15 +1,17 @@
-//! What may come behind a message's content.
+//! The fields that may follow a message's content.
 
 use http::header::{HeaderMap, HeaderName};
 
 use super::onward;
 
-/// The largest trailer section, in bytes. It carries checksums and signatures.
+/// The largest trailer section, in bytes: room for checksums and signatures.
 pub const BYTES_MAX: usize = 8 << 10;
 
-/// Fields that must not come behind the content, in lower case (RFC 9110 §6.5.1): those that frame, route, authenticate,
-/// modify or describe the request as a whole. Whoever merged them into the head would read another request. What
-/// [`onward`] calls spoofable is not repeated here.
+/// Fields that must not follow the content, in lower case (RFC 9110 §6.5.1).
+///
+/// They frame, route, authenticate, modify or describe the request as a whole: a recipient that
+/// merged them into the head would read another request. The fields that [`onward`] calls spoofable
+/// are not repeated here.
 static FORBIDDEN: [&str; 35] = [
     "authorization",
     "cache-control",
@@ -48,11 +50,13 @@ static FORBIDDEN: [&str; 35] = [
     "www-authenticate",
 ];
 
-/// How the names of further such fields begin.
+/// The prefixes of further such fields.
 static FORBIDDEN_FAMILIES: [&str; 6] = ["accept", "access-control-", "if-", "proxy-", "sec-", "x-host"];
 
-/// Tells whether a field must not come behind the content, whoever sends it. What is neither letter nor digit counts as `-`,
-/// since apps that read their fields from CGI variables cannot tell them apart.
+/// Tells whether a field must not follow the content, whoever sends it.
+///
+/// Bytes other than letters and digits count as `-`, since apps that read their fields from CGI
+/// variables cannot tell them apart.
 pub fn is_forbidden(name: &[u8]) -> bool {
     let known = |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(byte.to_ascii_lowercase()) } else { '-' };
     let name: String = name.iter().map(known).collect();
@@ -61,14 +65,14 @@ pub fn is_forbidden(name: &[u8]) -> bool {
         || onward::is_spoofable(&name)
 }
 
-/// Tells whether HTTP/1 can carry the fields that came behind an HTTP/2 request's content, and carries so many: the screen
-/// holds HTTP/1's own to the same bounds.
+/// Tells whether HTTP/1 can carry the trailers of an HTTP/2 request, within the bounds that the
+/// screen sets for HTTP/1.
 pub fn are_sound(trailers: &HeaderMap) -> bool {
     let written = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + ":\r\n".len());
     trailers.len() <= onward::FIELDS_MAX && written.sum::<usize>() <= BYTES_MAX && onward::are_well_formed(trailers)
 }
 
-/// Removes what must not come behind the content.
+/// Removes the fields that must not follow the content.
 pub fn strip_forbidden(trailers: &mut HeaderMap) {
     let forbidden: Vec<HeaderName> =
         trailers.keys().filter(|name| is_forbidden(name.as_str().as_bytes())).cloned().collect();
@@ -84,7 +88,7 @@ mod tests {
     use http::HeaderValue;
 
     #[test]
-    fn rfc9110_s6_5_1_what_belongs_into_the_head_is_known_in_any_spelling() {
+    fn rfc9110_s6_5_1_fields_of_the_head_are_known_in_any_spelling() {
         for name in [
             "Content-Length",
             "content_length",

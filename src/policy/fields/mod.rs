@@ -1,14 +1,24 @@
-//! Which header fields are connection-specific, and which are kept from storage (RFC 9110 §7.6.1, RFC 9111 §3.1).
+//! The fields that end at Larder, and the fields that are not stored (RFC 9110 §7.6.1, RFC 9111
+//! §3.1).
+//!
+//! [`onward`] adds the request fields that only a trusted proxy may send, [`trailers`] the fields
+//! that may follow the content.
+
+pub mod onward;
+pub mod trailers;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use crate::policy::cache_control::directive::{self, Directive, DirectiveName};
 use crate::route::SetCookie;
+use crate::syntax::list;
 
-/// The fields that end at Larder, whether `Connection` lists them or not.
+/// Tells whether a field ends at Larder, even if `Connection` does not list it.
 ///
-/// The proxy fields are among them: what they say concerns the next hop only (RFC 9110 §11.7), and Larder neither asks
-/// for credentials nor has any to pass on. `Trailer` is not: trailers pass, and hyper sends only those that it announces.
+/// The proxy fields do: they concern the next hop only (RFC 9110 §11.7), and Larder neither asks
+/// for credentials nor has any to pass on. `Trailer` does not: trailers pass, and hyper sends only
+/// the trailers that it announces.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -29,8 +39,10 @@ fn is_hop_by_hop(name: &str) -> bool {
 static CACHE_CONTROLS: [HeaderName; 3] =
     [header::CACHE_CONTROL, header::CDN_CACHE_CONTROL, HeaderName::from_static("larder-cache-control")];
 
-/// Fields that `Connection` cannot remove, sorted. They are meant for every recipient (RFC 9110 §7.6.1 calls listing such
-/// a field wrong), and without them a request would be framed, routed, keyed or authorised as another one.
+/// Fields that `Connection` cannot remove, sorted.
+///
+/// They are meant for every recipient (RFC 9110 §7.6.1 calls it wrong to list such a field), and
+/// without them a request would be framed, routed, keyed or authorised as another one.
 static END_TO_END: [&str; 34] = [
     "age",
     "authorization",
@@ -68,11 +80,13 @@ static END_TO_END: [&str; 34] = [
     "www-authenticate",
 ];
 
-/// How the names of further such fields start.
+/// The prefixes of further such fields.
 static END_TO_END_FAMILIES: [&str; 5] = ["accept", "access-control-", "if-", "sec-", "x-forwarded-"];
 
-/// Fields that a qualified no-cache or private cannot keep from storage, sorted: a cache decides by them, or frames and
-/// decodes the body by them. What they say stays true, also where they are not to be shown.
+/// Fields that a qualified no-cache or private cannot keep from storage, sorted.
+///
+/// A cache decides by them, or frames and decodes the body by them. They stay true even if they
+/// must not be shown.
 static NEEDED_IN_STORE: [&str; 9] = [
     "cache-control",
     "cdn-cache-control",
@@ -85,11 +99,13 @@ static NEEDED_IN_STORE: [&str; 9] = [
     "vary",
 ];
 
-/// A handful of names, as lists in fields have them.
+/// A short list of field names.
 pub type FieldNames = SmallVec<[HeaderName; 4]>;
 
-/// Returns the fields that end here: the hop-by-hop ones and those that `Connection` lists. `Cache-Control`, `Host` and
-/// other fields that a recipient needs end to end are not among them even when they are listed.
+/// Returns the fields that end here: the hop-by-hop ones and those that `Connection` lists.
+///
+/// `Cache-Control`, `Host` and other fields that every recipient needs are never among them, even
+/// if they are listed.
 pub fn hop_by_hop(headers: &HeaderMap) -> FieldNames {
     ending(headers, |_| false)
 }
@@ -97,15 +113,14 @@ pub fn hop_by_hop(headers: &HeaderMap) -> FieldNames {
 /// Returns the fields that end here, as [`hop_by_hop`] does, and those for which `ends_too` holds.
 pub(super) fn ending(headers: &HeaderMap, ends_too: impl Fn(&HeaderName) -> bool) -> FieldNames {
     let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
-    let listed = lines.filter(|line| !lists_nothing(line)).flat_map(names);
+    let listed = lines.filter(|line| !lists_nothing(line)).flat_map(list::members).filter_map(field_name);
     let mut ending: FieldNames = listed.filter(|name| !is_end_to_end(name.as_str())).collect();
-    // Most messages have one or none of these: one look at each name costs less than a search for each of ten.
+    // Most messages have at most one of these: one look at each name costs less than ten searches.
     ending.extend(headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || ends_too(name)).cloned());
     ending
 }
 
-/// Tells whether a line of Connection is one of the two that most of them are, which list no field that would not end
-/// here anyway.
+/// Tells whether a Connection line is one of the two common ones, which list no field.
 fn lists_nothing(line: &[u8]) -> bool {
     line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
 }
@@ -121,10 +136,11 @@ fn is_end_to_end(name: &str) -> bool {
     END_TO_END.binary_search(&name).is_ok() || END_TO_END_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
-/// Returns the fields of a response that must not be stored or reused, beside its hop-by-hop ones: those named by
-/// `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4, §5.2.2.7), and `Set-Cookie` where the rule strips it.
+/// Returns the fields of a response that must not be stored, in addition to its hop-by-hop ones.
 ///
-/// `Age` is among them, since it is written anew on each use, and `Trailer`, since trailers are not stored.
+/// These are the fields named by `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4, §5.2.2.7),
+/// `Set-Cookie` if the rule strips it, `Age`, which is written anew on each use, and `Trailer`,
+/// since trailers are not stored.
 pub fn unstored(headers: &HeaderMap, set_cookie: SetCookie) -> FieldNames {
     let mut qualified = FieldNames::new();
     for (name, line) in headers {
@@ -138,18 +154,19 @@ pub fn unstored(headers: &HeaderMap, set_cookie: SetCookie) -> FieldNames {
     qualified
 }
 
-/// Removes the fields that must not be stored. It is to be called once the response's facts are known.
+/// Removes the fields that must not be stored. Call this once the response's facts are known.
 pub fn strip_for_storage(headers: &mut HeaderMap, set_cookie: SetCookie) {
     for name in unstored(headers, set_cookie) {
         headers.remove(name);
     }
 }
 
-/// The older form of Set-Cookie (RFC 2965), which RFC 6265 has given up.
+/// The older form of Set-Cookie (RFC 2965), which RFC 6265 made obsolete.
 pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
-/// Returns the fields that set cookies where the rule strips them: from what is stored, and from what the client that led
-/// the fill gets.
+/// Returns the fields that set cookies, if the rule strips them.
+///
+/// They are kept from the store, and from the client whose request led the fetch.
 pub fn stripped_cookies(set_cookie: SetCookie) -> FieldNames {
     if set_cookie == SetCookie::Strip {
         [header::SET_COOKIE, SET_COOKIE2].into_iter().collect()
@@ -158,12 +175,8 @@ pub fn stripped_cookies(set_cookie: SetCookie) -> FieldNames {
     }
 }
 
-/// Iterates over the field names in a comma-separated list; what is none is left out.
-fn names(list: &[u8]) -> impl Iterator<Item = HeaderName> {
-    list.split(|&byte| byte == b',').filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
-}
-
-/// Tells whether `no-cache=` or `private=` may stand in a line: most have neither, and need not be taken apart.
+/// Tells whether a line may have `no-cache=` or `private=`. Most lines have neither and need no
+/// parsing.
 fn may_qualify(line: &[u8]) -> bool {
     memchr::memchr_iter(b'=', line).any(|at| {
         let before = line[..at].trim_ascii_end();
@@ -174,37 +187,17 @@ fn may_qualify(line: &[u8]) -> bool {
     })
 }
 
-/// Returns the names in the arguments of no-cache and private, quoted or (as some senders write it) not.
-fn qualified_names(line: &[u8]) -> FieldNames {
-    let mut found = FieldNames::new();
-    let mut rest = line;
-    while !rest.is_empty() {
-        let name_end = rest.iter().position(|byte| matches!(byte, b',' | b'=')).unwrap_or(rest.len());
-        let directive = rest[..name_end].trim_ascii();
-        let argument;
-        (argument, rest) = match rest[name_end..].split_first() {
-            Some((b'=', after)) => split_argument(after.trim_ascii_start()),
-            Some((_, after)) => (&[][..], after),
-            None => (&[][..], &[][..]),
-        };
-        if directive.eq_ignore_ascii_case(b"no-cache") || directive.eq_ignore_ascii_case(b"private") {
-            found.extend(names(argument));
-        }
-    }
-    found
+/// Iterates over the field names in the arguments of no-cache and private.
+///
+/// Senders should use the quoted form only. For storage the other forms count as well: a field that
+/// a sender meant to keep out of storage stays out, however it is written.
+fn qualified_names(line: &[u8]) -> impl Iterator<Item = HeaderName> {
+    let qualified = |found: &Directive<'_>| matches!(found.name, DirectiveName::NoCache | DirectiveName::Private);
+    directive::directives(line).filter(qualified).flat_map(|found| list::members(found.text)).filter_map(field_name)
 }
 
-/// Splits an argument, without its quotes, from what follows the next comma. A string that nothing closes goes to the end.
-fn split_argument(text: &[u8]) -> (&[u8], &[u8]) {
-    let (argument, after) = match text.strip_prefix(b"\"") {
-        Some(inside) => {
-            let close = inside.iter().position(|&byte| byte == b'"').unwrap_or(inside.len());
-            (&inside[..close], inside.get(close + 1..).unwrap_or_default())
-        }
-        None => text.split_at(text.iter().position(|&byte| byte == b',').unwrap_or(text.len())),
-    };
-    let next = after.iter().position(|&byte| byte == b',').map_or(after.len(), |comma| comma + 1);
-    (argument, &after[next..])
+fn field_name(member: &[u8]) -> Option<HeaderName> {
+    HeaderName::from_bytes(member).ok()
 }
 
 #[cfg(test)]
@@ -233,7 +226,7 @@ mod tests {
         map
     }
 
-    /// Checks which of the fields named in `fields` (each with a value) are left.
+    /// Checks which of the fields named in `fields` (each with a value) remain.
     #[track_caller]
     fn check(fields: &[(&str, &str)], strip: impl Fn(&mut HeaderMap), left: &[&str]) {
         let mut headers = map(fields);
@@ -310,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_1_what_concerns_the_hop_is_not_stored() {
+    fn s3_1_hop_by_hop_fields_are_not_stored() {
         let mut all: Vec<_> = HOP_BY_HOP.iter().map(|name| (*name, "x")).collect();
         all.extend([
             ("trailer", "x-sum"),
@@ -346,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_that_names_fields_is_taken_apart() {
+    fn every_line_that_may_name_fields_is_parsed() {
         for line in ["no-cache=a", "x, Private = \"a\"", "max-age=1, no-cache\t=a", "my-private=a", "private=a=b"] {
             assert!(may_qualify(line.as_bytes()), "{line}");
         }

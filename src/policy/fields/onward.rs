@@ -1,20 +1,26 @@
-//! Which of a request's fields go on to the origin, and in which form. Decided once, before the request is keyed: what is
-//! keyed, what selects a stored response and what the origin is sent are the same fields, so that nobody can fill a key
-//! with a response that was made for another one (RFC 9111 §4.1).
+//! The request's fields that go on to the origin, and their form.
+//!
+//! The fields are chosen once, before the request is keyed: the key, the selection of a stored
+//! response and the origin's request are made of the same fields, so that nobody can fill a key
+//! with a response that was made for another key (RFC 9111 §4.1).
 
 use std::collections::HashSet;
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::{directive, fields};
 use crate::outcome::Reason;
+use crate::policy::fields;
+use crate::syntax::token;
 
-/// The most fields of a request; the screen holds HTTP/1 to as many.
+/// The most fields of a request. The screen holds HTTP/1 to the same number.
 pub(super) const FIELDS_MAX: usize = 100;
 
-/// Fields by which a client could tell the origin of another URL, host, method, scheme or client than those that are keyed
-/// and forwarded, or have a server between the origin and its app do so, sorted. Only a trusted proxy may send them.
+/// Fields by which a client could name another URL, host, method, scheme or client than the ones
+/// that are keyed, sorted.
+///
+/// The origin, or a server between the origin and its app, would believe them. Only a trusted proxy
+/// may send them.
 static SPOOFABLE: [&str; 11] = [
     "base-url",
     "client-ip",
@@ -29,10 +35,11 @@ static SPOOFABLE: [&str; 11] = [
     "true-client-ip",
 ];
 
-/// How the names of further such fields begin, among them those that Cloudflare, CloudFront, Fastly and WebLogic's proxies write.
+/// The prefixes of further such fields. Cloudflare, CloudFront, Fastly and WebLogic's proxies write
+/// some of them.
 static SPOOFABLE_FAMILIES: [&str; 5] = ["cf-", "cloudfront-", "fastly-", "forwarded", "wl-proxy-"];
 
-/// The same of those whose names begin with `x-`, without that, sorted.
+/// Further such fields that begin with `x-`, without that prefix, sorted.
 static SPOOFABLE_X: [&str; 21] = [
     "backend-host",
     "client-ip",
@@ -57,8 +64,8 @@ static SPOOFABLE_X: [&str; 21] = [
     "url-scheme",
 ];
 
-/// How the names of further ones begin behind their `x-`: what nginx, IIS, Azure, Envoy and Next.js tell the app itself is
-/// among them.
+/// The prefixes, behind `x-`, of further such fields, such as those that nginx, IIS, Azure, Envoy
+/// and Next.js send to the app.
 static SPOOFABLE_X_FAMILIES: [&str; 13] = [
     "accel-",
     "arr-",
@@ -75,12 +82,16 @@ static SPOOFABLE_X_FAMILIES: [&str; 13] = [
     "rewrite-",
 ];
 
-/// Leaves the fields that go on: without those that end here (RFC 9110 §7.6.1), and without those that only a trusted proxy
-/// may send, unless the sender is `trusted`. `Expect` is Larder's to answer, when the content is first read.
+/// Removes the fields that do not go on to the origin.
 ///
-/// Names with anything but letters, digits and `-` are among the latter, whatever they are: an app that reads its fields from
-/// CGI variables, as behind WSGI, Rack, PHP and FastCGI, cannot tell `_` or `.` from `-`, so that `Accept_Language` would
-/// choose a response which is stored as one that `Accept-Language` has chosen.
+/// These are the fields that end here (RFC 9110 §7.6.1), and, unless the sender is `trusted`, those
+/// that only a trusted proxy may send. `Expect` is removed too: Larder answers it when it first
+/// reads the content.
+///
+/// Names with anything but letters, digits and `-` count as a trusted proxy's: an app that reads
+/// its fields from CGI variables, as behind WSGI, Rack, PHP and FastCGI, cannot tell `_` or `.`
+/// from `-`, so `Accept_Language` would choose a response that is then stored as chosen by
+/// `Accept-Language`.
 pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_proxys = |name: &str| !name.bytes().all(is_plain) || is_spoofable(name);
@@ -90,10 +101,10 @@ pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
     }
 }
 
-/// Brings an HTTP/2 request's fields into the form that they have in HTTP/1: Cookie in one line (RFC 9113 §8.2.3).
+/// Brings an HTTP/2 request's fields into their HTTP/1 form: Cookie in one line (RFC 9113 §8.2.3).
 ///
 /// # Errors
-/// What to answer where they have none: they are not well formed, or too many.
+/// The status and the reason to refuse fields that are malformed or too many.
 pub fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
     if !are_well_formed(headers) {
         return Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
@@ -107,17 +118,21 @@ pub fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
     Ok(())
 }
 
-/// Tells whether fields that came by HTTP/2 are such as HTTP/1 can carry: each name is a token (RFC 9113 §10.3, RFC 9110 §5.1),
-/// and no value begins or ends with white space (RFC 9113 §8.2.1). The `http` crate lets a name with `"` pass.
+/// Tells whether HTTP/1 can carry fields that arrived by HTTP/2.
+///
+/// Each name must be a token (RFC 9113 §10.3, RFC 9110 §5.1), and no value may begin or end with
+/// white space (RFC 9113 §8.2.1). The `http` crate accepts a name with `"`.
 pub(super) fn are_well_formed(fields: &HeaderMap) -> bool {
-    let is_token = |name: &HeaderName| name.as_str().bytes().all(directive::is_token_byte);
+    let is_token = |name: &HeaderName| name.as_str().bytes().all(token::is_token_byte);
     let is_white = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let is_padded = |value: &HeaderValue| is_white(value.as_bytes().first()) || is_white(value.as_bytes().last());
     fields.keys().all(is_token) && !fields.values().any(is_padded)
 }
 
-/// Joins the lines of Cookie, each once; `None` where there are no two. A client can repeat a line for a byte (RFC 7541 §6.1),
-/// which would be copied here.
+/// Joins the distinct lines of Cookie; `None` if there are fewer than two.
+///
+/// Repeated lines are dropped because a client can repeat a line for one byte (RFC 7541 §6.1), and
+/// joining would copy it each time.
 fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if lines.len() < 2 {
@@ -128,14 +143,15 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
 }
 
-/// Tells whether a field, by its name in lower case, could make the origin see another request than the one that is keyed.
+/// Tells whether a field, by its name in lower case, could make the origin see another request than
+/// the keyed one.
 pub(super) fn is_spoofable(name: &str) -> bool {
     let is_among = |name: &str, listed: &[&str], families: &[&str]| {
         listed.binary_search(&name).is_ok() || families.iter().any(|family| name.starts_with(family))
     };
     match name.strip_prefix("x-") {
         Some(rest) => is_among(rest, &SPOOFABLE_X, &SPOOFABLE_X_FAMILIES),
-        // Most names are told by their first byte.
+        // The first byte rules out most names.
         None => {
             matches!(name.as_bytes(), [b'b' | b'c' | b'f' | b'p' | b'r' | b's' | b't' | b'w', ..])
                 && is_among(name, &SPOOFABLE, &SPOOFABLE_FAMILIES)
@@ -149,7 +165,7 @@ mod tests {
     use crate::policy::testing::fields;
 
     #[test]
-    fn what_tells_of_another_request_is_known_by_name_or_family() {
+    fn spoofable_fields_are_known_by_name_or_family() {
         assert!(SPOOFABLE.is_sorted() && SPOOFABLE_X.is_sorted());
         for name in [
             "forwarded",
@@ -224,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_speaks_for_others() {
+    fn only_a_trusted_proxy_sends_forwarding_fields() {
         let given = [("x-forwarded-host", "evil.example"), ("accept", "*/*")];
         check(&given, false, &["accept"]);
         check(&given, true, &["x-forwarded-host", "accept"]);
     }
 
     #[test]
-    fn names_that_cgi_cannot_tell_apart_are_a_trusted_proxys() {
+    fn only_a_trusted_proxy_sends_names_that_cgi_confuses() {
         let given =
             [("accept_language", "de"), ("x.forwarded.host", "evil.example"), ("accept-language", "en"), ("_", "1")];
         check(&given, false, &["accept-language"]);
@@ -246,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn http2_is_held_to_what_http1_is() {
+    fn http2_fields_are_checked_like_those_of_http1() {
         for padded in [" a", "a\t", "\t"] {
             let refused = Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
             assert_eq!(from_http2(&mut fields(&[("x", padded)])), refused, "{padded:?}");
         }
         for name in ["x\"", "\"", "\"content-length\""] {
             let mut headers = HeaderMap::new();
-            // As h2 reads it.
+            // As h2 reads the name.
             headers.insert(HeaderName::from_lowercase(name.as_bytes()).unwrap(), HeaderValue::from_static("1"));
             assert_eq!(from_http2(&mut headers), Err((StatusCode::BAD_REQUEST, Reason::BadRequest)), "{name:?}");
         }

@@ -1,13 +1,18 @@
-//! `Cache-Control` and its kin, parsed once at the edge into types that cannot be wrong (RFC 9111 §5.2, RFC 9213).
+//! `Cache-Control` and the targeted fields, parsed once into types that cannot be wrong (RFC 9111
+//! §5.2, RFC 9213).
 //!
-//! Where a directive is repeated or malformed, the reading that reuses less wins: the shorter lifetime, zero for a
-//! lifetime that is no number, the whole response for a list of fields that is none, or that is not quoted.
+//! If a directive is repeated or malformed, the reading that reuses less wins: the shorter
+//! lifetime, zero for a lifetime that is not a number, the whole response for a field list that is
+//! malformed or not quoted.
+
+pub(in crate::policy) mod directive;
 
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use crate::policy::directive::{self, Argument, Directive, DirectiveName};
+use self::directive::{Argument, Directive, DirectiveName};
+use crate::syntax::list;
 
 /// The request directives that Larder knows (RFC 9111 §5.2.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +23,7 @@ pub struct RequestCacheControl {
     pub max_stale: Option<Option<Duration>>,
     /// `min-fresh`.
     pub min_fresh: Option<Duration>,
-    /// `no-cache`, or `Pragma: no-cache` where there is no Cache-Control (RFC 9111 §5.4).
+    /// `no-cache`, or `Pragma: no-cache` if there is no Cache-Control (RFC 9111 §5.4).
     pub no_cache: bool,
     /// `no-store`.
     pub no_store: bool,
@@ -29,7 +34,8 @@ pub struct RequestCacheControl {
 }
 
 impl RequestCacheControl {
-    /// Parses the request's fields. Arguments that are no delta-seconds are ignored with their directive.
+    /// Parses the request's fields. A directive whose argument should be delta-seconds, and is not,
+    /// is ignored.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut cc = Self::default();
         let mut lines = headers.get_all(header::CACHE_CONTROL).iter().peekable();
@@ -69,15 +75,16 @@ impl RequestCacheControl {
     }
 }
 
-/// What a directive that can name fields applies to (`no-cache="…"`, `private="…"`; RFC 9111 §5.2.2.4, §5.2.2.7).
+/// The scope of a directive that can name fields: `no-cache="…"`, `private="…"` (RFC 9111 §5.2.2.4,
+/// §5.2.2.7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FieldScope {
-    /// It does not occur.
+    /// The response has no such directive.
     #[default]
     Absent,
-    /// To these fields only.
+    /// The directive applies to these fields only.
     Fields(Vec<HeaderName>),
-    /// To the whole response.
+    /// The directive applies to the whole response.
     Whole,
 }
 
@@ -92,13 +99,14 @@ impl FieldScope {
         matches!(self, Self::Fields(fields) if fields.contains(name))
     }
 
-    /// Reads an argument; what is not a quoted list of at least one field name applies to the whole response. Only the quoted
-    /// form ought to be sent (RFC 9111 §5.2.2.4, §5.2.2.7), and `private=true` and `no-cache=1` are not meant for a field
-    /// called so.
+    /// Reads an argument. Anything but a quoted list of at least one field name applies to the
+    /// whole response.
+    ///
+    /// Senders should use the quoted form only (RFC 9111 §5.2.2.4, §5.2.2.7), and `private=true`
+    /// and `no-cache=1` do not mean a field of that name.
     fn of(argument: Argument<'_>) -> Self {
         let Argument::Quoted(list) = argument else { return Self::Whole };
-        let members = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
-        match members.map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>() {
+        match list::members(list).map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>() {
             Ok(fields) if !fields.is_empty() => Self::Fields(fields),
             _ => Self::Whole,
         }
@@ -116,7 +124,7 @@ impl FieldScope {
 /// The field that a response's directives came from (RFC 9213 §2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DirectiveSource {
-    /// `Cache-Control`; `Expires` counts beside it.
+    /// `Cache-Control`, with `Expires` for a response that gives no max-age.
     #[default]
     CacheControl,
     /// `CDN-Cache-Control`, in place of Cache-Control and Expires.
@@ -131,11 +139,11 @@ pub static LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-ca
 /// The response directives that Larder knows (RFC 9111 §5.2.2, RFC 5861, RFC 8246).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseCacheControl {
-    /// Where they came from.
+    /// The field that the directives came from.
     pub source: DirectiveSource,
-    /// `max-age`; zero where its argument is no number (RFC 9111 §4.2.1).
+    /// `max-age`; zero if its argument is not a number (RFC 9111 §4.2.1).
     pub max_age: Option<Duration>,
-    /// `s-maxage`; zero where its argument is no number.
+    /// `s-maxage`; zero if its argument is not a number.
     pub s_maxage: Option<Duration>,
     /// `stale-while-revalidate`.
     pub stale_while_revalidate: Option<Duration>,
@@ -155,14 +163,15 @@ pub struct ResponseCacheControl {
     pub proxy_revalidate: bool,
     /// `must-understand`.
     pub must_understand: bool,
-    /// `no-transform`, in whichever of the fields: it is addressed to all who handle the message.
+    /// `no-transform`, in any of the fields: every recipient of the message has to obey it.
     pub no_transform: bool,
     /// `immutable`.
     pub immutable: bool,
 }
 
 impl ResponseCacheControl {
-    /// Parses a response's fields: the first targeted field that is valid and not empty decides, else Cache-Control.
+    /// Parses a response's fields. The first targeted field that is valid and not empty decides,
+    /// else Cache-Control.
     pub fn parse(headers: &HeaderMap) -> Self {
         let (mut general, mut is_targeted) = (Self::default(), false);
         for (name, line) in headers {
@@ -193,15 +202,17 @@ impl ResponseCacheControl {
             DirectiveName::NoCache | DirectiveName::Private => {
                 self.set_scope(directive.name, FieldScope::of(directive.argument))
             }
-            // These permit something: they have to be written as the grammar has it.
+            // These directives permit something, so they count only if they fit the grammar.
             DirectiveName::Public | DirectiveName::MustUnderstand | DirectiveName::Immutable if !directive.is_sound => {
             }
             name => self.set_flag(name),
         }
     }
 
-    /// Adds a member of a targeted field as the directive it stands for. `None` where a number is asked for and the value
-    /// is none: that makes the whole field invalid (RFC 9213 §2.1).
+    /// Adds a member of a targeted field as the directive that it stands for.
+    ///
+    /// Returns `None` if the member needs a number and has none, which makes the whole field
+    /// invalid (RFC 9213 §2.1).
     fn add_member(&mut self, name: DirectiveName, value: &sfv::ListEntry) -> Option<()> {
         let item = match value {
             sfv::ListEntry::Item(item) => Some(&item.bare_item),
@@ -224,20 +235,22 @@ impl ResponseCacheControl {
             }
             (DirectiveName::NoCache | DirectiveName::Private, _) => self.set_scope(name, FieldScope::Whole),
             (name, Some(sfv::BareItem::Boolean(true))) => self.set_flag(name),
-            // An argument where none belongs does not weaken what forbids, and does not count for what permits.
+            // A misplaced argument does not weaken a directive that forbids, and voids one that
+            // permits.
             (DirectiveName::Public | DirectiveName::MustUnderstand | DirectiveName::Immutable, _) => {}
             (name, _) => self.set_flag(name),
         }
         Some(())
     }
 
-    /// Sets a span of time; `None` where its argument was no number.
+    /// Sets a duration; `None` if its argument is not a number.
     fn set_span(&mut self, name: DirectiveName, span: Option<Duration>) {
         match name {
-            // A lifetime that cannot be read is stale, and of two the shorter counts (RFC 9111 §4.2.1).
+            // A lifetime that cannot be read is stale, and the shorter of two counts (RFC 9111
+            // §4.2.1).
             DirectiveName::MaxAge => self.max_age = Some(shorter(self.max_age, span.unwrap_or_default())),
             DirectiveName::SMaxage => self.s_maxage = Some(shorter(self.s_maxage, span.unwrap_or_default())),
-            // A window that cannot be read is none that the response opened.
+            // A window that cannot be read is not opened.
             DirectiveName::StaleWhileRevalidate => narrow(&mut self.stale_while_revalidate, span),
             DirectiveName::StaleIfError => narrow(&mut self.stale_if_error, span),
             _ => {}
@@ -265,7 +278,8 @@ impl ResponseCacheControl {
         }
     }
 
-    /// Parses a targeted field strictly. `None` where there is none, or it is empty or invalid: then the next decides.
+    /// Parses a targeted field strictly. `None` if it is absent, empty or invalid: then the next
+    /// field decides.
     fn parse_targeted(headers: &HeaderMap, name: &HeaderName, source: DirectiveSource) -> Option<Self> {
         let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
         if lines.is_empty() {
@@ -286,12 +300,18 @@ impl ResponseCacheControl {
     }
 }
 
-/// Returns the shorter of what was given earlier and `span`.
+/// Tells whether Cache-Control has no-transform (RFC 9111 §5.2.2.6), without parsing the rest.
+pub fn forbids_transform(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CACHE_CONTROL).iter();
+    lines.any(|line| directive::directives(line.as_bytes()).any(|it| it.name == DirectiveName::NoTransform))
+}
+
+/// Returns the shorter of the earlier duration and `span`.
 fn shorter(earlier: Option<Duration>, span: Duration) -> Duration {
     earlier.map_or(span, |earlier| earlier.min(span))
 }
 
-/// Narrows a window to `to`; an argument that is no number opens none and changes nothing.
+/// Narrows a window to `to`. An argument that is not a number changes nothing.
 fn narrow(window: &mut Option<Duration>, to: Option<Duration>) {
     if let Some(to) = to {
         *window = Some(shorter(*window, to));
@@ -364,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_2_2_flags_in_any_case_and_with_odd_arguments() {
+    fn s5_2_2_flags_in_any_case_and_with_malformed_arguments() {
         check_general(
             "No-StOrE, must-revalidate, proxy-revalidate=1, no-transform, public, immutable, must-understand",
             ResponseCacheControl {
@@ -378,7 +398,7 @@ mod tests {
                 ..Default::default()
             },
         );
-        // What forbids counts even where it is written oddly, what permits does not.
+        // A directive that forbids counts even if it is malformed; one that permits does not.
         check_general("no-store; public; immutable", ResponseCacheControl { no_store: true, ..Default::default() });
     }
 
@@ -544,7 +564,7 @@ mod tests {
         check_request(&[("pragma", "No-Cache")], reload.clone());
         check_request(&[("pragma", "foo"), ("pragma", "bar, no-cache")], reload);
         check_request(&[("pragma", "no-cache"), ("cache-control", "foo")], RequestCacheControl::default());
-        // In responses it means nothing.
+        // Pragma has no meaning in responses.
         check(&[("pragma", "no-cache")], ResponseCacheControl::default());
     }
 }

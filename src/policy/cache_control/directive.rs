@@ -1,15 +1,18 @@
-//! The list syntax of Cache-Control (RFC 9111 §5.2): names, arguments, and what to make of text that fits no grammar.
+//! The list syntax of Cache-Control (RFC 9111 §5.2): names, arguments, and text that fits no
+//! grammar.
 //!
-//! What cannot be read in one way only is read in the way that reuses less. Each known directive comes out with the word
-//! whether the text around it was sound; a directive that permits something counts only where it was, one that forbids
-//! something counts wherever its name stands. What the directives mean together is decided in
-//! [`cache_control`](super::cache_control).
+//! Ambiguous text is read in the way that reuses less. Each known directive is returned together
+//! with whether the text around it was sound: a directive that permits something counts only if it
+//! was, one that forbids something counts wherever its name occurs. [`cache_control`](super)
+//! decides what the directives mean together.
 
 use std::time::Duration;
 
+use crate::syntax::token::is_token_byte;
+
 /// The directives that Larder knows, of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DirectiveName {
+pub(in crate::policy) enum DirectiveName {
     Immutable,
     MaxAge,
     MaxStale,
@@ -31,7 +34,7 @@ pub(super) enum DirectiveName {
 impl DirectiveName {
     /// Returns the directive called `name`, in any case.
     fn of(name: &[u8]) -> Option<Self> {
-        // As long as the longest name; whatever is longer is none of them.
+        // As long as the longest name: a longer name is unknown.
         let mut lower = [0; b"stale-while-revalidate".len()];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
@@ -39,8 +42,9 @@ impl DirectiveName {
         Self::of_lower_case(lower)
     }
 
-    /// Returns the directive called `name`, in lower case only (the keys of structured fields, RFC 9213 §2.1).
-    pub(super) fn of_lower_case(name: &[u8]) -> Option<Self> {
+    /// Returns the directive called `name`, in lower case only: the keys of structured fields (RFC
+    /// 9213 §2.1).
+    pub(in crate::policy) fn of_lower_case(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"immutable" => Self::Immutable,
             b"max-age" => Self::MaxAge,
@@ -63,22 +67,22 @@ impl DirectiveName {
     }
 }
 
-/// What stands behind a directive's name.
+/// The argument of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Argument<'a> {
-    /// Nothing.
+pub(in crate::policy) enum Argument<'a> {
+    /// No argument.
     Absent,
     /// A token.
     Token(&'a [u8]),
-    /// What stands between the quotes of a quoted string. Where both forms are read, they mean the same (RFC 9111 §5.2).
+    /// The text between the quotes of a quoted string. Both forms mean the same (RFC 9111 §5.2).
     Quoted(&'a [u8]),
-    /// Something that is neither, or white space around the `=`.
+    /// Neither of the two, or white space around the `=`.
     Malformed,
 }
 
 impl Argument<'_> {
     /// Returns the argument as delta-seconds (RFC 9111 §1.2.2).
-    pub(super) fn delta_seconds(self) -> Option<Duration> {
+    pub(in crate::policy) fn delta_seconds(self) -> Option<Duration> {
         match self {
             Self::Token(text) | Self::Quoted(text) => delta_seconds(text),
             Self::Absent | Self::Malformed => None,
@@ -88,23 +92,26 @@ impl Argument<'_> {
 
 /// A known directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Directive<'a> {
-    pub(super) name: DirectiveName,
-    pub(super) argument: Argument<'a>,
-    /// Whether the member of the list that it stands in is as the grammar has it.
-    pub(super) is_sound: bool,
+pub(in crate::policy) struct Directive<'a> {
+    pub(in crate::policy) name: DirectiveName,
+    pub(in crate::policy) argument: Argument<'a>,
+    /// The argument's text without quotes, even if the argument is malformed. A quoted string that
+    /// nothing closes runs to the end of the line.
+    pub(in crate::policy) text: &'a [u8],
+    /// Tells whether the list member around the directive fits the grammar.
+    pub(in crate::policy) is_sound: bool,
 }
 
 /// Iterates over the known directives of one field line.
-pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
+pub(in crate::policy) fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
     Directives { rest: line, is_sound: true }
 }
 
-/// Larger values of delta-seconds are taken for this one, 2^31 (RFC 9111 §1.2.2).
-pub(super) const DELTA_SECONDS_MAX: u64 = 1 << 31;
+/// The upper bound of delta-seconds, 2^31, which stands for any larger value (RFC 9111 §1.2.2).
+pub(in crate::policy) const DELTA_SECONDS_MAX: u64 = 1 << 31;
 
 /// Parses delta-seconds: digits only; clamps at 2^31.
-pub(super) fn delta_seconds(text: &[u8]) -> Option<Duration> {
+pub(in crate::policy) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     is_number.then(|| {
         let add = |secs: u64, digit: &u8| (secs * 10 + u64::from(digit - b'0')).min(DELTA_SECONDS_MAX);
@@ -114,7 +121,7 @@ pub(super) fn delta_seconds(text: &[u8]) -> Option<Duration> {
 
 struct Directives<'a> {
     rest: &'a [u8],
-    /// Whether nothing odd was seen since the last comma.
+    /// Tells whether everything since the last comma fitted the grammar.
     is_sound: bool,
 }
 
@@ -125,9 +132,10 @@ impl<'a> Iterator for Directives<'a> {
         loop {
             self.skip_to_name()?;
             let name = self.take_token();
-            let argument = self.take_argument();
+            let (argument, text) = self.take_argument();
             self.is_sound &= argument != Argument::Malformed;
-            // What follows a directive up to the comma spoils it: `max-age=60;public` is not `max-age=60`.
+            // Text between a directive and the next comma spoils the directive: `max-age=60;public`
+            // is not `max-age=60`.
             self.skip_white_space();
             self.is_sound &= matches!(self.rest.first(), None | Some(b','));
             let argument = match argument {
@@ -135,14 +143,15 @@ impl<'a> Iterator for Directives<'a> {
                 argument => argument,
             };
             if let Some(name) = DirectiveName::of(name) {
-                return Some(Directive { name, argument, is_sound: self.is_sound });
+                return Some(Directive { name, argument, text, is_sound: self.is_sound });
             }
         }
     }
 }
 
 impl<'a> Directives<'a> {
-    /// Goes to the next name; `None` where there is none. Whatever else stands in the way makes the member unsound.
+    /// Advances to the next name; `None` at the end. Any other text on the way makes the member
+    /// unsound.
     fn skip_to_name(&mut self) -> Option<()> {
         while !is_token_byte(*self.rest.first()?) {
             match self.rest[0] {
@@ -168,33 +177,44 @@ impl<'a> Directives<'a> {
         token
     }
 
-    fn take_argument(&mut self) -> Argument<'a> {
+    fn take_argument(&mut self) -> (Argument<'a>, &'a [u8]) {
         let has_space = matches!(self.rest, [b' ' | b'\t', ..]);
         self.skip_white_space();
-        let [b'=', rest @ ..] = self.rest else { return Argument::Absent };
+        let [b'=', rest @ ..] = self.rest else { return (Argument::Absent, b"") };
         self.rest = rest;
-        let argument = match self.rest {
+        let (argument, text) = match self.rest {
             [b'"', inside @ ..] => match closing_quote(inside) {
                 Some(end) => {
                     self.rest = &inside[end + 1..];
-                    Argument::Quoted(&inside[..end])
+                    (Argument::Quoted(&inside[..end]), &inside[..end])
                 }
-                // Nothing closes it. Reading goes on behind the quote, so that no no-store gets lost in it.
+                // Nothing closes the string. Reading resumes behind the quote, so that no no-store
+                // is lost in it.
                 None => {
                     self.rest = inside;
-                    Argument::Malformed
+                    (Argument::Malformed, inside)
                 }
             },
             _ => match self.take_token() {
-                [] => Argument::Malformed,
-                token => Argument::Token(token),
+                // Reading resumes before the white space, for the same reason.
+                [] => (Argument::Malformed, text_behind_space(self.rest)),
+                token => (Argument::Token(token), token),
             },
         };
-        if has_space { Argument::Malformed } else { argument }
+        (if has_space { Argument::Malformed } else { argument }, text)
     }
 }
 
-/// Returns where the quote stands that closes a quoted string (RFC 9110 §5.6.4).
+/// Returns the text of an argument that white space separates from its `=`; empty if there is none.
+fn text_behind_space(rest: &[u8]) -> &[u8] {
+    let rest = rest.trim_ascii_start();
+    match rest.strip_prefix(b"\"") {
+        Some(inside) => &inside[..closing_quote(inside).unwrap_or(inside.len())],
+        None => &rest[..rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(rest.len())],
+    }
+}
+
+/// Returns the position of the quote that closes a quoted string (RFC 9110 §5.6.4).
 fn closing_quote(inside: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -205,25 +225,6 @@ fn closing_quote(inside: &[u8]) -> Option<usize> {
         }
     }
 }
-
-/// Tells whether `byte` may stand in a token (RFC 9110 §5.6.2).
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    TOKEN_BYTES[usize::from(byte)]
-}
-
-/// Whether each byte is one of a token: looked up, since every byte of a list is asked about.
-static TOKEN_BYTES: [bool; 256] = {
-    let (mut table, mut byte) = ([false; 256], 0);
-    while byte < 256 {
-        let is_mark = matches!(
-            byte as u8,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        );
-        table[byte] = is_mark || (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -289,6 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn s5_2_2_4_the_text_of_a_malformed_argument_is_kept() {
+        for (line, expected) in [
+            ("private=\"a, b\"", "a, b"),
+            ("private=a", "a"),
+            ("private = \"a, b\" , public", "a, b"),
+            ("private= a, public", "a"),
+            ("private =\"a\" x", "a"),
+            ("private=\"a, no-store", "a, no-store"),
+            ("private= \"a, no-store", "a, no-store"),
+            ("private=", ""),
+            ("private= ,a", ""),
+            ("private", ""),
+        ] {
+            let first = directives(line.as_bytes()).next().unwrap();
+            assert_eq!((first.name, first.text), (DirectiveName::Private, expected.as_bytes()), "{line:?}");
+        }
+    }
+
+    #[test]
     fn s1_2_2_delta_seconds_are_digits_and_clamp() {
         for (text, secs) in [
             ("0", Some(0)),
@@ -312,14 +332,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_forbidding_name_between_commas_is_never_lost(before in "[ -~]{0,20}", after in "[ -~]{0,20}") {
-            // Inside a closed quoted string it is no directive.
+            // Inside a closed quoted string the name is no directive.
             prop_assume!(!before.contains('"'));
             let line = format!("{before}, no-store, {after}");
             prop_assert!(directives(line.as_bytes()).any(|it| it.name == DirectiveName::NoStore), "{line}");
         }
 
         #[test]
-        fn any_bytes_end(line in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_terminate(line in proptest::collection::vec(any::<u8>(), 0..64)) {
             prop_assert!(directives(&line).count() <= line.len());
         }
     }
