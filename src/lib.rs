@@ -22,7 +22,7 @@
 //!                   │ key                 canonical URL (+ what the route adds) -> Key
 //!                   │ store               memory, and the ledger of what was purged
 //!                   │ policy::reuse       Fresh | StaleNow | Revalidate | Miss | OnlyIfCached
-//!                   │ proxy::fill         one flight per key ─ origin ─ policy::storable ─ store
+//!                   │ proxy::fetch        one flight per key ─ origin ─ policy::storable ─ store
 //!                   │ respond             preconditions ► range ► coding ► head
 //!                   └ outcome             Decision at the head, End at the body's end
 //! ```
@@ -66,7 +66,7 @@
 //!   the same functions, and passes.
 //! - **What is told is what happens.** [`proxy::explain`] calls the functions that `serve` and the fill decide with
 //!   (`proxy/decide.rs`, [`policy`]). Absent: a second copy of any rule.
-//! - **Errors become responses in `proxy/rescue.rs`** and nowhere else.
+//! - **Errors become responses in `proxy/respond/rescue.rs`** and nowhere else.
 //! - **Nothing over 100 µs runs on a core's loop.** Encoding and sweeping have threads of their own.
 
 pub mod access;

@@ -9,7 +9,7 @@
 
 /// The file under test, which finds its locks in `super::sync`.
 #[allow(dead_code, unreachable_pub)] // All of the file is here, and the models use a part.
-#[path = "../src/origin/coalesce.rs"]
+#[path = "../src/proxy/fetch/coalesce.rs"]
 mod coalesce;
 
 /// What the file synchronises with, with the interface of what the program uses, but scheduled by shuttle.

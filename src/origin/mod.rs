@@ -9,16 +9,12 @@
 
 mod body;
 mod breaker;
-pub mod coalesce;
-#[cfg(test)]
-mod coalesce_tests;
 mod connection;
 pub mod error;
 mod framing;
 mod permits;
 mod pool;
 mod screen;
-mod sync;
 #[cfg(test)]
 mod tests;
 mod timer;

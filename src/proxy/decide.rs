@@ -9,9 +9,11 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::context::RequestContext;
-use super::uncacheable::StoreAttempt;
-use super::{Config, Shared, probation};
+use super::config::Config;
+use super::fetch::uncacheable::StoreAttempt;
+use super::request::context::RequestContext;
+use super::sharing::probation;
+use super::state::Shared;
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::reuse::OriginFailure;
@@ -24,7 +26,7 @@ use crate::route::Rule;
 use crate::stored::{Facts, StoredEntry, Variants};
 
 /// What the store has for a request.
-pub(super) enum LookupResult {
+pub(crate) enum LookupResult {
     Usable(UsableEntry),
     /// A stored response that another user's request brought in: whether this one gets the same has to be seen.
     OnProbation(Arc<StoredEntry>),
@@ -35,34 +37,34 @@ pub(super) enum LookupResult {
 }
 
 /// A stored response that answers.
-pub(super) struct UsableEntry {
-    pub(super) entry: Arc<StoredEntry>,
-    pub(super) decision: Decision,
+pub(crate) struct UsableEntry {
+    pub(crate) entry: Arc<StoredEntry>,
+    pub(crate) decision: Decision,
     /// Whether it is to be refreshed in the background.
-    pub(super) refresh: bool,
+    pub(crate) refresh: bool,
     /// Whether another user's request brought it in, so that its uses are checked from time to time.
-    pub(super) is_watched: bool,
+    pub(crate) is_watched: bool,
 }
 
 /// Nothing that answers without the origin.
-pub(super) struct CacheMiss {
-    pub(super) reason: Reason,
+pub(crate) struct CacheMiss {
+    pub(crate) reason: Reason,
     /// Everything under the key.
-    pub(super) stored: Option<Arc<Variants>>,
+    pub(crate) stored: Option<Arc<Variants>>,
     /// The stored response that the origin may confirm, or that may stand in for it.
-    pub(super) selected: Option<Arc<StoredEntry>>,
+    pub(crate) selected: Option<Arc<StoredEntry>>,
     /// How many flights had left their table when the store was asked.
-    pub(super) departures: u64,
+    pub(crate) departures: u64,
 }
 
 /// How a request is answered that asks the origin alone.
-pub(super) struct PassThrough {
-    pub(super) decision: Decision,
-    pub(super) stand_in: Option<Arc<StoredEntry>>,
+pub(crate) struct PassThrough {
+    pub(crate) decision: Decision,
+    pub(crate) stand_in: Option<Arc<StoredEntry>>,
 }
 
 /// Looks into the store and decides whether what is there may answer.
-pub(super) fn look_up(shared: &Shared, ctx: &RequestContext, now: Timestamp) -> LookupResult {
+pub(crate) fn look_up(shared: &Shared, ctx: &RequestContext, now: Timestamp) -> LookupResult {
     let store = &shared.store;
     let flights_left = shared.flights.departures();
     let stored = store.get(&ctx.key);
@@ -121,7 +123,7 @@ fn on_miss(shared: &Shared, ctx: &RequestContext, missing: CacheMiss) -> LookupR
 }
 
 /// How a request asks the origin for what the store does not have.
-pub(super) enum FetchPlan {
+pub(crate) enum FetchPlan {
     /// Alone, and so decided.
     PassThrough(Decision),
     /// Together with whoever asks for the same, in the flight of this name.
@@ -132,7 +134,7 @@ pub(super) enum FetchPlan {
 
 /// Says how a request asks for what is missing. `known` are the selecting fields that a flight's response was seen to have,
 /// where the store may not know them yet.
-pub(super) fn plan_fetch(
+pub(crate) fn plan_fetch(
     shared: &Shared,
     ctx: &RequestContext,
     missing: &CacheMiss,
@@ -166,13 +168,13 @@ fn why_not_joined(shared: &Shared, ctx: &RequestContext, missing: &CacheMiss, na
 }
 
 /// Returns the fields that the newest stored response was selected by: a guess at what the next one will be.
-pub(super) fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
+pub(crate) fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
     let newest = stored.and_then(|stored| stored.entries.first());
     newest.map(|entry| entry.selecting.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
 }
 
 /// Names a flight: the whole key, and the request's values of `names`.
-pub(super) fn flight_name(ctx: &RequestContext, names: &[HeaderName]) -> Vec<u8> {
+pub(crate) fn flight_name(ctx: &RequestContext, names: &[HeaderName]) -> Vec<u8> {
     let mut name = ctx.key.text().as_bytes().to_vec();
     for (field, value) in vary::selecting(names, &ctx.headers) {
         name.extend_from_slice(b"\n\n");
@@ -193,7 +195,7 @@ pub(super) fn flight_name(ctx: &RequestContext, names: &[HeaderName]) -> Vec<u8>
 ///
 /// Where there is none, what Vary excludes is offered, as the RFC allows (§4.1). No 304 to that is taken: in many apps the
 /// entity-tag names the record, and not the page that was made of it for one user or in one language.
-pub(super) fn candidates(
+pub(crate) fn candidates(
     shared: &Shared,
     ctx: &RequestContext,
     stored: Option<&Variants>,
@@ -220,7 +222,7 @@ pub(super) fn candidates(
 }
 
 /// Returns `stand_in` where it may be used stale for this failure of the origin now.
-pub(super) fn usable_stand_in<'a>(
+pub(crate) fn usable_stand_in<'a>(
     shared: &Shared,
     ctx: &RequestContext,
     stand_in: Option<&'a Arc<StoredEntry>>,
@@ -234,7 +236,7 @@ pub(super) fn usable_stand_in<'a>(
 }
 
 /// The decision about a stale response that stands in for a failed origin.
-pub(super) fn stale_decision(shared: &Shared, ctx: &RequestContext, entry: &StoredEntry) -> Decision {
+pub(crate) fn stale_decision(shared: &Shared, ctx: &RequestContext, entry: &StoredEntry) -> Decision {
     Decision {
         ttl: Some(freshness::ttl(&entry.facts, shared.clock.now())),
         ..ctx.decision(Outcome::Stale, Reason::IfError)
@@ -242,7 +244,7 @@ pub(super) fn stale_decision(shared: &Shared, ctx: &RequestContext, entry: &Stor
 }
 
 /// Says what keeps a response out of the store that may be stored by what it says itself.
-pub(super) fn storage_refusal(
+pub(crate) fn storage_refusal(
     shared: &Shared,
     ctx: &RequestContext,
     facts: &Facts,
@@ -270,11 +272,11 @@ fn yields_to_stored(shared: &Shared, ctx: &RequestContext, status: StatusCode, n
 }
 
 /// What a response that may be stored is stored with.
-pub(super) struct StoragePlan {
+pub(crate) struct StoragePlan {
     /// The tags that the origin named.
-    pub(super) tags: Box<[Box<str>]>,
+    pub(crate) tags: Box<[Box<str>]>,
     /// The request fields that select it.
-    pub(super) names: Vec<HeaderName>,
+    pub(crate) names: Vec<HeaderName>,
 }
 
 /// Decides whether there is room for a response that policy lets be stored, as far as its head tells: `length` is what its
@@ -282,7 +284,7 @@ pub(super) struct StoragePlan {
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn plan_storage(
+pub(crate) fn plan_storage(
     shared: &Shared,
     rule: &Rule,
     headers: &HeaderMap,
@@ -304,7 +306,7 @@ pub(super) fn plan_storage(
 
 /// Returns the request fields that select among stored responses; `None` where none can (`Vary: *`). Where the origin is
 /// asked for identity whatever the client accepts, Accept-Encoding selects nothing.
-pub(super) fn selecting_fields(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+pub(crate) fn selecting_fields(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     match Vary::parse(headers) {
         Vary::Star => None,
         Vary::Fields(names) => {
@@ -314,13 +316,13 @@ pub(super) fn selecting_fields(ask_identity: bool, headers: &HeaderMap) -> Optio
 }
 
 /// How a request is answered that no verdict was reached for: alone.
-pub(super) fn pass_uncompared(shared: &Shared, ctx: &RequestContext, entry: &Arc<StoredEntry>) -> PassThrough {
+pub(crate) fn pass_uncompared(shared: &Shared, ctx: &RequestContext, entry: &Arc<StoredEntry>) -> PassThrough {
     let stand_in = probation::may_stand_in(shared, ctx, entry).then(|| Arc::clone(entry));
     PassThrough { decision: ctx.decision(Outcome::Miss, Reason::Probation), stand_in }
 }
 
 /// Tells whether the store may hold a body in another coding than it came in.
-pub(super) fn is_compressible(config: &Config, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
+pub(crate) fn is_compressible(config: &Config, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
     config.compress
         && status == StatusCode::OK
         && encoding::is_compressible(headers, length.unwrap_or(u64::MAX), config.compress_min_bytes)

@@ -10,11 +10,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::context::RequestContext;
-use super::forward::{self, AskFor};
-use super::uncacheable::StoreAttempt;
-use super::upload::Upload;
-use super::{Body, Worker, answer, confirm, decide, fetch, receive, rescue, trace, tunnel};
+use super::fetch::uncacheable::StoreAttempt;
+use super::fetch::{confirm, leader, receive};
+use super::request::context::RequestContext;
+use super::request::forward::{self, AskFor};
+use super::request::upload::Upload;
+use super::respond::body::Body;
+use super::respond::{answer, rescue, stale, tunnel};
+use super::state::Worker;
+use super::{decide, trace};
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
@@ -31,7 +35,7 @@ use crate::stored::{Facts, StoredEntry};
 ///
 /// # Errors
 /// How the origin failed; making that a response is the caller's.
-pub(super) async fn pass(
+pub(crate) async fn pass(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
     mut request: Request<Incoming>,
@@ -43,7 +47,7 @@ pub(super) async fn pass(
     let mut response = send(worker, ctx, request, &decision).await?;
     let received_at = worker.shared.clock.now();
     if response.status().is_server_error()
-        && let Some(stale) = rescue::stale_response(worker, ctx, OriginFailure::ServerError, stand_in).await
+        && let Some(stale) = stale::stale_response(worker, ctx, OriginFailure::ServerError, stand_in).await
     {
         return Ok(stale);
     }
@@ -92,7 +96,7 @@ pub(super) async fn pass(
     Ok(answer::from_origin(worker, ctx, response, decision))
 }
 
-pub(super) async fn send(
+pub(crate) async fn send(
     worker: &Worker,
     ctx: &RequestContext,
     request: Request<Incoming>,
@@ -148,11 +152,11 @@ fn post_answer(
     let as_get = Arc::new(ctx.as_get(shared));
     // From here on an invalidation is recorded, since something may be on its way.
     let lead = shared.flights.unlisted();
-    match fetch::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
+    match leader::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
         Err(_) => answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision),
         Ok(fill) => {
             let decision = Decision { stored: StoreOutcome::Started, ..decision };
-            let begun = fetch::leader_body(&fill, parts.headers);
+            let begun = leader::leader_body(&fill, parts.headers);
             let Some(response) = answer::from_fill(worker, ctx, &fill, decision, begun) else {
                 return rescue::task_failure(worker, ctx);
             };
@@ -188,7 +192,7 @@ fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response
 }
 
 /// Remembers the size that a range tells, so that a small representation is fetched whole next time.
-pub(super) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) {
+pub(crate) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) {
     if response.status() == StatusCode::PARTIAL_CONTENT
         && let Some(size) = response.headers().get(header::CONTENT_RANGE).and_then(complete_length)
     {
@@ -198,7 +202,7 @@ pub(super) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Resp
 
 /// Forgets that a key's responses could not be stored, where this one could have been: requests for it are fetched together
 /// again. Where the last one was too large, a length that is not known says nothing.
-pub(super) fn forget_if_stored_again(
+pub(crate) fn forget_if_stored_again(
     worker: &Worker,
     ctx: &RequestContext,
     facts: &Facts,
@@ -234,7 +238,7 @@ fn may_be_held(worker: &Worker, rule: &Rule, url: &CanonicalUrl) -> bool {
 }
 
 /// Returns the complete length of `bytes a-b/length`.
-pub(super) fn complete_length(value: &HeaderValue) -> Option<u64> {
+pub(crate) fn complete_length(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.strip_prefix("bytes ")?.rsplit_once('/')?.1.parse().ok()
 }
 

@@ -12,8 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::context::RequestContext;
-use super::{Body, Config, Shared, Worker, rescue};
+use super::config::Config;
+use super::request::context::RequestContext;
+use super::respond::body::Body;
+use super::respond::{record, rescue};
+use super::state::{Shared, Worker};
 use crate::key::CanonicalUrl;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::PurgeState;
@@ -41,48 +44,46 @@ pub struct PurgeResult {
     pub entries: Option<u64>,
 }
 
-impl Shared {
-    /// Purges. When this returns, nothing that `target` covers is found good.
-    pub fn purge(&self, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
-        match target {
-            PurgeTarget::Wide(selector) => PurgeResult { sequence: self.store.purge(selector, kind), entries: None },
-            PurgeTarget::Url(url) => self.purge_url(&url, kind),
+/// Purges. When this returns, nothing that `target` covers is found good.
+pub fn purge(shared: &Shared, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
+    match target {
+        PurgeTarget::Wide(selector) => PurgeResult { sequence: shared.store.purge(selector, kind), entries: None },
+        PurgeTarget::Url(url) => purge_url(shared, &url, kind),
+    }
+}
+
+fn purge_url(shared: &Shared, url: &CanonicalUrl, kind: PurgeKind) -> PurgeResult {
+    // Routes may treat the two methods that are looked up differently.
+    let mut urls: Vec<CanonicalUrl> = Vec::with_capacity(2);
+    let mut entries = Some(0);
+    for method in [Method::GET, Method::HEAD] {
+        let rule = shared.routes.choose(&method, url);
+        let keyed = rule.query.apply(url.clone());
+        if !urls.contains(&keyed) {
+            let is_whole_key = rule.key_headers.is_empty() && rule.key_cookies.is_empty();
+            let count = is_whole_key
+                .then(|| count_affected(shared, rule.key_of(&shared.hasher, keyed.clone(), &HeaderMap::new())));
+            entries = entries.zip(count).map(|(sum, count)| sum + count);
+            urls.push(keyed);
         }
     }
+    let record = |url: CanonicalUrl| shared.store.purge(Selector::Url(url.as_str().into()), kind);
+    PurgeResult { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
+}
 
-    fn purge_url(&self, url: &CanonicalUrl, kind: PurgeKind) -> PurgeResult {
-        // Routes may treat the two methods that are looked up differently.
-        let mut urls: Vec<CanonicalUrl> = Vec::with_capacity(2);
-        let mut entries = Some(0);
-        for method in [Method::GET, Method::HEAD] {
-            let rule = self.routes.choose(&method, url);
-            let keyed = rule.query.apply(url.clone());
-            if !urls.contains(&keyed) {
-                let is_whole_key = rule.key_headers.is_empty() && rule.key_cookies.is_empty();
-                let count = is_whole_key
-                    .then(|| self.count_affected(rule.key_of(&self.hasher, keyed.clone(), &HeaderMap::new())));
-                entries = entries.zip(count).map(|(sum, count)| sum + count);
-                urls.push(keyed);
-            }
-        }
-        let record = |url: CanonicalUrl| self.store.purge(Selector::Url(url.as_str().into()), kind);
-        PurgeResult { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
-    }
-
-    /// Counts what is stored under `key` and was not purged for good before.
-    fn count_affected(&self, key: crate::key::Key) -> u64 {
-        let Some(stored) = self.store.get(&key) else { return 0 };
-        let now = self.clock.now();
-        let is_present = |entry: &&Arc<_>| self.store.purge_state(&key, entry, now) != PurgeState::Purged;
-        stored.entries.iter().filter(is_present).count() as u64
-    }
+/// Counts what is stored under `key` and was not purged for good before.
+fn count_affected(shared: &Shared, key: crate::key::Key) -> u64 {
+    let Some(stored) = shared.store.get(&key) else { return 0 };
+    let now = shared.clock.now();
+    let is_present = |entry: &&Arc<_>| shared.store.purge_state(&key, entry, now) != PurgeState::Purged;
+    stored.entries.iter().filter(is_present).count() as u64
 }
 
 /// Decides what becomes of a PURGE.
 ///
 /// # Errors
 /// Why it is refused: 405 where no network is listed, 403 to who is in none, 400 for a kind that there is not.
-pub(super) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind, (StatusCode, Reason)> {
+pub(crate) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind, (StatusCode, Reason)> {
     if config.purge_from.is_empty() {
         return Err((StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused));
     }
@@ -94,13 +95,13 @@ pub(super) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind,
 }
 
 /// Answers a PURGE, from listed networks by purging.
-pub(super) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
+pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     let kind = match decide(&worker.shared.config, ctx) {
         Ok(kind) => kind,
         Err((StatusCode::METHOD_NOT_ALLOWED, _)) => return rescue::method_not_allowed(worker, ctx),
         Err((status, reason)) => return rescue::refusal(worker, ctx, status, reason),
     };
-    let PurgeResult { sequence, entries } = worker.shared.purge(PurgeTarget::Url(ctx.key.to_url()), kind);
+    let PurgeResult { sequence, entries } = purge(&worker.shared, PurgeTarget::Url(ctx.key.to_url()), kind);
     let entries = entries.map_or_else(|| "null".to_owned(), |entries| entries.to_string());
     let text = format!("{{\"purged\":1,\"sequence\":{sequence},\"entries\":{entries}}}\n");
     let mut response = Response::new(Body::whole(Bytes::from(text)));
@@ -108,7 +109,7 @@ pub(super) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     headers.insert(header::DATE, head::date(worker.shared.clock.now()));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    worker.finish(ctx, ctx.decision(Outcome::Own, Reason::Purge), response)
+    record::finish(worker, ctx, ctx.decision(Outcome::Own, Reason::Purge), response)
 }
 
 /// Returns the kind that is asked for; `None` where the field says something else.

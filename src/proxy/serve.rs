@@ -1,31 +1,36 @@
-//! **The way of a request**, as one chain of decisions to read first.
+//! **The path of a request**, as one chain of decisions to read first:
 //!
 //! ```text
-//! context       canonical target ► route ► classify ► key           or refused, or passed (why?), or a purge
-//! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | OnProbation | Missing | PassThrough | OnlyIfCached
-//! shadow        in shadow mode: passed, while what would have become of it is counted
-//! fetch         one flight per key ► origin ► policy::storable ► store
-//! compare       one flight per doubted body ► origin ► shared, or dropped
-//! answer        preconditions ► range ► coding ► head
-//! finish        Decision at the head, ResponseEnd at the body's end
+//! request    canonical target ► route ► classify ► key    or refused, or passed, or a purge
+//! decide     store ► ledger ► policy::reuse ► sharing     Usable | OnProbation | Missing |
+//!                                                         PassThrough | OnlyIfCached
+//! shadow     shadow mode: the request passes, and the decision about it is only counted
+//! fetch      one flight per key ► origin ► policy::storable ► store
+//! sharing    one flight per body on probation ► origin ► shared, or dropped
+//! pass       the origin answers this one request, past the store
+//! respond    preconditions ► range ► coding ► head
+//! record     the Decision at the head, the ResponseEnd at the body's end
 //! ```
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::context::{Action, RequestContext};
 use super::decide::{self, CacheMiss, FetchPlan, LookupResult, PassThrough, UsableEntry};
-use super::fetch;
-use super::flight::{Fill, FlightResult, LeaderResponse};
-use super::{
-    Answer, Body, FetchStep, Peer, Worker, answer, compare, encode, pass, probation, purge, rescue, shadow, trace,
-    uncacheable,
-};
+use super::fetch::coalesce::FlightRole;
+use super::fetch::flight::{Fill, FlightResult, LeaderResponse};
+use super::fetch::{leader, uncacheable};
+use super::request::context::{Action, RequestContext};
+use super::respond::body::Body;
+use super::respond::{answer, encode, rescue, stale};
+use super::sharing::{compare, probation};
+use super::state::{Peer, Worker};
+use super::step::FetchStep;
+use super::{pass, purge, shadow, trace};
 use crate::clock::Timestamp;
-use crate::origin::coalesce::FlightRole;
 use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 use crate::policy::reuse::{self, Collapse, OriginFailure};
 use crate::policy::storable::{Exchange, Storable, storable};
@@ -36,8 +41,16 @@ use crate::stored::StoredEntry;
 /// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
 const ROUNDS_MAX: usize = 4;
 
-/// Answers a request: at once where the store can, else later.
-pub(super) fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming>) -> Answer {
+/// A response, now or later.
+pub enum Answer<B = Body> {
+    /// A response that needs no await and no box: a hit.
+    Now(Response<B>),
+    /// Everything else.
+    Later(Pin<Box<dyn Future<Output = Response<B>> + Send>>),
+}
+
+/// Answers a request: at once if the store can, else later.
+pub fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming>) -> Answer {
     let (ctx, action, request) = match RequestContext::read(&worker.shared, peer, request) {
         Ok(read) => read,
         Err(refusal) => return Answer::Now(rescue::early_response(worker, peer.addr.ip().to_canonical(), &refusal)),
@@ -121,9 +134,9 @@ fn run_background_work(worker: &Arc<Worker>, ctx: Arc<RequestContext>, usable: U
         if let FlightRole::Leader(lead) = worker.shared.flights.join(name) {
             // Nobody is to be told of what goes on meanwhile, and a HEAD refreshes what a GET gets.
             let ctx = Arc::new(ctx.as_get(&worker.shared));
-            let job = fetch::FetchJob { ctx, stored, selected: Some(usable.entry), permit: Some(permit) };
+            let job = leader::FetchJob { ctx, stored, selected: Some(usable.entry), permit: Some(permit) };
             worker.metrics.record_refresh();
-            fetch::start(worker, lead, job);
+            leader::start(worker, lead, job);
         }
     }
 }
@@ -222,8 +235,8 @@ async fn fetch(
                 (false, false) => Arc::clone(ctx),
             };
             let job =
-                fetch::FetchJob { ctx: leading, stored: missing.stored, selected: missing.selected, permit: None };
-            let leader_response = fetch::lead(worker, lead, job).await;
+                leader::FetchJob { ctx: leading, stored: missing.stored, selected: missing.selected, permit: None };
+            let leader_response = leader::lead(worker, lead, job).await;
             return FetchStep::Response(answer_leader(worker, ctx, leader_response, missing.reason).await);
         }
     };
@@ -274,7 +287,7 @@ async fn pass_through(
 ) -> Response<Body> {
     match pass::pass(worker, ctx, request, decision, stand_in).await {
         Ok(response) => response,
-        Err(error) => match rescue::stale_response(worker, ctx, OriginFailure::Unreachable, stand_in).await {
+        Err(error) => match stale::stale_response(worker, ctx, OriginFailure::Unreachable, stand_in).await {
             Some(response) => response,
             None => rescue::origin_failure(worker, ctx, &error),
         },

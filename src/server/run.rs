@@ -209,7 +209,7 @@ fn admin_parts(
         config,
         purge: Arc::new(move |target, kind| {
             let worker = Arc::clone(&purging.shared.lock());
-            worker.purge(target, kind)
+            proxy::purge::purge(&worker, target, kind)
         }),
         store: Arc::clone(store),
         metrics: Arc::clone(metrics),

@@ -29,7 +29,7 @@ use super::screen::ScreenRefusal;
 use super::tracked::TrackedBody;
 use crate::proxy::interim::Interim;
 use crate::proxy::upload::UploadProgress;
-use crate::proxy::{Answer, Peer, Worker};
+use crate::proxy::{self, Answer, Peer, Worker};
 
 /// What answers requests: the way of a core, or a test's closure with a body of its own.
 pub(super) trait Serve: Send + Sync + 'static {
@@ -62,14 +62,14 @@ pub(super) trait Serve: Send + Sync + 'static {
 pub(super) struct WorkerService(pub(super) ArcSwap<Worker>);
 
 impl Serve for WorkerService {
-    type Body = crate::proxy::Body;
+    type Body = proxy::Body;
 
     fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
-        self.0.load().serve(peer, request)
+        proxy::serve(&self.0.load(), peer, request)
     }
 
     fn refuse(&self, client: SocketAddr, refusal: &ScreenRefusal) -> Vec<u8> {
-        last_response(&self.0.load().refuse(client.ip(), refusal.status, refusal.reason, refusal.why))
+        last_response(&proxy::refuse(&self.0.load(), client.ip(), refusal.status, refusal.reason, refusal.why))
     }
 }
 

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
 use crate::key::CanonicalUrl;
-use crate::proxy::context::ContentHint;
+use crate::proxy::request::context::ContentHint;
 
 /// The most fields of a request: as many as the proxy takes.
 const REQUEST_FIELDS_MAX: usize = 100;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::{HeaderName, Method, header};
 
+use super::forecast::{Forecast, ForecastAction};
 use super::report::{
     Explanation, FailureReport, FreshnessReport, GuardReport, JudgementReport, NowReport, RenditionReport, RouteReport,
     RuleStep, StaleUseReport, Subject, VariantReport, WouldBeReport,
 };
-use super::{Forecast, ForecastAction, admission_token};
 use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Key};
 use crate::outcome::{Decision, Outcome, Reason};
@@ -310,5 +310,14 @@ pub(super) fn judgement(
         vary,
         tags,
         guarded,
+    }
+}
+
+/// Names what a guarded body is to a request.
+const fn admission_token(admission: Admission) -> &'static str {
+    match admission {
+        Admission::Open => "open",
+        Admission::Watched => "watched",
+        Admission::Probation => "probation",
     }
 }

@@ -8,19 +8,22 @@ use http::{Method, StatusCode, response};
 use super::tap::{ComparedEntry, HeadComparison, KeptResponse, TapPlan};
 use crate::analytics::shadow::RESPONSE_FIELDS;
 use crate::clock::Timestamp;
-use crate::origin::coalesce::{FlightLeader, FlightRole};
 use crate::origin::{self, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, WouldBeOutcome};
 use crate::policy::credentials;
 use crate::policy::reuse::{self, OriginFailure};
 use crate::policy::storable::{self, Exchange, Storable, storable};
 use crate::policy::validate::{self, Candidates};
-use crate::proxy::context::RequestContext;
-use crate::proxy::cross_user_check::{self, CrossUserCheck};
 use crate::proxy::decide::{self, CacheMiss, FetchPlan, LookupResult, UsableEntry};
-use crate::proxy::fetch::{self, ReceivedHead};
-use crate::proxy::flight::{Fill, FlightResult};
-use crate::proxy::{Shared, Worker, confirm, encode, pass, uncacheable};
+use crate::proxy::fetch::coalesce::{FlightLeader, FlightRole};
+use crate::proxy::fetch::confirm;
+use crate::proxy::fetch::flight::{Fill, FlightResult};
+use crate::proxy::fetch::leader::{self, ReceivedHead};
+use crate::proxy::pass;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::respond::encode;
+use crate::proxy::sharing::cross_user_check::{self, CrossUserCheck};
+use crate::proxy::state::{Shared, Worker};
 use crate::route::SetCookie;
 use crate::stored::{BodyComparison, Coding, FlatHead, StoredEntry};
 
@@ -293,7 +296,7 @@ impl OriginHead<'_> {
                         let mut headers = parts.headers.clone();
                         let length = http_body::Body::size_hint(self.body).exact();
                         let arrived = ReceivedHead { status: parts.status, headers: &mut headers, length };
-                        fetch::prepare_head(
+                        leader::prepare_head(
                             worker,
                             ctx,
                             arrived,
@@ -313,8 +316,8 @@ impl OriginHead<'_> {
                 Effect::Keeps(Box::new(fill))
             }
             Err(reason) => {
-                fetch::drop_superseded(worker, ctx, selected, parts.status, reason);
-                uncacheable::record_not_stored(worker, ctx, reason);
+                leader::drop_superseded(worker, ctx, selected, parts.status, reason);
+                self.record_not_stored(reason);
                 Effect::Refused(reason)
             }
         }
@@ -348,7 +351,7 @@ impl OriginHead<'_> {
                 facts.no_transform = true;
                 let arrived = ReceivedHead { status, headers: &mut headers, length: Some(length) };
                 let fetch_start = (self.fetch_start.at, self.fetch_start.sequence);
-                fetch::prepare_head(self.worker, self.ctx, arrived, facts, fetch_start)
+                leader::prepare_head(self.worker, self.ctx, arrived, facts, fetch_start)
             }
         };
         match prepared {
@@ -357,10 +360,15 @@ impl OriginHead<'_> {
                 Effect::StandsFor(Box::new(fill), length)
             }
             Err(reason) => {
-                uncacheable::record_not_stored(self.worker, self.ctx, reason);
+                self.record_not_stored(reason);
                 Effect::Refused(reason)
             }
         }
+    }
+
+    fn record_not_stored(&self, reason: Reason) {
+        let (shared, ctx) = (&self.worker.shared, self.ctx);
+        shared.uncacheable.record_not_stored(ctx.key.hash(), ctx.at, shared.config.hit_for_miss, reason);
     }
 
     fn kept_response(&self, effect: Effect, lead: Option<FlightLeader<FlightResult>>) -> Option<KeptResponse> {

@@ -10,7 +10,7 @@ use crate::analytics::shadow::{Difference, ShadowCounters};
 use crate::key::ExtraSource;
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, WouldBeOutcome};
-use crate::proxy::Shared;
+use crate::proxy::state::Shared;
 use crate::route::ShadowRoutes;
 
 /// The most URLs that are told of those that differ.

@@ -1,25 +1,22 @@
 //! The body as it passes: it is hashed, and kept where it would have been stored, within the budget and the largest size of
 //! an object. Nothing holds it up, and a client that goes away ends it, as it would without a cache.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
-use http_body::Frame;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::analytics::shadow::{self, Comparison, FIELDS_MAX, ObservedRequest, QueryResponse, ShadowName};
 use crate::key::ExtraSource;
-use crate::origin::ResponseBody;
-use crate::origin::coalesce::FlightLeader;
-use crate::proxy::context::RequestContext;
-use crate::proxy::cross_user_check::CrossUserCheck;
-use crate::proxy::flight::{Fill, FlightResult};
-use crate::proxy::shared_body::Aborted;
-use crate::proxy::{Worker, receive};
+use crate::proxy::fetch::coalesce::FlightLeader;
+use crate::proxy::fetch::flight::{Fill, FlightResult};
+use crate::proxy::fetch::receive;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::respond::body::Tap;
+use crate::proxy::sharing::cross_user_check::CrossUserCheck;
+use crate::proxy::state::Worker;
 use crate::route;
 use crate::stored::{
     BodyComparison, Coding, FieldValue, Selecting, ShadowFingerprint, SharingGuard, StoredBody, StoredEntry,
@@ -68,36 +65,8 @@ pub(super) struct ComparedEntry {
     pub(super) response: u16,
 }
 
-/// The origin's body, and who overhears it.
-pub(in crate::proxy) struct TappedBody {
-    pub(in crate::proxy) body: ResponseBody,
-    pub(in crate::proxy) tap: BodyTap,
-}
-
-impl TappedBody {
-    /// Passes the next frame on.
-    pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx));
-        match &frame {
-            // Trailers are the last.
-            Some(Ok(frame)) => match frame.data_ref() {
-                Some(data) => {
-                    self.tap.feed(data);
-                    if http_body::Body::is_end_stream(&self.body) {
-                        self.tap.end();
-                    }
-                }
-                None => self.tap.end(),
-            },
-            None => self.tap.end(),
-            Some(Err(_)) => {}
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| Aborted(error.reason))))
-    }
-}
-
 /// Who overhears a body. Dropped before the body's end, it counts the request and keeps nothing.
-pub(in crate::proxy) struct BodyTap {
+pub(super) struct BodyTap {
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
     observed: ObservedRequest,
@@ -128,36 +97,6 @@ impl BodyTap {
             bytes_max: ctx.rule.object_bytes_max.min(worker.shared.store.budget().object_max()),
             is_done: false,
         }
-    }
-
-    fn feed(&mut self, data: &Bytes) {
-        self.observed.body_bytes += data.len() as u64;
-        if let Some(hash) = &mut self.hash {
-            hash.update(data);
-        }
-        if self.plan.keep.as_ref().is_some_and(|kept_response| kept_response.stands_for.is_none()) {
-            match receive::counted_copy(&self.worker, data, self.observed.body_bytes, self.bytes_max) {
-                Ok(copy) => self.chunks.push(copy),
-                Err(_) => {
-                    self.plan.keep = None;
-                    self.chunks = SmallVec::new();
-                }
-            }
-        }
-    }
-
-    /// The body has come whole.
-    pub(in crate::proxy) fn end(&mut self) {
-        if std::mem::replace(&mut self.is_done, true) {
-            return;
-        }
-        let fingerprint = self.hash.take().map_or(0, |hash| hash.digest128());
-        let fields = if self.plan.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
-        let query = self.context().map(|context| (context, fingerprint as u64));
-        if let Some(kept_response) = self.plan.keep.take() {
-            self.keep(kept_response, fingerprint, fields.clone());
-        }
-        self.settle(fingerprint, fields, query);
     }
 
     fn is_compared(&self) -> bool {
@@ -293,6 +232,37 @@ impl BodyTap {
             };
             fields.filter_map(number).collect()
         })
+    }
+}
+
+impl Tap for BodyTap {
+    fn feed(&mut self, data: &Bytes) {
+        self.observed.body_bytes += data.len() as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(data);
+        }
+        if self.plan.keep.as_ref().is_some_and(|kept_response| kept_response.stands_for.is_none()) {
+            match receive::counted_copy(&self.worker, data, self.observed.body_bytes, self.bytes_max) {
+                Ok(copy) => self.chunks.push(copy),
+                Err(_) => {
+                    self.plan.keep = None;
+                    self.chunks = SmallVec::new();
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.is_done, true) {
+            return;
+        }
+        let fingerprint = self.hash.take().map_or(0, |hash| hash.digest128());
+        let fields = if self.plan.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
+        let query = self.context().map(|context| (context, fingerprint as u64));
+        if let Some(kept_response) = self.plan.keep.take() {
+            self.keep(kept_response, fingerprint, fields.clone());
+        }
+        self.settle(fingerprint, fields, query);
     }
 }
 

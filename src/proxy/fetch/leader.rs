@@ -1,0 +1,314 @@
+//! Fetching what is not stored, or no longer fresh: one flight per key, led by a task of its own.
+//!
+//! A client that hangs up does not end the flight. What the origin answers lands as a [`FlightResult`]: a body that all may read
+//! while it fills, a stored entry that was confirmed or stands in, or the news that everybody has to ask alone.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use tokio::sync::oneshot;
+
+use super::coalesce::FlightLeader;
+use super::confirm::{self, Confirmation};
+use super::flight::{Fill, FlightResult, LeaderBody, LeaderResponse};
+use super::shared_body::SharedBody;
+use super::{receive, uncacheable};
+use crate::clock::Timestamp;
+use crate::origin::{self, Permit, RequestBody, ResponseBody};
+use crate::outcome::Reason;
+use crate::policy::reuse::OriginFailure;
+use crate::policy::storable::{Storable, storable};
+use crate::policy::validate::{self, Candidates};
+use crate::policy::{fields, vary};
+use crate::proxy::decide::{self, StoragePlan};
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::request::forward::{self, AskFor};
+use crate::proxy::sharing::{probation, stored_cookies};
+use crate::proxy::state::Worker;
+use crate::proxy::trace;
+use crate::respond::head;
+use crate::respond::range::BodyPiece;
+use crate::route::SetCookie;
+use crate::stored::{Facts, FlatHead, StoredEntry, Variants};
+
+/// What is to be fetched, and what was found stored.
+pub(crate) struct FetchJob {
+    /// The request.
+    pub(crate) ctx: Arc<RequestContext>,
+    /// Everything under its key.
+    pub(crate) stored: Option<Arc<Variants>>,
+    /// The one that the request selects, which is not fresh.
+    pub(crate) selected: Option<Arc<StoredEntry>>,
+    /// The permit that a refresh in the background begins with; whoever has none waits for one.
+    pub(crate) permit: Option<Permit>,
+}
+
+/// Starts a task that leads a flight which nobody waits for.
+pub(crate) fn start(worker: &Arc<Worker>, lead: FlightLeader<FlightResult>, job: FetchJob) {
+    spawn(run_flight(Arc::clone(worker), lead, job, oneshot::channel().0));
+}
+
+/// Leads a flight for a client that waits for it; `None` where that failed on our side.
+///
+/// A task of its own, not only so that the flight outlives its client: each of its turns polls the fill alone, where a
+/// turn of the client's would go through its whole connection.
+pub(crate) async fn lead(
+    worker: &Arc<Worker>,
+    lead: FlightLeader<FlightResult>,
+    job: FetchJob,
+) -> Option<LeaderResponse> {
+    let (reply, response) = oneshot::channel();
+    spawn(run_flight(Arc::clone(worker), lead, job, reply));
+    response.await.ok()
+}
+
+/// Starts a task. Its future is boxed first: it is large, and would be copied half a dozen times on its way into the task.
+fn spawn(flight: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(Box::pin(flight));
+}
+
+async fn run_flight(
+    worker: Arc<Worker>,
+    lead: FlightLeader<FlightResult>,
+    mut job: FetchJob,
+    reply: oneshot::Sender<LeaderResponse>,
+) {
+    let shared = &worker.shared;
+    let sequence = shared.store.sequence();
+    let land = |result: FlightResult| {
+        lead.land(result.clone());
+        result
+    };
+    let permit = job.permit.take();
+    let (result, flight) = match fetch(&worker, &job, sequence, permit).await {
+        FetchResult::Confirmed(Confirmation::ForAll(entry)) => (land(FlightResult::Confirmed(entry)), None),
+        FetchResult::Confirmed(Confirmation::Once(entry, reason)) => {
+            lead.land(FlightResult::Unshared(reason));
+            (FlightResult::Confirmed(entry), None)
+        }
+        FetchResult::ServedStale(entry) => (land(FlightResult::ServedStale(entry)), None),
+        FetchResult::Failed(error) => (land(FlightResult::Failed(error)), None),
+        FetchResult::Response { response, requested_at, received_at } => {
+            let (mut parts, body) = response.into_parts();
+            match judge(&worker, &job.ctx, (&mut parts, &body), (requested_at, received_at), sequence) {
+                Ok(mut fill) => {
+                    fill.replaces = job.selected.clone();
+                    let fill = Arc::new(fill);
+                    (land(FlightResult::InProgress(Arc::clone(&fill))), Some((fill, parts.headers, body)))
+                }
+                Err(reason) => {
+                    drop_superseded(&worker, &job.ctx, job.selected.as_ref(), parts.status, reason);
+                    // It says of this client's copy, not of the key, that there is nothing to store.
+                    if parts.status == StatusCode::NOT_MODIFIED {
+                        lead.land(FlightResult::Unchanged);
+                    } else {
+                        let (hash, at) = (job.ctx.key.hash(), job.ctx.at);
+                        shared.uncacheable.record_not_stored(hash, at, shared.config.hit_for_miss, reason);
+                        lead.land(FlightResult::Unshared(reason));
+                    }
+                    // Where the client has gone, dropping the response cancels the origin's work.
+                    let _ = reply.send(LeaderResponse::Response(Box::new(Response::from_parts(parts, body)), reason));
+                    return;
+                }
+            }
+        }
+    };
+    let Some((fill, fields, body)) = flight else {
+        let _ = reply.send(LeaderResponse::FromFlight(result, None));
+        return;
+    };
+    let _ = reply.send(LeaderResponse::FromFlight(result, leader_body(&fill, fields)));
+    receive::receive(&worker, lead, &job.ctx, &fill, body).await;
+}
+
+/// Makes what the client begins with that brings a response in; `fields` are those that [`prepare`] has left.
+pub(crate) fn leader_body(fill: &Fill, fields: HeaderMap) -> Option<Box<LeaderBody>> {
+    fill.body.reader([BodyPiece::Cut(0..u64::MAX)]).map(|reader| Box::new(LeaderBody { fields, reader }))
+}
+
+/// What asking the origin came to.
+enum FetchResult {
+    Response { response: Box<Response<ResponseBody>>, requested_at: Timestamp, received_at: Timestamp },
+    Confirmed(Confirmation),
+    ServedStale(Arc<StoredEntry>),
+    Failed(origin::Error),
+}
+
+/// Asks the origin: conditionally where something stored can be confirmed, and once more unconditionally where the answer
+/// contradicts what is stored.
+async fn fetch(worker: &Worker, job: &FetchJob, sequence: u64, mut permit: Option<Permit>) -> FetchResult {
+    let stands_in = |failure, now| {
+        decide::usable_stand_in(&worker.shared, &job.ctx, job.selected.as_ref(), failure, now).map(Arc::clone)
+    };
+    let mut candidates = decide::candidates(&worker.shared, &job.ctx, job.stored.as_deref(), job.selected.as_ref());
+    loop {
+        let permitted = match permit.take() {
+            Some(permit) => Ok(permit),
+            None => trace::permit(worker, &job.ctx).await,
+        };
+        // What waiting for a turn takes is no part of the response's age.
+        let requested_at = worker.shared.clock.now();
+        let answer = match permitted {
+            Ok(permit) => {
+                let (request, asking) = origin_request(worker, job, &candidates);
+                let response = worker.origin.send(request, permit, forward::on_interim(&job.ctx)).await;
+                asking.finish(&response);
+                response.map(Box::new)
+            }
+            Err(error) => Err(error),
+        };
+        let now = worker.shared.clock.now();
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                return match stands_in(OriginFailure::Unreachable, now) {
+                    Some(entry) => FetchResult::ServedStale(entry),
+                    None => FetchResult::Failed(error),
+                };
+            }
+        };
+        if response.status().is_server_error()
+            && let Some(entry) = stands_in(OriginFailure::ServerError, now)
+        {
+            return FetchResult::ServedStale(entry);
+        }
+        if response.status() != StatusCode::NOT_MODIFIED || candidates.is_empty() {
+            return FetchResult::Response { response, requested_at, received_at: now };
+        }
+        let exchange = job.ctx.exchange(requested_at, now);
+        match confirm::by_304(worker, &job.ctx, &candidates, &exchange, response.headers(), sequence) {
+            Some(confirmed) => return FetchResult::Confirmed(confirmed),
+            None => candidates = Candidates::default(),
+        }
+    }
+}
+
+/// Makes the origin's request: with the client's own preconditions where nothing stored can be confirmed, never with its
+/// Range.
+fn origin_request(
+    worker: &Worker,
+    job: &FetchJob,
+    candidates: &Candidates,
+) -> (Request<RequestBody>, trace::OriginSpan) {
+    let ctx = &job.ctx;
+    let mut headers = forward::head(&worker.shared.config, ctx, AskFor::Identity);
+    if ctx.headers.keys().any(|name| name == header::RANGE || name == header::IF_RANGE) {
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
+    }
+    validate::make_conditional(&mut headers, candidates);
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let asking = trace::OriginSpan::new(worker, ctx, &mut headers);
+    (forward::request(ctx, headers, body), asking)
+}
+
+/// Decides whether a response is stored and shared.
+fn judge(
+    worker: &Worker,
+    ctx: &RequestContext,
+    (parts, body): (&mut http::response::Parts, &ResponseBody),
+    (requested_at, received_at): (Timestamp, Timestamp),
+    sequence: u64,
+) -> Result<Fill, Reason> {
+    let exchange = ctx.exchange(requested_at, received_at);
+    match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
+        Storable::Yes(facts) => {
+            match decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)) {
+                None => prepare(worker, ctx, (parts, body), facts, (requested_at, sequence)),
+                Some(reason) => Err(reason),
+            }
+        }
+        Storable::No(reason) => Err(reason),
+    }
+}
+
+/// Prepares a response that may be stored for filling, unless it is too large or has too many tags. Left in place are the
+/// fields that go on to the client that brings it in; where it may not be stored, all of them.
+pub(crate) fn prepare(
+    worker: &Worker,
+    ctx: &RequestContext,
+    (parts, body): (&mut http::response::Parts, &ResponseBody),
+    facts: Facts,
+    asking: (Timestamp, u64),
+) -> Result<Fill, Reason> {
+    let length = http_body::Body::size_hint(body).exact();
+    let arrived = ReceivedHead { status: parts.status, headers: &mut parts.headers, length };
+    prepare_head(worker, ctx, arrived, facts, asking)
+}
+
+/// A response's head, and what its body will come to, where that is known.
+pub(crate) struct ReceivedHead<'a> {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a mut HeaderMap,
+    pub(crate) length: Option<u64>,
+}
+
+/// Prepares a response as [`prepare`] does, be its body under way or not.
+pub(crate) fn prepare_head(
+    worker: &Worker,
+    ctx: &RequestContext,
+    ReceivedHead { status, headers, length }: ReceivedHead<'_>,
+    mut facts: Facts,
+    (requested_at, sequence): (Timestamp, u64),
+) -> Result<Fill, Reason> {
+    let config = &worker.shared.config;
+    let StoragePlan { tags, names } = decide::plan_storage(&worker.shared, &ctx.rule, headers, length)?;
+    let selecting = vary::selecting(&names, &ctx.headers);
+    facts.no_transform |= !decide::is_compressible(config, status, headers, length);
+    pass_on(headers, ctx.rule.set_cookie, facts.received_at);
+    let (first, head) = flatten(headers, ctx.rule.set_cookie);
+    stored_cookies::note(worker, ctx, &head);
+    Ok(Fill {
+        status,
+        leader_head: first,
+        head,
+        is_first_hand: !headers.contains_key(header::AGE),
+        leader: probation::is_guarded(ctx, &facts, &selecting).then(|| ctx.credentials(&worker.shared)),
+        facts,
+        selecting,
+        tags,
+        requested_at,
+        sequence,
+        length,
+        replaces: None,
+        body: SharedBody::new(),
+    })
+}
+
+/// Leaves the fields of a response that go on to the client that brings it in. The length is told by who sends the body.
+fn pass_on(fields: &mut HeaderMap, set_cookie: SetCookie, received_at: Timestamp) {
+    let mut ending = fields::hop_by_hop(fields);
+    ending.push(header::CONTENT_LENGTH);
+    ending.extend(fields::stripped_cookies(set_cookie));
+    for name in ending {
+        fields.remove(name);
+    }
+    if let header::Entry::Vacant(date) = fields.entry(header::DATE) {
+        date.insert(head::date(received_at));
+    }
+}
+
+/// Flattens a response's fields as they go on, where those are more than what is stored, and as they are stored.
+fn flatten(fields: &HeaderMap, set_cookie: SetCookie) -> (Option<FlatHead>, FlatHead) {
+    let unstored = fields::unstored(fields, set_cookie);
+    let is_stored = |(name, _): &(&HeaderName, &HeaderValue)| !unstored.contains(*name);
+    let is_more = fields.keys().any(|name| unstored.contains(name));
+    let stored = fields.iter().filter(is_stored).map(|(name, value)| (name, value.as_bytes()));
+    (is_more.then(|| FlatHead::from_map(fields)), FlatHead::from_fields(stored))
+}
+
+/// Drops what a response that may not be stored supersedes, unless it is the request that kept it from the store.
+pub(crate) fn drop_superseded(
+    worker: &Worker,
+    ctx: &RequestContext,
+    selected: Option<&Arc<StoredEntry>>,
+    status: StatusCode,
+    reason: Reason,
+) {
+    if let Some(selected) =
+        selected.filter(|_| validate::supersedes(status) && !uncacheable::is_request_specific(reason))
+    {
+        confirm::replace(worker, ctx, selected, None);
+    }
+}

@@ -1,0 +1,175 @@
+//! Other codings of stored bodies: compressing what is asked for twice, and making the rendition that a client needs.
+//!
+//! All of it happens on the runtime's bounded blocking pool, off the cores' loops. A rendition is made once, however many
+//! wait for it, and hung on its entry, counted in the budget.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::body::Body;
+use super::{answer, rescue};
+use crate::key::Key;
+use crate::outcome::Decision;
+use crate::proxy::fetch::coalesce::FlightRole;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::state::Worker;
+use crate::respond::encoding;
+use crate::stored::{Coding, Rendition, StoredBody, StoredEntry};
+
+/// Answers from the store, waiting for a rendition where one has to be made.
+pub(crate) async fn answer_stored(
+    worker: &Arc<Worker>,
+    ctx: &RequestContext,
+    entry: &Arc<StoredEntry>,
+    decision: Decision,
+) -> Response<Body> {
+    match answer::from_store(worker, ctx, entry, decision) {
+        Ok(response) => response,
+        Err(coding) => answer_in(worker, ctx, entry, decision, coding).await,
+    }
+}
+
+/// Answers from the store with a rendition in `coding`, or in identity where it cannot be made.
+pub(crate) async fn answer_in(
+    worker: &Arc<Worker>,
+    ctx: &RequestContext,
+    entry: &Arc<StoredEntry>,
+    decision: Decision,
+    coding: Coding,
+) -> Response<Body> {
+    let made = match rendition(worker, ctx, entry, coding).await {
+        Some(bytes) => Some(Rendition { coding, bytes }),
+        None => {
+            let bytes = match entry.body.get(Coding::Identity) {
+                Some(existing) => Some(existing.clone()),
+                None => rendition(worker, ctx, entry, Coding::Identity).await,
+            };
+            bytes.map(|bytes| Rendition { coding: Coding::Identity, bytes })
+        }
+    };
+    match made {
+        Some(made) => answer::from_rendition(worker, ctx, entry, decision, &made),
+        None => {
+            worker.shared.store.remove(&ctx.key);
+            rescue::task_failure(worker, ctx)
+        }
+    }
+}
+
+/// Returns the body in `coding`: the one who comes first has it made, the others wait.
+async fn rendition(
+    worker: &Arc<Worker>,
+    ctx: &RequestContext,
+    entry: &Arc<StoredEntry>,
+    coding: Coding,
+) -> Option<Bytes> {
+    let name = flight_name(entry, coding);
+    loop {
+        let lead = match worker.shared.renditions.join(name.as_slice()) {
+            FlightRole::Leader(lead) => lead,
+            FlightRole::Follower(follow) => match follow.result().await {
+                Some(made) => return made,
+                None => continue,
+            },
+        };
+        let (task_way, key, entry) = (Arc::clone(worker), ctx.key.clone(), Arc::clone(entry));
+        // The task keeps the lead, so that a client that hangs up strands no other.
+        let made = tokio::task::spawn_blocking(move || {
+            let made = make(&task_way, &entry, coding);
+            if let Some((bytes, true)) = &made {
+                let mut body = entry.body.clone();
+                body.renditions.push(Rendition { coding, bytes: bytes.clone() });
+                replace(&task_way, &key, &entry, body);
+            }
+            let made = made.map(|(bytes, _)| bytes);
+            lead.land(made.clone());
+            // Before the entry, after whose address the flight is named.
+            drop(lead);
+            made
+        });
+        return made.await.ok().flatten();
+    }
+}
+
+/// Makes aside what an answer from the store would need: what shadow mode keeps takes the room that it would in earnest.
+pub(crate) fn prebuild(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, entry: &Arc<StoredEntry>) {
+    compress_on_first_use(worker, ctx, entry);
+    let Some(coding) = answer::missing_coding(ctx, entry) else { return };
+    // Nobody waits for it, so nobody is held back by it either: one at a time, and no more than there are hands.
+    if worker.shared.renditions.find(&flight_name(entry, coding)).is_some() {
+        return;
+    }
+    let Ok(permit) = Arc::clone(&worker.shared.encoding_permits).try_acquire_owned() else { return };
+    let (worker, ctx, entry) = (Arc::clone(worker), Arc::clone(ctx), Arc::clone(entry));
+    tokio::spawn(async move {
+        let _permit = permit;
+        rendition(&worker, &ctx, &entry, coding).await
+    });
+}
+
+/// Names the making of a rendition. The entry lives for as long as it takes, so that no other has its address meanwhile.
+fn flight_name(entry: &Arc<StoredEntry>, coding: Coding) -> Vec<u8> {
+    let mut name = (Arc::as_ptr(entry) as usize).to_le_bytes().to_vec();
+    name.push(coding as u8);
+    name
+}
+
+/// Makes the bytes of a rendition, and tells whether they are counted in the budget: where that has no room, they are for
+/// those who wait for them, and are not kept.
+fn make(worker: &Worker, entry: &StoredEntry, coding: Coding) -> Option<(Bytes, bool)> {
+    let identity = match entry.body.get(Coding::Identity) {
+        Some(existing) => existing.clone(),
+        None => {
+            let existing = entry.body.renditions.first()?;
+            Bytes::from(encoding::decode(&existing.bytes, existing.coding, entry.body.identity_bytes)?)
+        }
+    };
+    let bytes = match coding {
+        Coding::Identity => identity.as_ref().into(),
+        _ => encoding::encode(&identity, coding, worker.shared.config.compress_level)?,
+    };
+    Some(match worker.shared.store.reserve(bytes.len() as u64) {
+        Some(reservation) => (reservation.into_body(bytes), true),
+        None => (Bytes::from(bytes), false),
+    })
+}
+
+/// Has an entry compressed when it is used for the first time after its fill: what nobody asks for twice never is.
+pub(crate) fn compress_on_first_use(worker: &Arc<Worker>, ctx: &RequestContext, entry: &Arc<StoredEntry>) {
+    if entry.facts.no_transform
+        || entry.was_used.load(Ordering::Relaxed)
+        || entry.was_used.swap(true, Ordering::Relaxed)
+    {
+        return;
+    }
+    let Ok(permit) = Arc::clone(&worker.shared.encoding_permits).try_acquire_owned() else {
+        entry.was_used.store(false, Ordering::Relaxed);
+        return;
+    };
+    let (worker, key, entry) = (Arc::clone(worker), ctx.key.clone(), Arc::clone(entry));
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let Some(identity) = entry.body.get(Coding::Identity) else { return };
+        let Some(packed) = encoding::encode(identity, Coding::Zstd, worker.shared.config.compress_level) else {
+            return;
+        };
+        let Some(reservation) = worker.shared.store.reserve(packed.len() as u64) else { return };
+        let mut body = StoredBody { identity_bytes: entry.body.identity_bytes, ..StoredBody::default() };
+        body.renditions.push(Rendition { coding: Coding::Zstd, bytes: reservation.into_body(packed) });
+        replace(&worker, &key, &entry, body);
+    });
+}
+
+/// Puts the same entry with another body in its place, unless it has gone meanwhile.
+fn replace(worker: &Worker, key: &Key, entry: &Arc<StoredEntry>, body: StoredBody) {
+    worker.shared.store.change(key, |variants| {
+        let mut variants = variants.clone();
+        if let Some(existing) = variants.entries.iter_mut().find(|existing| Arc::ptr_eq(existing, entry)) {
+            *existing = Arc::new(existing.with_body(body));
+        }
+        Some(variants)
+    });
+}

@@ -1,0 +1,81 @@
+//! Shadow mode: a request is passed as if there were no cache, while it is decided what would have become of it.
+//!
+//! ```text
+//! Plan::of       decide::look_up, decide::plan_fetch: what would be done before the origin is asked
+//! pass::send     the client's own request
+//! Plan::judge    what the origin's head makes of that: the would-be outcome, and what is heard of the body
+//! BodyTap        the body as it passes: kept, or held against what is kept
+//! ```
+//!
+//! What is kept stands in the same store, under keys that no request in earnest has (`Rule::key_of`). So it is bounded,
+//! evicted, purged and invalidated as in earnest, and a reload that turns the mode serves nothing of it. Deliberately
+//! absent: rules. What is decided is decided by the functions that `serve` and `fetch` ask.
+
+mod advice;
+mod plan;
+mod report;
+mod tap;
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+pub use self::advice::Advice;
+use self::plan::{FetchStart, Plan};
+pub use self::report::{
+    CompareTotals, DifferingUrl, NonHitReport, ParameterReport, ShadowReport, ShadowRoute, ShadowTotals, SuspectReport,
+    report,
+};
+use self::tap::BodyTap;
+use super::pass as passing;
+use super::request::context::RequestContext;
+use super::respond::body::Body;
+use super::respond::{answer, rescue};
+use super::state::Worker;
+use crate::analytics::shadow::ObservedRequest;
+use crate::outcome::{Decision, Outcome, Reason, StoreOutcome, WouldBeOutcome};
+
+/// Passes a request that would have been looked up.
+pub(crate) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request: Request<Incoming>) -> Response<Body> {
+    let plan = Plan::of(&worker.shared, &ctx);
+    let asking = FetchStart { at: worker.shared.clock.now(), sequence: worker.shared.store.sequence() };
+    let response = match passing::send(&worker, &ctx, request, &ctx.decision(Outcome::Pass, Reason::Shadow)).await {
+        Ok(response) => response,
+        Err(error) => {
+            let would = plan.without_origin(&worker.shared, &ctx, &error);
+            count(&worker, &ctx, would, None);
+            return rescue::origin_failure(&worker, &ctx, &error);
+        }
+    };
+    passing::record_size(&worker, &ctx, &response);
+    let (parts, body) = response.into_parts();
+    let result = plan.judge(&worker, &ctx, (&parts, &body), asking);
+    let decision = Decision {
+        stored: StoreOutcome::No(Reason::Shadow),
+        fwd_status: Some(parts.status.as_u16()),
+        would: Some(result.would),
+        ..ctx.decision(Outcome::Pass, Reason::Shadow)
+    };
+    let tap = BodyTap::new(&worker, &ctx, observation(&worker, &ctx, result.would), result.tap);
+    let body = Body::from_origin_with_tap(body, Box::new(tap));
+    // Who answers a HEAD has nothing to send.
+    let body = if ctx.facts.is_head { Body::empty() } else { body };
+    answer::from_origin_with(&worker, &ctx, parts, body, decision)
+}
+
+/// Counts a request that passes in earnest too.
+pub(crate) fn count_pass(worker: &Worker, ctx: &RequestContext, reason: Reason, length: Option<u64>) {
+    count(worker, ctx, WouldBeOutcome::new(Outcome::Pass, reason), length);
+}
+
+fn count(worker: &Worker, ctx: &RequestContext, would: WouldBeOutcome, length: Option<u64>) {
+    let observed = ObservedRequest { body_bytes: length.unwrap_or_default(), ..observation(worker, ctx, would) };
+    worker.metrics.shadow(|tables| tables.record(ctx.key.url(), &observed));
+}
+
+/// Makes what is counted of a request whose answer's head is there.
+fn observation(worker: &Worker, ctx: &RequestContext, would: WouldBeOutcome) -> ObservedRequest {
+    let origin_micros = u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    ObservedRequest { would, row: worker.metrics.row(ctx.rule.index), body_bytes: 0, origin_micros }
+}

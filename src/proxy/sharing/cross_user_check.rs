@@ -1,0 +1,208 @@
+//! One comparison for the personalisation guard: the origin is asked as the client asks, and its answer is held against what
+//! is stored, while the client reads it.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use tokio::sync::oneshot;
+
+use super::memory::CompareResult;
+use super::probation::{says_same_of_users, sets_same_cookies};
+use crate::origin::{self, Permit, ResponseBody};
+use crate::outcome::Reason;
+use crate::policy::storable;
+use crate::proxy::fetch::coalesce::FlightLeader;
+use crate::proxy::fetch::flight::{Fill, LeaderBody};
+use crate::proxy::fetch::{confirm, leader, receive};
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::request::forward::{self, AskFor};
+use crate::proxy::state::Worker;
+use crate::proxy::trace;
+use crate::stored::{Selecting, SharingGuard, StoredEntry};
+
+/// Fields that would tell the origin to answer with less than the whole representation.
+static PARTIAL: [HeaderName; 6] = [
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// What the one that is compared gets.
+pub(crate) enum CheckResponse {
+    /// The origin's response, which is being compared.
+    InProgress(Arc<Fill>, Option<Box<LeaderBody>>),
+    /// The origin's response, which could not be.
+    Response(Response<ResponseBody>),
+    /// The origin failed.
+    Failed(origin::Error),
+}
+
+/// A body that is judged, and the request that it is judged by.
+pub(crate) struct CrossUserCheck {
+    /// A GET that carries other credentials.
+    pub(crate) ctx: Arc<RequestContext>,
+    /// What is stored.
+    pub(crate) entry: Arc<StoredEntry>,
+    /// Its guard.
+    pub(crate) guard: Arc<SharingGuard>,
+}
+
+/// Asks the origin, hands its answer to the client, and compares it with what is stored.
+pub(crate) async fn run(
+    worker: Arc<Worker>,
+    lead: FlightLeader<CompareResult>,
+    check: CrossUserCheck,
+    reply: oneshot::Sender<CheckResponse>,
+) {
+    let shared = &worker.shared;
+    let permitted = trace::permit(&worker, &check.ctx).await;
+    let (requested_at, sequence) = (shared.clock.now(), shared.store.sequence());
+    let answer = match permitted {
+        Ok(permit) => send(&worker, &check.ctx, permit).await,
+        Err(error) => Err(error),
+    };
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => {
+            drop(lead);
+            let _ = reply.send(CheckResponse::Failed(error));
+            return;
+        }
+    };
+    let (mut parts, body) = response.into_parts();
+    let exchange = check.ctx.exchange(requested_at, shared.clock.now());
+    let (facts, refusal) = storable::judge(&exchange, parts.status, &parts.headers);
+    let is_cut_safe = !body.is_unsized() || check.ctx.rule.store_unsized;
+    let prepared = match tells_requesters_apart(&check.ctx, parts.status) && is_cut_safe {
+        true => leader::prepare(&worker, &check.ctx, (&mut parts, &body), facts, (requested_at, sequence)),
+        false => Err(Reason::StatusNotUnderstood),
+    };
+    let mut fill = match prepared {
+        Ok(fill) => fill,
+        Err(reason) => {
+            // What could not have been stored is not what was.
+            if matches!(reason, Reason::TooLarge | Reason::VaryStar) {
+                check.drop_personalised(&worker);
+                lead.land(CompareResult::Different);
+            }
+            drop(lead);
+            let _ = reply.send(CheckResponse::Response(Response::from_parts(parts, body)));
+            return;
+        }
+    };
+    fill.leader = Some(check.ctx.credentials(shared));
+    let fill = Arc::new(fill);
+    let _ = reply.send(CheckResponse::InProgress(Arc::clone(&fill), leader::leader_body(&fill, parts.headers)));
+    check.compare(&worker, lead, &fill, refusal, body).await;
+}
+
+/// Sends the request as it would be sent on its own, but for the whole representation, and in the coding that is stored.
+async fn send(worker: &Worker, ctx: &RequestContext, permit: Permit) -> Result<Response<ResponseBody>, origin::Error> {
+    let mut headers = forward::head(&worker.shared.config, ctx, AskFor::Identity);
+    for name in &PARTIAL {
+        headers.remove(name);
+    }
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let asking = trace::OriginSpan::new(worker, ctx, &mut headers);
+    let response = worker.origin.send(forward::request(ctx, headers, body), permit, forward::on_interim(ctx)).await;
+    asking.finish(&response);
+    response
+}
+
+/// Tells whether a response with this status says what the requester gets: a failure does not, nor does a limit, nor what
+/// was not asked for, nor what answers how the request was made: a page that everybody gets would pass for personal because
+/// of one client's odd request.
+pub(crate) fn tells_requesters_apart(ctx: &RequestContext, status: StatusCode) -> bool {
+    let is_odd = match status.as_u16() {
+        // What was sent to whoever has credentials that are none.
+        401 => ctx.facts.has_authorization,
+        101 | 206 | 304 | 400 | 414 | 500.. => true,
+        _ => storable::answers_the_request(status),
+    };
+    !is_odd
+}
+
+impl CrossUserCheck {
+    /// Compares the response with what is stored, its head at once and its body as it comes.
+    async fn compare(
+        &self,
+        worker: &Worker,
+        lead: FlightLeader<CompareResult>,
+        fill: &Fill,
+        refusal: Option<Reason>,
+        body: ResponseBody,
+    ) {
+        let mut lead = Some(lead);
+        let mut settle = |result: Option<CompareResult>| {
+            let Some(lead) = lead.take() else { return };
+            match result {
+                Some(CompareResult::Same) => self.guard.share(&self.ctx.values(&worker.shared)),
+                Some(CompareResult::Different) => self.drop_personalised(worker),
+                None => return,
+            }
+            result.into_iter().for_each(|result| lead.land(result));
+        };
+        let mut bytes_max = self.entry.body.identity_bytes;
+        if self.differs_at_head(fill, refusal) {
+            settle(Some(CompareResult::Different));
+            // What is not compared need not be held.
+            bytes_max = 0;
+        }
+        // Longer than what is stored is not the same.
+        let on_unkept = |reason| settle((reason == Reason::TooLarge).then_some(CompareResult::Different));
+        let received = receive::copy_body(worker, &self.ctx, fill, body, bytes_max, on_unkept).await;
+        if let Some(whole) = received {
+            let is_same = whole.fingerprint == self.guard.body();
+            settle(Some(if is_same { CompareResult::Same } else { CompareResult::Different }));
+            fill.body.complete(whole.trailers);
+        }
+    }
+
+    /// Tells whether the head shows already that the requester gets something else: another status, length, cookie, user or
+    /// place to go to, or a response that is not for all by what it says.
+    fn differs_at_head(&self, fill: &Fill, refusal: Option<Reason>) -> bool {
+        let names_credentials = |fields: &Selecting| {
+            fields.iter().any(|(name, _)| *name == header::COOKIE || *name == header::AUTHORIZATION)
+        };
+        fill.status != self.entry.facts.status
+            || fill.length.is_some_and(|length| length != self.entry.body.identity_bytes)
+            || !sets_same_cookies(&fill.head, &self.entry.head)
+            || !says_same_of_users(&fill.head, &self.entry.head)
+            || fill.head.get(&header::LOCATION) != self.entry.head.get(&header::LOCATION)
+            || matches!(refusal, Some(Reason::Private | Reason::NoStore))
+            || (names_credentials(&fill.selecting) && !names_credentials(&self.entry.selecting))
+    }
+
+    /// Drops what was found to be one user's, and has requests with credentials for the key pass for a while. What answered
+    /// how the request was made that brought it in says nothing of other users: it only goes.
+    ///
+    /// Other variants under the key go with it. What anonymous requests brought in stays for such requests: it is right for
+    /// them, and on probation for all others. Unless it sets a cookie: that may well be one visitor's session.
+    pub(crate) fn drop_personalised(&self, worker: &Worker) {
+        if !tells_requesters_apart(&self.ctx, self.entry.facts.status) {
+            confirm::replace(worker, &self.ctx, &self.entry, None);
+            return;
+        }
+        let shared = &worker.shared;
+        shared.sharing.mark_personalised(self.ctx.key.hash(), shared.clock.now(), shared.config.personalised_for);
+        shared.store.change(&self.ctx.key, |variants| {
+            let mut variants = variants.clone();
+            variants.entries.retain(|entry| match &entry.guard {
+                Some(guard) if guard.leader().is_none() && entry.head.get(&header::SET_COOKIE).is_none() => {
+                    guard.put_on_probation();
+                    true
+                }
+                Some(_) => false,
+                None => true,
+            });
+            (!variants.entries.is_empty()).then_some(variants)
+        });
+        let differing = self.guard.leader().differing(self.ctx.credentials(shared));
+        worker.metrics.record_personalised(self.ctx.key.url(), differing);
+        tracing::debug!(url = self.ctx.key.url(), ?differing, "the response differs by user");
+    }
+}
