@@ -100,7 +100,7 @@ fn cookies<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &
 
 /// Tells whether a pattern takes in a cookie. The star takes in no session: many frameworks name theirs after the app, and an
 /// app may well be called as a script's cookies begin (`_hjelp_session`).
-fn ignores(pattern: &str, name: &str) -> bool {
+pub fn ignores(pattern: &str, name: &str) -> bool {
     pattern == name || (!name.ends_with("_session") && route::wildcard(pattern, name))
 }
 

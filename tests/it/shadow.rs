@@ -155,6 +155,19 @@ fn a_cookie_that_changes_a_public_page_is_named() {
     assert_eq!(report["advice"][0]["toml"], "[[route]]\npath = \"=/price\"\nkey.cookies = [\"currency\"]");
 }
 
+/// The personalisation guard's rule: a pattern of `ignore_cookies` never takes in a name that ends in `_session`.
+#[test]
+fn a_session_cookie_is_named_although_a_pattern_matches_it() {
+    let (_origin, cache) = with(|request| public(request.header("cookie").unwrap_or_default()));
+    for cookies in ["_hjelp_session=1; _hjid=1", "_hjelp_session=2; _hjid=2"] {
+        cache.get_with("/account", &[("Cookie", cookies)]);
+    }
+    let report = report(&cache);
+    let suspects = report["differs"][0]["request"].as_array().unwrap();
+    let names: Vec<&Value> = suspects.iter().map(|suspect| &suspect["name"]).collect();
+    assert_eq!(names, [&json!("_hjelp_session")]);
+}
+
 #[test]
 fn a_page_that_changes_by_itself_has_no_cause() {
     let count = std::sync::atomic::AtomicUsize::new(0);

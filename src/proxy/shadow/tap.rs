@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::analytics::shadow::{self, Comparison, FIELDS_MAX, ObservedRequest, QueryResponse, ShadowName};
 use crate::key::ExtraSource;
+use crate::policy::credentials;
 use crate::proxy::fetch::coalesce::FlightLeader;
 use crate::proxy::fetch::flight::{Fill, FlightResult};
 use crate::proxy::fetch::receive;
@@ -17,7 +18,6 @@ use crate::proxy::request::context::RequestContext;
 use crate::proxy::respond::body::Tap;
 use crate::proxy::sharing::cross_user_check::CrossUserCheck;
 use crate::proxy::state::Worker;
-use crate::route;
 use crate::stored::{
     BodyComparison, Coding, FieldValue, Selecting, ShadowFingerprint, SharingGuard, StoredBody, StoredEntry,
 };
@@ -221,7 +221,7 @@ impl BodyTap {
             let pair = std::str::from_utf8(pair).ok()?.trim();
             let (name, value) = pair.split_once('=')?;
             let is_ignored = rule.key_cookies.iter().any(|keyed| **keyed == *name)
-                || rule.ignore_cookies.iter().any(|pattern| route::wildcard(pattern, name));
+                || rule.ignore_cookies.iter().any(|pattern| credentials::ignores(pattern, name));
             (!is_ignored).then_some((ExtraSource::Cookie, name, value.as_bytes()))
         });
         let fields = headers.chain(cookies).take(FIELDS_MAX);
