@@ -2,7 +2,7 @@
 //! body, talks nonsense, the clock jumps. Whatever comes of it, nobody sees a clean end of what is not whole, nothing partial
 //! is stored, and nobody waits for ever.
 //!
-//! What no origin and no client can bring about, a fill's task that panics or is stopped, is done in `proxy/flight_faults.rs`.
+//! What no origin and no client can bring about, a fill's task that panics or is stopped, is done in `proxy/fetch/flight_faults.rs`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
