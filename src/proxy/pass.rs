@@ -1,7 +1,9 @@
-//! Requests that the origin answers for one client alone: other methods, uploads, upgrades, bypassed routes, cold ranges.
+//! Passes requests that the origin answers for one client alone: other methods, uploads, upgrades,
+//! bypassed routes, ranges of bodies that are not stored.
 //!
-//! Nothing is buffered: the upload streams up and the response streams down, each at the pace of its reader. What such a
-//! response changes in the store (RFC 9111 §4.3.5, §4.4) is done here, before its head goes on.
+//! Nothing is buffered: the upload streams up and the response streams down, each at the pace of
+//! its reader. The store is updated here as such a response requires (RFC 9111 §4.3.5, §4.4),
+//! before its head goes on to the client.
 
 use std::sync::Arc;
 
@@ -30,11 +32,11 @@ use crate::route::{RouteMode, Rule};
 use crate::store::{PurgeKind, Selector};
 use crate::stored::{Facts, StoredEntry};
 
-/// Passes `request` to the origin and its response back, or `stand_in` where that may replace an error of the origin's. It is
-/// also what a HEAD may update.
+/// Passes `request` to the origin and its response back. `stand_in` is served instead of a server
+/// error if it may be, and is the entry that a HEAD may update.
 ///
 /// # Errors
-/// How the origin failed; making that a response is the caller's.
+/// How the origin failed; the caller makes that a response.
 pub(crate) async fn pass(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
@@ -83,12 +85,13 @@ pub(crate) async fn pass(
             Reason::HitForMiss => {
                 forget_if_stored_again(worker, ctx, &facts, (response.status(), response.headers()), length);
             }
-            // The origin knows no ranges: the next time the whole is fetched for the store.
+            // The origin does not support ranges: next time the whole body is fetched for the
+            // store.
             _ if response.status() == StatusCode::OK => record_whole(worker, ctx, length),
             _ => {}
         }
     }
-    // What shadow mode passes goes on as it came.
+    // In shadow mode the response passes unchanged.
     let is_served = ctx.rule.mode == RouteMode::Serve;
     if is_served && ctx.method == Method::POST && worker.shared.store.sequence() == sequence + own_purges {
         return Ok(post_answer(worker, ctx, response, decision, (requested_at, sequence + own_purges)));
@@ -102,8 +105,9 @@ pub(crate) async fn send(
     request: Request<Incoming>,
     decision: &Decision,
 ) -> Result<Response<ResponseBody>, origin::Error> {
-    // A range is cut from the coding that is stored, so that a later answer from the store fits it; and a HEAD that was
-    // looked up is held against what is stored (RFC 9111 §4.3.5), whose entity-tag is that of its coding.
+    // A range is cut from the identity coding, the one that is stored, so that a later answer from
+    // the store fits it. A HEAD that was looked up may update the stored response (RFC 9111
+    // §4.3.5), whose entity-tag belongs to that coding too.
     let is_held_against_stored = ctx.facts.is_head && decision.outcome == Outcome::Miss;
     let is_identity = decision.reason == Reason::RangeMiss || is_held_against_stored;
     let coding = if is_identity { AskFor::Identity } else { AskFor::ClientsChoice };
@@ -123,8 +127,8 @@ pub(crate) async fn send(
     response
 }
 
-/// Answers a POST. Where the response says that it is what a GET of the same URL gets, it is stored as that on its way
-/// (RFC 9110 §9.3.3).
+/// Answers a POST. A response that says that it equals the response to a GET of the same URL is
+/// stored as that while it passes (RFC 9110 §9.3.3).
 fn post_answer(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
@@ -136,7 +140,8 @@ fn post_answer(
     let url = ctx.key.to_url();
     let exchange = ctx.exchange(requested_at, shared.clock.now());
     let (mut parts, body) = response.into_parts();
-    // It came in a coding that this client accepts, where what a GET brings in is asked for in identity.
+    // The response is in a coding that this client accepts, while a GET asks the origin for
+    // identity.
     let is_coded = shared.config.ask_identity && parts.headers.contains_key(header::CONTENT_ENCODING);
     let facts = match storable_post(&exchange, &url, parts.status, &parts.headers, body.is_unsized()) {
         Storable::Yes(facts)
@@ -150,7 +155,8 @@ fn post_answer(
         }
     };
     let as_get = Arc::new(ctx.as_get(shared));
-    // From here on an invalidation is recorded, since something may be on its way.
+    // From here on an invalidation is recorded in the ledger, since a response may be on its way to
+    // the store.
     let lead = shared.flights.unlisted();
     match leader::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
         Err(_) => answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision),
@@ -167,7 +173,8 @@ fn post_answer(
     }
 }
 
-/// Invalidates what an unsafe request changed: URLs (RFC 9111 §4.4), and groups (RFC 9875 §3). Returns how many records that took.
+/// Invalidates what an unsafe request changed: URLs (RFC 9111 §4.4) and groups (RFC 9875 §3).
+/// Returns how many ledger records that took.
 fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) -> u64 {
     let shared = &worker.shared;
     let mut records = 0;
@@ -191,7 +198,8 @@ fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response
     records
 }
 
-/// Remembers the size that a range tells, so that a small representation is fetched whole next time.
+/// Remembers the size that a Content-Range names, so that a small representation is fetched whole
+/// next time.
 pub(crate) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) {
     if response.status() == StatusCode::PARTIAL_CONTENT
         && let Some(size) = response.headers().get(header::CONTENT_RANGE).and_then(complete_length)
@@ -200,8 +208,8 @@ pub(crate) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Resp
     }
 }
 
-/// Forgets that a key's responses could not be stored, where this one could have been: requests for it are fetched together
-/// again. Where the last one was too large, a length that is not known says nothing.
+/// Forgets that a key is uncacheable if this response could have been stored: requests for the key
+/// join one flight again. If the last one was too large, an unknown length says nothing.
 pub(crate) fn forget_if_stored_again(
     worker: &Worker,
     ctx: &RequestContext,
@@ -227,8 +235,8 @@ fn record_whole(worker: &Worker, ctx: &RequestContext, length: Option<u64>) {
         .for_each(|bytes| worker.shared.uncacheable.put(ctx.key.hash(), StoreAttempt::Size(bytes), until));
 }
 
-/// Tells whether anything under a URL may be stored or on its way: what is not need not be recorded, so that a flood of
-/// unsafe requests does not spend the ledger.
+/// Tells whether anything under a URL may be stored or on its way to the store. Otherwise the
+/// invalidation is not recorded, so that a flood of unsafe requests does not use up the ledger.
 fn may_be_held(worker: &Worker, rule: &Rule, url: &CanonicalUrl) -> bool {
     let shared = &worker.shared;
     if !rule.key_headers.is_empty() || !rule.key_cookies.is_empty() || !shared.flights.is_empty() {
@@ -242,11 +250,11 @@ pub(crate) fn complete_length(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.strip_prefix("bytes ")?.rsplit_once('/')?.1.parse().ok()
 }
 
-/// Makes the upload's body, which fails where it becomes larger than `bytes_max`.
+/// Makes the upload's body, which fails once it exceeds `bytes_max`.
 ///
 /// # Errors
-/// Content that comes where there is to be none: against a length of zero (RFC 9113 §8.1.1), or where none is allowed. With that
-/// length the origin would have had the whole request with its head.
+/// Content although the length is zero (RFC 9113 §8.1.1) or no content is allowed. With a length of
+/// zero, the origin would have taken the head for the whole request.
 async fn upload(
     ctx: &RequestContext,
     parts: &mut Parts,

@@ -1,10 +1,12 @@
-//! Purging, for whoever may: the admin side, and PURGE on the proxy's port from listed networks.
+//! Purges: for the admin side, and for PURGE requests from listed networks.
 //!
-//! A URL is purged as the routes key it: the query parameters that its route drops are dropped here too. What cannot be
-//! found by its key (prefixes, hosts, tags; URLs whose route adds to the key) is left to the ledger and the sweep.
+//! A URL is purged as the routes key it: the query parameters that its route drops are dropped here
+//! too. Entries that cannot be found by key (prefixes, hosts, tags, URLs whose route adds to the
+//! key) are left to the ledger and the sweep.
 //!
-//! PURGE is answered with 200 and JSON also where nothing was stored: the purge holds for what is still on its way, and a
-//! deploy script need not tell a cold cache from a failure. `entries` says how many responses there were.
+//! PURGE is answered with 200 and JSON even if nothing was stored: the purge also covers responses
+//! that are still on their way, and a deploy script need not tell a cold cache from a failure.
+//! `entries` says how many responses there were.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,28 +25,28 @@ use crate::policy::PurgeState;
 use crate::respond::head;
 use crate::store::{PurgeKind, Selector};
 
-/// Says which kind of purge a PURGE asks for.
+/// The request header that names the kind of purge.
 const KIND: HeaderName = HeaderName::from_static("purge-kind");
 
-/// What is to be purged.
+/// The target of a purge.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PurgeTarget {
-    /// A URL, as clients ask for it.
+    /// A URL, as clients request it.
     Url(CanonicalUrl),
-    /// What more than one URL is covered by.
+    /// A selector that may cover more than one URL.
     Wide(Selector),
 }
 
-/// What became of a purge.
+/// The result of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeResult {
-    /// The ledger's number: what the origin was asked for before it counts as purged.
+    /// The ledger's number: responses requested from the origin before it count as purged.
     pub sequence: u64,
-    /// How many stored responses it affected; `None` where only the sweep will find them.
+    /// How many stored responses the purge affected; `None` if only the sweep will find them.
     pub entries: Option<u64>,
 }
 
-/// Purges. When this returns, nothing that `target` covers is found good.
+/// Purges. When this returns, nothing that `target` covers is served as fresh.
 pub fn purge(shared: &Shared, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
     match target {
         PurgeTarget::Wide(selector) => PurgeResult { sequence: shared.store.purge(selector, kind), entries: None },
@@ -71,7 +73,7 @@ fn purge_url(shared: &Shared, url: &CanonicalUrl, kind: PurgeKind) -> PurgeResul
     PurgeResult { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
 }
 
-/// Counts what is stored under `key` and was not purged for good before.
+/// Counts the responses stored under `key` that no earlier hard purge covers.
 fn count_affected(shared: &Shared, key: crate::key::Key) -> u64 {
     let Some(stored) = shared.store.get(&key) else { return 0 };
     let now = shared.clock.now();
@@ -82,7 +84,8 @@ fn count_affected(shared: &Shared, key: crate::key::Key) -> u64 {
 /// Decides what becomes of a PURGE.
 ///
 /// # Errors
-/// Why it is refused: 405 where no network is listed, 403 to who is in none, 400 for a kind that there is not.
+/// The refusal: 405 if no network is listed, 403 for a client in none of them, 400 for an unknown
+/// kind.
 pub(crate) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind, (StatusCode, Reason)> {
     if config.purge_from.is_empty() {
         return Err((StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused));
@@ -94,7 +97,7 @@ pub(crate) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind,
     kind(&ctx.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
 }
 
-/// Answers a PURGE, from listed networks by purging.
+/// Answers a PURGE, by purging if the client is in a listed network.
 pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     let kind = match decide(&worker.shared.config, ctx) {
         Ok(kind) => kind,
@@ -112,7 +115,7 @@ pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     record::finish(worker, ctx, ctx.decision(Outcome::Own, Reason::Purge), response)
 }
 
-/// Returns the kind that is asked for; `None` where the field says something else.
+/// Returns the kind that the request names; `None` if it is not a known one.
 fn kind(headers: &HeaderMap) -> Option<PurgeKind> {
     let mut values = headers.get_all(KIND).iter();
     match (values.next().map(|value| value.as_bytes().trim_ascii()), values.next()) {

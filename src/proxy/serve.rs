@@ -38,7 +38,8 @@ use crate::policy::{PurgeState, freshness, vary};
 use crate::route::RouteMode;
 use crate::stored::StoredEntry;
 
-/// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
+/// How many rounds a request looks into the store, after flights whose result was not for it,
+/// before it goes to the origin on its own.
 const ROUNDS_MAX: usize = 4;
 
 /// A response, now or later.
@@ -85,7 +86,8 @@ pub fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming>) -> A
     }
 }
 
-/// Makes an answer to wait for. Where the request is traced and its client does not wait, that is told.
+/// Makes an answer that has to be waited for. A sampled request gets a span even if its client
+/// leaves before there is a response.
 fn answer_later<F>(
     worker: &Arc<Worker>,
     ctx: Arc<RequestContext>,
@@ -106,7 +108,7 @@ where
     }))
 }
 
-/// Looks into the store, as a step of the way that traces show.
+/// Looks into the store, under a span of its own.
 fn look_up(worker: &Worker, ctx: &RequestContext, now: Timestamp) -> LookupResult {
     let looking = trace::look_up(&worker.shared, ctx);
     let lookup = decide::look_up(&worker.shared, ctx, now);
@@ -120,7 +122,8 @@ fn look_up(worker: &Worker, ctx: &RequestContext, now: Timestamp) -> LookupResul
     lookup
 }
 
-/// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
+/// Does what a hit leaves for the background: a refresh, a check with the origin, or compressing an
+/// entry on its second use.
 fn run_background_work(worker: &Arc<Worker>, ctx: Arc<RequestContext>, usable: UsableEntry) {
     encode::compress_on_first_use(worker, &ctx, &usable.entry);
     if usable.is_watched {
@@ -129,10 +132,12 @@ fn run_background_work(worker: &Arc<Worker>, ctx: Arc<RequestContext>, usable: U
     if usable.refresh {
         let stored = worker.shared.store.get(&ctx.key);
         let name = decide::flight_name(&ctx, &decide::vary_of(stored.as_deref()));
-        // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
+        // No client waits for a refresh, so it takes a spare permit, or leaves the refresh to a
+        // later request.
         let Some(permit) = worker.origin.permits().spare() else { return };
         if let FlightRole::Leader(lead) = worker.shared.flights.join(name) {
-            // Nobody is to be told of what goes on meanwhile, and a HEAD refreshes what a GET gets.
+            // No client is there to receive interim responses, and a HEAD refreshes what a GET
+            // gets.
             let ctx = Arc::new(ctx.as_get(&worker.shared));
             let job = leader::FetchJob { ctx, stored, selected: Some(usable.entry), permit: Some(permit) };
             worker.metrics.record_refresh();
@@ -155,22 +160,24 @@ async fn pass_request(
     response
 }
 
-/// What a request has learnt from a flight that was not for it.
+/// Hints for the next round, learnt from a flight whose result was not for the request.
 #[derive(Default)]
 struct RetryHints {
-    /// The selecting fields that its response was seen to have, which the store may not know yet.
+    /// The selecting fields of the flight's response, which the store may not know yet.
     selecting_names: Option<Vec<HeaderName>>,
-    /// Whether the origin confirmed only what the leader's client holds itself. Whoever leads next asks for the whole, so
-    /// that it can answer everybody.
+    /// True if the origin only confirmed the copy that the leader's client has. The next leader
+    /// asks for the whole response, so that it can answer everyone.
     asks_whole: bool,
-    /// Whether the origin broke off on the leader's request, or answered how that was made. Where it does so again, it is not for
-    /// what the one request said.
+    /// True if the leader's request failed in a request-specific way. If a second leader fails the
+    /// same way, the request was not the cause.
     leader_failed: bool,
 }
 
-/// Asks the origin for what the store does not have, or is in doubt about, together with whoever asks for the same.
+/// Asks the origin for what the store does not have, or has on probation, together with other
+/// requests for the same.
 ///
-/// What few requests come to is boxed, so that the future of a plain miss stays small: it is copied on its way.
+/// Rare branches are boxed, so that the future of a plain miss stays small: it is copied several
+/// times.
 async fn ask_origin(
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
@@ -202,7 +209,7 @@ async fn ask_origin(
     }
 }
 
-/// Fetches what the store does not have: as the leader of a flight, or as a follower.
+/// Fetches what the store does not have, as the leader of a flight or as a follower.
 async fn fetch(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
@@ -220,7 +227,8 @@ async fn fetch(
     let follow = match joined {
         FlightRole::Follower(follow) => follow,
         FlightRole::Leader(lead) => {
-            // A flight may have landed between the look-up and here: then there is nothing to lead.
+            // A flight may have finished between the look-up and here: then the store has its
+            // response.
             let missing = if worker.shared.flights.departures() == missing.departures {
                 missing
             } else {
@@ -245,8 +253,8 @@ async fn fetch(
     drop(waiting);
     let Ok(result) = result else { return pass(decision) };
     let Some(result) = result else { return again() };
-    // One odd request that an app cannot bear is not to fail all who ask for the same, nor to have each of them ask alone:
-    // another leads, once.
+    // One malformed request that the app cannot handle must not fail everyone who asks for the
+    // same, nor send each of them to the origin alone: another request leads, once.
     let is_request_specific = match &result {
         FlightResult::Failed(error) => error.was_aborted(),
         FlightResult::Unshared(reason) => *reason == Reason::StatusNotUnderstood,
@@ -277,7 +285,7 @@ async fn fetch(
     }
 }
 
-/// Asks the origin for this request alone.
+/// Passes this one request to the origin.
 async fn pass_through(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
@@ -294,12 +302,12 @@ async fn pass_through(
     }
 }
 
-/// Answers who wants nothing but a stored response, where none suits.
+/// Answers an only-if-cached request for which the store has no suitable response.
 fn only_if_cached(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     rescue::refusal(worker, ctx, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached)
 }
 
-/// Answers from the store after all.
+/// Answers from the store after a wait.
 async fn answer_after_wait(worker: &Arc<Worker>, ctx: &RequestContext, usable: UsableEntry) -> Response<Body> {
     if usable.is_watched {
         compare::check(worker, ctx, &usable.entry);
@@ -308,8 +316,8 @@ async fn answer_after_wait(worker: &Arc<Worker>, ctx: &RequestContext, usable: U
     encode::answer_stored(worker, ctx, &usable.entry, decision).await
 }
 
-/// Answers the leader's own client: at once, but where a stored body has to be recoded first. It was handed nothing where its
-/// flight was lost.
+/// Answers the leader's own client: at once, unless a stored body has to be encoded first. `None`:
+/// the flight's task ended without a response.
 async fn answer_leader(
     worker: &Arc<Worker>,
     ctx: &RequestContext,
@@ -349,21 +357,22 @@ async fn answer_leader(
     Box::new(Box::pin(encode::answer_stored(worker, ctx, &entry, decision)).await)
 }
 
-/// What a follower makes of what a flight landed with.
+/// The step that a follower takes after a flight.
 enum FollowerStep {
     Response(Box<Response<Body>>),
-    /// It is for others: look again, knowing this.
+    /// The result is for others: look again with these hints.
     Retry(RetryHints),
-    /// Look again, knowing this; it is of no more use to anybody who comes now. It may still be in the table, where who looks
-    /// again must not find it.
+    /// Look again with these hints. The result is of no use to new requests either, so the flight
+    /// is withdrawn from the table.
     RetryWithdrawn(RetryHints),
-    /// It was asked for before a purge that covers it, and this request comes after that. It may fly on for long.
+    /// The flight began before a purge that covers its response, and this request came after the
+    /// purge. The flight may go on for long.
     Outdated,
-    /// It is not for this request, for this reason.
+    /// The result is not for this request, for this reason.
     PassThrough(Reason),
 }
 
-/// Decides whether what a flight landed with answers a follower too.
+/// Decides whether a flight's result answers a follower too.
 async fn answer_follower(
     worker: &Arc<Worker>,
     ctx: &RequestContext,
@@ -376,7 +385,8 @@ async fn answer_follower(
     }
     let response = match result {
         FlightResult::InProgress(fill) => {
-            // What another user brings in is compared once it is whole, not handed on.
+            // A body that another user's request brings in is compared once it is complete, not
+            // passed on.
             if fill.leader.is_some_and(|leader| !probation::admits_from(&worker.shared, ctx, leader)) {
                 let _waiting = trace::wait_for_flight(&worker.shared, ctx);
                 return match timeout(worker.shared.config.flight_timeout, fill.body.wait_settled()).await {
@@ -395,7 +405,8 @@ async fn answer_follower(
                 None => return FollowerStep::PassThrough(Reason::TooLarge),
             }
         }
-        // It was confirmed before what this request comes after (RFC 9111 §4.4).
+        // The entry was confirmed before an invalidation that this request comes after (RFC 9111
+        // §4.4).
         FlightResult::Confirmed(entry) if reuse::is_barred(&entry.facts, purge_state(worker, ctx, &entry)) => {
             return FollowerStep::Outdated;
         }
@@ -420,7 +431,7 @@ async fn answer_follower(
         FlightResult::Unchanged => {
             return FollowerStep::RetryWithdrawn(RetryHints { asks_whole: true, ..RetryHints::default() });
         }
-        // It says nothing of the others: one of them leads anew.
+        // The reason says nothing of the other requests: one of them leads a new flight.
         FlightResult::Unshared(reason) if uncacheable::is_request_specific(reason) => {
             return FollowerStep::RetryWithdrawn(RetryHints::default());
         }
@@ -429,13 +440,14 @@ async fn answer_follower(
     FollowerStep::Response(Box::new(response))
 }
 
-/// Says what becomes of a follower that the response's own fields keep from what its flight landed with: Vary (RFC 9111 §4.1),
-/// or that it may not be reused without asking the origin (§4).
+/// Decides what becomes of a follower that may not use the flight's response by what that response
+/// says: Vary does not match (RFC 9111 §4.1), or the response may not be reused without asking the
+/// origin (§4).
 fn check_follower(worker: &Worker, ctx: &RequestContext, result: &FlightResult) -> Option<FollowerStep> {
     let (selecting, facts) = match result {
         FlightResult::InProgress(fill) => (&fill.selecting, Some(&fill.facts)),
         FlightResult::Confirmed(entry) => (&entry.selecting, Some(&entry.facts)),
-        // It may stand in for whoever the origin fails.
+        // A stale entry may be served to every request that the origin fails.
         FlightResult::ServedStale(entry) => (&entry.selecting, None),
         FlightResult::Unchanged | FlightResult::Unshared(_) | FlightResult::Failed(_) => return None,
     };
@@ -446,7 +458,8 @@ fn check_follower(worker: &Worker, ctx: &RequestContext, result: &FlightResult) 
     let facts = facts?;
     match (result, reuse::collapse(&ctx.facts, ctx.at, facts, worker.shared.clock.now(), &ctx.rule)) {
         (_, Collapse::Shared) => None,
-        // Its own validation is another request, to which what is stored by now may be put.
+        // The follower's own validation is another request, whose answer may update the entry
+        // stored by now.
         (FlightResult::Confirmed(_), _) => Some(FollowerStep::Retry(RetryHints::default())),
         (_, Collapse::Outlived) => {
             Some(FollowerStep::RetryWithdrawn(RetryHints { selecting_names: names(), ..RetryHints::default() }))
@@ -455,8 +468,8 @@ fn check_follower(worker: &Worker, ctx: &RequestContext, result: &FlightResult) 
     }
 }
 
-/// Tells whether a purge that came after the fetch began forbids a follower what it brought. A soft one does where the
-/// response may not be used stale.
+/// Tells whether a purge after the fetch began forbids a follower the fetched response. A soft
+/// purge does so only for a response that may not be used stale.
 fn is_outdated(worker: &Worker, ctx: &RequestContext, fill: &Fill) -> bool {
     let purge_state = worker.shared.store.purge_state_of(&ctx.key, &fill.tags, fill.sequence, ctx.at);
     reuse::is_barred(&fill.facts, purge_state)
@@ -466,10 +479,10 @@ fn purge_state(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry) -> Pu
     worker.shared.store.purge_state(&ctx.key, entry, ctx.at)
 }
 
-/// Runs policy again for a follower, whose request may forbid what the leader's allowed. Returns why the response is not
-/// the follower's.
+/// Runs policy again for a follower, whose request may forbid what the leader's allowed. Returns
+/// why the response is not for the follower.
 fn refusal_for_follower(ctx: &RequestContext, fill: &Fill) -> Option<Reason> {
-    // A HEAD follows a GET: it gets that one's head.
+    // A HEAD follows a GET, and gets the head of its response.
     let exchange = Exchange { method: &Method::GET, ..ctx.exchange(fill.requested_at, fill.facts.received_at) };
     match storable(&exchange, fill.status, &fill.leader_head().to_map(), false) {
         Storable::Yes(_) => None,

@@ -1,4 +1,5 @@
-//! Who sent a request: the other end of the connection, and whoever stands behind it where that is a trusted proxy.
+//! Finds the client of a request: the other end of the connection, or the client behind it if that
+//! is a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,25 +10,25 @@ use crate::proxy::config::Config;
 use crate::proxy::respond::interim::Interim;
 use crate::proxy::state::Peer;
 
-/// What tells that a request came by way of a proxy.
+/// Request fields that show that a proxy forwarded the request.
 const FORWARDING: [HeaderName; 4] =
     [HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip"), header::FORWARDED, header::VIA];
 
-/// Who sent a request.
+/// The client of a request.
 pub(crate) struct Client {
-    /// The connection's other end.
+    /// The other end of the connection.
     pub(crate) addr: IpAddr,
-    /// Whether that is a proxy whose word on forwarded requests is taken.
+    /// True if that is a trusted proxy.
     pub(crate) trusted: bool,
-    /// Who asks: the other end, or, where that is a trusted proxy, the last in X-Forwarded-For that is none. `None` where
-    /// nobody can say.
+    /// The requester: the other end, or behind a trusted proxy the last address in X-Forwarded-For
+    /// that is no trusted proxy. `None` if unknown.
     pub(crate) requester: Option<IpAddr>,
-    /// The way to send it 1xx responses.
+    /// Queues 1xx responses for the client.
     pub(crate) interim: Option<Interim>,
 }
 
 impl Client {
-    /// Makes the client that a request's head came from.
+    /// Finds the client of a request's head.
     pub(crate) fn of(config: &Config, peer: &Peer, head: &request::Parts) -> Self {
         let addr = peer.addr.ip().to_canonical();
         let interim = peer.interim.clone();
@@ -37,15 +38,15 @@ impl Client {
         }
     }
 
-    /// Makes the client that a request's head came from, where nobody's word is taken.
+    /// Finds the client of a request's head without trusting any proxy.
     pub(crate) fn untrusted(addr: IpAddr, head: &request::Parts) -> Self {
-        // A purge that came by way of a proxy has that one's address, which tells nothing about who sent it.
+        // A forwarded PURGE comes from the proxy's address, which says nothing about who sent it.
         let is_open = head.method.as_str() != "PURGE" || !is_forwarded(&head.headers);
         Self { addr, trusted: false, requester: is_open.then_some(addr), interim: None }
     }
 }
 
-/// Returns who stands behind a trusted proxy.
+/// Returns the client behind a trusted proxy.
 fn client_behind(config: &Config, proxy: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
     let lines: Vec<&[u8]> = headers.get_all(&FORWARDING[0]).iter().map(HeaderValue::as_bytes).collect();
     if lines.is_empty() {
@@ -74,12 +75,12 @@ fn address(member: &[u8]) -> Option<IpAddr> {
     addr.ok().map(|addr: IpAddr| addr.to_canonical())
 }
 
-/// Returns the scheme that the client used: a trusted proxy's word, else the configured one.
+/// Returns the scheme that the client used, as a trusted proxy reports it, else the configured one.
 pub(crate) fn scheme(config: &Config, trusted: bool, headers: &HeaderMap) -> Scheme {
     if !trusted {
         return config.scheme;
     }
-    // A chain of proxies names the client's own first.
+    // In a chain of proxies, the client's own scheme comes first.
     let proto = headers.get("x-forwarded-proto").and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
     match proto.map(<[u8]>::trim_ascii) {
         Some(proto) if proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss") => Scheme::Https,

@@ -1,4 +1,5 @@
-//! The request as the rest of the way sees it: canonical URL, route, key, and what was parsed from its fields, each once.
+//! Reads a request into its context: canonical URL, route, key, and the parsed fields, each once.
+//! All later steps take the context.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,64 +21,64 @@ use crate::proxy::trace::Trace;
 use crate::route::{self, Rule};
 use crate::stored::{CredentialValues, Credentials};
 
-/// A request that was read.
+/// A request as read.
 pub(crate) struct RequestContext {
-    /// What it is about.
+    /// The key of the response.
     pub(crate) key: Key,
-    /// The rule that applies.
+    /// The route's rule.
     pub(crate) rule: Arc<Rule>,
-    /// Its method.
+    /// The method.
     pub(crate) method: Method,
-    /// Its version.
+    /// The version.
     pub(crate) version: Version,
-    /// Its fields that go on to the origin (`policy::onward`).
+    /// The fields that go on to the origin (`policy::onward`).
     pub(crate) headers: HeaderMap,
-    /// The protocols to switch to that it asks for.
+    /// The protocols that the client asks to switch to.
     pub(crate) upgrade: Option<HeaderValue>,
-    /// What was parsed from them.
+    /// The facts parsed from the fields.
     pub(crate) facts: RequestFacts,
-    /// Who sent it.
+    /// The client.
     pub(crate) client: Client,
-    /// When its head had arrived.
+    /// When the head had arrived, by the clock.
     pub(crate) at: Timestamp,
-    /// The same, for measuring.
+    /// When the head had arrived, for measuring.
     pub(crate) started: Instant,
-    /// The trace that it belongs to; `None` where traces are off.
+    /// The request's trace; `None` if traces are off.
     pub(crate) trace: Option<Trace>,
 }
 
-/// What is known of a request's content before it is read.
+/// The content of a request, as far as it is known before it is read.
 #[derive(Clone, Copy)]
 pub(crate) struct ContentHint {
-    /// Whether there is none.
+    /// True if there is none.
     pub(crate) is_empty: bool,
-    /// The bytes that it has at least.
+    /// The least number of bytes.
     pub(crate) bytes: u64,
 }
 
-/// What to do with a request that was read.
+/// The action that a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Look into the store first.
     LookUp,
-    /// Ask the origin.
+    /// Pass to the origin, for this reason.
     Pass(Reason),
     /// Purge.
     Purge,
 }
 
-/// A request that is answered without being read further: refused, or for Larder itself.
+/// A request that is answered before it is read completely: refused, or for Larder itself.
 pub(crate) struct EarlyResponse {
-    /// The answer's status.
+    /// The response's status.
     pub(crate) status: StatusCode,
-    /// Why.
+    /// The reason.
     pub(crate) reason: Reason,
-    /// When it began.
+    /// When the request began.
     pub(crate) started: Instant,
 }
 
 impl EarlyResponse {
-    /// Makes the decision about it.
+    /// Makes the decision about the request.
     pub(crate) fn decision(&self) -> Decision {
         let outcome = if self.reason == Reason::Options { Outcome::Own } else { Outcome::Refused };
         Decision::new(outcome, self.reason)
@@ -85,7 +86,7 @@ impl EarlyResponse {
 }
 
 impl RequestContext {
-    /// Reads a request. It is read into one place, and goes from hand to hand by reference from there on.
+    /// Reads a request into a context that all later steps share by reference.
     pub(crate) fn read(
         shared: &Shared,
         peer: &Peer,
@@ -101,7 +102,7 @@ impl RequestContext {
         Ok((Arc::new(ctx), action, Request::from_parts(parts, body)))
     }
 
-    /// Reads a request's head, whose fields move over. It belongs to no trace.
+    /// Reads a request's head and takes its fields. The context has no trace.
     pub(crate) fn from_head(
         shared: &Shared,
         client: Client,
@@ -119,7 +120,7 @@ impl RequestContext {
         if !config.hosts.is_empty() && !config.hosts.iter().any(|pattern| route::host_matches(pattern, &url)) {
             return Err(refusal(StatusCode::MISDIRECTED_REQUEST, Reason::SiteUnknown));
         }
-        // What is to be purged is what a GET would find.
+        // A PURGE is routed as a GET: it purges what a GET would find.
         let routed = if parts.method.as_str() == "PURGE" { &Method::GET } else { &parts.method };
         let rule = Arc::clone(shared.routes.choose(routed, &url));
         let http::request::Parts { method, version, headers, .. } = &*parts;
@@ -192,12 +193,12 @@ impl RequestContext {
         Decision { key_hash: Some(self.key.hash()), route: self.rule.index, ..Decision::new(outcome, reason) }
     }
 
-    /// Makes the exchange that this request and a response to it form.
+    /// Makes the exchange of this request and its response.
     pub(crate) fn exchange(&self, requested_at: Timestamp, received_at: Timestamp) -> Exchange<'_> {
         Exchange { method: &self.method, request: &self.facts, requested_at, received_at, rule: &self.rule }
     }
 
-    /// Returns the request's credentials; they are hashed on each call.
+    /// Returns the request's credentials; each call hashes them.
     pub(crate) fn credentials(&self, shared: &Shared) -> Credentials {
         if !self.facts.has_cookie && !self.facts.has_authorization {
             return Credentials::NONE;
@@ -205,7 +206,7 @@ impl RequestContext {
         credentials::credentials(&shared.hasher, &self.headers, &self.rule)
     }
 
-    /// Returns the single values that the request's credentials are made of; they are hashed on each call.
+    /// Returns the single values of the request's credentials; each call hashes them.
     pub(crate) fn values(&self, shared: &Shared) -> CredentialValues {
         credentials::values(&shared.hasher, &self.headers, &self.rule)
     }
@@ -216,10 +217,12 @@ impl RequestContext {
     }
 }
 
-/// Makes the canonical URL: the authority of an absolute form or of HTTP/2 goes before Host (RFC 9112 §3.2.2). `None` where
-/// the request names no host, or more than one, be it in Host and in the authority (RFC 9113 §8.3.1), or where its target is
-/// the bare authority that only a CONNECT may have (`GET path` is none of the forms of RFC 9112 §3.2), or has another scheme
-/// than HTTP's two.
+/// Makes the canonical URL. The authority of an absolute form or of HTTP/2 wins over Host (RFC 9112
+/// §3.2.2).
+///
+/// Returns `None` if the request names no host, or more than one, counting Host and the authority
+/// (RFC 9113 §8.3.1); if its target is a bare authority, which only CONNECT may have (`GET path` is
+/// none of the forms of RFC 9112 §3.2); or if its scheme is neither http nor https.
 pub(crate) fn canonical(scheme: Scheme, parts: &http::request::Parts) -> Option<CanonicalUrl> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {

@@ -1,4 +1,4 @@
-//! The head of the request that goes to the origin, written anew from what was read (RFC 9110 §7.6, RFC 7239).
+//! Writes the head of the origin's request anew from the request as read (RFC 9110 §7.6, RFC 7239).
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -17,19 +17,20 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// How many fields are written here.
+/// How many fields are added here.
 const OWN_FIELDS: usize = 8;
 
-/// Which coding the origin is asked for.
+/// The coding that the origin is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AskFor {
-    /// What may be stored and recoded here.
+    /// Identity, which may be stored and encoded here.
     Identity,
-    /// Whatever the client accepts.
+    /// Any coding that the client accepts.
     ClientsChoice,
 }
 
-/// Makes the head of the origin's request. Preconditions and Range are the client's; whoever wants others changes them.
+/// Makes the head of the origin's request. Preconditions and Range are the client's; callers change
+/// them as needed.
 pub(crate) fn head(config: &Config, ctx: &RequestContext, coding: AskFor) -> HeaderMap {
     let claims = ProxyClaims::of(ctx);
     let mut headers = HeaderMap::with_capacity(ctx.headers.len() + OWN_FIELDS);
@@ -51,7 +52,7 @@ pub(crate) fn head(config: &Config, ctx: &RequestContext, coding: AskFor) -> Hea
     headers
 }
 
-/// Makes the request.
+/// Makes the origin's request.
 pub(crate) fn request(ctx: &RequestContext, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let target = uri::PathAndQuery::try_from(ctx.key.path_and_query()).unwrap_or(uri::PathAndQuery::from_static("/"));
     let mut request = Request::new(body);
@@ -62,7 +63,7 @@ pub(crate) fn request(ctx: &RequestContext, headers: HeaderMap, body: RequestBod
     request
 }
 
-/// Returns the callback that sends the origin's 1xx responses on to the client.
+/// Returns the callback that passes the origin's 1xx responses on to the client.
 pub(crate) fn on_interim(ctx: &RequestContext) -> Option<impl Fn(StatusCode, &HeaderMap) + use<>> {
     let interim = ctx.client.interim.clone()?;
     Some(move |status, headers: &HeaderMap| {
@@ -72,14 +73,14 @@ pub(crate) fn on_interim(ctx: &RequestContext) -> Option<impl Fn(StatusCode, &He
     })
 }
 
-/// What a trusted proxy said of whom it forwards for; empty for everybody else.
+/// The claims of a trusted proxy about the client that it forwards for; empty for other clients.
 #[derive(Default)]
 struct ProxyClaims {
-    /// The chain of X-Forwarded-For, ready to be appended to.
+    /// The list of X-Forwarded-For, ready to be appended to.
     forwarded_for: String,
-    /// The chain of Forwarded, likewise.
+    /// The list of Forwarded, ready to be appended to.
     forwarded: String,
-    /// Whether it named the host.
+    /// True if the proxy named the host.
     host: bool,
 }
 
@@ -103,7 +104,7 @@ fn chain(headers: &HeaderMap, name: &HeaderName) -> String {
     lines.fold(String::new(), |chain, line| chain + line + ", ")
 }
 
-/// Puts our member of a list behind those of trusted proxies.
+/// Appends our member to the list of the trusted proxies.
 fn append_member(chain: String, member: HeaderValue) -> HeaderValue {
     if chain.is_empty() {
         return member;
@@ -112,7 +113,7 @@ fn append_member(chain: String, member: HeaderValue) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(list)).unwrap_or(member)
 }
 
-/// What the origin is told of a request's client and of how it was addressed.
+/// The fields that describe the client and its request to the origin.
 #[derive(Clone)]
 struct ForwardedFields {
     host: HeaderValue,
@@ -121,7 +122,8 @@ struct ForwardedFields {
 }
 
 impl ForwardedFields {
-    /// Writes it down. What was written last is kept: to write costs more than all else here, and clients ask more than once.
+    /// Makes the fields. The last ones are kept per thread: writing them costs more than the rest
+    /// of the head, and a client usually sends more than one request.
     fn of(client: IpAddr, scheme: Scheme, authority: &str) -> Self {
         thread_local! {
             static LAST: RefCell<Option<(IpAddr, Scheme, ForwardedFields)>> = const { RefCell::new(None) };

@@ -1,8 +1,9 @@
-//! The content of a request on its way to the origin, as seen by the connection that it comes from.
+//! The content of a request on its way to the origin, as its connection sees it.
 //!
-//! On HTTP/2 the socket does not tell whether a silent client still owes content or has sent everything and waits for the
-//! origin. Whoever reads the content knows: [`Upload`] notes whether it waits, and the connection resets the stream where
-//! the client stays silent through that for too long. On HTTP/1 the connection sees it itself, and nothing is noted.
+//! On HTTP/2 the socket does not show whether a silent client still owes content or has sent all of
+//! it and waits for the origin. The reader of the content knows: [`Upload`] records whether it
+//! waits, and the connection resets the stream if the client stays silent too long meanwhile. On
+//! HTTP/1 the connection sees that itself, and nothing is recorded.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,19 +17,20 @@ use crate::origin::ContentFailed;
 use crate::outcome::Reason;
 use crate::policy::trailers;
 
-/// Who is being waited for in a request's content.
+/// Which side a request's content waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum UploadState {
-    /// Nobody: it is not read yet, or no more.
+    /// Neither: the content is not read yet, or no longer.
     Unread,
     /// The client has to send more.
     Awaited,
-    /// The origin has to take what came.
+    /// The origin has to take what has arrived.
     HeldUp,
 }
 
-/// What is known of a request's content. An extension of HTTP/2 requests with content, shared with the connection.
+/// The progress of a request's content. An extension of HTTP/2 requests with content, shared with
+/// the connection.
 #[derive(Clone, Debug, Default)]
 pub struct UploadProgress(Arc<ProgressCells>);
 
@@ -39,7 +41,7 @@ struct ProgressCells {
 }
 
 impl UploadProgress {
-    /// Returns who is being waited for.
+    /// Returns which side the content waits for.
     pub fn state(&self) -> UploadState {
         match self.0.state.load(Ordering::Relaxed) {
             0 => UploadState::Unread,
@@ -48,33 +50,33 @@ impl UploadProgress {
         }
     }
 
-    /// Returns how many frames have come.
+    /// Returns how many frames have arrived.
     pub fn frames(&self) -> u32 {
         self.0.frames.load(Ordering::Relaxed)
     }
 
-    /// Notes that the client has to send more.
+    /// Records that the client has to send more.
     pub fn record_wait(&self) {
         self.0.state.store(UploadState::Awaited as u8, Ordering::Relaxed);
     }
 
-    /// Notes a frame that came.
+    /// Records a frame that arrived.
     pub fn record_frame(&self) {
         self.0.frames.fetch_add(1, Ordering::Relaxed);
         self.0.state.store(UploadState::HeldUp as u8, Ordering::Relaxed);
     }
 
-    /// Notes that nobody reads any more.
+    /// Records that the content is no longer read.
     pub fn record_end(&self) {
         self.0.state.store(UploadState::Unread as u8, Ordering::Relaxed);
     }
 }
 
-/// What a request's content fails with: [`ContentFailed`], or whatever its connection says.
+/// Why a request's content fails: [`ContentFailed`], or its connection's error.
 type UploadError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A request's content that tells its connection when it waits for the client, and leaves out of its trailers what must
-/// not come behind content.
+/// A request's content that records its progress for its connection, and removes trailers that are
+/// forbidden after content.
 #[derive(Debug)]
 pub struct Upload<B> {
     body: B,
@@ -82,13 +84,14 @@ pub struct Upload<B> {
 }
 
 impl<B> Upload<B> {
-    /// Wraps a request's content; takes what the connection wants to know of it out of its `extensions`.
+    /// Wraps a request's content; takes the progress record out of its `extensions`.
     pub fn new(body: B, extensions: &mut Extensions) -> Self {
         Self { body, content: extensions.remove::<UploadProgress>() }
     }
 }
 
-/// Lets data pass, and of trailers what may come behind content. On HTTP/1 the screen has refused all others.
+/// Passes data on, and removes trailers that are forbidden after content. On HTTP/1 the screen has
+/// refused them already.
 ///
 /// # Errors
 /// Trailers that HTTP/1 cannot carry, or too many of them.
@@ -114,7 +117,8 @@ impl<B: Body<Error: Into<UploadError>> + Unpin> Body for Upload<B> {
                 Poll::Ready(Some(Ok(_))) => content.record_frame(),
                 Poll::Ready(None | Some(Err(_))) => content.record_end(),
             }
-            // hyper takes a reset without an error for the end of what is not whole (RFC 9113 §8.1).
+            // hyper takes a reset without an error for the end, although the content is incomplete
+            // (RFC 9113 §8.1).
             if matches!(polled, Poll::Ready(None)) && !self.body.is_end_stream() {
                 return Poll::Ready(Some(Err(ContentFailed(Reason::BadRequest).into())));
             }
