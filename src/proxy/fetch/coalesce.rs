@@ -1,10 +1,12 @@
-//! The flight table: requests for the same thing that come while it is being fetched wait for that one fetch.
+//! The flight table: requests for the same thing, made while it is being fetched, wait for that one
+//! fetch.
 //!
-//! Knows neither what a flight is named after nor what it lands with. Names are compared whole, so two names never share
-//! a flight. A leader that vanishes in whatever way loses its flight, and its followers learn so: nobody is stranded.
+//! The table knows neither what flights are named after nor what their results are. Names are
+//! compared whole, so two names never share a flight. A leader that is dropped without a result
+//! abandons its flight, and its followers learn that: no request is stranded.
 //!
-//! `tests/model.rs` compiles this very file against a `super::sync` of its own and tries the orders in which its steps can
-//! happen; so it takes nothing else from the crate.
+//! `tests/model.rs` compiles this very file against a `super::sync` of its own and tries the orders
+//! in which its steps can happen; so the file uses nothing else of the crate.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -15,30 +17,31 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::sync::{AtomicU64, Mutex, Notify};
 
-/// Shards of the table: enough that cores seldom meet on one lock.
+/// Shards of the table: enough that cores rarely contend for one lock.
 const SHARDS: usize = 64;
 
-/// The flights under way, each of which lands with an `H`.
+/// The flights under way, each of which finishes with an `H`.
 pub(crate) struct Flights<H> {
-    /// What names are hashed with, so that nobody knows which share a hash. xxh3 promises nothing against who would find out;
-    /// all that can be gained is a row of names to compare, of no more than there are flights.
+    /// The seed for hashing names, so that no client knows which names share a hash. xxh3 does not
+    /// resist an attacker who finds out; all there is to gain is a row of names to compare, at most
+    /// one for each flight.
     seed: u64,
     /// Each lock guards its share of the names; nothing awaits under it.
     shards: Box<[Mutex<FlightShard<H>>]>,
     /// How many flights have left the table.
     departures: AtomicU64,
-    /// How many have a leader.
+    /// How many flights have a leader.
     under_way: AtomicU64,
 }
 
-/// Found by the hashes of their names, each of which is computed once.
+/// A shard, searched by the hashes of names; each hash is computed once.
 type FlightShard<H> = HashTable<Arc<Flight<H>>>;
 
 /// One flight.
 struct Flight<H> {
     hash: u64,
     name: Box<[u8]>,
-    /// Guards how far the flight is; nothing awaits under it.
+    /// Guards the flight's progress; nothing awaits under it.
     state: Mutex<FlightState<H>>,
     changed: Notify,
 }
@@ -49,11 +52,11 @@ enum FlightState<H> {
     Abandoned,
 }
 
-/// What joining a flight comes to.
+/// The caller's part in a flight.
 pub(crate) enum FlightRole<H> {
-    /// Nobody is fetching this: the caller does.
+    /// No flight of that name is under way: the caller leads one.
     Leader(FlightLeader<H>),
-    /// Somebody is: the caller waits.
+    /// A flight is under way: the caller waits for it.
     Follower(FlightFollower<H>),
 }
 
@@ -61,7 +64,8 @@ pub(crate) enum FlightRole<H> {
 pub(crate) struct FlightLeader<H> {
     flights: Arc<Flights<H>>,
     flight: Arc<Flight<H>>,
-    /// Whether the flight may be in the table: it never is where it was started alone, and no longer once it is closed.
+    /// True while the flight may be in the table: not if it was started unlisted, and no longer
+    /// once it is closed.
     is_listed: bool,
 }
 
@@ -103,15 +107,15 @@ impl<H> Flights<H> {
         FlightLeader { flights: Arc::clone(self), flight, is_listed }
     }
 
-    /// Returns the flight called `name`, where there is one.
+    /// Returns the flight called `name`, if there is one.
     pub(crate) fn find(&self, name: &[u8]) -> Option<FlightFollower<H>> {
         let hash = self.hash(name);
         let shard = self.shard(hash).lock();
         shard.find(hash, |flight| *flight.name == *name).map(|flight| FlightFollower(Arc::clone(flight)))
     }
 
-    /// Has nobody join a flight any more whose landing is of no use to those who come now: the next one who asks starts
-    /// another.
+    /// Takes a flight out of the table whose result is of no use to new requests: the next request
+    /// starts another.
     pub(crate) fn withdraw(&self, follow: &FlightFollower<H>) {
         self.unlist(&follow.0);
     }
@@ -124,13 +128,14 @@ impl<H> Flights<H> {
         }
     }
 
-    /// Returns how many flights have left the table. Who reads the same before it looks for what a flight leaves behind and
-    /// after it has become a leader has missed no flight of that name in between.
+    /// Returns how many flights have left the table. A caller that reads the same number before it
+    /// looks into the store and after it has become a leader has missed no flight of that name in
+    /// between.
     pub(crate) fn departures(&self) -> u64 {
         self.departures.load(Ordering::Acquire)
     }
 
-    /// Returns how many flights are under way, be they in the table or not.
+    /// Returns how many flights are under way, in the table or not.
     pub(crate) fn len(&self) -> usize {
         self.under_way.load(Ordering::Acquire) as usize
     }
@@ -145,7 +150,7 @@ impl<H> Flights<H> {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<FlightShard<H>> {
-        // A shard's own table goes by the other bits.
+        // The shard's own table uses the other bits.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }
@@ -157,7 +162,8 @@ impl<H> Flight<H> {
 }
 
 impl<H> FlightLeader<H> {
-    /// Tells every follower what the flight landed with; who joins later learns it at once. The first call counts.
+    /// Finishes the flight with a result for all followers, including later ones. Only the first
+    /// call counts.
     pub(crate) fn land(&self, head: H) {
         let mut state = self.flight.state.lock();
         if matches!(*state, FlightState::InFlight) {
@@ -167,7 +173,7 @@ impl<H> FlightLeader<H> {
         }
     }
 
-    /// Takes the flight out of the table: the next one who asks starts another.
+    /// Takes the flight out of the table: the next request starts another.
     pub(crate) fn close(&mut self) {
         if std::mem::take(&mut self.is_listed) {
             self.flights.unlist(&self.flight);
@@ -195,7 +201,7 @@ impl<H> Drop for FlightLeader<H> {
 }
 
 impl<H: Clone> FlightFollower<H> {
-    /// Waits until the flight has landed; `None` when its leader vanished.
+    /// Waits for the flight's result; `None` if its leader abandoned it.
     pub(crate) async fn result(&self) -> Option<H> {
         loop {
             let changed = self.0.changed.notified();

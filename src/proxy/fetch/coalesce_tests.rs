@@ -1,4 +1,4 @@
-//! What leaders and followers of a flight learn, step by step.
+//! Tests of the flight table: what leaders and followers learn, step by step.
 
 use std::sync::Arc;
 

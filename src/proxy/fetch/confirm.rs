@@ -1,4 +1,4 @@
-//! What a 304 or the response to a HEAD does to what is stored (RFC 9111 §4.3.4, §4.3.5).
+//! Applies a 304, or the response to a HEAD, to the stored entries (RFC 9111 §4.3.4, §4.3.5).
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::stored::{Facts, FlatHead, Selecting, SharingGuard, StoredEntry};
 
 /// An entry that the origin confirmed.
 pub(crate) enum Confirmation {
-    /// It answers whoever asks for it.
+    /// The entry answers all requests that select it.
     ForAll(Arc<StoredEntry>),
-    /// Its new head is for this request alone, for this reason.
+    /// The entry's new head is for this request alone, for this reason.
     Once(Arc<StoredEntry>, Reason),
 }
 
-/// Applies a 304 to the entries whose validators were sent. `None` where it confirms none of them: then the response has to
-/// be fetched whole.
+/// Applies a 304 to the entries whose validators were sent. `None` if it confirms none of them:
+/// then the response has to be fetched whole.
 pub(crate) fn by_304(
     worker: &Worker,
     ctx: &RequestContext,
@@ -36,7 +36,8 @@ pub(crate) fn by_304(
     let mut answer = None;
     for (entry, update) in candidates.iter().zip(updates) {
         match update {
-            // What selects it would be this request's fields, and those select the one that answers already.
+            // The entry would now be selected by this request's fields, and those select the entry
+            // that answers already.
             Update::Confirmed(head, _)
                 if answer.is_some() && selecting(worker, ctx, entry, &head).as_ref() != Some(&entry.selecting) =>
             {
@@ -51,8 +52,9 @@ pub(crate) fn by_304(
     answer
 }
 
-/// Applies the response to a HEAD to the entry that the request selected when it was looked up, as long as that is stored;
-/// `sequence` is the ledger's number before it was asked for. Returns what answers it then.
+/// Applies the response to a HEAD to the entry that the request selected, if that is still stored;
+/// `sequence` is the ledger's number before the HEAD was sent. Returns the entry that answers the
+/// HEAD.
 pub(crate) fn by_head(
     worker: &Worker,
     ctx: &RequestContext,
@@ -62,9 +64,9 @@ pub(crate) fn by_head(
     sequence: u64,
 ) -> Option<Arc<StoredEntry>> {
     let stored = worker.shared.store.get(&ctx.key)?;
-    // What was stored or confirmed meanwhile was asked for after it.
+    // An entry stored or confirmed meanwhile was requested after this HEAD.
     let entry = stored.entries.iter().find(|entry| entry.is_same_response(selected))?;
-    // What another user's request brought in is not confirmed by what this one is told.
+    // An entry that another user's request brought in is not confirmed by the response to this one.
     if !probation::admits(&worker.shared, ctx, entry)
         || worker.shared.store.purge_state(&ctx.key, entry, exchange.received_at) == PurgeState::Purged
     {
@@ -76,7 +78,7 @@ pub(crate) fn by_head(
     }
 }
 
-/// Does to one stored entry what `update` says. Returns the entry with its new head, where it was confirmed.
+/// Applies `update` to one stored entry. Returns the entry with its new head if it was confirmed.
 fn apply(
     worker: &Worker,
     ctx: &RequestContext,
@@ -117,8 +119,8 @@ fn apply(
     }
 }
 
-/// Makes the entry with its new head, judged again as to whether its coding is left alone. Cookies that the new head sets
-/// are this request's: then the body is on probation again.
+/// Makes the entry with its new head, and judges again whether its coding may be changed. Cookies
+/// that the new head sets belong to this request: then the body is on probation again.
 fn with_new_head(
     worker: &Worker,
     ctx: &RequestContext,
@@ -130,26 +132,28 @@ fn with_new_head(
     let length = Some(entry.body.identity_bytes);
     let fields = head.to_map();
     facts.no_transform |= !decide::is_compressible(&worker.shared.config, facts.status, &fields, length);
-    let mut dressed = entry.with_confirmation(head, facts, sequence);
-    // The new head may name other tags. One that names none leaves those that a qualified no-cache kept out of the store.
+    let mut confirmed = entry.with_confirmation(head, facts, sequence);
+    // The new head may name other tags. If it names none, the old ones stay: a qualified no-cache
+    // may have kept the tags out of the stored head.
     let tags = tags::parse(&fields);
     if !tags.is_empty() {
-        dressed.tags = tags;
+        confirmed.tags = tags;
     }
-    if let Some(guard) = &dressed.guard
-        && !says_same_to_all(entry, &dressed)
+    if let Some(guard) = &confirmed.guard
+        && !says_same_to_all(entry, &confirmed)
     {
-        dressed.guard = Some(Arc::new(SharingGuard::new(
+        confirmed.guard = Some(Arc::new(SharingGuard::new(
             ctx.credentials(&worker.shared),
             ctx.values(&worker.shared),
             guard.body(),
         )));
     }
-    dressed
+    confirmed
 }
 
-/// Tells whether what comes with a confirmed body now is for the one who asked: what is not said to be for all, where the body is
-/// guarded by nobody who could compare it, and a cookie where they were seen to differ.
+/// Tells whether the new head of a confirmed body is for this requester alone. That holds for an
+/// unguarded body whose head is not said to be for all, as nothing could compare it, and for a new
+/// cookie where cookies were found to differ by user.
 fn is_personal(worker: &Worker, ctx: &RequestContext, old: &StoredEntry, new: &StoredEntry) -> bool {
     match &new.guard {
         None => probation::is_guarded(ctx, &new.facts, &new.selecting) && !says_same_to_all(old, new),
@@ -160,27 +164,28 @@ fn is_personal(worker: &Worker, ctx: &RequestContext, old: &StoredEntry, new: &S
     }
 }
 
-/// Tells whether an entry under its new head still sets the same cookies, and says the same of its user.
+/// Tells whether the entry under its new head sets the same cookies as before, and says the same of
+/// its user.
 fn says_same_to_all(old: &StoredEntry, new: &StoredEntry) -> bool {
     probation::sets_same_cookies(&old.head, &new.head) && probation::says_same_of_users(&old.head, &new.head)
 }
 
-/// Returns what selects the entry under its new head, whose Vary may name other fields (RFC 9111 §4.1). `None` where no
-/// request can select it any more.
+/// Returns the fields that select the entry under its new head, whose Vary may name other ones (RFC
+/// 9111 §4.1). `None` if no request can select it any more.
 fn selecting(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry, head: &FlatHead) -> Option<Selecting> {
     let named = decide::selecting_fields(worker.shared.config.ask_identity, &head.to_map())?;
     vary::selecting_on(&entry.selecting, &named, &ctx.headers)
 }
 
-/// Has an entry selected by these fields. One that varies on Cookie now needs no guard any more: the origin said for whose
-/// cookies it is.
+/// Selects the entry by these fields. An entry that varies on Cookie needs no guard: the origin
+/// said whose cookies it is for.
 fn with_selecting(selecting: Selecting, mut entry: StoredEntry) -> StoredEntry {
     entry.guard = entry.guard.filter(|_| !probation::varies_by_user(&selecting));
     StoredEntry { selecting, ..entry }
 }
 
-/// Puts `new` in the place of `old`, and of what the same fields select, or nothing; does nothing where `old` has gone
-/// meanwhile. Where it was recoded meanwhile, `new` gets that body.
+/// Replaces `old`, and entries that the same fields select, by `new` or by nothing. Does nothing if
+/// `old` has left the store. If `old` was encoded meanwhile, `new` gets that body.
 pub(crate) fn replace(worker: &Worker, ctx: &RequestContext, old: &Arc<StoredEntry>, new: Option<&Arc<StoredEntry>>) {
     worker.shared.store.change(&ctx.key, |variants| {
         let mut variants = variants.clone();

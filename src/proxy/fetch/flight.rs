@@ -1,4 +1,4 @@
-//! What a flight brings: what it lands with, for all who wait for it, and what its leader is handed.
+//! The results of a flight: one for all who wait for it, and one for its leader's client.
 
 use std::sync::Arc;
 
@@ -10,77 +10,80 @@ use crate::origin::{self, ResponseBody};
 use crate::outcome::Reason;
 use crate::stored::{Credentials, Facts, FlatHead, Selecting, StoredEntry};
 
-/// What a flight lands with, for all who wait for it.
+/// The result of a flight, for all who wait for it.
 #[derive(Clone)]
 pub(crate) enum FlightResult {
-    /// A storable response whose body is on its way.
+    /// A storable response whose body is arriving.
     InProgress(Arc<Fill>),
-    /// The origin confirmed what was stored.
+    /// The origin confirmed the stored entry.
     Confirmed(Arc<StoredEntry>),
-    /// The origin failed, and a stale response stands in.
+    /// The origin failed, and a stale entry is served instead.
     ServedStale(Arc<StoredEntry>),
-    /// The origin confirmed what the leader's client holds itself, and nothing is stored.
+    /// The origin confirmed the copy that the leader's client has, and nothing is stored.
     Unchanged,
     /// The response is for one client alone.
     Unshared(Reason),
-    /// The origin failed, and nothing stands in.
+    /// The origin failed, and nothing can be served instead.
     Failed(origin::Error),
 }
 
-/// A storable response whose body is on its way.
+/// A storable response whose body is arriving.
 pub(crate) struct Fill {
-    /// Its status.
+    /// The status.
     pub(crate) status: StatusCode,
-    /// Its fields, as they are stored.
+    /// The fields, as they are stored.
     pub(crate) head: FlatHead,
-    /// Its fields as they go on to the leader's client, where they are more than what is stored.
+    /// The fields as they go on to the leader's client, if they are more than what is stored.
     pub(crate) leader_head: Option<FlatHead>,
-    /// Whether the origin makes it for this very request: it came without Age.
+    /// True if the origin made the response for this very request: it came without Age.
     pub(crate) is_first_hand: bool,
-    /// What was parsed from them.
+    /// The facts parsed from the fields.
     pub(crate) facts: Facts,
-    /// The request that selected it.
+    /// The request fields that select it.
     pub(crate) selecting: Selecting,
-    /// The credentials of the request that brings it in, where it is guarded.
+    /// The credentials of the request that brings it in, if it is guarded.
     pub(crate) leader: Option<Credentials>,
     /// The tags that the origin named.
     pub(crate) tags: Box<[Box<str>]>,
-    /// When it was asked for.
+    /// When it was requested.
     pub(crate) requested_at: Timestamp,
     /// The ledger's number before that.
     pub(crate) sequence: u64,
-    /// What its body will come to, where that is known.
+    /// The length of the body, if known.
     pub(crate) length: Option<u64>,
-    /// The stored response that it was asked for in place of.
+    /// The stored entry that this fetch is meant to replace.
     pub(crate) replaces: Option<Arc<StoredEntry>>,
-    /// Its body.
+    /// The body.
     pub(crate) body: Arc<SharedBody>,
 }
 
 impl Fill {
-    /// Tells whether other fields select it than what it was asked for in place of: stored, it stands beside that.
+    /// Tells whether other fields select this response than the entry it was meant to replace: then
+    /// both would be stored side by side.
     pub(crate) fn is_other_variant(&self) -> bool {
         self.replaces.as_ref().is_some_and(|old| old.selecting != self.selecting)
     }
 
-    /// Returns its fields as they go on to the leader's client, flattened.
+    /// Returns the fields as they go on to the leader's client, flattened.
     pub(crate) fn leader_head(&self) -> &FlatHead {
         self.leader_head.as_ref().unwrap_or(&self.head)
     }
 }
 
-/// What the leader's own client begins with.
+/// The start of the response to the leader's own client.
 pub(crate) struct LeaderBody {
-    /// The fields as they came, less those that end here: what [`Fill::leader_head`] has, with no need to put it together again.
+    /// The fields as received, less the hop-by-hop ones: the same as [`Fill::leader_head`], without
+    /// putting them together again.
     pub(crate) fields: HeaderMap,
-    /// A reader that holds the body's beginning.
+    /// A reader that keeps the body's beginning.
     pub(crate) reader: BodyReader,
 }
 
-/// What the leader's own client gets.
+/// The response to the leader's own client.
 pub(crate) enum LeaderResponse {
-    /// What everybody gets; with a filling body, its beginning.
+    /// The result for all; for an arriving body, also its start.
     FromFlight(FlightResult, Option<Box<LeaderBody>>),
-    /// The response itself, which is nobody else's, and why. Boxed, since what is handed over is moved often and mostly is none.
+    /// The response itself, for this client alone, and the reason. Boxed, since a `LeaderResponse`
+    /// is moved often and is rarely this.
     Response(Box<Response<ResponseBody>>, Reason),
 }

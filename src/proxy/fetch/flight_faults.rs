@@ -1,7 +1,9 @@
-//! Ten thousand faults at the flight table and the bodies that flights land with: leaders that panic, are stopped, fail or
-//! cut off; followers that come, leave and stall at any point. All from seeds, on one thread, so that each can be repeated.
+//! Ten thousand faults in the flight table and in the bodies of its flights: leaders that panic,
+//! are stopped, fail or cut the body; followers that come, leave and stall at any point. All faults
+//! come from seeds, on one thread, so each can be repeated.
 //!
-//! The leader here takes the steps of `fetch` and `receive` in their order, over the same table and the same shared body.
+//! The leader here takes the steps of `leader` and `receive` in their order, with the same table
+//! and the same shared body.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,13 +19,13 @@ use super::shared_body::SharedBody;
 use crate::outcome::Reason;
 use crate::respond::range::BodyPiece;
 
-/// So many faults are injected at least.
+/// The least number of faults.
 const FAULTS: usize = 10_000;
 
-/// Nothing here waits for time, so whoever is not done by then is stuck.
+/// Nothing here waits for time, so a task that is not done by then is stuck.
 const STUCK: Duration = Duration::from_secs(5);
 
-/// What a flight lands with: a body and whose it is, or nothing for anybody.
+/// The result of a flight: a body and its flight's id, or nothing for any follower.
 type TestResult = Option<(Arc<SharedBody>, u64)>;
 
 /// A source of choices (xorshift64*).
@@ -42,13 +44,13 @@ impl FaultDice {
     }
 }
 
-/// What goes wrong with a flight.
+/// A fault of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InjectedFault {
     None,
     /// The leader's task panics after so many steps.
     Panic(u64),
-    /// The leader's task is stopped after so many turns of the others.
+    /// The leader's task is stopped after the others have run so many times.
     Stopped(u64),
     /// The origin fails before there is a head.
     NoHead,
@@ -58,11 +60,11 @@ enum InjectedFault {
     Unshared,
 }
 
-/// What the others share.
+/// The state that all tasks share.
 struct FaultWorld {
     flights: Arc<Flights<TestResult>>,
     stored: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
-    /// Faults so far, and what became of followers.
+    /// Faults so far, and how the followers ended.
     counts: Mutex<FaultCounts>,
 }
 
@@ -75,18 +77,18 @@ struct FaultCounts {
     hung_up: usize,
 }
 
-/// Returns what the body of this flight is when it is whole.
+/// Returns the complete body of this flight.
 fn whole(id: u64) -> Vec<u8> {
     (0..10 + id % 90).map(|at| (id.wrapping_mul(31).wrapping_add(at * 7) % 251) as u8).collect()
 }
 
-/// Leads a flight as `fetch` and `receive` do.
+/// Leads a flight as `leader` and `receive` do.
 async fn lead(world: Arc<FaultWorld>, lead: FlightLeader<TestResult>, name: Vec<u8>, id: u64, fault: InjectedFault) {
     let mut dice = FaultDice::new(id);
     let mut steps = 0;
     let mut step = || {
         if fault == InjectedFault::Panic(steps) {
-            // As a panic, but without its report.
+            // A panic without its report.
             std::panic::resume_unwind(Box::new("injected"));
         }
         steps += 1;
@@ -96,32 +98,33 @@ async fn lead(world: Arc<FaultWorld>, lead: FlightLeader<TestResult>, name: Vec<
     if matches!(fault, InjectedFault::NoHead | InjectedFault::Unshared) {
         return lead.land(None);
     }
-    let filling = SharedBody::new();
-    // The reader of the leader's own client, which may be gone.
-    let own = (dice.below(2) == 0).then(|| filling.reader(vec![BodyPiece::Cut(0..u64::MAX)]));
-    lead.land(Some((Arc::clone(&filling), id)));
-    let _in_hand = filling.abort_guard();
+    let shared_body = SharedBody::new();
+    // The reader of the leader's own client, which may have left.
+    let own = (dice.below(2) == 0).then(|| shared_body.reader(vec![BodyPiece::Cut(0..u64::MAX)]));
+    lead.land(Some((Arc::clone(&shared_body), id)));
+    let _abort_guard = shared_body.abort_guard();
     step();
     let body = whole(id);
     for (at, chunk) in body.chunks(1 + dice.below(20) as usize).enumerate() {
         if fault == InjectedFault::Cut(at as u64) {
-            return filling.fail(Reason::Incomplete);
+            return shared_body.fail(Reason::Incomplete);
         }
-        filling.push(Bytes::copy_from_slice(chunk));
+        shared_body.push(Bytes::copy_from_slice(chunk));
         if dice.below(3) == 0 {
             yield_now().await;
         }
         step();
     }
-    let bytes = filling.chunks().concat();
+    let bytes = shared_body.chunks().concat();
     world.stored.lock().insert(name, bytes);
     step();
-    filling.complete(None);
+    shared_body.complete(None);
     step();
     drop(own);
 }
 
-/// Asks as a client does, leaving after so many turns if at all; whoever finds nobody leading does it in turn.
+/// Acts as a client, which leaves after `patience` steps; a client that finds no leader leads a
+/// flight of its own.
 async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>, id: u64) {
     let mut dice = FaultDice::new(id);
     let mut leaves = move || match &mut patience {
@@ -151,11 +154,11 @@ async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>
         world.counts.lock().abandoned += 1;
         return;
     };
-    let Some((filling, of)) = result else {
+    let Some((shared_body, of)) = result else {
         world.counts.lock().failed += 1;
         return;
     };
-    let mut reader = filling.reader(vec![BodyPiece::Cut(0..u64::MAX)]).expect("the body is kept");
+    let mut reader = shared_body.reader(vec![BodyPiece::Cut(0..u64::MAX)]).expect("the body is kept");
     let mut read = Vec::new();
     loop {
         if leaves() {
@@ -178,7 +181,7 @@ async fn follow(world: Arc<FaultWorld>, name: Vec<u8>, mut patience: Option<u64>
     world.counts.lock().whole += 1;
 }
 
-/// Runs one flight and whatever it leads to.
+/// Runs one flight, and the flights that its followers start.
 async fn scenario(world: &Arc<FaultWorld>, seed: u64) {
     let mut dice = FaultDice::new(seed);
     let name = format!("/{seed}").into_bytes();
@@ -202,7 +205,7 @@ async fn scenario(world: &Arc<FaultWorld>, seed: u64) {
         let id = seed.wrapping_mul(1_000).wrapping_add(at);
         followers.push(tokio::spawn(follow(Arc::clone(world), name.clone(), patience, id)));
     }
-    // Some are stopped where they stand, as the task of a connection is that was reset.
+    // Some followers are stopped where they are, like the task of a connection that was reset.
     for _ in 0..dice.below(3) {
         yield_now().await;
         let victim = dice.below(followers.len() as u64) as usize;
@@ -239,7 +242,8 @@ fn ten_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
     while world.counts.lock().faults < FAULTS {
         seed += 1;
         runtime.block_on(scenario(&world, seed));
-        // Who followed nobody leads a flight of its own, which may outlive it by some turns.
+        // A follower that finds no leader starts a flight of its own, which may outlive it a
+        // little.
         runtime.block_on(async {
             for _ in 0..1_000 {
                 if world.flights.is_empty() {

@@ -1,7 +1,8 @@
-//! Fetching what is not stored, or no longer fresh: one flight per key, led by a task of its own.
+//! Fetches what is not stored, or no longer fresh: one flight per key, led by a task of its own.
 //!
-//! A client that hangs up does not end the flight. What the origin answers lands as a [`FlightResult`]: a body that all may read
-//! while it fills, a stored entry that was confirmed or stands in, or the news that everybody has to ask alone.
+//! A client that hangs up does not end the flight. The origin's answer becomes a [`FlightResult`]:
+//! a body that many read while it fills, a stored entry that was confirmed or is served stale, or
+//! the news that each request has to go to the origin alone.
 
 use std::sync::Arc;
 
@@ -32,27 +33,27 @@ use crate::respond::range::BodyPiece;
 use crate::route::SetCookie;
 use crate::stored::{Facts, FlatHead, StoredEntry, Variants};
 
-/// What is to be fetched, and what was found stored.
+/// One fetch with its context.
 pub(crate) struct FetchJob {
     /// The request.
     pub(crate) ctx: Arc<RequestContext>,
-    /// Everything under its key.
+    /// All variants under its key.
     pub(crate) stored: Option<Arc<Variants>>,
-    /// The one that the request selects, which is not fresh.
+    /// The variant that the request selects, which is not fresh.
     pub(crate) selected: Option<Arc<StoredEntry>>,
-    /// The permit that a refresh in the background begins with; whoever has none waits for one.
+    /// The permit of a background refresh; other jobs wait for one.
     pub(crate) permit: Option<Permit>,
 }
 
-/// Starts a task that leads a flight which nobody waits for.
+/// Starts a task that leads a flight for which no client waits.
 pub(crate) fn start(worker: &Arc<Worker>, lead: FlightLeader<FlightResult>, job: FetchJob) {
     spawn(run_flight(Arc::clone(worker), lead, job, oneshot::channel().0));
 }
 
-/// Leads a flight for a client that waits for it; `None` where that failed on our side.
+/// Leads a flight for a waiting client; `None` if the flight's task failed.
 ///
-/// A task of its own, not only so that the flight outlives its client: each of its turns polls the fill alone, where a
-/// turn of the client's would go through its whole connection.
+/// A task of its own outlives the client, and is cheaper to poll: a poll of the client's task would
+/// go through its whole connection.
 pub(crate) async fn lead(
     worker: &Arc<Worker>,
     lead: FlightLeader<FlightResult>,
@@ -63,7 +64,8 @@ pub(crate) async fn lead(
     response.await.ok()
 }
 
-/// Starts a task. Its future is boxed first: it is large, and would be copied half a dozen times on its way into the task.
+/// Starts a task. The future is boxed first: it is large, and would be copied half a dozen times on
+/// its way into the task.
 fn spawn(flight: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(Box::pin(flight));
 }
@@ -99,7 +101,8 @@ async fn run_flight(
                 }
                 Err(reason) => {
                     drop_superseded(&worker, &job.ctx, job.selected.as_ref(), parts.status, reason);
-                    // It says of this client's copy, not of the key, that there is nothing to store.
+                    // A 304 says that nothing is to be stored of this client's copy. It says
+                    // nothing of the key.
                     if parts.status == StatusCode::NOT_MODIFIED {
                         lead.land(FlightResult::Unchanged);
                     } else {
@@ -107,7 +110,7 @@ async fn run_flight(
                         shared.uncacheable.record_not_stored(hash, at, shared.config.hit_for_miss, reason);
                         lead.land(FlightResult::Unshared(reason));
                     }
-                    // Where the client has gone, dropping the response cancels the origin's work.
+                    // If the client has gone, dropping the response cancels the origin's work.
                     let _ = reply.send(LeaderResponse::Response(Box::new(Response::from_parts(parts, body)), reason));
                     return;
                 }
@@ -122,12 +125,13 @@ async fn run_flight(
     receive::receive(&worker, lead, &job.ctx, &fill, body).await;
 }
 
-/// Makes what the client begins with that brings a response in; `fields` are those that [`prepare`] has left.
+/// Makes the start of the response to the client that brings it in; `fields` are those that
+/// [`prepare`] has left.
 pub(crate) fn leader_body(fill: &Fill, fields: HeaderMap) -> Option<Box<LeaderBody>> {
     fill.body.reader([BodyPiece::Cut(0..u64::MAX)]).map(|reader| Box::new(LeaderBody { fields, reader }))
 }
 
-/// What asking the origin came to.
+/// The result of asking the origin.
 enum FetchResult {
     Response { response: Box<Response<ResponseBody>>, requested_at: Timestamp, received_at: Timestamp },
     Confirmed(Confirmation),
@@ -135,8 +139,8 @@ enum FetchResult {
     Failed(origin::Error),
 }
 
-/// Asks the origin: conditionally where something stored can be confirmed, and once more unconditionally where the answer
-/// contradicts what is stored.
+/// Asks the origin: conditionally if a stored entry can be confirmed, and once more unconditionally
+/// if the answer contradicts the stored entries.
 async fn fetch(worker: &Worker, job: &FetchJob, sequence: u64, mut permit: Option<Permit>) -> FetchResult {
     let stands_in = |failure, now| {
         decide::usable_stand_in(&worker.shared, &job.ctx, job.selected.as_ref(), failure, now).map(Arc::clone)
@@ -147,7 +151,7 @@ async fn fetch(worker: &Worker, job: &FetchJob, sequence: u64, mut permit: Optio
             Some(permit) => Ok(permit),
             None => trace::permit(worker, &job.ctx).await,
         };
-        // What waiting for a turn takes is no part of the response's age.
+        // The wait for a permit does not count as age of the response.
         let requested_at = worker.shared.clock.now();
         let answer = match permitted {
             Ok(permit) => {
@@ -184,8 +188,8 @@ async fn fetch(worker: &Worker, job: &FetchJob, sequence: u64, mut permit: Optio
     }
 }
 
-/// Makes the origin's request: with the client's own preconditions where nothing stored can be confirmed, never with its
-/// Range.
+/// Makes the origin's request: with the client's own preconditions if no stored entry can be
+/// confirmed, never with its Range.
 fn origin_request(
     worker: &Worker,
     job: &FetchJob,
@@ -223,8 +227,9 @@ fn judge(
     }
 }
 
-/// Prepares a response that may be stored for filling, unless it is too large or has too many tags. Left in place are the
-/// fields that go on to the client that brings it in; where it may not be stored, all of them.
+/// Prepares a storable response for filling, unless it is too large or has too many tags.
+/// Afterwards `headers` holds the fields that go on to the client that brings it in; if the
+/// response may not be stored, all of them.
 pub(crate) fn prepare(
     worker: &Worker,
     ctx: &RequestContext,
@@ -237,14 +242,14 @@ pub(crate) fn prepare(
     prepare_head(worker, ctx, arrived, facts, asking)
 }
 
-/// A response's head, and what its body will come to, where that is known.
+/// The head of a response as received, and the length of its body, if known.
 pub(crate) struct ReceivedHead<'a> {
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a mut HeaderMap,
     pub(crate) length: Option<u64>,
 }
 
-/// Prepares a response as [`prepare`] does, be its body under way or not.
+/// Prepares a response as [`prepare`] does, without its body.
 pub(crate) fn prepare_head(
     worker: &Worker,
     ctx: &RequestContext,
@@ -276,7 +281,8 @@ pub(crate) fn prepare_head(
     })
 }
 
-/// Leaves the fields of a response that go on to the client that brings it in. The length is told by who sends the body.
+/// Leaves the fields of a response that go on to the client that brings it in. The sender of the
+/// body writes its length.
 fn pass_on(fields: &mut HeaderMap, set_cookie: SetCookie, received_at: Timestamp) {
     let mut ending = fields::hop_by_hop(fields);
     ending.push(header::CONTENT_LENGTH);
@@ -289,7 +295,8 @@ fn pass_on(fields: &mut HeaderMap, set_cookie: SetCookie, received_at: Timestamp
     }
 }
 
-/// Flattens a response's fields as they go on, where those are more than what is stored, and as they are stored.
+/// Flattens the fields of a response: as they go on, if those are more than what is stored, and as
+/// they are stored.
 fn flatten(fields: &HeaderMap, set_cookie: SetCookie) -> (Option<FlatHead>, FlatHead) {
     let unstored = fields::unstored(fields, set_cookie);
     let is_stored = |(name, _): &(&HeaderName, &HeaderValue)| !unstored.contains(*name);
@@ -298,7 +305,8 @@ fn flatten(fields: &HeaderMap, set_cookie: SetCookie) -> (Option<FlatHead>, Flat
     (is_more.then(|| FlatHead::from_map(fields)), FlatHead::from_fields(stored))
 }
 
-/// Drops what a response that may not be stored supersedes, unless it is the request that kept it from the store.
+/// Drops the entry that an unstorable response supersedes, unless the request itself kept the
+/// response from the store.
 pub(crate) fn drop_superseded(
     worker: &Worker,
     ctx: &RequestContext,

@@ -1,7 +1,8 @@
-//! Pouring the origin's body into the shared one, and storing it once it is complete.
+//! Copies the origin's body into the shared body, and stores it once it is complete.
 //!
-//! Each chunk is copied out of the connection's buffer and counted in the budget before it is held. A body that becomes too
-//! large, or for which the budget has no room, is let go: nobody joins any more, and the slowest reader sets the pace.
+//! Each chunk is copied out of the connection's buffer and counted in the budget before it is kept.
+//! A body that becomes too large, or for which the budget has no room, is no longer kept: new
+//! requests do not join it, and the slowest reader sets the pace.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +24,15 @@ use crate::proxy::state::Worker;
 use crate::proxy::trace;
 use crate::stored::{SharingGuard, StoredBody, StoredEntry};
 
-/// A body that came whole and was kept. Whoever poured it ends the shared one.
+/// A body that arrived complete and was kept. The caller of [`copy_body`] ends the shared one.
 pub(crate) struct ReceivedBody {
-    /// The fingerprint of its bytes.
+    /// The fingerprint of the bytes.
     pub(crate) fingerprint: u128,
-    /// What came after them.
+    /// The trailers.
     pub(crate) trailers: Option<HeaderMap>,
 }
 
-/// Pours the origin's body into the shared one, and stores it when it is complete.
+/// Copies the origin's body into the shared one, and stores it when it is complete.
 pub(crate) async fn receive(
     worker: &Worker,
     mut lead: FlightLeader<FlightResult>,
@@ -39,13 +40,13 @@ pub(crate) async fn receive(
     fill: &Fill,
     body: ResponseBody,
 ) {
-    let _in_hand = fill.body.abort_guard();
+    let _abort_guard = fill.body.abort_guard();
     let bytes_max = ctx.rule.object_bytes_max.min(worker.shared.store.budget().object_max());
     let mut storing = trace::StoreSpan::new(&worker.shared, ctx);
     let on_unkept = |reason| {
         storing.set_reason(reason);
         lead.close();
-        // A body that broke off says nothing about the next.
+        // A body that broke off says nothing about the next one.
         if matches!(reason, Reason::TooLarge | Reason::Budget) {
             let shared = &worker.shared;
             shared.uncacheable.record_not_stored(ctx.key.hash(), ctx.at, shared.config.hit_for_miss, reason);
@@ -58,7 +59,8 @@ pub(crate) async fn receive(
         if result.is_err() || fill.is_other_variant() {
             drop_replaced(worker, ctx, fill);
         }
-        // Who waits for the end looks into the store then, and must not find this flight again.
+        // Requests that wait for the end look into the store then, and must not find this flight
+        // again.
         lead.close();
         match result {
             Ok(bytes) => {
@@ -74,8 +76,9 @@ pub(crate) async fn receive(
     }
 }
 
-/// Pours the origin's body into the shared one, and keeps it up to `bytes_max`. Returns where it came whole and was kept;
-/// otherwise it has been ended, and `on_unkept` was told before, as soon as it was known, and why.
+/// Copies the origin's body into the shared one, and keeps it up to `bytes_max`. Returns the end of
+/// a body that arrived complete and was kept. Otherwise the shared body has ended already, and
+/// `on_unkept` was called with the reason as soon as that was known.
 pub(crate) async fn copy_body(
     worker: &Worker,
     ctx: &RequestContext,
@@ -85,8 +88,8 @@ pub(crate) async fn copy_body(
     mut on_unkept: impl FnMut(Reason),
 ) -> Option<ReceivedBody> {
     let (mut total, mut is_kept, mut trailers) = (0_u64, true, None);
-    // Seven hundred bytes of state, for guarded bodies only: the others are not compared. Keyed, so that nobody can have an app
-    // make a body that passes for another.
+    // Seven hundred bytes of state, for guarded bodies only, as others are not compared. The hash
+    // is keyed, so that no attacker can make an app send a body that passes for another.
     let mut hash = fill.leader.map(|_| worker.shared.hasher.pieces());
     loop {
         let frame = match body.frame().await {
@@ -135,7 +138,8 @@ pub(crate) async fn copy_body(
     Some(ReceivedBody { fingerprint: hash.map_or(0, |hash| hash.digest128()), trailers })
 }
 
-/// Copies a chunk out of the connection's buffer, counted in the budget, unless that says no or the body gets too large.
+/// Copies a chunk out of the connection's buffer and counts it in the budget, unless the budget has
+/// no room or the body becomes too large.
 pub(crate) fn counted_copy(worker: &Worker, chunk: &Bytes, total: u64, bytes_max: u64) -> Result<Bytes, Reason> {
     if total > bytes_max {
         return Err(Reason::TooLarge);
@@ -144,10 +148,12 @@ pub(crate) fn counted_copy(worker: &Worker, chunk: &Bytes, total: u64, bytes_max
     Ok(reservation.into_body(chunk.as_ref().into()))
 }
 
-/// Waits for the slowest reader of a body that is not kept. False when none is left: then the origin need not go on.
+/// Waits for the slowest reader of a body that is not kept. Returns false if no reader is left:
+/// then the origin need not go on.
 ///
-/// It is cut off where others have waited for it for `reader_stall`, having read all that is there. While nobody waits it sets
-/// the pace, and how long a client may be silent is not decided here.
+/// The slowest reader is cut off once others, which have read everything so far, have waited for it
+/// for `reader_stall`. While no other reader waits, it sets the pace: how long a client may be
+/// silent is not decided here.
 async fn wait_for_reader(fill: &Fill, reader_stall: Duration) -> bool {
     loop {
         let somebody_waits = fill.body.has_blocking_reader();
@@ -159,7 +165,7 @@ async fn wait_for_reader(fill: &Fill, reader_stall: Duration) -> bool {
     }
 }
 
-/// Stores a complete response. Returns how many bytes its body has, or why it was not stored.
+/// Stores a complete response. Returns the length of its body, or why it was not stored.
 fn store_complete(worker: &Worker, ctx: &RequestContext, fill: &Fill, fingerprint: u128) -> Result<u64, Reason> {
     let store = &worker.shared.store;
     let bytes = join_chunks(worker, fill.body.chunks()).ok_or(Reason::Budget)?;
@@ -179,16 +185,17 @@ fn store_complete(worker: &Worker, ctx: &RequestContext, fill: &Fill, fingerprin
     })
 }
 
-/// Drops what a response supersedes that may be stored, where storing it does not put it in the old one's place: it was not
-/// stored after all, or other fields select it. Both would be there then, and the old one would still answer whom the new
-/// one is not for, and whoever finds that it has the later Date.
+/// Drops the entry that a storable response supersedes, if storing the response does not replace
+/// it: the response was not stored after all, or other fields select it. Otherwise the old entry
+/// would still answer requests that do not select the new one, or that find the old one's Date
+/// later.
 pub(crate) fn drop_replaced(worker: &Worker, ctx: &RequestContext, fill: &Fill) {
     if let Some(old) = fill.replaces.as_ref().filter(|_| validate::supersedes(fill.status)) {
         confirm::replace(worker, ctx, old, None);
     }
 }
 
-/// Joins the chunks into one run; `None` when the budget has no room for it.
+/// Joins the chunks into one run; `None` if the budget has no room for it.
 pub(crate) fn join_chunks(worker: &Worker, mut chunks: SmallVec<[Bytes; 1]>) -> Option<Bytes> {
     match chunks.len() {
         0 => Some(Bytes::new()),

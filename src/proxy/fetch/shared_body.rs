@@ -1,8 +1,9 @@
-//! A body that is being fetched and read at the same time.
+//! A body that is fetched and read at the same time.
 //!
-//! The fill appends chunks, every reader follows by offset, and all see the same end. While the body is *kept*, all
-//! chunks stay, for late readers and for the store. Once it is *let go* (too large, or the budget is spent) chunks go when
-//! the slowest reader has passed them, and the fill waits for that reader.
+//! The fetch appends chunks, every reader follows by offset, and all see the same end. While the
+//! body is *kept*, all chunks stay, for late readers and for the store. Once it is no longer kept
+//! (too large, or the budget is spent), a chunk is dropped when the slowest reader has passed it,
+//! and the fetch waits for that reader.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,15 +21,15 @@ use tokio::sync::Notify;
 use crate::outcome::Reason;
 use crate::respond::range::BodyPiece;
 
-/// How far the fill may be ahead of the slowest reader of a body that is not kept, in bytes: a few chunks, so that one
-/// reader's pause does not stop the others.
+/// How far the fetch may be ahead of the slowest reader of a body that is not kept, in bytes: a few
+/// chunks, so that one reader's pause does not stop the others.
 const WINDOW: u64 = 256 << 10;
 
-/// The longest piece that is copied so as not to keep alive what it was cut from, in bytes: as much as the server hands to
-/// HTTP/2 last.
+/// The longest piece that is copied, in bytes, so that it does not keep a larger run alive: as much
+/// as the server hands to HTTP/2 last.
 pub(crate) const COPIED_BYTES_MAX: usize = 16 << 10;
 
-/// A body that failed on the way; the connection must not end it cleanly.
+/// A body that failed before its end; the connection must not end it cleanly.
 #[derive(Debug, thiserror::Error)]
 #[error("the body failed on the way: {0}")]
 pub struct Aborted(pub Reason);
@@ -49,9 +50,9 @@ struct SharedBodyState {
     chunks: VecDeque<Bytes>,
     /// The offset of the first chunk.
     start: u64,
-    /// The offset behind the last chunk.
+    /// The offset after the last chunk.
     end: u64,
-    /// Why it is no longer kept.
+    /// Why the body is no longer kept.
     unkept_reason: Option<Reason>,
     ended: Option<BodyEnd>,
     readers: SmallVec<[ReaderSlot; 1]>,
@@ -64,7 +65,7 @@ enum BodyEnd {
     Failed(Reason),
 }
 
-/// A reader's place.
+/// The place of a reader.
 #[derive(Debug)]
 enum ReaderSlot {
     Free,
@@ -72,7 +73,7 @@ enum ReaderSlot {
         offset: u64,
         waker: Option<Waker>,
     },
-    /// Cut off because it held up the others.
+    /// Cut off because it blocked the other readers.
     Stalled,
 }
 
@@ -91,18 +92,18 @@ impl SharedBody {
         state.wake_all();
     }
 
-    /// Ends the body well.
+    /// Ends the body as complete.
     pub(crate) fn complete(&self, trailers: Option<HeaderMap>) {
         self.finish(BodyEnd::Complete(trailers));
     }
 
-    /// Ends the body badly: every reader sees it fail.
+    /// Ends the body as failed: every reader sees it fail.
     pub(crate) fn fail(&self, reason: Reason) {
         self.finish(BodyEnd::Failed(reason));
     }
 
-    /// Returns what has to outlive whoever fills the body: dropped before the body has ended, it ends it badly. So a fill that
-    /// panics or is stopped leaves no reader waiting.
+    /// Returns a guard for the task that fills the body: dropped before the body has ended, it
+    /// fails the body. So a task that panics or is stopped leaves no reader waiting.
     pub(crate) fn abort_guard(self: &Arc<Self>) -> AbortGuard {
         AbortGuard(Arc::clone(self))
     }
@@ -114,7 +115,8 @@ impl SharedBody {
         self.settled.notify_waiters();
     }
 
-    /// Stops keeping the body, for this reason: chunks go as the readers pass them.
+    /// Stops keeping the body, for this reason: chunks are dropped once all readers have passed
+    /// them.
     pub(crate) fn stop_keeping(&self, reason: Reason) {
         let mut state = self.state.lock();
         state.unkept_reason.get_or_insert(reason);
@@ -122,7 +124,8 @@ impl SharedBody {
         self.settled.notify_waiters();
     }
 
-    /// Waits until it is known whether the body comes to be stored: it has ended, or is no longer kept.
+    /// Waits until it is settled whether the body can be stored: it has ended, or is no longer
+    /// kept.
     pub(crate) async fn wait_settled(&self) {
         loop {
             let settled = self.settled.notified();
@@ -141,7 +144,8 @@ impl SharedBody {
         self.state.lock().chunks.iter().cloned().collect()
     }
 
-    /// Waits until the slowest reader is near enough for the fill to go on. False when no reader is left.
+    /// Waits until the slowest reader is near enough for the fetch to go on. Returns false if no
+    /// reader is left.
     pub(crate) async fn wait_for_room(&self) -> bool {
         loop {
             let moved = self.progress.notified();
@@ -157,7 +161,7 @@ impl SharedBody {
         }
     }
 
-    /// Tells whether the slowest reader holds up another, which has read all that is there.
+    /// Tells whether the slowest reader blocks another one that has read everything so far.
     pub(crate) fn has_blocking_reader(&self) -> bool {
         let state = self.state.lock();
         let waits = |slot: &ReaderSlot| matches!(slot, ReaderSlot::At { offset, .. } if *offset >= state.end);
@@ -182,7 +186,8 @@ impl SharedBody {
         state.release();
     }
 
-    /// Attaches a reader that sends `pieces` in order. `None` when what they need has gone already.
+    /// Attaches a reader that sends `pieces` in order. `None` if the bytes they need have been
+    /// dropped already.
     pub(crate) fn reader(self: &Arc<Self>, pieces: impl IntoIterator<Item = BodyPiece>) -> Option<BodyReader> {
         let mut pieces: Pieces = pieces.into_iter().collect();
         pieces.reverse();
@@ -206,7 +211,7 @@ impl SharedBody {
     }
 }
 
-/// A body that somebody fills.
+/// Fails the body on drop, unless it has ended.
 #[derive(Debug)]
 pub(crate) struct AbortGuard(Arc<SharedBody>);
 
@@ -225,7 +230,7 @@ impl SharedBodyState {
         offsets.min()
     }
 
-    /// Drops the chunks that every reader has passed, where the body is not kept.
+    /// Drops the chunks that every reader has passed, if the body is not kept.
     fn release(&mut self) {
         if self.unkept_reason.is_none() {
             return;
@@ -249,7 +254,7 @@ impl SharedBodyState {
         }
     }
 
-    /// Returns the chunk that holds `offset`, and where in the chunk that is.
+    /// Returns the chunk at `offset`, and the position of `offset` in that chunk.
     fn chunk_at(&self, offset: u64) -> Option<(&Bytes, usize)> {
         let mut start = self.start;
         // Readers are near the end most of the time, so the search goes backward from it.
@@ -278,7 +283,7 @@ fn first_cut(pieces: &[BodyPiece]) -> u64 {
     cuts.min().unwrap_or(0)
 }
 
-/// One reader of a [`SharedBody`]. An open end (`u64::MAX`) reads until the body ends.
+/// One reader of a [`SharedBody`]. A piece with an open end (`u64::MAX`) reads until the body ends.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     body: Arc<SharedBody>,
@@ -287,11 +292,11 @@ pub(crate) struct BodyReader {
     pieces: Pieces,
 }
 
-/// What a reader is to send, the next piece last.
+/// The pieces that a reader still has to send, the next one last.
 type Pieces = SmallVec<[BodyPiece; 1]>;
 
 impl BodyReader {
-    /// Returns why the body is no longer kept, where that is so.
+    /// Returns why the body is no longer kept, if it is not.
     pub(crate) fn unkept_reason(&self) -> Option<Reason> {
         self.body.state.lock().unkept_reason
     }
@@ -357,8 +362,9 @@ fn first_cut_or(pieces: &[BodyPiece], end: u64) -> u64 {
     if pieces.iter().any(|piece| matches!(piece, BodyPiece::Cut(_))) { first_cut(pieces) } else { end }
 }
 
-/// Takes what `range` wants of `chunk`, in which it starts `at`, and moves the range on. A small part is copied: it may stay
-/// with an HTTP/2 connection for as long as the client likes, and would keep the chunk alive.
+/// Takes the bytes that `range` wants from `chunk`, which has the range's start at `at`, and
+/// advances the range. A small part is copied: it may stay with an HTTP/2 connection for as long as
+/// the client likes, and would keep the chunk alive.
 fn take_from(chunk: &Bytes, at: usize, range: &mut Range<u64>) -> Bytes {
     let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(chunk.len() - at);
     range.start += wanted as u64;
@@ -380,7 +386,7 @@ impl Drop for BodyReader {
     }
 }
 
-/// Lets tests and the body poll a reader as a stream of frames.
+/// Lets tests read a body as a stream of frames.
 impl http_body::Body for BodyReader {
     type Data = Bytes;
     type Error = Aborted;

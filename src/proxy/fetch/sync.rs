@@ -1,4 +1,4 @@
-//! What the flight table synchronises with; a model test puts others in their place.
+//! The synchronisation of the flight table; `tests/model.rs` compiles the table with another one.
 
 pub(super) use std::sync::atomic::AtomicU64;
 

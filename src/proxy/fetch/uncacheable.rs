@@ -9,7 +9,7 @@ use crate::outcome::Reason;
 /// Remembers keys whose responses could not be stored.
 pub(crate) type UncacheableKeys = KeyMemory<StoreAttempt>;
 
-/// What is remembered of a key.
+/// The memory of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreAttempt {
     /// The key's last response could not be stored.

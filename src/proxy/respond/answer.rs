@@ -1,6 +1,7 @@
-//! From something that was chosen to a response: a stored entry, a body that is filling, or the origin's own.
+//! Makes a response from a stored entry, a body that is filling, or the origin's own response.
 //!
-//! The choices (preconditions, ranges, coding) are `respond`'s; this puts them together with the bytes.
+//! The crate's `respond` module chooses (preconditions, ranges, coding); this module puts the
+//! choice together with the bytes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
@@ -52,7 +53,7 @@ pub(crate) fn from_store(
     }
 }
 
-/// Answers with a stored entry of which `made` has just been made.
+/// Answers with a stored entry of which the rendition `made` has just been made.
 pub(crate) fn from_rendition(
     worker: &Worker,
     ctx: &RequestContext,
@@ -75,8 +76,8 @@ pub(crate) fn from_rendition(
     }
 }
 
-/// Answers with a body that is filling. `leader_body` is the leader's; others attach a reader of their own. `None` where the body's
-/// beginning has gone already.
+/// Answers with a body that is filling. `leader_body` is given for the leader's client; others
+/// attach a reader of their own. `None` if the body's beginning has been dropped already.
 pub(crate) fn from_fill(
     worker: &Worker,
     ctx: &RequestContext,
@@ -85,7 +86,8 @@ pub(crate) fn from_fill(
     leader_body: Option<Box<LeaderBody>>,
 ) -> Option<Response<Body>> {
     let flat = if leader_body.is_some() { fill.leader_head() } else { &fill.head };
-    // Who asked when it had come already is answered with what the origin made before (RFC 9111 §5.1).
+    // A request that came after the response had arrived gets what the origin made before (RFC 9111
+    // §5.1).
     let is_first_hand = fill.is_first_hand && (leader_body.is_some() || ctx.at <= fill.facts.received_at);
     let (fields, leader_reader) = leader_body.map(|leader_body| (leader_body.fields, leader_body.reader)).unzip();
     let (form, pieces, length) = match choose(ctx, &fill.facts, flat, fill.length) {
@@ -103,7 +105,8 @@ pub(crate) fn from_fill(
         None => Body::empty(),
         Some(pieces) => {
             let whole = matches!(form, ResponseForm::Whole(_));
-            // The leader's reader holds the beginning, until its client's own is attached where that reads only parts.
+            // The leader's reader keeps the body's beginning until its client's own reader is
+            // attached, if that one reads only parts.
             let reader = match leader_reader {
                 Some(leader_reader) if whole => leader_reader,
                 leader_reader => {
@@ -140,7 +143,7 @@ pub(crate) fn from_origin(
     from_origin_with(worker, ctx, parts, body, decision)
 }
 
-/// Answers with the head of the origin's own response, and this body.
+/// Answers with the head of the origin's own response, and with `body`.
 pub(crate) fn from_origin_with(
     worker: &Worker,
     ctx: &RequestContext,
@@ -176,7 +179,7 @@ pub(crate) fn from_switch(
     record::finish(worker, ctx, decision, assemble(parts.status, headers, Body::empty()))
 }
 
-/// Returns the coding that has to be made before [`from_store`] can answer, where one has to.
+/// Returns the coding that has to be made before [`from_store`] can answer, if any.
 pub(crate) fn missing_coding(ctx: &RequestContext, entry: &StoredEntry) -> Option<Coding> {
     let coding = match choose(ctx, &entry.facts, &entry.head, Some(entry.body.identity_bytes)) {
         Selection::Nothing(_) | Selection::NotModified => return None,
@@ -198,9 +201,9 @@ pub(crate) fn outlook(ctx: &RequestContext, entry: &StoredEntry) -> (StatusCode,
     (form.status(entry.facts.status), coding)
 }
 
-/// What a request gets of a representation.
+/// The part of a representation that a request gets.
 enum Selection {
-    /// No content of it: 412 or 416.
+    /// Nothing of it: 412 or 416.
     Nothing(ResponseForm),
     NotModified,
     Whole,
@@ -212,7 +215,7 @@ struct SelectedParts {
     pieces: Vec<BodyPiece>,
 }
 
-/// Evaluates preconditions, then ranges (RFC 9110 §13.2.2). Ranges of a body whose length is not known yet are not cut.
+/// Evaluates preconditions, then ranges (RFC 9110 §13.2.2). A body of unknown length is not cut.
 fn choose(ctx: &RequestContext, facts: &Facts, head: &FlatHead, length: Option<u64>) -> Selection {
     let validators = || Validators::of(head);
     if ctx.facts.is_conditional {
@@ -225,7 +228,8 @@ fn choose(ctx: &RequestContext, facts: &Facts, head: &FlatHead, length: Option<u
     let Some(length) = length.filter(|_| ctx.facts.has_range && facts.status == StatusCode::OK) else {
         return Selection::Whole;
     };
-    // One date stands for all the codings of a body: it does not say of which of them the client holds a part.
+    // All codings of a body share one date, which does not say of which coding the client has a
+    // part.
     let validators =
         Validators { last_modified: validators().last_modified.filter(|_| facts.no_transform), ..validators() };
     if !conditional::if_range_holds(&ctx.headers, validators) {
@@ -250,13 +254,13 @@ fn single(range: Range<u64>, length: u64) -> SelectedParts {
     }
 }
 
-/// Returns 32 random hexadecimal digits, which no body can be made to contain.
+/// Returns 32 random hexadecimal digits, which nobody can make a body contain.
 fn boundary() -> String {
     format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
 }
 
-/// Picks the coding for a client. An entry that was not compressed yet goes out as it is: that is for later. So does every
-/// one where the client asks for what is not transformed (RFC 9111 §5.2.1.6).
+/// Picks the coding for a client. An entry that is not compressed yet is sent as it is; so is every
+/// entry for a client that asks for no transformation (RFC 9111 §5.2.1.6).
 fn negotiate(ctx: &RequestContext, entry: &StoredEntry) -> Coding {
     let available = Codings::of_body(&entry.body);
     if entry.facts.no_transform || ctx.facts.cc.no_transform || !available.contains(Coding::Zstd) {
@@ -299,7 +303,7 @@ fn own_fields(
         age,
         cache_status: head::cache_status(decision, key),
         negotiation: if facts.no_transform { Negotiation::None } else { Negotiation::AcceptEncoding },
-        // hyper writes the length of a body that it sends; only a HEAD's has to be told.
+        // hyper writes the length of a body that it sends; only a HEAD needs the field.
         content_length: if ctx.facts.is_head { body.length() } else { None },
     }
 }

@@ -1,4 +1,4 @@
-//! The body of every response that Larder sends, and what is recorded when it ends.
+//! The body of every response that Larder sends.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,29 +12,29 @@ use crate::origin;
 use crate::outcome::Reason;
 use crate::proxy::fetch::shared_body::{Aborted, BodyReader, COPIED_BYTES_MAX};
 
-/// The body of a response. Dropping it records the request's end.
+/// The body of a response. Dropping it records the end of the request.
 pub struct Body {
     content: BodySource,
-    /// Bytes still to come, where that is known.
+    /// The bytes still to come, if known.
     length: Option<u64>,
     observer: Option<Observer>,
 }
 
-/// Where the bytes come from.
+/// The source of the bytes.
 enum BodySource {
-    /// Nowhere: there are none, or none left.
+    /// No bytes, or none left.
     Empty,
     /// One run of stored bytes.
     Whole(Bytes),
     /// Several runs: the parts of a multipart answer.
     Pieces(VecDeque<Bytes>),
-    /// A body that is being fetched and shared.
+    /// A body that is fetched and shared.
     Shared(Box<BodyReader>),
-    /// The origin's own, passed through.
+    /// The origin's body, passed through.
     Origin(Box<origin::ResponseBody>),
-    /// The origin's own, passed through while a tap watches it.
+    /// The origin's body, passed through while a tap watches it.
     Tapped(Box<TappedBody>),
-    /// They have failed, which is told at the next turn.
+    /// A failure, which the next poll returns.
     Failed(Reason),
 }
 
@@ -94,9 +94,11 @@ impl Body {
         Self::new(BodySource::Whole(bytes), Some(length))
     }
 
-    /// Makes a body of several runs of bytes, sent in order. They are cut from something larger, and the last one may stay
-    /// with an HTTP/2 connection when this body is gone, for as long as the client likes: where it is small it is copied,
-    /// so that it does not keep alive what it was cut from. A large one the server gives out in pieces itself.
+    /// Makes a body of several runs of bytes, sent in order.
+    ///
+    /// The runs are cut from something larger. The last one may stay with an HTTP/2 connection
+    /// after this body is dropped, for as long as the client likes: a small one is copied, so that
+    /// it does not keep the larger run alive. A large one is sent in pieces by the server.
     pub fn pieces(mut pieces: VecDeque<Bytes>) -> Self {
         if let Some(last) = pieces.back_mut().filter(|last| last.len() <= COPIED_BYTES_MAX) {
             *last = Bytes::copy_from_slice(last);
@@ -105,12 +107,12 @@ impl Body {
         Self::new(BodySource::Pieces(pieces), Some(length))
     }
 
-    /// Makes a body that follows a filling one; `length` is what it will come to, where that is known.
+    /// Makes a body that follows a shared one; `length` is its length, if known.
     pub(crate) fn from_shared(reader: BodyReader, length: Option<u64>) -> Self {
         Self::new(BodySource::Shared(Box::new(reader)), length)
     }
 
-    /// Makes a body that passes the origin's on.
+    /// Makes a body that passes the origin's body on.
     pub(crate) fn from_origin(body: origin::ResponseBody) -> Self {
         let length = http_body::Body::size_hint(&body).exact();
         if http_body::Body::is_end_stream(&body) {
@@ -119,7 +121,7 @@ impl Body {
         Self::new(BodySource::Origin(Box::new(body)), length)
     }
 
-    /// Makes a body that passes the origin's on, and shows it to `tap`.
+    /// Makes a body that passes the origin's body on, and shows it to `tap`.
     pub(crate) fn from_origin_with_tap(body: origin::ResponseBody, mut tap: Box<dyn Tap>) -> Self {
         let length = http_body::Body::size_hint(&body).exact();
         if http_body::Body::is_end_stream(&body) {
@@ -129,12 +131,12 @@ impl Body {
         Self::new(BodySource::Tapped(Box::new(TappedBody { body, tap })), length)
     }
 
-    /// Returns the length, where it is known.
+    /// Returns the length of the rest, if known.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// Has `observer` told of the end.
+    /// Attaches the observer, which records the end.
     pub(crate) fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
     }
@@ -156,7 +158,8 @@ impl Body {
         }
     }
 
-    /// Corrects what the head told of storing, where that has come to nothing meanwhile.
+    /// Corrects the decision if the head said that the response is being stored and it is not any
+    /// more.
     fn correct_stored(&mut self) {
         if let BodySource::Shared(reader) = &self.content
             && let Some(reason) = reader.unkept_reason()
@@ -166,8 +169,8 @@ impl Body {
         }
     }
 
-    /// Keeps a failure for the next turn, so that what came before it is written: hyper drops what it holds, the head too,
-    /// as soon as a body fails.
+    /// Keeps a failure for the next poll, so that the bytes before it are written: as soon as a
+    /// body fails, hyper drops everything it has buffered, the head included.
     fn defer_failure(&mut self, reason: Reason, cx: &Context<'_>) {
         self.content = BodySource::Failed(reason);
         cx.waker().wake_by_ref();
@@ -179,7 +182,7 @@ impl http_body::Body for Body {
     type Error = Aborted;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let is_told = matches!(self.content, BodySource::Failed(_));
+        let is_deferred = matches!(self.content, BodySource::Failed(_));
         let frame = ready!(self.poll_content(cx));
         let this = &mut *self;
         match &frame {
@@ -196,7 +199,7 @@ impl http_body::Body for Body {
                     *length = length.saturating_sub(sent);
                 }
             }
-            Some(Err(Aborted(reason))) if !is_told => {
+            Some(Err(Aborted(reason))) if !is_deferred => {
                 this.defer_failure(*reason, cx);
                 return Poll::Pending;
             }

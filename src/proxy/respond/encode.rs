@@ -1,7 +1,8 @@
-//! Other codings of stored bodies: compressing what is asked for twice, and making the rendition that a client needs.
+//! Other codings of stored bodies: compresses an entry on its second use, and makes the rendition
+//! that a client needs.
 //!
-//! All of it happens on the runtime's bounded blocking pool, off the cores' loops. A rendition is made once, however many
-//! wait for it, and hung on its entry, counted in the budget.
+//! All encoding runs on the runtime's bounded blocking pool, off the cores' loops. A rendition is
+//! made once for all who wait for it, stored with its entry, and counted in the budget.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +20,7 @@ use crate::proxy::state::Worker;
 use crate::respond::encoding;
 use crate::stored::{Coding, Rendition, StoredBody, StoredEntry};
 
-/// Answers from the store, waiting for a rendition where one has to be made.
+/// Answers from the store, waiting for a rendition if one has to be made.
 pub(crate) async fn answer_stored(
     worker: &Arc<Worker>,
     ctx: &RequestContext,
@@ -32,7 +33,7 @@ pub(crate) async fn answer_stored(
     }
 }
 
-/// Answers from the store with a rendition in `coding`, or in identity where it cannot be made.
+/// Answers from the store with a rendition in `coding`, or in identity if that fails.
 pub(crate) async fn answer_in(
     worker: &Arc<Worker>,
     ctx: &RequestContext,
@@ -59,7 +60,7 @@ pub(crate) async fn answer_in(
     }
 }
 
-/// Returns the body in `coding`: the one who comes first has it made, the others wait.
+/// Returns the body in `coding`: the first request has it made, others wait.
 async fn rendition(
     worker: &Arc<Worker>,
     ctx: &RequestContext,
@@ -75,18 +76,18 @@ async fn rendition(
                 None => continue,
             },
         };
-        let (task_way, key, entry) = (Arc::clone(worker), ctx.key.clone(), Arc::clone(entry));
-        // The task keeps the lead, so that a client that hangs up strands no other.
+        let (task_worker, key, entry) = (Arc::clone(worker), ctx.key.clone(), Arc::clone(entry));
+        // The task owns the lead, so that a client that hangs up strands no other.
         let made = tokio::task::spawn_blocking(move || {
-            let made = make(&task_way, &entry, coding);
+            let made = make(&task_worker, &entry, coding);
             if let Some((bytes, true)) = &made {
                 let mut body = entry.body.clone();
                 body.renditions.push(Rendition { coding, bytes: bytes.clone() });
-                replace(&task_way, &key, &entry, body);
+                replace(&task_worker, &key, &entry, body);
             }
             let made = made.map(|(bytes, _)| bytes);
             lead.land(made.clone());
-            // Before the entry, after whose address the flight is named.
+            // Dropped before the entry, whose address is the flight's name.
             drop(lead);
             made
         });
@@ -94,11 +95,13 @@ async fn rendition(
     }
 }
 
-/// Makes aside what an answer from the store would need: what shadow mode keeps takes the room that it would in earnest.
+/// In shadow mode, makes the rendition that an answer from the store would need, in the background,
+/// so that memory use matches live mode.
 pub(crate) fn prebuild(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, entry: &Arc<StoredEntry>) {
     compress_on_first_use(worker, ctx, entry);
     let Some(coding) = answer::missing_coding(ctx, entry) else { return };
-    // Nobody waits for it, so nobody is held back by it either: one at a time, and no more than there are hands.
+    // No client waits for this rendition, and none waits behind it: one at a time for each entry
+    // and coding, and no more than there are permits.
     if worker.shared.renditions.find(&flight_name(entry, coding)).is_some() {
         return;
     }
@@ -110,15 +113,16 @@ pub(crate) fn prebuild(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, entry: &
     });
 }
 
-/// Names the making of a rendition. The entry lives for as long as it takes, so that no other has its address meanwhile.
+/// Names the making of a rendition. The entry outlives the flight, so no other entry has its
+/// address meanwhile.
 fn flight_name(entry: &Arc<StoredEntry>, coding: Coding) -> Vec<u8> {
     let mut name = (Arc::as_ptr(entry) as usize).to_le_bytes().to_vec();
     name.push(coding as u8);
     name
 }
 
-/// Makes the bytes of a rendition, and tells whether they are counted in the budget: where that has no room, they are for
-/// those who wait for them, and are not kept.
+/// Makes the bytes of a rendition, and tells whether they are counted in the budget. If the budget
+/// has no room, the bytes go to the requests that wait for them, and are not stored.
 fn make(worker: &Worker, entry: &StoredEntry, coding: Coding) -> Option<(Bytes, bool)> {
     let identity = match entry.body.get(Coding::Identity) {
         Some(existing) => existing.clone(),
@@ -137,7 +141,8 @@ fn make(worker: &Worker, entry: &StoredEntry, coding: Coding) -> Option<(Bytes, 
     })
 }
 
-/// Has an entry compressed when it is used for the first time after its fill: what nobody asks for twice never is.
+/// Compresses an entry when it is used for the first time after its fetch: an entry that is never
+/// requested again is never compressed.
 pub(crate) fn compress_on_first_use(worker: &Arc<Worker>, ctx: &RequestContext, entry: &Arc<StoredEntry>) {
     if entry.facts.no_transform
         || entry.was_used.load(Ordering::Relaxed)
@@ -163,7 +168,7 @@ pub(crate) fn compress_on_first_use(worker: &Arc<Worker>, ctx: &RequestContext, 
     });
 }
 
-/// Puts the same entry with another body in its place, unless it has gone meanwhile.
+/// Replaces the entry's body, unless the entry has left the store.
 fn replace(worker: &Worker, key: &Key, entry: &Arc<StoredEntry>, body: StoredBody) {
     worker.shared.store.change(key, |variants| {
         let mut variants = variants.clone();

@@ -1,9 +1,9 @@
 //! 1xx responses on their way to an HTTP/1.1 client (RFC 9110 §15.2).
 //!
-//! hyper has no way to send them, so raw heads are queued here by whoever learns of an interim response, and the
-//! connection writes them while the final response is still awaited. Bounded by [`QUEUED_BYTES_MAX`]. What is left when a
-//! response goes out belongs to nobody: a connection begins each request with an empty queue, which is a new one where the
-//! old one is still held.
+//! hyper cannot send them, so raw heads are queued here as they arrive, and the connection writes
+//! them while the final response is still awaited. The queue is bounded by [`QUEUED_BYTES_MAX`].
+//! Heads that are left when a response is sent are dropped: a connection begins each request with
+//! an empty queue, a new one if the old one is still in use.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -11,8 +11,9 @@ use std::task::Waker;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
-/// The most bytes that wait to be written; interim responses beyond it are dropped. Hints, so nothing is lost. It is half
-/// of what a connection's write buffer holds, so that a queue's worth always fits an empty one.
+/// The most bytes that wait to be written; further interim responses are dropped. They are hints,
+/// so nothing is lost. The bound is half of a connection's write buffer, so that a full queue
+/// always fits an empty buffer.
 pub const QUEUED_BYTES_MAX: usize = 32 << 10;
 
 /// A queue of interim responses for one request.
@@ -27,8 +28,8 @@ struct InterimQueue {
 }
 
 impl Interim {
-    /// Queues an interim response and wakes the connection. Anything but an interim status is dropped, and so is 101: it
-    /// ends the HTTP/1.1 of a connection and only hyper may send it.
+    /// Queues an interim response and wakes the connection. Other statuses are dropped, and so is
+    /// 101: it ends the connection's HTTP/1.1, and only hyper may send it.
     pub fn push(&self, status: StatusCode, headers: &HeaderMap) {
         if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
             return;
@@ -46,7 +47,7 @@ impl Interim {
         }
     }
 
-    /// Takes what waits, and has `waker` woken at the next push. For the connection.
+    /// Takes the queued heads, and wakes `waker` at the next push. For the connection.
     pub fn take(&self, waker: &Waker) -> Vec<u8> {
         let mut queue = self.0.lock();
         if queue.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
@@ -55,17 +56,18 @@ impl Interim {
         std::mem::take(&mut queue.bytes)
     }
 
-    /// Has the queue be the next request's: what an earlier one has left in it, or may still put there, is not for this one.
+    /// Begins the queue of the next request: heads that an earlier request has left in it, or may
+    /// still push, are not for this one.
     pub fn begin(&mut self) {
         match Arc::get_mut(&mut self.0) {
             Some(queue) => queue.get_mut().bytes.clear(),
-            // Somebody who worked for the earlier request still holds it.
+            // A task of the earlier request still holds the queue.
             None => *self = Self::default(),
         }
     }
 }
 
-/// Writes a head as HTTP/1.1 has it (RFC 9112 §4).
+/// Writes a head in HTTP/1.1's form (RFC 9112 §4).
 fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let mut head = Vec::with_capacity(64 + headers.len() * 64);
     head.extend_from_slice(b"HTTP/1.1 ");

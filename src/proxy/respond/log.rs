@@ -1,4 +1,5 @@
-//! What the access log, and whoever follows it live, need of a request, kept until its response has ended.
+//! The access-log line of a request, kept until its response has ended. Live followers get the same
+//! line.
 
 use std::net::IpAddr;
 
@@ -9,12 +10,12 @@ use crate::clock::Timestamp;
 use crate::outcome::{Decision, ResponseEnd};
 use crate::proxy::request::context::RequestContext;
 
-/// A request as the access log tells of it.
+/// A request as the access log shows it.
 pub(crate) struct LogRecord {
     readers: LogReaders,
     client: IpAddr,
     at: Timestamp,
-    /// `None` where it is not known.
+    /// `None` if unknown.
     method: Option<Method>,
     host: Box<str>,
     target: Box<str>,
@@ -25,7 +26,7 @@ pub(crate) struct LogRecord {
 }
 
 impl LogRecord {
-    /// Copies what the line will need.
+    /// Copies the fields that the line needs.
     pub(crate) fn new(readers: &LogReaders, ctx: &RequestContext, status: StatusCode) -> Self {
         let copy = |name| ctx.headers.get(name).map(|value| Box::from(value.as_bytes()));
         Self {
@@ -42,8 +43,8 @@ impl LogRecord {
         }
     }
 
-    /// Makes what is told of a request that could not be read: what it asked for is not known, and its bytes are not to be
-    /// trusted.
+    /// Makes the line of a request that could not be read: its target is unknown, and its bytes are
+    /// not to be trusted.
     pub(crate) fn unparsed(readers: &LogReaders, client: IpAddr, at: Timestamp, status: StatusCode) -> Self {
         Self {
             readers: readers.clone(),

@@ -40,12 +40,12 @@ impl Observer {
         }
     }
 
-    /// Has the URL counted that was noted when the head went out.
+    /// Adds the URL that was noted when the head was sent, to be counted at the end.
     pub(crate) fn with_non_hit(self, non_hit: Option<Box<analytics::NonHitRequest>>) -> Self {
         Self { non_hit, ..self }
     }
 
-    /// Has the span ended that was opened when the head went out.
+    /// Adds the span that was opened when the head was sent, to be ended at the end.
     pub(crate) fn with_span(self, traced: trace::ResponseSpan) -> Self {
         Self { span: traced, ..self }
     }
@@ -60,12 +60,12 @@ impl Observer {
         self.body_bytes += bytes;
     }
 
-    /// Notes why the body failed.
+    /// Records why the body failed.
     pub(super) fn aborted(&mut self, reason: Reason) {
         self.aborted = Some(reason);
     }
 
-    /// Records the end; `whole` tells whether all of the body was sent.
+    /// Records the end; `whole` says whether all of the body was sent.
     pub(super) fn record_end(self, whole: bool) {
         let ending = match self.aborted {
             Some(reason) => Ending::Aborted(reason),

@@ -1,5 +1,5 @@
-//! The one place where failures and refusals become responses: `Proxy-Status` (RFC 9209) where the origin failed,
-//! `Cache-Status` always, and a sentence for whoever reads the body.
+//! The one place where failures and refusals become responses. They carry `Proxy-Status` (RFC 9209)
+//! if the origin failed, `Cache-Status` always, and a sentence for people as the body.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,18 +18,19 @@ use crate::proxy::request::context::{EarlyResponse, RequestContext};
 use crate::proxy::state::{Shared, Worker};
 use crate::respond::head;
 
-/// How long a client that was turned away for want of permits should wait, in seconds.
+/// How many seconds a client should wait that was turned away for lack of permits.
 const RETRY_AFTER: &str = "1";
 
-/// What the origin allows only it could say (RFC 9110 §10.2.1); these are refused by nobody here.
+/// The methods that Larder lets through. Which of them a resource allows, only the origin could say
+/// (RFC 9110 §10.2.1).
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Answers for an origin that failed and that nothing stands in for.
+/// Answers for an origin that failed, if nothing may be served stale instead.
 pub(crate) fn origin_failure(worker: &Worker, ctx: &RequestContext, error: &origin::Error) -> Response<Body> {
     let status = status_of(error.reason);
     tracing::debug!(url = ctx.key.url(), %error, "the origin failed");
-    let is_clients = matches!(error.reason, Reason::RequestTooLarge | Reason::BadRequest);
-    let outcome = if is_clients { Outcome::Refused } else { Outcome::Failed };
+    let is_clients_fault = matches!(error.reason, Reason::RequestTooLarge | Reason::BadRequest);
+    let outcome = if is_clients_fault { Outcome::Refused } else { Outcome::Failed };
     let decision = ctx.decision(outcome, error.reason);
     let mut response = page(worker, status, error.reason);
     if let Some(after) = error.retry_after {
@@ -43,10 +44,11 @@ pub(crate) fn origin_failure(worker: &Worker, ctx: &RequestContext, error: &orig
     record::finish(worker, ctx, decision, response)
 }
 
-/// Returns the status that a failure of the origin is told with.
+/// Returns the status for a failure of the origin.
 pub(crate) fn status_of(failure: Reason) -> StatusCode {
     match failure {
-        // RFC 9209 §2.3.2: who knows that the origin is away recommends to come back.
+        // RFC 9209 §2.3.2: a proxy that knows that the origin is unavailable recommends to retry
+        // later.
         Reason::Overloaded | Reason::DestinationUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::ConnectionTimeout | Reason::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -56,19 +58,19 @@ pub(crate) fn status_of(failure: Reason) -> StatusCode {
     }
 }
 
-/// Answers a request that was read but is not to be served from the store or the origin.
+/// Refuses a request that was read: neither the store nor the origin answers it.
 pub(crate) fn refusal(worker: &Worker, ctx: &RequestContext, status: StatusCode, reason: Reason) -> Response<Body> {
     record::finish(worker, ctx, ctx.decision(Outcome::Refused, reason), page(worker, status, reason))
 }
 
-/// Answers a PURGE where nobody may send one.
+/// Answers a PURGE if no network may send one.
 pub(crate) fn method_not_allowed(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     let mut response = refusal(worker, ctx, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
     response
 }
 
-/// Answers a request that a task of ours failed on; the process goes on.
+/// Answers a request whose task failed on our side; the process goes on.
 pub(crate) fn task_failure(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     tracing::error!(url = ctx.key.url(), "a task that worked on this request ended without an answer");
     let decision = ctx.decision(Outcome::Failed, Reason::Panic);
@@ -94,7 +96,7 @@ pub fn refuse(worker: &Worker, client: IpAddr, status: StatusCode, reason: Reaso
     response
 }
 
-/// Makes what is told of a request that could not be read, where anybody wants to know.
+/// Makes the log line of a request that could not be read, if the log or a follower takes it.
 fn log_record_of(worker: &Worker, client: IpAddr, status: StatusCode) -> Option<Box<LogRecord>> {
     let Shared { readers, clock, .. } = &*worker.shared;
     readers.is_any().then(|| Box::new(LogRecord::unparsed(readers, client, clock.now(), status)))
@@ -109,7 +111,8 @@ pub(crate) fn early_response(worker: &Arc<Worker>, client: IpAddr, refusal: &Ear
     }
     response.headers_mut().insert(header::CACHE_STATUS, head::cache_status(&decision, None));
     if refusal.reason == Reason::BadRequest {
-        // What follows on the connection may belong to what could not be read. (HTTP/2 has no such field: hyper drops it.)
+        // The next bytes on the connection may belong to the malformed request. (HTTP/2 has no such
+        // field: hyper drops it.)
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let logged = log_record_of(worker, client, refusal.status);

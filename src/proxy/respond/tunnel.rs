@@ -1,8 +1,9 @@
-//! Tunnels: what an upgraded exchange (RFC 9110 §7.8) is from its 101 on. Bytes pass both ways, and nobody looks at them.
+//! Tunnels: an upgraded exchange (RFC 9110 §7.8) from its 101 on. Bytes pass both ways uninspected.
 //!
-//! A tunnel holds a connection to the origin and a permit for it, so its silence is bounded: in both directions by a
-//! limit of its own, and once one side has closed its half by how long the other may be silent inside a body. Nothing here
-//! knows when a protocol is over; a side that closes and a side that has gone look the same.
+//! A tunnel holds a connection to the origin and a permit, so its silence is bounded: in both
+//! directions by a limit of its own, and once one side has closed its half, by the time that the
+//! other may be silent inside a body. A tunnel does not know when a protocol is over: a side that
+//! closes and a side that is gone look the same.
 
 use std::io;
 use std::pin::Pin;
@@ -17,11 +18,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::origin;
 
-/// The longest time between two looks at a tunnel, by which a silence may be longer than allowed. The fewer the cheaper:
-/// ten thousand tunnels are two thousand looks a second.
+/// The longest time between two checks of a tunnel, by which a silence may exceed its limit. Fewer
+/// checks are cheaper: ten thousand tunnels make two thousand checks a second.
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
-/// How long a tunnel may be silent.
+/// The longest silences of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelLimits {
     /// In both directions.
@@ -33,21 +34,22 @@ pub struct TunnelLimits {
 }
 
 impl TunnelLimits {
-    /// Returns how long what was seen may stay as it is.
+    /// Returns how long a tunnel may stay in this state.
     fn of(&self, last: &TunnelSnapshot) -> Duration {
         let client = if last.origin_closed { self.client } else { Duration::MAX };
         let origin = if last.client_closed { self.origin } else { Duration::MAX };
         self.idle.min(client).min(origin)
     }
 
-    /// Returns how long a tunnel is left alone: a quarter of the shortest limit, within bounds.
+    /// Returns the time between two checks: a quarter of the shortest limit, at most
+    /// [`CHECK_INTERVAL_MAX`].
     fn check_interval(&self) -> Duration {
         (self.idle.min(self.client).min(self.origin) / 4).min(CHECK_INTERVAL_MAX)
     }
 }
 
-/// Joins the two ends of an upgraded exchange until either fails, both close, or they are silent for too long; it counts at
-/// the origin as long.
+/// Joins the two ends of an upgraded exchange until either fails, both close, or they are silent
+/// for too long. Its permit is held as long.
 pub(crate) fn open(client: OnUpgrade, origin: OnUpgrade, permit: Option<origin::Permit>, limits: TunnelLimits) {
     tokio::spawn(async move {
         let _permit = permit;
@@ -58,7 +60,7 @@ pub(crate) fn open(client: OnUpgrade, origin: OnUpgrade, permit: Option<origin::
         };
         tokio::select! {
             result = passing => if let Err(error) = result {
-                tracing::debug!(%error, "an upgraded connection ended");
+                tracing::debug!(%error, "an upgraded connection failed");
             },
             limit = silence(&marks, &limits) => {
                 tracing::debug!(?limit, "closed: an upgraded connection was silent");
@@ -78,7 +80,7 @@ where
     copy_bidirectional(&mut client, &mut origin).await.map(drop)
 }
 
-/// Waits until nothing has changed for as long as it may stay so, and returns how long that was.
+/// Waits until nothing has changed for too long, and returns the limit.
 async fn silence(marks: &TunnelCounters, limits: &TunnelLimits) -> Duration {
     let (mut last, mut since) = (marks.snapshot(), Instant::now());
     loop {
@@ -93,7 +95,7 @@ async fn silence(marks: &TunnelCounters, limits: &TunnelLimits) -> Duration {
     }
 }
 
-/// What both sides note.
+/// Counters that both sides update.
 #[derive(Debug, Default)]
 struct TunnelCounters {
     /// Reads and writes that moved bytes.
@@ -102,7 +104,7 @@ struct TunnelCounters {
     origin_closed: AtomicBool,
 }
 
-/// The marks at one time.
+/// The counters at one time.
 #[derive(Debug, PartialEq, Eq)]
 struct TunnelSnapshot {
     moved: u32,
@@ -120,7 +122,7 @@ impl TunnelCounters {
     }
 }
 
-/// One side of a tunnel, which notes what moves.
+/// One side of a tunnel, which counts reads and writes.
 struct TunnelSide<'a, T> {
     io: T,
     moved: &'a AtomicU32,
@@ -172,7 +174,8 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(80);
 
-    /// Opens a tunnel, does `then` with its two far ends, and returns which limit ended it; zero: none had to.
+    /// Opens a tunnel, does `then` with its two far ends, and returns the limit that ended it; zero
+    /// if none did.
     fn ended_by(limits: TunnelLimits, then: impl AsyncFnOnce(&mut DuplexStream, &mut DuplexStream)) -> Duration {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let ((mut client, near), (mut origin, far)) = (duplex(64), duplex(64));
@@ -193,7 +196,7 @@ mod tests {
     fn silence_in_both_directions_ends_a_tunnel() {
         let limits = TunnelLimits { idle: SHORT, client: LONG, origin: LONG };
         assert_eq!(ended_by(limits, async |_, _| ()), SHORT);
-        // One direction is enough to keep it.
+        // Traffic in one direction is enough to keep the tunnel open.
         let began = Instant::now();
         let limit = ended_by(limits, async |client, origin| {
             for _ in 0..12 {

@@ -1,9 +1,11 @@
-//! Asking the origin whether a request gets what another user's brought in.
+//! Asks the origin whether a request gets the same body that another user's request brought in.
 //!
-//! The first request that differs leads a flight, one for each stored body: it is sent as it would be on its own, without
-//! a validator of ours, and gets the origin's own answer. The others that differ wait for the verdict. Where body, cookies
-//! and the other things that make a page one user's are the same, the body is shared, and uses of it are checked aside from
-//! time to time. Where they are not, it goes, and for a while requests with credentials for that key pass.
+//! The first request with other credentials leads a flight, one for each stored body: the request
+//! is sent as it would be on its own, without a validator of ours, and its client gets the origin's
+//! own answer. Further requests on probation wait for the result. If body, cookies and the other
+//! signs of a personal page are the same, the body is shared, and a sample of its uses is checked
+//! in the background. If they differ, the entry is dropped, and for a while requests with
+//! credentials for that key pass.
 
 use std::sync::Arc;
 
@@ -27,7 +29,8 @@ use crate::proxy::step::FetchStep;
 use crate::proxy::trace;
 use crate::stored::{SharingGuard, StoredEntry};
 
-/// Answers a request that what is stored may not be for: as the one that is compared, or after it.
+/// Answers a request for which the stored entry is on probation: as the request that is compared,
+/// or after that one.
 pub(crate) async fn compare(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, entry: Arc<StoredEntry>) -> FetchStep {
     let again = || FetchStep::Retry(decide::pass_uncompared(&worker.shared, ctx, &entry));
     let Some(guard) = &entry.guard else { return again() };
@@ -43,7 +46,7 @@ pub(crate) async fn compare(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, ent
             };
         }
     };
-    // A verdict may have been reached between the look-up and here.
+    // A result may have been reached between the look-up and here.
     if probation::admits(&worker.shared, ctx, &entry)
         || probation::is_personalised(&worker.shared, ctx)
         || !is_stored(worker, ctx, guard)
@@ -59,7 +62,7 @@ pub(crate) async fn compare(worker: &Arc<Worker>, ctx: &Arc<RequestContext>, ent
     }))
 }
 
-/// Checks a use of a watched body aside, where it is due: nobody waits for it.
+/// Checks a use of a watched body in the background, if one is due: no client waits for it.
 pub(crate) fn check(worker: &Arc<Worker>, ctx: &RequestContext, entry: &Arc<StoredEntry>) {
     let Some(guard) = &entry.guard else { return };
     let every = worker.shared.config.guard_sample;
@@ -72,7 +75,8 @@ pub(crate) fn check(worker: &Arc<Worker>, ctx: &RequestContext, entry: &Arc<Stor
     }
 }
 
-/// Starts a comparison: a task of its own, so that a client that hangs up or reads slowly does not hold up those who wait.
+/// Starts a comparison in a task of its own, so that a client that hangs up or reads slowly does
+/// not block those who wait.
 fn start(
     worker: &Arc<Worker>,
     lead: FlightLeader<CompareResult>,
@@ -85,13 +89,13 @@ fn start(
     tokio::spawn(cross_user_check::run(Arc::clone(worker), lead, check, reply));
 }
 
-/// Tells whether the body that a guard hangs on is still stored.
+/// Tells whether the guard's body is still stored.
 fn is_stored(worker: &Worker, ctx: &RequestContext, guard: &Arc<SharingGuard>) -> bool {
-    let is_its = |entry: &Arc<StoredEntry>| entry.guard.as_ref().is_some_and(|other| Arc::ptr_eq(other, guard));
-    worker.shared.store.get(&ctx.key).is_some_and(|stored| stored.entries.iter().any(is_its))
+    let is_guarded_by = |entry: &Arc<StoredEntry>| entry.guard.as_ref().is_some_and(|other| Arc::ptr_eq(other, guard));
+    worker.shared.store.get(&ctx.key).is_some_and(|stored| stored.entries.iter().any(is_guarded_by))
 }
 
-/// Answers the one that is compared.
+/// Answers the request that is compared.
 async fn answer_compared(
     worker: &Arc<Worker>,
     ctx: &RequestContext,

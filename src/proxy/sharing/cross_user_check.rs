@@ -1,5 +1,5 @@
-//! One comparison for the personalisation guard: the origin is asked as the client asks, and its answer is held against what
-//! is stored, while the client reads it.
+//! Runs one comparison for the personalisation guard: sends the client's request to the origin, and
+//! compares the answer with the stored entry while the client reads it.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::proxy::state::Worker;
 use crate::proxy::trace;
 use crate::stored::{Selecting, SharingGuard, StoredEntry};
 
-/// Fields that would tell the origin to answer with less than the whole representation.
+/// Request fields that would make the origin answer with less than the whole representation.
 static PARTIAL: [HeaderName; 6] = [
     header::RANGE,
     header::IF_RANGE,
@@ -31,27 +31,27 @@ static PARTIAL: [HeaderName; 6] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
-/// What the one that is compared gets.
+/// The answer to the request that is compared.
 pub(crate) enum CheckResponse {
     /// The origin's response, which is being compared.
     InProgress(Arc<Fill>, Option<Box<LeaderBody>>),
-    /// The origin's response, which could not be.
+    /// The origin's response, which cannot be compared.
     Response(Response<ResponseBody>),
     /// The origin failed.
     Failed(origin::Error),
 }
 
-/// A body that is judged, and the request that it is judged by.
+/// A stored body, and the request that it is judged by.
 pub(crate) struct CrossUserCheck {
-    /// A GET that carries other credentials.
+    /// A GET with other credentials.
     pub(crate) ctx: Arc<RequestContext>,
-    /// What is stored.
+    /// The stored entry.
     pub(crate) entry: Arc<StoredEntry>,
-    /// Its guard.
+    /// The guard of the entry.
     pub(crate) guard: Arc<SharingGuard>,
 }
 
-/// Asks the origin, hands its answer to the client, and compares it with what is stored.
+/// Asks the origin, passes its answer to the client, and compares it with the stored entry.
 pub(crate) async fn run(
     worker: Arc<Worker>,
     lead: FlightLeader<CompareResult>,
@@ -84,7 +84,7 @@ pub(crate) async fn run(
     let mut fill = match prepared {
         Ok(fill) => fill,
         Err(reason) => {
-            // What could not have been stored is not what was.
+            // A response that could not have been stored is not the same as the stored one.
             if matches!(reason, Reason::TooLarge | Reason::VaryStar) {
                 check.drop_personalised(&worker);
                 lead.land(CompareResult::Different);
@@ -100,7 +100,8 @@ pub(crate) async fn run(
     check.compare(&worker, lead, &fill, refusal, body).await;
 }
 
-/// Sends the request as it would be sent on its own, but for the whole representation, and in the coding that is stored.
+/// Sends the request as it would be sent on its own, but for the whole representation, and in the
+/// coding that is stored.
 async fn send(worker: &Worker, ctx: &RequestContext, permit: Permit) -> Result<Response<ResponseBody>, origin::Error> {
     let mut headers = forward::head(&worker.shared.config, ctx, AskFor::Identity);
     for name in &PARTIAL {
@@ -113,12 +114,12 @@ async fn send(worker: &Worker, ctx: &RequestContext, permit: Permit) -> Result<R
     response
 }
 
-/// Tells whether a response with this status says what the requester gets: a failure does not, nor does a limit, nor what
-/// was not asked for, nor what answers how the request was made: a page that everybody gets would pass for personal because
-/// of one client's odd request.
+/// Tells whether a response with this status shows what the requester gets. A failure, a limit, a
+/// part, or an answer to how the request was made does not: one client's malformed request would
+/// make a page that is the same for all pass for personal.
 pub(crate) fn tells_requesters_apart(ctx: &RequestContext, status: StatusCode) -> bool {
     let is_odd = match status.as_u16() {
-        // What was sent to whoever has credentials that are none.
+        // The response to invalid credentials.
         401 => ctx.facts.has_authorization,
         101 | 206 | 304 | 400 | 414 | 500.. => true,
         _ => storable::answers_the_request(status),
@@ -127,7 +128,7 @@ pub(crate) fn tells_requesters_apart(ctx: &RequestContext, status: StatusCode) -
 }
 
 impl CrossUserCheck {
-    /// Compares the response with what is stored, its head at once and its body as it comes.
+    /// Compares the response with the stored entry, the head at once and the body as it arrives.
     async fn compare(
         &self,
         worker: &Worker,
@@ -149,10 +150,10 @@ impl CrossUserCheck {
         let mut bytes_max = self.entry.body.identity_bytes;
         if self.differs_at_head(fill, refusal) {
             settle(Some(CompareResult::Different));
-            // What is not compared need not be held.
+            // A body that is not compared need not be kept.
             bytes_max = 0;
         }
-        // Longer than what is stored is not the same.
+        // A body longer than the stored one is not the same.
         let on_unkept = |reason| settle((reason == Reason::TooLarge).then_some(CompareResult::Different));
         let received = receive::copy_body(worker, &self.ctx, fill, body, bytes_max, on_unkept).await;
         if let Some(whole) = received {
@@ -162,8 +163,8 @@ impl CrossUserCheck {
         }
     }
 
-    /// Tells whether the head shows already that the requester gets something else: another status, length, cookie, user or
-    /// place to go to, or a response that is not for all by what it says.
+    /// Tells whether the head already shows that the requester gets something else: another status,
+    /// length, cookie, user or location, or a response that says that it is not for all.
     fn differs_at_head(&self, fill: &Fill, refusal: Option<Reason>) -> bool {
         let names_credentials = |fields: &Selecting| {
             fields.iter().any(|(name, _)| *name == header::COOKIE || *name == header::AUTHORIZATION)
@@ -177,11 +178,13 @@ impl CrossUserCheck {
             || (names_credentials(&fill.selecting) && !names_credentials(&self.entry.selecting))
     }
 
-    /// Drops what was found to be one user's, and has requests with credentials for the key pass for a while. What answered
-    /// how the request was made that brought it in says nothing of other users: it only goes.
+    /// Drops a body that was found to be one user's, and lets requests with credentials for the key
+    /// pass for a while. An entry that answers how its own request was made says nothing of other
+    /// users: it is only dropped.
     ///
-    /// Other variants under the key go with it. What anonymous requests brought in stays for such requests: it is right for
-    /// them, and on probation for all others. Unless it sets a cookie: that may well be one visitor's session.
+    /// Other guarded variants under the key are dropped too. Entries that anonymous requests
+    /// brought in stay for such requests: they are right for them, and on probation for all others.
+    /// The exception is an entry that sets a cookie, which may well be one visitor's session.
     pub(crate) fn drop_personalised(&self, worker: &Worker) {
         if !tells_requesters_apart(&self.ctx, self.entry.facts.status) {
             confirm::replace(worker, &self.ctx, &self.entry, None);

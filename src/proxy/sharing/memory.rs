@@ -1,4 +1,4 @@
-//! What the personalisation guard remembers, besides the guards of the stored entries: comparisons
+//! The memory of the personalisation guard, besides the guards of the stored entries: comparisons
 //! under way, and keys whose responses were found to differ by user.
 
 use std::sync::Arc;

@@ -12,21 +12,22 @@ use crate::proxy::state::Shared;
 #[derive(Clone, Copy)]
 pub(crate) struct Trace {
     pub(super) id: TraceId,
-    /// The request's own span.
+    /// The id of the request's own span.
     pub(super) span: SpanId,
-    /// The span above; zeros where there is none.
+    /// The id of the parent span; zeros if there is none.
     pub(super) parent: SpanId,
     pub(super) is_sampled: bool,
 }
 
 impl Trace {
-    /// Begins the trace of a request, or goes on with the client's; `None` where traces are off.
+    /// Begins the trace of a request, or continues the client's; `None` if traces are off.
     ///
-    /// Whether it is sampled only a trusted proxy may say: else whoever can send a field could have every request of theirs
-    /// recorded. For the same reason it does not follow from the trace's id, which the client may have chosen.
+    /// Only a trusted proxy may decide whether a request is sampled: otherwise any client could
+    /// have all its requests recorded. For the same reason the decision does not follow from the
+    /// trace's id, which the client may have chosen.
     pub(crate) fn of(shared: &Shared, is_trusted: bool, headers: &HeaderMap) -> Option<Self> {
         shared.exporter.as_ref()?;
-        // As many bits as a double holds exactly, so that a share of 1.0 takes every one.
+        // A double holds 53 bits exactly, so that a share of 1.0 samples every request.
         let is_drawn = || ((random() >> 11) as f64) < shared.config.traces.sample * (1_u64 << 53) as f64;
         Some(match ParentSpan::of(headers) {
             Some(ParentSpan { trace, span, is_sampled }) => {
@@ -38,7 +39,7 @@ impl Trace {
     }
 }
 
-/// Returns 64 random bits: what a keyed hash makes of a number that no thread uses twice.
+/// Returns 64 random bits: the keyed hash of a number that no thread uses twice.
 fn random() -> u64 {
     thread_local! {
         static KEYED: RandomState = RandomState::new();
@@ -48,12 +49,12 @@ fn random() -> u64 {
     KEYED.with(|keyed| keyed.hash_one(next))
 }
 
-/// Makes a name for a span; zeros would be none.
+/// Makes the id of a span; all zeros would mean none.
 pub(super) fn span_id() -> SpanId {
     random().max(1).to_be_bytes()
 }
 
-/// Makes a name for a trace.
+/// Makes the id of a trace.
 fn trace_id() -> TraceId {
     (u128::from(random().max(1)) << 64 | u128::from(random())).to_be_bytes()
 }

@@ -1,18 +1,21 @@
-//! Traces: what a request spends its time on, as spans that are told to whoever exports them when they end.
+//! Traces: how long each part of a request takes, as spans that an exporter gets when they end.
 //!
-//! | span | from | to |
-//! |---|---|---|
-//! | the request, called by its method | its head has come | its response has ended, or its client is gone |
-//! | `lookup` | the store is asked | it is decided whether what it has may answer |
-//! | `wait` | another's flight is joined, or a permit is queued for | it has landed, or the permit is there |
-//! | `origin` | the request is sent to the origin | the response's head has come, or none will |
-//! | `store` | the response's body begins to come | it is stored whole, or known not to be |
+//! - the request, named after its method: from its head's arrival until its response has ended, or
+//!   its client is gone;
+//! - `lookup`: from the look-up in the store until it is decided whether the entry may answer;
+//! - `wait`: from joining another request's flight until its result, or from queueing for a permit
+//!   until there is one;
+//! - `origin`: from sending the request to the origin until the response's head arrives, or none
+//!   will;
+//! - `store`: from the beginning of the response's body until it is stored, or known not to be.
 //!
-//! A flight belongs to the trace of the request that leads it, and so does a refresh to the one that set it off, which may
-//! have its answer already: what was asked of the origin is found under whoever caused it.
+//! A flight belongs to the trace of the request that leads it, and a refresh to the trace of the
+//! request that started it, which may have its answer already: an origin request is found under the
+//! request that caused it.
 //!
-//! The `Trace` of a request is there where traces are on, sampled or not, since the origin is told either way. Where they
-//! are off there is none, and a hit pays for looking at that. Deliberately absent: OpenTelemetry, which is the exporter's.
+//! With traces on, every request has a `Trace`, sampled or not, since the origin gets the trace's
+//! fields either way. With traces off there is none, and a hit pays for one check. Deliberately
+//! absent: OpenTelemetry, which is the exporter's.
 
 mod identity;
 pub(super) mod span;
@@ -34,15 +37,16 @@ use crate::key::Scheme;
 use crate::origin::{self, Permit, ResponseBody};
 use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd, StoreOutcome};
 
-/// A span that is under way, and is told when it is dropped; nothing where the request is not sampled.
+/// A span that is under way, and is exported when it is dropped; empty if the request is not
+/// sampled.
 pub(crate) struct OpenSpan(Option<Box<SpanInProgress>>);
 
 struct SpanInProgress {
-    take: Arc<dyn Fn(Span) + Send + Sync>,
+    export: Arc<dyn Fn(Span) + Send + Sync>,
     span: Span,
     since: Instant,
-    /// Shorter than this it is not worth telling.
-    least: Duration,
+    /// A shorter span is not exported.
+    min_elapsed: Duration,
 }
 
 impl OpenSpan {
@@ -63,18 +67,18 @@ impl OpenSpan {
             attributes: Vec::new(),
             error: None,
         };
-        let take = Arc::clone(&exporter.export);
-        Self(Some(Box::new(SpanInProgress { take, span, since: Instant::now(), least: Duration::ZERO })))
+        let export = Arc::clone(&exporter.export);
+        Self(Some(Box::new(SpanInProgress { export, span, since: Instant::now(), min_elapsed: Duration::ZERO })))
     }
 
-    /// Adds what is known about it.
+    /// Adds facts to the span.
     fn record(&mut self, facts: impl FnOnce(&mut Span)) {
         if let Some(ongoing) = &mut self.0 {
             facts(&mut ongoing.span);
         }
     }
 
-    /// Forgets it: another tells of the same.
+    /// Discards the span: another one covers the same.
     fn discard(mut self) {
         self.0 = None;
     }
@@ -82,12 +86,13 @@ impl OpenSpan {
 
 impl Drop for OpenSpan {
     fn drop(&mut self) {
-        let Some(SpanInProgress { take, mut span, since, least }) = self.0.take().map(|ongoing| *ongoing) else {
+        let Some(SpanInProgress { export, mut span, since, min_elapsed }) = self.0.take().map(|ongoing| *ongoing)
+        else {
             return;
         };
         span.elapsed = since.elapsed();
-        if span.elapsed >= least {
-            take(span);
+        if span.elapsed >= min_elapsed {
+            export(span);
         }
     }
 }
@@ -111,7 +116,7 @@ fn record_target(span: &mut Span, ctx: &RequestContext, scheme: Scheme, authorit
     span.number("server.port", port);
 }
 
-/// Returns the method where it is one of those that the conventions know.
+/// Returns the method if the conventions know it.
 fn method(method: &Method) -> Option<&'static str> {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
     KNOWN.into_iter().find(|known| method.as_str() == *known)
@@ -145,11 +150,11 @@ fn request(shared: &Shared, ctx: &RequestContext) -> OpenSpan {
     open
 }
 
-/// The span of a request whose response's head has gone out.
+/// The span of a request whose response's head has been sent.
 pub(crate) struct ResponseSpan(OpenSpan);
 
 impl ResponseSpan {
-    /// Opens it.
+    /// Opens the span.
     pub(crate) fn new(shared: &Shared, ctx: &RequestContext, decision: &Decision, status: StatusCode) -> Self {
         let mut open = request(shared, ctx);
         open.record(|span| {
@@ -172,12 +177,12 @@ impl ResponseSpan {
         Self(open)
     }
 
-    /// Makes none, for what was no request.
+    /// Makes an empty span, for bytes that are not a request.
     pub(crate) fn none() -> Self {
         Self(OpenSpan(None))
     }
 
-    /// Tells how it ended.
+    /// Records how the response ended.
     pub(crate) fn finish(mut self, end: &ResponseEnd) {
         self.0.record(|span| {
             span.number("http.response.body.size", end.body_bytes);
@@ -193,57 +198,57 @@ impl ResponseSpan {
     }
 }
 
-/// Tells of a request whose client goes away before there is a response; nothing where one is made.
+/// The span of a request whose client leaves before there is a response; discarded if there is one.
 pub(crate) struct AbandonedSpan(OpenSpan);
 
 impl AbandonedSpan {
-    /// Begins to watch.
+    /// Opens the span.
     pub(crate) fn new(shared: &Shared, ctx: &RequestContext) -> Self {
         let mut open = request(shared, ctx);
         open.record(|span| span.word("larder.ending", "client-gone"));
         Self(open)
     }
 
-    /// Tells whether there is anything to watch.
+    /// Tells whether the span is empty.
     pub(crate) fn is_nothing(&self) -> bool {
         self.0.0.is_none()
     }
 
-    /// There is a response, which is told of on its own.
+    /// Discards the span: the response has one of its own.
     pub(crate) fn discard(self) {
         self.0.discard();
     }
 }
 
-/// Opens `lookup`.
+/// Opens the span `lookup`.
 pub(crate) fn look_up(shared: &Shared, ctx: &RequestContext) -> OpenSpan {
     OpenSpan::of(shared, ctx, "lookup", SpanRole::Internal)
 }
 
 impl OpenSpan {
-    /// Says what a look-up found.
+    /// Records the result of the look-up.
     pub(crate) fn set_result(mut self, what: &'static str) {
         self.record(|span| span.word("larder.found", what));
     }
 }
 
-/// Opens `wait`, for what another's flight brings.
+/// Opens the span `wait`, for the result of another request's flight.
 pub(crate) fn wait_for_flight(shared: &Shared, ctx: &RequestContext) -> OpenSpan {
     let mut open = OpenSpan::of(shared, ctx, "wait", SpanRole::Internal);
     open.record(|span| span.word("larder.wait.for", "flight"));
     open
 }
 
-/// Takes a permit towards the origin; `wait` where it has to be waited for.
+/// Takes a permit for the origin; opens the span `wait` if the permit has to be waited for.
 ///
 /// # Errors
 /// As [`origin::Permits::acquire`].
 pub(crate) async fn permit(worker: &Worker, ctx: &RequestContext) -> Result<Permit, origin::Error> {
-    /// A permit that is there is had in microseconds.
-    const A_WAIT: Duration = Duration::from_millis(1);
+    /// A free permit is there within microseconds.
+    const WAIT_MIN: Duration = Duration::from_millis(1);
     let mut open = OpenSpan::of(&worker.shared, ctx, "wait", SpanRole::Internal);
     if let Some(ongoing) = &mut open.0 {
-        ongoing.least = A_WAIT;
+        ongoing.min_elapsed = WAIT_MIN;
         ongoing.span.word("larder.wait.for", "permit");
     }
     let permit = worker.origin.permits().acquire().await;
@@ -253,11 +258,12 @@ pub(crate) async fn permit(worker: &Worker, ctx: &RequestContext) -> Result<Perm
     permit
 }
 
-/// `origin`, and what the origin is told of it.
+/// The span `origin`, and the trace fields that the origin gets.
 pub(crate) struct OriginSpan(OpenSpan);
 
 impl OriginSpan {
-    /// Opens it, and writes the trace into the request's head. Where traces are off, the fields go on as they came.
+    /// Opens the span, and writes the trace into the request's head. With traces off, the fields
+    /// pass unchanged.
     pub(crate) fn new(worker: &Worker, ctx: &RequestContext, headers: &mut HeaderMap) -> Self {
         let Some(trace) = ctx.trace else { return Self(OpenSpan(None)) };
         let mut open = OpenSpan::of(&worker.shared, ctx, "origin", SpanRole::Client);
@@ -265,13 +271,13 @@ impl OriginSpan {
         let span = open.0.as_ref().map_or_else(span_id, |ongoing| ongoing.span.id);
         headers.insert(TRACEPARENT, ParentSpan { trace: trace.id, span, is_sampled: trace.is_sampled }.value());
         if trace.parent == SpanId::default() {
-            // It belongs to a traceparent that was not read (Trace Context §3.3).
+            // The field belongs to a traceparent that was not valid (Trace Context §3.3).
             headers.remove(TRACESTATE);
         }
         Self(open)
     }
 
-    /// Tells what came of it.
+    /// Records the response or the error.
     pub(crate) fn finish(mut self, response: &Result<http::Response<ResponseBody>, origin::Error>) {
         self.0.record(|span| match response {
             Ok(response) => {
@@ -286,21 +292,21 @@ impl OriginSpan {
     }
 }
 
-/// `store`, which is about a body that comes to be stored, or does not.
+/// The span `store`, of a body that is to be stored.
 pub(crate) struct StoreSpan(OpenSpan);
 
 impl StoreSpan {
-    /// Opens it.
+    /// Opens the span.
     pub(crate) fn new(shared: &Shared, ctx: &RequestContext) -> Self {
         Self(OpenSpan::of(shared, ctx, "store", SpanRole::Internal))
     }
 
-    /// Says why nothing will be.
+    /// Records why the body is not stored.
     pub(crate) fn set_reason(&mut self, reason: Reason) {
         self.0.record(|span| span.word("larder.not_stored", reason.token()));
     }
 
-    /// Says that it is stored, and how many bytes it has.
+    /// Records that the body is stored, with this many bytes.
     pub(crate) fn finish(mut self, bytes: u64) {
         self.0.record(|span| span.number("larder.stored.size", bytes));
     }

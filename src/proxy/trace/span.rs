@@ -1,74 +1,75 @@
-//! What an exporter gets: spans that have ended, as plain values.
+//! The exporter's interface: spans that have ended, as plain values.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::w3c::{SpanId, TraceId};
 
-/// What is traced, and how it is called.
+/// Configures which requests are traced, and the names in their spans.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// The share of requests (0.0 to 1.0) that are sampled where no trusted proxy has decided.
+    /// The share of requests (0.0 to 1.0) that are sampled unless a trusted proxy decides.
     pub sample: f64,
     /// The names of the routes, in order.
     pub route_names: Vec<String>,
 }
 
-/// Who sends spans on.
+/// Exports spans.
 #[derive(Clone)]
 pub struct Exporter {
     /// Takes a span that has ended. Called on the cores' threads: it must not block.
     pub export: Arc<dyn Fn(Span) + Send + Sync>,
-    /// Tells how many it has sent, and how many it could not.
+    /// Returns how many spans were exported and dropped.
     pub stats: Arc<dyn Fn() -> ExportStats + Send + Sync>,
 }
 
-/// What became of the spans so far.
+/// Counts of exported and dropped spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExportStats {
-    /// Spans that the collector took.
+    /// Spans that the collector accepted.
     pub exported: u64,
-    /// Spans that found the queue full, or that the collector did not take.
+    /// Spans that found the queue full, or that the collector did not accept.
     pub dropped: u64,
 }
 
 /// A span that has ended.
 #[derive(Clone, Debug)]
 pub struct Span {
-    /// Its trace.
+    /// The id of the trace.
     pub trace: TraceId,
-    /// Its own name within that.
+    /// The id of the span.
     pub id: SpanId,
-    /// The span above; `None` where the trace begins with it.
+    /// The id of the parent span; `None` if the trace begins with this span.
     pub parent: Option<SpanId>,
-    /// Whether the span above is another service's.
+    /// True if the parent span is another service's.
     pub is_parent_remote: bool,
-    /// What it is about, in a word.
+    /// The name of the span.
     pub name: &'static str,
-    /// Its place between services.
+    /// The role of the span between services.
     pub kind: SpanRole,
     /// When it began, since the Unix epoch.
     pub started_at: Duration,
     /// How long it took.
     pub elapsed: Duration,
-    /// What is known about it, by the names of OpenTelemetry's semantic conventions, else with `larder.` before them.
+    /// The facts about the span, named by OpenTelemetry's semantic conventions, or with `larder.`
+    /// in front.
     pub attributes: Vec<(&'static str, Attribute)>,
-    /// What failed, in a word, where something did.
+    /// The failure, in a word, if there was one.
     pub error: Option<String>,
 }
 
-/// A span's place between services.
+/// The role of a span between services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanRole {
-    /// A request that came.
+    /// A request that was received.
     Server,
-    /// A request that went out.
+    /// A request that was sent.
     Client,
-    /// Work in between.
+    /// Work inside this service.
     Internal,
 }
 
-/// Something that is known about a span.
+/// The value of a fact about a span.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
     /// One of a few words.
@@ -77,7 +78,7 @@ pub enum Attribute {
     Text(String),
     /// A number.
     Number(u64),
-    /// Whether it is so.
+    /// A yes or no.
     Flag(bool),
 }
 
@@ -98,7 +99,7 @@ impl Span {
         self.attributes.push((name, Attribute::Flag(flag)));
     }
 
-    /// Says that it failed.
+    /// Records a failure.
     pub(super) fn failed(&mut self, what: impl Into<String>) {
         let what = what.into();
         self.text("error.type", what.clone());

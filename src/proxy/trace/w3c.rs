@@ -1,36 +1,38 @@
-//! W3C Trace Context: the two fields by which a trace goes from one service to the next.
+//! W3C Trace Context: the two fields that carry a trace from one service to the next.
 //!
-//! <https://www.w3.org/TR/trace-context/>, with the rule for versions that are yet to come (§4.3): what version 00 has at
-//! the beginning is read, what follows is not.
+//! <https://www.w3.org/TR/trace-context/>, with the rule for future versions (§4.3): the part that
+//! version 00 defines is read, the rest is ignored.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Names the trace, the span above, and whether it is sampled.
+/// The field that names the trace, the parent span, and whether it is sampled.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What tracing systems add of their own; it means nothing without a traceparent.
+/// The field for data of tracing systems; it means nothing without a traceparent.
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// How long a traceparent of version 00 is, and the part of later ones that is read, in bytes.
+/// The length of a traceparent of version 00, and of the part that is read of later versions, in
+/// bytes.
 const LENGTH: usize = 55;
 
-/// Names a trace; never all zeros.
+/// The id of a trace; never all zeros.
 pub type TraceId = [u8; 16];
-/// Names a span within its trace; never all zeros.
+/// The id of a span within its trace; never all zeros.
 pub type SpanId = [u8; 8];
 
-/// What a traceparent says.
+/// The content of a traceparent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParentSpan {
     /// The trace.
     pub(crate) trace: TraceId,
-    /// The span above.
+    /// The parent span.
     pub(crate) span: SpanId,
-    /// Whether the span above is recorded.
+    /// True if the parent span is recorded.
     pub(crate) is_sampled: bool,
 }
 
 impl ParentSpan {
-    /// Reads the traceparent of a request; `None` where there is none, more than one, or one that is not as it should be.
+    /// Reads the traceparent of a request; `None` if there is none, more than one, or an invalid
+    /// one.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next(), values.next()) {
@@ -39,7 +41,7 @@ impl ParentSpan {
         }
     }
 
-    /// Reads `version-trace-span-flags`, all of it in small hexadecimal digits.
+    /// Reads `version-trace-span-flags`, all in lower-case hexadecimal digits.
     fn parse(text: &[u8]) -> Option<Self> {
         let (known, rest) = text.split_at_checked(LENGTH)?;
         let [version] = bytes::<1>(&known[..2])?;
@@ -57,7 +59,7 @@ impl ParentSpan {
         is_named.then_some(Self { trace, span, is_sampled: flags & 1 == 1 })
     }
 
-    /// Writes it, in version 00 and with no flag but the one that is known here.
+    /// Writes the field, in version 00 and with no flag but `sampled`.
     pub(crate) fn value(&self) -> HeaderValue {
         let flags = [u8::from(self.is_sampled)];
         let text = format!("00-{}-{}-{}", hex(&self.trace), hex(&self.span), hex(&flags));
@@ -65,7 +67,7 @@ impl ParentSpan {
     }
 }
 
-/// Reads bytes that are written in small hexadecimal digits, two each.
+/// Reads bytes written as lower-case hexadecimal digits, two each.
 fn bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -79,7 +81,7 @@ fn bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(read)
 }
 
-/// Writes bytes in small hexadecimal digits.
+/// Writes bytes as lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
