@@ -36,13 +36,13 @@ pub struct Config {
     pub personalised_for: Duration,
     /// One in this many uses of a shared body by other users is checked with the origin.
     pub guard_sample: u32,
-    /// Whether stored bodies are compressed.
+    /// True if stored bodies are compressed.
     pub compress: bool,
     /// The zstd level.
     pub compress_level: i32,
     /// The smallest body that is compressed.
     pub compress_min_bytes: u64,
-    /// Whether the origin is asked for identity, rather than with the client's own Accept-Encoding.
+    /// True if the origin is asked for identity instead of the client's own Accept-Encoding.
     pub ask_identity: bool,
     /// Which requests are traced, if traces are exported.
     pub traces: trace::Config,

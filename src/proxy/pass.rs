@@ -272,7 +272,7 @@ async fn upload(
             if !frame.is_ok_and(|frame| frame.data_ref().is_none_or(bytes::Bytes::is_empty)) {
                 let (reason, detail) = match length {
                     Some(0) => (Reason::BadRequest, "content beyond its length"),
-                    _ => (Reason::RequestTooLarge, "content where there is to be none (`request_body_max`)"),
+                    _ => (Reason::RequestTooLarge, "content although none is allowed (`request_body_max`)"),
                 };
                 return Err(origin::Error { reason, detail: detail.into(), was_sent: false, retry_after: None });
             }

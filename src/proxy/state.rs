@@ -67,7 +67,8 @@ impl Shared {
         Self::with_exporter(config, routes, store, clock, readers, None)
     }
 
-    /// Makes the shared state as [`Shared::new`] does; `exporter` gets the spans of sampled requests.
+    /// Makes the shared state as [`Shared::new`] does; `exporter` gets the spans of sampled
+    /// requests.
     pub fn with_exporter(
         config: Config,
         routes: Table,

@@ -1,11 +1,11 @@
-//! What `serve` does after a step that waited for the origin.
+//! The result of a step of `serve` that waited for the origin.
 
 use http::Response;
 
 use super::decide::PassThrough;
 use super::respond::body::Body;
 
-/// What becomes of a request after a wait for the origin.
+/// The next step of a request after a wait for the origin.
 pub(super) enum FetchStep {
     /// The request is answered.
     Response(Box<Response<Body>>),

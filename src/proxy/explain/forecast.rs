@@ -5,20 +5,20 @@ use std::sync::Arc;
 use crate::outcome::Decision;
 use crate::stored::{Coding, StoredEntry};
 
-/// What a request comes to.
+/// The forecast of a request.
 pub(super) struct Forecast {
     pub(super) action: ForecastAction,
     pub(super) decision: Decision,
-    /// What may stand in for the origin.
+    /// The entry that may be served if the origin fails.
     pub(super) stand_in: Option<Arc<StoredEntry>>,
     pub(super) is_conditional: bool,
     pub(super) waits: bool,
     pub(super) refreshes: bool,
-    /// Status and coding, where the origin's answer does not decide them.
+    /// Status and coding, if the origin's answer does not decide them.
     pub(super) answer: Option<(u16, Option<Coding>)>,
 }
 
-/// What is done with a request.
+/// The action taken on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForecastAction {
     Answer,

@@ -1,8 +1,11 @@
-//! What would happen to a request now, and why: told without asking the origin.
+//! Forecasts what would happen to a request now, and why, without asking the origin.
 //!
-//! The request goes the way of every other as far as that can be gone without effects: the very functions that `serve` and
-//! `fetch` decide with are called here, in the same order. What they return is told in words; nothing is decided here.
-//! Known beforehand is everything up to the origin's answer. What that answer would come to is told where its head is given.
+//! The request takes the same path as any other, up to the first effect: the functions that `serve`
+//! and `fetch` decide with are called here in the same order, and their results are put into words.
+//! Nothing is decided here.
+//!
+//! Everything up to the origin's answer is known beforehand. If the head of a response is given, it
+//! is judged as the origin's answer would be.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -38,7 +41,7 @@ pub use report::{
     RenditionReport, RouteReport, RuleStep, StaleUseReport, Subject, VariantReport, WouldBeReport,
 };
 
-/// A request that was read as the way reads it.
+/// A request, read as `serve` reads it.
 struct Explainer<'a> {
     shared: &'a Shared,
     ctx: RequestContext,
@@ -46,8 +49,8 @@ struct Explainer<'a> {
     now: Timestamp,
 }
 
-/// Tells what would happen to a request now. `barred` says how the origin's side would turn it away at once, where it
-/// would ([`origin::Permits::outlook`]).
+/// Explains what would happen to a request now. `barred` is the reason why the origin's permits
+/// would turn the request away at once, if they would ([`origin::Permits::outlook`]).
 ///
 /// # Errors
 /// A URL that no request can carry.
@@ -68,23 +71,23 @@ pub fn explain(shared: &Shared, barred: Option<Reason>, question: &Question) -> 
     Ok(report)
 }
 
-/// Says what the question itself leaves open.
+/// Notes what the question leaves open.
 fn notes(shared: &Shared, question: &Question, url: Option<&CanonicalUrl>) -> Vec<String> {
     let mut notes = Vec::new();
     let scheme = question.url.scheme();
     if url.is_some() && scheme != shared.config.scheme {
         let own = shared.config.scheme.as_str();
         let whose = if shared.config.trusted_proxies.is_empty() {
-            "no request comes with it: `trusted_proxies` under [server] is empty".to_owned()
+            "no request can have it, since `trusted_proxies` under [server] is empty".to_owned()
         } else {
-            "only requests from `trusted_proxies` that say so in X-Forwarded-Proto come with it".to_owned()
+            "only requests from `trusted_proxies` with that X-Forwarded-Proto have it".to_owned()
         };
-        notes.push(format!("The URL's scheme is {}, `scheme` under [server] is {own}: {whose}.", scheme.as_str()));
+        notes.push(format!("The URL's scheme is {}, but `scheme` under [server] is {own}: {whose}.", scheme.as_str()));
     }
     notes
 }
 
-/// Tells of a request that is answered without being read further.
+/// Forecasts a request that is answered before it is read completely.
 fn forecast_refusal(
     shared: &Shared,
     refusal: &EarlyResponse,
@@ -136,8 +139,7 @@ impl Explainer<'_> {
             && self.action == Action::LookUp
         {
             let reason = forecast.decision.reason;
-            notes
-                .push(format!("Asked now, the request would {what} ({reason}), and its response would not be stored."));
+            notes.push(format!("Sent now, the request would {what} ({reason}), and its response would not be stored."));
         }
         ExplainReport {
             request: wording::subject(&ctx.method, url, Some(&ctx.key)),
@@ -150,7 +152,7 @@ impl Explainer<'_> {
         }
     }
 
-    /// What becomes of a PURGE.
+    /// Forecasts a PURGE.
     fn forecast_purge(&self) -> Forecast {
         let ctx = &self.ctx;
         let (action, outcome, reason, status) = match purge::decide(&self.shared.config, ctx) {
@@ -160,7 +162,7 @@ impl Explainer<'_> {
         Forecast { answer: Some((status, None)), ..Forecast::new(action, ctx.decision(outcome, reason)) }
     }
 
-    /// Goes the way of the request up to where it would have effects.
+    /// Follows the path of the request up to its first effect.
     fn forecast(&self) -> Forecast {
         let (shared, ctx) = (self.shared, &self.ctx);
         match self.action {
@@ -195,7 +197,7 @@ impl Explainer<'_> {
         }
     }
 
-    /// What becomes of a request in shadow mode that would take this course.
+    /// Forecasts a request in shadow mode that live mode would treat like this.
     fn forecast_shadow(&self, forecast: &Forecast) -> Forecast {
         let Decision { outcome, reason, .. } = forecast.decision;
         let would = WouldBeOutcome { collapsed: forecast.waits, ..WouldBeOutcome::new(outcome, reason) };
@@ -218,7 +220,7 @@ impl Explainer<'_> {
         Forecast { answer, ..Forecast::new(ForecastAction::Answer, decision) }
     }
 
-    /// Changes the course where the origin's side turns the request away at once.
+    /// Changes the forecast of a request that the origin's permits turn away at once.
     fn bar(&self, forecast: &mut Forecast, reason: Reason) {
         let (shared, ctx) = (self.shared, &self.ctx);
         let stand_in =
@@ -232,7 +234,7 @@ impl Explainer<'_> {
         };
     }
 
-    /// Says what answers where the origin fails.
+    /// Forecasts the answer if the origin fails.
     fn forecast_failure(&self, forecast: &Forecast) -> Option<FailureReport> {
         if !forecast.asks_origin() {
             return None;
@@ -248,7 +250,7 @@ impl Explainer<'_> {
         })
     }
 
-    /// Tells the rules that the course came of, behind URL and route.
+    /// Lists the rules behind the forecast, after those of URL and route.
     fn rules(&self, forecast: &Forecast) -> Vec<RuleStep> {
         let reason = forecast.decision.reason;
         if self.action != Action::LookUp {
@@ -274,7 +276,7 @@ impl Explainer<'_> {
         rules
     }
 
-    /// Tells what is stored under the key.
+    /// Describes the entries stored under the key.
     fn variants(&self) -> Vec<VariantReport> {
         let (shared, ctx) = (self.shared, &self.ctx);
         let Some(stored) = shared.store.get(&ctx.key) else { return Vec::new() };
@@ -291,7 +293,7 @@ impl Explainer<'_> {
         stored.entries.iter().map(variant).collect()
     }
 
-    /// Judges a response to the request, as the fill or the answer to a POST does.
+    /// Judges a response to the request, as a fetch or the answer to a POST does.
     fn judge(&self, head: &ResponseHead, notes: &mut Vec<String>) -> JudgementReport {
         let (shared, ctx) = (self.shared, &self.ctx);
         let received_at = match head.received {
@@ -299,11 +301,9 @@ impl Explainer<'_> {
             AgeBase::AtDate => freshness::date_value(&head.headers).unwrap_or(self.now),
         };
         if received_at != self.now {
-            notes.push("The response is taken as received at its Date, not now.".to_owned());
+            notes.push("The response's age counts from its Date, not from now.".to_owned());
         }
-        notes.push(
-            "A body that grows too large on its way, or breaks off, is not stored whatever its head says.".into(),
-        );
+        notes.push("A body that turns out too large, or breaks off, is not stored, whatever its head says.".into());
         let as_get = ctx.facts.is_head.then(|| ctx.as_get(shared));
         let ctx = as_get.as_ref().unwrap_or(ctx);
         let exchange = ctx.exchange(received_at, received_at);
@@ -321,7 +321,7 @@ impl Explainer<'_> {
         wording::judgement(&facts, received_at, keeping, is_guarded)
     }
 
-    /// Asks policy whether a response may be stored, once the origin's client would have let it through.
+    /// Asks policy whether a response may be stored, after the checks of the origin's client.
     fn may_be_stored(
         &self,
         ctx: &RequestContext,
@@ -332,14 +332,16 @@ impl Explainer<'_> {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = ctx.method.clone();
         parts.headers = ctx.headers.clone();
-        // A 304 is judged by what it answers, which a saved head does not tell.
+        // Whether a 304 is expected depends on its request's precondition, which a saved head does
+        // not show.
         parts.headers.entry(header::IF_NONE_MATCH).or_insert(http::HeaderValue::from_static("*"));
         let checked = origin::check_head(&Request::from_parts(parts, ()), head.version, head.status, &head.headers);
         let is_unsized = checked.map_err(|what| {
-            notes.push(format!("The response would not be taken from the origin: {what}."));
+            notes.push(format!("Larder would reject the response: {what}."));
             Reason::ProtocolError
         })?;
-        // From HTTP/2 on the end is told apart from the head; Larder itself speaks HTTP/1.1 with the origin.
+        // From HTTP/2 on, framing shows the end of a body; Larder itself speaks HTTP/1.1 with the
+        // origin.
         let is_unsized = is_unsized && head.version <= http::Version::HTTP_11;
         let answer = match self.action {
             Action::Pass(_) if ctx.method == Method::POST => {
@@ -361,7 +363,7 @@ impl Explainer<'_> {
     }
 }
 
-/// Returns what a response's body comes to, where its head tells.
+/// Returns the length of a response's body, if its head shows it.
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

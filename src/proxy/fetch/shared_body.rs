@@ -31,7 +31,7 @@ pub(crate) const COPIED_BYTES_MAX: usize = 16 << 10;
 
 /// A body that failed before its end; the connection must not end it cleanly.
 #[derive(Debug, thiserror::Error)]
-#[error("the body failed on the way: {0}")]
+#[error("the body failed before its end: {0}")]
 pub struct Aborted(pub Reason);
 
 /// The shared body.
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_let_go_holds_only_what_the_slowest_needs() {
+    fn an_unkept_body_holds_only_what_the_slowest_reader_needs() {
         run(async {
             let body = SharedBody::new();
             let mut fast = body.reader(whole()).unwrap();

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_told_of_under_another_ones_name() {
+    fn kept_fields_are_used_for_the_same_client_only() {
         let check = |client: &str, scheme, authority: &str, forwarded: &str| {
             let fields = ForwardedFields::of(client.parse().unwrap(), scheme, authority);
             assert_eq!((fields.host, fields.forwarded_for), (authority.parse().unwrap(), client.parse().unwrap()));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn our_member_goes_behind_those_of_trusted_proxies() {
+    fn our_member_is_appended_to_those_of_trusted_proxies() {
         let behind = |chain: &str| append_member(chain.to_owned(), HeaderValue::from_static("c"));
         assert_eq!((behind(""), behind("a, b, ")), ("c".parse().unwrap(), "a, b, c".parse().unwrap()));
     }

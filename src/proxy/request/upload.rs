@@ -150,9 +150,9 @@ mod tests {
     use std::task::Waker;
 
     /// Content that is pending on every other poll.
-    struct Halting(bool);
+    struct HaltingContent(bool);
 
-    impl Body for Halting {
+    impl Body for HaltingContent {
         type Data = Bytes;
         type Error = std::convert::Infallible;
 
@@ -166,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_waited_for_is_noted_until_nobody_reads() {
+    fn progress_says_which_side_is_waited_for() {
         let content = UploadProgress::default();
         let mut extensions = Extensions::new();
         extensions.insert(content.clone());
-        let mut upload = Upload::new(Halting(false), &mut extensions);
+        let mut upload = Upload::new(HaltingContent(false), &mut extensions);
         assert_eq!((content.state(), content.frames()), (UploadState::Unread, 0));
         let cx = &mut Context::from_waker(Waker::noop());
         for expected in [(UploadState::Awaited, 0), (UploadState::HeldUp, 1), (UploadState::Awaited, 1)] {
@@ -183,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn content_that_nobody_asks_about_passes() {
-        let mut upload = Upload::new(Halting(true), &mut Extensions::new());
+    fn content_without_a_progress_record_passes() {
+        let mut upload = Upload::new(HaltingContent(true), &mut Extensions::new());
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut upload).poll_frame(cx).is_ready());
         assert!(Pin::new(&mut upload).poll_frame(cx).is_pending());

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn the_queue_is_bounded() {
         let interim = Interim::default();
         let mut headers = HeaderMap::new();
         headers.insert("link", HeaderValue::from_bytes(&[b'x'; 1000]).unwrap());

@@ -53,39 +53,39 @@ impl TunnelLimits {
 pub(crate) fn open(client: OnUpgrade, origin: OnUpgrade, permit: Option<origin::Permit>, limits: TunnelLimits) {
     tokio::spawn(async move {
         let _permit = permit;
-        let marks = TunnelCounters::default();
+        let counters = TunnelCounters::default();
         let passing = async {
             let (client, origin) = tokio::try_join!(client, origin).map_err(io::Error::other)?;
-            pass(TokioIo::new(client), TokioIo::new(origin), &marks).await
+            pass(TokioIo::new(client), TokioIo::new(origin), &counters).await
         };
         tokio::select! {
             result = passing => if let Err(error) = result {
                 tracing::debug!(%error, "an upgraded connection failed");
             },
-            limit = silence(&marks, &limits) => {
-                tracing::debug!(?limit, "closed: an upgraded connection was silent");
+            limit = silence(&counters, &limits) => {
+                tracing::debug!(?limit, "closed a silent upgraded connection");
             }
         }
     });
 }
 
 /// Passes bytes both ways until both sides have closed.
-async fn pass<C, O>(client: C, origin: O, marks: &TunnelCounters) -> io::Result<()>
+async fn pass<C, O>(client: C, origin: O, counters: &TunnelCounters) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut client = TunnelSide { io: client, moved: &marks.moved, closed: &marks.client_closed };
-    let mut origin = TunnelSide { io: origin, moved: &marks.moved, closed: &marks.origin_closed };
+    let mut client = TunnelSide { io: client, moved: &counters.moved, closed: &counters.client_closed };
+    let mut origin = TunnelSide { io: origin, moved: &counters.moved, closed: &counters.origin_closed };
     copy_bidirectional(&mut client, &mut origin).await.map(drop)
 }
 
 /// Waits until nothing has changed for too long, and returns the limit.
-async fn silence(marks: &TunnelCounters, limits: &TunnelLimits) -> Duration {
-    let (mut last, mut since) = (marks.snapshot(), Instant::now());
+async fn silence(counters: &TunnelCounters, limits: &TunnelLimits) -> Duration {
+    let (mut last, mut since) = (counters.snapshot(), Instant::now());
     loop {
         sleep(limits.check_interval()).await;
-        let (fresh, now) = (marks.snapshot(), Instant::now());
+        let (fresh, now) = (counters.snapshot(), Instant::now());
         let limit = limits.of(&last);
         if fresh != last {
             (last, since) = (fresh, now);
@@ -179,14 +179,14 @@ mod tests {
     fn ended_by(limits: TunnelLimits, then: impl AsyncFnOnce(&mut DuplexStream, &mut DuplexStream)) -> Duration {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let ((mut client, near), (mut origin, far)) = (duplex(64), duplex(64));
-            let marks = TunnelCounters::default();
+            let counters = TunnelCounters::default();
             let acts = async {
                 then(&mut client, &mut origin).await;
                 std::future::pending().await
             };
             tokio::select! {
-                result = pass(near, far, &marks) => result.map(|()| Duration::ZERO).unwrap(),
-                limit = silence(&marks, &limits) => limit,
+                result = pass(near, far, &counters) => result.map(|()| Duration::ZERO).unwrap(),
+                limit = silence(&counters, &limits) => limit,
                 limit = acts => limit,
             }
         })
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_left_has_the_time_that_a_body_has() {
+    fn the_side_left_open_has_the_limit_of_a_body() {
         let limits = TunnelLimits { idle: LONG, client: SHORT, origin: 2 * SHORT };
         assert_eq!(ended_by(limits, async |client, _| client.shutdown().await.unwrap()), limits.origin);
         assert_eq!(ended_by(limits, async |_, origin| origin.shutdown().await.unwrap()), limits.client);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_behind_a_close_passes() {
+    fn bytes_after_a_half_close_pass() {
         let limits = TunnelLimits { idle: LONG, client: LONG, origin: LONG };
         let limit = ended_by(limits, async |client, origin| {
             client.shutdown().await.unwrap();

@@ -1,15 +1,18 @@
-//! Shadow mode: a request is passed as if there were no cache, while it is decided what would have become of it.
+//! Shadow mode: a request passes as if there were no cache, while Larder decides and counts what it
+//! would have done.
 //!
 //! ```text
-//! Plan::of       decide::look_up, decide::plan_fetch: what would be done before the origin is asked
+//! Plan::of       decide::look_up, decide::plan_fetch: the plan before the origin is asked
 //! pass::send     the client's own request
-//! Plan::judge    what the origin's head makes of that: the would-be outcome, and what is heard of the body
-//! BodyTap        the body as it passes: kept, or held against what is kept
+//! Plan::judge    the origin's head: the would-be outcome, and what the tap does with the body
+//! BodyTap        the body as it passes: kept, or compared with the kept one
 //! ```
 //!
-//! What is kept stands in the same store, under keys that no request in earnest has (`Rule::key_of`). So it is bounded,
-//! evicted, purged and invalidated as in earnest, and a reload that turns the mode serves nothing of it. Deliberately
-//! absent: rules. What is decided is decided by the functions that `serve` and `fetch` ask.
+//! Kept responses are in the same store, under keys that no request in live mode has
+//! (`Rule::key_of`). So they are bounded, evicted, purged and invalidated as in live mode, and none
+//! of them is served after a reload that changes the mode.
+//!
+//! Deliberately absent: rules. The functions that `serve` and `fetch` use decide.
 
 mod advice;
 mod plan;
@@ -59,12 +62,12 @@ pub(crate) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request:
     };
     let tap = BodyTap::new(&worker, &ctx, observation(&worker, &ctx, result.would), result.tap);
     let body = Body::from_origin_with_tap(body, Box::new(tap));
-    // Who answers a HEAD has nothing to send.
+    // The response to a HEAD has no body.
     let body = if ctx.facts.is_head { Body::empty() } else { body };
     answer::from_origin_with(&worker, &ctx, parts, body, decision)
 }
 
-/// Counts a request that passes in earnest too.
+/// Counts a request that passes in live mode too.
 pub(crate) fn count_pass(worker: &Worker, ctx: &RequestContext, reason: Reason, length: Option<u64>) {
     count(worker, ctx, WouldBeOutcome::new(Outcome::Pass, reason), length);
 }
@@ -74,7 +77,7 @@ fn count(worker: &Worker, ctx: &RequestContext, would: WouldBeOutcome, length: O
     worker.metrics.shadow(|tables| tables.record(ctx.key.url(), &observed));
 }
 
-/// Makes what is counted of a request whose answer's head is there.
+/// Makes the record of a request once the head of its response is there.
 fn observation(worker: &Worker, ctx: &RequestContext, would: WouldBeOutcome) -> ObservedRequest {
     let origin_micros = u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX);
     ObservedRequest { would, row: worker.metrics.row(ctx.rule.index), body_bytes: 0, origin_micros }

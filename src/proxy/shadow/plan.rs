@@ -1,4 +1,5 @@
-//! What would have become of a request: decided as far as it can be before the origin is asked, then by its answer's head.
+//! Decides what would have become of a request: first what is known before the origin is asked,
+//! then by the head of the origin's response.
 
 use std::sync::Arc;
 
@@ -27,55 +28,56 @@ use crate::proxy::state::{Shared, Worker};
 use crate::route::SetCookie;
 use crate::stored::{BodyComparison, Coding, FlatHead, StoredEntry};
 
-/// When the origin is asked.
+/// The time at which the origin is asked.
 #[derive(Clone, Copy)]
 pub(super) struct FetchStart {
     pub(super) at: Timestamp,
-    /// The ledger's number then.
+    /// The ledger's number at that time.
     pub(super) sequence: u64,
 }
 
-/// What would be done before the origin's answer is known.
+/// The decision before the origin's answer is known.
 pub(super) enum Plan {
-    /// What is kept would answer.
+    /// The kept entry would answer.
     Answer(UsableEntry),
-    /// What is kept would be compared with the origin's answer, for the personalisation guard.
+    /// The kept entry would be compared with the origin's answer, for the personalisation guard.
     Compare(Arc<StoredEntry>),
-    /// It would be fetched, alone or together with who asks for the same.
+    /// The response would be fetched, alone or together with other requests for the same.
     Fetch(CacheMiss, Role),
-    /// The origin would be asked for this request alone; something may stand in where it fails.
+    /// The origin would be asked for this request alone; the entry may be served if it fails.
     PassThrough(Decision, Option<Arc<StoredEntry>>),
-    /// 504: the client wants nothing but a stored response.
+    /// 504: the client accepts nothing but a stored response.
     Refuse,
 }
 
-/// What a request would be to a flight.
+/// The request's part in a flight.
 pub(super) enum Role {
-    /// The one whose response is kept. The flight ends when that is settled.
+    /// The request whose response is kept. The flight ends when that is settled.
     Leads(FlightLeader<FlightResult>),
-    /// One that would have waited.
+    /// A request that would have waited.
     Follows,
 }
 
-/// What the origin's head makes of a course.
+/// The plan's result, by the origin's head.
 pub(super) struct PlanResult {
     pub(super) would: WouldBeOutcome,
     pub(super) tap: TapPlan,
 }
 
-/// What a response does to what is kept.
+/// The effect of a response on the kept entries.
 enum Effect {
-    /// It is kept once it is whole.
+    /// The response is kept once it is complete.
     Keeps(Box<Fill>),
-    /// It is a part of what a request in earnest would have fetched whole, or tells of it: something of that size is kept.
+    /// The response is a part, or the head, of a body that live mode would have fetched whole: an
+    /// entry of that size is kept.
     StandsFor(Box<Fill>, u64),
-    /// It confirms what is kept.
+    /// The response confirms the kept entry.
     Confirms,
-    /// What is kept would have stood in for it.
+    /// The kept entry would have been served instead of this response.
     Yields,
-    /// It may not be kept.
+    /// The response may not be kept.
     Refused(Reason),
-    /// It says nothing of what is kept.
+    /// The response says nothing of the kept entries.
     Nothing,
 }
 
@@ -100,7 +102,7 @@ impl Plan {
         }
     }
 
-    /// Says what would have become of it where the origin failed without an answer.
+    /// Decides what would have become of the request if the origin failed without an answer.
     pub(super) fn without_origin(
         &self,
         shared: &Shared,
@@ -121,7 +123,8 @@ impl Plan {
         }
     }
 
-    /// Says what would have become of it with this head of the origin's, and what is to be heard of the body.
+    /// Decides what would have become of the request with this head, and what the tap does with the
+    /// body.
     pub(super) fn judge(
         self,
         worker: &Arc<Worker>,
@@ -205,7 +208,7 @@ impl OriginHead<'_> {
             Effect::Refused(reason) => result.would.reason = *reason,
             Effect::Keeps(_) | Effect::StandsFor(..) | Effect::Nothing => {}
         }
-        // Who follows keeps nothing: who leads does.
+        // A follower keeps nothing: its leader does.
         if let Role::Leads(lead) = role {
             result.tap.keep = self.kept_response(effect, Some(lead));
         }
@@ -214,7 +217,7 @@ impl OriginHead<'_> {
 
     fn judge_pass(&self, decision: Decision, stand_in: Option<&Arc<StoredEntry>>) -> PlanResult {
         let mut result = PlanResult::new(decision.outcome, decision.reason);
-        // In earnest the reason is told of the response that was not stored; here it is this one.
+        // Live mode shows the reason of the response that was not stored; here it is this one's.
         if decision.reason == Reason::HitForMiss {
             match storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized()) {
                 Storable::Yes(facts) => {
@@ -238,7 +241,7 @@ impl OriginHead<'_> {
         self.ctx.exchange(self.fetch_start.at, self.received_at)
     }
 
-    /// Tells whether something kept would have replaced this answer.
+    /// Tells whether a kept entry would have been served instead of this response.
     fn is_replaced(&self, stand_in: Option<&Arc<StoredEntry>>) -> bool {
         self.parts.status.is_server_error()
             && decide::usable_stand_in(
@@ -251,8 +254,8 @@ impl OriginHead<'_> {
             .is_some()
     }
 
-    /// A HEAD may update what is kept (RFC 9111 §4.3.5). In earnest it would have been asked for in the coding that is stored:
-    /// what tells of another says nothing.
+    /// Applies a HEAD's response to the kept entry (RFC 9111 §4.3.5). Live mode would have asked
+    /// for the coding that is stored: a response in another coding says nothing.
     fn tell_by_head(&self, selected: &Arc<StoredEntry>) {
         if self.parts.headers.contains_key(header::CONTENT_ENCODING) {
             return;
@@ -262,15 +265,17 @@ impl OriginHead<'_> {
         confirm::by_head(self.worker, self.ctx, selected, &exchange, head, self.fetch_start.sequence);
     }
 
-    /// Does to what is kept what the response's head does, and says what its body is to do. `selected` is what the response
-    /// replaces, `candidates` what the origin would have been asked about.
+    /// Applies the response's head to the kept entries, and returns what its body does. `selected`
+    /// is the entry that the response replaces, `candidates` those that the origin would have been
+    /// asked to validate.
     fn effect(&self, selected: Option<&Arc<StoredEntry>>, candidates: Candidates) -> Effect {
         let (worker, ctx, parts) = (self.worker, self.ctx, self.parts);
         if self.is_replaced(selected) {
             return Effect::Yields;
         }
-        // It was not asked about what is kept, yet tells whether it would have confirmed that: by a 304 to the client's own
-        // precondition that names it, or by the same validators on a whole response.
+        // The request did not carry the kept entries' validators. Its response still shows that one
+        // would have been confirmed: a 304 to the client's own precondition that names it, or the
+        // same validators on a whole response.
         let is_told = matches!(parts.status, StatusCode::NOT_MODIFIED | StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if is_told && !ctx.facts.is_head && self.is_confirmed(candidates) {
             return Effect::Confirms;
@@ -323,14 +328,15 @@ impl OriginHead<'_> {
         }
     }
 
-    /// Updates what is kept as the 304 would have that the origin would have sent. False where it would have sent none.
+    /// Updates the kept entries as the origin's would-be 304 would have. Returns false if the
+    /// origin would not have sent one.
     fn is_confirmed(&self, mut candidates: Candidates) -> bool {
         let mut headers = self.parts.headers.clone();
         candidates.retain(|entry| validate::would_confirm(&entry.head, &headers));
         if candidates.is_empty() {
             return false;
         }
-        // What describes the content of this message is not on a 304.
+        // A 304 has no fields that describe the content of this message.
         for name in [header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::CONTENT_RANGE] {
             headers.remove(name);
         }
@@ -338,7 +344,7 @@ impl OriginHead<'_> {
         confirm::by_304(self.worker, self.ctx, &candidates, &exchange, &headers, self.fetch_start.sequence).is_some()
     }
 
-    /// In earnest the whole would have been fetched, which has this length.
+    /// Live mode would have fetched the whole body, which has this length.
     fn stands_for(&self, length: Option<u64>) -> Effect {
         let Some(length) = length else { return Effect::Nothing };
         let mut headers = self.parts.headers.clone();
@@ -380,13 +386,13 @@ impl OriginHead<'_> {
         Some(KeptResponse { fill, stands_for, coding: coding_of(&self.parts.headers), lead })
     }
 
-    /// Makes ready to hold the body against an entry's.
+    /// Prepares the comparison of the body with the entry's.
     fn compared_entry(&self, entry: &Arc<StoredEntry>) -> ComparedEntry {
         let (parts, ctx) = (self.parts, self.ctx);
         let is_same_tag = validate::would_confirm(&entry.head, &parts.headers);
         let is_whole = ctx.method == Method::GET && cross_user_check::tells_requesters_apart(ctx, parts.status);
         let at_head = match parts.status {
-            // The app says that what the client holds is still right, and names it.
+            // The app says that the client's copy is still valid, and names it.
             StatusCode::NOT_MODIFIED if is_same_tag => Some(BodyComparison::Same),
             _ if !is_whole => Some(BodyComparison::Unknown),
             status if status != entry.facts.status => Some(BodyComparison::Different),
@@ -402,7 +408,8 @@ impl OriginHead<'_> {
         }
     }
 
-    /// Makes a comparison for the personalisation guard, where the response says what the requester gets.
+    /// Prepares a comparison for the personalisation guard, if the response shows what the
+    /// requester gets.
     fn cross_user_check(&self, entry: &Arc<StoredEntry>) -> Option<(CrossUserCheck, HeadComparison)> {
         let guard = Arc::clone(entry.guard.as_ref()?);
         let parts = self.parts;
@@ -420,7 +427,7 @@ impl OriginHead<'_> {
     }
 }
 
-/// Returns which of [`RESPONSE_FIELDS`] differ, a bit each.
+/// Returns which of [`RESPONSE_FIELDS`] differ, one bit each.
 fn differing(stored: &FlatHead, headers: &HeaderMap, is_stripped: bool) -> u16 {
     let names = RESPONSE_FIELDS.iter().enumerate();
     let differs = |name: &str| {
@@ -432,7 +439,7 @@ fn differing(stored: &FlatHead, headers: &HeaderMap, is_stripped: bool) -> u16 {
     names.filter(|(_, name)| differs(name).is_some()).fold(0, |bits, (at, _)| bits | 1 << at)
 }
 
-/// Returns the coding that a body came in; `None` for one that is not compared.
+/// Returns the coding of a body; `None` for one that cannot be compared.
 fn coding_of(headers: &HeaderMap) -> Option<Coding> {
     let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
     let (line, None) = (lines.next(), lines.next()) else { return None };

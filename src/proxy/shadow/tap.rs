@@ -1,5 +1,6 @@
-//! The body as it passes: it is hashed, and kept where it would have been stored, within the budget and the largest size of
-//! an object. Nothing holds it up, and a client that goes away ends it, as it would without a cache.
+//! Watches a body as it passes: hashes it, and keeps it if live mode would have stored it, within
+//! the budget and the largest size of an object. The tap never delays the body, and a client that
+//! leaves ends it, as without a cache.
 
 use std::sync::Arc;
 
@@ -22,56 +23,57 @@ use crate::stored::{
     BodyComparison, Coding, FieldValue, Selecting, ShadowFingerprint, SharingGuard, StoredBody, StoredEntry,
 };
 
-/// What is done with a body.
+/// The uses that the tap has for a body.
 #[derive(Default)]
 pub(super) struct TapPlan {
-    /// It is kept.
+    /// The body is kept.
     pub(super) keep: Option<KeptResponse>,
-    /// It is held against that of a would-be hit.
+    /// The body is compared with that of a would-be hit.
     pub(super) against: Option<ComparedEntry>,
-    /// It is held against one that another user's request brought in, which would not have been served unseen.
+    /// The body is compared with one that another user's request brought in, and that would not
+    /// have been served without a check.
     pub(super) on_probation: Option<ComparedEntry>,
-    /// What the personalisation guard makes of it.
+    /// The body is judged for the personalisation guard.
     pub(super) check: Option<(CrossUserCheck, HeadComparison)>,
 }
 
-/// What a head makes of a comparison for the guard.
+/// The result of the head for the guard's comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadComparison {
     /// The requester gets something else.
     Differs,
-    /// The body will tell.
+    /// The body decides.
     ByBody,
 }
 
 /// A response that is to be kept.
 pub(super) struct KeptResponse {
     pub(super) fill: Box<Fill>,
-    /// The length of the whole, where the response is a part of it only, or its head.
+    /// The length of the whole body, if the response is only a part or the head of it.
     pub(super) stands_for: Option<u64>,
     pub(super) coding: Option<Coding>,
-    /// Held until it is kept: who asks for the same meanwhile would have waited.
+    /// Held until the response is kept: requests for the same meanwhile would have waited.
     pub(super) lead: Option<FlightLeader<FlightResult>>,
 }
 
-/// An entry that a body is held against.
+/// An entry that a body is compared with.
 pub(super) struct ComparedEntry {
     pub(super) entry: Arc<StoredEntry>,
-    /// What the head tells already.
+    /// The result of the comparison, if the head shows it already.
     pub(super) at_head: Option<BodyComparison>,
     pub(super) is_same_tag: bool,
     pub(super) coding: Option<Coding>,
-    /// Which of the telling response fields differ.
+    /// The response fields that differ, one bit each.
     pub(super) response: u16,
 }
 
-/// Who overhears a body. Dropped before the body's end, it counts the request and keeps nothing.
+/// A tap in a body. Dropped before the body's end, it counts the request and keeps nothing.
 pub(super) struct BodyTap {
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
     observed: ObservedRequest,
     plan: TapPlan,
-    /// Seven hundred bytes of state, where somebody asks for it.
+    /// Seven hundred bytes of state, only if the plan needs a fingerprint.
     hash: Option<Box<Xxh3>>,
     chunks: SmallVec<[Bytes; 1]>,
     bytes_max: u64,
@@ -113,7 +115,7 @@ impl BodyTap {
                 coding.map(|coding| shadow_fingerprint.compare(coding, fingerprint as u64));
                 receive::join_chunks(&self.worker, std::mem::take(&mut self.chunks))
             }
-            // Room is taken as the whole would take it.
+            // The entry takes as much room as the whole body would.
             Some(length) => usize::try_from(length).ok().and_then(|bytes| {
                 let room = store.reserve(length)?;
                 Some(room.into_body(vec![0; bytes].into_boxed_slice()))
@@ -134,7 +136,7 @@ impl BodyTap {
         drop(lead);
     }
 
-    /// Compares, and counts.
+    /// Compares the body and counts the result.
     fn settle(&mut self, fingerprint: u128, fields: Vec<FieldValue>, query: Option<(u64, u64)>) {
         let compared_entry = self.plan.against.take();
         let is_hit = compared_entry.is_some();
@@ -168,7 +170,7 @@ impl BodyTap {
         });
     }
 
-    /// Has the personalisation guard learn from a comparison what it would learn in earnest.
+    /// Updates the personalisation guard as live mode would after this comparison.
     fn judge(&mut self, comparison: Option<BodyComparison>) {
         let Some((check, at_head)) = self.plan.check.take() else { return };
         match (at_head, comparison) {
@@ -180,7 +182,8 @@ impl BodyTap {
         }
     }
 
-    /// Returns a hash of what selected the response beside its URL; `None` where the body is no whole page.
+    /// Returns a hash of everything besides the URL that selected the response; `None` if the body
+    /// is not a whole page.
     fn context(&self) -> Option<u64> {
         let (selecting, coding): (&Selecting, _) = match (&self.plan.keep, &self.plan.against) {
             (Some(kept_response), _)
@@ -210,7 +213,7 @@ impl BodyTap {
         Some(self.worker.shared.hasher.fingerprint(&text) as u64)
     }
 
-    /// Returns the fields and cookies that a page may be written from, as numbers.
+    /// Returns the request fields and cookies that a page may depend on, as numbers.
     fn fields(&self) -> Vec<FieldValue> {
         let (rule, hasher) = (&self.ctx.rule, &self.worker.shared.hasher);
         let is_keyed = |name: &HeaderName| rule.key_headers.contains(name);
@@ -271,7 +274,7 @@ impl Drop for BodyTap {
         if std::mem::replace(&mut self.is_done, true) {
             return;
         }
-        // What was cut off is compared with nothing.
+        // A body that broke off is compared with nothing.
         for compared_entry in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
             compared_entry.at_head.get_or_insert(BodyComparison::Unknown);
         }

@@ -1,6 +1,6 @@
 //! The questions of the personalisation guard: may a stored body that another user's request
 //! brought in answer this request, and were the key's responses found to differ by user?
-//! `sharing/compare.rs` asks the origin where that is not known.
+//! `proxy/sharing/compare.rs` asks the origin where that is not known.
 
 use http::header::{self, HeaderName};
 

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_to_come_are_read_as_far_as_they_are_known() {
+    fn future_versions_are_read_as_far_as_they_are_known() {
         for (text, is_read) in [
             (format!("01-{TRACE}-{SPAN}-01"), true),
             (format!("01-{TRACE}-{SPAN}-01-what-the-future-brings"), true),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_it_should_be_is_not_read() {
+    fn invalid_traceparents_are_not_read() {
         let zeros = "0".repeat(32);
         for text in [
             String::new(),
