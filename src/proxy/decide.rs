@@ -13,6 +13,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::config::Config;
+use super::fetch::received::ReceivedHead;
 use super::fetch::uncacheable::StoreAttempt;
 use super::request::context::RequestContext;
 use super::sharing::probation;
@@ -260,14 +261,14 @@ pub(crate) fn storage_refusal(
     shared: &Shared,
     ctx: &RequestContext,
     facts: &Facts,
-    (status, headers): (StatusCode, &HeaderMap),
+    head: &ReceivedHead,
 ) -> Option<Reason> {
-    if yields_to_stored(shared, ctx, status, facts.received_at) {
+    if yields_to_stored(shared, ctx, head.status, facts.received_at) {
         return Some(Reason::StatusNotUnderstood);
     }
     // A cookie on a response that was found to differ by user belongs to one user, even if it is
     // the first cookie that a visitor gets.
-    let is_personal = probation::distrusts_cookies(shared, ctx, facts) && headers.contains_key(header::SET_COOKIE);
+    let is_personal = probation::distrusts_cookies(shared, ctx, facts) && head.headers.contains_key(header::SET_COOKIE);
     is_personal.then_some(Reason::Personalised)
 }
 
@@ -293,28 +294,22 @@ pub(crate) struct StoragePlan {
     pub(crate) names: Vec<HeaderName>,
 }
 
-/// Decides whether a response that policy allows to be stored has room, going by its head; `length`
-/// is the length of its body, if known.
+/// Decides whether a response that policy allows to be stored has room, going by its head.
 ///
 /// # Errors
 /// The reason why it has not.
-pub(crate) fn plan_storage(
-    shared: &Shared,
-    rule: &Rule,
-    headers: &HeaderMap,
-    length: Option<u64>,
-) -> Result<StoragePlan, Reason> {
-    if length.is_some_and(|length| length > rule.object_bytes_max) {
+pub(crate) fn plan_storage(shared: &Shared, rule: &Rule, head: &ReceivedHead) -> Result<StoragePlan, Reason> {
+    if head.length.is_some_and(|length| length > rule.object_bytes_max) {
         return Err(Reason::TooLarge);
     }
-    if length.is_some_and(|length| length > shared.store.budget().object_max()) {
+    if head.length.is_some_and(|length| length > shared.store.budget().object_max()) {
         return Err(Reason::Budget);
     }
-    let tags = tags::parse(headers);
+    let tags = tags::parse(&head.headers);
     if tags.len() > shared.store.config().tags_max {
         return Err(Reason::TooManyTags);
     }
-    let names = selecting_fields(shared.config.ask_identity, headers).ok_or(Reason::VaryStar)?;
+    let names = selecting_fields(shared.config.ask_identity, &head.headers).ok_or(Reason::VaryStar)?;
     Ok(StoragePlan { tags, names })
 }
 

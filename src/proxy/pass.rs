@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
+use super::decide::PassThrough;
+use super::fetch::received::{AskedAt, OriginResponse, ReceivedHead};
 use super::fetch::uncacheable::StoreAttempt;
 use super::fetch::{confirm, leader, receive};
 use super::request::context::RequestContext;
@@ -21,7 +23,6 @@ use super::respond::body::Body;
 use super::respond::{answer, rescue, stale, tunnel};
 use super::state::Worker;
 use super::{decide, trace};
-use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
@@ -30,9 +31,9 @@ use crate::policy::reuse::OriginFailure;
 use crate::policy::storable::{Storable, storable, storable_post};
 use crate::route::{RouteMode, Rule};
 use crate::store::{PurgeKind, Selector};
-use crate::stored::{Facts, StoredEntry};
+use crate::stored::Facts;
 
-/// Passes `request` to the origin and its response back. `stand_in` is served instead of a server
+/// Passes `request` to the origin and its response back. The stand-in is served instead of a server
 /// error if it may be, and is the entry that a HEAD may update.
 ///
 /// # Errors
@@ -41,15 +42,15 @@ pub(crate) async fn pass(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
     mut request: Request<Incoming>,
-    decision: Decision,
-    stand_in: Option<&Arc<StoredEntry>>,
+    PassThrough { decision, stand_in }: &PassThrough,
 ) -> Result<Response<Body>, origin::Error> {
+    let shared = &worker.shared;
     let upgrade = (decision.reason == Reason::Upgrade).then(|| hyper::upgrade::on(&mut request));
-    let (requested_at, sequence) = (worker.shared.clock.now(), worker.shared.store.sequence());
-    let mut response = send(worker, ctx, request, &decision).await?;
-    let received_at = worker.shared.clock.now();
+    let asked_at = AskedAt { time: shared.clock.now(), sequence: shared.store.sequence() };
+    let mut response = send(worker, ctx, request, decision).await?;
+    let received_at = shared.clock.now();
     if response.status().is_server_error()
-        && let Some(stale) = stale::stale_response(worker, ctx, OriginFailure::ServerError, stand_in).await
+        && let Some(stale) = stale::stale_response(worker, ctx, OriginFailure::ServerError, stand_in.as_ref()).await
     {
         return Ok(stale);
     }
@@ -57,48 +58,47 @@ pub(crate) async fn pass(
         StoreOutcome::No(reason) => StoreOutcome::No(reason),
         StoreOutcome::Started | StoreOutcome::NothingTo => StoreOutcome::No(decision.reason),
     };
-    let decision = Decision { stored, fwd_status: Some(response.status().as_u16()), ..decision };
+    let decision = Decision { stored, fwd_status: Some(response.status().as_u16()), ..*decision };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = upgrade {
             let permit = response.body_mut().take_permit();
-            tunnel::open(client, hyper::upgrade::on(&mut response), permit, worker.shared.config.tunnel);
+            tunnel::open(client, hyper::upgrade::on(&mut response), permit, shared.config.tunnel);
         }
         return Ok(answer::from_switch(worker, ctx, response, decision));
     }
-    let own_purges = invalidate_changed(worker, ctx, &response);
-    record_size(worker, ctx, &response);
-    let exchange = ctx.exchange(requested_at, received_at);
-    let head = (response.status(), response.headers());
+    let response = OriginResponse::new(response, received_at);
+    let head = &response.head;
+    let own_purges = invalidate_changed(worker, ctx, head);
+    record_size(worker, ctx, head);
     if ctx.method == Method::HEAD
         && let Some(selected) = stand_in
-        && let Some(entry) = confirm::by_head(worker, ctx, selected, &exchange, head, sequence)
+        && let Some(entry) = confirm::by_head(worker, ctx, selected, head, asked_at)
         && let Ok(response) = answer::from_store(worker, ctx, &entry, decision)
     {
         return Ok(response);
     }
+    let exchange = ctx.exchange(asked_at.time, head.received_at);
     if matches!(decision.reason, Reason::HitForMiss | Reason::RangeMiss)
-        && let Storable::Yes(facts) =
-            storable(&exchange, response.status(), response.headers(), response.body().is_unsized())
+        && let Storable::Yes(facts) = storable(&exchange, head.status, &head.headers, head.is_unsized)
     {
-        let length = http_body::Body::size_hint(response.body()).exact();
         match decision.reason {
-            Reason::HitForMiss => {
-                forget_if_stored_again(worker, ctx, &facts, (response.status(), response.headers()), length);
-            }
+            Reason::HitForMiss => forget_if_stored_again(worker, ctx, &facts, head),
             // The origin does not support ranges: next time the whole body is fetched for the
             // store.
-            _ if response.status() == StatusCode::OK => record_whole(worker, ctx, length),
+            _ if head.status == StatusCode::OK => record_whole(worker, ctx, head.length),
             _ => {}
         }
     }
     // In shadow mode the response passes unchanged.
     let is_served = ctx.rule.mode == RouteMode::Serve;
-    if is_served && ctx.method == Method::POST && worker.shared.store.sequence() == sequence + own_purges {
-        return Ok(post_answer(worker, ctx, response, decision, (requested_at, sequence + own_purges)));
+    let sequence = asked_at.sequence + own_purges;
+    if is_served && ctx.method == Method::POST && shared.store.sequence() == sequence {
+        return Ok(post_answer(worker, ctx, response, decision, AskedAt { sequence, ..asked_at }));
     }
     Ok(answer::from_origin(worker, ctx, response, decision))
 }
 
+/// Sends the client's own request to the origin.
 pub(crate) async fn send(
     worker: &Worker,
     ctx: &RequestContext,
@@ -132,38 +132,33 @@ pub(crate) async fn send(
 fn post_answer(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
-    response: Response<ResponseBody>,
+    response: OriginResponse,
     decision: Decision,
-    (requested_at, sequence): (Timestamp, u64),
+    asked_at: AskedAt,
 ) -> Response<Body> {
     let shared = &worker.shared;
     let url = ctx.key.to_url();
-    let exchange = ctx.exchange(requested_at, shared.clock.now());
-    let (mut parts, body) = response.into_parts();
+    let OriginResponse { mut head, body } = response;
+    let exchange = ctx.exchange(asked_at.time, head.received_at);
     // The response is in a coding that this client accepts, while a GET asks the origin for
     // identity.
-    let is_coded = shared.config.ask_identity && parts.headers.contains_key(header::CONTENT_ENCODING);
-    let facts = match storable_post(&exchange, &url, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(facts)
-            if !is_coded
-                && decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)).is_none() =>
-        {
-            facts
-        }
+    let is_coded = shared.config.ask_identity && head.headers.contains_key(header::CONTENT_ENCODING);
+    let facts = match storable_post(&exchange, &url, head.status, &head.headers, head.is_unsized) {
+        Storable::Yes(facts) if !is_coded && decide::storage_refusal(shared, ctx, &facts, &head).is_none() => facts,
         Storable::Yes(_) | Storable::No(_) => {
-            return answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision);
+            return answer::from_origin(worker, ctx, OriginResponse { head, body }, decision);
         }
     };
     let as_get = Arc::new(ctx.as_get(shared));
     // From here on an invalidation is recorded in the ledger, since a response may be on its way to
     // the store.
     let lead = shared.flights.unlisted();
-    match leader::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
-        Err(_) => answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision),
+    match leader::prepare(worker, &as_get, &mut head, facts, asked_at) {
+        Err(_) => answer::from_origin(worker, ctx, OriginResponse { head, body }, decision),
         Ok(fill) => {
             let decision = Decision { stored: StoreOutcome::Started, ..decision };
-            let begun = leader::leader_body(&fill, parts.headers);
-            let Some(response) = answer::from_fill(worker, ctx, &fill, decision, begun) else {
+            let leader_body = leader::leader_body(&fill, head.headers);
+            let Some(response) = answer::from_fill(worker, ctx, &fill, decision, leader_body) else {
                 return rescue::task_failure(worker, ctx);
             };
             let worker = Arc::clone(worker);
@@ -175,10 +170,10 @@ fn post_answer(
 
 /// Invalidates what an unsafe request changed: URLs (RFC 9111 §4.4) and groups (RFC 9875 §3).
 /// Returns how many ledger records that took.
-fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) -> u64 {
+fn invalidate_changed(worker: &Worker, ctx: &RequestContext, head: &ReceivedHead) -> u64 {
     let shared = &worker.shared;
     let mut records = 0;
-    for target in invalidate::targets(&ctx.method, &ctx.key.to_url(), response.status(), response.headers()) {
+    for target in invalidate::targets(&ctx.method, &ctx.key.to_url(), head.status, &head.headers) {
         let rule = shared.routes.choose(&Method::GET, &target);
         let target = rule.query.apply(target);
         if may_be_held(worker, rule, &target) {
@@ -187,7 +182,7 @@ fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response
         }
     }
     let url = ctx.key.to_url();
-    let selectors = match invalidate::groups(&ctx.method, response.status(), response.headers()) {
+    let selectors = match invalidate::groups(&ctx.method, head.status, &head.headers) {
         Groups::Named(groups) => groups.iter().map(|group| Selector::group(&url, group)).collect(),
         Groups::All => vec![Selector::origin(&url)],
     };
@@ -200,9 +195,9 @@ fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response
 
 /// Remembers the size that a Content-Range names, so that a small representation is fetched whole
 /// next time.
-pub(crate) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) {
-    if response.status() == StatusCode::PARTIAL_CONTENT
-        && let Some(size) = response.headers().get(header::CONTENT_RANGE).and_then(complete_length)
+pub(crate) fn record_size(worker: &Worker, ctx: &RequestContext, head: &ReceivedHead) {
+    if head.status == StatusCode::PARTIAL_CONTENT
+        && let Some(size) = head.headers.get(header::CONTENT_RANGE).and_then(complete_length)
     {
         record_whole(worker, ctx, Some(size));
     }
@@ -210,21 +205,15 @@ pub(crate) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Resp
 
 /// Forgets that a key is uncacheable if this response could have been stored: requests for the key
 /// join one flight again. If the last one was too large, an unknown length says nothing.
-pub(crate) fn forget_if_stored_again(
-    worker: &Worker,
-    ctx: &RequestContext,
-    facts: &Facts,
-    (status, headers): (StatusCode, &HeaderMap),
-    length: Option<u64>,
-) {
-    let memories = &worker.shared.uncacheable;
-    let was_too_large = memories.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
-    let may_fit = length.is_some() || !was_too_large;
+pub(crate) fn forget_if_stored_again(worker: &Worker, ctx: &RequestContext, facts: &Facts, head: &ReceivedHead) {
+    let keys = &worker.shared.uncacheable;
+    let was_too_large = keys.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
+    let may_fit = head.length.is_some() || !was_too_large;
     if may_fit
-        && decide::storage_refusal(&worker.shared, ctx, facts, (status, headers)).is_none()
-        && decide::plan_storage(&worker.shared, &ctx.rule, headers, length).is_ok()
+        && decide::storage_refusal(&worker.shared, ctx, facts, head).is_none()
+        && decide::plan_storage(&worker.shared, &ctx.rule, head).is_ok()
     {
-        memories.forget(ctx.key.hash());
+        keys.forget(ctx.key.hash());
     }
 }
 

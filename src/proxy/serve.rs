@@ -153,7 +153,8 @@ async fn pass_request(
     request: Request<Incoming>,
     reason: Reason,
 ) -> Response<Body> {
-    let response = pass_through(&worker, &ctx, request, ctx.decision(Outcome::Pass, reason), None).await;
+    let how = PassThrough { decision: ctx.decision(Outcome::Pass, reason), stand_in: None };
+    let response = pass_through(&worker, &ctx, request, &how).await;
     if ctx.rule.mode == RouteMode::Shadow {
         shadow::count_pass(&worker, &ctx, reason, response.body().length());
     }
@@ -203,7 +204,7 @@ async fn ask_origin(
                 lookup = look_up(&worker, &ctx, worker.shared.clock.now());
             }
             FetchStep::Retry(how) | FetchStep::PassThrough(how) => {
-                return Box::pin(pass_through(&worker, &ctx, *request, how.decision, how.stand_in.as_ref())).await;
+                return Box::pin(pass_through(&worker, &ctx, *request, &how)).await;
             }
         }
     }
@@ -290,15 +291,15 @@ async fn pass_through(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
     request: Request<Incoming>,
-    decision: Decision,
-    stand_in: Option<&Arc<StoredEntry>>,
+    how: &PassThrough,
 ) -> Response<Body> {
-    match pass::pass(worker, ctx, request, decision, stand_in).await {
-        Ok(response) => response,
-        Err(error) => match stale::stale_response(worker, ctx, OriginFailure::Unreachable, stand_in).await {
-            Some(response) => response,
-            None => rescue::origin_failure(worker, ctx, &error),
-        },
+    let error = match pass::pass(worker, ctx, request, how).await {
+        Ok(response) => return response,
+        Err(error) => error,
+    };
+    match stale::stale_response(worker, ctx, OriginFailure::Unreachable, how.stand_in.as_ref()).await {
+        Some(response) => response,
+        None => rescue::origin_failure(worker, ctx, &error),
     }
 }
 
@@ -328,7 +329,7 @@ async fn answer_leader(
         Some(LeaderResponse::Response(response, not_stored)) => {
             let decision = Decision {
                 stored: StoreOutcome::No(not_stored),
-                fwd_status: Some(response.status().as_u16()),
+                fwd_status: Some(response.head.status.as_u16()),
                 ..ctx.decision(Outcome::Miss, reason)
             };
             return Box::new(answer::from_origin(worker, ctx, *response, decision));
@@ -471,7 +472,7 @@ fn check_follower(worker: &Worker, ctx: &RequestContext, result: &FlightResult) 
 /// Tells whether a purge after the fetch began forbids a follower the fetched response. A soft
 /// purge does so only for a response that may not be used stale.
 fn is_outdated(worker: &Worker, ctx: &RequestContext, fill: &Fill) -> bool {
-    let purge_state = worker.shared.store.purge_state_of(&ctx.key, &fill.tags, fill.sequence, ctx.at);
+    let purge_state = worker.shared.store.purge_state_of(&ctx.key, &fill.tags, fill.asked_at.sequence, ctx.at);
     reuse::is_barred(&fill.facts, purge_state)
 }
 
@@ -483,7 +484,7 @@ fn purge_state(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry) -> Pu
 /// why the response is not for the follower.
 fn refusal_for_follower(ctx: &RequestContext, fill: &Fill) -> Option<Reason> {
     // A HEAD follows a GET, and gets the head of its response.
-    let exchange = Exchange { method: &Method::GET, ..ctx.exchange(fill.requested_at, fill.facts.received_at) };
+    let exchange = Exchange { method: &Method::GET, ..ctx.exchange(fill.asked_at.time, fill.facts.received_at) };
     match storable(&exchange, fill.status, &fill.leader_head().to_map(), false) {
         Storable::Yes(_) => None,
         Storable::No(reason) => Some(reason),

@@ -257,7 +257,7 @@ fn the_report_says_where_nothing_runs_in_shadow() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let larder = Process::serve(&origin, "");
     larder.client().get("/");
-    assert!(shadow_report(&larder, &[]).starts_with("Nothing is in shadow mode: write `mode = \"shadow\"`"));
+    assert!(shadow_report(&larder, &[]).starts_with("Nothing is in shadow mode: set `mode = \"shadow\"`"));
 }
 
 /// Runs `larder shadow-report`.

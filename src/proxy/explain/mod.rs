@@ -10,10 +10,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, header};
+use http::{Method, Request, header};
 
 use self::forecast::{Forecast, ForecastAction};
 use super::decide::{self, CacheMiss, FetchPlan, LookupResult};
+use super::fetch::received::ReceivedHead;
 use super::purge;
 use super::request::client::Client;
 use super::request::context::{self, Action, EarlyResponse, RequestContext};
@@ -307,9 +308,10 @@ impl Explainer<'_> {
         let as_get = ctx.facts.is_head.then(|| ctx.as_get(shared));
         let ctx = as_get.as_ref().unwrap_or(ctx);
         let exchange = ctx.exchange(received_at, received_at);
-        let answer = self.may_be_stored(ctx, &exchange, head, notes).and_then(|facts| {
+        let received = head.as_received_at(received_at);
+        let answer = self.may_be_stored(ctx, &exchange, &received, notes).and_then(|facts| {
             let kept_as = if ctx.method == Method::POST { ctx.as_get(shared).rule } else { Arc::clone(&ctx.rule) };
-            decide::plan_storage(shared, &kept_as, &head.headers, length(&head.headers)).map(|keeping| (facts, keeping))
+            decide::plan_storage(shared, &kept_as, &received).map(|keeping| (facts, keeping))
         });
         let (facts, keeping) = match answer {
             Ok((facts, keeping)) => (facts, Ok(keeping)),
@@ -326,7 +328,7 @@ impl Explainer<'_> {
         &self,
         ctx: &RequestContext,
         exchange: &storable::Exchange<'_>,
-        head: &ResponseHead,
+        head: &ReceivedHead,
         notes: &mut Vec<String>,
     ) -> Result<crate::stored::Facts, Reason> {
         let (mut parts, ()) = Request::new(()).into_parts();
@@ -352,18 +354,11 @@ impl Explainer<'_> {
             Action::LookUp => storable(exchange, head.status, &head.headers, is_unsized),
         };
         match answer {
-            Storable::Yes(facts) => {
-                match decide::storage_refusal(self.shared, ctx, &facts, (head.status, &head.headers)) {
-                    None => Ok(facts),
-                    Some(reason) => Err(reason),
-                }
-            }
+            Storable::Yes(facts) => match decide::storage_refusal(self.shared, ctx, &facts, head) {
+                None => Ok(facts),
+                Some(reason) => Err(reason),
+            },
             Storable::No(reason) => Err(reason),
         }
     }
-}
-
-/// Returns the length of a response's body, if its head shows it.
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -8,7 +8,9 @@ use std::fmt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
+use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
+use crate::proxy::fetch::received::ReceivedHead;
 use crate::proxy::request::context::ContentHint;
 
 /// The most fields of a request, as many as the proxy accepts.
@@ -135,6 +137,20 @@ impl ResponseHead {
             head = Self::first(&mut rest, own)?;
         }
         Ok(head)
+    }
+
+    /// Makes the head as the origin would have sent it at `received_at`.
+    pub(super) fn as_received_at(&self, received_at: Timestamp) -> ReceivedHead {
+        let length = self.headers.get(header::CONTENT_LENGTH);
+        ReceivedHead {
+            status: self.status,
+            version: self.version,
+            headers: self.headers.clone(),
+            length: length.and_then(|length| length.to_str().ok()?.parse().ok()),
+            // That depends on the request, too: `origin::check_head` tells.
+            is_unsized: false,
+            received_at,
+        }
     }
 
     /// Reads one head from the front of `rest`, including the empty line after it.

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
-
+use super::received::{AskedAt, ReceivedHead};
 use crate::outcome::Reason;
-use crate::policy::storable::Exchange;
 use crate::policy::validate::{self, Candidates, Update};
 use crate::policy::{PurgeState, tags, vary};
 use crate::proxy::decide;
@@ -28,11 +26,11 @@ pub(crate) fn by_304(
     worker: &Worker,
     ctx: &RequestContext,
     candidates: &Candidates,
-    exchange: &Exchange<'_>,
-    headers: &HeaderMap,
-    sequence: u64,
+    head: &ReceivedHead,
+    asked_at: AskedAt,
 ) -> Option<Confirmation> {
-    let updates = validate::updates(candidates, exchange, headers);
+    let exchange = ctx.exchange(asked_at.time, head.received_at);
+    let updates = validate::updates(candidates, &exchange, &head.headers);
     let mut answer = None;
     for (entry, update) in candidates.iter().zip(updates) {
         match update {
@@ -44,7 +42,7 @@ pub(crate) fn by_304(
                 replace(worker, ctx, entry, None);
             }
             update => {
-                let confirmed = apply(worker, ctx, entry, update, sequence);
+                let confirmed = apply(worker, ctx, entry, update, asked_at.sequence);
                 answer = answer.or(confirmed);
             }
         }
@@ -52,28 +50,27 @@ pub(crate) fn by_304(
     answer
 }
 
-/// Applies the response to a HEAD to the entry that the request selected, if that is still stored;
-/// `sequence` is the ledger's number before the HEAD was sent. Returns the entry that answers the
-/// HEAD.
+/// Applies the response to a HEAD to the entry that the request selected, if that is still stored.
+/// Returns the entry that answers the HEAD.
 pub(crate) fn by_head(
     worker: &Worker,
     ctx: &RequestContext,
     selected: &Arc<StoredEntry>,
-    exchange: &Exchange<'_>,
-    (status, headers): (StatusCode, &HeaderMap),
-    sequence: u64,
+    head: &ReceivedHead,
+    asked_at: AskedAt,
 ) -> Option<Arc<StoredEntry>> {
     let stored = worker.shared.store.get(&ctx.key)?;
     // An entry stored or confirmed meanwhile was requested after this HEAD.
     let entry = stored.entries.iter().find(|entry| entry.is_same_response(selected))?;
     // An entry that another user's request brought in is not confirmed by the response to this one.
     if !probation::admits(&worker.shared, ctx, entry)
-        || worker.shared.store.purge_state(&ctx.key, entry, exchange.received_at) == PurgeState::Purged
+        || worker.shared.store.purge_state(&ctx.key, entry, head.received_at) == PurgeState::Purged
     {
         return None;
     }
-    let update = validate::update_by_head(entry, exchange, status, headers);
-    match apply(worker, ctx, entry, update, sequence)? {
+    let exchange = ctx.exchange(asked_at.time, head.received_at);
+    let update = validate::update_by_head(entry, &exchange, head.status, &head.headers);
+    match apply(worker, ctx, entry, update, asked_at.sequence)? {
         Confirmation::ForAll(entry) | Confirmation::Once(entry, _) => Some(entry),
     }
 }

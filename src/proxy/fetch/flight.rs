@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 
+use super::received::{AskedAt, OriginResponse};
 use super::shared_body::{BodyReader, SharedBody};
-use crate::clock::Timestamp;
-use crate::origin::{self, ResponseBody};
+use crate::origin;
 use crate::outcome::Reason;
 use crate::stored::{Credentials, Facts, FlatHead, Selecting, StoredEntry};
 
@@ -45,10 +45,8 @@ pub(crate) struct Fill {
     pub(crate) leader: Option<Credentials>,
     /// The tags that the origin named.
     pub(crate) tags: Box<[Box<str>]>,
-    /// When it was requested.
-    pub(crate) requested_at: Timestamp,
-    /// The ledger's number before that.
-    pub(crate) sequence: u64,
+    /// When it was asked for.
+    pub(crate) asked_at: AskedAt,
     /// The length of the body, if known.
     pub(crate) length: Option<u64>,
     /// The stored entry that this fetch is meant to replace.
@@ -85,5 +83,5 @@ pub(crate) enum LeaderResponse {
     FromFlight(FlightResult, Option<Box<LeaderBody>>),
     /// The response itself, for this client alone, and the reason. Boxed, since a `LeaderResponse`
     /// is moved often and is rarely this.
-    Response(Box<Response<ResponseBody>>, Reason),
+    Response(Box<OriginResponse>, Reason),
 }

@@ -6,17 +6,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::sync::oneshot;
 
 use super::coalesce::FlightLeader;
 use super::confirm::{self, Confirmation};
 use super::flight::{Fill, FlightResult, LeaderBody, LeaderResponse};
+use super::received::{AskedAt, OriginResponse, ReceivedHead};
 use super::shared_body::SharedBody;
 use super::{receive, uncacheable};
 use crate::clock::Timestamp;
-use crate::origin::{self, Permit, RequestBody, ResponseBody};
+use crate::origin::{self, Permit, RequestBody};
 use crate::outcome::Reason;
 use crate::policy::reuse::OriginFailure;
 use crate::policy::storable::{Storable, storable};
@@ -91,19 +92,18 @@ async fn run_flight(
         }
         FetchResult::ServedStale(entry) => (land(FlightResult::ServedStale(entry)), None),
         FetchResult::Failed(error) => (land(FlightResult::Failed(error)), None),
-        FetchResult::Response { response, requested_at, received_at } => {
-            let (mut parts, body) = response.into_parts();
-            match judge(&worker, &job.ctx, (&mut parts, &body), (requested_at, received_at), sequence) {
-                Ok(mut fill) => {
-                    fill.replaces = job.selected.clone();
+        FetchResult::Response(response, asked_at) => {
+            let OriginResponse { mut head, body } = *response;
+            match judge(&worker, &job, &mut head, asked_at) {
+                Ok(fill) => {
                     let fill = Arc::new(fill);
-                    (land(FlightResult::InProgress(Arc::clone(&fill))), Some((fill, parts.headers, body)))
+                    (land(FlightResult::InProgress(Arc::clone(&fill))), Some((fill, head.headers, body)))
                 }
                 Err(reason) => {
-                    drop_superseded(&worker, &job.ctx, job.selected.as_ref(), parts.status, reason);
+                    drop_superseded(&worker, &job.ctx, job.selected.as_ref(), head.status, reason);
                     // A 304 says that nothing is to be stored of this client's copy. It says
                     // nothing of the key.
-                    if parts.status == StatusCode::NOT_MODIFIED {
+                    if head.status == StatusCode::NOT_MODIFIED {
                         lead.land(FlightResult::Unchanged);
                     } else {
                         let (hash, at) = (job.ctx.key.hash(), job.ctx.at);
@@ -111,7 +111,7 @@ async fn run_flight(
                         lead.land(FlightResult::Unshared(reason));
                     }
                     // If the client has gone, dropping the response cancels the origin's work.
-                    let _ = reply.send(LeaderResponse::Response(Box::new(Response::from_parts(parts, body)), reason));
+                    let _ = reply.send(LeaderResponse::Response(Box::new(OriginResponse { head, body }), reason));
                     return;
                 }
             }
@@ -133,7 +133,7 @@ pub(crate) fn leader_body(fill: &Fill, fields: HeaderMap) -> Option<Box<LeaderBo
 
 /// The result of asking the origin.
 enum FetchResult {
-    Response { response: Box<Response<ResponseBody>>, requested_at: Timestamp, received_at: Timestamp },
+    Response(Box<OriginResponse>, AskedAt),
     Confirmed(Confirmation),
     ServedStale(Arc<StoredEntry>),
     Failed(origin::Error),
@@ -152,19 +152,19 @@ async fn fetch(worker: &Worker, job: &FetchJob, sequence: u64, mut permit: Optio
             None => trace::permit(worker, &job.ctx).await,
         };
         // The wait for a permit does not count as age of the response.
-        let requested_at = worker.shared.clock.now();
+        let asked_at = AskedAt { time: worker.shared.clock.now(), sequence };
         let answer = match permitted {
             Ok(permit) => {
                 let (request, asking) = origin_request(worker, job, &candidates);
                 let response = worker.origin.send(request, permit, forward::on_interim(&job.ctx)).await;
                 asking.finish(&response);
-                response.map(Box::new)
+                response
             }
             Err(error) => Err(error),
         };
         let now = worker.shared.clock.now();
         let response = match answer {
-            Ok(response) => response,
+            Ok(response) => Box::new(OriginResponse::new(response, now)),
             Err(error) => {
                 return match stands_in(OriginFailure::Unreachable, now) {
                     Some(entry) => FetchResult::ServedStale(entry),
@@ -172,16 +172,15 @@ async fn fetch(worker: &Worker, job: &FetchJob, sequence: u64, mut permit: Optio
                 };
             }
         };
-        if response.status().is_server_error()
+        if response.head.status.is_server_error()
             && let Some(entry) = stands_in(OriginFailure::ServerError, now)
         {
             return FetchResult::ServedStale(entry);
         }
-        if response.status() != StatusCode::NOT_MODIFIED || candidates.is_empty() {
-            return FetchResult::Response { response, requested_at, received_at: now };
+        if response.head.status != StatusCode::NOT_MODIFIED || candidates.is_empty() {
+            return FetchResult::Response(response, asked_at);
         }
-        let exchange = job.ctx.exchange(requested_at, now);
-        match confirm::by_304(worker, &job.ctx, &candidates, &exchange, response.headers(), sequence) {
+        match confirm::by_304(worker, &job.ctx, &candidates, &response.head, asked_at) {
             Some(confirmed) => return FetchResult::Confirmed(confirmed),
             None => candidates = Candidates::default(),
         }
@@ -207,75 +206,49 @@ fn origin_request(
     (forward::request(ctx, headers, body), asking)
 }
 
-/// Decides whether a response is stored and shared.
-fn judge(
-    worker: &Worker,
-    ctx: &RequestContext,
-    (parts, body): (&mut http::response::Parts, &ResponseBody),
-    (requested_at, received_at): (Timestamp, Timestamp),
-    sequence: u64,
-) -> Result<Fill, Reason> {
-    let exchange = ctx.exchange(requested_at, received_at);
-    match storable(&exchange, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(facts) => {
-            match decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)) {
-                None => prepare(worker, ctx, (parts, body), facts, (requested_at, sequence)),
-                Some(reason) => Err(reason),
-            }
-        }
-        Storable::No(reason) => Err(reason),
+/// Decides whether the response to a job is stored and shared.
+fn judge(worker: &Worker, job: &FetchJob, head: &mut ReceivedHead, asked_at: AskedAt) -> Result<Fill, Reason> {
+    let ctx = &job.ctx;
+    let exchange = ctx.exchange(asked_at.time, head.received_at);
+    let facts = match storable(&exchange, head.status, &head.headers, head.is_unsized) {
+        Storable::Yes(facts) => facts,
+        Storable::No(reason) => return Err(reason),
+    };
+    match decide::storage_refusal(&worker.shared, ctx, &facts, head) {
+        None => Ok(Fill { replaces: job.selected.clone(), ..prepare(worker, ctx, head, facts, asked_at)? }),
+        Some(reason) => Err(reason),
     }
 }
 
 /// Prepares a storable response for filling, unless it is too large or has too many tags.
-/// Afterwards `headers` holds the fields that go on to the client that brings it in; if the
-/// response may not be stored, all of them.
+/// Afterwards `head` has the fields that go on to the client that brings it in; if the response may
+/// not be stored, all of them.
 pub(crate) fn prepare(
     worker: &Worker,
     ctx: &RequestContext,
-    (parts, body): (&mut http::response::Parts, &ResponseBody),
-    facts: Facts,
-    asking: (Timestamp, u64),
-) -> Result<Fill, Reason> {
-    let length = http_body::Body::size_hint(body).exact();
-    let arrived = ReceivedHead { status: parts.status, headers: &mut parts.headers, length };
-    prepare_head(worker, ctx, arrived, facts, asking)
-}
-
-/// The head of a response as received, and the length of its body, if known.
-pub(crate) struct ReceivedHead<'a> {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: &'a mut HeaderMap,
-    pub(crate) length: Option<u64>,
-}
-
-/// Prepares a response as [`prepare`] does, without its body.
-pub(crate) fn prepare_head(
-    worker: &Worker,
-    ctx: &RequestContext,
-    ReceivedHead { status, headers, length }: ReceivedHead<'_>,
+    head: &mut ReceivedHead,
     mut facts: Facts,
-    (requested_at, sequence): (Timestamp, u64),
+    asked_at: AskedAt,
 ) -> Result<Fill, Reason> {
     let config = &worker.shared.config;
-    let StoragePlan { tags, names } = decide::plan_storage(&worker.shared, &ctx.rule, headers, length)?;
+    let StoragePlan { tags, names } = decide::plan_storage(&worker.shared, &ctx.rule, head)?;
+    let ReceivedHead { status, headers, length, .. } = head;
     let selecting = vary::selecting(&names, &ctx.headers);
-    facts.no_transform |= !decide::is_compressible(config, status, headers, length);
+    facts.no_transform |= !decide::is_compressible(config, *status, headers, *length);
     pass_on(headers, ctx.rule.set_cookie, facts.received_at);
-    let (first, head) = flatten(headers, ctx.rule.set_cookie);
-    stored_cookies::note(worker, ctx, &head);
+    let (leader_head, stored_head) = flatten(headers, ctx.rule.set_cookie);
+    stored_cookies::note(worker, ctx, &stored_head);
     Ok(Fill {
-        status,
-        leader_head: first,
-        head,
+        status: *status,
+        leader_head,
+        head: stored_head,
         is_first_hand: !headers.contains_key(header::AGE),
         leader: probation::is_guarded(ctx, &facts, &selecting).then(|| ctx.credentials(&worker.shared)),
         facts,
         selecting,
         tags,
-        requested_at,
-        sequence,
-        length,
+        asked_at,
+        length: *length,
         replaces: None,
         body: SharedBody::new(),
     })

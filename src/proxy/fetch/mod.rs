@@ -15,6 +15,7 @@ mod flight_faults;
 pub(super) mod key_memory;
 pub(super) mod leader;
 pub(super) mod receive;
+pub(super) mod received;
 pub(super) mod shared_body;
 mod sync;
 pub(super) mod uncacheable;

@@ -176,7 +176,7 @@ fn store_complete(worker: &Worker, ctx: &RequestContext, fill: &Fill, fingerprin
         StoredBody::identity(bytes),
         fill.selecting.clone(),
         fill.tags.clone(),
-        fill.sequence,
+        fill.asked_at.sequence,
     );
     entry.guard =
         fill.leader.map(|leader| Arc::new(SharingGuard::new(leader, ctx.values(&worker.shared), fingerprint)));

@@ -499,10 +499,10 @@ mod tests {
             fast.frame().await.unwrap().unwrap();
             fast.frame().await.unwrap().unwrap();
             assert_eq!(body.state.lock().chunks.len(), 2);
-            assert!(body.reader(whole()).is_some(), "nothing has gone yet");
+            assert!(body.reader(whole()).is_some(), "nothing is dropped yet");
             slow.frame().await.unwrap().unwrap();
             assert_eq!(body.state.lock().chunks.len(), 1);
-            assert!(body.reader(whole()).is_none(), "the first chunk has gone");
+            assert!(body.reader(whole()).is_none(), "the first chunk is dropped");
             assert!(body.wait_for_room().await);
             body.push(chunk);
             body.drop_slowest();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use super::record;
@@ -17,6 +17,7 @@ use crate::origin::ResponseBody;
 use crate::outcome::Decision;
 use crate::policy::{fields, freshness};
 use crate::proxy::fetch::flight::{Fill, LeaderBody};
+use crate::proxy::fetch::received::{OriginResponse, ReceivedHead};
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::state::Worker;
 use crate::respond::conditional::{self, Precondition, Validators};
@@ -135,30 +136,28 @@ pub(crate) fn from_fill(
 pub(crate) fn from_origin(
     worker: &Worker,
     ctx: &RequestContext,
-    response: Response<ResponseBody>,
+    OriginResponse { head, body }: OriginResponse,
     decision: Decision,
 ) -> Response<Body> {
-    let (parts, body) = response.into_parts();
     let body = if ctx.facts.is_head { Body::empty() } else { Body::from_origin(body) };
-    from_origin_with(worker, ctx, parts, body, decision)
+    from_origin_with(worker, ctx, head, body, decision)
 }
 
 /// Answers with the head of the origin's own response, and with `body`.
 pub(crate) fn from_origin_with(
     worker: &Worker,
     ctx: &RequestContext,
-    parts: response::Parts,
+    received: ReceivedHead,
     body: Body,
     decision: Decision,
 ) -> Response<Body> {
-    let mut headers = parts.headers;
-    let version = parts.version;
+    let ReceivedHead { status, version, mut headers, .. } = received;
     fields::strip_hop_by_hop(&mut headers);
     if !headers.contains_key(header::DATE) {
         headers.insert(header::DATE, head::date(worker.shared.clock.now()));
     }
     head::append_via(&mut headers, version);
-    record::finish(worker, ctx, decision, assemble(parts.status, headers, body))
+    record::finish(worker, ctx, decision, assemble(status, headers, body))
 }
 
 /// Answers a request to switch protocols with the origin's 101.

@@ -25,12 +25,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 pub use self::advice::Advice;
-use self::plan::{FetchStart, Plan};
+use self::plan::Plan;
 pub use self::report::{
     CompareTotals, DifferingUrl, NonHitReport, ParameterReport, ShadowReport, ShadowRoute, ShadowTotals, SuspectReport,
     report,
 };
 use self::tap::BodyTap;
+use super::fetch::received::{AskedAt, OriginResponse};
 use super::pass as passing;
 use super::request::context::RequestContext;
 use super::respond::body::Body;
@@ -42,21 +43,22 @@ use crate::outcome::{Decision, Outcome, Reason, StoreOutcome, WouldBeOutcome};
 /// Passes a request that would have been looked up.
 pub(crate) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request: Request<Incoming>) -> Response<Body> {
     let plan = Plan::of(&worker.shared, &ctx);
-    let asking = FetchStart { at: worker.shared.clock.now(), sequence: worker.shared.store.sequence() };
+    let shared = &worker.shared;
+    let asked_at = AskedAt { time: shared.clock.now(), sequence: shared.store.sequence() };
     let response = match passing::send(&worker, &ctx, request, &ctx.decision(Outcome::Pass, Reason::Shadow)).await {
         Ok(response) => response,
         Err(error) => {
-            let would = plan.without_origin(&worker.shared, &ctx, &error);
+            let would = plan.without_origin(shared, &ctx, &error);
             count(&worker, &ctx, would, None);
             return rescue::origin_failure(&worker, &ctx, &error);
         }
     };
-    passing::record_size(&worker, &ctx, &response);
-    let (parts, body) = response.into_parts();
-    let result = plan.judge(&worker, &ctx, (&parts, &body), asking);
+    let OriginResponse { head, body } = OriginResponse::new(response, shared.clock.now());
+    passing::record_size(&worker, &ctx, &head);
+    let result = plan.judge(&worker, &ctx, &head, asked_at);
     let decision = Decision {
         stored: StoreOutcome::No(Reason::Shadow),
-        fwd_status: Some(parts.status.as_u16()),
+        fwd_status: Some(head.status.as_u16()),
         would: Some(result.would),
         ..ctx.decision(Outcome::Pass, Reason::Shadow)
     };
@@ -64,7 +66,7 @@ pub(crate) async fn pass(worker: Arc<Worker>, ctx: Arc<RequestContext>, request:
     let body = Body::from_origin_with_tap(body, Box::new(tap));
     // The response to a HEAD has no body.
     let body = if ctx.facts.is_head { Body::empty() } else { body };
-    answer::from_origin_with(&worker, &ctx, parts, body, decision)
+    answer::from_origin_with(&worker, &ctx, head, body, decision)
 }
 
 /// Counts a request that passes in live mode too.

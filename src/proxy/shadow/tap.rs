@@ -87,14 +87,14 @@ impl BodyTap {
         observed: ObservedRequest,
         plan: TapPlan,
     ) -> Self {
-        let is_asked =
+        let needs_hash =
             plan.keep.is_some() || plan.against.is_some() || plan.on_probation.is_some() || plan.check.is_some();
         Self {
             worker: Arc::clone(worker),
             ctx: Arc::clone(ctx),
             observed,
             plan,
-            hash: is_asked.then(|| worker.shared.hasher.pieces()),
+            hash: needs_hash.then(|| worker.shared.hasher.pieces()),
             chunks: SmallVec::new(),
             bytes_max: ctx.rule.object_bytes_max.min(worker.shared.store.budget().object_max()),
             is_done: false,
@@ -106,8 +106,8 @@ impl BodyTap {
     }
 
     /// Stores a complete response.
-    fn keep(&mut self, kept_response: KeptResponse, fingerprint: u128, fields: Vec<FieldValue>) {
-        let KeptResponse { fill, stands_for, coding, lead } = kept_response;
+    fn keep(&mut self, response: KeptResponse, fingerprint: u128, fields: Vec<FieldValue>) {
+        let KeptResponse { fill, stands_for, coding, lead } = response;
         let store = &self.worker.shared.store;
         let shadow_fingerprint = ShadowFingerprint::new(fields);
         let bytes = match stands_for {
@@ -125,8 +125,8 @@ impl BodyTap {
         if fill.is_other_variant() {
             receive::drop_replaced(&self.worker, &self.ctx, &fill);
         }
-        let Fill { head, facts, selecting, tags, sequence, leader, .. } = *fill;
-        let mut entry = StoredEntry::new(head, facts, StoredBody::identity(bytes), selecting, tags, sequence);
+        let Fill { head, facts, selecting, tags, asked_at, leader, .. } = *fill;
+        let mut entry = StoredEntry::new(head, facts, StoredBody::identity(bytes), selecting, tags, asked_at.sequence);
         let values = || self.ctx.values(&self.worker.shared);
         entry.guard = leader.map(|leader| Arc::new(SharingGuard::new(leader, values(), fingerprint)));
         entry.shadow_fingerprint = Some(Arc::new(shadow_fingerprint));
@@ -138,23 +138,23 @@ impl BodyTap {
 
     /// Compares the body and counts the result.
     fn settle(&mut self, fingerprint: u128, fields: Vec<FieldValue>, query: Option<(u64, u64)>) {
-        let compared_entry = self.plan.against.take();
-        let is_hit = compared_entry.is_some();
-        let compared_entry = compared_entry.or(self.plan.on_probation.take());
-        let comparison = compared_entry.as_ref().map(|compared_entry| compared_entry.compare(fingerprint as u64));
+        let against = self.plan.against.take();
+        let is_hit = against.is_some();
+        let compared_entry = against.or(self.plan.on_probation.take());
+        let comparison = compared_entry.as_ref().map(|compared| compared.compare(fingerprint as u64));
         self.judge(comparison);
         let differing = compared_entry
             .as_ref()
-            .and_then(|compared_entry| compared_entry.entry.shadow_fingerprint.as_ref())
-            .map(|kept_response| kept_response.differing(fields));
+            .and_then(|compared| compared.entry.shadow_fingerprint.as_ref())
+            .map(|kept| kept.differing(fields));
         let differing = differing.unwrap_or_default();
         let url = self.ctx.key.url();
         let target = self.ctx.key.path_and_query();
         let (path, text) = target.split_once('?').unwrap_or((target, ""));
         self.worker.metrics.shadow(|tables| {
             tables.record(url, &self.observed);
-            if let (Some(compared_entry), Some(comparison)) = (&compared_entry, comparison) {
-                let ComparedEntry { is_same_tag, response, .. } = *compared_entry;
+            if let (Some(compared), Some(comparison)) = (&compared_entry, comparison) {
+                let ComparedEntry { is_same_tag, response, .. } = *compared;
                 let against = Comparison { url, compared: comparison, is_same_tag, request: &differing, response };
                 if is_hit { tables.record_comparison(&against) } else { tables.record_on_probation(&against) }
             }
@@ -186,15 +186,11 @@ impl BodyTap {
     /// is not a whole page.
     fn context(&self) -> Option<u64> {
         let (selecting, coding): (&Selecting, _) = match (&self.plan.keep, &self.plan.against) {
-            (Some(kept_response), _)
-                if kept_response.stands_for.is_none() && kept_response.fill.status == StatusCode::OK =>
-            {
-                (&kept_response.fill.selecting, kept_response.coding?)
+            (Some(kept), _) if kept.stands_for.is_none() && kept.fill.status == StatusCode::OK => {
+                (&kept.fill.selecting, kept.coding?)
             }
-            (None, Some(compared_entry))
-                if compared_entry.at_head.is_none() && compared_entry.entry.facts.status == StatusCode::OK =>
-            {
-                (&compared_entry.entry.selecting, compared_entry.coding?)
+            (None, Some(compared)) if compared.at_head.is_none() && compared.entry.facts.status == StatusCode::OK => {
+                (&compared.entry.selecting, compared.coding?)
             }
             _ => return None,
         };
@@ -244,7 +240,7 @@ impl Tap for BodyTap {
         if let Some(hash) = &mut self.hash {
             hash.update(data);
         }
-        if self.plan.keep.as_ref().is_some_and(|kept_response| kept_response.stands_for.is_none()) {
+        if self.plan.keep.as_ref().is_some_and(|kept| kept.stands_for.is_none()) {
             match receive::counted_copy(&self.worker, data, self.observed.body_bytes, self.bytes_max) {
                 Ok(copy) => self.chunks.push(copy),
                 Err(_) => {
@@ -262,8 +258,8 @@ impl Tap for BodyTap {
         let fingerprint = self.hash.take().map_or(0, |hash| hash.digest128());
         let fields = if self.plan.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
         let query = self.context().map(|context| (context, fingerprint as u64));
-        if let Some(kept_response) = self.plan.keep.take() {
-            self.keep(kept_response, fingerprint, fields.clone());
+        if let Some(response) = self.plan.keep.take() {
+            self.keep(response, fingerprint, fields.clone());
         }
         self.settle(fingerprint, fields, query);
     }
@@ -275,8 +271,8 @@ impl Drop for BodyTap {
             return;
         }
         // A body that broke off is compared with nothing.
-        for compared_entry in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
-            compared_entry.at_head.get_or_insert(BodyComparison::Unknown);
+        for compared in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
+            compared.at_head.get_or_insert(BodyComparison::Unknown);
         }
         self.plan.keep = None;
         self.settle(0, Vec::new(), None);

@@ -110,7 +110,9 @@ async fn answer_compared(
     };
     let failure = match &response {
         CheckResponse::InProgress(..) => None,
-        CheckResponse::Response(response) => response.status().is_server_error().then_some(OriginFailure::ServerError),
+        CheckResponse::Response(response) => {
+            response.head.status.is_server_error().then_some(OriginFailure::ServerError)
+        }
         CheckResponse::Failed(_) => Some(OriginFailure::Unreachable),
     };
     if let Some(failure) = failure
@@ -124,7 +126,7 @@ async fn answer_compared(
                 .unwrap_or_else(|| rescue::task_failure(worker, ctx))
         }
         CheckResponse::Response(response) => {
-            let decision = decision(response.status());
+            let decision = decision(response.head.status);
             answer::from_origin(worker, ctx, response, decision)
         }
         CheckResponse::Failed(error) => rescue::origin_failure(worker, ctx, &error),

@@ -14,6 +14,7 @@ use crate::outcome::Reason;
 use crate::policy::storable;
 use crate::proxy::fetch::coalesce::FlightLeader;
 use crate::proxy::fetch::flight::{Fill, LeaderBody};
+use crate::proxy::fetch::received::{AskedAt, OriginResponse};
 use crate::proxy::fetch::{confirm, leader, receive};
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::request::forward::{self, AskFor};
@@ -36,7 +37,7 @@ pub(crate) enum CheckResponse {
     /// The origin's response, which is being compared.
     InProgress(Arc<Fill>, Option<Box<LeaderBody>>),
     /// The origin's response, which cannot be compared.
-    Response(Response<ResponseBody>),
+    Response(OriginResponse),
     /// The origin failed.
     Failed(origin::Error),
 }
@@ -60,7 +61,7 @@ pub(crate) async fn run(
 ) {
     let shared = &worker.shared;
     let permitted = trace::permit(&worker, &check.ctx).await;
-    let (requested_at, sequence) = (shared.clock.now(), shared.store.sequence());
+    let asked_at = AskedAt { time: shared.clock.now(), sequence: shared.store.sequence() };
     let answer = match permitted {
         Ok(permit) => send(&worker, &check.ctx, permit).await,
         Err(error) => Err(error),
@@ -73,12 +74,12 @@ pub(crate) async fn run(
             return;
         }
     };
-    let (mut parts, body) = response.into_parts();
-    let exchange = check.ctx.exchange(requested_at, shared.clock.now());
-    let (facts, refusal) = storable::judge(&exchange, parts.status, &parts.headers);
-    let is_cut_safe = !body.is_unsized() || check.ctx.rule.store_unsized;
-    let prepared = match tells_requesters_apart(&check.ctx, parts.status) && is_cut_safe {
-        true => leader::prepare(&worker, &check.ctx, (&mut parts, &body), facts, (requested_at, sequence)),
+    let OriginResponse { mut head, body } = OriginResponse::new(response, shared.clock.now());
+    let exchange = check.ctx.exchange(asked_at.time, head.received_at);
+    let (facts, refusal) = storable::judge(&exchange, head.status, &head.headers);
+    let is_cut_safe = !head.is_unsized || check.ctx.rule.store_unsized;
+    let prepared = match tells_requesters_apart(&check.ctx, head.status) && is_cut_safe {
+        true => leader::prepare(&worker, &check.ctx, &mut head, facts, asked_at),
         false => Err(Reason::StatusNotUnderstood),
     };
     let mut fill = match prepared {
@@ -90,13 +91,13 @@ pub(crate) async fn run(
                 lead.land(CompareResult::Different);
             }
             drop(lead);
-            let _ = reply.send(CheckResponse::Response(Response::from_parts(parts, body)));
+            let _ = reply.send(CheckResponse::Response(OriginResponse { head, body }));
             return;
         }
     };
     fill.leader = Some(check.ctx.credentials(shared));
     let fill = Arc::new(fill);
-    let _ = reply.send(CheckResponse::InProgress(Arc::clone(&fill), leader::leader_body(&fill, parts.headers)));
+    let _ = reply.send(CheckResponse::InProgress(Arc::clone(&fill), leader::leader_body(&fill, head.headers)));
     check.compare(&worker, lead, &fill, refusal, body).await;
 }
 
