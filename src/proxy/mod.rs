@@ -4,13 +4,15 @@
 //! first. `decide` makes the decisions that `serve`, `explain` and shadow mode share. The steps are
 //! in folders: `request` reads the request, `fetch` asks the origin and fills the store, `sharing`
 //! decides who may get a body that another user's request brought in, `respond` makes the response
-//! and records how it ended. `pass` and `purge` are the two ways around the store, `shadow` decides
-//! without serving, `explain` reports a decision without acting on it, `trace` records spans.
+//! and records how it ended. Beside them, `collapse` answers the requests that wait for one fetch,
+//! `pass` forwards a request past the store, `purge` removes stored responses, `shadow` decides
+//! without serving, `explain` reports a decision without acting on it, and `trace` records spans.
 //!
 //! [`Worker`] and [`Shared`] carry state only: the steps are functions that take them.
 //!
 //! Deliberately absent: admin routes, files, TOML, sockets.
 
+mod collapse;
 mod config;
 mod decide;
 pub mod explain;

@@ -1,7 +1,7 @@
 //! Who brought a stored body in, and whether others may have it: the state of the personalisation guard.
 //!
 //! Plain values. How credentials are read from a request, and what the state means for one, is decided in
-//! `policy::credentials`; the origin is asked by `proxy::probation`.
+//! `policy::credentials`; the origin is asked by `proxy::sharing`.
 
 use std::num::NonZeroU128;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
