@@ -38,7 +38,7 @@ pub struct Config {
     pub guard_sample: u32,
     /// True if stored bodies are compressed.
     pub compress: bool,
-    /// The zstd level.
+    /// The zstd level for stored bodies.
     pub compress_level: i32,
     /// The smallest body that is compressed.
     pub compress_min_bytes: u64,

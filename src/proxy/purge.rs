@@ -40,7 +40,8 @@ pub enum PurgeTarget {
 /// The result of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeResult {
-    /// The ledger's number: responses requested from the origin before it count as purged.
+    /// The purge's number in the ledger: responses requested from the origin before it count as
+    /// purged.
     pub sequence: u64,
     /// How many stored responses the purge affected; `None` if only the sweep will find them.
     pub entries: Option<u64>,

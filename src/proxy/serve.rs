@@ -45,7 +45,7 @@ const ROUNDS_MAX: usize = 4;
 pub enum Answer<B = Body> {
     /// A response that needs no await and no box: a hit.
     Now(Response<B>),
-    /// Everything else.
+    /// A response that has to be waited for: everything but a hit.
     Later(Pin<Box<dyn Future<Output = Response<B>> + Send>>),
 }
 

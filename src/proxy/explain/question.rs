@@ -48,11 +48,11 @@ pub enum AgeBase {
 /// The head of a response that is to be judged.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
-    /// The version.
+    /// The response's HTTP version.
     pub version: Version,
-    /// The status.
+    /// The response's status.
     pub status: StatusCode,
-    /// The fields.
+    /// The response's fields.
     pub headers: HeaderMap,
     /// The time from which its age counts.
     pub received: AgeBase,
@@ -63,7 +63,7 @@ pub struct ResponseHead {
 pub struct Question {
     /// The URL that the client uses, in its canonical form.
     pub url: CanonicalUrl,
-    /// The method.
+    /// The request's method.
     pub method: Method,
     /// The request's fields.
     pub headers: HeaderMap,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Reason;
 
-/// The whole report.
+/// The report of `explain` about one request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExplainReport {
     /// The subject of the request.
@@ -25,14 +25,14 @@ pub struct ExplainReport {
     /// The judgement of the given response.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub response: Option<JudgementReport>,
-    /// Further remarks.
+    /// Remarks about the question and the forecast, one sentence each.
     pub notes: Vec<String>,
 }
 
 /// The subject of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
-    /// The method.
+    /// The request's method.
     pub method: String,
     /// The canonical URL, which routes match. `null` if there is none.
     pub url: Option<String>,
@@ -65,21 +65,21 @@ pub struct RouteReport {
     pub key: Vec<String>,
 }
 
-/// A stored response.
+/// A stored response, as `explain` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VariantReport {
     /// True if this request selects it.
     pub selected: bool,
     /// The request fields that select it, with their values; `null`: the request had no such field.
     pub vary: BTreeMap<String, Option<String>>,
-    /// The status.
+    /// The response's status.
     pub status: u16,
-    /// The age and lifetime.
+    /// The response's age and lifetime.
     #[serde(flatten)]
     pub freshness: FreshnessReport,
-    /// The ETag.
+    /// The response's ETag.
     pub etag: Option<String>,
-    /// The Last-Modified date.
+    /// The response's Last-Modified date.
     pub last_modified: Option<String>,
     /// The tags that the origin named.
     pub tags: Vec<String>,
@@ -100,9 +100,9 @@ pub struct VariantReport {
 /// The freshness of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FreshnessReport {
-    /// The age.
+    /// The response's age (RFC 9111 §4.2.3).
     pub age_seconds: u64,
-    /// The lifetime.
+    /// The response's freshness lifetime (RFC 9111 §4.2.1).
     pub lifetime_seconds: u64,
     /// The source of the lifetime: `max-age`, `s-maxage`, `expires`, `heuristic`, `route-ttl`,
     /// `ttl-by-status`, ….
@@ -135,7 +135,7 @@ pub struct StaleUseReport {
 pub struct RenditionReport {
     /// `identity`, `zstd`, `br` or `gzip`.
     pub coding: String,
-    /// The bytes in this coding.
+    /// The length of the body in this coding.
     pub bytes: u64,
 }
 
@@ -162,7 +162,7 @@ pub struct NowReport {
     pub says: String,
     /// The outcome, as far as it does not depend on the origin's answer.
     pub outcome: String,
-    /// The reason.
+    /// The reason for that outcome.
     #[serde(flatten)]
     pub because: Explanation,
     /// True if the origin is asked before the client is answered.
@@ -190,7 +190,7 @@ pub struct NowReport {
 pub struct WouldBeReport {
     /// The outcome, as far as it does not depend on the origin's answer.
     pub outcome: String,
-    /// The reason.
+    /// The reason for that outcome.
     #[serde(flatten)]
     pub because: Explanation,
 }
@@ -243,7 +243,7 @@ pub struct RuleStep {
 /// The judgement of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgementReport {
-    /// The status.
+    /// The response's status.
     pub status: u16,
     /// True if the response would be stored, as far as its head shows.
     pub stored: bool,

@@ -37,7 +37,7 @@ pub(crate) struct Flights<H> {
 /// A shard, searched by the hashes of names; each hash is computed once.
 type FlightShard<H> = HashTable<Arc<Flight<H>>>;
 
-/// One flight.
+/// One fetch under way, with its name and its result.
 struct Flight<H> {
     hash: u64,
     name: Box<[u8]>,

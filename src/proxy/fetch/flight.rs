@@ -29,7 +29,7 @@ pub(crate) enum FlightResult {
 
 /// A storable response whose body is arriving.
 pub(crate) struct Fill {
-    /// The status.
+    /// The response's status.
     pub(crate) status: StatusCode,
     /// The fields, as they are stored.
     pub(crate) head: FlatHead,
@@ -51,7 +51,7 @@ pub(crate) struct Fill {
     pub(crate) length: Option<u64>,
     /// The stored entry that this fetch is meant to replace.
     pub(crate) replaces: Option<Arc<StoredEntry>>,
-    /// The body.
+    /// The body, which many read while it fills.
     pub(crate) body: Arc<SharedBody>,
 }
 

@@ -49,7 +49,7 @@ impl<N: Copy> KeyMemory<N> {
         self.stripes[stripe].lock()[slot] = Some(KeySlot { hash, until, value });
     }
 
-    /// Forgets the key.
+    /// Forgets the key with this hash.
     pub(crate) fn forget(&self, hash: u128) {
         let (stripe, slot) = place(hash);
         let mut stored = self.stripes[stripe].lock();

@@ -36,9 +36,9 @@ use crate::stored::{Facts, FlatHead, StoredEntry, Variants};
 
 /// One fetch with its context.
 pub(crate) struct FetchJob {
-    /// The request.
+    /// The request that the origin is asked for.
     pub(crate) ctx: Arc<RequestContext>,
-    /// All variants under its key.
+    /// All variants under the request's key.
     pub(crate) stored: Option<Arc<Variants>>,
     /// The variant that the request selects, which is not fresh.
     pub(crate) selected: Option<Arc<StoredEntry>>,

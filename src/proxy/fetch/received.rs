@@ -18,11 +18,11 @@ pub(crate) struct AskedAt {
 /// The head of a response as received.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedHead {
-    /// The status.
+    /// The response's status.
     pub(crate) status: StatusCode,
-    /// The version.
+    /// The response's HTTP version.
     pub(crate) version: Version,
-    /// The fields.
+    /// The response's fields.
     pub(crate) headers: HeaderMap,
     /// The length of the body, if known.
     pub(crate) length: Option<u64>,
@@ -35,9 +35,9 @@ pub(crate) struct ReceivedHead {
 
 /// A response whose head has arrived, and whose body can be read.
 pub(crate) struct OriginResponse {
-    /// The head.
+    /// The response's head.
     pub(crate) head: ReceivedHead,
-    /// The body.
+    /// The response's body.
     pub(crate) body: ResponseBody,
 }
 

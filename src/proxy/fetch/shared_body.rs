@@ -34,7 +34,7 @@ pub(crate) const COPIED_BYTES_MAX: usize = 16 << 10;
 #[error("the body failed before its end: {0}")]
 pub struct Aborted(pub Reason);
 
-/// The shared body.
+/// A body that one task fills and many readers follow.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBody {
     /// Guards the chunks and the readers' offsets; nothing awaits under it.

@@ -25,11 +25,11 @@ use crate::stored::{CredentialValues, Credentials};
 pub(crate) struct RequestContext {
     /// The key of the response.
     pub(crate) key: Key,
-    /// The route's rule.
+    /// The rule of the request's route.
     pub(crate) rule: Arc<Rule>,
-    /// The method.
+    /// The request's method.
     pub(crate) method: Method,
-    /// The version.
+    /// The request's HTTP version.
     pub(crate) version: Version,
     /// The fields that go on to the origin (`policy::onward`).
     pub(crate) headers: HeaderMap,
@@ -37,7 +37,7 @@ pub(crate) struct RequestContext {
     pub(crate) upgrade: Option<HeaderValue>,
     /// The facts parsed from the fields.
     pub(crate) facts: RequestFacts,
-    /// The client.
+    /// The client that sent the request.
     pub(crate) client: Client,
     /// When the head had arrived, by the clock.
     pub(crate) at: Timestamp,
@@ -50,9 +50,9 @@ pub(crate) struct RequestContext {
 /// The content of a request, as far as it is known before it is read.
 #[derive(Clone, Copy)]
 pub(crate) struct ContentHint {
-    /// True if there is none.
+    /// True if there is no content.
     pub(crate) is_empty: bool,
-    /// The least number of bytes.
+    /// The least number of bytes that the content has.
     pub(crate) bytes: u64,
 }
 
@@ -63,7 +63,7 @@ pub(crate) enum Action {
     LookUp,
     /// Pass to the origin, for this reason.
     Pass(Reason),
-    /// Purge.
+    /// Purge the URL.
     Purge,
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum Action {
 pub(crate) struct EarlyResponse {
     /// The response's status.
     pub(crate) status: StatusCode,
-    /// The reason.
+    /// The reason for the response.
     pub(crate) reason: Reason,
     /// When the request began.
     pub(crate) started: Instant,

@@ -85,7 +85,7 @@ impl Body {
         Self::new(BodySource::Empty, Some(0))
     }
 
-    /// Makes a body of bytes.
+    /// Makes a body of one run of bytes.
     pub fn whole(bytes: Bytes) -> Self {
         if bytes.is_empty() {
             return Self::empty();

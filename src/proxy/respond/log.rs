@@ -15,7 +15,7 @@ pub(crate) struct LogRecord {
     readers: LogReaders,
     client: IpAddr,
     at: Timestamp,
-    /// `None` if unknown.
+    /// The method; `None` if unknown.
     method: Option<Method>,
     host: Box<str>,
     target: Box<str>,
@@ -60,7 +60,7 @@ impl LogRecord {
         }
     }
 
-    /// Writes the line.
+    /// Writes the request's line to the access log and to live followers.
     pub(crate) fn write(&self, decision: &Decision, end: &ResponseEnd) {
         self.readers.line(&LogLine {
             client: self.client,

@@ -25,11 +25,11 @@ const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// The longest silences of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelLimits {
-    /// In both directions.
+    /// The longest silence in both directions.
     pub idle: Duration,
-    /// The client, once the origin has closed its half.
+    /// The longest silence of the client once the origin has closed its half.
     pub client: Duration,
-    /// The origin, once the client has closed its half.
+    /// The longest silence of the origin once the client has closed its half.
     pub origin: Duration,
 }
 

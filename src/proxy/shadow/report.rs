@@ -19,7 +19,7 @@ const DIFFERS_MAX: usize = 50;
 /// The most parameters that are listed.
 const PARAMETERS_MAX: usize = 100;
 
-/// The whole report.
+/// Shadow mode's report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShadowReport {
     /// The extent of shadow mode now: `all`, `some` routes, or `none`.
@@ -38,7 +38,7 @@ pub struct ShadowReport {
     pub differs: Vec<DifferingUrl>,
     /// Query parameters that occurred with more than one value, at most 100.
     pub parameters: Vec<ParameterReport>,
-    /// Changes to make.
+    /// Advice on changes to the configuration or the app.
     pub advice: Vec<Advice>,
 }
 
@@ -73,7 +73,7 @@ pub struct ShadowTotals {
 pub struct ShadowRoute {
     /// The name, as in `/stats`.
     pub name: String,
-    /// The requests.
+    /// The totals of its requests.
     #[serde(flatten)]
     pub total: ShadowTotals,
 }
@@ -83,7 +83,7 @@ pub struct ShadowRoute {
 pub struct NonHitReport {
     /// The would-be outcome.
     pub would_be: String,
-    /// The reason.
+    /// The reason for the would-be outcome.
     pub reason: String,
     /// The number of requests.
     pub requests: u64,
@@ -132,7 +132,7 @@ pub struct DifferingUrl {
 pub struct SuspectReport {
     /// `header` or `cookie`.
     pub kind: String,
-    /// The name.
+    /// The name of the field or cookie.
     pub name: String,
     /// How often the value differed when the bodies did.
     pub times: u64,
@@ -145,9 +145,9 @@ pub struct SuspectReport {
 /// A query parameter that occurred with more than one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParameterReport {
-    /// The host.
+    /// The host of the page.
     pub host: String,
-    /// The path.
+    /// The path of the page.
     pub path: String,
     /// The name, as it is written in the URL.
     pub name: String,

@@ -42,7 +42,7 @@ pub(super) struct TapPlan {
 pub(super) enum HeadComparison {
     /// The requester gets something else.
     Differs,
-    /// The body decides.
+    /// The head does not differ, so the body decides.
     ByBody,
 }
 

@@ -46,9 +46,9 @@ pub(crate) enum CheckResponse {
 pub(crate) struct CrossUserCheck {
     /// A GET with other credentials.
     pub(crate) ctx: Arc<RequestContext>,
-    /// The stored entry.
+    /// The stored entry that is checked.
     pub(crate) entry: Arc<StoredEntry>,
-    /// The guard of the entry.
+    /// The personalisation guard of the entry.
     pub(crate) guard: Arc<SharingGuard>,
 }
 

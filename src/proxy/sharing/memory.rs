@@ -23,7 +23,7 @@ pub(crate) enum CompareResult {
     Different,
 }
 
-/// The guard's memory.
+/// The memory of the personalisation guard.
 pub(crate) struct SharingMemory {
     /// Comparisons under way, named after the guard whose body they judge.
     flights: Arc<Flights<CompareResult>>,

@@ -14,7 +14,7 @@ pub struct Config {
     pub route_names: Vec<String>,
 }
 
-/// Exports spans.
+/// Takes the spans that have ended, and counts what became of them.
 #[derive(Clone)]
 pub struct Exporter {
     /// Takes a span that has ended. Called on the cores' threads: it must not block.
@@ -47,9 +47,9 @@ pub struct Span {
     pub name: &'static str,
     /// The role of the span between services.
     pub kind: SpanRole,
-    /// When it began, since the Unix epoch.
+    /// When the span began, since the Unix epoch.
     pub started_at: Duration,
-    /// How long it took.
+    /// How long the span lasted.
     pub elapsed: Duration,
     /// The facts about the span, named by OpenTelemetry's semantic conventions, or with `larder.`
     /// in front.
@@ -72,13 +72,13 @@ pub enum SpanRole {
 /// The value of a fact about a span.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
-    /// One of a few words.
+    /// An attribute with one of a few fixed words.
     Word(&'static str),
-    /// A text.
+    /// A text attribute.
     Text(String),
-    /// A number.
+    /// A numeric attribute.
     Number(u64),
-    /// A yes or no.
+    /// An attribute that is true or false.
     Flag(bool),
 }
 
@@ -99,7 +99,7 @@ impl Span {
         self.attributes.push((name, Attribute::Flag(flag)));
     }
 
-    /// Records a failure.
+    /// Marks the span as failed, with the failure in a word.
     pub(super) fn failed(&mut self, what: impl Into<String>) {
         let what = what.into();
         self.text("error.type", what.clone());

@@ -22,9 +22,9 @@ pub type SpanId = [u8; 8];
 /// The content of a traceparent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParentSpan {
-    /// The trace.
+    /// The id of the trace.
     pub(crate) trace: TraceId,
-    /// The parent span.
+    /// The id of the parent span.
     pub(crate) span: SpanId,
     /// True if the parent span is recorded.
     pub(crate) is_sampled: bool,
