@@ -25,7 +25,7 @@
 //!                   │ key                 canonical URL (+ the route's extras) -> Key
 //!                   │ store               memory, and the ledger of purges
 //!                   │ policy::reuse       Fresh | StaleNow | Revalidate | Miss | OnlyIfCached
-//!                   │ proxy fetch         one flight per key ─ origin ─ policy::storable ─ store
+//!                   │ proxy::fetch        one flight per key ─ origin ─ policy::storable ─ store
 //!                   │ respond             preconditions ► range ► coding ► head
 //!                   └ outcome             Decision at the head, ResponseEnd at the body's end
 //! ```
@@ -80,7 +80,7 @@
 //!   its key. [`proxy::shadow`] decides with the same functions as live mode, and passes.
 //! - **Explanations match what happens.** [`proxy::explain`] calls the functions that decide for
 //!   live requests (`proxy/decide.rs`, [`policy`]). There is no second copy of any rule.
-//! - **Errors become responses in one place**, the `rescue` module of [`proxy`].
+//! - **Errors become responses in `proxy/respond/rescue.rs`** and nowhere else.
 //! - **Nothing over 100 µs runs on a core's loop.** Encoding and sweeping have their own threads.
 
 pub mod access;

@@ -9,9 +9,9 @@
 // Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
-/// The file under test, which takes its locks from `super::sync`.
-#[allow(dead_code, unreachable_pub)] // The models use only a part of the file.
-#[path = "../src/origin/coalesce.rs"]
+/// The file under test, which finds its locks in `super::sync`.
+#[allow(dead_code, unreachable_pub)] // All of the file is here, and the models use a part.
+#[path = "../src/proxy/fetch/coalesce.rs"]
 mod coalesce;
 
 /// The program's synchronisation types, with the same interface but scheduled by shuttle.

@@ -12,9 +12,6 @@
 
 mod body;
 mod breaker;
-pub mod coalesce;
-#[cfg(test)]
-mod coalesce_tests;
 mod config;
 mod connection;
 pub mod error;
@@ -23,7 +20,6 @@ mod permits;
 mod pool;
 mod screen;
 mod sent;
-mod sync;
 #[cfg(test)]
 mod tests;
 mod timer;

@@ -210,8 +210,8 @@ fn admin_sources(
     admin::AdminSources {
         config,
         purge: Arc::new(move |target, kind| {
-            let shared = Arc::clone(&purging.shared.lock());
-            shared.purge(target, kind)
+            let worker = Arc::clone(&purging.shared.lock());
+            proxy::purge::purge(&worker, target, kind)
         }),
         store: Arc::clone(store),
         metrics: Arc::clone(metrics),

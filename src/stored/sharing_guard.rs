@@ -2,7 +2,7 @@
 //! users may get it.
 //!
 //! Plain values. `policy::credentials` reads credentials from a request and decides what the state
-//! means for that request; `proxy::probation` contacts the origin.
+//! means for that request; `proxy::sharing` contacts the origin.
 
 use std::num::NonZeroU128;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -3,7 +3,7 @@
 //! sees a clean end of a partial body, nothing partial is stored, and nobody waits for ever.
 //!
 //! Faults that no origin and no client can cause, such as a fill's task that panics or is aborted,
-//! are tested in `proxy/flight_faults.rs`.
+//! are tested in `proxy/fetch/flight_faults.rs`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use crate::proxy::{Answer, Peer, Worker};
+use crate::proxy::{self, Answer, Peer, Worker};
 use crate::server::screen::ScreenRefusal;
 
 /// Answers requests: a core's worker, the admin router, or a test's closure with a body of its own.
@@ -45,14 +45,14 @@ pub(crate) trait Serve: Send + Sync + 'static {
 pub(crate) struct WorkerService(pub(crate) ArcSwap<Worker>);
 
 impl Serve for WorkerService {
-    type Body = crate::proxy::Body;
+    type Body = proxy::Body;
 
     fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
-        self.0.load().serve(peer, request)
+        proxy::serve(&self.0.load(), peer, request)
     }
 
     fn refuse(&self, client: SocketAddr, refusal: &ScreenRefusal) -> Vec<u8> {
-        last_response(&self.0.load().refuse(client.ip(), refusal.status, refusal.reason, refusal.why))
+        last_response(&proxy::refuse(&self.0.load(), client.ip(), refusal.status, refusal.reason, refusal.why))
     }
 }
 

@@ -108,10 +108,10 @@ fn malformed_questions_change_nothing_and_are_answered_with_the_fault() {
     for (body, status, fault) in [
         ("", 400, "EOF"),
         ("{\"url\": ", 400, "EOF"),
-        (r#"{"url": "/"}"#, 400, "no whole URL"),
+        (r#"{"url": "/"}"#, 400, "not a full URL"),
         (r#"{"url": "ftp://example.org/"}"#, 400, "`url`"),
-        (r#"{"url": "http://example.org/", "method": "G\nT"}"#, 400, "no method"),
-        (r#"{"url": "http://example.org/", "headers": ["B\u00fcro: x"]}"#, 400, "name that no field can have"),
+        (r#"{"url": "http://example.org/", "method": "G\nT"}"#, 400, "not a method"),
+        (r#"{"url": "http://example.org/", "headers": ["B\u00fcro: x"]}"#, 400, "invalid field name"),
         (r#"{"url": "http://example.org/", "headers": ["A: b\r\nC: d"]}"#, 400, "control byte"),
         (many.as_str(), 400, "more than 100"),
         (huge.as_str(), 413, "at most"),
@@ -141,7 +141,7 @@ fn the_command_asks_a_running_larder_and_judges_saved_responses_without_one() {
     let admin = cache.admin_addr().to_string();
     let ran = process::run(&["explain", "http://example.org/a", "-H", "Accept: */*", "--admin", &admin]);
     assert_eq!(ran.code, Some(0), "{}", ran.output);
-    for part in ["It is answered from the store.", "[fresh]", "(max-age)", "none matches", "in memory"] {
+    for part in ["Served from cache.", "[fresh]", "(max-age)", "none matches", "in memory"] {
         assert!(ran.output.contains(part), "{part}: {}", ran.output);
     }
     let ran = process::run(&["explain", "http://example.org/b", "--json", "--admin", &admin]);

@@ -156,7 +156,7 @@ fn without_shadow_mode_the_report_says_how_to_start_it() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let larder = Process::serve(&origin, "");
     larder.client().get("/");
-    assert!(shadow_report(&larder, &[]).starts_with("Nothing is in shadow mode: write `mode = \"shadow\"`"));
+    assert!(shadow_report(&larder, &[]).starts_with("Nothing is in shadow mode: set `mode = \"shadow\"`"));
 }
 
 /// Runs `larder shadow-report`.
@@ -187,4 +187,18 @@ fn a_body_is_compared_with_its_own_coding_only() {
         "in live mode the origin is asked for identity, so no variants arise"
     );
     assert_eq!(report["compared"], json!({"same": 2, "differed": 0, "differed_within_tag": 0, "not_compared": 2}));
+}
+
+/// As for the personalisation guard, a pattern of `ignore_cookies` never matches a name that ends in
+/// `_session`.
+#[test]
+fn a_session_cookie_is_named_although_a_pattern_matches_it() {
+    let (_origin, cache) = with(|request| public(request.header("cookie").unwrap_or_default()));
+    for cookies in ["_hjelp_session=1; _hjid=1", "_hjelp_session=2; _hjid=2"] {
+        cache.get_with("/account", &[("Cookie", cookies)]);
+    }
+    let report = report(&cache);
+    let suspects = report["differs"][0]["request"].as_array().unwrap();
+    let names: Vec<&Value> = suspects.iter().map(|suspect| &suspect["name"]).collect();
+    assert_eq!(names, [&json!("_hjelp_session")]);
 }
