@@ -2,9 +2,9 @@
 //! the variants of a key.
 //!
 //! A [`StoredResponse`] is a plain value. A [`StoredEntry`] adds the state that it has in this
-//! process: its use, its guard, and its account in the [`Budget`]. `policy` decides whether an entry
-//! may be used; `store` decides where it lives. No value holds a piece of a network buffer: heads
-//! are copied into one exact-size run of bytes.
+//! process: its use, its guard, and its account in the [`Budget`]. `policy` decides whether an
+//! entry may be used; `store` decides where it lives. No value holds a piece of a network buffer:
+//! heads are copied into one exact-size run of bytes.
 
 mod body;
 mod budget;

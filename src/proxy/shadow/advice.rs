@@ -214,7 +214,8 @@ fn storing(routes: &Table, total: &ShadowCounters, reasons: &[NonHitReason]) -> 
         let share = row.requests as f64 * 100.0 / total.requests as f64;
         let line = match row.reason {
             Reason::NoLifetime => Some("ttl = \"1m\""),
-            // No line for cookies: a page that sets one may be its visitor's own, and `strip` would give it to everybody.
+            // No line for cookies: a page that sets one may be its visitor's own, and `strip` would
+            // give it to everybody.
             _ => None,
         };
         let places: BTreeSet<AdvicePlace> = row.urls.iter().filter_map(|url| place_of(routes, url)).collect();

@@ -189,8 +189,8 @@ fn a_body_is_compared_with_its_own_coding_only() {
     assert_eq!(report["compared"], json!({"same": 2, "differed": 0, "differed_within_tag": 0, "not_compared": 2}));
 }
 
-/// As for the personalisation guard, a pattern of `ignore_cookies` never matches a name that ends in
-/// `_session`.
+/// As for the personalisation guard, a pattern of `ignore_cookies` never matches a name that ends
+/// in `_session`.
 #[test]
 fn a_session_cookie_is_named_although_a_pattern_matches_it() {
     let (_origin, cache) = with(|request| public(request.header("cookie").unwrap_or_default()));
