@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{AdminConnections, ReloadResult, ServerSnapshot};
+use super::reload::ReloadResult;
+use super::snapshots::{AdminConnections, ServerSnapshot};
 use crate::clock::Timestamp;
 use crate::metrics::MetricsSnapshot;
 use crate::origin;

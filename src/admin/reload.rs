@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Json, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::ReadingOf;
 use super::answer::AdminProblem;
 use super::content::ExpectedContent;
+use super::snapshots::ReadingOf;
 use crate::clock::Timestamp;
 
 /// How to reload, and what came of it the last time.

@@ -5,14 +5,22 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use axum::Router;
+use std::sync::Arc;
+
+use super::router::ROUTES;
+use super::stats::Stats;
 use super::*;
 use crate::clock::{Clock, Timestamp};
+use crate::metrics::Metrics;
 use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 use crate::proxy::explain;
+use crate::proxy::purge::{PurgeResult, PurgeTarget};
 use crate::store;
+use crate::store::Store;
 
 /// A router, and what its answers depend on.
 struct AdminBench {

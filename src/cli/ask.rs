@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::{RequestBuilder, Response, StatusCode};
 
-use super::FileArgs;
+use super::file::FileArgs;
 use crate::config::{Flags, Settings};
 
 /// The longest wait for the whole answer. What is asked for is in memory; an admin side that takes longer hangs.

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::ask::AdminArgs;
+use super::print::say;
 use crate::access;
 use crate::clock::Clock;
 use crate::config::{Flags, OriginUrl};
@@ -88,8 +89,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         }
     };
     match args.json {
-        true => super::say(format_args!("{}", serde_json::to_string_pretty(&report)?)),
-        false => super::say(format_args!("{}", render(&report, shown).trim_end())),
+        true => say(format_args!("{}", serde_json::to_string_pretty(&report)?)),
+        false => say(format_args!("{}", render(&report, shown).trim_end())),
     }
     Ok(())
 }
@@ -298,7 +299,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::args::{Cli, Command};
 
     fn args(line: &[&str]) -> Result<ExplainArgs, clap::Error> {
         let line = ["larder", "explain"].iter().chain(line);

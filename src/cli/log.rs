@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::ask::{AdminArgs, plain};
-use super::stats::{bytes, micros};
+use super::format::{bytes, micros};
 
 /// The longest line that is taken for one: far more than the admin side writes.
 const LINE_BYTES_MAX: usize = 256 << 10;
@@ -196,7 +196,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::args::{Cli, Command};
 
     fn args(line: &str) -> LogArgs {
         match Cli::try_parse_from(line.split(' ')).unwrap().command {

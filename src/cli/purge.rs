@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ask::{AdminArgs, AdminClient};
+use super::print::say;
 
 /// What to purge, and how.
 #[derive(Args, Debug)]
@@ -55,7 +56,7 @@ pub(super) fn run(args: &PurgeArgs) -> anyhow::Result<()> {
     let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(purge(&admin, &content(args)))?;
-    super::say(format_args!("{}", reply_text(&answer)));
+    say(format_args!("{}", reply_text(&answer)));
     Ok(())
 }
 
@@ -105,7 +106,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::args::{Cli, Command};
 
     fn args(line: &str) -> Result<PurgeArgs, String> {
         match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {

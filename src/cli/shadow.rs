@@ -9,7 +9,7 @@ use clap::Args;
 use comfy_table::CellAlignment;
 
 use super::ask::{AdminArgs, AdminClient, plain};
-use super::stats::{bytes, percent, section, table};
+use super::format::{bytes, percent, section, table};
 use crate::outcome::Outcome;
 use crate::proxy::shadow::{Advice, ShadowReport, ShadowTotals};
 

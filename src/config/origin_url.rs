@@ -1,7 +1,7 @@
 //! The origin's address, as `[origin] url` and `--origin` write it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// The origin's address: `http://host[:port]`.
@@ -60,7 +60,7 @@ impl FromStr for OriginUrl {
             Some((host, port)) if !port.contains(']') => (host, port),
             _ => (authority, "80"),
         };
-        if !super::kind::is_host(host) {
+        if !is_host(host) {
             return Err(format!("{host:?} is not a host"));
         }
         match port.parse::<u16>() {
@@ -68,6 +68,20 @@ impl FromStr for OriginUrl {
                 Ok(Self { host: host.to_ascii_lowercase(), port: number })
             }
             _ => Err(format!("{port:?} is not a port")),
+        }
+    }
+}
+
+/// Tells whether `text` is a name, an IPv4 address or an IPv6 address in brackets (RFC 9110 §4.2.1, no percent-encoding).
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            text.len() <= 253
+                && text.split('.').all(|label| {
+                    (1..=63).contains(&label.len())
+                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                })
         }
     }
 }

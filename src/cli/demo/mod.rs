@@ -13,8 +13,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, bail};
 
-use super::signals::Signals;
-use super::{logging, say};
+use super::print::say;
+use super::serve::logging;
+use super::serve::signals::Signals;
 use crate::clock::Clock;
 use crate::config::{AdminListen, Flags, parse};
 use crate::server::{self, Instance};

@@ -10,7 +10,7 @@ use super::state::TopState;
 use super::tables;
 use crate::admin::stats::Quantiles;
 use crate::cli::ask::plain;
-use crate::cli::stats::{bytes, micros, percent};
+use crate::cli::format::{bytes, micros, percent};
 use crate::outcome::Outcome;
 
 /// The smallest terminal on which everything has its place.

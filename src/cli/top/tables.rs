@@ -9,7 +9,7 @@ use ratatui::widgets::{Block, Row, Table, TableState};
 use super::state::{TopState, View};
 use crate::admin::stats::{Stats, TopUrl};
 use crate::cli::ask::plain;
-use crate::cli::stats::{bytes, micros, percent};
+use crate::cli::format::{bytes, micros, percent};
 
 /// A table's header, the widths of its columns, and its rows.
 struct ListedUrl {

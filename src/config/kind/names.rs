@@ -1,7 +1,7 @@
 //! Kinds of values whose names HTTP gives: addresses, hosts, methods, fields, paths, statuses, query parameters.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
-use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
+use super::definition::{Fault, Kind, Written, fault, unlike};
+use super::values::{span, span_text, text};
 use crate::config::origin_url::OriginUrl;
 use crate::config::secret::{self, Secret};
 use crate::key::canonical_host;
@@ -105,20 +106,6 @@ pub(in crate::config) fn collector() -> Kind<String> {
         },
         String::clone,
     )
-}
-
-/// Tells whether `text` is a name, an IPv4 address or an IPv6 address in brackets (RFC 9110 §4.2.1, no percent-encoding).
-pub(in crate::config) fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            text.len() <= 253
-                && text.split('.').all(|label| {
-                    (1..=63).contains(&label.len())
-                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-                })
-        }
-    }
 }
 
 /// A method. They are case-sensitive (RFC 9110 §9.1), so that `get` is almost surely a slip.

@@ -7,11 +7,13 @@
 //! {"all": true, "kind": "validate"}
 //! ```
 //! `kind` is `hard` (the default: never reused, its validator neither), `validate` (validated before its next use) or
-//! `soft` (served stale while one request refreshes it). What the selectors mean stands in [`selectors`](super::selectors).
+//! `soft` (served stale while one request refreshes it). What the selectors mean stands in [`selectors`].
 //!
 //! The answer has `purged` (how many selectors), `sequence` (the ledger's number after them) and `entries` (how many stored
 //! responses the URLs had). What only a walk over the store can find is `"swept": "pending"`; none of it is served from the
 //! moment of the answer on, and its bytes are back when `store.sweep.through` of `/stats` has reached `sequence`.
+
+mod selectors;
 
 use axum::extract::Request;
 use serde::Serialize;
@@ -19,9 +21,9 @@ use serde_json::json;
 
 use super::answer::AdminProblem;
 use super::content::ExpectedContent;
-use super::selectors::PurgeRequest;
 use crate::proxy::purge::{PurgeResult, PurgeTarget};
 use crate::store::PurgeKind;
+use selectors::PurgeRequest;
 
 /// What is read: with room for as many selectors as are allowed.
 const CONTENT: ExpectedContent = ExpectedContent { what: "a purge", bytes_max: 256 << 10, example };

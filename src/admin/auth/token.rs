@@ -16,7 +16,7 @@ impl Token {
     }
 
     /// Tells whether `text` is it; the comparison of digests is one of constant time.
-    pub(super) fn is(&self, text: &[u8]) -> bool {
+    pub(in crate::admin) fn is(&self, text: &[u8]) -> bool {
         blake3::hash(text) == self.0
     }
 }
@@ -28,7 +28,7 @@ impl fmt::Debug for Token {
 }
 
 /// Returns what a request shows as a token; `None` where it shows none, or more than one.
-pub(super) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+pub(in crate::admin) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, rest) = line.as_bytes().split_at_checked(6)?;

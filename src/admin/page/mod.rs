@@ -16,22 +16,22 @@ const STYLE: &str = "text/css; charset=utf-8";
 
 /// The files under `/page/`, with their types.
 const FILES: [(&str, &str, &str); 11] = [
-    ("app.js", SCRIPT, include_str!("page/app.js")),
-    ("charts.js", SCRIPT, include_str!("page/charts.js")),
-    ("live.js", SCRIPT, include_str!("page/live.js")),
-    ("operate.js", SCRIPT, include_str!("page/operate.js")),
-    ("panels.js", SCRIPT, include_str!("page/panels.js")),
-    ("show.js", SCRIPT, include_str!("page/show.js")),
-    ("theme.js", SCRIPT, include_str!("page/theme.js")),
-    ("uplot.js", SCRIPT, include_str!("page/vendor/uPlot.iife.min.js")),
-    ("uplot.css", STYLE, include_str!("page/vendor/uPlot.min.css")),
-    ("uplot-licence.txt", "text/plain; charset=utf-8", include_str!("page/vendor/LICENSE")),
-    ("style.css", STYLE, include_str!("page/style.css")),
+    ("app.js", SCRIPT, include_str!("app.js")),
+    ("charts.js", SCRIPT, include_str!("charts.js")),
+    ("live.js", SCRIPT, include_str!("live.js")),
+    ("operate.js", SCRIPT, include_str!("operate.js")),
+    ("panels.js", SCRIPT, include_str!("panels.js")),
+    ("show.js", SCRIPT, include_str!("show.js")),
+    ("theme.js", SCRIPT, include_str!("theme.js")),
+    ("uplot.js", SCRIPT, include_str!("vendor/uPlot.iife.min.js")),
+    ("uplot.css", STYLE, include_str!("vendor/uPlot.min.css")),
+    ("uplot-licence.txt", "text/plain; charset=utf-8", include_str!("vendor/LICENSE")),
+    ("style.css", STYLE, include_str!("style.css")),
 ];
 
 /// Answers with the page.
 pub(super) async fn index() -> Response {
-    file("text/html; charset=utf-8", include_str!("page/index.html"))
+    file("text/html; charset=utf-8", include_str!("index.html"))
 }
 
 /// Answers with one of its files; `None` where there is none of this name.
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn nothing_in_the_page_is_inline_or_from_elsewhere() {
-        let page = include_str!("page/index.html");
+        let page = include_str!("index.html");
         for forbidden in ["src=\"http", "href=\"http", "=\"//", "style=", "onclick", "<style", "srcdoc", "javascript:"]
         {
             assert!(!page.contains(forbidden), "{forbidden}");
@@ -63,7 +63,7 @@ mod tests {
             let (head, rest) = tag.split_once('>').unwrap();
             assert!(head.contains("src=\"/page/") && rest.starts_with("</script>"), "<script{head}>");
         }
-        let users = [page, include_str!("page/app.js"), include_str!("page/panels.js")];
+        let users = [page, include_str!("app.js"), include_str!("panels.js")];
         for (name, ..) in FILES {
             assert!(users.iter().any(|text| text.contains(name)), "nobody asks for {name}");
         }

@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::server::Instance;
 
 /// What a signal asks for.
-pub(super) enum SignalRequest {
+pub(in crate::cli) enum SignalRequest {
     /// To stop; the signal's number.
     Stop(i32),
     /// To read the configuration again.
@@ -13,7 +13,7 @@ pub(super) enum SignalRequest {
 }
 
 /// Waits for signals; make it before anything is announced, so that none is missed.
-pub(super) struct Signals {
+pub(in crate::cli) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -24,7 +24,7 @@ impl Signals {
     ///
     /// # Errors
     /// Where the system refuses a handler.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    pub(in crate::cli) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -33,7 +33,7 @@ impl Signals {
     }
 
     /// Waits for the next signal. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> SignalRequest {
+    pub(in crate::cli) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
             _ = self.terminate.recv() => SignalRequest::Stop(libc::SIGTERM),
             _ = self.interrupt.recv() => SignalRequest::Stop(libc::SIGINT),
@@ -42,7 +42,7 @@ impl Signals {
     }
 
     /// Waits for the signal to stop and returns its number. May be dropped and called again.
-    pub(super) async fn stop(&mut self) -> i32 {
+    pub(in crate::cli) async fn stop(&mut self) -> i32 {
         loop {
             if let SignalRequest::Stop(number) = self.next().await {
                 return number;
@@ -52,7 +52,7 @@ impl Signals {
 
     /// Has `running` end as `end` says; a signal to stop meanwhile ends the process, with the exit code by which shells know
     /// it.
-    pub(super) async fn end(&mut self, running: Instance, end: fn(Instance)) {
+    pub(in crate::cli) async fn end(&mut self, running: Instance, end: fn(Instance)) {
         let drained = tokio::task::spawn_blocking(move || end(running));
         tokio::select! {
             _ = drained => {}

@@ -65,6 +65,6 @@ mod tests {
         let message = super::unbuilt(3).to_string();
         assert!(message.contains("\n    cargo build --release --features tui\n"), "{message}");
         assert!(message.contains("larder stats --watch 3"), "{message}");
-        assert!(include_str!("../../Cargo.toml").contains("\ntui = ["), "the feature is called so");
+        assert!(include_str!("../../../Cargo.toml").contains("\ntui = ["), "the feature is called so");
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn grafana() -> Json<Value> {
 
 /// Answers with the rules.
 pub(super) async fn alerts() -> Response {
-    ([(header::CONTENT_TYPE, "application/yaml")], include_str!("monitor/alerts.yml")).into_response()
+    ([(header::CONTENT_TYPE, "application/yaml")], include_str!("alerts.yml")).into_response()
 }
 
 fn dashboard() -> Value {

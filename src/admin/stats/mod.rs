@@ -131,7 +131,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminConnections, ReloadResult, ServerSnapshot};
+use super::reload::ReloadResult;
+use super::snapshots::{AdminConnections, ServerSnapshot};
 pub use top_urls::{NonHitStats, RecentError, TopUrl, TopUrls};
 
 /// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
@@ -502,10 +503,8 @@ mod tests {
     fn the_table_has_a_row_for_every_field_and_no_other() {
         let mut fields = BTreeSet::new();
         leaves(&serde_json::to_value(Stats::from(&busy())).unwrap(), "", &mut fields);
-        let rows: Vec<&str> = include_str!("stats.rs")
-            .lines()
-            .filter_map(|line| line.strip_prefix("//! | `")?.split('`').next())
-            .collect();
+        let rows: Vec<&str> =
+            include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next()).collect();
         assert_eq!(rows.iter().map(|row| (*row).to_owned()).collect::<BTreeSet<_>>(), fields);
         assert_eq!(rows.len(), fields.len());
     }

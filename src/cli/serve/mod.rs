@@ -1,16 +1,26 @@
 //! `larder serve`: reads the configuration, starts the server, and waits: for the signal to stop, for reasons to read the
 //! configuration again, for a newer Larder that takes over.
 
+mod args;
+pub(super) mod logging;
+pub(super) mod signals;
+mod source;
+mod supervisor;
+mod traces;
+mod upgrade;
+mod watch;
+
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tokio::task::JoinHandle;
 
-use super::signals::{SignalRequest, Signals};
-use super::source::Configuration;
-use super::upgrade::{self, NewProcess, Upgrade};
-use super::watch::Watch;
-use super::{ServeArgs, logging, supervisor, traces};
+pub(super) use self::args::ServeArgs;
+use self::signals::{SignalRequest, Signals};
+use self::source::Configuration;
+use self::upgrade::{NewProcess, Upgrade};
+use self::watch::Watch;
+use super::file::DEFAULT_FILE;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::server::handover::{self, Takeover};
@@ -180,7 +190,7 @@ fn announce(running: &Instance, checked: &Settings) {
 fn no_origin(args: &ServeArgs) -> String {
     let file = match args.file.path() {
         Some(path) => format!("{} has no `url` under [origin]", path.display()),
-        None => format!("there is no {} here", super::DEFAULT_FILE),
+        None => format!("there is no {} here", DEFAULT_FILE),
     };
     format!(
         "no origin: {file}, and no --origin was given. Type the address of your app:\n\n    \
@@ -192,7 +202,7 @@ fn no_origin(args: &ServeArgs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::args::{Cli, Command};
     use clap::Parser;
 
     #[test]

@@ -1,20 +1,22 @@
 //! `larder stats`: asks the admin side of a running Larder for its figures, and prints them as tables, once or again and
 //! again.
 
+mod redraw;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytesize::ByteSize;
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 
 use super::ask::{AdminArgs, AdminClient, plain};
-use super::redraw::redraw;
+use super::format::{bytes, micros, percent, section, table};
 use crate::admin::stats::{Quantiles, Stats};
 use crate::outcome::{Outcome, Reason};
+use redraw::redraw;
 
 /// How often the figures are asked for where `--watch` says nothing, in seconds.
 const WATCH_SECONDS: &str = "2";
@@ -78,23 +80,6 @@ pub(super) fn render(stats: &Stats) -> String {
         let _ = writeln!(page, "\nwarning: {}", plain(warning));
     }
     page
-}
-
-pub(super) fn section(page: &mut String, title: &str, table: Table) {
-    let _ = writeln!(page, "\n{title}\n{table}");
-}
-
-/// Makes a table whose columns but the first are numbers, aligned to the right.
-pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn overview(stats: &Stats) -> Table {
@@ -228,25 +213,6 @@ fn routes(stats: &Stats) -> Table {
     )
 }
 
-/// Writes a share as a percentage; `-` where there is none.
-pub(super) fn percent(share: Option<f64>) -> String {
-    share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0))
-}
-
-pub(super) fn bytes(count: u64) -> String {
-    ByteSize(count).display().iec().to_string()
-}
-
-/// Writes a latency in the unit that suits it; `-` where there is none.
-pub(super) fn micros(us: Option<u64>) -> String {
-    match us {
-        None => "-".to_owned(),
-        Some(us @ ..1_000) => format!("{us} µs"),
-        Some(us @ 1_000..1_000_000) => format!("{:.1} ms", us as f64 / 1e3),
-        Some(us) => format!("{:.1} s", us as f64 / 1e6),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::Router;
@@ -322,16 +288,5 @@ mod tests {
         check(&["/a\"b\\c\u{fffd}{}", "3", "0.0 %"]);
         assert!(page.contains("\nwarning: of the configuration\n"));
         assert!(page.chars().all(|char| char == '\n' || !char.is_control()));
-    }
-
-    #[test]
-    fn units_suit_their_numbers() {
-        let check = |us: Option<u64>, text: &str| assert_eq!(micros(us), text);
-        check(None, "-");
-        check(Some(999), "999 µs");
-        check(Some(1_000), "1.0 ms");
-        check(Some(999_900), "999.9 ms");
-        check(Some(1_000_000), "1.0 s");
-        assert_eq!((percent(None), percent(Some(0.9999))), ("-".to_owned(), "100.0 %".to_owned()));
     }
 }

@@ -29,8 +29,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::answer::AdminProblem;
 use super::token::{self, Token};
+use crate::admin::answer::AdminProblem;
 
 /// Tells whether a path tells nothing that is worth a token, and is asked for by what has none: health checks, and browsers
 /// that open the dashboard, whose files are the same everywhere. What it shows it asks for with the token.
@@ -40,14 +40,14 @@ fn is_open(path: &str) -> bool {
 
 /// Who may ask.
 #[derive(Clone, Debug)]
-pub(super) struct Access {
-    pub(super) token: Option<Token>,
-    pub(super) reach: Reach,
+pub(in crate::admin) struct Access {
+    pub(in crate::admin) token: Option<Token>,
+    pub(in crate::admin) reach: Reach,
 }
 
 /// From where the admin side can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(in crate::admin) enum Reach {
     /// From this machine only.
     Loopback,
     /// From elsewhere too.
@@ -85,7 +85,7 @@ fn unauthorized(error: &str) -> AdminProblem {
 }
 
 /// Lets a request through that may ask.
-pub(super) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+pub(in crate::admin) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
     let checked = access.check(&request);
     let mut response = match checked {
         Ok(()) => without_panic(next.run(request)).await,
@@ -101,7 +101,7 @@ pub(super) async fn guard(State(access): State<Access>, request: Request, next: 
 }
 
 /// Keeps an answer from being stored, or read as another type.
-pub(super) fn protect(headers: &mut HeaderMap) {
+pub(in crate::admin) fn protect(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

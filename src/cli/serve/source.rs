@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::args::ServeArgs;
 use super::logging::Level;
-use super::{DEFAULT_FILE, ServeArgs};
 use crate::admin::ConfigFault;
+use crate::cli::file::DEFAULT_FILE;
 use crate::config::{self, Flags, Settings};
 use crate::server;
 

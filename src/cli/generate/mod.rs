@@ -5,7 +5,8 @@ use anyhow::bail;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, say};
+use super::args::Cli;
+use super::print::say;
 use crate::config;
 
 /// The unit file, as it is printed.

@@ -10,7 +10,7 @@ use crate::config::{LogFormat, LogLevel, LogSection};
 
 /// Starts logging as `[log]` says. The environment's `LARDER_LOG` beats its level, with directives such as
 /// `warn,larder::store=debug`.
-pub(super) fn start(log: &LogSection) -> Level {
+pub(in crate::cli) fn start(log: &LogSection) -> Level {
     let (filter, handle) = reload::Layer::new(filter(log));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
@@ -28,17 +28,17 @@ fn filter(log: &LogSection) -> EnvFilter {
 
 /// The least severity that is logged, to be changed while it runs.
 #[derive(Clone)]
-pub(super) struct Level(reload::Handle<EnvFilter, Registry>);
+pub(in crate::cli) struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
     /// Sets it to what `[log]` says.
-    pub(super) fn set(&self, log: &LogSection) {
+    pub(in crate::cli) fn set(&self, log: &LogSection) {
         // It fails only where logging was never started.
         let _ = self.0.reload(filter(log));
     }
 }
 
 /// Starts logging of nothing but warnings, as text.
-pub(super) fn start_quiet() {
+pub(in crate::cli) fn start_quiet() {
     start(&LogSection { level: LogLevel::WARN, ..LogSection::default() });
 }
