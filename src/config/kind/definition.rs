@@ -6,25 +6,25 @@ use serde_json::{Value, json};
 use serde_spanned::Spanned;
 use toml::de::DeValue;
 
-/// A value as the file has it, with the place where it stands.
+/// A value as the file has it, with its position.
 pub(in crate::config) type Written<'d> = Spanned<DeValue<'d>>;
 
-/// What is wrong with a value, and the bytes of the file that it is wrong in.
+/// One fault of a value, with the bytes of the file that are at fault.
 #[derive(Debug)]
 pub(in crate::config) struct Fault {
     pub(in crate::config) span: Range<usize>,
     pub(in crate::config) what: String,
 }
 
-/// A value that was read, or everything that is wrong with it.
+/// A value as read, or everything that is wrong with it.
 pub(super) type ReadResult<T> = Result<T, Vec<Fault>>;
 
-/// Reads a value.
+/// A function that reads a value.
 type ReadWith<T> = Box<dyn Fn(&Written<'_>) -> ReadResult<T>>;
-/// Prints a value; `None` where it is not set, and so is left out.
+/// A function that prints a value; `None` if the value is not set and is left out.
 type PrintWith<T> = Box<dyn Fn(&T) -> Option<toml::Value>>;
 
-/// How a value is read and printed, and the sentence that says what is allowed.
+/// The way a value is read and printed, and the sentence that says what is allowed.
 pub(in crate::config) struct Kind<T> {
     read: ReadWith<T>,
     print: PrintWith<T>,
@@ -41,7 +41,7 @@ impl<T: 'static> Kind<T> {
         Self { read: Box::new(read), print: Box::new(print), allowed: allowed.into(), schema: json!({}) }
     }
 
-    /// Says by a JSON Schema what is allowed, as far as one can.
+    /// Adds a JSON Schema, as far as one can express what is allowed.
     pub(super) fn with_schema(self, schema: Value) -> Self {
         Self { schema, ..self }
     }
@@ -65,17 +65,17 @@ impl<T: 'static> Kind<T> {
         (self.read)(written)
     }
 
-    /// Prints a value as TOML; `None` where it is not set.
+    /// Prints a value as TOML; `None` if it is not set.
     pub(in crate::config) fn print(&self, value: &T) -> Option<toml::Value> {
         (self.print)(value)
     }
 
-    /// Says what is allowed.
+    /// Returns the sentence that says what is allowed.
     pub(in crate::config) fn allowed(&self) -> &str {
         &self.allowed
     }
 
-    /// Returns the JSON Schema of it.
+    /// Returns the JSON Schema.
     pub(in crate::config) fn schema(&self) -> &Value {
         &self.schema
     }
@@ -113,7 +113,7 @@ impl<T: 'static> Kind<T> {
                 return Err(fault(written, unlike("a list", written.get_ref())));
             };
             if items.len() > items_max {
-                return Err(fault(written, format!("{} values are too many", items.len())));
+                return Err(fault(written, format!("too many values: {}", items.len())));
             }
             let (mut values, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
             for item in items.iter() {
@@ -131,7 +131,7 @@ impl<T: 'static> Kind<T> {
     }
 }
 
-/// Makes the one fault of a value.
+/// Makes a single fault that covers the whole value.
 pub(super) fn fault(written: &Written<'_>, what: String) -> Vec<Fault> {
     vec![Fault { span: written.span(), what }]
 }

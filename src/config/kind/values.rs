@@ -11,12 +11,12 @@ use super::definition::{Kind, Written, fault, unlike};
 use crate::config::problem::nearest;
 use crate::units::ByteCount;
 
-/// Returns `value` where the range has it, else what is wrong.
+/// Returns `value` if it is within the range, else says what is wrong.
 fn within<T: PartialOrd>(value: T, range: &RangeInclusive<T>, show: impl Fn(&T) -> String) -> Result<T, String> {
     if value < *range.start() {
-        Err(format!("{} is below the least, {}", show(&value), show(range.start())))
+        Err(format!("{} is below the minimum, {}", show(&value), show(range.start())))
     } else if value > *range.end() {
-        Err(format!("{} is above the most, {}", show(&value), show(range.end())))
+        Err(format!("{} is above the maximum, {}", show(&value), show(range.end())))
     } else {
         Ok(value)
     }
@@ -46,7 +46,7 @@ pub(in crate::config) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
     let read = move |written: &Written<'_>| match written.get_ref() {
         found @ DeValue::Integer(text) => integer(found)
             .and_then(|value| usize::try_from(value).ok())
-            .ok_or_else(|| format!("{text} is not in the range"))
+            .ok_or_else(|| format!("{text} is out of range"))
             .and_then(|value| within(value, &range, usize::to_string))
             .map_err(|what| fault(written, what)),
         found => Err(fault(written, unlike("a whole number", found))),
@@ -73,24 +73,24 @@ pub(in crate::config) fn fraction(range: RangeInclusive<f64>) -> Kind<f64> {
     Kind::new(allowed, read, |&value: &f64| Some(value.into())).with_schema(schema)
 }
 
-/// Prints a span as it may be written.
+/// Prints a duration in the form in which it may be written.
 pub(in crate::config) fn span_text(span: &Duration) -> String {
     humantime::format_duration(*span).to_string()
 }
 
-/// A span of time with its unit.
+/// A duration with its unit.
 pub(in crate::config) fn span(range: RangeInclusive<Duration>) -> Kind<Duration> {
     let allowed = format!(
-        "a span from {} to {}, such as \"500ms\", \"30s\" or \"1m 30s\"",
+        "a duration from {} to {}, such as \"500ms\", \"30s\" or \"1m 30s\"",
         span_text(range.start()),
         span_text(range.end())
     );
     let read = move |written: &Written<'_>| match written.get_ref() {
         DeValue::String(text) => humantime::parse_duration(text)
-            .map_err(|error| format!("{text:?} is not a span: {error}"))
+            .map_err(|_| format!("{text:?} is not a duration"))
             .and_then(|value| within(value, &range, span_text))
             .map_err(|what| fault(written, what)),
-        found => Err(fault(written, unlike("a string with a unit", found))),
+        found => Err(fault(written, unlike("a duration as a string with a unit", found))),
     };
     Kind::new(allowed, read, |value: &Duration| Some(span_text(value).into())).with_schema(json!({ "type": "string" }))
 }
@@ -99,7 +99,7 @@ pub(in crate::config) fn span(range: RangeInclusive<Duration>) -> Kind<Duration>
 pub(in crate::config) fn bytes(range: RangeInclusive<u64>) -> Kind<u64> {
     let show = |bytes: &u64| ByteCount(*bytes).to_string();
     let allowed = format!(
-        "a byte count from {} to {}, such as \"64KiB\", \"10MiB\" or \"1GiB\"",
+        "a size from {} to {}, such as \"64KiB\", \"10MiB\" or \"1GiB\"",
         show(range.start()),
         show(range.end())
     );
@@ -107,9 +107,9 @@ pub(in crate::config) fn bytes(range: RangeInclusive<u64>) -> Kind<u64> {
     let read = move |written: &Written<'_>| {
         let count = match written.get_ref() {
             DeValue::String(text) => {
-                text.parse::<ByteCount>().map(|count| count.0).map_err(|_| format!("{text:?} is not a byte count"))
+                text.parse::<ByteCount>().map(|count| count.0).map_err(|_| format!("{text:?} is not a size"))
             }
-            found => integer(found).ok_or_else(|| unlike("a byte count", found)),
+            found => integer(found).ok_or_else(|| unlike("a size", found)),
         };
         count.and_then(|bytes| within(bytes, &range, show)).map_err(|what| fault(written, what))
     };
@@ -128,8 +128,8 @@ pub(in crate::config) fn choice<T: Clone + PartialEq + 'static>(words: &'static 
         move |text| match words.iter().find(|(word, _)| *word == text) {
             Some((_, value)) => Ok(value.clone()),
             None => Err(nearest(text, words.iter().map(|(word, _)| *word)).map_or_else(
-                || format!("{text:?} is not one of the words"),
-                |word| format!("{text:?} is not one of the words; did you mean {word:?}?"),
+                || format!("unknown value {text:?}"),
+                |word| format!("unknown value {text:?}; did you mean {word:?}?"),
             )),
         },
         move |value| words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| *word).to_owned(),
@@ -142,16 +142,16 @@ pub(in crate::config) fn text(chars_max: usize) -> Kind<String> {
     Kind::string(
         format!("a text of 1 to {chars_max} printable characters"),
         move |text| match text.chars().count() {
-            0 => Err("it is empty".into()),
-            n if n > chars_max => Err(format!("{n} characters are too many")),
-            _ if text.chars().any(char::is_control) => Err("it has a control character".into()),
+            0 => Err("must not be empty".into()),
+            n if n > chars_max => Err(format!("too long ({n} characters; at most {chars_max})")),
+            _ if text.chars().any(char::is_control) => Err("must not contain control characters".into()),
             _ => Ok(text.to_owned()),
         },
         String::clone,
     )
 }
 
-/// A file that can be written to.
+/// The path of a file.
 pub(in crate::config) fn file() -> Kind<PathBuf> {
     let path = text(4096);
     Kind::new(
