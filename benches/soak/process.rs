@@ -28,13 +28,13 @@ impl Larder {
             .stderr(Stdio::piped())
             .spawn()
             .expect("larder starts");
-        // It tells on standard error where it listens, the admin side second.
+        // Standard error names the addresses: the proxy's, then the admin side's.
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut told = Vec::new();
         let mut line = String::new();
         while told.len() < 2 && stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
             let address: Option<SocketAddr> =
-                line.split(" at http://").nth(1).and_then(|rest| rest.split(['/', ' ', '\n']).next()?.parse().ok());
+                line.split(" on http://").nth(1).and_then(|rest| rest.split(['/', ' ', '\n']).next()?.parse().ok());
             told.extend(address);
             line.clear();
         }

@@ -6,7 +6,8 @@ use super::file::FileArgs;
 use super::serve::ServeArgs;
 use super::{explain, log, purge, shadow, stats, top};
 
-/// A read-through HTTP cache: repeats are answered from memory, and every response says why it was or was not cached.
+/// A read-through HTTP cache: repeat requests are served from memory, and every response says why
+/// it was, or was not, cached.
 #[derive(Debug, Parser)]
 #[command(name = "larder", version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -16,30 +17,32 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serve: stand in front of an app
+    /// Run the caching proxy in front of an app
     Serve(ServeArgs),
-    /// Check the configuration: print what is in force, or everything that is wrong (exit 1)
+    /// Validate the configuration and print the effective settings; exits 1 and lists every error
+    /// if it is invalid
     Check(FileArgs),
-    /// Start a small sample app with Larder in front of it, to try things out
+    /// Run a sample app behind Larder to try it out
     Demo,
-    /// Say what would happen to a request now, and why; or whether a saved response would be stored
+    /// Explain how Larder would handle a request, or whether a saved response would be cached
     Explain(explain::ExplainArgs),
-    /// Ask a running Larder for its figures, once or again and again
+    /// Show statistics of a running Larder
     Stats(stats::StatsArgs),
-    /// Watch a running Larder live in the terminal
+    /// Live terminal dashboard
     Top(top::TopArgs),
-    /// Say what a cache would bring and what would be wrong, by what a running Larder has seen in shadow mode
+    /// Report what caching would save, and what it would break, based on traffic seen in shadow
+    /// mode
     ShadowReport(shadow::ShadowArgs),
-    /// Follow the requests of a running Larder, a line each
+    /// Stream requests as they complete, one per line
     Log(log::LogArgs),
-    /// Have a running Larder purge URLs, prefixes, hosts, tags or everything
+    /// Purge cached responses by URL, prefix, host or tag, or everything
     Purge(purge::PurgeArgs),
-    /// Print the man page, or that of a command: larder man serve | man -l -
+    /// Print the man page, or that of one command: larder man serve | man -l -
     Man {
         /// The command
         command: Option<String>,
     },
-    /// Print the completions for a shell
+    /// Print shell completions
     Completions {
         /// The shell
         shell: clap_complete::Shell,

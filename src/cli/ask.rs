@@ -1,4 +1,5 @@
-//! How the command line talks to the admin side of a running Larder: where it is, the token, and errors in plain words.
+//! Client of the admin interface of a running Larder: its address, the token, and errors in plain
+//! words.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,29 +11,30 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use super::file::FileArgs;
 use crate::config::{Flags, Settings};
 
-/// The longest wait for the whole answer. What is asked for is in memory; an admin side that takes longer hangs.
+/// The maximum wait for a complete response. Responses come from memory; an admin interface that
+/// takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest silence of what never ends; the admin side sends something more often.
+/// The maximum silence on an endless response; the admin interface sends something more often.
 const SILENCE: Duration = Duration::from_secs(3 * crate::admin::log::BEAT.as_secs());
 
-/// The most characters of an unexpected answer that an error repeats.
+/// The maximum number of characters of an unexpected response that an error repeats.
 const QUOTE_CHARS_MAX: usize = 2_000;
 
-/// Which admin side is asked, and as whom.
+/// The flags that say which admin interface to contact, and with which token.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AdminArgs {
     #[command(flatten)]
     pub(super) file: FileArgs,
-    /// Where the admin side listens [default: what the configuration says, else 127.0.0.1:9180]
+    /// Admin address [default: from the configuration, else 127.0.0.1:9180]
     #[arg(short, long, value_name = "ADDR")]
     admin: Option<String>,
-    /// The admin side's token [default: what the configuration says]
+    /// Admin token [default: from the configuration]
     #[arg(long, value_name = "TOKEN", env = "LARDER_ADMIN_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 
-/// An admin side.
+/// A client of one admin interface.
 #[derive(Debug)]
 pub(super) struct AdminClient {
     base: String,
@@ -45,10 +47,11 @@ impl AdminArgs {
         self.admin.is_some()
     }
 
-    /// Returns the admin side that is meant: flags beat the configuration.
+    /// Returns the client of the admin interface; flags override the configuration.
     ///
     /// # Errors
-    /// A configuration that was named and cannot be read. One that merely lies in the working folder is passed over then.
+    /// A configuration that was named and cannot be read. A faulty `config.toml` that merely lies
+    /// in the working directory is ignored.
     pub(super) fn resolve(&self) -> anyhow::Result<AdminClient> {
         let checked = match self.file.load(&Flags::default()) {
             Err(error) if self.file.config.is_some() => return Err(error.into()),
@@ -62,7 +65,8 @@ impl AdminArgs {
     }
 }
 
-/// Returns where this machine reaches a listener: one on all addresses is on loopback too.
+/// Returns the address at which this machine reaches a listener: a listener on all addresses is on
+/// loopback too.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -73,29 +77,29 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 impl AdminClient {
-    /// Makes one of `host:port` or a URL.
+    /// Makes a client from `host:port` or a URL.
     pub(super) fn at(admin: &str, token: Option<String>) -> Self {
         let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
         Self { base: base.trim_end_matches('/').to_owned(), token }
     }
 
-    /// Returns its URL.
+    /// Returns the base URL.
     #[cfg(feature = "tui")]
     pub(super) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Asks for `path`, and returns the text of the answer.
+    /// Requests `path`, and returns the response's text.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<String> {
         self.send(path, |client, url| client.get(url)).await
     }
 
-    /// Sends JSON to `path`, and returns the text of the answer.
+    /// Posts JSON to `path`, and returns the response's text.
     pub(super) async fn post(&self, path: &str, content: &serde_json::Value) -> anyhow::Result<String> {
         self.send(path, |client, url| client.post(url).json(content)).await
     }
 
-    /// Asks for `path` with this query, and returns an answer that may go on for ever.
+    /// Requests `path` with this query, and returns a response that may never end.
     pub(super) async fn follow(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Response> {
         let client = client().connect_timeout(TIMEOUT).read_timeout(SILENCE).build()?;
         self.ask(path, client.get(format!("{}{path}", self.base)).query(query)).await
@@ -112,7 +116,7 @@ impl AdminClient {
         text(&url, response).await
     }
 
-    /// Sends a request for `path`, and returns the answer where it is the one that was hoped for.
+    /// Sends a request for `path`, and returns the response if its status is a success.
     async fn ask(&self, path: &str, mut request: RequestBuilder) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.base);
         if let Some(token) = &self.token {
@@ -127,9 +131,9 @@ impl AdminClient {
         }
         if status == StatusCode::UNAUTHORIZED {
             if self.token.is_some() {
-                bail!("{url} has another token than the one that was given");
+                bail!("wrong admin token for {url}");
             }
-            bail!("{url} asks for its token: give --token, set LARDER_ADMIN_TOKEN, or name its file as --config");
+            bail!("{url} needs the admin token: use --token, LARDER_ADMIN_TOKEN or --config");
         }
         let text = text(&url, response).await?;
         let message = serde_json::from_str::<serde_json::Value>(&text).ok();
@@ -137,23 +141,23 @@ impl AdminClient {
         bail!("{url} answered {status}: {message}");
     }
 
-    /// Says that an answer is something else than `expected`.
+    /// Returns the message for a response that is not `expected`.
     pub(super) fn unlike(&self, path: &str, expected: &str, text: &str) -> String {
-        format!("{}{path} answered with something other than {expected}: {}", self.base, quote(text))
+        format!("{}{path} is not a Larder admin interface (expected {expected}): {}", self.base, quote(text))
     }
 }
 
-/// Makes a client that goes nowhere but where it is sent.
+/// Makes an HTTP client that uses no proxy, follows no redirect and does not retry.
 fn client() -> reqwest::ClientBuilder {
     let redirect = reqwest::redirect::Policy::none();
     reqwest::Client::builder().no_proxy().redirect(redirect).retry(reqwest::retry::never())
 }
 
 async fn text(url: &str, response: Response) -> anyhow::Result<String> {
-    response.text().await.with_context(|| format!("{url} broke off its answer"))
+    response.text().await.with_context(|| format!("{url} aborted its response"))
 }
 
-/// Makes text that came from elsewhere fit for a terminal.
+/// Makes foreign text safe for a terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }

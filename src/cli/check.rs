@@ -1,4 +1,4 @@
-//! `larder check`: what is in force, or everything that is wrong.
+//! `larder check`: the effective settings, or everything that is wrong.
 
 use std::io::{IsTerminal, Write};
 
@@ -6,7 +6,7 @@ use super::file::FileArgs;
 use super::print::say;
 use crate::config::Flags;
 
-/// Prints the configuration in force to standard output as TOML that reads back, and what is worth a second look to
+/// Prints the effective settings to standard output as TOML that reads back, and warnings to
 /// standard error.
 ///
 /// # Errors
@@ -21,7 +21,7 @@ pub(super) fn run(args: &FileArgs) -> anyhow::Result<()> {
     let mut stderr = std::io::stderr().lock();
     let (bold, plain) = if stderr.is_terminal() { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
     for warning in checked.warnings() {
-        // Where standard error is closed, there is nobody to tell.
+        // A closed standard error has no reader.
         let _ = writeln!(stderr, "{bold}note:{plain} {warning}");
     }
     Ok(())

@@ -12,19 +12,19 @@ pub(super) const DEFAULT_FILE: &str = "config.toml";
 /// The flag that names the configuration.
 #[derive(Args, Clone, Debug)]
 pub(super) struct FileArgs {
-    /// The configuration [default: config.toml in the working folder, where there is one]
+    /// Configuration file [default: ./config.toml, if it exists]
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
 
 impl FileArgs {
-    /// Returns the file to read; `None` where none was named and there is none.
+    /// Returns the file to read; `None` if none was named and there is no `config.toml`.
     pub(super) fn path(&self) -> Option<&Path> {
         let default = Path::new(DEFAULT_FILE);
         self.config.as_deref().or_else(|| default.exists().then_some(default))
     }
 
-    /// Reads and checks the configuration; `flags` beat the file.
+    /// Reads and checks the configuration; `flags` override the file.
     pub(super) fn load(&self, flags: &Flags) -> Result<Settings, config::Error> {
         match self.path() {
             Some(path) => config::load(path, flags),

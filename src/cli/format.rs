@@ -10,7 +10,7 @@ pub(super) fn section(page: &mut String, title: &str, table: Table) {
     let _ = writeln!(page, "\n{title}\n{table}");
 }
 
-/// Makes a table whose columns but the first are numbers, aligned to the right.
+/// Makes a table whose columns, except the first, are numbers aligned to the right.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
@@ -23,7 +23,7 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table
 }
 
-/// Writes a share as a percentage; `-` where there is none.
+/// Writes a share as a percentage; `-` if there is none.
 pub(super) fn percent(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
@@ -33,7 +33,7 @@ pub(super) fn bytes(count: u64) -> String {
     ByteSize(count).display().iec().to_string()
 }
 
-/// Writes a latency in the unit that suits it; `-` where there is none.
+/// Writes a latency in the unit that suits it; `-` if there is none.
 pub(super) fn micros(us: Option<u64>) -> String {
     match us {
         None => "-".to_owned(),

@@ -2,8 +2,9 @@
 //! `top`; and the texts made from its definition: `man`, `completions`, `schema`, `service`.
 //!
 //! The command line reads flags and files, assembles the parts, and tells the user in plain words
-//! what to do next. Each command has a file or a folder of its own; [`args`] defines them all, and
-//! [`run`](run()) calls them. Deliberately absent: anything that a library user of Larder would need.
+//! what to do next. Each command has a file or a folder of its own; `cli/args.rs` defines them all,
+//! and [`run`](run()) calls them. Deliberately absent: anything that a library user of Larder would
+//! need.
 
 mod args;
 mod ask;

@@ -4,10 +4,10 @@ use std::io::{IsTerminal, Write};
 
 use crate::config;
 
-/// Tells an error on standard error; problems of a configuration in their own form.
+/// Reports an error on standard error; problems of a configuration have a form of their own.
 pub(super) fn complain(error: &anyhow::Error) {
     let mut stderr = std::io::stderr().lock();
-    // Where standard error is closed, there is nobody to tell.
+    // A closed standard error has no reader.
     let _ = match error.downcast_ref::<config::Error>() {
         Some(config::Error::Wrong(problems)) => {
             let number = problems.list().len();
@@ -18,7 +18,7 @@ pub(super) fn complain(error: &anyhow::Error) {
     };
 }
 
-/// Writes to standard output. Where that is closed (`larder check | head`), nobody wants the rest.
+/// Writes to standard output. With that closed (`larder check | head`), nobody wants the rest.
 pub(super) fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }

@@ -1,5 +1,5 @@
-//! What is made from the definition of the command line and of the configuration: man pages, shell completions, the JSON
-//! Schema; and the unit file.
+//! Texts made from the definitions: man pages and shell completions of the command line, the JSON
+//! Schema of the configuration; and the unit file.
 
 use anyhow::bail;
 use clap::CommandFactory;
@@ -9,13 +9,13 @@ use super::args::Cli;
 use super::print::say;
 use crate::config;
 
-/// The unit file, as it is printed.
+/// The unit file, as printed.
 const SERVICE: &str = include_str!("larder.service");
 
 /// Prints the man page of `larder`, or of one of its commands.
 ///
 /// # Errors
-/// A command that there is not.
+/// An unknown command.
 pub(super) fn man(command: Option<&str>) -> anyhow::Result<()> {
     let mut larder = Cli::command();
     larder.build();
@@ -25,7 +25,7 @@ pub(super) fn man(command: Option<&str>) -> anyhow::Result<()> {
             Some(found) => found.clone().name(format!("larder-{name}").leak() as &str),
             None => {
                 let names: Vec<_> = larder.get_subcommands().map(|known| known.get_name().to_owned()).collect();
-                bail!("there is no command {name:?}; there are {}", names.join(", "));
+                bail!("unknown command {name:?}; use one of {}", names.join(", "));
             }
         },
     };
@@ -37,7 +37,8 @@ pub(super) fn man(command: Option<&str>) -> anyhow::Result<()> {
 /// Prints the completions for a shell.
 ///
 /// # Errors
-/// None but text that is no UTF-8, which there is not; likewise below.
+/// None in practice: only text that is not UTF-8 would fail. The same holds for the functions
+/// below.
 pub(super) fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "larder", &mut text);

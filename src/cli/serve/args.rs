@@ -18,10 +18,10 @@ pub(in crate::cli) struct ServeArgs {
     /// Where clients connect [default: 127.0.0.1:8080]
     #[arg(short, long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Where the admin side listens, or "off" [default: 127.0.0.1:9180]
+    /// Admin address, or "off" [default: 127.0.0.1:9180]
     #[arg(short, long, value_name = "ADDR", value_parser = admin_listen)]
     admin: Option<AdminListen>,
-    /// Take the place of the Larder that runs: its listening sockets come through `server.upgrade_socket`
+    /// Replace the running Larder without dropping connections (needs `server.upgrade_socket`)
     #[arg(long)]
     pub(super) takeover: bool,
 }
@@ -33,7 +33,7 @@ fn admin_listen(text: &str) -> Result<AdminListen, String> {
         _ => text
             .parse()
             .map(AdminListen::At)
-            .map_err(|_| format!("{text:?} is neither an IP address with a port, such as 127.0.0.1:9180, nor \"off\"")),
+            .map_err(|_| format!("{text:?} is not an IP address with a port, such as 127.0.0.1:9180, or \"off\"")),
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_serve_beat_the_file() {
+    fn flags_of_serve_override_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.toml");
         std::fs::write(&file, "listen = \"127.0.0.1:1\"\norigin.url = \"http://a\"\nadmin.listen = \"off\"\n").unwrap();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_cannot_be_read_say_what_can() {
+    fn unreadable_flags_say_what_is_allowed() {
         let check = |line: &str, part: &str| {
             let error = serve_args(line).expect_err(line).to_string();
             assert!(error.contains(part), "{error}");
@@ -88,9 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_named_must_be_there() {
+    fn a_named_file_must_exist() {
         let args = serve_args("larder serve -c /nonexistent/a.toml").unwrap();
         let error = args.file.load(&args.flags()).unwrap_err().to_string();
-        assert!(error.starts_with("/nonexistent/a.toml cannot be read"), "{error}");
+        assert!(error.starts_with("cannot read /nonexistent/a.toml"), "{error}");
     }
 }

@@ -8,13 +8,13 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogLevel, LogSection};
 
-/// Starts logging as `[log]` says. The environment's `LARDER_LOG` beats its level, with directives such as
-/// `warn,larder::store=debug`.
+/// Starts logging as `[log]` says. The environment variable `LARDER_LOG` overrides the level, with
+/// directives such as `warn,larder::store=debug`.
 pub(in crate::cli) fn start(log: &LogSection) -> Level {
     let (filter, handle) = reload::Layer::new(filter(log));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
-    // It fails only where logging was started before, and then it goes on as it does.
+    // This fails only if logging was started before, and then changes nothing.
     let _ = match log.format {
         LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
         LogFormat::Json => registry.with(lines.json().with_ansi(false)).try_init(),
@@ -26,19 +26,19 @@ fn filter(log: &LogSection) -> EnvFilter {
     EnvFilter::builder().with_default_directive(log.level.into()).with_env_var("LARDER_LOG").from_env_lossy()
 }
 
-/// The least severity that is logged, to be changed while it runs.
+/// The minimum level that is logged, which may change at run time.
 #[derive(Clone)]
 pub(in crate::cli) struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
-    /// Sets it to what `[log]` says.
+    /// Sets the level to the one of `[log]`.
     pub(in crate::cli) fn set(&self, log: &LogSection) {
-        // It fails only where logging was never started.
+        // This fails only if logging was never started.
         let _ = self.0.reload(filter(log));
     }
 }
 
-/// Starts logging of nothing but warnings, as text.
+/// Starts logging of warnings and errors only, as text.
 pub(in crate::cli) fn start_quiet() {
     start(&LogSection { level: LogLevel::WARN, ..LogSection::default() });
 }

@@ -1,5 +1,5 @@
-//! `larder serve`: reads the configuration, starts the server, and waits: for the signal to stop, for reasons to read the
-//! configuration again, for a newer Larder that takes over.
+//! `larder serve`: reads the configuration, starts the server, and then waits for the signal to
+//! stop, for reasons to reload, and for a newer Larder that takes over.
 
 mod args;
 pub(super) mod logging;
@@ -26,13 +26,13 @@ use crate::config::Settings;
 use crate::server::handover::{self, Takeover};
 use crate::server::{self, Instance, Reloader, Sockets};
 
-/// Serves until a signal, or until another takes over; then drains.
+/// Serves until a signal arrives or another Larder takes over; then drains.
 ///
 /// # Errors
 /// A configuration that is missing or wrong, or an address that cannot be listened on.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let configuration = Arc::new(Configuration::of(args));
-    // Watched before it is read, so that no change falls in between.
+    // The watch starts before the file is read, so that no change is missed in between.
     let watch = configuration.file.as_deref().map(Watch::start);
     let checked = configuration.load()?;
     let Some(config) = checked.assemble() else { bail!(no_origin(args)) };
@@ -48,20 +48,20 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let upgrade = checked.server.upgrade_socket.as_deref().map(Upgrade::listen).transpose()?;
         announce(&running, &checked);
         if let Some(takeover) = takeover {
-            takeover.ready().context("the Larder that ran before is gone")?;
+            takeover.ready().context("the previous Larder has exited")?;
         }
         supervisor::ready();
         let watch = watch.filter(|_| checked.reload_on_change).and_then(watch_or_warn);
         attend(running, &mut signals, watch, upgrade).await;
         Ok(())
     });
-    // Whoever was offered the sockets and still thinks about it is not waited for.
+    // A hand-over that the other process has not finished is not waited for.
     runtime.shutdown_background();
     traces.end();
     served
 }
 
-/// Returns the sockets that are there already: those of the Larder that runs, or those that systemd listens on.
+/// Returns the sockets that exist already: those of the running Larder, or those from systemd.
 fn sockets(
     args: &ServeArgs,
     checked: &Settings,
@@ -69,7 +69,7 @@ fn sockets(
 ) -> anyhow::Result<(Sockets, Option<Takeover>)> {
     match (&checked.server.upgrade_socket, args.takeover) {
         (None, true) => bail!(
-            "--takeover needs the socket on which the Larder that runs can be asked. In the configuration of both:\n\n    \
+            "--takeover needs `server.upgrade_socket` in the configuration of both instances:\n\n    \
              [server]\n    upgrade_socket = \"/run/larder/upgrade.sock\"\n"
         ),
         (Some(path), true) => {
@@ -77,7 +77,7 @@ fn sockets(
                 .with_context(|| format!("cannot take over through {} (`server.upgrade_socket`)", path.display()))?;
             match takeover {
                 Some((takeover, sockets)) => return Ok((sockets.fitting(config), Some(takeover))),
-                None => eprintln!("No Larder runs at {}: there is nothing to take over.", path.display()),
+                None => eprintln!("No Larder is listening on {}: starting normally.", path.display()),
             }
         }
         (Some(path), false) => upgrade::refuse_second(path)?,
@@ -86,14 +86,12 @@ fn sockets(
     Ok((supervisor::sockets(checked.admin.listen)?, None))
 }
 
-/// Where the configuration cannot be watched, says how else to reload.
+/// Logs how else to reload if the configuration cannot be watched.
 fn watch_or_warn(watch: notify::Result<Watch>) -> Option<Watch> {
-    watch
-        .inspect_err(|error| tracing::warn!(%error, "the configuration cannot be watched: after a change, send SIGHUP"))
-        .ok()
+    watch.inspect_err(|error| tracing::warn!(%error, "cannot watch the configuration: send SIGHUP after a change")).ok()
 }
 
-/// Does what is asked for until it is time to end.
+/// Handles signals, reloads and hand-overs until it is time to end.
 async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watch>, upgrade: Option<Upgrade>) {
     let mut handing = None;
     loop {
@@ -103,7 +101,10 @@ async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watc
                 SignalRequest::Stop(_) => {
                     supervisor::stopping();
                     let timeout = drain_timeout(&running);
-                    eprintln!("Stopping: what is in flight has {timeout}; a second signal ends at once.");
+                    eprintln!(
+                        "Shutting down: finishing requests in flight (up to {timeout}). \
+                         Press Ctrl-C again to stop now."
+                    );
                     drop(upgrade);
                     return signals.end(running, Instance::drain).await;
                 }
@@ -113,21 +114,22 @@ async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watc
                 Ok(offer) => handing = Some(tokio::task::spawn_blocking(move || {
                     offer.give(newcomer.stream).map(|()| newcomer.process)
                 })),
-                Err(error) => tracing::warn!(%error, "the listening sockets cannot be handed over"),
+                Err(error) => tracing::warn!(%error, "cannot hand over the listening sockets"),
             },
             given = handover_result(&mut handing) => match given {
                 Ok(process) => {
                     process.inspect(|&process| supervisor::replaced_by(process));
-                    eprintln!("Another Larder serves from now on; what is in flight has {}.", drain_timeout(&running));
+                    let timeout = drain_timeout(&running);
+                    eprintln!("A new Larder has taken over; finishing requests in flight (up to {timeout}).");
                     return signals.end(running, Instance::hand_over).await;
                 }
-                Err(error) => tracing::warn!(%error, "another Larder came to take over, but does not serve"),
+                Err(error) => tracing::warn!(%error, "another Larder tried to take over, but did not start serving"),
             },
         }
     }
 }
 
-/// Waits for a change of the file; for ever where none is watched.
+/// Waits for a change of the file; forever if none is watched.
 async fn wait_for_change(watch: &mut Option<Watch>) {
     match watch {
         Some(watch) => watch.wait_for_change().await,
@@ -135,7 +137,7 @@ async fn wait_for_change(watch: &mut Option<Watch>) {
     }
 }
 
-/// Waits for somebody who takes over; for ever where nobody may.
+/// Waits for a process that takes over; forever without an upgrade socket.
 async fn newcomer(upgrade: &Option<Upgrade>) -> NewProcess {
     match upgrade {
         Some(upgrade) => upgrade.newcomer().await,
@@ -143,10 +145,11 @@ async fn newcomer(upgrade: &Option<Upgrade>) -> NewProcess {
     }
 }
 
-/// A hand-over that is under way; it comes to the process that serves then.
+/// A hand-over in progress; its result is the id of the new process.
 type HandoverThread = Option<JoinHandle<std::io::Result<Option<u32>>>>;
 
-/// Waits for what comes of a hand-over; for ever where none is under way. May be dropped and called again.
+/// Waits for the result of a hand-over; forever if none is in progress. May be dropped and called
+/// again.
 async fn handover_result(handing: &mut HandoverThread) -> std::io::Result<Option<u32>> {
     let Some(under_way) = handing else { return std::future::pending().await };
     let given = under_way.await;
@@ -158,7 +161,7 @@ async fn handover_result(handing: &mut HandoverThread) -> std::io::Result<Option
 async fn reload(reloader: Arc<Reloader>, by: &'static str) {
     supervisor::reloading();
     if tokio::task::spawn_blocking(move || reloader.reload(by)).await.is_err() {
-        tracing::error!("a reload broke off; the configuration before it stays");
+        tracing::error!("reload aborted; keeping the previous configuration");
     }
     supervisor::ready();
 }
@@ -167,18 +170,20 @@ fn drain_timeout(running: &Instance) -> humantime::FormattedDuration {
     humantime::format_duration(running.drain_timeout())
 }
 
-/// Prints a line for each address with what to do next. On standard error, since standard output is the access log's.
+/// Prints a line for each address with a command to try. Standard output is reserved for the access
+/// log, so the lines go to standard error.
 fn announce(running: &Instance, checked: &Settings) {
     let addr = running.addr();
     let origin = checked.origin.url.as_ref().map(ToString::to_string).unwrap_or_default();
-    eprintln!("Larder serves {origin} at http://{addr}   try: curl -sI http://{addr}/");
+    eprintln!("Listening on http://{addr} (proxying to {origin})   try: curl -sI http://{addr}/");
     match running.admin_addr() {
-        Some(admin) => eprintln!("Dashboard at http://{admin}/   try: larder stats --admin {admin}"),
-        None => eprintln!("The admin side is off; `[admin] listen` or --admin turns it on."),
+        Some(admin) => eprintln!("Dashboard on http://{admin}/   try: larder stats --admin {admin}"),
+        None => eprintln!("Admin interface is off. Enable it with `[admin] listen` or --admin."),
     }
     if let Some(admin) = running.admin_addr().filter(|admin| !admin.ip().is_loopback()) {
         eprintln!(
-            "The admin side on {admin} can be reached from elsewhere: it asks for the token, but for /live, /ready and the dashboard's empty page."
+            "The admin interface on {admin} is reachable from other machines. \
+             Everything except /live, /ready and the sign-in page requires the token."
         );
     }
     for warning in checked.warnings() {
@@ -186,16 +191,16 @@ fn announce(running: &Instance, checked: &Settings) {
     }
 }
 
-/// Says what to type.
+/// Returns the error for a missing origin, with the command to type.
 fn no_origin(args: &ServeArgs) -> String {
     let file = match args.file.path() {
         Some(path) => format!("{} has no `url` under [origin]", path.display()),
         None => format!("there is no {} here", DEFAULT_FILE),
     };
     format!(
-        "no origin: {file}, and no --origin was given. Type the address of your app:\n\n    \
+        "no origin: {file}, and no --origin was given. Give the address of your app:\n\n    \
          larder serve --origin http://127.0.0.1:3000\n\n\
-         or write it into config.toml:\n\n    [origin]\n    url = \"http://127.0.0.1:3000\"\n"
+         or set it in config.toml:\n\n    [origin]\n    url = \"http://127.0.0.1:3000\"\n"
     )
 }
 
@@ -206,7 +211,7 @@ mod tests {
     use clap::Parser;
 
     #[test]
-    fn without_an_origin_it_says_what_to_type() {
+    fn without_an_origin_the_error_says_what_to_type() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("empty.toml");
         std::fs::write(&file, "").unwrap();

@@ -1,18 +1,19 @@
-//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP: the configuration is read again.
+//! Signals: the first SIGTERM or SIGINT drains, the second ends the process at once; SIGHUP
+//! reloads.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::server::Instance;
 
-/// What a signal asks for.
+/// The request that a signal stands for.
 pub(in crate::cli) enum SignalRequest {
-    /// To stop; the signal's number.
+    /// Stop; the number of the signal.
     Stop(i32),
-    /// To read the configuration again.
+    /// Reload the configuration.
     Reload,
 }
 
-/// Waits for signals; make it before anything is announced, so that none is missed.
+/// Receives signals. Make it before anything is announced, so that no signal is missed.
 pub(in crate::cli) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -20,10 +21,10 @@ pub(in crate::cli) struct Signals {
 }
 
 impl Signals {
-    /// Takes over the three signals; call it on a runtime.
+    /// Installs handlers for the three signals; call it on a runtime.
     ///
     /// # Errors
-    /// Where the system refuses a handler.
+    /// If the system refuses a handler.
     pub(in crate::cli) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -41,7 +42,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the signal to stop and returns its number. May be dropped and called again.
+    /// Waits for a signal to stop and returns its number. May be dropped and called again.
     pub(in crate::cli) async fn stop(&mut self) -> i32 {
         loop {
             if let SignalRequest::Stop(number) = self.next().await {
@@ -50,8 +51,8 @@ impl Signals {
         }
     }
 
-    /// Has `running` end as `end` says; a signal to stop meanwhile ends the process, with the exit code by which shells know
-    /// it.
+    /// Ends `running` with `end`. A signal to stop meanwhile ends the process at once, with the
+    /// exit code by which shells recognise a signal.
     pub(in crate::cli) async fn end(&mut self, running: Instance, end: fn(Instance)) {
         let drained = tokio::task::spawn_blocking(move || end(running));
         tokio::select! {

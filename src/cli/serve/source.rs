@@ -1,7 +1,7 @@
-//! The configuration of a running `larder serve`: read at the start, and again whenever a reload asks for it.
+//! The configuration of a running `larder serve`: read at startup, and again on each reload.
 //!
-//! The flags beat the file each time. Which file it is was settled at the start: one that vanishes meanwhile is a problem,
-//! and not a reason to go on with the defaults.
+//! The flags override the file each time. Startup settles which file is read: if that file
+//! disappears, a reload reports a problem instead of using the defaults.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::cli::file::DEFAULT_FILE;
 use crate::config::{self, Flags, Settings};
 use crate::server;
 
-/// Where the configuration comes from.
+/// The source of the configuration.
 pub(super) struct Configuration {
-    /// The file; `None`: there was none, only flags.
+    /// The file; `None` if there was none, only flags.
     pub(super) file: Option<PathBuf>,
     flags: Flags,
 }
@@ -26,7 +26,7 @@ impl Configuration {
         Self { file: args.file.path().map(PathBuf::from), flags: args.flags() }
     }
 
-    /// Reads and checks it.
+    /// Reads and checks the configuration.
     ///
     /// # Errors
     /// A file that cannot be read, or everything that is wrong in it.
@@ -37,7 +37,8 @@ impl Configuration {
         }
     }
 
-    /// Makes what a reload asks; `running` is what Larder was started with, `level` is set to what the file says.
+    /// Makes the function that a reload calls. `running` are the settings at startup; the function
+    /// sets `level` to the one in the file.
     pub(super) fn source(self: &Arc<Self>, running: Settings, level: Level) -> server::ConfigSource {
         let configuration = Arc::clone(self);
         Box::new(move || {
@@ -46,7 +47,7 @@ impl Configuration {
             let mut needs_restart = fresh.needs_restart(&running);
             if configuration.file.is_none() && Path::new(DEFAULT_FILE).exists() {
                 needs_restart
-                    .push(format!("`{DEFAULT_FILE}` was not there at the start, and is read after a restart."));
+                    .push(format!("`{DEFAULT_FILE}` did not exist at startup; Larder reads it after a restart."));
             }
             let (level, log) = (level.clone(), fresh.log);
             Ok(server::NewConfig { config, needs_restart, in_force: Box::new(move || level.set(&log)) })
@@ -62,7 +63,7 @@ impl Configuration {
             file: self.name(),
             line: None,
             key: "origin.url".to_owned(),
-            what: "it is not set".to_owned(),
+            what: "not set".to_owned(),
             allowed: "the address of the app, such as \"http://127.0.0.1:3000\"".to_owned(),
         }
     }
@@ -71,7 +72,7 @@ impl Configuration {
         let file = self.name();
         match error {
             config::Error::Unreadable { .. } => {
-                let allowed = "a file that can be read, in UTF-8".to_owned();
+                let allowed = "a readable file in UTF-8".to_owned();
                 vec![ConfigFault { file, line: None, key: String::new(), what: error.to_string(), allowed }]
             }
             config::Error::Wrong(problems) => {

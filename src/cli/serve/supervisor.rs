@@ -1,5 +1,5 @@
-//! What systemd (or another supervisor that speaks as it does) hands over and is told: listening sockets, and how far this
-//! process is. Without one, nothing happens.
+//! The interface to systemd, or another supervisor with the same protocol: listening sockets that
+//! it passes in, and the state that this process reports. Without a supervisor nothing happens.
 
 use anyhow::Context;
 use listenfd::ListenFd;
@@ -7,17 +7,17 @@ use sd_notify::NotifyState;
 
 use crate::server::Sockets;
 
-/// Takes the sockets that systemd listens on for Larder (LISTEN_FDS). That of the admin side is known by its address; all
-/// others are the proxy's, whatever `listen` says.
+/// Takes the sockets that systemd listens on for Larder (LISTEN_FDS). The admin socket is
+/// recognised by its address; all others are the proxy's, whatever `listen` says.
 ///
 /// # Errors
-/// A descriptor that is no TCP socket.
+/// A descriptor that is not a TCP socket.
 pub(super) fn sockets(admin: Option<std::net::SocketAddr>) -> anyhow::Result<Sockets> {
     let mut given = ListenFd::from_env();
     let mut sockets = Sockets::default();
     for nth in 0..given.len() {
         let socket = given.take_tcp_listener(nth).with_context(|| {
-            format!("socket {nth} of LISTEN_FDS is no TCP socket: look at ListenStream= of the socket unit")
+            format!("socket {nth} of LISTEN_FDS is not a TCP socket: check ListenStream= of the socket unit")
         })?;
         let Some(socket) = socket else { continue };
         if admin.is_some() && socket.local_addr().ok() == admin {
@@ -29,30 +29,30 @@ pub(super) fn sockets(admin: Option<std::net::SocketAddr>) -> anyhow::Result<Soc
     Ok(sockets)
 }
 
-/// Tells that requests are served.
+/// Reports that requests are served.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Tells that the configuration is being read again; [`ready`] follows.
+/// Reports that the configuration is being reloaded; [`ready`] follows.
 pub(super) fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
     }
 }
 
-/// Tells that this process ends.
+/// Reports that this process ends.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Tells that another process serves from now on.
+/// Reports that another process serves from now on.
 pub(super) fn replaced_by(process: u32) {
     tell(&[NotifyState::MainPid(process)]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the supervisor was not told");
+        tracing::debug!(%error, "cannot notify the supervisor");
     }
 }

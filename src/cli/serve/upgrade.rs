@@ -1,7 +1,8 @@
-//! The upgrade socket: where a running Larder is asked for its listening sockets, and where the next one asks.
+//! The upgrade socket: a running Larder hands over its listening sockets here, and the next one
+//! requests them here.
 //!
-//! Whoever gets these sockets serves in Larder's place, so only the same user may ask: the file is open to its owner alone,
-//! and the system is asked who the other side is.
+//! A process that gets these sockets serves in Larder's place, so only the same user may ask: the
+//! file is open to its owner alone, and the kernel is asked for the user id of the peer.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,29 +14,30 @@ use tokio::net::UnixListener;
 pub(super) struct Upgrade {
     listener: UnixListener,
     path: PathBuf,
-    /// Tells this file from another that took its name.
+    /// The inode, which tells this file from another that took its name.
     inode: u64,
 }
 
-/// Somebody who may take over.
+/// A process that may take over.
 pub(super) struct NewProcess {
-    /// The way to it.
+    /// The connection to the process.
     pub(super) stream: std::os::unix::net::UnixStream,
-    /// Its process, where the system tells.
+    /// The process id, if the system tells.
     pub(super) process: Option<u32>,
 }
 
 impl Upgrade {
-    /// Listens at `path`, in place of whoever did. The file gets its name once it is closed to others.
+    /// Listens at `path`, in place of any earlier listener. The file gets its name only after it is
+    /// closed to other users.
     ///
     /// # Errors
-    /// A folder that cannot be written to.
+    /// A directory that cannot be written to.
     pub(super) fn listen(path: &Path) -> anyhow::Result<Self> {
         let named = || format!("cannot listen at {} (`server.upgrade_socket`)", path.display());
         let mut draft = path.as_os_str().to_owned();
         draft.push(format!(".{}", std::process::id()));
         let draft = PathBuf::from(draft);
-        // Left behind by a process that had this number and was killed.
+        // Left behind by a killed process with the same process id.
         let _ = std::fs::remove_file(&draft);
         let listener = UnixListener::bind(&draft).with_context(named)?;
         let inode = std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))
@@ -46,7 +48,7 @@ impl Upgrade {
         Ok(Self { listener, path: path.to_owned(), inode })
     }
 
-    /// Waits for a newcomer of the same user; others are turned away. May be dropped and called again.
+    /// Waits for a process of the same user; others are refused. May be dropped and called again.
     pub(super) async fn newcomer(&self) -> NewProcess {
         loop {
             match self.listener.accept().await.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream.into_std()?))) {
@@ -54,7 +56,7 @@ impl Upgrade {
                     return NewProcess { stream, process: peer.pid().and_then(|pid| u32::try_from(pid).ok()) };
                 }
                 Ok((peer, _)) => {
-                    tracing::warn!(uid = peer.uid(), "another user asked to take over, and was turned away")
+                    tracing::warn!(uid = peer.uid(), "refused a takeover by another user")
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the upgrade socket failed");
@@ -66,7 +68,7 @@ impl Upgrade {
 }
 
 impl Drop for Upgrade {
-    /// Removes the file, unless the one that took over has put its own there.
+    /// Removes the file, unless the process that took over has put its own there.
     fn drop(&mut self) {
         if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = std::fs::remove_file(&self.path);
@@ -74,14 +76,15 @@ impl Drop for Upgrade {
     }
 }
 
-/// Refuses to begin where another Larder runs at `path` that nobody asked to take over from.
+/// Refuses to start if another Larder runs at `path` and `--takeover` was not given.
 ///
 /// # Errors
-/// Where one does.
+/// If another Larder runs.
 pub(super) fn refuse_second(path: &Path) -> anyhow::Result<()> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         bail!(
-            "a Larder runs already, with {} as its `server.upgrade_socket`. To take its place: larder serve --takeover",
+            "a Larder is already running with {} as its `server.upgrade_socket`. \
+             To replace it: larder serve --takeover",
             path.display()
         );
     }
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_socket_is_its_owners_alone_and_leaves_with_him() {
+    async fn the_socket_is_open_to_its_owner_only_and_is_removed_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade");
         refuse_second(&path).unwrap();

@@ -1,9 +1,9 @@
-//! Tells when the configuration's file has changed.
+//! A watch that reports changes of the configuration file.
 //!
-//! The folder is watched and not the file: editors replace a file by renaming another over it, and Kubernetes turns a link
-//! to a folder beside it. So any event there is taken for a hint, and what the file then holds is compared with what it
-//! held before. A change is told once nothing has happened for a moment, so that a file that is being written is not read
-//! half.
+//! The directory is watched, not the file: editors replace a file by renaming another over it, and
+//! Kubernetes repoints a symbolic link to a directory next to it. So any event there is a hint to
+//! compare the file's content with the previous one. A change is reported once nothing has happened
+//! for a moment, so that a half-written file is not read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How long it has to be quiet, and how often at most that is waited for: a folder where something happens all the time
-/// must not put a reload off for ever.
+/// The quiet time before a change is reported, and how often that wait may be extended: a directory
+/// with constant activity must not delay a reload forever.
 const QUIET: Duration = Duration::from_millis(200);
 const WAITS_MAX: usize = 20;
 
 /// A watched file.
 pub(super) struct Watch {
     file: PathBuf,
-    /// What the file held when it was last looked at.
+    /// The content of the file when it was last read.
     known: Option<Vec<u8>>,
     hints: mpsc::Receiver<()>,
     watcher: RecommendedWatcher,
@@ -32,12 +32,12 @@ impl Watch {
     /// Watches `file`.
     ///
     /// # Errors
-    /// Where the system cannot watch its folder.
+    /// If the system cannot watch the directory.
     pub(super) fn start(file: &Path) -> notify::Result<Self> {
-        // One hint that waits is as good as many.
+        // One pending hint is as good as many.
         let (hint, hints) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading the file is no change of it, and would be a hint to read it again.
+            // Reading the file is not a change, and would cause another read.
             if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
                 let _ = hint.try_send(());
             }
@@ -48,12 +48,12 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Waits until the file holds something else; an empty one is most likely being written. May be dropped and called
-    /// again.
+    /// Waits until the content of the file changes; an empty file is most likely being written. May
+    /// be dropped and called again.
     pub(super) async fn wait_for_change(&mut self) {
         loop {
             if self.hints.recv().await.is_none() {
-                // The watcher has ended: nothing will ever be told.
+                // The watcher has ended: no change will ever be reported.
                 return std::future::pending().await;
             }
             for _ in 0..WAITS_MAX {
@@ -62,7 +62,7 @@ impl Watch {
                 }
             }
             if let Err(error) = self.follow() {
-                tracing::warn!(%error, "the folder of the configuration cannot be watched any more");
+                tracing::warn!(%error, "cannot watch the directory of the configuration any more");
             }
             let now = std::fs::read(&self.file).ok().filter(|text| !text.is_empty());
             if now.is_some() && now != self.known {
@@ -72,10 +72,12 @@ impl Watch {
         }
     }
 
-    /// Watches the folder of the file, and where it is a link, that of what it stands for, which may be another than before.
+    /// Watches the directory of the file and, if the file is a symbolic link, the directory of its
+    /// target, which may have changed.
     fn follow(&mut self) -> notify::Result<()> {
         let target = std::fs::canonicalize(&self.file).ok();
-        // Two paths of one folder are one watch to the system, which the end of either would end: each folder has one name.
+        // The system treats two paths of one directory as one watch, which the end of either would
+        // end. So each directory has one canonical name.
         let folder = |file: &Path| {
             let folder = match file.parent() {
                 Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -86,7 +88,7 @@ impl Watch {
         let wanted: BTreeSet<_> =
             [Some(folder(&self.file)), target.as_deref().map(folder)].into_iter().flatten().collect();
         for gone in self.folders.difference(&wanted) {
-            // It may not exist any more.
+            // The directory may not exist any more.
             let _ = self.watcher.unwatch(gone);
         }
         for new in wanted.difference(&self.folders) {
@@ -107,11 +109,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writing_renaming_and_turned_links_are_seen() {
+    async fn writes_renames_and_repointed_links_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
-        // As Kubernetes lays a ConfigMap out: config.toml -> ..data/config.toml, ..data -> ..1
+        // The layout of a ConfigMap in Kubernetes: config.toml -> ..data/config.toml, ..data -> ..1
         for (version, text) in [("..1", "one"), ("..2", "two")] {
             std::fs::create_dir(path(version)).unwrap();
             write(&format!("{version}/config.toml"), text);
@@ -135,16 +137,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_was_gone_for_a_while_is_followed_again() {
+    async fn a_file_that_was_missing_for_a_while_is_followed_again() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().join("real");
         std::fs::create_dir(&real).unwrap();
         std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
         std::fs::write(real.join("config.toml"), "one").unwrap();
-        // By a way that is not the folder's own name, as a path relative to the working folder is not.
+        // A path that is not the directory's canonical name, like a path relative to the working
+        // directory.
         let mut watch = Watch::start(&folder.path().join("link/config.toml")).unwrap();
         std::fs::remove_file(real.join("config.toml")).unwrap();
-        assert!(timeout(4 * QUIET, watch.wait_for_change()).await.is_err(), "that it is gone is no change to read");
+        assert!(timeout(4 * QUIET, watch.wait_for_change()).await.is_err(), "a missing file is not a change");
         for text in ["two", "three"] {
             check(&mut watch, || std::fs::write(real.join("config.toml"), text).unwrap()).await;
         }

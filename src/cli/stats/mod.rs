@@ -1,5 +1,4 @@
-//! `larder stats`: asks the admin side of a running Larder for its figures, and prints them as tables, once or again and
-//! again.
+//! `larder stats`: prints the stats of a running Larder as tables, once or repeatedly.
 
 mod redraw;
 
@@ -18,13 +17,13 @@ use crate::admin::stats::{Quantiles, Stats};
 use crate::outcome::{Outcome, Reason};
 use redraw::redraw;
 
-/// How often the figures are asked for where `--watch` says nothing, in seconds.
+/// The refresh interval of `--watch` without a value, in seconds.
 const WATCH_SECONDS: &str = "2";
 
-/// Whether once or again and again.
+/// The flags of `larder stats`.
 #[derive(Args, Debug)]
 pub(super) struct StatsArgs {
-    /// Show them again every so many seconds, in place, until Ctrl-C
+    /// Refresh every SECONDS (default 2) until Ctrl-C
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = WATCH_SECONDS,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     watch: Option<u64>,
@@ -32,10 +31,11 @@ pub(super) struct StatsArgs {
     admin: AdminArgs,
 }
 
-/// Asks the admin side for its figures and prints them.
+/// Asks the admin interface for its stats and prints them.
 ///
 /// # Errors
-/// An admin side that cannot be reached or answers with something else, and an output that cannot be written.
+/// An admin interface that cannot be reached or answers with something else, and an output that
+/// cannot be written.
 pub(super) fn run(args: &StatsArgs) -> anyhow::Result<()> {
     let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -44,16 +44,17 @@ pub(super) fn run(args: &StatsArgs) -> anyhow::Result<()> {
         return runtime.block_on(redraw(Duration::from_secs(seconds), page));
     }
     let stats = runtime.block_on(fetch(&admin))?;
-    std::io::stdout().write_all(render(&stats).as_bytes()).context("cannot write the figures")
+    std::io::stdout().write_all(render(&stats).as_bytes()).context("cannot write the stats")
 }
 
-/// Fetches the figures.
+/// Fetches the stats.
 pub(super) async fn fetch(admin: &AdminClient) -> anyhow::Result<Stats> {
     let text = admin.get("/stats").await?;
-    serde_json::from_str(&text).with_context(|| admin.unlike("/stats", "Larder's figures", &text))
+    serde_json::from_str(&text).with_context(|| admin.unlike("/stats", "stats", &text))
 }
 
-/// Renders the figures for a terminal: a line of what runs, then a table for each question, then the warnings.
+/// Renders the stats for a terminal: a line about the process, a table per topic, then the
+/// warnings.
 pub(super) fn render(stats: &Stats) -> String {
     let mut page = String::new();
     let uptime = humantime::format_duration(Duration::from_secs(stats.uptime_seconds.max(0.0) as u64));
@@ -74,7 +75,7 @@ pub(super) fn render(stats: &Stats) -> String {
         section(&mut page, "Routes", routes(stats));
     }
     if !stats.personalised.urls.is_empty() {
-        section(&mut page, "Different from user to user", personalised_table(stats));
+        section(&mut page, "Personalised pages", personalised_table(stats));
     }
     for warning in &stats.warnings {
         let _ = writeln!(page, "\nwarning: {}", plain(warning));
@@ -85,7 +86,7 @@ pub(super) fn render(stats: &Stats) -> String {
 fn overview(stats: &Stats) -> Table {
     let row = |name: &str, value: String| [name.to_owned(), value];
     table(
-        ["", "since the start"],
+        ["", "since start"],
         [
             row("requests", stats.requests.total.to_string()),
             row("cache hit ratio", percent(stats.ratios.cache_hit)),
@@ -95,12 +96,12 @@ fn overview(stats: &Stats) -> Table {
             row("requests to the origin", stats.origin.requests.to_string()),
             row("refreshes in the background", stats.origin.refreshes.to_string()),
             row("origin requests saved", stats.origin.saved.to_string()),
-            row("  of all requests", percent(stats.origin.saved_ratio)),
+            row("  share of requests", percent(stats.origin.saved_ratio)),
             row("collapsed requests", stats.requests.collapsed.to_string()),
-            row("client gone before the end", stats.endings.client_gone.to_string()),
-            row("aborted on the way", stats.endings.aborted.values().sum::<u64>().to_string()),
+            row("client disconnected", stats.endings.client_gone.to_string()),
+            row("aborted", stats.endings.aborted.values().sum::<u64>().to_string()),
             row("connections now", stats.connections.to_string()),
-            row("fills in flight now", stats.fills_in_flight.to_string()),
+            row("fetches in flight now", stats.fills_in_flight.to_string()),
         ],
     )
 }
@@ -143,29 +144,29 @@ fn store(stats: &Stats) -> Table {
         ["", "now"],
         [
             row("memory in use", format!("{} of {}", bytes(memory.alive_bytes), bytes(memory.capacity_bytes))),
-            row("  of it stored", bytes(memory.stored_bytes)),
+            row("  stored", bytes(memory.stored_bytes)),
             row("entries", store.entries.to_string()),
-            row("bodies as they came", bytes(store.raw_bytes)),
-            row("bodies as they are held", bytes(store.compressed_bytes)),
-            row("evicted for room", store.evicted.size.to_string()),
-            row("evicted by age", store.evicted.age.to_string()),
-            row("evicted by a purge", store.evicted.purge.to_string()),
+            row("body bytes, original", bytes(store.raw_bytes)),
+            row("body bytes, stored", bytes(store.compressed_bytes)),
+            row("evicted (full)", store.evicted.size.to_string()),
+            row("evicted (expired)", store.evicted.age.to_string()),
+            row("evicted (purged)", store.evicted.purge.to_string()),
             row("replaced", store.replaced.to_string()),
-            row("refused by the budget", store.refused.to_string()),
+            row("rejected (memory full)", store.refused.to_string()),
             row("purges", store.purges.to_string()),
-            row("  of them swept", store.sweep.through.to_string()),
+            row("  purges swept", store.sweep.through.to_string()),
             row("hash collisions seen", collisions.seen.to_string()),
             row("  expected pairs", format!("{:.1e}", collisions.expected_pairs)),
         ],
     )
 }
 
-/// Lists reasons, the most frequent first, each with what to change.
+/// Lists reasons, the most frequent first, each with its fix.
 fn reasons(numbers: &BTreeMap<String, u64>, counted: &str) -> Table {
     let mut rows: Vec<_> = numbers.iter().collect();
     rows.sort_by_key(|(_, number)| std::cmp::Reverse(**number));
     let mut table = table(
-        ["reason", counted, "for another outcome"],
+        ["reason", counted, "fix"],
         rows.into_iter().map(|(token, number)| {
             let known = Reason::ALL.iter().find(|reason| reason.token() == token);
             [plain(token), number.to_string(), known.map_or("", |reason| reason.remedy()).to_owned()]
@@ -177,10 +178,10 @@ fn reasons(numbers: &BTreeMap<String, u64>, counted: &str) -> Table {
     table
 }
 
-/// Lists the URLs whose responses were found to differ by user, each with what to change.
+/// Lists the URLs whose responses were found to differ by user, each with its fix.
 fn personalised_table(stats: &Stats) -> Table {
     let mut table = table(
-        ["url", "found", "by", "to mend it"],
+        ["url", "times", "varies by", "fix"],
         stats
             .personalised
             .urls
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
     use crate::admin::stats::sample;
 
-    /// Fetches from an admin side that answers so.
+    /// Fetches from an admin interface that gives this response.
     async fn fetch_from(answer: impl IntoResponse) -> anyhow::Result<Stats> {
         let (head, body) = answer.into_response().into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -240,13 +241,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn figures_are_fetched() {
+    async fn stats_are_fetched() {
         let stats = fetch_from(axum::Json(sample())).await.unwrap();
         assert_eq!(stats.requests, sample().requests);
     }
 
     #[tokio::test]
-    async fn other_answers_are_told() {
+    async fn other_responses_are_reported() {
         let message = |stats: anyhow::Result<Stats>| format!("{:#}", stats.unwrap_err());
         let refused =
             message(fetch_from((StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"wrong Host\"}\u{1b}[2J")).await);
@@ -254,7 +255,7 @@ mod tests {
         let elsewhere = message(fetch_from((StatusCode::FOUND, [("location", "/elsewhere")])).await);
         assert!(elsewhere.contains("302"), "{elsewhere}");
         let other = message(fetch_from("<html>").await);
-        assert!(other.contains("other than Larder's figures") && other.contains("<html>"), "{other}");
+        assert!(other.contains("is not a Larder admin interface") && other.contains("<html>"), "{other}");
         let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = nobody.local_addr().unwrap();
         drop(nobody);
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_shows_what_matters() {
+    fn the_page_shows_the_main_numbers() {
         let stats = sample();
         let page = render(&stats);
         let check = |cells: &[&str]| {

@@ -1,25 +1,27 @@
-//! `larder stats --watch`: the same page again and again, in place, until Ctrl-C.
+//! `larder stats --watch`: the same page repeatedly, in place, until Ctrl-C.
 //!
-//! A Larder that goes away (an upgrade, a restart) is told above the page that was shown last, and asked again.
+//! If Larder disappears (an upgrade, a restart), a message appears above the last page, and polling
+//! goes on.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Context;
 
-/// Goes to the upper left corner; each line then clears what was behind it, and the last one what is below.
+/// Moves to the upper left corner; then each line clears its rest, and the last one clears the
+/// screen below.
 const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K\n";
 const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR_ALL: &str = "\x1b[2J";
 
-/// The lines of a terminal that does not tell its size: one of the old kind.
+/// The assumed height of a terminal that does not report its size: the classic 24 lines.
 const ROWS_UNTOLD: usize = 24;
 
-/// Shows what `make` comes to every `every`, until Ctrl-C or until nobody reads it any more.
+/// Shows the page of `make` every `every`, until Ctrl-C or until nobody reads it.
 ///
 /// # Errors
-/// The first page that cannot be made, and an output that cannot be written.
+/// The first page if it cannot be made, and an output that cannot be written.
 pub(super) async fn redraw<F: Future<Output = anyhow::Result<String>>>(
     every: Duration,
     mut make: impl FnMut() -> F,
@@ -50,29 +52,30 @@ pub(super) async fn redraw<F: Future<Output = anyhow::Result<String>>>(
     }
 }
 
-/// Writes text; tells whether anybody reads it.
+/// Writes text; tells whether somebody reads it.
 fn write(text: &str) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        written => written.map(|()| true).context("cannot write the figures"),
+        written => written.map(|()| true).context("cannot write the stats"),
     }
 }
 
-/// Returns how many lines the terminal has; `None` where there is none.
+/// Returns the number of lines of the terminal; `None` if there is no terminal.
 fn room() -> Option<usize> {
     let stdout = std::io::stdout();
     let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout))?;
     Some(size.map(|size| usize::from(size.ws_row)).ok().filter(|rows| *rows > 0).unwrap_or(ROWS_UNTOLD))
 }
 
-/// Makes what is written to show a page: in place on a terminal of so many lines, below the last one elsewhere.
+/// Returns the text that shows a page: in place on a terminal with `room` lines, below the last one
+/// elsewhere.
 fn frame(page: &str, trouble: Option<&str>, room: Option<usize>) -> String {
-    let message =
-        trouble.map(|trouble| format!("{trouble} (asking again; these figures are old)\n\n")).unwrap_or_default();
+    let message = trouble.map(|trouble| format!("{trouble} (retrying; these numbers are old)\n\n")).unwrap_or_default();
     let Some(room) = room else { return format!("{message}{page}\n") };
     let lines: Vec<&str> = message.lines().chain(page.lines()).collect();
-    // The last line of the terminal stays free: what ends there would scroll it. One goes to say that there is more.
+    // The last line of the terminal stays free: text that ends there would scroll it. One line says
+    // that there is more.
     let fits = room.saturating_sub(1);
     let shown = if lines.len() > fits { fits.saturating_sub(1) } else { lines.len() };
     let mut frame = String::from(HOME);
@@ -81,7 +84,7 @@ fn frame(page: &str, trouble: Option<&str>, room: Option<usize>) -> String {
         frame.push_str(CLEAR_LINE);
     }
     if shown < lines.len() {
-        frame.push_str(&format!("… {} more lines: they need a higher terminal{CLEAR_LINE}", lines.len() - shown));
+        frame.push_str(&format!("… {} more lines (enlarge the terminal){CLEAR_LINE}", lines.len() - shown));
     }
     frame.push_str(CLEAR_BELOW);
     frame
@@ -100,13 +103,13 @@ mod tests {
         assert_eq!(cut.matches('\n').count(), 3);
         let message = frame("a\n", Some("cannot reach it"), Some(24));
         assert!(
-            message.starts_with("\x1b[Hcannot reach it (asking again; these figures are old)\x1b[K\n\x1b[K\na"),
+            message.starts_with("\x1b[Hcannot reach it (retrying; these numbers are old)\x1b[K\n\x1b[K\na"),
             "{message:?}"
         );
     }
 
     #[tokio::test]
-    async fn what_cannot_be_made_the_first_time_is_an_error() {
+    async fn a_first_page_that_fails_is_an_error() {
         let made = redraw(Duration::from_secs(1), || async { anyhow::bail!("cannot reach it") }).await;
         assert_eq!(made.unwrap_err().to_string(), "cannot reach it");
     }

@@ -1,7 +1,7 @@
-//! `larder top`: a running Larder, live in the terminal.
+//! `larder top`: a live dashboard of a running Larder in the terminal.
 //!
-//! What draws is a cargo feature, `tui`, off by default: few need it, and it brings some sixty crates. Without it the
-//! command is there and says how to get it.
+//! Drawing is a cargo feature, `tui`, off by default: few users need it, and it adds some sixty
+//! crates. Without the feature the command exists and says how to get it.
 
 #[cfg(feature = "tui")]
 mod draw;
@@ -16,14 +16,14 @@ use clap::Args;
 
 use super::ask::AdminArgs;
 
-/// How to get what draws.
+/// The command that builds Larder with the dashboard.
 #[cfg(any(test, not(feature = "tui")))]
 const BUILD_IT: &str = "cargo build --release --features tui";
 
-/// Which Larder is watched, and how closely.
+/// The flags of `larder top`.
 #[derive(Args, Debug)]
 pub(super) struct TopArgs {
-    /// Ask for the figures every so many seconds
+    /// Refresh interval in seconds
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1,
           value_parser = clap::value_parser!(u64).range(1..=60))]
     every: u64,
@@ -31,16 +31,16 @@ pub(super) struct TopArgs {
     admin: AdminArgs,
 }
 
-/// Shows the figures until `q` or Ctrl-C.
+/// Shows the dashboard until `q` or Ctrl-C.
 ///
 /// # Errors
-/// An admin side that cannot be reached at the start; no terminal to draw on.
+/// An admin interface that cannot be reached at the start; no terminal to draw on.
 #[cfg(feature = "tui")]
 pub(super) fn run(args: &TopArgs) -> anyhow::Result<()> {
     screen::run(args.admin.resolve()?, std::time::Duration::from_secs(args.every))
 }
 
-/// Says how to get it.
+/// Returns the error that says how to get the dashboard.
 ///
 /// # Errors
 /// Always.
@@ -53,18 +53,18 @@ pub(super) fn run(args: &TopArgs) -> anyhow::Result<()> {
 #[cfg(any(test, not(feature = "tui")))]
 fn unbuilt(every: u64) -> anyhow::Error {
     anyhow::anyhow!(
-        "this larder was built without `top`. Build it in the project's folder with:\n\n    {BUILD_IT}\n\nMeanwhile \
-         `larder stats --watch {every}` shows the same figures as tables, and the dashboard shows them in a browser."
+        "this build of larder has no `top`. Build it with:\n\n    {BUILD_IT}\n\nOr use \
+         `larder stats --watch {every}`, which shows the same numbers as tables, or the dashboard in a browser."
     )
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn without_the_feature_it_says_the_line_that_builds_it() {
+    fn without_the_feature_the_error_names_the_build_command() {
         let message = super::unbuilt(3).to_string();
         assert!(message.contains("\n    cargo build --release --features tui\n"), "{message}");
         assert!(message.contains("larder stats --watch 3"), "{message}");
-        assert!(include_str!("../../../Cargo.toml").contains("\ntui = ["), "the feature is called so");
+        assert!(include_str!("../../../Cargo.toml").contains("\ntui = ["), "the feature has this name");
     }
 }

@@ -1,4 +1,5 @@
-//! The tables of `larder top`: what is asked for most, why not from the cache, what went wrong, and the routes.
+//! The tables of `larder top`: most requested URLs, reasons for not being served from cache,
+//! errors, routes.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
@@ -16,11 +17,11 @@ struct ListedUrl {
     header: Vec<&'static str>,
     widths: Vec<Constraint>,
     rows: Vec<Vec<String>>,
-    /// What is said where there are no rows.
+    /// The text for a table without rows.
     nothing: &'static str,
 }
 
-/// Draws the table that is looked at, with the names of the others above it.
+/// Draws the selected table, with the titles of all tables above it.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
     let ListedUrl { header, widths, rows, nothing } = list(&state.stats, state.view);
     let mut block = Block::bordered().title(tabs(state.view));
@@ -59,7 +60,7 @@ fn list(stats: &Stats, view: View) -> ListedUrl {
     }
 }
 
-/// Lists URLs with what they weigh; `≥` marks what is a lower bound.
+/// Lists URLs with their weight; `≥` marks a lower bound.
 fn urls(weight: &'static str, list: &[TopUrl], written: impl Fn(u64) -> String) -> ListedUrl {
     let row = |row: &TopUrl| {
         let bound = if row.at_most > row.at_least { "≥ " } else { "" };
@@ -69,7 +70,7 @@ fn urls(weight: &'static str, list: &[TopUrl], written: impl Fn(u64) -> String) 
         header: vec![weight, "URL"],
         widths: vec![Constraint::Length(14), Constraint::Fill(1)],
         rows: list.iter().map(row).collect(),
-        nothing: "nothing has been asked for yet",
+        nothing: "no requests yet",
     }
 }
 
@@ -79,10 +80,10 @@ fn reasons(stats: &Stats) -> ListedUrl {
         vec![plain(&row.reason), format!("{:>9}", row.requests), time, plain(&row.change)]
     });
     ListedUrl {
-        header: vec!["not from the cache", " requests", "at app", "to change it"],
+        header: vec!["not from cache", " requests", "origin", "fix"],
         widths: vec![Constraint::Length(23), Constraint::Length(9), Constraint::Length(9), Constraint::Fill(1)],
         rows: rows.collect(),
-        nothing: "everything was answered from the cache",
+        nothing: "every request was served from cache",
     }
 }
 
@@ -96,7 +97,7 @@ fn errors(stats: &Stats) -> ListedUrl {
         header: vec!["UTC", "sent", "what went wrong", "URL"],
         widths: vec![Constraint::Length(8), Constraint::Length(4), Constraint::Fill(1), Constraint::Fill(1)],
         rows: rows.collect(),
-        nothing: "nothing went wrong",
+        nothing: "no errors",
     }
 }
 
@@ -116,6 +117,6 @@ fn routes(stats: &Stats) -> ListedUrl {
         header: vec!["route", "requests", "hit ratio", "bytes", "hits p99", "misses p99"],
         widths: vec![Constraint::Fill(1), number, number, number, number, number],
         rows: rows.collect(),
-        nothing: "there are no routes",
+        nothing: "no routes",
     }
 }

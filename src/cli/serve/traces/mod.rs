@@ -1,7 +1,8 @@
-//! Traces on their way to a collector, where the configuration names one.
+//! Export of traces to a collector, if the configuration names one.
 //!
-//! What sends them is a cargo feature, `otel`, off by default: few need it, and it brings some twenty crates. Without it
-//! the configuration refuses the key that would turn it on, and says how to get it.
+//! The exporter is a cargo feature, `otel`, off by default: few users need it, and it adds some
+//! twenty crates. Without the feature the configuration refuses the key that enables traces, and
+//! says how to get them.
 
 #[cfg(feature = "otel")]
 mod otlp;
@@ -9,23 +10,23 @@ mod otlp;
 use crate::config;
 use crate::proxy::trace::Exporter;
 
-/// What sends traces; nothing where they are off.
+/// The exporter of traces, or nothing if they are off.
 pub(super) struct TraceExport {
     #[cfg(feature = "otel")]
     sender: Option<otlp::SpanSender>,
 }
 
-/// Starts what sends traces. Call it outside of a runtime.
+/// Starts the exporter of traces. Call it outside of a runtime.
 ///
 /// # Errors
-/// What the environment says of OTLP and cannot be.
+/// Settings of OTLP in the environment that are not valid.
 #[cfg(feature = "otel")]
 pub(super) fn start(config: &config::TracesSection) -> anyhow::Result<TraceExport> {
     let sender = config.endpoint.as_deref().map(otlp::SpanSender::start).transpose()?;
     Ok(TraceExport { sender })
 }
 
-/// Starts nothing.
+/// Starts nothing: this build has no exporter.
 ///
 /// # Errors
 /// None.
@@ -36,12 +37,12 @@ pub(super) fn start(_: &config::TracesSection) -> anyhow::Result<TraceExport> {
 
 #[cfg(feature = "otel")]
 impl TraceExport {
-    /// Returns who is given the spans; `None` where traces are off.
+    /// Returns the exporter that takes spans; `None` if traces are off.
     pub(super) fn exporter(&self) -> Option<Exporter> {
         self.sender.as_ref().map(otlp::SpanSender::exporter)
     }
 
-    /// Sends what is left, within a second, and ends.
+    /// Sends the remaining spans within a second, and ends.
     pub(super) fn end(self) {
         if let Some(sender) = self.sender {
             sender.end();
@@ -51,11 +52,11 @@ impl TraceExport {
 
 #[cfg(not(feature = "otel"))]
 impl TraceExport {
-    /// Returns nobody.
+    /// Returns `None`: this build has no exporter.
     pub(super) fn exporter(&self) -> Option<Exporter> {
         None
     }
 
-    /// Has nothing to end.
+    /// Does nothing: there is no exporter to end.
     pub(super) fn end(self) {}
 }

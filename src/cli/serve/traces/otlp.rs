@@ -1,10 +1,11 @@
-//! From spans to OTLP over HTTP: a bounded queue, and a thread that sends what is in it.
+//! Export of spans by OTLP over HTTP: a bounded queue, and a thread that sends its content.
 //!
-//! Queue, batches and thread are the SDK's. What is counted here is what it does not tell: how many spans were dropped. A
-//! span is taken only while there is room in the queue, so that the SDK itself never has to drop one.
+//! Queue, batches and thread belong to the SDK, which does not report how many spans it drops. So
+//! this module counts: a span is accepted only while the queue has room, and the SDK itself never
+//! has to drop one.
 //!
-//! The environment may add what is a matter of the place: `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say what the
-//! service is called, `OTEL_EXPORTER_OTLP_HEADERS` what the collector wants to see of who sends.
+//! The environment may add deployment details: `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`
+//! name the service, `OTEL_EXPORTER_OTLP_HEADERS` adds request headers that the collector requires.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,26 +25,28 @@ use parking_lot::Mutex;
 
 use crate::proxy::trace::{Attribute, ExportStats, Exporter, Span, SpanRole};
 
-/// The most spans that wait, or are being sent: some seconds of a busy cache that samples all it does, and about 8 MiB.
+/// The maximum number of spans that wait or are being sent: some seconds of a busy cache that
+/// samples every request, and about 8 MiB.
 const QUEUE_MAX: usize = 8192;
-/// The most spans of one message: about half a MiB.
+/// The maximum number of spans in one message: about half a MiB.
 const BATCH_MAX: usize = 512;
-/// How long a span waits for others to be sent with.
+/// The time that a span waits for others to share a message.
 const BATCH_DELAY: Duration = Duration::from_secs(1);
-/// How long the collector may take for a message, repeats included.
+/// The time that the collector may take for a message, including retries.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the last messages may take when Larder ends: with the default `drain_timeout` within Docker's 10 s.
+/// The time that the last messages may take when Larder ends: together with the default
+/// `drain_timeout` within Docker's 10 s.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often it is logged at the most that the collector does not take what it is sent.
+/// The minimum interval between log lines that say that the collector does not accept spans.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// What sends spans to a collector.
+/// The sender of spans to a collector.
 pub(super) struct SpanSender {
     processor: Arc<BatchSpanProcessor>,
     counts: Arc<ExportCounters>,
 }
 
-/// How many spans are where.
+/// Counts of spans by state.
 #[derive(Debug, Default)]
 struct ExportCounters {
     queued: AtomicUsize,
@@ -52,18 +55,18 @@ struct ExportCounters {
 }
 
 impl SpanSender {
-    /// Starts the thread that sends to the collector at `endpoint`; whether that is there shows when there is something to
-    /// send.
+    /// Starts the thread that sends to the collector at `endpoint`. A missing collector shows only
+    /// when there is something to send.
     ///
     /// # Errors
-    /// What the environment says of OTLP and cannot be.
+    /// Settings of OTLP in the environment that are not valid.
     pub(super) fn start(endpoint: &str) -> anyhow::Result<Self> {
         let client = reqwest::blocking::Client::builder()
             .timeout(SEND_TIMEOUT)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .context("traces cannot be sent")?;
+            .context("cannot send traces")?;
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -71,7 +74,7 @@ impl SpanSender {
             .with_endpoint(format!("{endpoint}/v1/traces"))
             .with_timeout(SEND_TIMEOUT)
             .build()
-            .context("traces cannot be sent")?;
+            .context("cannot send traces")?;
         let counts = Arc::new(ExportCounters::default());
         let counting = CountingExporter {
             exporter,
@@ -89,7 +92,7 @@ impl SpanSender {
         Ok(Self { processor: Arc::new(processor), counts })
     }
 
-    /// Returns who is given the spans.
+    /// Returns the exporter that takes spans.
     pub(super) fn exporter(&self) -> Exporter {
         let (processor, counts) = (Arc::clone(&self.processor), Arc::clone(&self.counts));
         let scope = InstrumentationScope::builder("larder").with_version(env!("CARGO_PKG_VERSION")).build();
@@ -102,8 +105,8 @@ impl SpanSender {
         Exporter { export: Arc::new(take), stats: Arc::new(move || counts.stats()) }
     }
 
-    /// Sends what is left and ends the thread; a collector that does not answer is waited for no longer than
-    /// [`END_TIMEOUT`].
+    /// Sends the remaining spans and ends the thread; waits at most [`END_TIMEOUT`] for a collector
+    /// that does not respond.
     pub(super) fn end(self) {
         if let Err(error) = self.processor.shutdown_with_timeout(END_TIMEOUT) {
             tracing::debug!(%error, "the last spans were not sent");
@@ -111,7 +114,7 @@ impl SpanSender {
     }
 }
 
-/// Says who sends. What the environment says of it goes first.
+/// Returns the attributes of this service. Those of the environment take precedence.
 fn resource() -> Resource {
     let own = [KeyValue::new("service.name", "larder"), KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
     let resource = Resource::builder_empty().with_attributes(own).with_detector(Box::new(EnvResourceDetector::new()));
@@ -122,7 +125,7 @@ fn resource() -> Resource {
 }
 
 impl ExportCounters {
-    /// Takes a place in the queue; false where there is none, and the span is dropped.
+    /// Takes a place in the queue; returns false if there is none, and the span is dropped.
     fn take(&self) -> bool {
         let place = self
             .queued
@@ -133,7 +136,7 @@ impl ExportCounters {
         place.is_ok()
     }
 
-    /// Gives up the places of `spans` spans, and counts what became of them.
+    /// Releases the places of `spans` spans, and counts the result.
     fn settle(&self, spans: usize, result: &OTelSdkResult) {
         let counter = if result.is_ok() { &self.exported } else { &self.dropped };
         counter.fetch_add(spans as u64, Ordering::Relaxed);
@@ -145,13 +148,13 @@ impl ExportCounters {
     }
 }
 
-/// The exporter, with what became of its spans counted.
+/// The SDK's exporter, with its results counted.
 #[derive(Debug)]
 struct CountingExporter {
     exporter: opentelemetry_otlp::SpanExporter,
     counts: Arc<ExportCounters>,
     endpoint: String,
-    /// When it was last logged that the collector does not take them. Nothing awaits under it.
+    /// The time of the last log line about a failed export. Nothing awaits while the lock is held.
     complained: Mutex<Option<Instant>>,
 }
 
@@ -165,7 +168,7 @@ impl SpanExporter for CountingExporter {
             if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
                 *complained = Some(Instant::now());
                 let endpoint = &self.endpoint;
-                tracing::warn!(endpoint, %error, "the collector does not take the spans of traces: they are dropped");
+                tracing::warn!(endpoint, %error, "the collector does not accept spans; they are dropped");
             }
         }
         result
@@ -180,7 +183,7 @@ impl SpanExporter for CountingExporter {
     }
 }
 
-/// Makes a span as the SDK has it.
+/// Converts a span to the SDK's type.
 fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
     let began = UNIX_EPOCH + span.started_at;
     let id = SpanId::from_bytes(span.id);
