@@ -1,22 +1,23 @@
-//! The configuration of the admin side.
+//! The configuration of the admin interface.
 
 use std::net::SocketAddr;
 
 use super::auth::{Access, Reach, Token};
 
-/// What the admin side keeps to.
+/// The configuration of the admin interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where it listens; `None`: nowhere.
+    /// The address to listen on; `None` turns the interface off.
     pub listen: Option<SocketAddr>,
-    /// What who asks has to show; `None`: nothing, which is for loopback addresses only.
+    /// The token that clients must send; `None` disables authentication, and is only allowed on
+    /// loopback.
     pub token: Option<Token>,
-    /// The most connections at once, who follows what happens among them.
+    /// The maximum number of connections at once, live listeners included.
     pub connections_max: usize,
 }
 
 impl Config {
-    /// Says who may ask.
+    /// Returns the access rule.
     pub(super) fn access(&self) -> Access {
         let is_loopback = self.listen.is_none_or(|listen| listen.ip().is_loopback());
         let reach = if is_loopback { Reach::Loopback } else { Reach::Elsewhere };

@@ -1,10 +1,12 @@
-//! The admin listener: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/shadow`, `/events`, `/log`, `/metrics`,
-//! `/grafana.json`, `/alerts.yml`, `POST /explain`, `POST /purge`, `POST /reload`.
+//! The admin interface: the dashboard at `/`, `/live`, `/ready`, `/stats`, `/shadow`, `/events`,
+//! `/log`, `/metrics`, `/grafana.json`, `/alerts.yml`, `POST /explain`, `POST /purge`, `POST
+//! /reload`.
 //!
-//! An axum router over what it is handed. Every request passes `guard` first, which keeps web pages elsewhere from
-//! reaching it through a browser, and asks for the token where one is set; every answer but the dashboard, `/metrics`,
-//! `/alerts.yml` and streams is JSON, errors too. Deliberately absent: how a tier works inside, configuration files, the
-//! way of a request (what explaining and purging are made of is handed to it).
+//! An axum router over the values and closures of [`AdminSources`]. Every request first passes
+//! `admin/auth/guard.rs`, which keeps foreign web pages out and requires the token if one is set.
+//! Every response is JSON, errors included, except for the dashboard, `/metrics`, `/alerts.yml` and
+//! streams. Deliberately absent: how a tier works inside, configuration files, the path of a
+//! request (explaining and purging are closures that the admin interface calls).
 
 mod answer;
 mod auth;

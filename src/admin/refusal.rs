@@ -7,18 +7,18 @@ use serde_json::json;
 
 use super::auth::protect;
 
-/// Returns what is said to one for whom there is no room among `connections_max`.
+/// Returns the response for a connection beyond `connections_max`.
 pub fn full(connections_max: usize) -> axum::http::Response<Bytes> {
     let what = format!(
-        "{connections_max} connections are open: close some, or raise `connections_max` under [admin]; clients are \
-         served all the same"
+        "too many connections ({connections_max}): close some, or raise `connections_max` under [admin]; clients of \
+         the proxy are not affected"
     );
     let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, &what);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
     response
 }
 
-/// Returns what is said where a request could not be read.
+/// Returns the response for a request that cannot be read.
 pub fn refusal(status: StatusCode, why: &str) -> axum::http::Response<Bytes> {
     let mut response = axum::http::Response::new(Bytes::from(json!({ "error": why }).to_string()));
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! The router of the admin side: which path is answered by which module.
+//! The router of the admin interface: the handler of each path.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::stats::Stats;
 use super::{explain, log, monitor, page, prometheus, purge, reload};
 use crate::proxy;
 
-/// What exists, for whoever asks for something else.
+/// All routes, as the answer to a request for another one.
 pub(super) const ROUTES: [&str; 13] = [
     "GET /",
     "GET /live",
@@ -36,14 +36,15 @@ pub(super) const ROUTES: [&str; 13] = [
     "POST /reload",
 ];
 
-/// What the handlers share.
+/// State that the handlers share.
 struct AdminState {
     parts: AdminSources,
-    /// When the router was made, which counts as the start of the process. The runtime's clock: wall time may jump.
+    /// The time at which the router was made, which counts as the start of the process. The
+    /// runtime's clock is used, since wall time may jump.
     started: Instant,
 }
 
-/// Makes the admin side's router.
+/// Makes the router of the admin interface.
 pub fn router(parts: AdminSources) -> Router {
     let access = parts.config.access();
     let admin = Arc::new(AdminState { parts, started: Instant::now() });
@@ -69,12 +70,12 @@ pub fn router(parts: AdminSources) -> Router {
         .layer(axum::middleware::from_fn_with_state(access, guard))
 }
 
-/// Says that the process runs: 200 for as long as it can answer at all.
+/// Reports that the process runs: 200 as long as it can respond at all.
 async fn live() -> Response {
     Json(json!({ "live": true })).into_response()
 }
 
-/// Says whether requests should be sent here: 503 while draining.
+/// Reports whether requests should be sent here: 503 while draining.
 async fn ready(State(admin): State<Arc<AdminState>>) -> Response {
     let ready = (admin.parts.ready)();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -91,7 +92,7 @@ async fn shadow(State(admin): State<Arc<AdminState>>) -> Json<proxy::shadow::Sha
 
 async fn metrics(State(admin): State<Arc<AdminState>>, headers: HeaderMap) -> Result<Response, AdminProblem> {
     prometheus::answer(admin.readings(), &headers)
-        .map_err(|_| AdminProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written"))
+        .map_err(|_| AdminProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics"))
 }
 
 async fn log(State(admin): State<Arc<AdminState>>, pairs: log::Pairs) -> Result<Response, AdminProblem> {
@@ -121,7 +122,7 @@ async fn reload(
     reload::reload(admin.parts.reload.clone(), request).await
 }
 
-/// Tells the figures as one line, for who listens.
+/// Makes the function that writes the stats as one line, for listeners.
 fn event_maker(admin: Arc<AdminState>) -> events::MakeEvent {
     Arc::new(move || serde_json::to_string(&Stats::from(&admin.readings())).unwrap_or_else(|_| "null".to_owned()))
 }
@@ -134,17 +135,17 @@ async fn part(path: axum::extract::Path<String>, request: axum::extract::Request
 }
 
 async fn not_found(request: axum::extract::Request) -> AdminProblem {
-    AdminProblem::new(StatusCode::NOT_FOUND, format!("there is no {} here", request.uri().path()))
+    AdminProblem::new(StatusCode::NOT_FOUND, format!("not found: {}", request.uri().path()))
         .with("available", json!(ROUTES))
 }
 
 async fn method_not_allowed(method: Method) -> AdminProblem {
-    AdminProblem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path"))
+    AdminProblem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed for this path"))
         .with("available", json!(ROUTES))
 }
 
 impl AdminState {
-    /// Asks everybody for their figures.
+    /// Takes a reading of every source.
     fn readings(&self) -> Readings {
         let parts = &self.parts;
         Readings {

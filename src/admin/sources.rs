@@ -1,4 +1,4 @@
-//! Everything that the admin side reads and calls, handed to it as values and closures.
+//! Everything that the admin interface reads and calls, as values and closures.
 
 use std::sync::Arc;
 
@@ -13,43 +13,43 @@ use crate::proxy;
 use crate::proxy::purge::{PurgeResult, PurgeTarget};
 use crate::store::{PurgeKind, Store};
 
-/// What the admin side looks at, handed to it.
+/// Everything that the admin interface reads and calls.
 #[derive(Clone)]
 pub struct AdminSources {
-    /// What it keeps to.
+    /// The configuration of the admin interface.
     pub config: Config,
-    /// The store, for its figures.
+    /// The store, for its stats.
     pub store: Arc<Store>,
-    /// Purges.
+    /// Purges a target.
     pub purge: Arc<dyn Fn(PurgeTarget, PurgeKind) -> PurgeResult + Send + Sync>,
-    /// The figures.
+    /// The metrics of requests.
     pub metrics: Arc<Metrics>,
-    /// Whether requests are served: false while draining.
+    /// Returns false while draining.
     pub ready: ReadingOf<bool>,
-    /// How many flights are under way.
+    /// Returns the number of fetches in flight.
     pub flights: ReadingOf<usize>,
-    /// How many client connections are open.
+    /// Returns the number of open client connections.
     pub connections: ReadingOf<usize>,
-    /// The most of them at once.
+    /// The maximum number of client connections.
     pub connections_max: usize,
-    /// The figures of the origin's side.
+    /// Returns the stats of the origin side.
     pub origin: ReadingOf<origin::OriginStats>,
-    /// Who is connected to the admin side itself.
+    /// Returns the connections to the admin interface itself.
     pub admin_connections: ReadingOf<AdminConnections>,
-    /// What the server counts of itself.
+    /// Returns the counters of the server.
     pub server: ReadingOf<ServerSnapshot>,
-    /// What would happen to a request.
+    /// Explains how a request would be handled.
     pub explain: explain::Explain,
-    /// What shadow mode tells.
+    /// Returns the report of shadow mode.
     pub shadow: ReadingOf<proxy::shadow::ShadowReport>,
-    /// Those who follow requests live.
+    /// The readers that follow requests live.
     pub followers: Arc<Followers>,
-    /// How many access log lines were dropped.
+    /// Returns the number of access log lines that were dropped.
     pub log_dropped: ReadingOf<u64>,
-    /// What became of the spans of traces.
+    /// Returns the counts of exported and dropped spans.
     pub traces: ReadingOf<proxy::trace::ExportStats>,
-    /// What the configuration warns of, for `/stats`.
+    /// Returns the warnings of the configuration, for `/stats`.
     pub warnings: ReadingOf<Vec<String>>,
-    /// How the configuration is read again.
+    /// Reloads the configuration.
     pub reload: ReloadHandle,
 }

@@ -123,7 +123,7 @@ fn it_shows_what_stats_says_and_follows_by_itself() {
     shown_equals_told(&cache, &mut browser);
 
     let why = browser.text("#reasons");
-    for part in ["private", "set-cookie", "method", "To change it: Send public or s-maxage"] {
+    for part in ["private", "set-cookie", "method", "Fix: Send public or s-maxage"] {
         assert!(why.contains(part), "{part} is not in {why}");
     }
     assert!(browser.text("#errors").contains("The origin answered 503."), "{}", browser.text("#errors"));
@@ -338,7 +338,7 @@ fn where_others_can_reach_it_the_figures_need_the_token_too() {
     browser.screen(1280, 900);
     let page = format!("http://127.0.0.1:{}/", cache.admin_addr().port());
     browser.open(&page);
-    browser.until("document.querySelector('#state').innerText === 'lost: this needs the token'");
+    browser.until("document.querySelector('#state').innerText === 'Sign in'");
     assert_eq!(browser.eval("document.querySelectorAll('#urls li').length"), 0);
     browser.click("#token");
     browser.write(TOKEN);
@@ -358,7 +358,7 @@ fn explaining_works_by_mouse_and_by_keyboard() {
     let told = if is_there {
         "document.querySelector('#explain-result .verdict:not(.bad)').parentNode.innerText.includes('http://example.org/')"
     } else {
-        "document.querySelector('#explain-result .verdict').innerText === 'This Larder has no POST /explain yet.'"
+        "document.querySelector('#explain-result .verdict').innerText === 'This Larder has no POST /explain.'"
     };
     let mut browser = opened(&cache);
 

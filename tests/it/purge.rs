@@ -359,5 +359,5 @@ fn the_command_line_purges() {
     assert!(purged.output.contains("Purged 1 selector"), "{}", purged.output);
     assert!(!is_hit());
     let odd = purge(&[&["/not/a/url"][..], &token].concat());
-    assert!(odd.code == Some(1) && odd.output.contains("no url to purge"), "{}", odd.output);
+    assert!(odd.code == Some(1) && odd.output.contains("not a valid url"), "{}", odd.output);
 }

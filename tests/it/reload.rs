@@ -106,7 +106,7 @@ fn a_broken_file_is_told_with_line_and_key_and_what_waits_for_a_restart_by_name(
     assert!(problem["file"].as_str().unwrap().ends_with("larder.toml"), "{told}");
     let stats = larder.stats();
     assert_eq!(stats["reload"], told);
-    assert!(stats["warnings"].to_string().contains("The last reload (POST /reload) was refused"), "{stats}");
+    assert!(stats["warnings"].to_string().contains("The last reload (POST /reload) failed"), "{stats}");
 
     larder.configure(&format!(
         "server.workers = 7\nlog.access = \"json\"\nlog.access_file = \"/nonexistent/a\"\n{}",
@@ -121,7 +121,7 @@ fn a_broken_file_is_told_with_line_and_key_and_what_waits_for_a_restart_by_name(
     assert_eq!((status, &told["applied"]), (200, &true.into()), "{told}");
     let waits = told["needs_restart"].as_array().unwrap();
     assert_eq!(waits.len(), 1, "{told}");
-    assert!(waits[0].as_str().unwrap().starts_with("`server.workers` stays"), "{told}");
+    assert!(waits[0].as_str().unwrap().starts_with("`server.workers` needs a restart"), "{told}");
     assert_eq!(ttl(&larder, "/n/2"), 20, "the rest is in force");
 }
 

@@ -1,21 +1,23 @@
-//! What stands before every admin request: who has no business here is turned away, and no panic gets out.
+//! Access checks for every admin request, and a barrier that no panic passes.
 //!
-//! | | no token is set | a token is set |
-//! |---|---|---|
-//! | `/live`, `/ready`, the dashboard's own files | open | open |
-//! | reading, on loopback | open | open |
-//! | changing, on loopback | open | needs the token |
-//! | everything, on other addresses | refused (the configuration does not allow it) | needs the token |
+//! Access depends on the request, the address of the listener, and whether a token is set:
+//! - `/live`, `/ready` and the dashboard's own files are open on every address.
+//! - On loopback, reads are open. Changes need the token, if one is set.
+//! - On other addresses, everything else needs the token. The configuration does not allow such an
+//!   address without a token.
 //!
-//! Also on loopback any page that a browser on the same machine shows can send requests. Two checks stop that:
-//! - *Host* must be a loopback name or an IP address. A page that rebinds its own name to 127.0.0.1 still sends its own
-//!   name there (DNS rebinding). Answered with 421. Who shows the token is no such page, and what is open on other
-//!   addresses is asked for by health checks under names of all kinds: there any Host will do.
-//! - *Origin* and *Sec-Fetch-Site* must be of the same origin, unless somebody follows a link to look at a figure. Browsers
-//!   send them with every request from a page; tools send none. So no page elsewhere changes anything (cross-site request
-//!   forgery), or takes the seats of those who follow live. Answered with 403.
+//! Even on loopback, a page in a browser on the same machine can send requests. Two checks stop
+//! such pages:
+//! - *Host* must be a loopback name or an IP address; otherwise the response is 421. A page that
+//!   rebinds its own name to 127.0.0.1 still sends that name (DNS rebinding). A request with the
+//!   token cannot come from such a page, and health checks use all kinds of names for what is open
+//!   on other addresses: both may use any Host.
+//! - *Origin* and *Sec-Fetch-Site* must name the same origin, unless somebody follows a link to a
+//!   page; otherwise the response is 403. Browsers send these headers with every request from a
+//!   page; tools send none. So no foreign page can change anything (cross-site request forgery), or
+//!   use up the places for live listeners.
 //!
-//! No answer may be cached or read as another type.
+//! No response may be cached, or be read as another type.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,30 +34,30 @@ use serde_json::json;
 use super::token::{self, Token};
 use crate::admin::answer::AdminProblem;
 
-/// Tells whether a path tells nothing that is worth a token, and is asked for by what has none: health checks, and browsers
-/// that open the dashboard, whose files are the same everywhere. What it shows it asks for with the token.
+/// Tells whether a path is open: health checks have no token, and a browser that opens the
+/// dashboard has none yet. The dashboard's files are the same everywhere; its data needs the token.
 fn is_open(path: &str) -> bool {
     matches!(path, "/" | "/live" | "/ready") || path.starts_with("/page/")
 }
 
-/// Who may ask.
+/// The rule for who may use the admin interface.
 #[derive(Clone, Debug)]
 pub(in crate::admin) struct Access {
     pub(in crate::admin) token: Option<Token>,
     pub(in crate::admin) reach: Reach,
 }
 
-/// From where the admin side can be reached.
+/// The machines that can reach the admin interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::admin) enum Reach {
-    /// From this machine only.
+    /// This machine only.
     Loopback,
-    /// From elsewhere too.
+    /// Other machines too.
     Elsewhere,
 }
 
 impl Access {
-    /// Says why a request is turned away.
+    /// Returns the reason to refuse a request.
     fn check(&self, request: &Request) -> Result<(), AdminProblem> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let is_open = is_safe(method) && is_open(uri.path());
@@ -73,18 +75,18 @@ impl Access {
             _ if is_open => Ok(()),
             (Some(true), _) => Ok(()),
             (None, Reach::Loopback) if self.token.is_none() || is_safe(method) => Ok(()),
-            (Some(false), _) => Err(unauthorized("this is not the token")),
-            (None, _) => Err(unauthorized("this needs the token")),
+            (Some(false), _) => Err(unauthorized("wrong token")),
+            (None, _) => Err(unauthorized("the token is required")),
         }
     }
 }
 
 fn unauthorized(error: &str) -> AdminProblem {
     AdminProblem::new(StatusCode::UNAUTHORIZED, error)
-        .with("example", json!("Authorization: Bearer (what `token` under [admin] says)"))
+        .with("example", json!("Authorization: Bearer (the `token` of [admin])"))
 }
 
-/// Lets a request through that may ask.
+/// Forwards requests that pass the checks.
 pub(in crate::admin) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
     let checked = access.check(&request);
     let mut response = match checked {
@@ -100,19 +102,20 @@ pub(in crate::admin) async fn guard(State(access): State<Access>, request: Reque
     response
 }
 
-/// Keeps an answer from being stored, or read as another type.
+/// Keeps a response from being stored, or read as another type.
 pub(in crate::admin) fn protect(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// Returns the authority that the request is meant for, where no page can have it.
+/// Returns the authority of the request, if no foreign page can have it.
 fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, AdminProblem> {
     checked_authority(version, uri, headers, is_local)
 }
 
-/// Returns the authority that the request is meant for, where it `may_be`; `None` only where HTTP/1.0 names none, which no
-/// browser speaks. An absolute target's authority stands above Host, which is checked all the same (RFC 9112 §3.2.2).
+/// Returns the authority of the request, if it `may_be`; `None` only for HTTP/1.0 without a Host,
+/// which no browser speaks. The authority of an absolute target overrides Host, which is checked as
+/// well (RFC 9112 §3.2.2).
 fn checked_authority(
     version: Version,
     uri: &Uri,
@@ -122,7 +125,7 @@ fn checked_authority(
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
-        return Err(AdminProblem::new(StatusCode::BAD_REQUEST, "there is more than one Host"));
+        return Err(AdminProblem::new(StatusCode::BAD_REQUEST, "more than one Host header"));
     }
     let host = match host {
         None => None,
@@ -134,7 +137,7 @@ fn checked_authority(
         }
     }
     match uri.authority().cloned().or(host) {
-        None if version >= Version::HTTP_11 => Err(AdminProblem::new(StatusCode::BAD_REQUEST, "there is no Host")),
+        None if version >= Version::HTTP_11 => Err(AdminProblem::new(StatusCode::BAD_REQUEST, "no Host header")),
         authority => Ok(authority),
     }
 }
@@ -142,13 +145,14 @@ fn checked_authority(
 fn misdirected() -> AdminProblem {
     AdminProblem::new(
         StatusCode::MISDIRECTED_REQUEST,
-        "the admin side answers only to a Host that is a loopback name or an IP address, so that no web page can reach \
-         it under a name of its own",
+        "the Host header must be a loopback name or an IP address, so that no web page can reach the admin interface \
+         under a name of its own",
     )
     .with("example", json!("Host: localhost"))
 }
 
-/// Tells whether a page cannot have this authority: an address, or a name that always means this machine (RFC 6761 §6.3).
+/// Tells whether no page can have this authority: an address, or a name that always means this
+/// machine (RFC 6761 §6.3).
 fn is_local(authority: &Authority) -> bool {
     let host = authority.host();
     if authority.as_str().contains('@') {
@@ -166,12 +170,13 @@ fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
-/// Tells whether a browser follows a link, which it shows on its own and not inside a page.
+/// Tells whether a browser follows a link, and shows the response on its own instead of inside a
+/// page.
 fn is_link(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-dest").is_some_and(|kind| kind == "document")
 }
 
-/// Refuses what a page of another origin sends.
+/// Refuses requests from pages of another origin.
 fn check_origin(authority: Option<&Authority>, headers: &HeaderMap) -> Result<(), AdminProblem> {
     let origins = headers.get_all(header::ORIGIN).iter();
     let sites = headers.get_all("sec-fetch-site").iter();
@@ -180,10 +185,11 @@ fn check_origin(authority: Option<&Authority>, headers: &HeaderMap) -> Result<()
     if is_same {
         return Ok(());
     }
-    Err(AdminProblem::new(StatusCode::FORBIDDEN, "a web page of another origin may not ask here"))
+    Err(AdminProblem::new(StatusCode::FORBIDDEN, "web pages of another origin have no access"))
 }
 
-/// Tells whether `origin` is the admin side itself; the scheme is `http`, or `https` where something in front ends TLS.
+/// Tells whether `origin` is the admin interface itself; the scheme is `http`, or `https` if TLS
+/// terminates in front.
 fn is_same_origin(origin: &HeaderValue, authority: Option<&Authority>) -> bool {
     let Some(authority) = authority else { return false };
     let Ok(origin) = origin.to_str() else { return false };
@@ -192,15 +198,15 @@ fn is_same_origin(origin: &HeaderValue, authority: Option<&Authority>) -> bool {
         .any(|scheme| origin.strip_prefix(scheme).is_some_and(|rest| rest.eq_ignore_ascii_case(authority.as_str())))
 }
 
-/// Answers with 500 where the handler panics; the process and the connection go on.
+/// Responds with 500 if the handler panics; the process and the connection go on.
 async fn without_panic(handler: impl Future<Output = Response>) -> Response {
     let mut handler = Box::pin(handler);
     std::future::poll_fn(move |cx| {
-        // What the handler shares stays whole: it reads figures, and purges only in calls that do not panic half-way.
+        // The shared state stays consistent: handlers read stats, and purge only by calls that do
+        // not panic half-way.
         catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))).unwrap_or_else(|_| {
             tracing::error!("an admin request panicked");
-            let problem =
-                AdminProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "Larder failed on this request; see its log");
+            let problem = AdminProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error; see Larder's log");
             Poll::Ready(problem.into_response())
         })
     })
@@ -269,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_ask() {
+    fn access() {
         let request = |method: &str, path: &str, fields: &[(&str, &str)]| {
             let mut request = Request::builder().method(method).uri(path);
             if !fields.iter().any(|(name, _)| *name == "host") {
@@ -283,7 +289,8 @@ mod tests {
         const RIGHT: (&str, &str) = ("authorization", "Bearer right");
         const WRONG: (&str, &str) = ("authorization", "Bearer wrong");
         const NAME: (&str, &str) = ("host", "larder.internal:9180");
-        // The request, then its status with no token on loopback, with one on loopback, with one elsewhere, with none there.
+        // The request, then its status: without a token on loopback, with one on loopback, with one
+        // elsewhere, without one elsewhere.
         let check = |method: &str, path: &str, fields: &[(&str, &str)], expected: [u16; 4]| {
             let with = |token: Option<&str>, reach| Access { token: token.map(Token::new), reach };
             let accesses = [
@@ -320,7 +327,7 @@ mod tests {
         check("GET", "/page/app.js", &[], [200; 4]);
         check("POST", "/", &[], [200, 401, 401, 401]);
         check("GET", "/events", &[], [200, 200, 401, 401]);
-        // A name of its own: only where no page can profit by it.
+        // A name of its own is allowed only if no page can profit by it.
         check("GET", "/live", &[NAME], [421, 421, 200, 200]);
         check("GET", "/stats", &[NAME], [421; 4]);
         check("GET", "/stats", &[NAME, RIGHT], [421, 200, 200, 421]);
@@ -330,10 +337,10 @@ mod tests {
 
     #[test]
     fn origins() {
-        let check = |fields: &[(&'static str, &str)], is_let_through: bool| {
+        let check = |fields: &[(&'static str, &str)], is_allowed: bool| {
             let authority = Authority::from_static("localhost:9000");
             let checked = check_origin(Some(&authority), &headers(fields));
-            assert_eq!(checked.is_ok(), is_let_through, "{fields:?}");
+            assert_eq!(checked.is_ok(), is_allowed, "{fields:?}");
         };
         check(&[], true);
         check(&[("origin", "http://localhost:9000")], true);

@@ -1,4 +1,4 @@
-//! Access to the admin side: who may ask, shown by a token or by being on this machine.
+//! Access to the admin interface, by a token or from this machine.
 
 mod guard;
 mod token;

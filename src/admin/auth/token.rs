@@ -1,21 +1,21 @@
-//! The secret that whoever asks the admin side shows (`Authorization: Bearer`, RFC 6750 §2.1).
+//! The token of the admin interface (`Authorization: Bearer`, RFC 6750 §2.1).
 
 use std::fmt;
 
 use axum::http::header::{self, HeaderMap};
 
-/// A secret, as its digest: what is compared takes the same time however much of a guess is right, and a token never
-/// stands in a log.
+/// A token, stored as its digest: comparing takes the same time however much of a guess is right,
+/// and the token never appears in a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(blake3::Hash);
 
 impl Token {
-    /// Makes a token of its text.
+    /// Makes a token from its text.
     pub fn new(text: &str) -> Self {
         Self(blake3::hash(text.as_bytes()))
     }
 
-    /// Tells whether `text` is it; the comparison of digests is one of constant time.
+    /// Tells whether `text` is the token; digests compare in constant time.
     pub(in crate::admin) fn is(&self, text: &[u8]) -> bool {
         blake3::hash(text) == self.0
     }
@@ -27,7 +27,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Returns what a request shows as a token; `None` where it shows none, or more than one.
+/// Returns the token in a request; `None` if there is none, or more than one.
 pub(in crate::admin) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_told_from_others_and_never_shown() {
+    fn a_token_matches_only_itself_and_is_never_shown() {
         let token = Token::new("correct horse");
         assert!(token.is(b"correct horse"));
         for other in [&b""[..], b"correct hors", b"correct horsee", b"Correct horse"] {

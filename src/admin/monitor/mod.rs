@@ -1,7 +1,9 @@
-//! `GET /grafana.json` and `GET /alerts.yml`: a dashboard for Grafana and rules for Prometheus, over what `/metrics` tells.
+//! `GET /grafana.json` and `GET /alerts.yml`: a Grafana dashboard and Prometheus rules over
+//! `/metrics`.
 //!
-//! Both come with the program, so that they name the metrics of this version. The dashboard is laid out here from the table
-//! in `panels`; it asks for its data source when it is imported, and shows any number of instances. The rules are a file.
+//! Both are part of the program, so they match the metrics of this version. The dashboard is laid
+//! out here from the table in `panels`. Grafana asks for the data source on import, and the
+//! dashboard shows any number of instances. The rules are a static file.
 
 mod panels;
 
@@ -11,21 +13,21 @@ use serde_json::{Value, json};
 
 use panels::{Panel, ROWS, Shape};
 
-/// The version of Grafana's dashboard model that is written: Grafana 10, which later ones convert.
+/// The version of Grafana's dashboard model: Grafana 10, which later versions convert.
 const SCHEMA_VERSION: u32 = 39;
 
 /// The columns of Grafana's grid.
 const COLUMNS: usize = 24;
 
-/// What narrows a query down to the instances that are looked at.
+/// The selector that narrows a query to the chosen instances.
 const CHOSEN: &str = r#"job=~"$job",instance=~"$instance""#;
 
-/// Answers with the dashboard.
+/// Responds with the dashboard.
 pub(super) async fn grafana() -> Json<Value> {
     Json(dashboard())
 }
 
-/// Answers with the rules.
+/// Responds with the rules.
 pub(super) async fn alerts() -> Response {
     ([(header::CONTENT_TYPE, "application/yaml")], include_str!("alerts.yml")).into_response()
 }
@@ -34,7 +36,7 @@ fn dashboard() -> Value {
     json!({
         "uid": "larder-cache",
         "title": "Larder",
-        "description": "What the cache does, and what it spares the app.",
+        "description": "Cache behaviour, and the origin load it saves.",
         "tags": ["larder", "http-cache"],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
@@ -70,7 +72,7 @@ fn source() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
 }
 
-/// Lays the panels out: rows below one another, panels from left to right.
+/// Lays the panels out: rows from top to bottom, panels from left to right.
 fn layout() -> Vec<Value> {
     let (mut all, mut top) = (Vec::new(), 0);
     let mut add = |mut panel: Value, place: Value| {
@@ -147,7 +149,7 @@ mod tests {
         let dashboard = dashboard();
         assert!(dashboard["schemaVersion"].as_u64() >= Some(36));
         assert!(dashboard["uid"].as_str().is_some_and(|uid| uid.len() <= 40));
-        assert_eq!(dashboard.get("id"), None, "it belongs to who imports it");
+        assert_eq!(dashboard.get("id"), None, "the importing Grafana assigns it");
         assert_eq!(dashboard["templating"]["list"][0]["type"], "datasource");
         let panels = dashboard["panels"].as_array().unwrap();
         let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
@@ -158,7 +160,7 @@ mod tests {
             assert!(at("x") + at("w") <= COLUMNS as u64, "{panel}");
             for x in at("x")..at("x") + at("w") {
                 for y in at("y")..at("y") + at("h") {
-                    assert!(used_ids.insert((x, y)), "{} lies on another", panel["title"]);
+                    assert!(used_ids.insert((x, y)), "{} overlaps another panel", panel["title"]);
                 }
             }
             if panel["type"] == "row" {

@@ -1,7 +1,8 @@
 //! The dashboard: a page of a few files that are part of the program.
 //!
-//! The policy in its head keeps it to this listener: no script, style or connection from elsewhere, nothing inline, no
-//! frame around it. What it shows of URLs, which anybody can make up, it writes as text only.
+//! The policy in the response's headers restricts the page to this listener: no script, style or
+//! connection from elsewhere, nothing inline, no surrounding frame. URLs, which anybody can make
+//! up, are only ever written as text.
 
 use axum::extract::Path;
 use axum::http::header::{self, HeaderName};
@@ -29,12 +30,12 @@ const FILES: [(&str, &str, &str); 11] = [
     ("style.css", STYLE, include_str!("style.css")),
 ];
 
-/// Answers with the page.
+/// Responds with the page.
 pub(super) async fn index() -> Response {
     file("text/html; charset=utf-8", include_str!("index.html"))
 }
 
-/// Answers with one of its files; `None` where there is none of this name.
+/// Responds with a file of the page; `None` if there is none of this name.
 pub(super) async fn part(Path(name): Path<String>) -> Option<Response> {
     FILES.iter().find(|(known, ..)| *known == name).map(|(_, kind, text)| file(kind, text))
 }
@@ -65,7 +66,7 @@ mod tests {
         }
         let users = [page, include_str!("app.js"), include_str!("panels.js")];
         for (name, ..) in FILES {
-            assert!(users.iter().any(|text| text.contains(name)), "nobody asks for {name}");
+            assert!(users.iter().any(|text| text.contains(name)), "{name} is not used");
         }
     }
 

@@ -1,8 +1,9 @@
-//! `/metrics`: the figures in the text formats that Prometheus reads: OpenMetrics for who asks for it, else the older one.
+//! `/metrics`: the stats in the text formats of Prometheus, OpenMetrics on request, else the
+//! classic one.
 //!
-//! A [`Collector`] over the same [`Readings`] that `/stats` shows, made for one answer: nothing is counted twice. Labels
-//! hold outcomes, reasons, causes and names of routes only, all bounded; pairs of outcome and reason appear once they
-//! have occurred.
+//! A [`Collector`] over the same [`Readings`] that `/stats` shows, made for one response: nothing
+//! is counted twice. Label values are outcomes, reasons, causes and names of routes only, all
+//! bounded; pairs of outcome and reason appear once they have occurred.
 
 mod classic;
 mod page;
@@ -21,19 +22,20 @@ use crate::origin::BreakerState;
 use crate::outcome::Outcome;
 use page::{MetricsPage, Spread, unlabelled};
 
-/// The type of the OpenMetrics text.
+/// The content type of OpenMetrics.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The name of the one tier that there is.
+/// The name of the only tier.
 const TIER: &str = "memory";
 
-/// The bounds of the latency buckets in microseconds: from a hit on an idle machine to an origin's timeout.
+/// The bounds of the latency buckets in microseconds: from a hit on an idle machine to an origin's
+/// timeout.
 const BOUNDS_MICROS: [u64; 20] = [
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// Answers with the figures, in the format that the request asks for.
+/// Responds with the metrics, in the requested format.
 ///
 /// # Errors
 /// As [`text`].
@@ -44,7 +46,8 @@ pub(super) fn answer(readings: Readings, headers: &HeaderMap) -> Result<Response
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// Tells whether OpenMetrics is named in Accept; whoever takes anything gets what everybody can read.
+/// Tells whether Accept names OpenMetrics; clients that accept anything get the classic format,
+/// which every reader knows.
 fn asks_for_open_metrics(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|range| {
@@ -54,10 +57,10 @@ fn asks_for_open_metrics(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Writes the figures as OpenMetrics text.
+/// Writes the metrics as OpenMetrics text.
 ///
 /// # Errors
-/// Where a figure cannot be formatted, which no figure is known to do.
+/// If a value cannot be formatted, which no known value does.
 pub(super) fn text(readings: Readings) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("larder");
     registry.register_collector(Box::new(readings));
@@ -90,20 +93,15 @@ impl Readings {
     fn process(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let build =
             [("version", env!("CARGO_PKG_VERSION")), ("os", std::env::consts::OS), ("arch", std::env::consts::ARCH)];
-        page.info("build", "The version of Larder, and what it was built for", &build)?;
-        page.gauge("uptime", "Seconds since the start", Some(Unit::Seconds), self.uptime.as_secs_f64())?;
-        page.gauge("ready", "Whether requests are served: 0 while draining", None, f64::from(u8::from(self.is_ready)))?;
-        page.gauge("connections", "Client connections open now", None, self.connections as f64)?;
-        let help = "The most client connections at once; more wait to be accepted";
+        page.info("build", "The version of Larder, and its target platform", &build)?;
+        page.gauge("uptime", "Seconds since start", Some(Unit::Seconds), self.uptime.as_secs_f64())?;
+        page.gauge("ready", "1 while requests are served, 0 while draining", None, f64::from(u8::from(self.is_ready)))?;
+        page.gauge("connections", "Open client connections", None, self.connections as f64)?;
+        let help = "Limit of client connections; more wait to be accepted";
         page.gauge("connections_max", help, None, self.connections_max as f64)?;
-        page.gauge("fills_in_flight", "Fills under way now", None, self.flights as f64)?;
-        page.counter(
-            "access_log_dropped_lines",
-            "Access log lines that were dropped",
-            None,
-            unlabelled(self.log_dropped),
-        )?;
-        let help = "Spans of traces, by whether the collector took them or they were dropped";
+        page.gauge("fills_in_flight", "Origin fetches in flight", None, self.flights as f64)?;
+        page.counter("access_log_dropped_lines", "Access log lines dropped", None, unlabelled(self.log_dropped))?;
+        let help = "Trace spans, by result: accepted by the collector, or dropped";
         let spans = [("exported", self.traces.exported), ("dropped", self.traces.dropped)];
         let spans = spans.into_iter().map(|(result, number)| (vec![("result", result)], number));
         page.counter("trace_spans", help, None, spans)
@@ -112,12 +110,12 @@ impl Readings {
     fn reloads(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let results = [("applied", self.server.reloads_applied), ("refused", self.server.reloads_refused)];
         let reloads = results.into_iter().map(|(result, number)| (vec![("result", result)], number));
-        page.counter("config_reloads", "Reloads of the configuration, by what came of them", None, reloads)?;
+        page.counter("config_reloads", "Reloads of the configuration, by result", None, reloads)?;
         let is_applied = self.reload.as_ref().is_none_or(|reload| reload.applied);
-        let help = "Whether the last reload of the configuration was applied: 0 while an older one is in force";
+        let help = "1 if the last reload was applied, 0 while the previous configuration stays in force";
         page.gauge("config_last_reload_successful", help, None, f64::from(u8::from(is_applied)))?;
-        let help = "When the configuration in force was read, in Unix time: at the start, or at the last reload that was \
-                    applied";
+        let help =
+            "Unix time at which the configuration in force was read: at startup, or at the last successful reload";
         let at = self.in_force_since.as_secs() as f64;
         page.gauge("config_last_reload_success_timestamp", help, Some(Unit::Seconds), at)
     }
@@ -127,28 +125,28 @@ impl Readings {
         let by_reason = totals
             .request_counts()
             .map(|(outcome, reason, number)| (vec![("outcome", outcome.token()), ("reason", reason.token())], number));
-        page.counter("requests", "Requests that have ended, by outcome and reason", None, by_reason)?;
+        page.counter("requests", "Completed requests, by outcome and reason", None, by_reason)?;
         page.counter(
             "collapsed_requests",
-            "Requests that waited for the origin request of another",
+            "Requests that waited for another request's origin fetch",
             None,
             unlabelled(totals.collapsed),
         )?;
         page.counter(
             "origin_requests",
-            "Requests for which the origin was asked, whether it answered or failed",
+            "Requests that went to the origin, whether it responded or failed",
             None,
             unlabelled(totals.origin_requests),
         )?;
         page.counter(
             "origin_refreshes",
-            "Origin requests in the background, on top of larder_origin_requests_total",
+            "Origin requests in the background, not included in larder_origin_requests_total",
             None,
             unlabelled(totals.refreshes),
         )?;
         page.counter(
             "origin_requests_saved",
-            "Requests answered without an origin request of their own: hits, stale answers and collapsed requests",
+            "Requests served without an origin request of their own: hits, stale and collapsed",
             None,
             unlabelled(totals.saved),
         )
@@ -157,12 +155,12 @@ impl Readings {
     fn server(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let server = &self.server;
         page.counter("accepted_connections", "Connections accepted", None, unlabelled(server.accepted))?;
-        let help = "Times that accepting failed for want of descriptors or memory";
+        let help = "Failures to accept a connection, for lack of file descriptors or memory";
         page.counter("accept_errors", help, None, unlabelled(server.accept_errors))?;
-        page.counter("panics", "Handlers that panicked", None, unlabelled(server.panics))?;
+        page.counter("panics", "Request handlers that panicked", None, unlabelled(server.panics))?;
         let stages = [("head", server.closed_in_head), ("idle", server.closed_idle), ("body", server.closed_in_body)];
         let closed = stages.into_iter().map(|(stage, number)| (vec![("stage", stage)], number));
-        let help = "Connections closed, and HTTP/2 streams reset, for their slowness, by what was slow";
+        let help = "Connections closed, and HTTP/2 streams reset, because they were too slow, by stage";
         page.counter("closed_connections", help, None, closed)
     }
 
@@ -170,37 +168,37 @@ impl Readings {
         let admin_connections = &self.admin_connections;
         page.gauge(
             "admin_connections",
-            "Connections to the admin side open now",
+            "Open connections to the admin interface",
             None,
             admin_connections.connections as f64,
         )?;
-        let help = "The most connections to the admin side at once; more are turned away";
+        let help = "Limit of connections to the admin interface; more are rejected";
         page.gauge("admin_connections_max", help, None, admin_connections.connections_max as f64)?;
-        let help = "Connections to the admin side for which there was no room";
+        let help = "Connections to the admin interface rejected at the limit";
         page.counter("admin_connections_turned_away", help, None, unlabelled(admin_connections.turned_away))?;
-        let help = "Connections to the admin side closed for their slowness";
+        let help = "Connections to the admin interface closed because they were too slow";
         page.counter("admin_closed_connections", help, None, unlabelled(admin_connections.closed))
     }
 
     fn origin(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let origin = &self.origin;
-        page.gauge("origin_permits_in_use", "Requests at the origin now", None, origin.permits_in_use as f64)?;
-        let help = "The most requests at the origin at once";
+        page.gauge("origin_permits_in_use", "Requests active at the origin", None, origin.permits_in_use as f64)?;
+        let help = "Limit of concurrent requests to the origin";
         page.gauge("origin_permits_max", help, None, origin.permits_max as f64)?;
-        let help = "Requests that wait for their turn at the origin now";
+        let help = "Requests queued for the origin";
         page.gauge("origin_permits_waiting", help, None, origin.permits_waiting as f64)?;
-        let help = "Requests turned away because the queue for the origin was full or the wait too long";
+        let help = "Requests rejected because the queue for the origin was full or the wait too long";
         page.counter("origin_permits_refused", help, None, unlabelled(origin.permits_refused))?;
         let is_open = origin.breaker != BreakerState::Closed;
-        let help = "Whether the breaker towards the origin is open: 1 also while one request sees whether it is back";
+        let help = "1 while the circuit breaker is open or half-open, 0 while it is closed";
         page.gauge("origin_breaker_open", help, None, f64::from(u8::from(is_open)))?;
         page.counter(
             "origin_breaker_opened",
-            "Times that the breaker opened",
+            "Times that the circuit breaker opened",
             None,
             unlabelled(origin.breaker_opened),
         )?;
-        let help = "Requests that found the breaker open";
+        let help = "Requests that met an open circuit breaker";
         page.counter("origin_breaker_refused", help, None, unlabelled(origin.breaker_refused))
     }
 
@@ -208,45 +206,45 @@ impl Readings {
         let totals = &self.requests.totals;
         let bytes = totals.body_bytes();
         let by_outcome = Outcome::ALL.iter().map(|outcome| (vec![("outcome", outcome.token())], bytes.get(*outcome)));
-        page.counter("response_body", "Body bytes handed to connections, by outcome", Some(Unit::Bytes), by_outcome)?;
-        page.counter("responses_stored", "Responses that began to be stored", None, unlabelled(totals.stored))?;
+        page.counter("response_body", "Body bytes sent to clients, by outcome", Some(Unit::Bytes), by_outcome)?;
+        page.counter("responses_stored", "Responses whose storing began", None, unlabelled(totals.stored))?;
         page.counter(
             "responses_stored_with_cookie",
-            "Responses that were stored with the cookie that they set",
+            "Responses stored together with their Set-Cookie",
             None,
             unlabelled(totals.stored_cookies),
         )?;
         let not_stored = totals.not_stored_counts().map(|(reason, number)| (vec![("reason", reason.token())], number));
-        page.counter("responses_not_stored", "Responses that were not stored, by reason", None, not_stored)?;
+        page.counter("responses_not_stored", "Responses not stored, by reason", None, not_stored)?;
         page.counter(
             "responses_client_gone",
-            "Responses whose client went away before their end",
+            "Responses whose client disconnected before the end",
             None,
             unlabelled(totals.client_gone),
         )?;
         let aborted = totals.aborted_counts().map(|(reason, number)| (vec![("reason", reason.token())], number));
         page.counter(
             "personalised",
-            "Stored bodies that turned out to be one user's",
+            "Stored bodies that turned out to be personalised",
             None,
             unlabelled(self.requests.personalised.found),
         )?;
-        page.counter("responses_aborted", "Responses whose body failed on the way, by reason", None, aborted)
+        page.counter("responses_aborted", "Responses aborted before the end of their body, by reason", None, aborted)
     }
 
-    /// What shadow mode has seen; nothing where it never ran.
+    /// Writes what shadow mode observed; nothing if it never ran.
     fn shadow(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let Some(total) = self.requests.shadow.as_ref().map(|seen| &seen.total) else { return Ok(()) };
         let outcomes = Outcome::ALL.iter().map(|outcome| (vec![("outcome", outcome.token())], total.of(*outcome)));
         page.counter("shadow_requests", "Requests passed in shadow mode, by would-be outcome", None, outcomes)?;
-        let help = "Requests that the origin would have been spared";
+        let help = "Origin requests that a cache would have saved";
         page.counter("shadow_origin_requests_saved", help, None, unlabelled(total.spared))?;
-        let help = "Seconds of the origin that would have been spared";
+        let help = "Seconds of origin time that a cache would have saved";
         let seconds = unlabelled(total.origin_micros_spared / 1_000_000);
         page.counter("shadow_origin_time_saved", help, Some(Unit::Seconds), seconds)?;
         let compared = [("same", total.same), ("differed", total.differed), ("not_compared", total.uncompared)];
         let compared = compared.into_iter().map(|(result, number)| (vec![("result", result)], number));
-        let help = "Would-be hits held against what the origin sent, by result";
+        let help = "Would-be hits compared with the origin's actual response, by result";
         page.counter("shadow_compared", help, None, compared)
     }
 
@@ -260,13 +258,13 @@ impl Readings {
         };
         page.counter(
             "route_requests",
-            "Requests that have ended, by route and outcome",
+            "Completed requests, by route and outcome",
             None,
             series(|route, outcome| route.requests.get(outcome)),
         )?;
         page.counter(
             "route_response_body",
-            "Body bytes handed to connections, by route and outcome",
+            "Body bytes sent to clients, by route and outcome",
             Some(Unit::Bytes),
             series(|route, outcome| route.body_bytes.get(outcome)),
         )
@@ -275,22 +273,22 @@ impl Readings {
     fn memory(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let store = &self.store;
         for (name, help, bytes) in [
-            ("memory_capacity", "The most bytes that may be held", store.capacity_bytes),
-            ("memory_alive", "Bytes held now: stored, being filled, or pinned by readers", store.alive_bytes),
-            ("stored_raw", "Bytes of bodies stored, as the origin sent them", store.raw_bytes),
-            ("stored_compressed", "Bytes of bodies stored, as they are held", store.held_bytes),
+            ("memory_capacity", "Limit of memory for stored and transferred responses", store.capacity_bytes),
+            ("memory_alive", "Memory in use: stored, in flight, or pinned by readers", store.alive_bytes),
+            ("stored_raw", "Size of stored bodies as the origin sent them", store.raw_bytes),
+            ("stored_compressed", "Size of stored bodies in their stored form", store.held_bytes),
         ] {
             page.gauge(name, help, Some(Unit::Bytes), bytes as f64)?;
         }
         Ok(())
     }
 
-    /// A tier that comes later is another value of `tier`.
+    /// A future tier is another value of `tier`.
     fn tiers(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let store = &self.store;
         let tier = |number| [(vec![("tier", TIER)], number)];
-        page.gauges("stored_entries", "Keys with something stored, by tier", None, tier(store.keys as f64))?;
-        let help = "Bytes that a tier holds, with what goes with them, by tier";
+        page.gauges("stored_entries", "Keys with a stored response, by tier", None, tier(store.keys as f64))?;
+        let help = "Size of stored entries with their overhead, by tier";
         page.gauges("stored", help, Some(Unit::Bytes), tier(store.stored_bytes as f64))?;
         let evicted = [
             ("size", store.evicted_by_size),
@@ -299,34 +297,34 @@ impl Readings {
             ("replaced", store.replaced),
         ];
         let evicted = evicted.into_iter().map(|(cause, number)| (vec![("tier", TIER), ("cause", cause)], number));
-        page.counter("evicted_entries", "Entries that left the store, by tier and cause", None, evicted)
+        page.counter("evicted_entries", "Entries evicted or replaced, by tier and cause", None, evicted)
     }
 
     fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let help = "Bodies that were not stored because the memory budget was spent";
+        let help = "Bodies not stored because memory was full";
         page.counter("refused_bodies", help, None, unlabelled(self.store.refused))?;
-        let help = "Lookups whose hash found the key of another, which are misses";
+        let help = "Lookups whose hash matched a different key; treated as misses";
         page.counter("hash_collisions", help, None, unlabelled(self.store.collisions))
     }
 
     fn purges(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let store = &self.store;
         page.counter("purges", "Purges and invalidations recorded", None, unlabelled(store.ledger_sequence))?;
-        let help = "The number of the purge up to which all were swept, to compare with the purges counted";
+        let help = "Sequence number up to which all purges were swept; compare with larder_purges_total";
         page.gauge("purges_swept", help, None, store.swept_through as f64)?;
-        page.gauge("purge_records", "Purge records that are still kept", None, store.ledger_records as f64)
+        page.gauge("purge_records", "Purge records kept", None, store.ledger_records as f64)
     }
 
     fn latency(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let help = "Seconds from the head of the request to the end of the response, by class of outcome; \
-                    a value near a bound may be counted on its other side, within 1 percent";
+        let help = "Seconds from the request's head to the response's end, by class of outcome; \
+                    values within 1 percent of a bound may be counted on its other side";
         let classes = LatencyClass::ALL.iter().map(|class| {
             let latency = self.requests.latency.of(*class);
             (vec![("class", class.token())], in_seconds(latency))
         });
         page.histogram("request_duration", help, Unit::Seconds, classes)?;
-        let help = "Seconds from the head of a request to the head of its response where the origin was asked: the wait for \
-                    a turn, the connection, and its own work";
+        let help = "Seconds from the request's head to the response's head, for requests that went to the origin: \
+                    queueing, connecting, and the origin's own work";
         page.histogram("origin_wait", help, Unit::Seconds, unlabelled(in_seconds(&self.requests.origin_wait)))?;
         let totals = &self.requests.totals;
         let (bytes, bounds) = (totals.body_bytes(), size_bounds().map(|bound| bound as f64));
@@ -357,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_says_what_the_figures_say() {
+    fn the_text_agrees_with_the_readings() {
         let text = text(busy()).unwrap();
         let check = |series: &str, number: f64| assert_eq!(value(&text, series), number, "{series}");
         check("larder_uptime_seconds", 12.345);
@@ -423,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_open_metrics_gets_it_and_others_what_everybody_reads() {
+    fn open_metrics_on_request_and_the_classic_format_otherwise() {
         let check = |accept: Option<&str>, expected: &str| {
             let headers = accept.map(|value| (header::ACCEPT, value.parse().unwrap()));
             let response = answer(idle(), &HeaderMap::from_iter(headers)).unwrap();

@@ -1,4 +1,4 @@
-//! `POST /purge`: what to purge, read and checked as a whole before anything is purged.
+//! `POST /purge`: a purge as JSON, read and checked as a whole before anything is purged.
 //!
 //! ```json
 //! {"url": "http://example.org/page"}
@@ -6,12 +6,14 @@
 //! {"prefix": "example.org/shop/"}
 //! {"all": true, "kind": "validate"}
 //! ```
-//! `kind` is `hard` (the default: never reused, its validator neither), `validate` (validated before its next use) or
-//! `soft` (served stale while one request refreshes it). What the selectors mean stands in [`selectors`].
+//! `kind` is `hard` (the default: discarded, including its validator), `validate` (revalidated
+//! before its next use) or `soft` (served stale while one request refreshes it). [`selectors`]
+//! describes the selectors.
 //!
-//! The answer has `purged` (how many selectors), `sequence` (the ledger's number after them) and `entries` (how many stored
-//! responses the URLs had). What only a walk over the store can find is `"swept": "pending"`; none of it is served from the
-//! moment of the answer on, and its bytes are back when `store.sweep.through` of `/stats` has reached `sequence`.
+//! The answer has `purged` (the number of selectors), `sequence` (the ledger's number after them)
+//! and `entries` (the number of stored responses of the URLs). Entries that only a background sweep
+//! can find are reported as `"swept": "pending"`. None of them is served from the moment of the
+//! answer on; their memory is freed when `store.sweep.through` of `/stats` has reached `sequence`.
 
 mod selectors;
 
@@ -25,40 +27,41 @@ use crate::proxy::purge::{PurgeResult, PurgeTarget};
 use crate::store::PurgeKind;
 use selectors::PurgeRequest;
 
-/// What is read: with room for as many selectors as are allowed.
+/// The expected content, with room for the maximum number of selectors.
 const CONTENT: ExpectedContent = ExpectedContent { what: "a purge", bytes_max: 256 << 10, example };
 
-/// What a purge of more than one URL is told with.
+/// The hint in the answer to a purge that needs a sweep.
 const WATCH: &str =
     "GET /stats: `store.sweep.through` reaches the sequence; `store.evicted.purge` counts what is freed";
 
 /// A purge that can be carried out.
 #[derive(Debug, PartialEq)]
 pub(super) struct PurgeCommand {
-    /// At least one.
+    /// The targets, at least one.
     targets: Vec<PurgeTarget>,
     kind: PurgeKind,
 }
 
-/// What was done.
+/// The result of a purge.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct PurgeAnswer {
-    /// How many selectors were recorded.
+    /// The number of selectors that were recorded.
     purged: usize,
-    /// The ledger's number of the last of them: whatever was asked of the origin before it counts as purged.
+    /// The ledger's number of the last of them: responses requested from the origin before it count
+    /// as purged.
     sequence: u64,
-    /// How many stored responses the URLs among them had; null where nothing could be counted.
+    /// The number of stored responses of the URLs among them; null if nothing could be counted.
     entries: Option<u64>,
-    /// `pending` where the rest is found by the sweep. Nothing of it is served meanwhile.
+    /// `pending` if the sweep finds the rest. None of it is served meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     swept: Option<&'static str>,
-    /// How to see when it is done.
+    /// A hint on how to see when the sweep is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     watch: Option<&'static str>,
 }
 
 impl PurgeCommand {
-    /// Carries all of it out with `purge`.
+    /// Carries out the whole purge with `purge`.
     pub(super) fn apply(self, purge: impl Fn(PurgeTarget, PurgeKind) -> PurgeResult) -> PurgeAnswer {
         let done: Vec<PurgeResult> = self.targets.into_iter().map(|target| purge(target, self.kind)).collect();
         let is_pending = done.iter().any(|purged| purged.entries.is_none());
@@ -75,8 +78,8 @@ impl PurgeCommand {
 /// Reads a purge.
 ///
 /// # Errors
-/// 415 where the content is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it
-/// cannot be understood.
+/// 415 if the type is not JSON, 413 if the content is too long, 408 if it does not arrive in time,
+/// 400 if it cannot be understood.
 pub(super) async fn read(request: Request) -> Result<PurgeCommand, AdminProblem> {
     parse(&CONTENT.read(request).await?)
 }
@@ -106,8 +109,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_told_with_an_example() {
-        for (content, told) in [
+    async fn faulty_purges_are_refused_with_an_example() {
+        for (content, part) in [
             ("", "EOF"),
             ("[]", "expected"),
             ("{}", "nothing to purge"),
@@ -119,14 +122,14 @@ mod tests {
         ] {
             let (status, answer) = error(parse(content.as_bytes()).unwrap_err()).await;
             assert_eq!(status, 400, "{content}");
-            assert!(answer["error"].as_str().unwrap().contains(told), "{content}: {answer}");
+            assert!(answer["error"].as_str().unwrap().contains(part), "{content}: {answer}");
             assert_eq!(answer["example"], example());
         }
-        assert!(parse(example().to_string().as_bytes()).is_ok(), "the example is one");
+        assert!(parse(example().to_string().as_bytes()).is_ok(), "the example is valid");
     }
 
     #[test]
-    fn every_target_is_purged_and_what_is_known_is_told() {
+    fn every_target_is_purged_and_known_counts_are_reported() {
         let check = |counts: &[Option<u64>], entries: Option<u64>, swept: Option<&str>| {
             let targets = vec![PurgeTarget::Wide(crate::store::Selector::All); counts.len()];
             let done = std::cell::Cell::new(0);

@@ -1,12 +1,14 @@
-//! What a purge names, made canonical by the same code as keys.
+//! The selectors of a purge, made canonical by the same code as keys.
 //!
-//! | field | covers |
-//! |---|---|
-//! | `url`, `urls` | `http://host[:port]/path[?query]`: every variant of it, whatever its route adds to the key. Query parameters that the route drops are dropped here too |
-//! | `prefix`, `prefixes` | `host/path`, with `http://` or `https://` before it where only one scheme is meant. It ends at a `/`: `/shop/` covers `/shop/` and all below it, not `/shop` and not `/shopping`. `/shop` covers `/shop` itself too, whatever its query, and again not `/shopping` |
-//! | `host`, `hosts` | `host[:port]`: every URL of it, of either scheme |
-//! | `tag`, `tags` | everything tagged exactly so, by `Surrogate-Key`, `Cache-Tag`, `xkey` or `Cache-Groups`, on every host |
-//! | `all` | `true`: everything |
+//! - `url`, `urls`: `http://host[:port]/path[?query]`. Covers every variant, whatever the route
+//!   adds to the key. Query parameters that the route drops are dropped here too.
+//! - `prefix`, `prefixes`: `host/path`, preceded by `http://` or `https://` to select one scheme.
+//!   `/shop/` covers `/shop/` and everything below it, but neither `/shop` nor `/shopping`. `/shop`
+//!   also covers `/shop` itself, with any query, but not `/shopping`.
+//! - `host`, `hosts`: `host[:port]`. Covers every URL of the host, with either scheme.
+//! - `tag`, `tags`: covers everything with exactly this tag, by `Surrogate-Key`, `Cache-Tag`,
+//!   `xkey` or `Cache-Groups`, on every host.
+//! - `all`: `true` covers everything.
 
 use serde::Deserialize;
 
@@ -14,13 +16,14 @@ use crate::key::{CanonicalUrl, Scheme};
 use crate::proxy::purge::PurgeTarget;
 use crate::store::{PurgeKind, Selector};
 
-/// The most targets of one request. Each takes a record of the ledger, whose oldest fold into one when there are many.
+/// The maximum number of targets in one request. Each takes a record of the ledger, which merges
+/// its oldest records when there are many.
 const TARGETS_MAX: usize = 1_000;
 
-/// The most characters of a faulty value that an answer repeats.
+/// The maximum number of characters of a faulty value that an answer repeats.
 const QUOTE_CHARS_MAX: usize = 200;
 
-/// A purge as it is written.
+/// A purge as written in JSON.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object of selectors")]
 pub(super) struct PurgeRequest {
@@ -49,10 +52,10 @@ enum KindName {
 }
 
 impl PurgeRequest {
-    /// Returns what is to be purged, at least one and at most [`TARGETS_MAX`], and how.
+    /// Returns the targets, at least one and at most [`TARGETS_MAX`], and the kind of the purge.
     ///
     /// # Errors
-    /// What is wrong with the first thing that is.
+    /// The first fault.
     pub(super) fn read(self) -> Result<(Vec<PurgeTarget>, PurgeKind), String> {
         let mut targets = Vec::new();
         collect(("url", "urls"), (self.url, self.urls), &mut targets, url)?;
@@ -61,19 +64,17 @@ impl PurgeRequest {
         collect(("tag", "tags"), (self.tag, self.tags), &mut targets, tag)?;
         if self.all {
             if !targets.is_empty() {
-                return Err("`all` covers everything: leave out the rest, or leave out `all`".to_owned());
+                return Err("`all` covers everything: leave out the other selectors, or `all`".to_owned());
             }
             targets.push(PurgeTarget::Wide(Selector::All));
         }
         if targets.is_empty() {
-            return Err(
-                "there is nothing to purge: give `url`, `prefix`, `host`, `tag` (or `urls`, `prefixes`, `hosts`, \
+            return Err("nothing to purge: give `url`, `prefix`, `host`, `tag` (or `urls`, `prefixes`, `hosts`, \
                         `tags`), or `all`"
-                    .to_owned(),
-            );
+                .to_owned());
         }
         if targets.len() > TARGETS_MAX {
-            return Err(format!("{} selectors are too many, at most {TARGETS_MAX} are allowed", targets.len()));
+            return Err(format!("too many selectors: {} (at most {TARGETS_MAX})", targets.len()));
         }
         let kind = match self.kind {
             KindName::Hard => PurgeKind::Hard,
@@ -98,11 +99,11 @@ fn collect(
         (None, values) => values.unwrap_or_default(),
     };
     if values.len() > TARGETS_MAX {
-        return Err(format!("`{many}` has {} members, at most {TARGETS_MAX} are allowed", values.len()));
+        return Err(format!("too many `{many}`: {} (at most {TARGETS_MAX})", values.len()));
     }
     for value in values {
         let quote: String = value.chars().take(QUOTE_CHARS_MAX).collect();
-        targets.extend(read(&value).map_err(|error| format!("{quote:?} is no {one} to purge: {error}"))?);
+        targets.extend(read(&value).map_err(|error| format!("{quote:?} is not a valid {one}: {error}"))?);
     }
     Ok(())
 }
@@ -113,10 +114,13 @@ fn url(text: &str) -> Result<Vec<PurgeTarget>, String> {
 
 fn prefix(text: &str) -> Result<Vec<PurgeTarget>, String> {
     if text.contains(['?', '#']) {
-        return Err("a query is no part of a prefix".to_owned());
+        return Err("a prefix has no query".to_owned());
     }
     if text.ends_with('*') {
-        return Err("a prefix ends at a `/`, and `*` would stand for itself: leave it out".to_owned());
+        return Err("`*` is not a wildcard here: end the prefix with `/`".to_owned());
+    }
+    if text.starts_with('/') {
+        return Err(format!("it has no host; use example.org{text}"));
     }
     let read = |url: String| CanonicalUrl::parse_absolute(&url).map_err(|error| error.to_string());
     let urls = if text.contains("://") {
@@ -128,8 +132,12 @@ fn prefix(text: &str) -> Result<Vec<PurgeTarget>, String> {
 }
 
 fn host(text: &str) -> Result<Vec<PurgeTarget>, String> {
+    if text.contains("://") {
+        return Err("it is a URL; give a host such as example.org:8080".to_owned());
+    }
     let mut hosts: Vec<PurgeTarget> = Vec::with_capacity(2);
-    // The port that a scheme implies is not written in a key, and which that is depends on the scheme.
+    // A key does not contain the default port of its scheme, so the canonical host depends on the
+    // scheme.
     for scheme in [Scheme::Http, Scheme::Https] {
         let url = CanonicalUrl::new(scheme, text, "/").map_err(|error| error.to_string())?;
         let target = PurgeTarget::Wide(Selector::Host(url.authority().into()));
@@ -142,7 +150,7 @@ fn host(text: &str) -> Result<Vec<PurgeTarget>, String> {
 
 fn tag(text: &str) -> Result<Vec<PurgeTarget>, String> {
     if text.is_empty() || text.trim() != text || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err("a tag is printable ASCII, not empty, without a space at either end".to_owned());
+        return Err("a tag is printable ASCII, not empty, without spaces at its ends".to_owned());
     }
     Ok(vec![PurgeTarget::Wide(Selector::Tag(text.into()))])
 }
@@ -157,7 +165,7 @@ mod tests {
         serde_json::from_str::<PurgeRequest>(text).unwrap().read()
     }
 
-    /// Writes a target as a letter for its kind and what it names.
+    /// Writes a target as a letter for its kind, and its text.
     fn target_text(target: &PurgeTarget) -> String {
         match target {
             PurgeTarget::Url(url) => format!("u:{}", url.as_str()),
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_purged_in_canonical_form() {
+    fn targets_become_canonical() {
         let check = |text: &str, expected: &[&str], kind: PurgeKind| {
             let (targets, found) = read(text).unwrap();
             assert_eq!(targets.iter().map(target_text).collect::<Vec<_>>(), expected, "{text}");
@@ -194,32 +202,32 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_is_told() {
+    fn faulty_selectors_are_reported() {
         let many = json!({ "urls": vec!["http://example.org/"; TARGETS_MAX + 1] }).to_string();
         let many_in_all = json!({ "tags": vec!["a"; TARGETS_MAX], "host": "a" }).to_string();
-        for (text, told) in [
+        for (text, part) in [
             ("{}", "nothing to purge"),
             (r#"{"all": false}"#, "nothing to purge"),
             (r#"{"all": true, "tag": "a"}"#, "leave out"),
             (r#"{"urls": []}"#, "`urls` is empty"),
             (r#"{"url": "http://a/", "urls": ["http://a/"]}"#, "give `url` or `urls`, not both"),
-            (r#"{"url": "/a"}"#, "\"/a\" is no url to purge: the URL has no scheme"),
-            (r#"{"urls": ["http://a/", "ftp://a/"]}"#, "\"ftp://a/\" is no url to purge"),
-            (r#"{"prefix": "/shop/"}"#, "the host is empty"),
-            (r#"{"prefix": "a/shop/*"}"#, "leave it out"),
-            (r#"{"prefix": "a/shop?x"}"#, "a query is no part"),
+            (r#"{"url": "/a"}"#, "\"/a\" is not a valid url"),
+            (r#"{"urls": ["http://a/", "ftp://a/"]}"#, "\"ftp://a/\" is not a valid url"),
+            (r#"{"prefix": "/shop/"}"#, "use example.org/shop/"),
+            (r#"{"prefix": "a/shop/*"}"#, "end the prefix with `/`"),
+            (r#"{"prefix": "a/shop?x"}"#, "a prefix has no query"),
             (r#"{"prefix": "ftp://a/"}"#, "neither http nor https"),
             (r#"{"host": "*.example.org"}"#, "a character that no host name has"),
-            (r#"{"host": "http://a"}"#, "\"http://a\" is no host to purge"),
+            (r#"{"host": "http://a"}"#, "\"http://a\" is not a valid host: it is a URL"),
             (r#"{"host": "a/b"}"#, "a character that no host name has"),
             (r#"{"tag": ""}"#, "a tag is printable ASCII"),
             (r#"{"tag": " a"}"#, "a tag is printable ASCII"),
             (r#"{"tag": "\na"}"#, "a tag is printable ASCII"),
             (many.as_str(), "at most 1000"),
-            (many_in_all.as_str(), "1001 selectors are too many"),
+            (many_in_all.as_str(), "too many selectors: 1001"),
         ] {
             let error = read(text).unwrap_err();
-            assert!(error.contains(told), "{text:.80}: {error}");
+            assert!(error.contains(part), "{text:.80}: {error}");
         }
     }
 }

@@ -1,128 +1,181 @@
-//! `/stats`: the figures of the process since its start, as one JSON object.
+//! `/stats`: statistics of the process since start, as one JSON object.
 //!
-//! Counters count responses that have ended. A ratio whose denominator is zero is null, and so is a quantile of nothing.
-//! Maps by reason hold the reasons that have occurred; the tokens are those of [`crate::outcome`].
+//! Counters count completed responses. A ratio with a denominator of zero is null, and so is a
+//! quantile without values. Maps by reason contain the reasons that have occurred; the tokens are
+//! those of [`crate::outcome`].
 //!
-//! | field | unit | meaning |
-//! |---|---|---|
-//! | `version` | text | the version of Larder |
-//! | `uptime_seconds` | seconds | since the start |
-//! | `ready` | bool | whether requests are served; false while draining |
-//! | `connections` | connections | client connections open now |
-//! | `fills_in_flight` | fills | origin requests for a key under way now, each with all who wait for it |
-//! | `requests.total` | requests | all that have ended |
-//! | `requests.by_outcome.*` | requests | by outcome: `hit`, `stale`, `revalidated`, `miss`, `pass`, `refused`, `failed`, `own` (Larder's own answer, to a PURGE); they add up to `requests.total` |
-//! | `requests.by_reason.*` | requests | by reason, whatever the outcome; they add up to `requests.total` |
-//! | `requests.collapsed` | requests | those that waited for another's origin request, whatever came of it |
-//! | `ratios.cache_hit` | 0 to 1 | cache hit ratio: `requests.by_outcome.hit / requests.total`. Stale and revalidated answers are no hits |
-//! | `ratios.cache_hit_bytes` | 0 to 1 | the same in bytes: `bytes.by_outcome.hit / bytes.total` |
-//! | `ratios.stale` | 0 to 1 | `requests.by_outcome.stale / requests.total` |
-//! | `ratios.revalidated` | 0 to 1 | `requests.by_outcome.revalidated / requests.total` |
-//! | `ratios.served` | 0 to 1 | served ratio: (hits + answers fetched from the origin) / `requests.total`; fetched are `miss`, `pass` and `revalidated`. What is missing to 1 was stale, refused or failed |
-//! | `origin.requests` | requests | requests for which the origin was asked, whether it answered or failed |
-//! | `origin.refreshes` | requests | origin requests in the background, on top of `origin.requests` |
-//! | `origin.saved` | requests | requests answered without an origin request of their own: hits + stale answers given without asking + collapsed, each once |
-//! | `origin.saved_ratio` | 0 to 1 | `origin.saved / requests.total` |
-//! | `origin.permits_in_use` | requests | at the origin now; at most `origin.connections_max` of the configuration |
-//! | `origin.permits_waiting` | requests | waiting now for their turn at the origin |
-//! | `origin.permits_refused` | requests | turned away because the queue for the origin was full or the wait too long |
-//! | `origin.breaker` | text | `closed`; `open`: requests to the origin fail at once; `half-open`: one request sees whether it is back |
-//! | `origin.breaker_opened` | times | that the breaker has opened; a probe that failed counts too |
-//! | `origin.breaker_refused` | requests | that found it open |
-//! | `storing.begun` | responses | those that began to be stored |
-//! | `storing.with_cookie` | responses | those that were stored with the cookie that they set (`set_cookie = "obey"`) |
-//! | `storing.not_stored.*` | responses | those that were not stored, by reason |
-//! | `endings.complete` | responses | handed to their connection whole |
-//! | `endings.client_gone` | responses | whose client went away first |
-//! | `endings.aborted.*` | responses | whose body failed on the way, by reason |
-//! | `bytes.total` | bytes | body bytes handed to connections |
-//! | `bytes.by_outcome.*` | bytes | the same by outcome; they add up to `bytes.total` |
-//! | `store.entries` | keys | keys with something stored; a key holds at most `variants_max` variants |
-//! | `store.raw_bytes` | bytes | bodies stored, as the origin sent them |
-//! | `store.compressed_bytes` | bytes | the same bodies as they are held, compressed where that is smaller, with their renditions |
-//! | `store.evicted.size` | entries | left for want of room |
-//! | `store.evicted.age` | entries | left past their keep time |
-//! | `store.evicted.purge` | entries | left because they were purged |
-//! | `store.replaced` | entries | replaced by a newer response |
-//! | `store.refused` | bodies | not stored because the budget was spent |
-//! | `store.purges` | records | the ledger's number: purges and invalidations since the start |
-//! | `store.purge_records` | records | those that are still kept |
-//! | `store.sweep.through` | records | the ledger's number up to which every purge was swept: what it made useless has been freed. A soft purge frees nothing |
-//! | `store.sweep.keys` | keys | that the last sweep, or the one under way, has looked at |
-//! | `store.sweep.freed` | entries | that it has freed: purged, or past their keep time |
-//! | `memory.capacity_bytes` | bytes | the most that may be held |
-//! | `memory.alive_bytes` | bytes | held now: stored, being filled, or pinned by readers |
-//! | `memory.stored_bytes` | bytes | of these, what the map holds, as weighed |
-//! | `hash_collisions.seen` | lookups | those whose hash found another's key: misses, never another's page |
-//! | `hash_collisions.expected_next_key` | probability | that the next new key collides: `-expm1(n * ln1p(-2^-128))`, n = `store.entries` |
-//! | `hash_collisions.expected_pairs` | pairs | expected among all keys: `n * (n - 1) / 2^129` |
-//! | `latency.hits.*` | | from the request's head to the response's end, of hits and of stale answers that did not wait |
-//! | `latency.misses.*` | | of misses, revalidations, and stale answers after the origin failed |
-//! | `latency.passes.*` | | of requests passed by, uploads and open-ended streams among them, and of Larder's own answers |
-//! | `latency.errors.*` | | of requests refused or failed |
-//! | `latency.hits.count` | requests | how many were timed; likewise below |
-//! | `latency.hits.p50_us` | microseconds | the latency that half of them stay at or under; exact to 1 %, from 1 to 600,000,000 |
-//! | `latency.hits.p90_us` | microseconds | the same for 90 % |
-//! | `latency.hits.p99_us` | microseconds | the same for 99 % |
-//! | `latency.hits.p999_us` | microseconds | the same for 99.9 % |
-//! | `latency.hits.max_us` | microseconds | the longest |
-//! | `routes[].name` | text | the route's name; `(none)`, the last, is for requests that no route matched |
-//! | `routes[].requests` | requests | of this route |
-//! | `routes[].by_outcome.*` | requests | the same by outcome |
-//! | `routes[].bytes` | bytes | body bytes handed to connections |
-//! | `routes[].cache_hit_ratio` | 0 to 1 | hits / requests of this route |
-//! | `routes[].hits.*` | | latency as in `latency.hits`, exact to 10 % |
-//! | `routes[].misses.*` | | latency as in `latency.misses`, exact to 10 % |
-//! | `personalised.found` | bodies | stored bodies that turned out to be one user's although nothing in the response says so; their URLs: |
-//! | `personalised.urls[].url` | text | the last found first, at most 100; the first 1,024 bytes of each |
-//! | `personalised.urls[].times` | bodies | how often it was found |
-//! | `personalised.urls[].differed[]` | text | in which request fields the users differed: `Cookie`, `Authorization` |
-//! | `personalised.urls[].fix` | text | what to change |
-//! | `asked_most.by_requests[].url` | text | the URLs asked for most, at most 20; the first 512 bytes of each. Of a core's hits after its first 4,096 one in 16 is counted, as 16 |
-//! | `asked_most.by_requests[].at_least` | requests | of this URL, at the least: each list follows 256 URLs a core, and what takes another's place may not have been seen from the start |
-//! | `asked_most.by_requests[].at_most` | requests | of this URL, at the most; the same where the list has room for all |
-//! | `asked_most.by_bytes[].url` | text | the URLs that sent most, likewise |
-//! | `asked_most.by_bytes[].at_least` | bytes | body bytes of this URL, at the least; a hit counts for what its body has |
-//! | `asked_most.by_bytes[].at_most` | bytes | at the most |
-//! | `asked_most.by_misses[].url` | text | the URLs least answered from the cache, likewise |
-//! | `asked_most.by_misses[].at_least` | requests | of this URL that were neither hits, nor stale, nor refused; at the least |
-//! | `asked_most.by_misses[].at_most` | requests | at the most |
-//! | `asked_most.by_origin_time_us[].url` | text | the URLs that the origin works on longest, likewise |
-//! | `asked_most.by_origin_time_us[].at_least` | microseconds | from the request's head to the response's, where the origin was asked: the wait for a turn, the connection and its own work; at the least |
-//! | `asked_most.by_origin_time_us[].at_most` | microseconds | at the most |
-//! | `not_from_cache[].reason` | text | why requests were not answered from the cache: what kept the response from being stored, else why it was fetched; the most origin time first |
-//! | `not_from_cache[].requests` | requests | that were neither hits, nor stale, nor refused, for this reason |
-//! | `not_from_cache[].origin_time_us` | microseconds | their origin time, as above |
-//! | `not_from_cache[].why` | text | the reason as a sentence |
-//! | `not_from_cache[].change` | text | what to change |
-//! | `not_from_cache[].urls[]` | text | the URLs with the most of it, at most 3 |
-//! | `shadow.requests` | requests | passed in shadow mode; all of `shadow` is null where none was, and `/shadow` tells more |
-//! | `shadow.hit_ratio` | 0 to 1 | would-be hits / `shadow.requests` |
-//! | `shadow.origin_requests_saved` | requests | that the origin would have been spared: would-be hits, stale answers without asking, collapsed ones |
-//! | `shadow.origin_time_saved_us` | microseconds | their origin time, as above |
-//! | `shadow.differed` | requests | would-be hits whose body was not what the origin sent |
-//! | `recent_errors[].at` | seconds | of Unix time; the last 32 requests that the origin or Larder failed on, the newest first |
-//! | `recent_errors[].url` | text | the URL, or its first 512 bytes |
-//! | `recent_errors[].status` | number | the status that the client was sent |
-//! | `recent_errors[].outcome` | text | what became of the request |
-//! | `recent_errors[].what` | text | what went wrong |
-//! | `server.accepted` | connections | accepted |
-//! | `server.accept_errors` | times | that accepting failed for want of descriptors or memory |
-//! | `server.panics` | handlers | that panicked; the process went on |
-//! | `server.closed_in_head` | connections | closed because a head did not become complete within `head_timeout` |
-//! | `server.closed_idle` | connections | closed because they were silent between requests for `idle_timeout` |
-//! | `server.closed_in_body` | connections | closed, and HTTP/2 streams reset, because content did not move for `body_idle_timeout` |
-//! | `server.reloads_applied` | reloads | of the configuration, applied |
-//! | `server.reloads_refused` | reloads | refused: the configuration before stayed in force |
-//! | `admin.connections` | connections | to the admin side, open now; at most `admin.connections_max` |
-//! | `admin.connections_max` | connections | the bound of the configuration |
-//! | `admin.turned_away` | connections | closed at once because there were as many as that, most of them with a 503 |
-//! | `admin.closed` | connections | closed because they were silent or slow for one of the timeouts of `[server]` |
-//! | `access_log.dropped_lines` | lines | lines that found the queue full or could not be written |
-//! | `traces.exported_spans` | spans | of traces that the collector took |
-//! | `traces.dropped_spans` | spans | that found the queue full, or that the collector did not take |
-//! | `warnings[]` | text | what is worth a look, each with what to change |
-//! | `reload` | | what came of the last reload of the configuration, null before the first: `at_unix_seconds`; `by`, who asked for it (`SIGHUP`, `POST /reload`, `file`); `applied`, else the one before it is in force; `problems[]`, each with `file`, `line`, `key`, `what`, `allowed`; `needs_restart[]`, what differs from what runs and has to wait |
+//! Each field with its unit and meaning:
+//!
+//! - `version`, text: the version of Larder.
+//! - `uptime_seconds`, seconds: time since start.
+//! - `ready`, bool: true while requests are served, false while draining.
+//! - `connections`, connections: open client connections.
+//! - `fills_in_flight`, fetches: origin fetches for a key in flight, each with all requests that
+//!   wait for it.
+//! - `requests.total`, requests: completed requests.
+//! - `requests.by_outcome.*`, requests: by outcome: `hit`, `stale`, `revalidated`, `miss`, `pass`,
+//!   `refused`, `failed`, `own` (Larder's own response, to a PURGE); the sum is `requests.total`.
+//! - `requests.by_reason.*`, requests: by reason, whatever the outcome; the sum is
+//!   `requests.total`.
+//! - `requests.collapsed`, requests: requests that waited for another request's origin fetch,
+//!   whatever its result.
+//! - `ratios.cache_hit`, 0 to 1: cache hit ratio: `requests.by_outcome.hit / requests.total`; stale
+//!   and revalidated responses do not count as hits.
+//! - `ratios.cache_hit_bytes`, 0 to 1: hit ratio in bytes: `bytes.by_outcome.hit / bytes.total`.
+//! - `ratios.stale`, 0 to 1: `requests.by_outcome.stale / requests.total`.
+//! - `ratios.revalidated`, 0 to 1: `requests.by_outcome.revalidated / requests.total`.
+//! - `ratios.served`, 0 to 1: served ratio: (hits + responses fetched from the origin) /
+//!   `requests.total`. Fetched are `miss`, `pass` and `revalidated`; the rest was stale, refused or
+//!   failed.
+//! - `origin.requests`, requests: requests that went to the origin, whether it responded or failed.
+//! - `origin.refreshes`, requests: origin requests in the background, not included in
+//!   `origin.requests`.
+//! - `origin.saved`, requests: requests served without an origin request of their own: hits + stale
+//!   responses that did not wait + collapsed requests, each once.
+//! - `origin.saved_ratio`, 0 to 1: `origin.saved / requests.total`.
+//! - `origin.permits_in_use`, requests: active at the origin; at most `origin.connections_max` of
+//!   the configuration.
+//! - `origin.permits_waiting`, requests: queued for the origin.
+//! - `origin.permits_refused`, requests: rejected because the queue for the origin was full or the
+//!   wait too long.
+//! - `origin.breaker`, text: `closed`; `open`: requests to the origin fail at once; `half-open`:
+//!   one request probes the origin.
+//! - `origin.breaker_opened`, times: how often the breaker has opened, failed probes included.
+//! - `origin.breaker_refused`, requests: requests that met an open breaker.
+//! - `storing.begun`, responses: responses whose storing began.
+//! - `storing.with_cookie`, responses: responses stored together with their Set-Cookie (`set_cookie
+//!   = "obey"`).
+//! - `storing.not_stored.*`, responses: responses not stored, by reason.
+//! - `endings.complete`, responses: sent completely.
+//! - `endings.client_gone`, responses: whose client disconnected first.
+//! - `endings.aborted.*`, responses: aborted before the end of their body, by reason.
+//! - `bytes.total`, bytes: body bytes sent to clients.
+//! - `bytes.by_outcome.*`, bytes: by outcome; the sum is `bytes.total`.
+//! - `store.entries`, keys: keys with a stored response; a key has at most `variants_max` variants.
+//! - `store.raw_bytes`, bytes: stored bodies, as the origin sent them.
+//! - `store.compressed_bytes`, bytes: the same bodies in their stored form, compressed if that is
+//!   smaller, with their renditions.
+//! - `store.evicted.size`, entries: evicted for lack of room.
+//! - `store.evicted.age`, entries: evicted after their keep time.
+//! - `store.evicted.purge`, entries: evicted because they were purged.
+//! - `store.replaced`, entries: replaced by a newer response.
+//! - `store.refused`, bodies: not stored because memory was full.
+//! - `store.purges`, records: the ledger's sequence number: purges and invalidations since start.
+//! - `store.purge_records`, records: purge records that are kept.
+//! - `store.sweep.through`, records: the sequence number up to which every purge was swept, which
+//!   frees the entries that it made useless. A soft purge frees nothing.
+//! - `store.sweep.keys`, keys: keys that the last or current sweep has visited.
+//! - `store.sweep.freed`, entries: entries that this sweep has freed: purged, or past their keep
+//!   time.
+//! - `memory.capacity_bytes`, bytes: the limit.
+//! - `memory.alive_bytes`, bytes: in use: stored, in flight, or pinned by readers.
+//! - `memory.stored_bytes`, bytes: the part of it that is stored, as weighed by the map.
+//! - `hash_collisions.seen`, lookups: lookups whose hash matched a different key: misses, never a
+//!   wrong page.
+//! - `hash_collisions.expected_next_key`, probability: that the next new key collides: `-expm1(n *
+//!   ln1p(-2^-128))`, n = `store.entries`.
+//! - `hash_collisions.expected_pairs`, pairs: expected among all keys: `n * (n - 1) / 2^129`.
+//! - `latency.hits.*`, quantiles: from the request's head to the response's end, for hits and for
+//!   stale responses that did not wait.
+//! - `latency.misses.*`, quantiles: for misses, revalidations, and stale responses after the origin
+//!   failed.
+//! - `latency.passes.*`, quantiles: for passed requests, uploads and open-ended streams included,
+//!   and for Larder's own responses.
+//! - `latency.errors.*`, quantiles: for requests that were refused or failed.
+//! - `latency.hits.count`, requests: the number of timed requests; the fields below apply to all
+//!   classes.
+//! - `latency.hits.p50_us`, microseconds: the median; exact to 1 %, from 1 to 600,000,000.
+//! - `latency.hits.p90_us`, microseconds: the 90th percentile.
+//! - `latency.hits.p99_us`, microseconds: the 99th percentile.
+//! - `latency.hits.p999_us`, microseconds: the 99.9th percentile.
+//! - `latency.hits.max_us`, microseconds: the maximum.
+//! - `routes[].name`, text: the route's name; the last, `(none)`, is for requests that no route
+//!   matched.
+//! - `routes[].requests`, requests: requests of this route.
+//! - `routes[].by_outcome.*`, requests: the same by outcome.
+//! - `routes[].bytes`, bytes: body bytes sent to clients.
+//! - `routes[].cache_hit_ratio`, 0 to 1: hits / requests of this route.
+//! - `routes[].hits.*`, quantiles: latency as in `latency.hits`, exact to 10 %.
+//! - `routes[].misses.*`, quantiles: latency as in `latency.misses`, exact to 10 %.
+//! - `personalised.found`, bodies: stored bodies that turned out to be personalised, although the
+//!   response does not say so.
+//! - `personalised.urls[].url`, text: their URLs, the latest first, at most 100; the first 1,024
+//!   bytes of each.
+//! - `personalised.urls[].times`, bodies: how often this was found.
+//! - `personalised.urls[].differed[]`, text: the request headers in which the users differed:
+//!   `Cookie`, `Authorization`.
+//! - `personalised.urls[].fix`, text: the fix.
+//! - `asked_most.by_requests[].url`, text: the most requested URLs, at most 20; the first 512 bytes
+//!   of each. After the first 4,096 hits of a core, one hit in 16 is counted, as 16.
+//! - `asked_most.by_requests[].at_least`, requests: lower bound for this URL: each list tracks 256
+//!   URLs per core, and a URL that displaces another may not have been tracked since start.
+//! - `asked_most.by_requests[].at_most`, requests: upper bound for this URL; equal to the lower
+//!   bound while the list has room for all.
+//! - `asked_most.by_bytes[].url`, text: the URLs that sent the most bytes, in the same way.
+//! - `asked_most.by_bytes[].at_least`, bytes: lower bound of body bytes; a hit counts with the full
+//!   size of its body.
+//! - `asked_most.by_bytes[].at_most`, bytes: upper bound.
+//! - `asked_most.by_misses[].url`, text: the URLs with the most requests not served from cache, in
+//!   the same way.
+//! - `asked_most.by_misses[].at_least`, requests: lower bound of requests that were neither hits,
+//!   nor stale, nor refused.
+//! - `asked_most.by_misses[].at_most`, requests: upper bound.
+//! - `asked_most.by_origin_time_us[].url`, text: the URLs with the most origin time, in the same
+//!   way.
+//! - `asked_most.by_origin_time_us[].at_least`, microseconds: lower bound of the time from the
+//!   request's head to the response's head, for requests that went to the origin: queueing,
+//!   connecting and the origin's own work.
+//! - `asked_most.by_origin_time_us[].at_most`, microseconds: upper bound.
+//! - `not_from_cache[].reason`, text: the reason why requests were not served from cache: the one
+//!   that kept the response from being stored, else the one for the fetch; the most origin time
+//!   first.
+//! - `not_from_cache[].requests`, requests: requests with this reason that were neither hits, nor
+//!   stale, nor refused.
+//! - `not_from_cache[].origin_time_us`, microseconds: their origin time, as above.
+//! - `not_from_cache[].why`, text: the reason as a sentence.
+//! - `not_from_cache[].change`, text: the fix.
+//! - `not_from_cache[].urls[]`, text: the URLs with the most such requests, at most 3.
+//! - `shadow.requests`, requests: passed in shadow mode. `shadow` is null if there were none;
+//!   `/shadow` has the details.
+//! - `shadow.hit_ratio`, 0 to 1: would-be hits / `shadow.requests`.
+//! - `shadow.origin_requests_saved`, requests: origin requests that a cache would have saved:
+//!   would-be hits, stale responses without a wait, collapsed requests.
+//! - `shadow.origin_time_saved_us`, microseconds: their origin time, as above.
+//! - `shadow.differed`, requests: would-be hits whose body differed from the origin's response.
+//! - `recent_errors[].at`, seconds: Unix time; the last 32 requests that the origin or Larder
+//!   failed, the newest first.
+//! - `recent_errors[].url`, text: the URL, or its first 512 bytes.
+//! - `recent_errors[].status`, number: the status that the client received.
+//! - `recent_errors[].outcome`, text: the outcome of the request.
+//! - `recent_errors[].what`, text: the error.
+//! - `server.accepted`, connections: accepted connections.
+//! - `server.accept_errors`, times: failures to accept, for lack of file descriptors or memory.
+//! - `server.panics`, handlers: request handlers that panicked; the process went on.
+//! - `server.closed_in_head`, connections: closed because a head was not complete within
+//!   `head_timeout`.
+//! - `server.closed_idle`, connections: closed because they were idle between requests for
+//!   `idle_timeout`.
+//! - `server.closed_in_body`, connections: closed, and HTTP/2 streams reset, because content made
+//!   no progress for `body_idle_timeout`.
+//! - `server.reloads_applied`, reloads: reloads of the configuration that were applied.
+//! - `server.reloads_refused`, reloads: refused reloads; the previous configuration stayed in
+//!   force.
+//! - `admin.connections`, connections: open connections to the admin interface; at most
+//!   `admin.connections_max`.
+//! - `admin.connections_max`, connections: the limit in the configuration.
+//! - `admin.turned_away`, connections: closed at once at the limit, most of them with a 503.
+//! - `admin.closed`, connections: closed because they were silent or slow for one of the timeouts
+//!   of `[server]`.
+//! - `access_log.dropped_lines`, lines: lines dropped because the queue was full, or that could not
+//!   be written.
+//! - `traces.exported_spans`, spans: spans that the collector accepted.
+//! - `traces.dropped_spans`, spans: spans dropped because the queue was full or the collector
+//!   refused them.
+//! - `warnings[]`, text: warnings, each with its fix.
+//! - `reload`, object: the last reload of the configuration, null before the first:
+//!   `at_unix_seconds`; `by`, the trigger (`SIGHUP`, `POST /reload`, `file`); `applied`, false if
+//!   the previous configuration stays in force; `problems[]`, each with `file`, `line`, `key`,
+//!   `what`, `allowed`; `needs_restart[]`, the keys that differ and need a restart.
 
 mod gather;
 mod top_urls;
@@ -135,188 +188,189 @@ use super::reload::ReloadResult;
 use super::snapshots::{AdminConnections, ServerSnapshot};
 pub use top_urls::{NonHitStats, RecentError, TopUrl, TopUrls};
 
-/// Everything that `/stats` says. The module's table tells what each field means, with unit and formula.
+/// The whole content of `/stats`. The module's list describes each field, with unit and formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// The version of Larder.
     pub version: String,
-    /// Seconds since the start.
+    /// Seconds since start.
     pub uptime_seconds: f64,
-    /// Whether requests are served; false while draining.
+    /// True while requests are served; false while draining.
     pub ready: bool,
-    /// Client connections open now.
+    /// Open client connections.
     pub connections: u64,
-    /// Fills under way now.
+    /// Origin fetches in flight.
     pub fills_in_flight: u64,
-    /// Requests that have ended.
+    /// Completed requests.
     pub requests: RequestStats,
-    /// What the counts amount to.
+    /// Ratios of the counts.
     pub ratios: RatioStats,
-    /// What the origin was asked, and what it was spared.
+    /// Requests to the origin, and requests saved.
     pub origin: UpstreamStats,
-    /// What became of responses that could be stored.
+    /// Results of storing responses.
     pub storing: StoringStats,
-    /// How responses ended.
+    /// Ways in which responses ended.
     pub endings: EndingStats,
-    /// Body bytes handed to connections.
+    /// Body bytes sent to clients.
     pub bytes: ByteStats,
-    /// What is stored.
+    /// The content of the store.
     pub store: StoredStats,
-    /// What memory is used for.
+    /// Memory in use.
     pub memory: MemoryStats,
-    /// How often two keys share a hash.
+    /// Hash collisions of keys.
     pub hash_collisions: HashCollisions,
-    /// How long requests took.
+    /// Latency of requests.
     pub latency: LatencyByClass,
-    /// Figures per route, in the order of the configuration; the last is for requests without one.
+    /// Stats per route, in the order of the configuration; the last is for requests without a
+    /// route.
     pub routes: Vec<RouteStats>,
-    /// What was found to differ by user.
+    /// Content that was found to differ per user.
     pub personalised: PersonalisedStats,
-    /// The URLs that weigh most.
+    /// The top URLs.
     pub asked_most: TopUrls,
-    /// Why requests were not answered from the cache, the most origin time first.
+    /// Reasons for requests not served from cache, the most origin time first.
     pub not_from_cache: Vec<NonHitStats>,
-    /// What shadow mode has seen.
+    /// Observations of shadow mode.
     pub shadow: Option<ShadowStats>,
-    /// What went wrong last, the newest first.
+    /// Recent errors, the newest first.
     pub recent_errors: Vec<RecentError>,
     /// The server.
     pub server: ServerSnapshot,
-    /// Who is connected to the admin side itself.
+    /// Connections to the admin interface itself.
     pub admin: AdminConnections,
     /// The access log.
     pub access_log: AccessLogStats,
     /// Traces.
     pub traces: TraceStats,
-    /// What is worth a look.
+    /// Warnings.
     pub warnings: Vec<String>,
-    /// What came of the last reload of the configuration.
+    /// The result of the last reload of the configuration.
     pub reload: Option<ReloadResult>,
 }
 
-/// Requests that have ended.
+/// Completed requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestStats {
-    /// All of them.
+    /// All requests.
     pub total: u64,
     /// By outcome, every outcome listed.
     pub by_outcome: BTreeMap<String, u64>,
-    /// By reason, those that have occurred.
+    /// By reason, for reasons that have occurred.
     pub by_reason: BTreeMap<String, u64>,
-    /// Those that waited for another's origin request.
+    /// Requests that waited for another request's origin fetch.
     pub collapsed: u64,
 }
 
-/// What the counts amount to: shares from 0 to 1, `None` where nothing was counted.
+/// Ratios of the counts: from 0 to 1, `None` if nothing was counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RatioStats {
     /// Hits / requests.
     pub cache_hit: Option<f64>,
     /// Bytes of hits / bytes.
     pub cache_hit_bytes: Option<f64>,
-    /// Stale answers / requests.
+    /// Stale responses / requests.
     pub stale: Option<f64>,
-    /// Revalidated answers / requests.
+    /// Revalidated responses / requests.
     pub revalidated: Option<f64>,
-    /// (Hits + answers fetched from the origin) / requests.
+    /// (Hits + responses fetched from the origin) / requests.
     pub served: Option<f64>,
 }
 
-/// What the origin was asked, and what it was spared.
+/// Requests to the origin, and requests saved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamStats {
-    /// Requests for which the origin was asked.
+    /// Requests that went to the origin.
     pub requests: u64,
-    /// Origin requests in the background, on top of these.
+    /// Origin requests in the background, not included in `requests`.
     pub refreshes: u64,
-    /// Requests answered without an origin request of their own.
+    /// Requests served without an origin request of their own.
     pub saved: u64,
-    /// Those / all requests; `None` without requests.
+    /// `saved` / all requests; `None` without requests.
     pub saved_ratio: Option<f64>,
-    /// Requests at the origin now.
+    /// Requests active at the origin.
     pub permits_in_use: u64,
-    /// Requests that wait for their turn there now.
+    /// Requests queued for the origin.
     pub permits_waiting: u64,
-    /// Requests turned away because the wait was too long, or the queue.
+    /// Requests rejected because the wait or the queue was too long.
     pub permits_refused: u64,
-    /// How far the breaker is.
+    /// The state of the circuit breaker.
     pub breaker: String,
-    /// How often it has opened.
+    /// The number of times the breaker has opened.
     pub breaker_opened: u64,
-    /// Requests that found it open.
+    /// Requests that met an open breaker.
     pub breaker_refused: u64,
 }
 
-/// What became of responses that could be stored.
+/// Results of storing responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoringStats {
-    /// Responses that began to be stored.
+    /// Responses whose storing began.
     pub begun: u64,
-    /// Responses that were stored with the cookie that they set.
+    /// Responses that were stored together with their Set-Cookie.
     #[serde(default)]
     pub with_cookie: u64,
-    /// Responses that were not stored, by reason, those that have occurred.
+    /// Responses that were not stored, by reason, for reasons that have occurred.
     pub not_stored: BTreeMap<String, u64>,
 }
 
-/// How responses ended.
+/// Ways in which responses ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndingStats {
-    /// Handed to their connection whole.
+    /// Sent completely.
     pub complete: u64,
-    /// The client went away first.
+    /// The client disconnected first.
     pub client_gone: u64,
-    /// The body failed on the way, by reason, those that have occurred.
+    /// The body was aborted, by reason, for reasons that have occurred.
     pub aborted: BTreeMap<String, u64>,
 }
 
-/// Body bytes handed to connections.
+/// Body bytes sent to clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ByteStats {
-    /// All of them.
+    /// All bytes.
     pub total: u64,
     /// By outcome, every outcome listed.
     pub by_outcome: BTreeMap<String, u64>,
 }
 
-/// What is stored.
+/// The content of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredStats {
-    /// Keys with something stored.
+    /// Keys with a stored response.
     pub entries: u64,
     /// Bytes of bodies as the origin sent them.
     pub raw_bytes: u64,
-    /// Bytes of the same bodies as they are held.
+    /// Bytes of the same bodies in their stored form.
     pub compressed_bytes: u64,
-    /// Entries that left, by cause.
+    /// Evicted entries, by cause.
     pub evicted: EvictionStats,
     /// Entries replaced by a newer response.
     pub replaced: u64,
-    /// Bodies that were not stored because the budget was spent.
+    /// Bodies that were not stored because memory was full.
     pub refused: u64,
-    /// Purges and invalidations since the start: the ledger's number.
+    /// Purges and invalidations since start: the ledger's sequence number.
     pub purges: u64,
-    /// Records of them that are still kept.
+    /// Purge records that are kept.
     pub purge_records: u64,
-    /// How far they are swept.
+    /// The progress of the sweep.
     pub sweep: SweepStats,
 }
 
-/// How far purges are swept.
+/// The progress of the sweep that frees purged entries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepStats {
-    /// The ledger's number up to which every purge was swept.
+    /// The ledger's sequence number up to which every purge was swept.
     pub through: u64,
-    /// Keys that the last sweep, or the one under way, has looked at.
+    /// Keys that the last or current sweep has visited.
     pub keys: u64,
-    /// Entries that it has freed.
+    /// Entries that the sweep has freed.
     pub freed: u64,
 }
 
-/// Entries that left, by cause.
+/// Evicted entries, by cause.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvictionStats {
-    /// For want of room.
+    /// For lack of room.
     pub size: u64,
     /// Past their keep time.
     pub age: u64,
@@ -324,70 +378,70 @@ pub struct EvictionStats {
     pub purge: u64,
 }
 
-/// What memory is used for, in bytes.
+/// Memory in use, in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryStats {
-    /// The most that may be held.
+    /// The limit.
     pub capacity_bytes: u64,
-    /// Held now: stored, being filled, or pinned by readers.
+    /// In use: stored, in flight, or pinned by readers.
     pub alive_bytes: u64,
-    /// What the map holds, as weighed.
+    /// Weighed size of the map's entries.
     pub stored_bytes: u64,
 }
 
-/// How often two keys share a hash of 128 bits.
+/// Keys that share a hash of 128 bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HashCollisions {
-    /// Lookups whose hash found another's key.
+    /// Lookups whose hash matched a different key.
     pub seen: u64,
     /// The probability that the next new key collides: −expm1(n·ln1p(−2⁻¹²⁸)).
     pub expected_next_key: f64,
-    /// Pairs expected to collide among the n keys held: n(n−1)/2¹²⁹.
+    /// The expected number of colliding pairs among n stored keys: n(n−1)/2¹²⁹.
     pub expected_pairs: f64,
 }
 
 /// Latencies by class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LatencyByClass {
-    /// Hits, and stale answers that did not wait.
+    /// Hits, and stale responses that did not wait.
     pub hits: Quantiles,
-    /// Misses, revalidations, and stale answers after the origin failed.
+    /// Misses, revalidations, and stale responses after the origin failed.
     pub misses: Quantiles,
-    /// Requests passed by.
+    /// Requests that were passed.
     pub passes: Quantiles,
     /// Requests refused or failed.
     pub errors: Quantiles,
 }
 
-/// Quantiles of a latency in microseconds; `None` where nothing was timed.
+/// Quantiles of a latency in microseconds; `None` if nothing was timed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// How many were timed.
+    /// The number of timed requests.
     pub count: u64,
-    /// The latency that half of them stay at or under.
+    /// The median.
     pub p50_us: Option<u64>,
-    /// The same for 90 %.
+    /// The 90th percentile.
     pub p90_us: Option<u64>,
-    /// The same for 99 %.
+    /// The 99th percentile.
     pub p99_us: Option<u64>,
-    /// The same for 99.9 %.
+    /// The 99.9th percentile.
     pub p999_us: Option<u64>,
-    /// The longest.
+    /// The maximum.
     pub max_us: Option<u64>,
 }
 
-/// The figures of one route.
+/// Stats of one route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RouteStats {
-    /// Its name, distinct from all others.
+    /// The name, distinct from all others.
     pub name: String,
-    /// Its requests.
+    /// Requests of the route.
     pub requests: u64,
-    /// Its requests by outcome, every outcome listed.
+    /// Requests by outcome, every outcome listed.
     pub by_outcome: BTreeMap<String, u64>,
-    /// Body bytes handed to connections.
+    /// Body bytes sent to clients.
     pub bytes: u64,
-    /// Its hits / its requests; `None` without requests.
+    /// Hits / requests of the route; `None` without requests.
     pub cache_hit_ratio: Option<f64>,
     /// Latency as in [`LatencyByClass::hits`], exact to 10 %.
     pub hits: Quantiles,
@@ -395,60 +449,60 @@ pub struct RouteStats {
     pub misses: Quantiles,
 }
 
-/// What was found to differ by user although nothing in the response says so.
+/// Content that differs per user, although the response does not say so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PersonalisedStats {
-    /// How often a stored body turned out to be one user's.
+    /// The number of stored bodies that turned out to be personalised.
     pub found: u64,
-    /// The URLs, the last found first.
+    /// Their URLs, the latest first.
     pub urls: Vec<PersonalisedUrlStats>,
 }
 
-/// A URL whose responses were found to differ by user.
+/// A URL whose responses were found to differ per user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PersonalisedUrlStats {
     /// The canonical URL, or its beginning.
     pub url: String,
-    /// How often it was found.
+    /// The number of times this was found.
     pub times: u64,
-    /// In which request fields the users differed.
+    /// The request headers in which the users differed.
     pub differed: Vec<String>,
-    /// What to change.
+    /// The fix.
     pub fix: String,
 }
 
-/// What shadow mode has seen.
+/// Observations of shadow mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowStats {
-    /// Requests that were passed in it.
+    /// Requests that were passed in shadow mode.
     pub requests: u64,
     /// Would-be hits / requests.
     pub hit_ratio: Option<f64>,
-    /// Requests that the origin would have been spared.
+    /// Origin requests that a cache would have saved.
     pub origin_requests_saved: u64,
-    /// Their origin time.
+    /// Origin time of these requests.
     pub origin_time_saved_us: u64,
-    /// Would-be hits whose body was not what the origin sent.
+    /// Would-be hits whose body differed from the origin's response.
     pub differed: u64,
 }
 
 /// The access log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessLogStats {
-    /// Lines that found the queue full or could not be written.
+    /// Lines that were dropped because the queue was full, or could not be written.
     pub dropped_lines: u64,
 }
 
 /// Traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceStats {
-    /// Spans that the collector took.
+    /// Spans that the collector accepted.
     pub exported_spans: u64,
-    /// Spans that found the queue full, or that the collector did not take.
+    /// Spans that were dropped because the queue was full or the collector refused them.
     pub dropped_spans: u64,
 }
 
-/// Stats of a process that has seen one of most things, for tests of what shows them.
+/// Stats of a process with one of most events, for tests of their display.
 #[cfg(test)]
 pub(crate) fn sample() -> Stats {
     Stats::from(&super::readings::tests::busy())
@@ -463,7 +517,7 @@ mod tests {
     use super::super::readings::tests::{busy, idle};
     use super::*;
 
-    /// Maps whose keys are tokens: the table has one row for all of them.
+    /// Maps whose keys are tokens: the list has one item for all of them.
     const MAPS: [&str; 6] = [
         "requests.by_outcome",
         "requests.by_reason",
@@ -473,7 +527,7 @@ mod tests {
         "routes[].by_outcome",
     ];
 
-    /// Places where quantiles stand: the table explains their fields once.
+    /// Fields with quantiles: the list explains them once.
     const QUANTILES: [&str; 6] =
         ["latency.hits", "latency.misses", "latency.passes", "latency.errors", "routes[].hits", "routes[].misses"];
 
@@ -500,17 +554,17 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_row_for_every_field_and_no_other() {
+    fn the_list_has_an_item_for_every_field_and_no_other() {
         let mut fields = BTreeSet::new();
         leaves(&serde_json::to_value(Stats::from(&busy())).unwrap(), "", &mut fields);
         let rows: Vec<&str> =
-            include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next()).collect();
+            include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! - `")?.split('`').next()).collect();
         assert_eq!(rows.iter().map(|row| (*row).to_owned()).collect::<BTreeSet<_>>(), fields);
         assert_eq!(rows.len(), fields.len());
     }
 
     #[test]
-    fn figures_of_a_busy_process() {
+    fn stats_of_a_busy_process() {
         let stats = serde_json::to_value(Stats::from(&busy())).unwrap();
         let check = |pointer: &str, value: Value| assert_eq!(stats.pointer(pointer), Some(&value), "{pointer}");
         check("/version", json!(env!("CARGO_PKG_VERSION")));
@@ -585,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_was_counted_of_is_null() {
+    fn ratios_without_requests_are_null() {
         let stats = Stats::from(&idle());
         let RatioStats { cache_hit, cache_hit_bytes, stale, revalidated, served } = stats.ratios;
         assert_eq!([cache_hit, cache_hit_bytes, stale, revalidated, served], [None; 5]);
@@ -597,14 +651,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_stats_read_back() {
         for readings in [busy(), idle()] {
             let stats = Stats::from(&readings);
             let mut read: Stats = serde_json::from_str(&serde_json::to_string(&stats).unwrap()).unwrap();
             // The reader rounds the last digit of some very small numbers.
-            let (told, exact) = (&mut read.hash_collisions, &stats.hash_collisions);
-            assert!((told.expected_next_key - exact.expected_next_key).abs() <= exact.expected_next_key * 1e-12);
-            told.expected_next_key = exact.expected_next_key;
+            let (read_back, exact) = (&mut read.hash_collisions, &stats.hash_collisions);
+            assert!((read_back.expected_next_key - exact.expected_next_key).abs() <= exact.expected_next_key * 1e-12);
+            read_back.expected_next_key = exact.expected_next_key;
             assert_eq!(read, stats);
         }
     }

@@ -329,7 +329,7 @@ fn a_reload_changes_the_share_and_not_the_collector() {
     larder.configure(&format!("reload_on_change = false\n{}", lines("127.0.0.1:1".parse().unwrap(), "1.0")));
     let (status, told) = larder.reload();
     assert_eq!((status, told["needs_restart"].as_array().map(Vec::len)), (200, Some(1)), "{told}");
-    assert!(told["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` stays"), "{told}");
+    assert!(told["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` needs a restart"), "{told}");
     larder.client().get("/b");
     let told = origin.last().header("traceparent").unwrap();
     collector.trace(&told, &["GET", "lookup", "origin", "store"]);
