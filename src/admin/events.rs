@@ -1,8 +1,8 @@
 //! `GET /events`: the stats of `/stats` as server-sent events, one per second, for the dashboard.
 //!
-//! At most [`SEATS`] clients listen at once. One more is refused, and may poll `/stats` meanwhile.
-//! All listeners share one reading, so a listener costs one copy. A listener that does not read
-//! gets no more events.
+//! At most [`LISTENERS_MAX`] clients listen at once. One more is refused, and may poll `/stats`
+//! meanwhile. All listeners share one reading, so a listener costs one copy. A listener that does
+//! not read gets no more events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const SHARED_FOR: Duration = Duration::from_millis(500);
 
 /// The maximum number of listeners: enough for a team's screens.
-const SEATS: usize = 16;
+const LISTENERS_MAX: usize = 16;
 
 /// A function that makes the data of an event, as one line.
 pub(super) type MakeEvent = Arc<dyn Fn() -> String + Send + Sync>;
@@ -44,7 +44,7 @@ pub(super) struct EventFeed {
 impl EventFeed {
     /// Makes a feed of the events of `make`.
     pub(super) fn new(make: MakeEvent) -> Self {
-        Self { make, seats: Arc::new(Semaphore::new(SEATS)), last: Mutex::new(None) }
+        Self { make, seats: Arc::new(Semaphore::new(LISTENERS_MAX)), last: Mutex::new(None) }
     }
 
     /// Responds to a listener.
@@ -52,7 +52,7 @@ impl EventFeed {
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             let problem = AdminProblem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                format!("too many listeners ({SEATS}); use /stats, or try again later"),
+                format!("too many listeners ({LISTENERS_MAX}); use /stats, or try again later"),
             );
             return ([(header::RETRY_AFTER, "10")], problem).into_response();
         };
@@ -108,7 +108,7 @@ mod tests {
             Arc::new(move || polls.fetch_add(1, Ordering::SeqCst).to_string())
         };
         let feed = Arc::new(EventFeed::new(make));
-        let mut listeners: Vec<Response> = (0..SEATS).map(|_| feed.listen()).collect();
+        let mut listeners: Vec<Response> = (0..LISTENERS_MAX).map(|_| feed.listen()).collect();
         assert!(listeners.iter().all(|response| response.status() == 200));
         let refused = feed.listen();
         assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"10".parse().unwrap()));

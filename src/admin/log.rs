@@ -26,7 +26,7 @@ use super::answer::AdminProblem;
 use crate::access::{FOLLOWERS_MAX, Filter, FollowerHandle, Followers};
 
 /// The interval between empty lines: well within the timeouts of proxies and readers.
-pub const BEAT: Duration = Duration::from_secs(10);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The query: pairs, in their order.
 pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -44,20 +44,21 @@ pub(super) fn follow(followers: &Arc<Followers>, pairs: Pairs) -> Result<Respons
         let problem = AdminProblem::new(StatusCode::SERVICE_UNAVAILABLE, error);
         return Ok(([(header::RETRY_AFTER, "10")], problem).into_response());
     };
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(LineStream::new(following, BEAT))).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(LineStream::new(following, KEEPALIVE_INTERVAL)))
+        .into_response())
 }
 
 /// The body of a response; it ends when the reader disconnects or the admin interface stops.
 struct LineStream {
     following: FollowerHandle,
-    beats: Interval,
+    keepalives: Interval,
 }
 
 impl LineStream {
     fn new(following: FollowerHandle, every: Duration) -> Self {
-        let mut beats = interval_at(Instant::now() + every, every);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { following, beats }
+        let mut keepalives = interval_at(Instant::now() + every, every);
+        keepalives.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { following, keepalives }
     }
 }
 
@@ -69,7 +70,7 @@ impl http_body::Body for LineStream {
         if let Poll::Ready(lines) = self.following.poll_lines(cx) {
             return Poll::Ready(Some(Ok(Frame::data(lines))));
         }
-        self.beats.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"\n")))))
+        self.keepalives.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"\n")))))
     }
 }
 

@@ -13,8 +13,8 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::ask::AdminArgs;
-use super::print::say;
+use super::admin_client::AdminArgs;
+use super::print::print_line;
 use crate::access;
 use crate::clock::Clock;
 use crate::config::{Flags, OriginUrl};
@@ -28,7 +28,7 @@ use crate::store::Store;
 const PATH: &str = "/explain";
 
 /// A placeholder for the origin if the configuration names none; it is never contacted.
-const UNASKED: &str = "http://127.0.0.1:1";
+const PLACEHOLDER_ORIGIN: &str = "http://127.0.0.1:1";
 
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
@@ -53,13 +53,13 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "STATUS", requires = "response")]
     status: Option<u16>,
     /// When to assume the response arrived
-    #[arg(long, value_enum, default_value_t = FailureCase::Date, requires = "response")]
-    received: FailureCase,
+    #[arg(long, value_enum, default_value_t = ReceivedAt::Date, requires = "response")]
+    received: ReceivedAt,
 }
 
 /// The time at which a saved response is assumed to have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FailureCase {
+enum ReceivedAt {
     /// At its Date header
     Date,
     /// Now, so that an old Date adds to its age
@@ -80,20 +80,21 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let shown = if is_asked { ReportParts::Everything } else { ReportParts::Response };
     let report = match saved {
         Some(head) if !is_asked => {
-            let received = if args.received == FailureCase::Now { AgeBase::Now } else { AgeBase::AtDate };
+            let received = if args.received == ReceivedAt::Now { AgeBase::Now } else { AgeBase::AtDate };
             by_configuration(args, &question.with_response(&head, args.status, received)?)?
         }
         saved => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let text = runtime.block_on(args.admin.resolve()?.post(PATH, &question_json(args, saved.as_deref())))?;
-            let unlike =
-                || args.admin.resolve().map(|admin| admin.unlike(PATH, "an explanation", &text)).unwrap_or_default();
+            let unlike = || {
+                args.admin.resolve().map(|admin| admin.unexpected(PATH, "an explanation", &text)).unwrap_or_default()
+            };
             serde_json::from_str(&text).with_context(unlike)?
         }
     };
     match args.json {
-        true => say(format_args!("{}", serde_json::to_string_pretty(&report)?)),
-        false => say(format_args!("{}", render(&report, shown).trim_end())),
+        true => print_line(format_args!("{}", serde_json::to_string_pretty(&report)?)),
+        false => print_line(format_args!("{}", render(&report, shown).trim_end())),
     }
     Ok(())
 }
@@ -112,7 +113,7 @@ fn saved_head(input: std::io::Stdin) -> anyhow::Result<Vec<u8>> {
 /// Explains by the configuration alone, with an empty store.
 fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<ExplainReport> {
     let mut checked = args.admin.file.load(&Flags::default())?;
-    let unasked = || UNASKED.parse::<OriginUrl>().ok();
+    let unasked = || PLACEHOLDER_ORIGIN.parse::<OriginUrl>().ok();
     checked.origin.url = checked.origin.url.take().or_else(unasked);
     let config = checked.assemble().context("the configuration names no origin")?;
     let clock = Clock::System;
@@ -127,7 +128,7 @@ fn question_json(args: &ExplainArgs, saved: Option<&[u8]>) -> serde_json::Value 
     if let Some(head) = saved {
         question["response"] = json!(String::from_utf8_lossy(explain::heads(head)));
         question["status"] = json!(args.status);
-        question["received"] = json!(if args.received == FailureCase::Now { "now" } else { "date" });
+        question["received"] = json!(if args.received == ReceivedAt::Now { "now" } else { "date" });
     }
     question
 }

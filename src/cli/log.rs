@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Deserialize;
 
-use super::ask::{AdminArgs, plain};
+use super::admin_client::{AdminArgs, plain};
 use super::format::{bytes, micros};
 
 /// The maximum length of a line: far more than the admin interface writes.
@@ -89,23 +89,23 @@ pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
 /// Received bytes, and how many of them were already taken as lines.
 #[derive(Default)]
 struct LineSplitter {
-    held: Vec<u8>,
+    buffer: Vec<u8>,
     taken: usize,
 }
 
 impl LineSplitter {
     fn push(&mut self, chunk: &[u8]) -> anyhow::Result<()> {
-        self.held.drain(..std::mem::take(&mut self.taken));
-        if self.held.len() > LINE_BYTES_MAX {
+        self.buffer.drain(..std::mem::take(&mut self.taken));
+        if self.buffer.len() > LINE_BYTES_MAX {
             bail!("the admin interface does not send lines");
         }
-        self.held.extend_from_slice(chunk);
+        self.buffer.extend_from_slice(chunk);
         Ok(())
     }
 
     /// Takes the next line, without its end.
     fn next(&mut self) -> Option<String> {
-        let rest = &self.held[self.taken..];
+        let rest = &self.buffer[self.taken..];
         let end = rest.iter().position(|byte| *byte == b'\n')?;
         let line = String::from_utf8_lossy(&rest[..end]).into_owned();
         self.taken += end + 1;

@@ -6,8 +6,8 @@
 //! and [`run`](run()) calls them. Deliberately absent: anything that a library user of Larder would
 //! need.
 
+mod admin_client;
 mod args;
-mod ask;
 mod check;
 mod demo;
 mod explain;

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use crate::config;
 
 /// Reports an error on standard error; problems of a configuration have a form of their own.
-pub(super) fn complain(error: &anyhow::Error) {
+pub(super) fn report_error(error: &anyhow::Error) {
     let mut stderr = std::io::stderr().lock();
     // A closed standard error has no reader.
     let _ = match error.downcast_ref::<config::Error>() {
@@ -19,6 +19,6 @@ pub(super) fn complain(error: &anyhow::Error) {
 }
 
 /// Writes to standard output. With that closed (`larder check | head`), nobody wants the rest.
-pub(super) fn say(text: std::fmt::Arguments<'_>) {
+pub(super) fn print_line(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }

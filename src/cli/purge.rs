@@ -7,8 +7,8 @@ use clap::{ArgGroup, Args};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ask::{AdminArgs, AdminClient};
-use super::print::say;
+use super::admin_client::{AdminArgs, AdminClient};
+use super::print::print_line;
 
 /// The selectors to purge, and the kind of purge.
 #[derive(Args, Debug)]
@@ -56,13 +56,13 @@ pub(super) fn run(args: &PurgeArgs) -> anyhow::Result<()> {
     let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(purge(&admin, &content(args)))?;
-    say(format_args!("{}", reply_text(&answer)));
+    print_line(format_args!("{}", reply_text(&answer)));
     Ok(())
 }
 
 async fn purge(admin: &AdminClient, content: &Value) -> anyhow::Result<PurgeReply> {
     let text = admin.post("/purge", content).await?;
-    serde_json::from_str(&text).with_context(|| admin.unlike("/purge", "the result of a purge", &text))
+    serde_json::from_str(&text).with_context(|| admin.unexpected("/purge", "the result of a purge", &text))
 }
 
 /// Writes the purge as the admin interface reads it.

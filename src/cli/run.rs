@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::args::{Cli, Command};
-use super::print::complain;
+use super::print::report_error;
 use super::{check, demo, explain, generate, log, purge, serve, shadow, stats, top};
 
 /// Runs the command line of this process.
@@ -28,7 +28,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error);
+            report_error(&error);
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::CellAlignment;
 
-use super::ask::{AdminArgs, AdminClient, plain};
+use super::admin_client::{AdminArgs, AdminClient, plain};
 use super::format::{bytes, percent, section, table};
 use crate::outcome::Outcome;
 use crate::proxy::shadow::{Advice, ShadowReport, ShadowTotals};
@@ -46,7 +46,7 @@ pub(super) fn run(args: &ShadowArgs) -> anyhow::Result<()> {
 
 async fn fetch(admin: &AdminClient) -> anyhow::Result<ShadowReport> {
     let text = admin.get(PATH).await?;
-    serde_json::from_str(&text).with_context(|| admin.unlike(PATH, "a report of shadow mode", &text))
+    serde_json::from_str(&text).with_context(|| admin.unexpected(PATH, "a report of shadow mode", &text))
 }
 
 /// Renders the report for a terminal: what runs, what a cache would do, what would be wrong, and
@@ -112,7 +112,7 @@ fn outcomes(total: &ShadowTotals) -> comfy_table::Table {
 
 fn non_hit_table(report: &ShadowReport) -> comfy_table::Table {
     let rows = report.not_hits.iter().take(ROWS);
-    lefts(
+    align_left(
         table(
             ["reason", "requests", "would be", "fix"],
             rows.map(|row| [plain(&row.reason), row.requests.to_string(), plain(&row.would_be), plain(&row.change)]),
@@ -163,7 +163,7 @@ fn differs(report: &ShadowReport) -> comfy_table::Table {
         let response = plain(&row.response.join(", "));
         [plain(&row.url), row.times.to_string(), row.same_tag.to_string(), plain(&what.join(", ")), response]
     });
-    lefts(table(["url", "times", "same ETag", "differs by", "response fields"], rows), &[3, 4])
+    align_left(table(["url", "times", "same ETag", "differs by", "response fields"], rows), &[3, 4])
 }
 
 fn parameters(report: &ShadowReport) -> comfy_table::Table {
@@ -176,11 +176,11 @@ fn parameters(report: &ShadowReport) -> comfy_table::Table {
         };
         [plain(&row.name), row.same.to_string(), different, plain(&place)]
     });
-    lefts(table(["parameter", "same body", "another body", "at"], rows), &[3])
+    align_left(table(["parameter", "same body", "another body", "at"], rows), &[3])
 }
 
 /// Aligns text columns to the left.
-fn lefts(mut table: comfy_table::Table, columns: &[usize]) -> comfy_table::Table {
+fn align_left(mut table: comfy_table::Table, columns: &[usize]) -> comfy_table::Table {
     for column in columns {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(CellAlignment::Left);

@@ -145,11 +145,11 @@ impl ServerSection {
         keys.key("workers", &mut self.workers, kind::count(1..=256).or_word("auto"));
         keys.key("connections_max", &mut self.connections_max, kind::count(1..=1_000_000));
         keys.key("trusted_proxies", &mut self.trusted_proxies, kind::network().list(1000));
-        keys.key("drain_timeout", &mut self.drain_timeout, kind::span(Duration::ZERO..=HOUR));
-        keys.key("head_timeout", &mut self.head_timeout, kind::span(SECOND / 10..=10 * MINUTE));
-        keys.key("idle_timeout", &mut self.idle_timeout, kind::span(SECOND / 10..=DAY));
-        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::span(SECOND / 10..=HOUR));
-        keys.key("tunnel_idle_timeout", &mut self.tunnel_idle_timeout, kind::span(SECOND..=DAY));
+        keys.key("drain_timeout", &mut self.drain_timeout, kind::duration(Duration::ZERO..=HOUR));
+        keys.key("head_timeout", &mut self.head_timeout, kind::duration(SECOND / 10..=10 * MINUTE));
+        keys.key("idle_timeout", &mut self.idle_timeout, kind::duration(SECOND / 10..=DAY));
+        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::duration(SECOND / 10..=HOUR));
+        keys.key("tunnel_idle_timeout", &mut self.tunnel_idle_timeout, kind::duration(SECOND..=DAY));
         keys.key("upgrades", &mut self.upgrades, kind::protocol().list(16));
         keys.key("request_body_max", &mut self.request_body_max, kind::bytes(0..=TIB));
         keys.key("debug_from", &mut self.debug_from, kind::network().list(1000));
@@ -211,15 +211,15 @@ impl OriginSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("url", &mut self.url, kind::origin_url().optional());
         keys.key("host", &mut self.host, kind::authority().optional());
-        keys.key("connect_timeout", &mut self.connect_timeout, kind::span(SECOND / 100..=MINUTE));
-        keys.key("response_timeout", &mut self.response_timeout, kind::span(SECOND / 100..=HOUR));
-        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::span(SECOND / 100..=HOUR));
-        keys.key("pool_idle_timeout", &mut self.pool_idle_timeout, kind::span(Duration::ZERO..=10 * MINUTE));
+        keys.key("connect_timeout", &mut self.connect_timeout, kind::duration(SECOND / 100..=MINUTE));
+        keys.key("response_timeout", &mut self.response_timeout, kind::duration(SECOND / 100..=HOUR));
+        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::duration(SECOND / 100..=HOUR));
+        keys.key("pool_idle_timeout", &mut self.pool_idle_timeout, kind::duration(Duration::ZERO..=10 * MINUTE));
         keys.key("connections_max", &mut self.connections_max, kind::count(1..=100_000));
-        keys.key("permit_timeout", &mut self.permit_timeout, kind::span(Duration::ZERO..=10 * MINUTE));
+        keys.key("permit_timeout", &mut self.permit_timeout, kind::duration(Duration::ZERO..=10 * MINUTE));
         keys.key("permit_queue_max", &mut self.permit_queue_max, kind::count(0..=1_000_000));
         keys.key("breaker_failures", &mut self.breaker_failures, kind::count(0..=1000));
-        keys.key("breaker_interval", &mut self.breaker_interval, kind::span(SECOND / 100..=10 * MINUTE));
+        keys.key("breaker_interval", &mut self.breaker_interval, kind::duration(SECOND / 100..=10 * MINUTE));
     }
 }
 
@@ -336,16 +336,16 @@ impl Default for CacheSection {
 
 impl CacheSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
-        let any = || kind::span(Duration::ZERO..=YEAR);
+        let any = || kind::duration(Duration::ZERO..=YEAR);
         keys.key("heuristic_fraction", &mut self.heuristic_fraction, kind::fraction(0.0..=1.0));
         keys.key("heuristic_max", &mut self.heuristic_max, any());
         keys.key("stale_if_error", &mut self.stale_if_error, any());
         keys.key("stale_while_revalidate", &mut self.stale_while_revalidate, any());
         keys.key("keep", &mut self.keep, any());
         keys.key("soft_max", &mut self.soft_max, any());
-        keys.key("hit_for_miss", &mut self.hit_for_miss, kind::span(Duration::ZERO..=HOUR));
-        keys.key("flight_timeout", &mut self.flight_timeout, kind::span(SECOND / 10..=HOUR));
-        keys.key("reader_stall", &mut self.reader_stall, kind::span(SECOND / 10..=HOUR));
+        keys.key("hit_for_miss", &mut self.hit_for_miss, kind::duration(Duration::ZERO..=HOUR));
+        keys.key("flight_timeout", &mut self.flight_timeout, kind::duration(SECOND / 10..=HOUR));
+        keys.key("reader_stall", &mut self.reader_stall, kind::duration(SECOND / 10..=HOUR));
         keys.key("obey_client_no_cache", &mut self.obey_client_no_cache, kind::flag());
         keys.key("strict_s_maxage", &mut self.strict_s_maxage, kind::flag());
         keys.key("store_unsized", &mut self.store_unsized, kind::flag());
@@ -354,7 +354,7 @@ impl CacheSection {
         keys.key("personalisation_guard", &mut self.personalisation_guard, kind::flag());
         keys.key("ignore_cookies", &mut self.ignore_cookies, kind::cookie_name().list(super::route::COOKIES_MAX));
         keys.key("guard_sample", &mut self.guard_sample, kind::count(1..=1_000_000));
-        keys.key("personalised_for", &mut self.personalised_for, kind::span(Duration::ZERO..=DAY));
+        keys.key("personalised_for", &mut self.personalised_for, kind::duration(Duration::ZERO..=DAY));
     }
 }
 

@@ -57,14 +57,14 @@ const CACHE_MODES: [(&str, CacheMode); 3] =
 impl RouteSection {
     /// Describes the keys of a route.
     pub(super) fn keys<K: Keys>(&mut self, keys: &mut K) {
-        let any = || kind::span(Duration::ZERO..=YEAR).optional();
+        let any = || kind::duration(Duration::ZERO..=YEAR).optional();
         keys.key("name", &mut self.name, kind::text(64).optional());
         keys.key("path", &mut self.path, kind::path_pattern().optional());
         keys.key("host", &mut self.host, kind::host_pattern().optional());
         keys.key("methods", &mut self.methods, kind::method().list(20));
         keys.key("mode", &mut self.mode, kind::choice(&MODES).optional());
         keys.key("cache", &mut self.cache, kind::choice(&CACHE_MODES));
-        keys.key("ttl", &mut self.ttl, kind::span(SECOND..=YEAR).optional());
+        keys.key("ttl", &mut self.ttl, kind::duration(SECOND..=YEAR).optional());
         keys.key("stale_if_error", &mut self.stale_if_error, any());
         keys.key("stale_while_revalidate", &mut self.stale_while_revalidate, any());
         keys.key("heuristic_fraction", &mut self.heuristic_fraction, kind::fraction(0.0..=1.0).optional());

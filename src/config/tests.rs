@@ -12,7 +12,7 @@ fn read(text: &str) -> Result<Settings, ConfigProblems> {
 }
 
 /// Reads a configuration that must be valid.
-fn good(text: &str) -> Settings {
+fn valid(text: &str) -> Settings {
     read(text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -149,8 +149,8 @@ fn every_broken_file_is_in_a_table_above() {
 
 #[test]
 fn the_reference_is_the_default() {
-    assert_eq!(good(REFERENCE), Settings::default());
-    assert_eq!(good(""), Settings::default());
+    assert_eq!(valid(REFERENCE), Settings::default());
+    assert_eq!(valid(""), Settings::default());
 }
 
 /// Removes the comment signs from the examples of keys and tables in the reference file.
@@ -175,7 +175,7 @@ fn examples_in_comments_of_the_reference_are_valid() {
     if cfg!(not(feature = "otel")) {
         text = text.replace("\nendpoint = ", "\n# endpoint = ");
     }
-    let checked = good(&text);
+    let checked = valid(&text);
     assert_eq!(checked.origin.url.unwrap().authority(), "127.0.0.1:3000");
     assert_eq!(checked.sites[0].hosts.len(), 2);
     assert_eq!(checked.routes[0].key.query, QueryRule::Drop(["utm_*".into()].into()));
@@ -314,9 +314,9 @@ const FULL: &str = r#"
 #[test]
 fn printed_settings_read_back() {
     for text in ["", FULL] {
-        let checked = good(text);
+        let checked = valid(text);
         let printed = checked.to_toml();
-        assert_eq!(good(&printed), checked, "{printed}");
+        assert_eq!(valid(&printed), checked, "{printed}");
         assert!(toml::from_str::<toml::Table>(&printed).is_ok(), "{printed}");
     }
 }
@@ -328,20 +328,20 @@ fn a_token_allows_other_addresses_and_is_not_printed() {
     std::fs::write(&file, "0123456789abcdef\n").unwrap();
     let origin = "origin.url = \"http://app\"\n[admin]\nlisten = \"0.0.0.0:9180\"\n";
     for token in ["token = \"0123456789abcdef\"".to_owned(), format!("token_file = \"{}\"", file.display())] {
-        let checked = good(&format!("{origin}{token}\n"));
+        let checked = valid(&format!("{origin}{token}\n"));
         assert_eq!(checked.assemble().unwrap().admin.token, Some(admin::Token::new("0123456789abcdef")));
         assert!(checked.warnings().iter().any(|warning| warning.contains("requires the token")));
         assert!(
             !checked.to_toml().contains("0123456789abcdef") && !format!("{checked:?}").contains("0123456789abcdef")
         );
     }
-    let printed = good(&format!("{origin}token = \"0123456789abcdef\"")).to_toml();
+    let printed = valid(&format!("{origin}token = \"0123456789abcdef\"")).to_toml();
     assert!(read(&printed).is_err(), "the placeholder is not a token");
 }
 
 #[test]
 fn the_assembled_configuration_is_the_written_one() {
-    let server = good(FULL).assemble().unwrap();
+    let server = valid(FULL).assemble().unwrap();
     assert_eq!((server.workers, server.listen.port()), (3, 80));
     assert_eq!((server.origin.authority.as_str(), server.origin.host.as_deref()), ("app:3000", Some("localhost:3000")));
     assert_eq!(server.origin.pool_idle_timeout.as_millis(), 1500);
@@ -382,9 +382,9 @@ fn a_collectors_address_loses_its_trailing_slash() {
         ("http://127.0.0.1:4318/", "http://127.0.0.1:4318"),
         ("http://[::1]:4318/otlp/", "http://[::1]:4318/otlp"),
     ] {
-        let checked = good(&format!("[traces]\nendpoint = \"{written}\""));
+        let checked = valid(&format!("[traces]\nendpoint = \"{written}\""));
         assert_eq!(checked.traces.endpoint.as_deref(), Some(kept));
-        assert_eq!(good(&checked.to_toml()), checked);
+        assert_eq!(valid(&checked.to_toml()), checked);
     }
 }
 
@@ -397,8 +397,8 @@ fn without_the_feature_traces_are_refused_with_the_build_command() {
 
 #[test]
 fn a_small_capacity_lowers_the_object_limit_unless_it_is_set() {
-    assert_eq!(good("[memory]\ncapacity = \"64MiB\"").memory.object_bytes_max, 8 << 20);
-    assert_eq!(good("[memory]\ncapacity = \"4GiB\"").memory.object_bytes_max, 10 << 20);
+    assert_eq!(valid("[memory]\ncapacity = \"64MiB\"").memory.object_bytes_max, 8 << 20);
+    assert_eq!(valid("[memory]\ncapacity = \"4GiB\"").memory.object_bytes_max, 10 << 20);
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn flags_override_the_file_and_its_faults() {
 #[test]
 fn likely_slips_cause_warnings() {
     let check = |text: &str, part: &str| {
-        let warnings = good(text).warnings();
+        let warnings = valid(text).warnings();
         assert!(warnings.iter().any(|warning| warning.contains(part)), "{part:?} is not in {warnings:?}");
     };
     check("", "`origin.url` is not set");
@@ -439,15 +439,15 @@ fn likely_slips_cause_warnings() {
     }
     let calm = "origin.url = \"http://a\"\n[[route]]\npath = \"/a/\"";
     for second in ["path = \"/\"", "path = \"/ab\"", "path = \"=/a\"", "path = \"/*/b\"", "host = \"a\""] {
-        assert_eq!(good(&format!("{calm}\n[[route]]\n{second}")).warnings(), [""; 0], "{second}");
+        assert_eq!(valid(&format!("{calm}\n[[route]]\n{second}")).warnings(), [""; 0], "{second}");
     }
     let narrower = "\nmethods = [\"GET\"]\n[[route]]\npath = \"/a/\"\n[[route]]\npath = \"/a/b\"\nhost = \"b\"";
-    assert!(good(&format!("{calm}{narrower}")).warnings()[0].starts_with("Route 3 is unreachable: route 2"));
+    assert!(valid(&format!("{calm}{narrower}")).warnings()[0].starts_with("Route 3 is unreachable: route 2"));
 }
 
 #[test]
 fn hosts_become_canonical() {
-    let hosts = |text: &str| good(&format!("[[site]]\nhosts = [{text:?}]")).sites[0].hosts.clone();
+    let hosts = |text: &str| valid(&format!("[[site]]\nhosts = [{text:?}]")).sites[0].hosts.clone();
     for (text, canonical) in [
         ("Shop.example:443", "shop.example:443"),
         ("shop.example:80", "shop.example:80"),

@@ -61,8 +61,8 @@ impl Access {
     fn check(&self, request: &Request) -> Result<(), AdminProblem> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let is_open = is_safe(method) && is_open(uri.path());
-        let shown = self.token.as_ref().and_then(|token| token::presented(headers).map(|text| token.is(text)));
-        let takes_any_name = shown == Some(true) || is_open && self.reach == Reach::Elsewhere;
+        let token_matches = self.token.as_ref().and_then(|token| token::presented(headers).map(|text| token.is(text)));
+        let takes_any_name = token_matches == Some(true) || is_open && self.reach == Reach::Elsewhere;
         let authority = if takes_any_name {
             checked_authority(request.version(), uri, headers, |_| true)?
         } else {
@@ -71,7 +71,7 @@ impl Access {
         if !(is_safe(method) && (is_open || is_link(headers))) {
             check_origin(authority.as_ref(), headers)?;
         }
-        match (shown, self.reach) {
+        match (token_matches, self.reach) {
             _ if is_open => Ok(()),
             (Some(true), _) => Ok(()),
             (None, Reach::Loopback) if self.token.is_none() || is_safe(method) => Ok(()),

@@ -70,13 +70,13 @@ function memory({ memory: { capacity_bytes: capacity, alive_bytes: alive, stored
   ]);
 }
 
-function origin({ origin: figures, fills_in_flight: fills }) {
+function origin({ origin: stats, fills_in_flight: fills }) {
   pairs("origin-kinds", [
-    ["requests", count(figures.requests)],
-    ["active", count(figures.permits_in_use)],
-    ["queued", count(figures.permits_waiting)],
+    ["requests", count(stats.requests)],
+    ["active", count(stats.permits_in_use)],
+    ["queued", count(stats.permits_waiting)],
     ["fetching", count(fills)],
-    ["breaker", figures.breaker],
+    ["breaker", stats.breaker],
   ]);
 }
 

@@ -22,17 +22,17 @@ export function write(node, text, value) {
  * focus and opened details. The order does not change while the focus is inside the list.
  */
 export function follow(list, items, keyOf, make, update) {
-  const held = new Map([...list.children].map((node) => [node.dataset.key, node]));
+  const nodes = new Map([...list.children].map((node) => [node.dataset.key, node]));
   const wanted = items.map((item) => {
     const key = keyOf(item);
-    const node = held.get(key) ?? make(item);
+    const node = nodes.get(key) ?? make(item);
     node.dataset.key = key;
-    held.delete(key);
+    nodes.delete(key);
     update(node, item);
     return node;
   });
   const isUsed = list.contains(document.activeElement);
-  for (const node of held.values()) if (!(isUsed && node.contains(document.activeElement))) node.remove();
+  for (const node of nodes.values()) if (!(isUsed && node.contains(document.activeElement))) node.remove();
   wanted.forEach((node, at) => {
     if (list.children[at] === node) return;
     if (isUsed && node.parentNode === list) return;

@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, bail};
 
-use super::print::say;
+use super::print::print_line;
 use super::serve::logging;
 use super::serve::signals::Signals;
 use crate::clock::Clock;
@@ -33,13 +33,13 @@ pub(super) fn run() -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         let running = server::start(config(app.addr())?, Clock::System).context("Larder cannot start")?;
         let Some(admin) = running.admin_addr() else { bail!("the admin interface did not start") };
-        say(format_args!("{}", welcome(app.addr(), running.addr(), admin)));
+        print_line(format_args!("{}", welcome(app.addr(), running.addr(), admin)));
         tokio::select! {
             _ = signals.next() => {}
             () = watch::follow(admin) => {}
         }
         let end = if std::io::stdout().is_terminal() { "\n" } else { "" };
-        say(format_args!("{end}Shutting down."));
+        print_line(format_args!("{end}Shutting down."));
         signals.end(running, Instance::drain).await;
         Ok(())
     })?;

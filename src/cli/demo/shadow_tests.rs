@@ -21,7 +21,7 @@ const REQUESTS: usize = 3_000;
 const WITHIN: f64 = 0.02;
 
 /// A request: method, target, fields.
-type PageSet = (&'static str, String, Vec<(&'static str, String)>);
+type DemoRequest = (&'static str, String, Vec<(&'static str, String)>);
 
 /// Draws numbers (xorshift; Marsaglia 2003).
 struct Random(u64);
@@ -60,7 +60,7 @@ struct Searches {
 }
 
 /// Makes the requests of the visitors.
-fn sequence(searches: Searches) -> Vec<PageSet> {
+fn sequence(searches: Searches) -> Vec<DemoRequest> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let pages = ["/", "/articles/1", "/articles/2", "/api/prices", "/big", "/slow", "/moved", "/unmarked", "/flaky"];
     let assets = ["/assets/style.1.css", "/assets/age.1.js", "/assets/logo.1.svg", "/assets/shelf.1.svg"];
@@ -95,7 +95,7 @@ fn sequence(searches: Searches) -> Vec<PageSet> {
 
 /// Sends the requests to a Larder with these lines in its configuration; returns the JSON at `path`
 /// of its admin interface afterwards.
-fn run(lines: &str, requests: &[PageSet], path: &str) -> Value {
+fn run(lines: &str, requests: &[DemoRequest], path: &str) -> Value {
     let app = app::start_with(Duration::from_millis(2)).unwrap();
     let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}");
     let flags = Flags { origin: format!("http://{}", app.addr()).parse().ok(), ..Flags::default() };

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The part of `/stats` that the line shows.
 #[derive(Debug, Default, Deserialize, PartialEq)]
-struct DemoFigures {
+struct DemoStats {
     requests: DemoRequests,
     ratios: DemoRatios,
     origin: DemoOrigin,
@@ -68,7 +68,7 @@ pub(super) async fn follow(admin: SocketAddr) {
     }
 }
 
-async fn ask(client: &reqwest::Client, admin: SocketAddr) -> reqwest::Result<DemoFigures> {
+async fn ask(client: &reqwest::Client, admin: SocketAddr) -> reqwest::Result<DemoStats> {
     client.get(format!("http://{admin}/stats")).send().await?.error_for_status()?.json().await
 }
 
@@ -83,7 +83,7 @@ fn show(line: &str) {
 }
 
 /// Returns the stats as one line of less than 80 characters.
-fn line(stats: &DemoFigures) -> String {
+fn line(stats: &DemoStats) -> String {
     let DemoOutcomes { hit, stale, revalidated } = stats.requests.by_outcome;
     let Some(ratio) = stats.ratios.cache_hit else {
         return "No requests yet.".to_owned();
@@ -104,9 +104,9 @@ mod tests {
     fn the_line_counts_hits_stale_and_revalidated_apart() {
         let text = r#"{"requests": {"total": 8, "by_outcome": {"hit": 5, "stale": 1, "revalidated": 1, "miss": 1}, "more": 1},
             "ratios": {"cache_hit": 0.625, "served": 1.0}, "origin": {"requests": 2, "refreshes": 1}, "more": {}}"#;
-        let stats: DemoFigures = serde_json::from_str(text).unwrap();
+        let stats: DemoStats = serde_json::from_str(text).unwrap();
         assert_eq!(line(&stats), "Hit ratio 62.5 %: 8 requests, 5 hits, 1 stale, 1 revalidated; 3 to app");
-        let stats: DemoFigures = serde_json::from_str(&text.replace("0.625", "null")).unwrap();
+        let stats: DemoStats = serde_json::from_str(&text.replace("0.625", "null")).unwrap();
         assert_eq!(line(&stats), "No requests yet.");
     }
 }

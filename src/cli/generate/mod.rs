@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::args::Cli;
-use super::print::say;
+use super::print::print_line;
 use crate::config;
 
 /// The unit file, as printed.
@@ -56,6 +56,6 @@ pub(super) fn service() -> anyhow::Result<()> {
 }
 
 fn print(text: &[u8]) -> anyhow::Result<()> {
-    say(format_args!("{}", std::str::from_utf8(text)?.trim_end()));
+    print_line(format_args!("{}", std::str::from_utf8(text)?.trim_end()));
     Ok(())
 }

@@ -93,10 +93,10 @@ fn watch_or_warn(watch: notify::Result<Watch>) -> Option<Watch> {
 
 /// Handles signals, reloads and hand-overs until it is time to end.
 async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watch>, upgrade: Option<Upgrade>) {
-    let mut handing = None;
+    let mut handover_thread = None;
     loop {
         tokio::select! {
-            asked = signals.next() => match asked {
+            request = signals.next() => match request {
                 SignalRequest::Reload => reload(running.reloader(), "SIGHUP").await,
                 SignalRequest::Stop(_) => {
                     supervisor::stopping();
@@ -110,13 +110,13 @@ async fn attend(running: Instance, signals: &mut Signals, mut watch: Option<Watc
                 }
             },
             () = wait_for_change(&mut watch) => reload(running.reloader(), "file").await,
-            newcomer = newcomer(&upgrade), if handing.is_none() => match running.offer() {
-                Ok(offer) => handing = Some(tokio::task::spawn_blocking(move || {
-                    offer.give(newcomer.stream).map(|()| newcomer.process)
+            new_process = new_process(&upgrade), if handover_thread.is_none() => match running.offer() {
+                Ok(offer) => handover_thread = Some(tokio::task::spawn_blocking(move || {
+                    offer.give(new_process.stream).map(|()| new_process.process)
                 })),
                 Err(error) => tracing::warn!(%error, "cannot hand over the listening sockets"),
             },
-            given = handover_result(&mut handing) => match given {
+            given = handover_result(&mut handover_thread) => match given {
                 Ok(process) => {
                     process.inspect(|&process| supervisor::replaced_by(process));
                     let timeout = drain_timeout(&running);
@@ -138,9 +138,9 @@ async fn wait_for_change(watch: &mut Option<Watch>) {
 }
 
 /// Waits for a process that takes over; forever without an upgrade socket.
-async fn newcomer(upgrade: &Option<Upgrade>) -> NewProcess {
+async fn new_process(upgrade: &Option<Upgrade>) -> NewProcess {
     match upgrade {
-        Some(upgrade) => upgrade.newcomer().await,
+        Some(upgrade) => upgrade.new_process().await,
         None => std::future::pending().await,
     }
 }
@@ -150,10 +150,10 @@ type HandoverThread = Option<JoinHandle<std::io::Result<Option<u32>>>>;
 
 /// Waits for the result of a hand-over; forever if none is in progress. May be dropped and called
 /// again.
-async fn handover_result(handing: &mut HandoverThread) -> std::io::Result<Option<u32>> {
-    let Some(under_way) = handing else { return std::future::pending().await };
+async fn handover_result(handover_thread: &mut HandoverThread) -> std::io::Result<Option<u32>> {
+    let Some(under_way) = handover_thread else { return std::future::pending().await };
     let given = under_way.await;
-    *handing = None;
+    *handover_thread = None;
     given.unwrap_or_else(|broken| Err(std::io::Error::other(broken)))
 }
 

@@ -49,7 +49,7 @@ impl Upgrade {
     }
 
     /// Waits for a process of the same user; others are refused. May be dropped and called again.
-    pub(super) async fn newcomer(&self) -> NewProcess {
+    pub(super) async fn new_process(&self) -> NewProcess {
         loop {
             match self.listener.accept().await.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream.into_std()?))) {
                 Ok((peer, stream)) if peer.uid() == rustix::process::geteuid().as_raw() => {
@@ -103,7 +103,7 @@ mod tests {
         let first = Upgrade::listen(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(refuse_second(&path).unwrap_err().to_string().contains("--takeover"));
-        assert_eq!(first.newcomer().await.process, Some(std::process::id()));
+        assert_eq!(first.new_process().await.process, Some(std::process::id()));
         let second = Upgrade::listen(&path).unwrap();
         drop(first);
         assert!(refuse_second(&path).is_err(), "the second one's file stays");

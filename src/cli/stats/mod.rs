@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
 
-use super::ask::{AdminArgs, AdminClient, plain};
+use super::admin_client::{AdminArgs, AdminClient, plain};
 use super::format::{bytes, micros, percent, section, table};
 use crate::admin::stats::{Quantiles, Stats};
 use crate::outcome::{Outcome, Reason};
@@ -50,7 +50,7 @@ pub(super) fn run(args: &StatsArgs) -> anyhow::Result<()> {
 /// Fetches the stats.
 pub(super) async fn fetch(admin: &AdminClient) -> anyhow::Result<Stats> {
     let text = admin.get("/stats").await?;
-    serde_json::from_str(&text).with_context(|| admin.unlike("/stats", "stats", &text))
+    serde_json::from_str(&text).with_context(|| admin.unexpected("/stats", "stats", &text))
 }
 
 /// Renders the stats for a terminal: a line about the process, a table per topic, then the

@@ -16,7 +16,7 @@ const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR_ALL: &str = "\x1b[2J";
 
 /// The assumed height of a terminal that does not report its size: the classic 24 lines.
-const ROWS_UNTOLD: usize = 24;
+const ROWS_DEFAULT: usize = 24;
 
 /// Shows the page of `make` every `every`, until Ctrl-C or until nobody reads it.
 ///
@@ -65,7 +65,7 @@ fn write(text: &str) -> anyhow::Result<bool> {
 fn room() -> Option<usize> {
     let stdout = std::io::stdout();
     let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout))?;
-    Some(size.map(|size| usize::from(size.ws_row)).ok().filter(|rows| *rows > 0).unwrap_or(ROWS_UNTOLD))
+    Some(size.map(|size| usize::from(size.ws_row)).ok().filter(|rows| *rows > 0).unwrap_or(ROWS_DEFAULT))
 }
 
 /// Returns the text that shows a page: in place on a terminal with `room` lines, below the last one

@@ -9,7 +9,7 @@ use ratatui::widgets::{Block, Paragraph, Sparkline, Wrap};
 use super::state::TopState;
 use super::tables;
 use crate::admin::stats::Quantiles;
-use crate::cli::ask::plain;
+use crate::cli::admin_client::plain;
 use crate::cli::format::{bytes, micros, percent};
 use crate::outcome::Outcome;
 
@@ -18,7 +18,7 @@ pub(super) const WIDTH_MIN: u16 = 72;
 pub(super) const HEIGHT_MIN: u16 = 20;
 
 /// The width of the numbers.
-const FIGURES_WIDTH: u16 = 44;
+const NUMBERS_WIDTH: u16 = 44;
 
 /// The factor of a rate in a sparkline, which takes whole numbers.
 const SPARK_SCALE: f64 = 100.0;
@@ -38,7 +38,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
         Constraint::Length(1),
     ])
     .areas(area);
-    let [stats, rates] = Layout::horizontal([Constraint::Length(FIGURES_WIDTH), Constraint::Min(1)]).areas(upper);
+    let [stats, rates] = Layout::horizontal([Constraint::Length(NUMBERS_WIDTH), Constraint::Min(1)]).areas(upper);
     frame.render_widget(header(state), head);
     frame.render_widget(Paragraph::new(numbers(state)).block(Block::bordered().title(" Stats ")), stats);
     draw_rates(frame, state, rates);

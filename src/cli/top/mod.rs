@@ -14,7 +14,7 @@ mod tables;
 
 use clap::Args;
 
-use super::ask::AdminArgs;
+use super::admin_client::AdminArgs;
 
 /// The command that builds Larder with the dashboard.
 #[cfg(any(test, not(feature = "tui")))]

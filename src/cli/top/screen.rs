@@ -17,11 +17,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::draw::draw;
 use super::state::{TopAction, TopState};
 use crate::admin::stats::Stats;
-use crate::cli::ask::AdminClient;
+use crate::cli::admin_client::AdminClient;
 use crate::cli::stats::fetch;
 
 /// The maximum delay before newer stats are drawn, if no key is pressed.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A message of the polling thread.
 enum ScreenEvent {
@@ -89,7 +89,7 @@ fn show(terminal: &mut DefaultTerminal, state: &mut TopState, message: &Receiver
         terminal.draw(|frame| draw(frame, state)).context("cannot draw on the terminal")?;
         let mut is_drawn = true;
         while is_drawn {
-            if event::poll(GLANCE).context("cannot read the terminal")? {
+            if event::poll(POLL_INTERVAL).context("cannot read the terminal")? {
                 match event::read().context("cannot read the terminal")? {
                     Event::Key(key) => match state.key(key) {
                         TopAction::Quit => return Ok(()),

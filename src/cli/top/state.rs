@@ -136,8 +136,8 @@ impl TopState {
         match key.code {
             KeyCode::Char('c' | 'd') if is_control => return TopAction::Quit,
             KeyCode::Char('q') | KeyCode::Esc => return TopAction::Quit,
-            KeyCode::Tab | KeyCode::Right => self.turn(1),
-            KeyCode::BackTab | KeyCode::Left => self.turn(View::ALL.len() - 1),
+            KeyCode::Tab | KeyCode::Right => self.switch_view(1),
+            KeyCode::BackTab | KeyCode::Left => self.switch_view(View::ALL.len() - 1),
             KeyCode::Char(digit @ '1'..='7') => self.show(View::ALL[digit as usize - '1' as usize]),
             KeyCode::Down | KeyCode::Char('j') => self.scroll = (self.scroll + 1).min(self.rows().saturating_sub(1)),
             KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
@@ -161,7 +161,7 @@ impl TopState {
         }
     }
 
-    fn turn(&mut self, by: usize) {
+    fn switch_view(&mut self, by: usize) {
         let at = View::ALL.iter().position(|view| *view == self.view).unwrap_or(0);
         self.show(View::ALL[(at + by) % View::ALL.len()]);
     }

@@ -54,7 +54,7 @@ impl<T: 'static> Kind<T> {
     ) -> Self {
         let read = move |written: &Written<'_>| match written.get_ref() {
             DeValue::String(text) => read(text).map_err(|what| fault(written, what)),
-            other => Err(fault(written, unlike("a string", other))),
+            other => Err(fault(written, wrong_type("a string", other))),
         };
         let print = move |value: &T| Some(toml::Value::String(print(value)));
         Self::new(allowed, read, print).with_schema(json!({ "type": "string" }))
@@ -110,7 +110,7 @@ impl<T: 'static> Kind<T> {
         let (read, print) = (self.read, self.print);
         let each = move |written: &Written<'_>| {
             let DeValue::Array(items) = written.get_ref() else {
-                return Err(fault(written, unlike("a list", written.get_ref())));
+                return Err(fault(written, wrong_type("a list", written.get_ref())));
             };
             if items.len() > items_max {
                 return Err(fault(written, format!("too many values: {}", items.len())));
@@ -137,7 +137,7 @@ pub(super) fn fault(written: &Written<'_>, what: String) -> Vec<Fault> {
 }
 
 /// Says that another type was expected.
-pub(super) fn unlike(expected: &str, found: &DeValue<'_>) -> String {
+pub(super) fn wrong_type(expected: &str, found: &DeValue<'_>) -> String {
     let found = found.type_str();
     let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("expected {expected}, found {article} {found}")

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
-use super::definition::{Fault, Kind, Written, fault, unlike};
-use super::values::{span, span_text, text};
+use super::definition::{Fault, Kind, Written, fault, wrong_type};
+use super::values::{duration, duration_text, text};
 use crate::config::origin_url::OriginUrl;
 use crate::config::secret::{self, Secret};
 use crate::key::canonical_host;
@@ -177,11 +177,11 @@ pub(in crate::config) fn path_pattern() -> Kind<String> {
 
 /// Lifetimes by status: a table of status codes and durations.
 pub(in crate::config) fn ttl_by_status(range: RangeInclusive<Duration>) -> Kind<Vec<(StatusCode, Duration)>> {
-    let each = span(range);
+    let each = duration(range);
     let allowed = format!("a table of status codes (200 to 599), each with {}", each.allowed());
     let read = move |written: &Written<'_>| {
         let DeValue::Table(table) = written.get_ref() else {
-            return Err(fault(written, unlike("a table", written.get_ref())));
+            return Err(fault(written, wrong_type("a table", written.get_ref())));
         };
         let (mut ttls, mut faults) = (Vec::new(), Vec::new());
         for (key, value) in table.iter() {
@@ -200,7 +200,7 @@ pub(in crate::config) fn ttl_by_status(range: RangeInclusive<Duration>) -> Kind<
         if faults.is_empty() { Ok(ttls) } else { Err(faults) }
     };
     Kind::new(allowed, read, |ttls: &Vec<(StatusCode, Duration)>| {
-        let pairs = ttls.iter().map(|(status, ttl)| (status.as_str().to_owned(), span_text(ttl).into()));
+        let pairs = ttls.iter().map(|(status, ttl)| (status.as_str().to_owned(), duration_text(ttl).into()));
         Some(toml::Value::Table(pairs.collect()))
     })
     .with_schema(json!({ "type": "object", "additionalProperties": { "type": "string" } }))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use toml::de::DeValue;
 
-use super::definition::{Kind, Written, fault, unlike};
+use super::definition::{Kind, Written, fault, wrong_type};
 use crate::config::problem::nearest;
 use crate::units::ByteCount;
 
@@ -32,7 +32,7 @@ pub(in crate::config) fn flag() -> Kind<bool> {
         "true or false",
         |written| {
             let found = written.get_ref();
-            found.as_bool().ok_or_else(|| fault(written, unlike("true or false", found)))
+            found.as_bool().ok_or_else(|| fault(written, wrong_type("true or false", found)))
         },
         |&value| Some(value.into()),
     )
@@ -49,7 +49,7 @@ pub(in crate::config) fn count(range: RangeInclusive<usize>) -> Kind<usize> {
             .ok_or_else(|| format!("{text} is out of range"))
             .and_then(|value| within(value, &range, usize::to_string))
             .map_err(|what| fault(written, what)),
-        found => Err(fault(written, unlike("a whole number", found))),
+        found => Err(fault(written, wrong_type("a whole number", found))),
     };
     Kind::new(allowed, read, |&value: &usize| i64::try_from(value).ok().map(toml::Value::Integer)).with_schema(schema)
 }
@@ -67,32 +67,33 @@ pub(in crate::config) fn fraction(range: RangeInclusive<f64>) -> Kind<f64> {
         match number {
             Some(number) if f64::is_nan(number) => Err(fault(written, "nan is not a number".into())),
             Some(number) => within(number, &range, show).map_err(|what| fault(written, what)),
-            None => Err(fault(written, unlike("a number", written.get_ref()))),
+            None => Err(fault(written, wrong_type("a number", written.get_ref()))),
         }
     };
     Kind::new(allowed, read, |&value: &f64| Some(value.into())).with_schema(schema)
 }
 
 /// Prints a duration in the form in which it may be written.
-pub(in crate::config) fn span_text(span: &Duration) -> String {
+pub(in crate::config) fn duration_text(span: &Duration) -> String {
     humantime::format_duration(*span).to_string()
 }
 
 /// A duration with its unit.
-pub(in crate::config) fn span(range: RangeInclusive<Duration>) -> Kind<Duration> {
+pub(in crate::config) fn duration(range: RangeInclusive<Duration>) -> Kind<Duration> {
     let allowed = format!(
         "a duration from {} to {}, such as \"500ms\", \"30s\" or \"1m 30s\"",
-        span_text(range.start()),
-        span_text(range.end())
+        duration_text(range.start()),
+        duration_text(range.end())
     );
     let read = move |written: &Written<'_>| match written.get_ref() {
         DeValue::String(text) => humantime::parse_duration(text)
             .map_err(|_| format!("{text:?} is not a duration"))
-            .and_then(|value| within(value, &range, span_text))
+            .and_then(|value| within(value, &range, duration_text))
             .map_err(|what| fault(written, what)),
-        found => Err(fault(written, unlike("a duration as a string with a unit", found))),
+        found => Err(fault(written, wrong_type("a duration as a string with a unit", found))),
     };
-    Kind::new(allowed, read, |value: &Duration| Some(span_text(value).into())).with_schema(json!({ "type": "string" }))
+    Kind::new(allowed, read, |value: &Duration| Some(duration_text(value).into()))
+        .with_schema(json!({ "type": "string" }))
 }
 
 /// A number of bytes, with or without a unit.
@@ -109,7 +110,7 @@ pub(in crate::config) fn bytes(range: RangeInclusive<u64>) -> Kind<u64> {
             DeValue::String(text) => {
                 text.parse::<ByteCount>().map(|count| count.0).map_err(|_| format!("{text:?} is not a size"))
             }
-            found => integer(found).ok_or_else(|| unlike("a size", found)),
+            found => integer(found).ok_or_else(|| wrong_type("a size", found)),
         };
         count.and_then(|bytes| within(bytes, &range, show)).map_err(|what| fault(written, what))
     };

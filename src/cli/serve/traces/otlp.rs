@@ -38,7 +38,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// `drain_timeout` within Docker's 10 s.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// The minimum interval between log lines that say that the collector does not accept spans.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The sender of spans to a collector.
 pub(super) struct SpanSender {
@@ -80,7 +80,7 @@ impl SpanSender {
             exporter,
             counts: Arc::clone(&counts),
             endpoint: endpoint.to_owned(),
-            complained: Mutex::new(None),
+            last_logged: Mutex::new(None),
         };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE_MAX)
@@ -155,7 +155,7 @@ struct CountingExporter {
     counts: Arc<ExportCounters>,
     endpoint: String,
     /// The time of the last log line about a failed export. Nothing awaits while the lock is held.
-    complained: Mutex<Option<Instant>>,
+    last_logged: Mutex<Option<Instant>>,
 }
 
 impl SpanExporter for CountingExporter {
@@ -164,9 +164,9 @@ impl SpanExporter for CountingExporter {
         let result = self.exporter.export(batch).await;
         self.counts.settle(spans, &result);
         if let Err(error) = &result {
-            let mut complained = self.complained.lock();
-            if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-                *complained = Some(Instant::now());
+            let mut last_logged = self.last_logged.lock();
+            if last_logged.is_none_or(|at| at.elapsed() >= FAILURE_LOG_INTERVAL) {
+                *last_logged = Some(Instant::now());
                 let endpoint = &self.endpoint;
                 tracing::warn!(endpoint, %error, "the collector does not accept spans; they are dropped");
             }

@@ -16,7 +16,7 @@ use crate::config::{Flags, Settings};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum silence on an endless response; the admin interface sends something more often.
-const SILENCE: Duration = Duration::from_secs(3 * crate::admin::log::BEAT.as_secs());
+const SILENCE: Duration = Duration::from_secs(3 * crate::admin::log::KEEPALIVE_INTERVAL.as_secs());
 
 /// The maximum number of characters of an unexpected response that an error repeats.
 const QUOTE_CHARS_MAX: usize = 2_000;
@@ -102,7 +102,7 @@ impl AdminClient {
     /// Requests `path` with this query, and returns a response that may never end.
     pub(super) async fn follow(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Response> {
         let client = client().connect_timeout(TIMEOUT).read_timeout(SILENCE).build()?;
-        self.ask(path, client.get(format!("{}{path}", self.base)).query(query)).await
+        self.request(path, client.get(format!("{}{path}", self.base)).query(query)).await
     }
 
     async fn send(
@@ -112,12 +112,12 @@ impl AdminClient {
     ) -> anyhow::Result<String> {
         let url = format!("{}{path}", self.base);
         let client = client().timeout(TIMEOUT).build()?;
-        let response = self.ask(path, make(&client, &url)).await?;
+        let response = self.request(path, make(&client, &url)).await?;
         text(&url, response).await
     }
 
     /// Sends a request for `path`, and returns the response if its status is a success.
-    async fn ask(&self, path: &str, mut request: RequestBuilder) -> anyhow::Result<Response> {
+    async fn request(&self, path: &str, mut request: RequestBuilder) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.base);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -142,7 +142,7 @@ impl AdminClient {
     }
 
     /// Returns the message for a response that is not `expected`.
-    pub(super) fn unlike(&self, path: &str, expected: &str, text: &str) -> String {
+    pub(super) fn unexpected(&self, path: &str, expected: &str, text: &str) -> String {
         format!("{}{path} is not a Larder admin interface (expected {expected}): {}", self.base, quote(text))
     }
 }
