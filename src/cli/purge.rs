@@ -1,7 +1,5 @@
 //! `larder purge`: makes a running Larder purge URLs, prefixes, hosts, tags or everything.
 
-use std::fmt::Write as _;
-
 use anyhow::Context;
 use clap::{ArgGroup, Args};
 use serde::Deserialize;
@@ -85,26 +83,27 @@ fn content(args: &PurgeArgs) -> Value {
     content
 }
 
-/// Returns the report of a purge. The number of entries is known for URLs only; the sweep finds
-/// the rest.
+/// Returns the report of a purge. Only URLs have a number of entries; a sweep finds the rest.
 fn reply_text(answer: &PurgeReply) -> String {
-    let count = |number: u64, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    match answer.entries {
-        Some(0) => format!("Nothing was cached for {}.", count(answer.purged, "URL")),
-        Some(entries) => format!("Purged {} of {}.", count(entries, "cached response"), count(answer.purged, "URL")),
-        None => {
-            let mut message = format!("Purged {}.", count(answer.purged, "selector"));
-            if answer.swept.is_some() {
-                let _ = write!(
-                    message,
-                    " Matching responses are no longer served as fresh. A background sweep frees their memory; it is \
-                     done when `larder stats` shows at least {} purges swept.",
-                    answer.sequence
-                );
-            }
-            message
+    let selectors = count(answer.purged, "selector");
+    match (answer.entries, &answer.swept) {
+        (Some(0), None) => "Nothing was cached there.".to_owned(),
+        (Some(entries), None) => format!("Purged {}.", count(entries, "cached response")),
+        (None, None) => format!("Purged {selectors}."),
+        (entries, Some(_)) => {
+            let known = entries.map(|entries| format!(" ({} by URL)", count(entries, "cached response")));
+            format!(
+                "Purged {selectors}{}. Matching responses are no longer served as fresh. A background sweep frees their \
+                 memory; it is done when `larder stats` shows at least {} purges swept.",
+                known.unwrap_or_default(),
+                answer.sequence
+            )
         }
     }
+}
+
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -144,7 +143,10 @@ mod tests {
     fn the_result_is_reported() {
         let answer = |text: &str| reply_text(&serde_json::from_str(text).unwrap());
         let one = answer(r#"{"purged": 1, "sequence": 7, "entries": 2}"#);
-        assert_eq!(one, "Purged 2 cached responses of 1 URL.");
+        assert_eq!(one, "Purged 2 cached responses.");
+        assert_eq!(answer(r#"{"purged": 1, "sequence": 7, "entries": 0}"#), "Nothing was cached there.");
+        let both = answer(r#"{"purged": 2, "sequence": 8, "entries": 1, "swept": "pending"}"#);
+        assert!(both.starts_with("Purged 2 selectors (1 cached response by URL). Matching"), "{both}");
         let wide = answer(r#"{"purged": 2, "sequence": 8, "entries": null, "swept": "pending", "watch": "…"}"#);
         assert!(wide.starts_with("Purged 2 selectors. Matching responses are no longer served as fresh."), "{wide}");
     }
