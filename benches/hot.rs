@@ -1,7 +1,8 @@
-//! The hot paths, each alone: what a hit does on its way, in order, and the judgement on a response at a miss.
+//! Microbenchmarks of the hot path: each step of a hit, in order, and the decisions about a
+//! response at a miss.
 //!
-//! `cargo bench --bench hot`, and `cargo bench --bench hot -- lookup` for one of them. What a whole request costs, system
-//! calls included, is measured by `benches/compare/`.
+//! Run `cargo bench --bench hot`, or `cargo bench --bench hot -- lookup` for one of them.
+//! `benches/compare/` measures the cost of a whole request, system calls included.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -21,17 +22,18 @@ use larder::route::{QueryRule, Rule, SetCookie};
 use larder::store::{Config, Store};
 use larder::stored::{Coding, FlatHead, StoredBody, StoredEntry};
 
-/// The allocator of the binary, so that what is made here costs what it costs there.
+/// The binary's own allocator, so that allocations cost the same here.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 const AUTHORITY: &str = "www.example.org";
-/// As many keys as the comparison's Zipf case has: far more than fit the processor's nearest cache.
+/// As many keys as the comparison's Zipf case has: far more than the processor's nearest cache
+/// holds.
 const KEYS: usize = 10_000;
 const BODY_BYTES: usize = 1024;
 
-/// What a browser sends.
+/// A browser's request.
 fn request() -> HeaderMap {
     map(&[
         ("host", AUTHORITY),
@@ -43,7 +45,7 @@ fn request() -> HeaderMap {
     ])
 }
 
-/// What a web app answers.
+/// A web app's response.
 fn response() -> HeaderMap {
     map(&[
         ("date", "Mon, 21 Sep 2026 14:13:20 GMT"),
@@ -71,7 +73,7 @@ fn key_of(hasher: &KeyHasher, rule: &Rule, target: &str, request: &HeaderMap) ->
     rule.key_of(hasher, CanonicalUrl::new(Scheme::Http, AUTHORITY, target).unwrap(), request)
 }
 
-/// Canonicalisation and hash: the target as it comes, and what must be rewritten.
+/// Canonicalisation and hash: of a canonical target, and of one that must be rewritten.
 fn key(c: &mut Criterion) {
     let (hasher, request) = (KeyHasher::new(), request());
     let as_it_comes = Rule::default();
@@ -91,7 +93,7 @@ fn key(c: &mut Criterion) {
     group.finish();
 }
 
-/// Makes a stored response out of what the app answers, as a fill does.
+/// Makes a stored response from the app's response, as a fill does.
 fn entry(store: &Store, request: &HeaderMap, rule: &Rule) -> StoredEntry {
     let (asked, mut kept) = (RequestFacts::of(&Method::GET, request), response());
     let exchange = Exchange { method: &Method::GET, request: &asked, requested_at: NOW, received_at: NOW, rule };
@@ -127,7 +129,8 @@ fn filled(keys: &[Key], request: &HeaderMap, rule: &Rule) -> Store {
     store
 }
 
-/// From a key to the decision that what is stored answers: the map, Vary, the ledger, freshness.
+/// From a key to the decision that the stored response answers: the map, Vary, the ledger,
+/// freshness.
 fn lookup(c: &mut Criterion) {
     let (hasher, request, rule) = (KeyHasher::new(), request(), Rule::default());
     let keys: Vec<Key> = (0..KEYS).map(|number| key_of(&hasher, &rule, &target(number), &request)).collect();
@@ -144,7 +147,8 @@ fn lookup(c: &mut Criterion) {
     let mut group = c.benchmark_group("lookup");
     group.bench_function("one key", |b| b.iter(|| look_up(black_box(&keys[0]))));
     group.bench_function("10,000 keys in turn", |b| {
-        // A stride that is prime to the number of keys: all are met, none beside the last.
+        // The stride is coprime to the number of keys, so that it visits every key and never
+        // neighbours in sequence.
         let mut at = 0;
         b.iter(|| {
             at = (at + 3_571) % KEYS;
@@ -156,7 +160,7 @@ fn lookup(c: &mut Criterion) {
     group.finish();
 }
 
-/// The pure judgements: on the request's head, and on a response's.
+/// The pure decisions: on the request's head, and on a response's.
 fn judgement(c: &mut Criterion) {
     let (request, response, rule) = (request(), response(), Rule::default());
     let asked = RequestFacts::of(&Method::GET, &request);
@@ -171,7 +175,7 @@ fn judgement(c: &mut Criterion) {
     group.finish();
 }
 
-/// The head of a hit: Cache-Status, and the stored fields with what Larder adds to them.
+/// The head of a hit: Cache-Status, and the stored fields with Larder's own.
 fn response_head(c: &mut Criterion) {
     let (hasher, request, rule) = (KeyHasher::new(), request(), Rule::default());
     let key = key_of(&hasher, &rule, &target(0), &request);

@@ -1,8 +1,8 @@
-//! Time, as everything else in Larder receives it: a [`Timestamp`] handed in as an argument.
+//! Time as an argument: every other module receives a [`Timestamp`].
 //!
-//! [`Clock`] is the one place that reads the machine's clock. Wall time is read on purpose: the ages and dates of
-//! RFC 9111 are compared with what origins write into `Date`. Where it steps backward, ages clamp at zero.
-//! Timeouts do not come from here: they belong to the runtime.
+//! [`Clock`] is the only reader of the machine's clock. It reads wall time on purpose, because RFC
+//! 9111 compares ages and dates with the `Date` that origins write. Where wall time steps backward,
+//! ages clamp at zero. Timeouts do not come from here: they belong to the runtime.
 
 use std::ops::{Add, Sub};
 use std::sync::Arc;
@@ -43,26 +43,26 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
-    fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
 
-    fn sub(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
-/// Where the time comes from: the machine, or a test that steps it.
+/// The source of time: the machine, or a test that steps it.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The machine's wall clock.
     #[default]
     System,
-    /// A clock that stands still until [`Clock::step`] moves it; clones share it.
+    /// A clock that stands still until [`Clock::step`] moves it. Clones share it.
     Stepped(Arc<AtomicI64>),
 }
 
@@ -80,8 +80,8 @@ impl Clock {
         }
     }
 
-    /// Returns the time now as finely as the machine tells it, for what happens within a millisecond; zero before the Unix
-    /// epoch.
+    /// Returns the time since the Unix epoch at the machine's full resolution, for durations below
+    /// a millisecond; zero before the epoch.
     pub fn since_epoch(&self) -> Duration {
         match self {
             Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
@@ -89,10 +89,10 @@ impl Clock {
         }
     }
 
-    /// Moves a stepped clock forward by `span`; the machine's clock stays as it is.
-    pub fn step(&self, span: Duration) {
+    /// Moves a stepped clock forward by `duration`; the machine's clock stays as it is.
+    pub fn step(&self, duration: Duration) {
         if let Self::Stepped(millis) = self {
-            millis.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            millis.fetch_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stepped_clock_moves_only_when_told_and_clones_share_it() {
+    fn a_stepped_clock_moves_only_by_step_and_clones_share_it() {
         let clock = Clock::stepped(Timestamp::from_secs(100));
         let twin = clock.clone();
         assert_eq!(clock.now(), Timestamp::from_millis(100_000));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_never_run_backward() {
+    fn durations_never_run_backward() {
         let (early, late) = (Timestamp::from_secs(5), Timestamp::from_secs(9));
         assert_eq!(late.saturating_since(early), Duration::from_secs(4));
         assert_eq!(early.saturating_since(late), Duration::ZERO);

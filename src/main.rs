@@ -2,19 +2,23 @@
 
 use std::process::ExitCode;
 
-/// jemalloc holds the least memory beyond what is alive, which is what keeps the cap of `[memory] capacity` true.
+/// jemalloc keeps the least memory beyond live allocations, so that the cap under `[memory]` holds.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What jemalloc reads before `main`: freed pages go back after half a second, and two arenas hold less than one per
-/// core would. Each thread keeps up to 128 freed pieces of a size at hand, as many as a core may have requests under way:
-/// by default the larger pieces, among them the buffers that heads are read to, go back to the arena after twenty. It looks
-/// for what it has too much of every 4 MiB, and gets small pieces out of runs of 64 KiB: the defaults (64 KiB, and runs of a
-/// few pieces) cost a miss three times what it spends on allocating otherwise.
-/// `_RJEM_MALLOC_CONF=confirm_conf:true larder check` shows that it is in force.
+/// Options that jemalloc reads before `main`.
 ///
-/// Exporting a symbol under a chosen name counts as unsafe, since a clash of names would not be noticed; this name is
-/// jemalloc's own hook for this very purpose. It wants a pointer to a C string, which a reference to bytes is.
+/// Freed pages return to the system after half a second, and two arenas hold less than one per core
+/// would. Each thread keeps up to 128 freed allocations of a size class at hand, as many as a core
+/// may have requests in flight; by default it returns the larger classes, among them the buffers
+/// that heads are read into, to the arena after 20. Thread caches are trimmed every 4 MiB, and
+/// allocations of 129 to 8,192 bytes come from slabs of 64 KiB (smaller ones from 16 KiB): with the
+/// defaults (every 64 KiB, slabs of a few pages) a miss spends three times as much on allocating.
+/// `_RJEM_MALLOC_CONF=confirm_conf:true larder check` prints the options in force.
+///
+/// Exporting a symbol under a chosen name counts as unsafe, since nothing would notice a clash of
+/// names; this name is jemalloc's own hook for this purpose. jemalloc expects a pointer to a C
+/// string, and a reference to bytes has the same representation.
 #[allow(unsafe_code)]
 #[used]
 #[unsafe(export_name = "_rjem_malloc_conf")]

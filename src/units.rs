@@ -1,11 +1,12 @@
-//! Units as people write them: byte counts (`256MiB`) and spans (`1m 30s`).
+//! Units as people write them: byte counts such as `256MiB`.
 //!
-//! Parsing and printing only; which values a key allows is decided where the configuration is checked.
+//! This module only parses and prints. The configuration checks which values a key allows.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A number of bytes, as configuration and figures write it: `64KiB`, `1GiB`, or a bare integer.
+/// A number of bytes, as the configuration and the stats write it: `64KiB`, `1GiB`, or a bare
+/// integer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteCount(pub u64);
 
@@ -22,7 +23,8 @@ impl ByteCount {
 }
 
 impl fmt::Display for ByteCount {
-    /// Prints the largest binary unit that divides the count, so that what is printed parses back to the same count.
+    /// Prints the largest binary unit that divides the count, so that the text parses back to the
+    /// same count.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
             if self.0 != 0 && self.0.trailing_zeros() >= shift {
@@ -38,9 +40,7 @@ impl FromStr for ByteCount {
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.trim().parse::<bytesize::ByteSize>().map(|size| Self(size.as_u64())).map_err(|_| {
-            format!(
-                "`{text}` is not a byte count: write a number with a unit, such as \"64KiB\", \"10MiB\" or \"1GiB\""
-            )
+            format!("`{text}` is not a size: write a number with a unit, such as \"64KiB\", \"10MiB\" or \"1GiB\"")
         })
     }
 }

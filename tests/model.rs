@@ -1,18 +1,20 @@
-//! The flight table under many orders of its steps: the source file itself, compiled against shuttle's locks, whose
-//! schedules decide who goes on whenever a lock is taken or somebody is notified.
+//! The flight table under many interleavings. The source file itself is compiled against shuttle's
+//! locks, whose schedules decide which thread runs whenever a lock is taken or a waiter is
+//! notified.
 //!
-//! Random schedules, and schedules that favour few switches (PCT), which find what needs just two or
-//! three of them in the wrong places. A schedule that fails is printed, and can be replayed.
+//! Two kinds of schedule: random ones, and ones with few switches (PCT), which find faults that
+//! need just two or three switches in the wrong places. A schedule that fails is printed, and can
+//! be replayed.
 
-// A test that cannot go on says so by panicking, helpers included.
+// Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
 /// The file under test, which finds its locks in `super::sync`.
 #[allow(dead_code, unreachable_pub)] // All of the file is here, and the models use a part.
-#[path = "../src/origin/coalesce.rs"]
+#[path = "../src/proxy/fetch/coalesce.rs"]
 mod coalesce;
 
-/// What the file synchronises with, with the interface of what the program uses, but scheduled by shuttle.
+/// The program's synchronisation types, with the same interface but scheduled by shuttle.
 mod sync {
     use shuttle::sync::MutexGuard;
     pub(super) use shuttle::sync::atomic::AtomicU64;
@@ -28,12 +30,12 @@ mod sync {
         }
 
         pub(super) fn lock(&self) -> MutexGuard<'_, T> {
-            // A panic under this lock is a failure of the test anyway.
+            // A panic under this lock fails the test anyway.
             self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
         }
     }
 
-    /// tokio's, whose calls each are one step; before each another thread may go on.
+    /// tokio's `Notify`, each of whose calls is one step; before each step another thread may run.
     pub(super) struct Notify(tokio::sync::Notify);
 
     impl Notify {
@@ -61,7 +63,7 @@ use shuttle::future::block_on;
 use shuttle::thread::yield_now;
 use shuttle::{check_pct, check_random, thread};
 
-/// Schedules of each kind.
+/// The number of schedules of each kind.
 const SCHEDULES: usize = 2_000;
 
 fn check(model: fn()) {
@@ -69,7 +71,7 @@ fn check(model: fn()) {
     check_pct(model, SCHEDULES, 3);
 }
 
-/// Joins, and does as the way of a request does: leads and lands, or waits.
+/// Joins, and then leads and lands, or waits, as a request does.
 fn ask(flights: &Arc<Flights<usize>>, fetched: &AtomicUsize) -> Option<usize> {
     match flights.join(*b"/") {
         FlightRole::Leader(lead) => {
@@ -82,7 +84,7 @@ fn ask(flights: &Arc<Flights<usize>>, fetched: &AtomicUsize) -> Option<usize> {
 }
 
 #[test]
-fn whoever_follows_learns_what_the_flight_landed_with() {
+fn followers_learn_the_flights_result() {
     check(|| {
         let (flights, fetched) = (Flights::new(), Arc::new(AtomicUsize::new(0)));
         let clients: Vec<_> = (0..3)
@@ -93,7 +95,7 @@ fn whoever_follows_learns_what_the_flight_landed_with() {
             .collect();
         for client in clients {
             let number = client.join().unwrap().expect("no leader vanished");
-            assert!(number <= fetched.load(Ordering::SeqCst), "{number} was never landed with");
+            assert!(number <= fetched.load(Ordering::SeqCst), "{number} is no flight's result");
         }
         assert!(flights.is_empty());
     });
@@ -108,7 +110,7 @@ fn a_leader_that_vanishes_strands_nobody() {
             .map(|_| {
                 let flights = Arc::clone(&flights);
                 thread::spawn(move || match flights.join(*b"/") {
-                    // It was gone already: this one leads, and vanishes too.
+                    // The leader was gone already, so this one leads, and vanishes too.
                     FlightRole::Leader(_lead) => None,
                     FlightRole::Follower(follow) => block_on(follow.result()),
                 })
@@ -124,7 +126,7 @@ fn a_leader_that_vanishes_strands_nobody() {
 }
 
 #[test]
-fn landing_and_vanishing_at_once_is_one_of_the_two() {
+fn landing_and_vanishing_at_once_has_one_of_the_two_results() {
     check(|| {
         let flights = Flights::new();
         let FlightRole::Leader(mut lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
@@ -137,7 +139,8 @@ fn landing_and_vanishing_at_once_is_one_of_the_two() {
                 None => Some(7),
             })
         };
-        // As a fill that becomes too large does: nobody joins any more, and who had joined still learns the head.
+        // A fill that becomes too large closes its flight: nobody joins any more, and those who had
+        // joined still learn the head.
         lead.close();
         lead.land(7);
         drop(lead);
@@ -163,7 +166,7 @@ fn two_flights_of_one_name_do_not_take_each_other_out() {
             FlightRole::Follower(_) => panic!("the first was closed"),
         };
         closing.join().unwrap();
-        let follow = flights.find(b"/").expect("the second is there for all to find");
+        let follow = flights.find(b"/").expect("the second flight can be found");
         second.land(2);
         assert_eq!((block_on(old.result()), block_on(follow.result())), (Some(1), Some(2)));
         drop(second);
@@ -171,7 +174,8 @@ fn two_flights_of_one_name_do_not_take_each_other_out() {
     });
 }
 
-/// Looks for what is stored, and asks only where nothing is, as the way of a request does. Returns whether it led a flight.
+/// Looks in the store, and requests only what is not there, as a request does. Tells whether it led
+/// a flight.
 fn look_up(flights: &Arc<Flights<usize>>, stored: &AtomicBool) -> bool {
     let departures = flights.departures();
     yield_now();
@@ -183,13 +187,13 @@ fn look_up(flights: &Arc<Flights<usize>>, stored: &AtomicBool) -> bool {
         return false;
     }
     lead.land(1);
-    assert!(!stored.swap(true, Ordering::SeqCst), "what a flight had left behind was not seen");
+    assert!(!stored.swap(true, Ordering::SeqCst), "the response that a flight had stored was not seen");
     lead.close();
     true
 }
 
 #[test]
-fn what_a_flight_left_behind_is_not_fetched_again() {
+fn a_response_stored_by_a_flight_is_not_fetched_again() {
     check(|| {
         let (flights, stored) = (Flights::new(), Arc::new(AtomicBool::new(false)));
         let clients: Vec<_> = (0..3)

@@ -1,4 +1,4 @@
-"""The cases: what each asks for, what must be true for its figures to count, and how it is measured."""
+"""The cases: the requests of each, the conditions for its figures to count, and the measurement."""
 
 import contextlib
 import statistics
@@ -14,15 +14,15 @@ HIT_RATIO_MIN = 0.999
 ZIPF_KEYS = 10_000
 MEMORY_OBJECTS = 100_000
 MEMORY_BASE = 2_000
-"""Objects that are in before memory is first looked at, so that what is set up once is not counted per object."""
+"""Objects stored before the first reading of memory, so that one-time allocations are not counted per object."""
 SETTLE_S = 2.0
-"""Time that a server is given to finish what it does behind the requests."""
+"""The time for a server to finish its background work."""
 KEY = f"{0:012d}"
 
 
 @dataclass(frozen=True)
 class Options:
-    """How long and how often."""
+    """The length and number of runs."""
 
     rounds: int
     seconds: int
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass
 class Result:
-    """What one case has shown of one target: samples, or bytes per object."""
+    """The result of one case for one target: samples, or bytes per object."""
 
     case: str
     target: str
@@ -55,13 +55,13 @@ class Result:
         return statistics.median(getattr(sample, figure) for sample in self.samples)
 
     def cost(self) -> float:
-        """Returns what targets are compared by: CPU per request, or bytes per object."""
+        """Returns the figure that targets are compared by: CPU per request, or bytes per object."""
         return self.bytes_per_object if self.bytes_per_object is not None else self.median("cpu_us")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table for each target."""
+    """A case: one row of the table for each target."""
 
     name: str
     title: str
@@ -93,7 +93,7 @@ def measure(case: Case, plan: Plan, targets: list[str], options: Options) -> lis
         for name in targets:
             results[name].bytes_per_object = memory(case, plan, name)
     elif case.misses:
-        # Each run fills a cache: none may start with what the one before has left.
+        # Each run fills a cache, so each starts with an empty one.
         for turn in range(options.rounds):
             for name in targets:
                 with started(plan, [name]) as (origin, servers):
@@ -113,14 +113,14 @@ def measure(case: Case, plan: Plan, targets: list[str], options: Options) -> lis
 
 @contextlib.contextmanager
 def started(plan: Plan, targets: list[str]) -> Iterator[tuple[Server, list[Server]]]:
-    """Starts an origin and the targets before it, and stops them all at the end."""
+    """Starts an origin and the targets in front of it, and stops them all at the end."""
     with contextlib.ExitStack() as stack:
         origin = stack.enter_context(running(plan, "origin"))
         yield origin, [stack.enter_context(running(plan, name, origin.port)) for name in targets]
 
 
 def guard_answers(case: Case, origin: Server, servers: list[Server]) -> None:
-    """Makes sure that every target answers as the origin does, from the first request and from the cache."""
+    """Checks that every target answers as the origin does, at the first request and from the cache."""
     wanted = load.fetch(origin.port, case.path)
     for server in servers:
         for turn in ("first", "second"):
@@ -137,11 +137,11 @@ def guard_answers(case: Case, origin: Server, servers: list[Server]) -> None:
 
 
 def sample(case: Case, plan: Plan, server: Server, origin: Server, options: Options, turn: int) -> Sample:
-    """Loads one target once, and makes sure that the origin was asked as often as the case says."""
+    """Loads one target once, and checks that the origin received as many requests as the case says."""
     asked_before, cpu_before, began = load.origin_requests(origin), server.cpu_s(), time.monotonic()
     seen = run_load(case, plan, server, options, options.seconds, turn)
     cpu_s, took_s = server.cpu_s() - cpu_before, time.monotonic() - began
-    # The count includes the request that asked for it before.
+    # The count includes the request that read it before.
     asked = load.origin_requests(origin) - asked_before - 1
     if case.misses:
         guard_misses(server, origin, seen, asked, turn)
@@ -168,12 +168,13 @@ def run_load(case: Case, plan: Plan, server: Server, options: Options, seconds: 
 
 
 def guard_misses(server: Server, origin: Server, seen: Load, asked: int, turn: int) -> None:
-    """Makes sure that each miss was one: fetched from the origin, and stored."""
+    """Checks that each miss was one: fetched from the origin, and stored."""
     if asked < seen.requests:
         raise Wrong(f"{server.name} asked the origin {asked} times for {seen.requests} misses")
     time.sleep(SETTLE_S / 4)
     before = load.origin_requests(origin)
-    # wrk makes its first request twice and sends it once, so that the very first numbers may be missing.
+    # wrk builds its first request twice and sends it once, so the very first numbers may be
+    # missing.
     for n in range(101, 111):
         path = f"/miss?n={turn + 1:03d}00{n:07d}"
         if not load.fetch(server.port, path).body.startswith(path.encode()):
@@ -183,7 +184,7 @@ def guard_misses(server: Server, origin: Server, seen: Load, asked: int, turn: i
 
 
 def memory(case: Case, plan: Plan, name: str) -> float:
-    """Returns the bytes that each stored object adds to what a target holds."""
+    """Returns the bytes that each stored object adds to a target's memory."""
     with started(plan, [name]) as (origin, servers):
         guard_answers(case, origin, servers)
         server = servers[0]
@@ -195,7 +196,7 @@ def memory(case: Case, plan: Plan, name: str) -> float:
         grown = server.memory_bytes() - before
         if (asked := load.origin_requests(origin) - asked_before - 1) != MEMORY_OBJECTS:
             raise Wrong(f"{name} asked the origin {asked} times for {MEMORY_OBJECTS} keys")
-        # All are still there: what was dropped would make the others look small.
+        # All are still stored: dropped objects would make the others look small.
         load.fill(server, 1 + MEMORY_BASE, MEMORY_OBJECTS)
         if lost := load.origin_requests(origin) - asked_before - 2 - asked:
             raise Wrong(f"{name} has kept only {MEMORY_OBJECTS - lost} of {MEMORY_OBJECTS} objects")

@@ -1,5 +1,5 @@
--- What wrk asks for. Arguments: "one" PATH | "conditional" PATH ETAG | "zipf" KEYS | "unique" RUN.
--- Prints one line of JSON at the end, after the word "result".
+-- The requests that wrk sends. Arguments: "one" PATH | "conditional" PATH ETAG | "zipf" KEYS |
+-- "unique" RUN. Prints one line of JSON at the end, after the word "result".
 
 local threads = 0
 
@@ -8,7 +8,7 @@ function setup(thread)
   threads = threads + 1
 end
 
--- A function that gives the next of `requests`, round and round.
+-- Returns a function that gives the next of `requests`, round and round.
 local function cycle(requests, start)
   local count, i = #requests, start
   return function()
@@ -17,8 +17,9 @@ local function cycle(requests, start)
   end
 end
 
--- Requests whose keys follow Zipf's law with exponent 1: key k is asked for in proportion to 1/k. Drawn beforehand,
--- with a fixed seed, so that every target gets the same ones and drawing costs the load nothing.
+-- Requests whose keys follow Zipf's law with exponent 1: key k is requested in proportion to 1/k.
+-- They are drawn beforehand, with a fixed seed, so that every target gets the same requests and
+-- drawing costs the load nothing.
 local function zipf(keys)
   local sums, total = {}, 0
   for k = 1, keys do
@@ -48,7 +49,7 @@ function init(args)
   elseif mode == "zipf" then
     request = zipf(tonumber(args[2]))
   elseif mode == "unique" then
-    -- A key that is never asked for again: 3 digits for the run, 2 for the thread, 7 that count.
+    -- A key that is requested only once: 3 digits for the run, 2 for the thread, 7 that count.
     local parts = wrk.format("GET", "/miss?n=@")
     local before, after = parts:match("^(.-)@(.*)$")
     local prefix, n = before .. string.format("%03d%02d", tonumber(args[2]), id), 0

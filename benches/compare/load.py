@@ -12,16 +12,16 @@ import machine
 from servers import HERE, Server
 
 PIPELINED = 64
-"""Requests that are on their way at once while a cache is filled."""
+"""Requests under way at once while a cache is filled."""
 
 
 class Wrong(Exception):
-    """A target did not do what it is measured for; the figures would mean nothing."""
+    """A target did not behave as the case requires, so that its figures would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of the load has seen."""
+    """The result of one run of the load."""
 
     requests: int
     seconds: float
@@ -30,7 +30,7 @@ class Load:
 
 
 def wrk(server: Server, cpus: list[int], connections: int, seconds: int, mode: list[str]) -> Load:
-    """Loads a server over HTTP/1.1; `mode` is what load.lua takes."""
+    """Loads a server over HTTP/1.1; `mode` has the arguments of load.lua."""
     output = run_on(cpus, [
         "wrk", "--latency", "-t", str(len(cpus)), "-c", str(connections), "-d", f"{seconds}s",
         "-s", str(HERE / "load.lua"), f"http://127.0.0.1:{server.port}", "--", *mode,
@@ -59,7 +59,7 @@ def h2load(server: Server, cpus: list[int], connections: int, seconds: int, path
 
 
 def run_on(cpus: list[int], command: list[str]) -> str:
-    """Runs a program on these cores to its end and returns what it prints."""
+    """Runs a program on these cores to its end and returns its output."""
     command = ["taskset", "-c", ",".join(map(str, cpus)), machine.program(command[0]), *command[1:]]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
@@ -77,7 +77,7 @@ class Answer:
 
 
 def fetch(port: int, path: str, etag: str = "") -> Answer:
-    """Makes one request; with an ETag a conditional one."""
+    """Sends one request; with an ETag a conditional one."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path, headers={"If-None-Match": etag} if etag else {})
@@ -100,14 +100,14 @@ def fetch_h2(server: Server, path: str) -> bytes:
 
 
 def origin_requests(origin: Server) -> int:
-    """Returns how many requests the origin has had, this one included."""
+    """Returns the number of requests at the origin, this one included."""
     return int(fetch(origin.port, "/status").body.split(b"\n")[2].split()[2])
 
 
 def fill(server: Server, first: int, count: int) -> None:
-    """Asks once for each of the keys `first` to `first + count` of 1 KiB, in order, and checks each body's key."""
+    """Requests the keys `first` to `first + count` of 1 KiB once each, in order, and checks each body's key."""
     paths = [f"/1k/{key:012d}".encode() for key in range(first, first + count)]
-    # The Host that wrk sends: it is part of Larder's keys.
+    # The Host that wrk sends, since it is part of Larder's keys.
     host = f"127.0.0.1:{server.port}".encode()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         reader = connection.makefile("rb")

@@ -1,4 +1,4 @@
-"""What the comparison needs of the machine: programs, cores, descriptors, ports, memory-backed room."""
+"""The comparison's needs of the machine: programs, cores, descriptors, ports, a memory-backed folder."""
 
 import os
 import resource
@@ -12,20 +12,20 @@ DESCRIPTORS_MIN = 16_384
 """nginx keeps up to 12,000 cache files open, the load up to some hundred connections."""
 
 LOAD_PACKAGES = {"nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client", "nghttp": "nghttp2-client"}
-"""The programs that origin and load are made of, and the Debian packages that have them."""
+"""The programs of origin and load, and the Debian packages that have them."""
 
 
 class Missing(Exception):
-    """Something without which nothing can be measured; the message says what to type or do."""
+    """A missing requirement; the message says what to type or do."""
 
 
 def find(name: str) -> str | None:
-    """Returns the path of a program, where there is one, also where only root's PATH has it (nginx, varnishd)."""
+    """Returns the path of an installed program, even where only root's PATH has it (nginx, varnishd)."""
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
 
 
 def program(name: str) -> str:
-    """Returns the path of a program that `require` has seen to."""
+    """Returns the path of a program that `require` has found."""
     path = find(name)
     if path is None:
         raise Missing(f"missing: {name}")
@@ -33,7 +33,7 @@ def program(name: str) -> str:
 
 
 def require(packages: dict[str, str]) -> None:
-    """Sees to it that programs are there (`{program: Debian package}`); installs packages with apt where it may."""
+    """Finds programs (`{program: Debian package}`), and installs missing ones with apt where that is allowed."""
     missing = sorted({package for name, package in packages.items() if find(name) is None})
     if not missing:
         return
@@ -49,11 +49,11 @@ def require(packages: dict[str, str]) -> None:
         if done.returncode != 0:
             raise Missing(f"could not install: {', '.join(missing)}. Type:\n    {line}")
     if still := sorted(name for name in packages if find(name) is None):
-        raise Missing(f"installed, and yet not found: {', '.join(still)}")
+        raise Missing(f"installed but not found: {', '.join(still)}")
 
 
 def raise_descriptors() -> None:
-    """Raises the limit of open descriptors to the most that is allowed; what is started inherits it."""
+    """Raises the limit of open descriptors to the allowed maximum, which child processes inherit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most != resource.RLIM_INFINITY and most < DESCRIPTORS_MIN:
@@ -71,7 +71,7 @@ def cores(text: str) -> list[int]:
 
 
 def require_cores(server: list[int], load: list[int]) -> None:
-    """Makes sure that server and load have cores of their own."""
+    """Checks that server and load have cores of their own."""
     there = os.sched_getaffinity(0)
     if absent := sorted((set(server) | set(load)) - there):
         raise Missing(f"core {absent[0]} is not available; --server-cpus and --load-cpus name others "
@@ -81,7 +81,7 @@ def require_cores(server: list[int], load: list[int]) -> None:
 
 
 def memory_backed(room_bytes: int) -> Path | None:
-    """Returns a tmpfs with that much room, from which programs may be loaded (Varnish compiles its rules)."""
+    """Returns a tmpfs with that much space that allows programs to be loaded (Varnish compiles its rules)."""
     shm = Path("/dev/shm")
     if not (shm.is_dir() and os.access(shm, os.W_OK)):
         return None
@@ -100,5 +100,5 @@ def free_ports(count: int) -> list[int]:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, whatever may still be written into it."""
+    """Removes a folder, even while something is written into it."""
     shutil.rmtree(folder, ignore_errors=True)

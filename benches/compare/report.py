@@ -52,7 +52,7 @@ def table(results: list[Result]) -> str:
 
 
 def spread(result: Result) -> str:
-    """Returns how far the runs lie from their middle: half the range, as a share of the median."""
+    """Returns the spread of the runs: half the range, as a share of the median."""
     costs = [sample.cpu_us for sample in result.samples]
     return f"±{(max(costs) - min(costs)) / 2 / result.median('cpu_us'):.0%}"
 
@@ -67,11 +67,11 @@ def promises(results: list[Result]) -> str:
     """Returns a line for each promise that was measured."""
     return "\n".join(
         f"{'held  ' if held else 'MISSED'} {promise.case}: {share:.2f} × {promise.peer}'s cost, "
-        f"promised are at most {promise.share_max}" for promise, share, held in verdicts(results))
+        f"promised at most {promise.share_max}" for promise, share, held in verdicts(results))
 
 
 def write_json(file: Path, results: list[Result], circumstances: dict[str, object]) -> None:
-    """Writes every single sample, with what was measured on what."""
+    """Writes every sample, with the machine and the settings."""
     rows = [dataclasses.asdict(result) | {"ratio": ratio(results, result.case, result.target)
                                           if result.target in PEERS else None} for result in results]
     file.write_text(json.dumps(circumstances | {"results": rows}, indent=2, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""The servers: how each is configured, started and stopped, and what its processes have used."""
+"""The servers: how each is configured, started and stopped, and the resources of its processes."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PATH_BYTES, QUERY_BYTES = len("/1k/000000000000"), len("/miss?n=000000000000")
-"""What the origin's bodies of 1 KiB begin with."""
+"""The beginning of the origin's bodies of 1 KiB."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same for every server of one run of the script."""
+    """The settings that all servers of one run share."""
 
     directory: Path
     server_cpus: list[int]
@@ -45,7 +45,7 @@ class Server:
     cache_directory: Path | None = None
 
     def cpu_s(self) -> float:
-        """Returns the seconds of CPU, user and system, that all its processes have used so far."""
+        """Returns the CPU seconds, user and system, of all its processes so far."""
         ticks = 0
         for pid in family(self.process.pid):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -54,7 +54,7 @@ class Server:
         return ticks / TICKS_PER_S
 
     def memory_bytes(self) -> int:
-        """Returns what its processes have resident (shared pages counted once) and its files in memory take."""
+        """Returns the resident bytes of its processes (shared pages counted once) and of its files in memory."""
         kib = 0
         for pid in family(self.process.pid):
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -84,17 +84,17 @@ def fill_in(template: str, values: dict[str, object]) -> str:
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     if left := re.search(r"@[A-Z_0-9]+@", text):
-        raise ValueError(f"{template}: nothing to fill in for {left[0]}")
+        raise ValueError(f"{template}: no value for {left[0]}")
     return text
 
 
 def filling(length: int) -> str:
-    """Returns text that does not repeat itself, the same in each run: no target may live from compressing it."""
+    """Returns text without repetition, the same in each run, so that no target gains by compressing it."""
     return "".join(random.Random(length).choices(string.ascii_letters + string.digits, k=length))
 
 
 def nginx_user() -> str:
-    """Returns the line that lets root's nginx write into a folder that is ours alone."""
+    """Returns the line that lets root's nginx write into a folder of this user."""
     return "user root;" if os.geteuid() == 0 else ""
 
 
@@ -117,7 +117,7 @@ def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends a program and what it has started, by their process ids: politely, then by force."""
+    """Ends a program and its descendants by their process ids: with SIGTERM, then with SIGKILL."""
     pids = family(process.pid)
     process.terminate()
     try:
@@ -175,7 +175,7 @@ COMMANDS = {"origin": origin_command, "nginx": nginx_command, "varnish": varnish
 
 @contextlib.contextmanager
 def running(plan: Plan, name: str, origin_port: int = 0) -> Iterator[Server]:
-    """Starts a server, waits until it listens, and stops it at the end, however that comes."""
+    """Starts a server, waits until it listens, and stops it at the end, even after an error."""
     port, port_h2, port_admin = machine.free_ports(3)
     folder = plan.directory / f"{name}-{port}"
     folder.mkdir()

@@ -1,6 +1,7 @@
-//! HTTP/2 floods: clients that open and reset, that never end a head, that send settings and pings without end, that open
-//! and close streams by the ten thousand, that ask for much and read nothing. Beside them others take hits, over both
-//! protocols; their pace and Larder's memory stay within bounds.
+//! HTTP/2 floods. Clients open and reset streams, never end a head, send settings and pings without
+//! end, open and close streams by the ten thousand, or request much and read nothing. Meanwhile
+//! other clients take hits over both protocols; their latency and Larder's memory stay within
+//! bounds.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,60 +32,64 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// 1.3 times the capacity and 40 MiB, the bound that `memory.capacity` promises.
 const RESIDENT_MAX: u64 = (128 << 20) * 13 / 10 + (40 << 20);
 
-/// What a stream that waits may cost beyond, on an average: its task, its request, the head of its answer, its place in the
-/// queue to the origin or 8 KiB of what the origin has sent. `connections_max` and `http2_streams_max` bound their number.
+/// The average memory that a waiting stream may add: its task, its request, its response's head,
+/// and its place in the queue to the origin or 8 KiB of the origin's response. `connections_max`
+/// and `http2_streams_max` limit the number of such streams.
 const STREAM_BYTES_MAX: u64 = 8 << 10;
 
-/// How much a flood may add to what is resident where it asks for nothing that is held.
+/// The resident memory that a flood may add if Larder buffers and stores nothing for it.
 const GROWTH_MAX: u64 = 32 << 20;
 
-/// What a hit may take at the most beside a flood. The flood's own client, the probes and two cores of Larder share the
-/// machine, so that each waits for its turn: a scheduler's slice is 3 to 4 ms, and a few of them may stand in the way.
+/// The time that half of the hits may take beside a flood. The flood's own client, the probes and
+/// two cores of Larder share the machine, so that each waits for the others: a scheduler's slice is
+/// 3 to 4 ms, and a hit may wait for a few of them.
 const P50_MAX: Duration = Duration::from_millis(5);
 const P99_MAX: Duration = Duration::from_millis(25);
 
-/// Connections that flood at once; those that read nothing are many.
+/// Connections that flood at once. A flood that reads nothing has more of them.
 const FLOODERS: usize = 4;
 const STALLED: usize = 200;
 
-/// Streams of each connection that reads nothing: as many as it may have.
+/// Streams of each connection that reads nothing: the maximum.
 const STREAMS: u32 = 100;
 
-/// How many streams are opened and closed, one connection after the other.
+/// The number of streams that are opened and closed, one connection after the other.
 const OPEN_CLOSE: u32 = 10_000;
 
-/// How many frames are written at once, where they are.
+/// The number of frames in one write, for floods that write in waves.
 const WAVE: usize = 200;
 
-/// How often a probe asks, and how many probes of each protocol there are.
+/// The interval between a probe's requests, and the number of probes for each protocol.
 const PACE: Duration = Duration::from_millis(10);
 const PROBES: usize = 4;
 
-/// Object that is asked for again and again, and one that nobody reads.
+/// An object that is requested again and again, and one that nobody reads.
 const SMALL: usize = 1 << 10;
 const LARGE: usize = 1 << 20;
 
 /// The floods, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flood {
-    /// Streams that are reset in the write that opens them, so that they are gone before they are accepted.
+    /// Streams that are reset in the write that opens them, before the server accepts them.
     RapidReset,
-    /// Streams that are reset in a write of their own, after they were accepted: of stored objects.
+    /// Streams of stored objects that are reset in a later write, after the server has accepted
+    /// them.
     AcceptedReset,
-    /// The same, each for a URL that nobody has asked for yet.
+    /// The same, each for a new URL.
     ResetMisses,
     /// A head that never ends, in small pieces.
     Continuation,
-    /// The same in pieces of nothing.
+    /// A head that never ends, in empty pieces.
     EmptyContinuation,
     Settings,
     Ping,
-    /// DATA of no bytes on an open stream.
+    /// Empty DATA frames on an open stream.
     EmptyData,
     OpenClose,
-    /// Streams whose answers wait for a window that stays shut, stored ones and streamed ones.
+    /// Streams whose responses, stored and streamed, wait for a window that stays shut.
     WindowStall,
-    /// The same with a window of one byte, so that each answer has begun; pings keep the connection busy.
+    /// The same with a window of one byte, so that each response has begun; pings keep the
+    /// connection busy.
     WindowOfOne,
 }
 
@@ -103,17 +108,17 @@ const FLOODS: [Flood; 11] = [
 ];
 
 impl Flood {
-    /// Tells whether a connection that does so has to be ended.
+    /// Tells whether the server must end such a connection.
     fn is_to_end(self) -> bool {
         matches!(self, Self::RapidReset | Self::Continuation | Self::EmptyContinuation | Self::EmptyData)
     }
 
-    /// Tells whether it asks, and does not read.
+    /// Tells whether the flood sends requests and reads nothing.
     fn is_stall(self) -> bool {
         matches!(self, Self::WindowStall | Self::WindowOfOne)
     }
 
-    /// Tells whether what it asks for is held for it, or stored.
+    /// Tells whether Larder buffers or stores the flood's responses.
     fn is_filling(self) -> bool {
         self.is_stall() || self == Self::ResetMisses
     }
@@ -135,11 +140,11 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// What asks for no more windows than the protocol gives.
+/// SETTINGS with an initial window of zero.
 const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
 const WINDOW_OF_ONE: [u8; 6] = [0, 4, 0, 0, 0, 1];
 
-/// Writes a frame.
+/// Returns the bytes of a frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend_from_slice(&[kind, flags]);
@@ -148,7 +153,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Writes a request's field block: indexed where the static table has the field, else a literal (RFC 7541 §6).
+/// Returns a request's field block: indexed where the static table has the field, else a literal
+/// (RFC 7541 §6).
 fn block(method: &str, path: &str) -> Vec<u8> {
     // `:scheme: http`, then `:method`, `:authority` and `:path` by name.
     let mut block = vec![0x86];
@@ -167,7 +173,7 @@ fn cancel(at: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, 2 * at + 1, &[0, 0, 0, 8])
 }
 
-/// What a flood did.
+/// The counts of a flood.
 #[derive(Default)]
 struct Done {
     frames: AtomicU64,
@@ -176,7 +182,7 @@ struct Done {
     ended: AtomicU64,
     /// Streams that Larder reset.
     resets: AtomicU64,
-    /// URLs that were made up.
+    /// The number of new URLs so far.
     fresh: AtomicU64,
 }
 
@@ -188,14 +194,14 @@ async fn flood(addr: SocketAddr, flood: Flood, delay: Duration, done: Arc<Done>,
         let _ = stream.set_nodelay(true);
         let (read, mut write) = stream.into_split();
         let answers = AtomicU64::new(0);
-        // Whoever is answered has to read, or nothing more is taken from it.
+        // A client that does not read its responses is not read from any more.
         tokio::select! {
             () = read_frames(read, &done, &answers) => {
                 done.ended.fetch_add(1, Ordering::Relaxed);
             }
             () = async {
                 if write_flood(&mut write, flood, &done, &answers, &ends).await.is_err() {
-                    // Larder has ended it, and the reader sees how.
+                    // Larder has ended the connection; the reader sees how.
                     std::future::pending::<()>().await;
                 }
             } => {}
@@ -211,7 +217,7 @@ async fn ended(ends: &AtomicBool) {
     }
 }
 
-/// Reads frames and counts ends of streams, until the connection ends.
+/// Reads frames and counts ended streams, until the connection ends.
 async fn read_frames(mut read: OwnedReadHalf, done: &Done, answers: &AtomicU64) {
     let mut held = Vec::new();
     while let Ok(1..) = read.read_buf(&mut held).await {
@@ -253,7 +259,7 @@ async fn write_flood(
         _ => &[],
     };
     out.write_all(&frame(SETTINGS, 0, 0, window)).await?;
-    // As much as the protocol allows for all streams together: what is stalled is stalled stream by stream.
+    // The connection's window is as large as the protocol allows, so that only streams stall.
     out.write_all(&frame(WINDOW_UPDATE, 0, 0, &(0x7fff_0000_u32).to_be_bytes())).await?;
     match flood {
         Flood::Continuation | Flood::EmptyContinuation => {
@@ -279,7 +285,7 @@ async fn write_flood(
                 answered(u64::from(at), answers).await;
                 return Ok(());
             }
-            // As the limit on streams asks: no more at once than may be.
+            // No more streams at once than the limit allows.
             Flood::OpenClose if at % STREAMS == 0 => answered(u64::from(at), answers).await,
             Flood::WindowStall => std::future::pending().await,
             Flood::WindowOfOne => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -317,19 +323,19 @@ fn next(flood: Flood, at: u32, done: &Done) -> Vec<u8> {
         Flood::Ping | Flood::WindowOfOne => frame(PING, 0, 0, &[0; 8]),
         Flood::EmptyData => frame(DATA, 0, 1, &[]),
         Flood::OpenClose => open(at, "/small"),
-        // Nothing more is said.
+        // The client stays silent.
         Flood::WindowStall => Vec::new(),
     }
 }
 
-/// Waits until so many streams of the connection are answered.
+/// Waits until so many streams of the connection have their responses.
 async fn answered(wanted: u64, answers: &AtomicU64) {
     while answers.load(Ordering::Relaxed) < wanted {
         tokio::time::sleep(Duration::from_micros(200)).await;
     }
 }
 
-/// Starts an origin that knows a small object, a large one, and answers everything else with something that is not stored.
+/// Starts an origin with a small object and a large one. Every other response forbids storing.
 fn origin() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.set_nonblocking(true).expect("a socket can be");
@@ -338,7 +344,7 @@ fn origin() -> SocketAddr {
         runtime().block_on(async move {
             let listener = TcpListener::from_std(listener).expect("on its runtime");
             while let Ok((stream, _)) = listener.accept().await {
-                // Whatever goes wrong with a connection shows at the other end of it.
+                // The other end of the connection notices every error.
                 tokio::spawn(async move { drop(answer(stream).await) });
             }
         });
@@ -357,7 +363,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             head if head.starts_with(b"GET /stream") => (&large[..], "no-store"),
             head if head.starts_with(b"GET /small") => (&large[..SMALL], "max-age=3600"),
             head if head.starts_with(b"GET ") => (&large[..SMALL], "max-age=60"),
-            // It waits for the content.
+            // The content has not arrived yet.
             _ => continue,
         };
         let length = body.len();
@@ -382,7 +388,7 @@ async fn probe(addr: SocketAddr, until: Instant) -> Vec<Duration> {
         let exchange = tokio::time::timeout(Duration::from_secs(10), hit(addr, &mut sender));
         match exchange.await {
             Ok(Some(SMALL)) => took.push(started.elapsed()),
-            // Counted as very late, so that it shows.
+            // A failure counts as a very late hit, so that it shows.
             _ => {
                 took.push(Duration::from_secs(10));
                 sender = None;
@@ -409,7 +415,7 @@ async fn hit(addr: SocketAddr, sender: &mut Option<http2::SendRequest<Empty<Byte
     Some(response.into_body().collect().await.ok()?.to_bytes().len())
 }
 
-/// What well-behaved clients saw for a while.
+/// The hits of well-behaved clients over a while.
 struct Pace {
     hits: usize,
     p50: Duration,
@@ -432,7 +438,7 @@ async fn pace(addr: SocketAddr, span: Duration) -> Pace {
     Pace { hits: took.len(), p50: at(50), p99: at(99), late }
 }
 
-/// Takes hits, and looks at the memory meanwhile. Returns the most that was resident.
+/// Takes hits and watches the memory meanwhile. Returns the peak of the resident memory too.
 fn observe(larder: &Larder, span: Duration) -> (Pace, u64) {
     runtime().block_on(async {
         let ends = AtomicBool::new(false);
@@ -453,11 +459,11 @@ fn observe(larder: &Larder, span: Duration) -> (Pace, u64) {
     })
 }
 
-/// Runs every flood for so long; returns the promises that were broken.
+/// Runs every flood for so long; returns the broken promises.
 pub(crate) fn run(seconds: u64) -> Vec<String> {
     let larder = Larder::start(origin(), CONFIG);
     let span = Duration::from_secs(seconds);
-    // Whatever is made once is made before anything is measured.
+    // Warms up, so that one-time work is not measured.
     observe(&larder, Duration::from_secs(1));
     let mut broken = Vec::new();
     println!(
@@ -471,12 +477,13 @@ pub(crate) fn run(seconds: u64) -> Vec<String> {
         let (done, ends) = (Arc::<Done>::default(), Arc::new(AtomicBool::new(false)));
         let flooding = {
             let (addr, done, ends) = (larder.addr, Arc::clone(&done), Arc::clone(&ends));
-            // A thread of their own, so that they do not get between the probes and their clock.
+            // A thread of its own, so that the flood does not delay the probes.
             std::thread::spawn(move || {
                 runtime().block_on(async move {
                     let mut flooders = JoinSet::new();
                     for at in 0..kind.connections() {
-                        // What reads nothing comes as a stream and is no wave: 20,000 requests at once are another matter.
+                        // Clients that read nothing arrive one by one: 20,000 requests at once
+                        // would measure something else.
                         let delay = if kind.is_stall() { TIMEOUT * at as u32 / STALLED as u32 } else { Duration::ZERO };
                         flooders.spawn(flood(addr, kind, delay, Arc::clone(&done), Arc::clone(&ends)));
                     }
@@ -484,7 +491,7 @@ pub(crate) fn run(seconds: u64) -> Vec<String> {
                 });
             })
         };
-        // What waits for a timeout has to have the time for it.
+        // A timeout needs the time to pass.
         let (paced, most) = observe(&larder, if kind.is_stall() { span.max(Duration::from_secs(10)) } else { span });
         ends.store(true, Ordering::Relaxed);
         let _ = flooding.join();
@@ -526,11 +533,11 @@ fn judge(
             broken.push(format!("{kind:?}: {what}"));
         }
     };
-    // What else the machine has to do shows in the idle figure.
+    // Other load on the machine shows in the idle figure.
     let p99_max = P99_MAX.max(2 * idle.p99);
     let streams = if kind.is_stall() { STALLED as u64 * u64::from(STREAMS) } else { 0 };
     let resident_max = RESIDENT_MAX + streams * STREAM_BYTES_MAX;
-    promise(paced.late == 0, format!("every hit of others is answered; {} were not", paced.late));
+    promise(paced.late == 0, format!("every hit of other clients is answered; {} were not", paced.late));
     promise(paced.p50 <= P50_MAX.max(2 * idle.p50), format!("half of the hits take at most {P50_MAX:?}"));
     promise(paced.p99 <= p99_max, format!("99 in 100 hits take at most {p99_max:?}"));
     promise(most <= resident_max, format!("resident memory stays below {} MiB", resident_max >> 20));
@@ -539,13 +546,13 @@ fn judge(
         format!("resident memory grows by at most {} MiB", GROWTH_MAX >> 20),
     );
     let (ended, answers) = (done.ended.load(Ordering::Relaxed), done.answers.load(Ordering::Relaxed));
-    promise(ended > 0 || !kind.is_to_end(), "whoever does so is sent away".into());
+    promise(ended > 0 || !kind.is_to_end(), "connections that flood are ended".into());
     promise(
         done.resets.load(Ordering::Relaxed) > 0 || !kind.is_stall(),
-        "streams that wait for a shut window are reset, pings or not".into(),
+        "streams that wait for a shut window are reset, in spite of pings".into(),
     );
     if kind == Flood::OpenClose {
-        promise(ended == 0, "whoever opens and closes in order is let".into());
+        promise(ended == 0, "connections that open and close streams in order stay open".into());
         promise(answers >= u64::from(OPEN_CLOSE), format!("{OPEN_CLOSE} streams are answered; {answers} were"));
     }
 }

@@ -1,10 +1,10 @@
-//! What takes minutes to show: Larder as a process under an hour's worth of mishaps. Runs, each of which prints a small
-//! table and exits with 1 when a promise is broken.
+//! Soak runs of minutes: Larder as a process under sustained faults. Each run prints a small table,
+//! and exits with 1 when a promise is broken.
 //!
 //! ```text
 //! cargo bench --bench soak -- mixed [SECONDS] [CONNECTIONS]   default 600 and 1000
 //! cargo bench --bench soak -- slow [SECONDS]                  default 30
-//! cargo bench --bench soak -- floods [SECONDS]                default 10, for each of eleven floods
+//! cargo bench --bench soak -- floods [SECONDS]                default 10, for each flood
 //! cargo bench --bench soak -- purge [ENTRIES]                 default 1000000; takes 2 GB
 //! ```
 //!

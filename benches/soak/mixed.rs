@@ -1,6 +1,7 @@
-//! The mixed soak: many connections of both protocols, clients that hang up, an origin of which one answer in a hundred is
-//! faulty. Every body that ends cleanly has to be whole and the one of its key and variant; nobody waits past the deadline;
-//! memory is flat in the second half; descriptors go back to what they were.
+//! The mixed soak: many connections of both protocols, clients that hang up, and an origin with one
+//! faulty response in a hundred. Every body that ends cleanly is whole and belongs to its key and
+//! variant; nobody waits past the deadline; memory is flat in the second half; and the number of
+//! descriptors returns to its start.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::process::{Dice, Larder};
 
-/// The timeouts are short, so that what waits for one shows in a short run too.
+/// Short timeouts, so that a short run meets them too.
 const CONFIG: &str = r#"
 server.workers = 2
 server.head_timeout = "5s"
@@ -33,19 +34,20 @@ memory.capacity = "64MiB"
 memory.object_bytes_max = "1MiB"
 "#;
 
-/// Longer than every timeout that can follow another, with room for a busy machine: whoever waits longer is stuck.
+/// Longer than any sequence of timeouts, with room for a busy machine: a client that waits longer
+/// is stuck.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Faulty answers in a thousand.
+/// Faulty responses in a thousand.
 const FAULTS_PER_MILLE: u64 = 10;
 
 /// Exchanges in a thousand that a client leaves before their end.
 const HANG_UPS_PER_MILLE: u64 = 30;
 
-/// So many objects there are; half of them in three variants.
+/// The number of objects. Half of them have three variants.
 const OBJECTS: u64 = 2_000;
 
-/// What is counted.
+/// The counters.
 #[derive(Default)]
 struct LoadCounts {
     clean: AtomicU64,
@@ -66,7 +68,8 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Returns what is at `/id` for a variant: length and bytes follow from both, so that no other's looks like it.
+/// Returns the body of `/id` for a variant. Length and bytes depend on both, so that no other body
+/// looks like it.
 fn whole(id: u64, variant: u64) -> Vec<u8> {
     let mut dice = Dice::new(id * 8 + variant);
     let length = match dice.below(10) {
@@ -87,7 +90,7 @@ fn varies(id: u64) -> bool {
     id.is_multiple_of(2)
 }
 
-/// How an origin can be at fault.
+/// A fault of the origin.
 #[derive(Clone, Copy)]
 enum LoadFault {
     HangUp,
@@ -242,7 +245,7 @@ fn origin(counts: &Arc<LoadCounts>) -> SocketAddr {
             for seed in 0.. {
                 let Ok((mut stream, _)) = listener.accept().await else { continue };
                 let counts = Arc::clone(&counts);
-                // Whatever goes wrong with a connection shows at the other end of it.
+                // The other end of the connection notices every error.
                 tokio::spawn(async move { drop(serve(&mut stream, &counts, Dice::new(seed)).await) });
             }
         });
@@ -300,7 +303,7 @@ enum ExchangeEnd {
     Left,
 }
 
-/// Asks once; leaves before the end where it is to.
+/// Sends one request. Leaves before the end of the response where the dice say so.
 async fn exchange(sender: &mut Sender, id: u64, variant: u64, dice: &mut Dice) -> ExchangeEnd {
     let leaves = dice.chance(HANG_UPS_PER_MILLE);
     if leaves && dice.below(2) == 0 {
@@ -332,7 +335,7 @@ async fn client(addr: SocketAddr, counts: Arc<LoadCounts>, ends: Arc<AtomicBool>
         };
         while !ends.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(dice.below(1_000))).await;
-            // Squared, so that some are asked for often and most seldom.
+            // The product favours small numbers: some objects are requested often and most rarely.
             let share = dice.below(1_000) * dice.below(1_000);
             let (id, variant) = (share * OBJECTS / 1_000_000, dice.below(3));
             let ended = tokio::time::timeout(DEADLINE, exchange(&mut sender, id, variant, &mut dice)).await;
@@ -360,12 +363,12 @@ async fn client(addr: SocketAddr, counts: Arc<LoadCounts>, ends: Arc<AtomicBool>
     }
 }
 
-/// Runs the soak; returns the promises that were broken.
+/// Runs the soak; returns the broken promises.
 pub(crate) fn run(seconds: u64, connections: usize) -> Vec<String> {
     let counts = Arc::<LoadCounts>::default();
     let larder = Larder::start(origin(&counts), CONFIG);
     let runtime = runtime();
-    // One exchange of each protocol, so that what is made once is made.
+    // One exchange of each protocol, so that one-time work is done.
     runtime.block_on(async {
         for is_http2 in [false, true] {
             if let Some(mut sender) = connect(larder.addr, is_http2).await {
@@ -397,8 +400,8 @@ pub(crate) fn run(seconds: u64, connections: usize) -> Vec<String> {
     judge(&larder, &counts, &resident, (at_rest, descriptors))
 }
 
-/// Waits until connections that nobody uses are closed, at most until no more than `wanted` descriptors are open; returns
-/// how many are.
+/// Waits until idle connections are closed and no more than `wanted` descriptors are open, for at
+/// most ten seconds. Returns the number of open descriptors.
 fn settled_descriptors(larder: &Larder, wanted: usize) -> usize {
     let mut last = larder.descriptors();
     for _ in 0..20 {
@@ -427,9 +430,9 @@ fn judge(
         ("  of them wrong", read(&counts.wrong)),
         ("errors (502, 503, 504)", read(&counts.errors)),
         ("bodies that were cut", read(&counts.cut)),
-        ("exchanges that the client left", read(&counts.left)),
+        ("exchanges that the client aborted", read(&counts.left)),
         ("waiters past their deadline", read(&counts.stuck)),
-        ("answers of the origin", read(&counts.answers)),
+        ("responses of the origin", read(&counts.answers)),
         ("  of them faulty", read(&counts.faults)),
         ("resident in the first half, MiB at most", mib(most(first))),
         ("resident in the second half, MiB at most", mib(most(second))),
@@ -445,14 +448,11 @@ fn judge(
             broken.push(what);
         }
     };
-    promise(
-        read(&counts.wrong) == 0,
-        "a body that ended cleanly is whole, and is the one of its key and variant".into(),
-    );
+    promise(read(&counts.wrong) == 0, "a body that ends cleanly is whole and belongs to its key and variant".into());
     promise(read(&counts.stuck) == 0, format!("nobody waits longer than {DEADLINE:?}"));
     promise(read(&counts.clean) > read(&counts.errors) + read(&counts.cut), "most requests succeed".into());
-    promise(descriptors <= at_rest, "descriptors go back to what they were".into());
-    // Short runs have not filled the memory by their middle.
+    promise(descriptors <= at_rest, "the number of descriptors returns to its start".into());
+    // A short run has not filled the memory by its middle.
     let allowed =
         if resident.len() < 60 { most(first) * 2 + (64 << 20) } else { most(first) + most(first) / 20 + (8 << 20) };
     promise(most(second) <= allowed, "memory is flat in the second half".into());
@@ -460,9 +460,9 @@ fn judge(
         ("panics", &stats["server"]["panics"]),
         ("fills under way", &stats["fills_in_flight"]),
         ("permits in use", &stats["origin"]["permits_in_use"]),
-        ("requests that wait for one", &stats["origin"]["permits_waiting"]),
+        ("requests that wait for a permit", &stats["origin"]["permits_waiting"]),
     ] {
-        promise(*figure == 0, format!("in the end there are no {what}: {figure}"));
+        promise(*figure == 0, format!("at the end there are no {what}; there are {figure}"));
     }
     broken
 }

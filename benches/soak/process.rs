@@ -1,4 +1,4 @@
-//! `larder serve` as a process of its own, with what the system and its admin side tell of it.
+//! `larder serve` as a child process, with the figures of the kernel and of its admin side.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,15 +8,16 @@ use std::time::Duration;
 /// A running `larder serve`. Dropping it kills it.
 pub(crate) struct Larder {
     child: Child,
-    /// Where it listens.
+    /// The address of the proxy's port.
     pub(crate) addr: SocketAddr,
-    /// Where its admin side listens.
+    /// The address of the admin side.
     pub(crate) admin: SocketAddr,
     file: std::path::PathBuf,
 }
 
 impl Larder {
-    /// Starts it in front of `origin` with these lines of configuration, and returns once it accepts.
+    /// Starts Larder in front of `origin` with these lines of configuration, and returns once it
+    /// accepts connections.
     pub(crate) fn start(origin: SocketAddr, lines: &str) -> Self {
         let file = std::env::temp_dir().join(format!("larder-soak-{}-{}.toml", std::process::id(), origin.port()));
         let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}\n");
@@ -28,35 +29,35 @@ impl Larder {
             .stderr(Stdio::piped())
             .spawn()
             .expect("larder starts");
-        // Standard error names the addresses: the proxy's, then the admin side's.
+        // Larder prints its addresses on standard error, the admin side second.
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut told = Vec::new();
+        let mut addresses = Vec::new();
         let mut line = String::new();
-        while told.len() < 2 && stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
+        while addresses.len() < 2 && stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
             let address: Option<SocketAddr> =
                 line.split(" on http://").nth(1).and_then(|rest| rest.split(['/', ' ', '\n']).next()?.parse().ok());
-            told.extend(address);
+            addresses.extend(address);
             line.clear();
         }
-        // What else it says is of no interest, but somebody has to read it.
+        // Nobody needs the further output, but somebody has to read it.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        let [addr, admin] = told[..] else { panic!("larder serve did not tell where it listens") };
+        let [addr, admin] = addresses[..] else { panic!("larder serve printed no addresses") };
         Self { child, addr, admin, file }
     }
 
-    /// Returns the bytes that are resident.
+    /// Returns the resident memory in bytes.
     pub(crate) fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
         kib.unwrap_or(0_u64) << 10
     }
 
-    /// Returns how many descriptors are open.
+    /// Returns the number of open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
     }
 
-    /// Returns what `/stats` says, on a connection that is closed after it.
+    /// Returns `/stats`, over a connection that is closed afterwards.
     pub(crate) fn stats(&self) -> serde_json::Value {
         let ask = || {
             let mut stream = TcpStream::connect(self.admin)?;
@@ -80,7 +81,7 @@ impl Drop for Larder {
     }
 }
 
-/// A source of choices (xorshift64*).
+/// A source of random choices (xorshift64*).
 #[derive(Clone)]
 pub(crate) struct Dice(u64);
 
@@ -98,7 +99,7 @@ impl Dice {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
     }
 
-    /// Decides with this chance in a thousand.
+    /// Returns true with this chance in a thousand.
     pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }

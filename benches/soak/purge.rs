@@ -1,5 +1,6 @@
-//! The purge: a million small entries that share a tag. Purging the tag answers in under 50 ms; nothing that was purged is
-//! served to a request sent after the answer; hits of others keep flowing; the bytes are back within ten seconds.
+//! The purge of a million small entries that share a tag. The purge is answered in under 50 ms; no
+//! purged entry is served to a request sent after the answer; hits of others continue; and the
+//! memory is released within ten seconds.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -18,22 +19,24 @@ server.workers = 2
 memory.capacity = "4GiB"
 "#;
 
-/// What is promised.
+/// The promises.
 const ANSWER_MAX: Duration = Duration::from_millis(50);
 const FREED_MAX: Duration = Duration::from_secs(10);
-/// The share of what was filled that may still be alive then, in hundredths: what was asked for again since.
+/// The share of the filled bytes that may be alive by then, in hundredths: responses that were
+/// requested again.
 const LEFT_MAX: u64 = 2;
 
-/// Connections that fill, and requests that each has under way.
+/// Connections that fill, and the requests that each has under way.
 const FILLERS: u64 = 16;
 const PIPELINED: u64 = 16;
 
-/// What is not tagged and stays hot: so many URLs, asked for by so many probes at this pace.
+/// The hot URLs, which are not tagged; the probes that request them, and at which pace.
 const HOT: u64 = 100;
 const PROBES: u64 = 8;
 const PACE: Duration = Duration::from_millis(2);
 
-/// How long the probes measure before the purge, and how many purged entries are asked for after it by each checker.
+/// How long the probes measure before the purge, and how many purged entries each checker requests
+/// after it.
 const QUIET: Duration = Duration::from_secs(5);
 const CHECKS: u64 = 500;
 
@@ -68,7 +71,7 @@ async fn answer(mut stream: TcpStream, generation: Arc<AtomicU64>) {
     }
 }
 
-/// Reads until `held` has a head; returns where it ends.
+/// Reads until `held` has a head; returns where the head ends.
 async fn head(stream: &mut TcpStream, held: &mut Vec<u8>) -> Option<usize> {
     loop {
         if let Some(at) = held.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -84,7 +87,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
 }
 
-/// A connection that asks for small objects.
+/// A connection that requests small objects.
 struct Connection {
     stream: TcpStream,
     held: Vec<u8>,
@@ -97,7 +100,7 @@ impl Connection {
         Some(Self { stream, held: Vec::with_capacity(16 << 10) })
     }
 
-    /// Asks for all of these at once; returns the generation of each.
+    /// Requests all of these at once; returns the generation of each.
     async fn ask(&mut self, targets: impl Iterator<Item = String>) -> Option<Vec<u64>> {
         let (mut requests, mut count) = (String::new(), 0);
         for target in targets {
@@ -120,7 +123,7 @@ impl Connection {
     }
 }
 
-/// Fills; returns how many were answered.
+/// Fills the cache; returns the number of responses.
 async fn fill(addr: SocketAddr, entries: u64) -> u64 {
     let mut fillers = JoinSet::new();
     for filler in 0..FILLERS {
@@ -139,7 +142,7 @@ async fn fill(addr: SocketAddr, entries: u64) -> u64 {
     fillers.join_all().await.into_iter().sum()
 }
 
-/// Asks for what is hot until the end; returns when each answer came and how long it took.
+/// Requests hot URLs until the end; returns when each response arrived and how long it took.
 async fn probe(addr: SocketAddr, seed: u64, started: Instant, ends: Arc<AtomicBool>) -> Vec<(Duration, Duration)> {
     let (mut dice, mut seen) = (Dice::new(seed), Vec::new());
     let Some(mut connection) = Connection::open(addr).await else { return seen };
@@ -154,7 +157,7 @@ async fn probe(addr: SocketAddr, seed: u64, started: Instant, ends: Arc<AtomicBo
     seen
 }
 
-/// Asks for purged entries; returns how many came from before the purge.
+/// Requests purged entries; returns the number of responses from before the purge.
 async fn check(addr: SocketAddr, seed: u64, entries: u64) -> u64 {
     let (mut dice, mut old) = (Dice::new(seed), 0);
     let Some(mut connection) = Connection::open(addr).await else { return u64::MAX };
@@ -185,14 +188,14 @@ fn purge(admin: SocketAddr) -> std::io::Result<Duration> {
     if text.starts_with("HTTP/1.1 200") { Ok(took) } else { Err(std::io::Error::other(text.into_owned())) }
 }
 
-/// Returns the 99th percentile of what was seen in a span of time, and how much that was.
+/// Returns the 99th percentile of the hits in a span of time, and their number.
 fn p99(seen: &[(Duration, Duration)], span: std::ops::Range<Duration>) -> (Duration, usize) {
     let mut took: Vec<Duration> = seen.iter().filter(|(at, _)| span.contains(at)).map(|(_, took)| *took).collect();
     took.sort_unstable();
     (took.get(took.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default(), took.len())
 }
 
-/// Runs the purge of so many entries; returns the promises that were broken.
+/// Runs the purge of so many entries; returns the broken promises.
 pub(crate) fn run(entries: u64) -> Vec<String> {
     let generation = Arc::new(AtomicU64::new(1));
     let larder = Larder::start(origin(&generation), CONFIG);
@@ -203,11 +206,11 @@ pub(crate) fn run(entries: u64) -> Vec<String> {
 
     let started = Instant::now();
     let filled = clients.block_on(fill(addr, entries));
-    println!("filled           {filled} entries in {:.1} s", started.elapsed().as_secs_f64());
+    println!("stored           {filled} entries in {:.1} s", started.elapsed().as_secs_f64());
     let full = alive();
     println!("alive            {} MiB, resident {} MiB", full >> 20, larder.resident() >> 20);
 
-    // The probes have a thread of their own, so that nothing that is done here delays them.
+    // The probes have a thread of their own, so that nothing else delays them.
     let (started, ends) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let probing = {
         let ends = Arc::clone(&ends);
@@ -242,7 +245,7 @@ pub(crate) fn run(entries: u64) -> Vec<String> {
     let stats = larder.stats();
     println!("purge answered   in {:.2} ms", answered.as_ref().map_or(f64::NAN, |took| took.as_secs_f64() * 1e3));
     println!("served after it  {old} of {} purged entries", 4 * CHECKS);
-    println!("bytes back       after {:.1} s, {} MiB left", freed_after.as_secs_f64(), left >> 20);
+    println!("memory released  after {:.1} s, {} MiB left", freed_after.as_secs_f64(), left >> 20);
     println!(
         "freed            {} entries, swept through {}",
         stats["store"]["evicted"]["purge"], stats["store"]["sweep"]["through"]
@@ -255,11 +258,14 @@ pub(crate) fn run(entries: u64) -> Vec<String> {
     println!("hits meanwhile   {} with p99 {:.2} ms", during.1, during.0.as_secs_f64() * 1e3);
 
     let promises = [
-        (filled == entries, format!("{filled} of {entries} entries were filled")),
-        (answered.as_ref().is_ok_and(|took| *took < ANSWER_MAX), format!("the purge was answered so: {answered:?}")),
-        (old == 0, format!("{old} purged entries were served after the answer")),
-        (freed_after < FREED_MAX, format!("the bytes were back after {freed_after:?}")),
-        (during.1 > 0, "no hit flowed meanwhile".to_owned()),
+        (filled == entries, format!("all entries are stored; {filled} of {entries} were")),
+        (
+            answered.as_ref().is_ok_and(|took| *took < ANSWER_MAX),
+            format!("the purge is answered within {ANSWER_MAX:?}; it took {answered:?}"),
+        ),
+        (old == 0, format!("no purged entry is served after the answer; {old} were")),
+        (freed_after < FREED_MAX, format!("the memory is released within {FREED_MAX:?}; it took {freed_after:?}")),
+        (during.1 > 0, "hits continue meanwhile; there were none".to_owned()),
     ];
     promises.into_iter().filter(|(is_kept, _)| !is_kept).map(|(_, broken)| broken).collect()
 }

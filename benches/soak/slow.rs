@@ -1,5 +1,6 @@
-//! Slow clients: hundreds that read a large object drop by drop, thousands that say nothing, heads and contents that never
-//! end. Hits of others keep their pace, memory its bounds, and the slow are closed when their time is over.
+//! Slow clients: hundreds that read a large object drop by drop, thousands that are silent, heads
+//! and contents that never end. Hits of others keep their latency, memory stays within its bounds,
+//! and slow connections are closed when their time is over.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +22,13 @@ memory.capacity = "128MiB"
 memory.object_bytes_max = "16MiB"
 "#;
 
-/// When a connection that is silent has to be closed at the latest: its time, a round of the sweep, and what a busy machine
-/// adds.
+/// The latest time at which a silent connection must be closed: the timeout, a round of the sweep,
+/// and an allowance for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(3);
 
-/// 1.3 times the capacity and 40 MiB, the bound that `memory.capacity` promises; and the kernel's buffers are not in it.
+/// 1.3 times the capacity and 40 MiB, the bound that `memory.capacity` promises. The kernel's
+/// buffers are not part of it.
 const RESIDENT_MAX: u64 = (128 << 20) * 13 / 10 + (40 << 20);
 
 const READERS: usize = 500;
@@ -35,11 +37,11 @@ const SLOW_HEADS: usize = 200;
 const SLOW_CONTENTS: usize = 200;
 const LARGE: usize = 10 << 20;
 
-/// How often a probe asks, and how many probes there are.
+/// The interval between a probe's requests, and the number of probes.
 const PACE: Duration = Duration::from_millis(10);
 const PROBES: usize = 8;
 
-/// Starts an origin that knows a small object, a large one, and waits for contents.
+/// Starts an origin with a small object and a large one, which waits for the contents of requests.
 fn origin() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.set_nonblocking(true).expect("a socket can be");
@@ -54,7 +56,7 @@ fn origin() -> SocketAddr {
                     let mut held = vec![0; 64 << 10];
                     while let Ok(length @ 1..) = stream.read(&mut held).await {
                         if held.starts_with(b"POST") {
-                            // It waits for the rest of the content.
+                            // The rest of the content has not arrived yet.
                             continue;
                         }
                         let body = if held[..length].starts_with(b"GET /large") { &large[..] } else { &large[..1024] };
@@ -77,7 +79,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
 }
 
-/// What became of the slow clients of one kind.
+/// The ends of the slow clients of one kind.
 #[derive(Default)]
 struct Closed {
     on_time: AtomicUsize,
@@ -91,18 +93,19 @@ impl Closed {
     }
 }
 
-/// Reads 1 KiB a second for as long as it is let.
+/// Reads 1 KiB a second for as long as the server allows it.
 async fn reader(addr: SocketAddr, delay: Duration, ends: Arc<AtomicBool>) {
     tokio::time::sleep(delay).await;
     while !ends.load(Ordering::Relaxed) {
-        // A reader whose window stood still for too long is closed as stalled, and comes back.
+        // The server closes a reader whose window stood still for too long. The reader then
+        // connects again.
         let _ = read_slowly(addr, &ends).await;
     }
 }
 
 async fn read_slowly(addr: SocketAddr, ends: &AtomicBool) -> std::io::Result<()> {
     let socket = TcpSocket::new_v4()?;
-    // A small window, so that it is the server that waits and not the kernel that holds everything.
+    // A small window, so that the server waits instead of the kernel holding everything.
     socket.set_recv_buffer_size(4 << 10)?;
     let mut stream = socket.connect(addr).await?;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: example.org\r\n\r\n").await?;
@@ -113,11 +116,12 @@ async fn read_slowly(addr: SocketAddr, ends: &AtomicBool) -> std::io::Result<()>
     Ok(())
 }
 
-/// A slow client's words: what it sends at once, and what byte by byte, one a second.
+/// The bytes of a slow client: the first part at once, the rest at one byte a second.
 #[derive(Clone, Copy)]
 struct Words(&'static [u8], &'static [u8]);
 
-/// Connects again and again until the end, and measures when each connection is closed, from its first word on.
+/// Connects again and again until the end, and measures when each connection is closed, counted
+/// from its first byte.
 async fn slow(addr: SocketAddr, words: Words, delay: Duration, closed: Arc<Closed>, ends: Arc<AtomicBool>) {
     tokio::time::sleep(delay).await;
     while !ends.load(Ordering::Relaxed) {
@@ -151,7 +155,7 @@ async fn until_closed(addr: SocketAddr, Words(first, rest): Words) -> std::io::R
     Ok(())
 }
 
-/// Asks for the small object at a steady pace; returns how long each answer took.
+/// Requests the small object at a steady pace; returns how long each response took.
 pub(crate) async fn probe(addr: SocketAddr, until: Instant) -> Vec<Duration> {
     let mut took = Vec::new();
     let mut held = [0; 4096];
@@ -180,7 +184,7 @@ pub(crate) async fn probe(addr: SocketAddr, until: Instant) -> Vec<Duration> {
         };
         match exchange.await {
             Ok(()) => took.push(started.elapsed()),
-            // Counted as very late, so that it shows.
+            // A failure counts as a very late hit, so that it shows.
             Err(_) => {
                 took.push(Duration::from_secs(10));
                 stream = None;
@@ -190,7 +194,7 @@ pub(crate) async fn probe(addr: SocketAddr, until: Instant) -> Vec<Duration> {
     took
 }
 
-/// Probes for so long; returns the 99th percentile.
+/// Probes for so long; returns the number of hits and their 99th percentile.
 async fn probes(addr: SocketAddr, span: Duration) -> (usize, Duration) {
     let until = Instant::now() + span;
     let mut tasks = JoinSet::new();
@@ -202,13 +206,14 @@ async fn probes(addr: SocketAddr, span: Duration) -> (usize, Duration) {
     (took.len(), took.get(took.len() * 99 / 100).copied().unwrap_or_default())
 }
 
-/// Runs both halves; returns the promises that were broken.
+/// Runs both halves; returns the broken promises.
 pub(crate) fn run(seconds: u64) -> Vec<String> {
     let larder = Larder::start(origin(), CONFIG);
     let addr = larder.addr;
     let span = Duration::from_secs(seconds);
-    // The slow have a thread of their own, and the last place on a machine that they share with the server: what is
-    // measured is what they cost there, not what it costs to play them.
+    // The slow clients have a thread of their own, with the lowest priority on the machine that
+    // they share with the server, so that the figures show their cost to the server and not the
+    // cost of simulating them.
     let (ends, closed) = (Arc::new(AtomicBool::new(false)), [(); 3].map(|()| Arc::<Closed>::default()));
     let load = {
         let (ends, closed) = (Arc::clone(&ends), closed.clone());
@@ -216,7 +221,7 @@ pub(crate) fn run(seconds: u64) -> Vec<String> {
             let _ = rustix::process::setpriority_process(None, 19);
             runtime().block_on(async move {
                 let mut slow_ones = JoinSet::new();
-                // Spread over the timeout, so that what comes and what is closed is a stream and no wave.
+                // Spread over the timeout, so that connections arrive and are closed one by one.
                 let spread = |at: usize, number: usize| TIMEOUT * at as u32 / number as u32;
                 for at in 0..READERS {
                     slow_ones.spawn(reader(addr, spread(at, READERS), Arc::clone(&ends)));
@@ -255,7 +260,7 @@ pub(crate) fn run(seconds: u64) -> Vec<String> {
             }
         };
         let probing = async {
-            // All are there after one timeout.
+            // All slow clients are connected after one timeout.
             tokio::time::sleep(TIMEOUT).await;
             let probed = probes(addr, span.max(TIMEOUT + SLACK)).await;
             ends.store(true, Ordering::Relaxed);
@@ -299,7 +304,7 @@ fn judge(
     for (what, figure) in rows {
         println!("{what:<44}{figure:>12}");
     }
-    // Below a millisecond the clock of a shared machine tells more of the machine.
+    // Below a millisecond, the figure depends on other load of the machine.
     if loaded.1 > (idle.1 * 2).max(Duration::from_millis(1)) {
         broken.push("the p99 of hits stays within twice the idle figure".into());
     }

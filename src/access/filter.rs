@@ -1,19 +1,20 @@
-//! Which requests somebody who follows them wants to see.
+//! The filter of a client that follows requests live.
 //!
-//! Values of one kind are alternatives, kinds narrow each other down. Text that names nothing is an error that says what
-//! there is: a filter that can never pass would look like a quiet server.
+//! Values of one kind are alternatives; every kind that has values must match. An unknown value is
+//! an error that lists the known ones: a filter that can never match would look like a quiet
+//! server.
 
-use super::LogLine;
+use super::line::LogLine;
 use crate::outcome::{Ending, Outcome, Reason, StoreOutcome};
 use crate::route::{PathPattern, merged};
 
-/// The most values of a filter: a line costs a look at each of them.
+/// The most values of a filter: each line is compared with all of them.
 const VALUES_MAX: usize = 32;
 
-/// The kinds of values, with what each takes.
+/// The kinds of values.
 const KINDS: &str = "outcome, reason, path, status, route";
 
-/// A filter; without values everything passes.
+/// A filter; without values every request passes.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     outcomes: Vec<Outcome>,
@@ -23,15 +24,16 @@ pub struct Filter {
     routes: Vec<Option<u16>>,
 }
 
-/// Statuses from the first to the last.
+/// A range of statuses, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Statuses(u16, u16);
 
 impl Filter {
-    /// Reads pairs of kind and value, such as `outcome=hit`, `reason=private`, `path=/shop/`, `status=5xx`, `route=1`.
+    /// Reads pairs of kind and value, such as `outcome=hit`, `reason=private`, `path=/shop/`,
+    /// `status=5xx`, `route=1`.
     ///
     /// # Errors
-    /// What is wrong, and what would be right.
+    /// A sentence that says what is wrong, and what to write instead.
     pub fn read<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
         let mut filter = Self::default();
         for (nth, (kind, value)) in pairs.into_iter().enumerate() {
@@ -44,7 +46,7 @@ impl Filter {
                 "path" => filter.paths.push(PathPattern::parse(value)?),
                 "status" => filter.statuses.push(statuses(value)?),
                 "route" => filter.routes.push(route(value)?),
-                other => return Err(format!("there is no filter by `{other}`; there are {KINDS}")),
+                other => return Err(format!("unknown filter `{other}`; use one of {KINDS}")),
             }
         }
         Ok(filter)
@@ -68,7 +70,7 @@ impl Statuses {
     }
 }
 
-/// Tells whether a line gives this reason, be it for the outcome, for not storing, or for a body that broke off.
+/// Tells whether a line has this reason: for its outcome, for not storing, or for an aborted body.
 fn gives(line: &LogLine<'_>, reason: Reason) -> bool {
     line.decision.reason == reason
         || line.decision.stored == StoreOutcome::No(reason)
@@ -79,13 +81,13 @@ fn gives(line: &LogLine<'_>, reason: Reason) -> bool {
 fn by_token<T: Copy>(all: &[T], value: &str, kind: &str, token: impl Fn(T) -> &'static str) -> Result<T, String> {
     all.iter().copied().find(|member| token(*member) == value).ok_or_else(|| {
         let known: Vec<&str> = all.iter().map(|member| token(*member)).collect();
-        format!("`{value}` is no {kind}; there are {}", known.join(", "))
+        format!("unknown {kind} `{value}`; use one of {}", known.join(", "))
     })
 }
 
 /// Reads `404` or `5xx`.
 fn statuses(value: &str) -> Result<Statuses, String> {
-    let wrong = || format!("`{value}` is no status; write one such as 404, or a class such as 5xx");
+    let wrong = || format!("`{value}` is not a status; use one such as 404, or a class such as 5xx");
     let bytes = value.as_bytes();
     if bytes.len() != 3 || !(b'1'..=b'5').contains(&bytes[0]) {
         return Err(wrong());
@@ -98,12 +100,12 @@ fn statuses(value: &str) -> Result<Statuses, String> {
     Ok(Statuses(status, status))
 }
 
-/// Reads the number of a route, or `none`; returns its index.
+/// Reads the position of a route, starting at 1, or `none`; returns the route's index.
 fn route(value: &str) -> Result<Option<u16>, String> {
     match value {
         "none" => Ok(None),
         number => number.parse().ok().and_then(|number: u16| number.checked_sub(1)).map(Some).ok_or_else(|| {
-            format!("`{value}` is no route; write its number in the configuration, counted from 1, or \"none\"")
+            format!("`{value}` is not a route; use its position in the configuration, starting at 1, or \"none\"")
         }),
     }
 }
@@ -116,7 +118,7 @@ pub(super) mod tests {
     use crate::clock::Timestamp;
     use crate::outcome::{Decision, ResponseEnd};
 
-    /// Calls `with` with a line of this target and status.
+    /// Calls `with` on a line of this target and status.
     pub(in super::super) fn line<T>(
         target: &str,
         status: u16,
@@ -170,7 +172,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_names_nothing_says_what_there_is() {
+    fn an_unknown_value_is_an_error_that_lists_the_known_ones() {
         let check = |kind: &str, value: &str, message: &str| {
             let error = Filter::read([(kind, value)]).unwrap_err();
             assert!(error.contains(message), "{kind}={value}: {error}");
@@ -182,8 +184,8 @@ pub(super) mod tests {
         check("status", "40", "5xx");
         check("status", "0xx", "5xx");
         check("status", "4é", "5xx");
-        check("route", "-1", "counted from 1");
-        check("route", "0", "counted from 1");
+        check("route", "-1", "starting at 1");
+        check("route", "0", "starting at 1");
         check("host", "a", "outcome, reason, path, status, route");
         assert!(Filter::read([("status", "200"); VALUES_MAX]).is_ok());
         assert!(Filter::read([("status", "200"); VALUES_MAX + 1]).is_err());

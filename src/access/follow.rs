@@ -1,7 +1,8 @@
-//! Following requests live: the access log's JSON lines, for a few who watch.
+//! Following requests live: the access log's JSON lines, for a few clients that watch.
 //!
-//! While nobody follows, a request pays for one relaxed load. A line that passes somebody's filter is appended to their
-//! buffer, which has a bound: who reads too slowly loses lines, is told how many, and holds up nobody.
+//! While nobody follows, a request pays for one relaxed load. A line that passes a follower's
+//! filter is appended to its buffer, which is bounded: a slow reader loses lines, gets the number
+//! of lost lines, and blocks nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,32 +13,34 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::filter::Filter;
-use super::{AccessFormat, LogLine, form};
+use super::form;
+use super::line::{AccessFormat, LogLine};
 
-/// The most who follow at once. Each costs every request a look at their filter.
+/// The most followers at a time. Each costs every request one look at its filter.
 pub const FOLLOWERS_MAX: usize = 8;
 
-/// How many bytes wait for a follower at the most, but for the last line: a tenth of a second at 10,000 requests/s.
+/// The most bytes that wait for a follower, apart from the last line: a tenth of a second at 10,000
+/// requests/s.
 const BUFFER_BYTES_MAX: usize = 256 << 10;
 
-/// All who follow.
+/// All followers.
 #[derive(Default)]
 pub struct Followers {
-    /// How many they are: what a request looks at.
+    /// The number of followers, which every request reads.
     count: AtomicUsize,
     list: ArcSwap<Vec<Arc<LogFollower>>>,
-    /// Held while somebody comes or goes. Nothing awaits under it.
-    turn: Mutex<()>,
+    /// Serialises joining and leaving. Nothing awaits under it.
+    membership: Mutex<()>,
 }
 
-/// One who follows.
+/// One follower.
 struct LogFollower {
     filter: Filter,
-    /// Guards what waits to be read. Held for as long as a line takes to write; nothing awaits under it.
-    waiting: Mutex<PendingLines>,
+    /// Guards the pending lines. The lock is held while a line is written; nothing awaits under it.
+    pending: Mutex<PendingLines>,
 }
 
-/// What waits to be read.
+/// The lines that wait to be read.
 #[derive(Default)]
 struct PendingLines {
     text: Vec<u8>,
@@ -45,7 +48,7 @@ struct PendingLines {
     reader: Option<Waker>,
 }
 
-/// The reader's end; dropping it ends the following.
+/// The reader's end of a follower; dropping it removes the follower.
 pub struct FollowerHandle {
     followers: Arc<Followers>,
     own: Arc<LogFollower>,
@@ -57,14 +60,15 @@ impl Followers {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Begins to follow the requests that pass `filter`; `None` where [`FOLLOWERS_MAX`] do already.
+    /// Adds a follower of the requests that pass `filter`; `None` if there are [`FOLLOWERS_MAX`]
+    /// already.
     pub fn follow(self: &Arc<Self>, filter: Filter) -> Option<FollowerHandle> {
-        let _turn = self.turn.lock();
+        let _membership = self.membership.lock();
         let mut list = self.list.load().to_vec();
         if list.len() == FOLLOWERS_MAX {
             return None;
         }
-        let own = Arc::new(LogFollower { filter, waiting: Mutex::default() });
+        let own = Arc::new(LogFollower { filter, pending: Mutex::default() });
         list.push(Arc::clone(&own));
         self.put(list);
         Some(FollowerHandle { followers: Arc::clone(self), own })
@@ -75,11 +79,11 @@ impl Followers {
         self.list.store(Arc::new(list));
     }
 
-    /// Shows a line to those who follow. Never waits.
+    /// Hands a line to the followers. Never waits.
     pub fn line(&self, line: &LogLine<'_>) {
         for follower in self.list.load().iter() {
             if follower.filter.passes(line) {
-                follower.waiting.lock().line(line);
+                follower.pending.lock().line(line);
             }
         }
     }
@@ -92,7 +96,7 @@ impl PendingLines {
             return;
         }
         form::write(AccessFormat::Json, line, &mut self.text);
-        // The reader takes all there is, so that many lines cost one wake-up.
+        // The reader takes all pending lines, so that many lines cost one wake-up.
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
@@ -100,16 +104,16 @@ impl PendingLines {
 }
 
 impl FollowerHandle {
-    /// Returns the lines since the last time, and behind them `{"lost":…}` where some found no room.
+    /// Returns the lines since the last call, followed by `{"lost":…}` if some did not fit.
     pub fn poll_lines(&self, cx: &Context<'_>) -> Poll<Bytes> {
-        let mut waiting = self.own.waiting.lock();
-        let mut text = std::mem::take(&mut waiting.text);
-        let lost = std::mem::take(&mut waiting.lost);
+        let mut pending = self.own.pending.lock();
+        let mut text = std::mem::take(&mut pending.text);
+        let lost = std::mem::take(&mut pending.lost);
         if lost > 0 {
             text.extend_from_slice(format!("{{\"lost\":{lost}}}\n").as_bytes());
         }
         if text.is_empty() {
-            waiting.reader = Some(cx.waker().clone());
+            pending.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         Poll::Ready(text.into())
@@ -118,7 +122,7 @@ impl FollowerHandle {
 
 impl Drop for FollowerHandle {
     fn drop(&mut self) {
-        let _turn = self.followers.turn.lock();
+        let _membership = self.followers.membership.lock();
         let list = self.followers.list.load();
         self.followers.put(list.iter().filter(|other| !Arc::ptr_eq(other, &self.own)).cloned().collect());
     }
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn each_gets_what_passes_their_filter_and_seats_are_bounded() {
+    fn each_follower_gets_its_lines_and_followers_are_bounded() {
         let followers = Arc::<Followers>::default();
         assert!(!followers.is_any());
         let all = followers.follow(Filter::default()).unwrap();
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_loses_lines_and_is_told_how_many() {
+    fn a_slow_reader_loses_lines_and_gets_their_number() {
         let followers = Arc::<Followers>::default();
         let following = followers.follow(Filter::default()).unwrap();
         let target = format!("/{}", "\u{1}".repeat(4_096));

@@ -1,44 +1,45 @@
-//! The forms of a line. Whatever a client sends, a line stays one line and its quotes stay balanced.
+//! The printed forms of a log line. Whatever a client sends, a line stays one line and its quotes
+//! stay balanced.
 //!
-//! Text forms end with `outcome=… reason=…`. In them every quote, backslash, control byte and byte above ASCII of a value
-//! is written as `\xHH`. JSON has one object a line, with all keys in every line:
+//! Text forms end with `outcome=… reason=…`. In their values every quote, backslash, control byte
+//! and byte above ASCII is written as `\xHH`. JSON has one object per line, with all keys in every
+//! line:
 //!
-//! | key | value |
-//! |---|---|
-//! | `time` | when the request's head had arrived, RFC 3339, UTC, to the millisecond |
-//! | `client` | the client's address |
-//! | `method`, `host`, `target` | as canonical as Larder knows them |
-//! | `status` | the response's status, a number |
-//! | `bytes` | body bytes handed to the connection |
-//! | `elapsed_us` | microseconds from the request's head to the response's end |
-//! | `outcome`, `reason` | tokens of [`crate::outcome`] |
-//! | `stored` | whether the response began to be stored, true or false |
-//! | `not_stored_reason` | a reason's token where the response was not stored, else null |
-//! | `collapsed` | whether the request waited for another's origin request |
-//! | `ttl` | freshness lifetime less age in seconds, or null |
-//! | `fwd_status` | the status that the origin answered with, or null |
-//! | `route` | the number of the `[[route]]`, counted from 1, or null |
-//! | `ending` | `complete`, `client-gone` or `aborted` |
-//! | `aborted_reason` | a reason's token where `ending` is `aborted`, else null |
-//! | `referer`, `user_agent` | as they came, or null; what is not UTF-8 is replaced by U+FFFD |
+//! - `time`: when the request's head had arrived; RFC 3339, UTC, to the millisecond
+//! - `client`: the client's address
+//! - `method`, `host`, `target`: in canonical form
+//! - `status`: the response's status, a number
+//! - `bytes`: body bytes handed to the connection
+//! - `elapsed_us`: microseconds from the request's head to the response's end
+//! - `outcome`, `reason`: tokens of [`crate::outcome`]
+//! - `stored`: whether the response began to be stored, true or false
+//! - `not_stored_reason`: a reason's token if the response was not stored, else null
+//! - `collapsed`: whether the request waited for another request's fetch
+//! - `ttl`: freshness lifetime minus age in seconds, or null
+//! - `fwd_status`: the status that the origin answered with, or null
+//! - `route`: the position of the `[[route]]`, starting at 1, or null
+//! - `ending`: `complete`, `client-gone` or `aborted`
+//! - `aborted_reason`: a reason's token if `ending` is `aborted`, else null
+//! - `referer`, `user_agent`: as received, or null; bytes that are not UTF-8 become U+FFFD
 
 use std::borrow::Cow;
 use std::io::Write;
 
 use serde::Serialize;
 
-use super::civil::Civil;
-use super::{AccessFormat, LogLine};
+use super::civil;
+use super::line::{AccessFormat, LogLine};
+use crate::clock::Timestamp;
 use crate::outcome::{Ending, StoreOutcome};
 use crate::route;
 
-/// The most bytes of a target that a line holds, as written; longer ones are cut and end with `...`.
+/// The most bytes of a target in a line, as written; longer targets are cut and end with `...`.
 const TARGET_BYTES_MAX: usize = 2048;
 
 /// The most bytes of any other value.
 const VALUE_BYTES_MAX: usize = 512;
 
-/// What a cut value ends with.
+/// The end of a cut value.
 const CUT: &str = "...";
 
 /// Appends `line` in the form `format` to `out`, with its line feed.
@@ -62,9 +63,9 @@ pub(super) fn write(format: AccessFormat, line: &LogLine<'_>, out: &mut Vec<u8>)
     out.push(b'\n');
 }
 
-/// Appends what the common form of NCSA httpd has.
+/// Appends the common form of NCSA httpd.
 fn write_common(line: &LogLine<'_>, out: &mut Vec<u8>) {
-    put(out, format_args!("{} - - [{}] \"", line.client, Civil::from_timestamp(line.at).ncsa()));
+    put(out, format_args!("{} - - [{}] \"", line.client, civil::ncsa(line.at)));
     write_escaped(line.method.as_bytes(), VALUE_BYTES_MAX, out);
     out.push(b' ');
     write_escaped(line.target.as_bytes(), TARGET_BYTES_MAX, out);
@@ -84,12 +85,13 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a Vec takes all that is written");
 }
 
-/// Appends `value` with everything as `\xHH` that could end a quoted value or a line, cut at `bytes_max` as written.
+/// Appends `value`, cut at `bytes_max` as written. Bytes that could end a quoted value or a line
+/// become `\xHH`.
 fn write_escaped(value: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let end = out.len() + bytes_max;
     for byte in value {
-        // The longest that a byte is written with is four.
+        // A byte takes at most four.
         if out.len() + 4 > end {
             out.extend_from_slice(CUT.as_bytes());
             return;
@@ -103,11 +105,11 @@ fn write_escaped(value: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// A JSON line; the module's table says what its keys hold.
+/// A JSON line. The module's list describes its keys.
 #[derive(Serialize)]
 struct Json<'a> {
-    #[serde(serialize_with = "as_text")]
-    time: Civil,
+    #[serde(serialize_with = "rfc3339")]
+    time: Timestamp,
     client: std::net::IpAddr,
     method: Cow<'a, str>,
     host: Cow<'a, str>,
@@ -129,8 +131,8 @@ struct Json<'a> {
     user_agent: Option<Cow<'a, str>>,
 }
 
-fn as_text<S: serde::Serializer>(time: &Civil, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&time.rfc3339())
+fn rfc3339<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&civil::rfc3339(*time))
 }
 
 fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
@@ -144,7 +146,7 @@ fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
         StoreOutcome::Started | StoreOutcome::NothingTo => None,
     };
     let object = Json {
-        time: Civil::from_timestamp(line.at),
+        time: line.at,
         client: line.client,
         method: truncate(line.method.as_bytes(), VALUE_BYTES_MAX),
         host: truncate(line.host.as_bytes(), VALUE_BYTES_MAX),
@@ -171,9 +173,10 @@ fn write_json(line: &LogLine<'_>, out: &mut Vec<u8>) {
     escape_controls(out, begin);
 }
 
-/// Escapes what JSON lets stand and a terminal may follow: DEL, and the control characters above ASCII.
+/// Escapes the characters that JSON permits but a terminal may obey: DEL, and the control
+/// characters above ASCII.
 fn escape_controls(out: &mut Vec<u8>, begin: usize) {
-    // They begin with one of these in UTF-8, and little else does.
+    // In UTF-8 these characters begin with one of two bytes, which are rare otherwise.
     if memchr::memchr2(0x7f, 0xc2, &out[begin..]).is_none() {
         return;
     }
@@ -201,7 +204,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::outcome::{Decision, Outcome, Reason, ResponseEnd};
 
     const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_moves_a_terminals_cursor_is_in_a_line() {
+    fn no_line_moves_a_terminals_cursor() {
         let line = LogLine { user_agent: Some("a\u{9b}2J\u{7f}\u{e9}\u{1b}".as_bytes()), ..line() };
         for format in [AccessFormat::Combined, AccessFormat::Json] {
             assert!(!text(format, &line).trim_end().contains(char::is_control));
@@ -284,7 +286,7 @@ mod tests {
         };
         assert_eq!(keys(&text(AccessFormat::Json, &line())), keys(&text(AccessFormat::Json, &full)));
         for key in keys(&text(AccessFormat::Json, &full)) {
-            assert!(include_str!("form.rs").contains(&format!("`{key}`")), "{key} has no row in the module's table");
+            assert!(include_str!("form.rs").contains(&format!("`{key}`")), "{key} is not in the module's list");
         }
     }
 

@@ -1,19 +1,19 @@
-//! The access log: a line a request, in common, combined or JSON form, with outcome and reason.
+//! The access log: one line per request, in common, combined or JSON form, with outcome and reason.
 //!
-//! Lines go through a bounded queue to a thread of their own, so that writing never holds up a request; what does not fit
-//! is dropped and counted. The thread changes to another file between two lines, and opens the same one anew when it is
-//! told to, since whoever rotates logs has renamed it. The same lines go to those who follow live. Deliberately absent:
-//! what is logged about Larder itself (that is `tracing`'s).
+//! Lines go through a bounded queue to a thread of their own, so that writing never delays a
+//! request; lines that do not fit are dropped and counted. Between two lines the thread can switch
+//! to another file, or reopen the same one, which a log rotation has renamed. The same lines go to
+//! clients that follow live. Deliberately absent: Larder's log about itself (that is `tracing`'s).
 
 mod civil;
 mod filter;
 mod follow;
 mod form;
+mod line;
 
 use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,83 +21,44 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use crate::clock::Timestamp;
-use crate::outcome::{Decision, ResponseEnd};
-
 pub use filter::Filter;
 pub use follow::{FOLLOWERS_MAX, FollowerHandle, Followers};
+pub use line::{AccessFormat, LogLine};
 
-/// The most lines that wait for the thread: a tenth of a second at 80,000 requests/s. Values in a line are cut, so that
-/// even hostile lines cannot make the queue larger than some tens of megabytes.
+/// The most lines that wait for the thread: a tenth of a second at 80,000 requests/s.
+///
+/// Values in a line are cut, so that even hostile lines cannot make the queue larger than some tens
+/// of megabytes.
 const QUEUE_LINES_MAX: usize = 8_192;
 
-/// How many bytes are gathered for one write. The thread also writes whenever its queue is empty.
+/// The bytes that are gathered for one write. The thread also writes whenever its queue is empty.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// The form of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum AccessFormat {
-    /// NCSA common, then outcome and reason.
-    Common,
-    /// NCSA combined, then outcome and reason.
-    #[default]
-    Combined,
-    /// One JSON object.
-    Json,
-}
-
-/// Where lines go, and in which form.
+/// The destination and the form of the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The form.
+    /// The printed form of a line.
     pub format: AccessFormat,
-    /// A file that is appended to; `None`: standard output.
+    /// The file to append to; `None` is standard output.
     pub file: Option<PathBuf>,
 }
 
-/// What a line is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLine<'a> {
-    /// The client's address, as a trusted proxy gave it where there is one.
-    pub client: IpAddr,
-    /// When the request's head had arrived.
-    pub at: Timestamp,
-    /// The method.
-    pub method: &'a str,
-    /// The target, canonical.
-    pub target: &'a str,
-    /// The host, canonical.
-    pub host: &'a str,
-    /// The version, such as `HTTP/1.1`.
-    pub version: http::Version,
-    /// The response's status.
-    pub status: u16,
-    /// Referer, as it came.
-    pub referer: Option<&'a [u8]>,
-    /// User-Agent, as it came.
-    pub user_agent: Option<&'a [u8]>,
-    /// What was decided.
-    pub decision: &'a Decision,
-    /// How it ended.
-    pub end: &'a ResponseEnd,
-}
-
-/// All who want a request's line.
+/// All readers of the lines.
 #[derive(Clone, Default)]
 pub struct LogReaders {
-    /// The access log; `None`: none is written.
+    /// The access log; `None` if none is written.
     pub log: Option<AccessLogWriter>,
-    /// Those who follow live.
+    /// The clients that follow live.
     pub followers: Arc<Followers>,
 }
 
 impl LogReaders {
-    /// Tells whether anybody wants lines. On the way of every hit: a relaxed load.
+    /// Tells whether there is any reader. On the path of every hit: a relaxed load.
     pub fn is_any(&self) -> bool {
         self.log.is_some() || self.followers.is_any()
     }
 
-    /// Shows a line to all of them. Never waits.
+    /// Hands a line to all readers. Never waits.
     pub fn line(&self, line: &LogLine<'_>) {
         if let Some(log) = &self.log {
             log.line(line);
@@ -115,31 +76,32 @@ pub struct AccessLogWriter {
     shared: Arc<LogShared>,
 }
 
-/// What all handles share.
+/// The state that all handles share.
 struct LogShared {
     writer: NonBlocking,
     /// Lines that found the queue full.
     overflowed: ErrorCounter,
     /// Lines that the thread could not write: a full disk, a closed pipe.
     unwritten: Arc<AtomicU64>,
-    /// What the thread is to write to from the next line on.
+    /// The sink to use from the next line on.
     next: Arc<NextSink>,
-    /// Dropped with the last handle: the thread writes what is queued (for at most a second), then ends.
+    /// Dropped with the last handle: the thread then writes the queued lines (for at most a second)
+    /// and ends.
     _guard: WorkerGuard,
 }
 
-/// What lines are written to.
+/// A destination of lines.
 type LogTarget = Box<dyn Write + Send>;
 
-/// What the thread is to write to next, left there by whoever changes it.
+/// The destination that the thread switches to next, set by a reload.
 #[derive(Default)]
 struct NextSink {
     is_there: AtomicBool,
-    /// Guards the target itself, which is taken once. Nothing awaits under it.
+    /// Guards the destination itself, which is taken once. Nothing awaits under it.
     target: Mutex<Option<LogTarget>>,
 }
 
-/// What the thread writes to: counts what fails, since its caller only forgets it.
+/// The thread's writer. Counts failures, which its caller ignores.
 struct Sink {
     writer: BufWriter<LogTarget>,
     unwritten: Arc<AtomicU64>,
@@ -147,7 +109,7 @@ struct Sink {
 }
 
 thread_local! {
-    /// A line is put together here, so that a request allocates only what the queue keeps.
+    /// The buffer in which a line is built, so that a request allocates only the queued copy.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -160,16 +122,18 @@ impl AccessLogWriter {
         Ok(Self::start(config.format, target(config)?, QUEUE_LINES_MAX))
     }
 
-    /// Makes the log of a configuration that takes this one's place: the same thread and queue, its file opened anew even
-    /// where it has the same name. Lines of both go there.
+    /// Makes the log of a configuration that replaces this one.
+    ///
+    /// The thread and the queue stay; the file is reopened even if its name is the same. Lines of
+    /// both handles go to the new file.
     ///
     /// # Errors
     /// A file that cannot be opened for appending: then nothing has changed.
     pub fn reconfigured(&self, config: &Config) -> std::io::Result<Self> {
         *self.shared.next.target.lock() = Some(target(config)?);
         self.shared.next.is_there.store(true, Ordering::Release);
-        // An empty line has the thread look at once: the space of a deleted file is freed when its last user lets go. Where
-        // the queue is full it looks anyway.
+        // An empty line makes the thread switch at once: a deleted file's space is freed when its
+        // last user closes it. If the queue is full the thread is about to switch anyway.
         let _ = self.shared.writer.clone().write(b"");
         Ok(Self { format: config.format, shared: Arc::clone(&self.shared) })
     }
@@ -195,24 +159,25 @@ impl AccessLogWriter {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             form::write(self.format, line, scratch);
-            // The queue's end counts what does not fit, and never fails. Its handle is cloned as it writes by `&mut`.
+            // The queue counts lines that do not fit, and never fails. The handle is cloned since
+            // writing takes `&mut`.
             let _ = self.shared.writer.clone().write_all(scratch);
         });
     }
 
-    /// Returns how many lines were dropped.
+    /// Returns the number of lines that were dropped.
     pub fn dropped(&self) -> u64 {
         let overflowed = u64::try_from(self.shared.overflowed.dropped_lines()).unwrap_or(u64::MAX);
         overflowed.saturating_add(self.shared.unwritten.load(Ordering::Relaxed))
     }
 }
 
-/// Opens what lines are written to.
+/// Opens the destination.
 fn target(config: &Config) -> std::io::Result<LogTarget> {
     Ok(match &config.file {
         Some(path) => {
             let named = |error: std::io::Error| {
-                std::io::Error::new(error.kind(), format!("{} cannot be appended to: {error}", path.display()))
+                std::io::Error::new(error.kind(), format!("cannot append to {}: {error}", path.display()))
             };
             Box::new(OpenOptions::new().append(true).create(true).open(path).map_err(named)?)
         }
@@ -221,7 +186,7 @@ fn target(config: &Config) -> std::io::Result<LogTarget> {
 }
 
 impl Sink {
-    /// Changes over, where there is something to change to.
+    /// Switches to the next destination, if there is one.
     fn change_over(&mut self) {
         if !self.next.is_there.swap(false, Ordering::Acquire) {
             return;
@@ -236,7 +201,7 @@ impl Sink {
 }
 
 impl Write for Sink {
-    /// Takes a whole line, or counts it as lost: it is not tried again.
+    /// Takes a whole line, or counts it as lost without a retry.
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         self.change_over();
         if self.writer.write_all(line).is_err() {
@@ -257,7 +222,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::outcome::{Ending, Outcome, Reason};
+    use crate::clock::Timestamp;
+    use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 
     const HIT: Decision = Decision::new(Outcome::Hit, Reason::Fresh);
     const END: ResponseEnd =
@@ -327,7 +293,7 @@ mod tests {
         assert!(text.concat().contains("/before"), "{text:?}");
     }
 
-    /// Tells when the thread begins to write, and then waits until it may.
+    /// Signals when the thread begins to write, then waits until it may continue.
     struct GatedSink {
         started: mpsc::Sender<()>,
         open: mpsc::Receiver<()>,
@@ -346,19 +312,19 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_counted_without_waiting() {
+    fn lines_that_do_not_fit_are_dropped_and_counted_without_waiting() {
         let (started, has_begun) = mpsc::channel();
-        let (let_go, open) = mpsc::channel();
+        let (release, open) = mpsc::channel();
         let log = AccessLogWriter::start(AccessFormat::Common, Box::new(GatedSink { started, open }), 2);
         log.line(&line("/taken"));
         has_begun.recv().unwrap();
-        // The thread is held inside a write: two lines fit into the queue, three do not.
+        // The thread is blocked inside a write: two lines fit into the queue, three do not.
         (0..5).for_each(|_| log.line(&line("/more")));
         assert_eq!(log.dropped(), 3);
-        drop(let_go);
+        drop(release);
     }
 
-    /// A disk that is full.
+    /// A full disk.
     struct FullSink;
 
     impl Write for FullSink {
@@ -372,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted_too() {
+    fn lines_that_cannot_be_written_are_counted_too() {
         let unwritten = Arc::new(AtomicU64::new(0));
         let mut sink = Sink {
             writer: BufWriter::with_capacity(8, Box::new(FullSink)),

@@ -114,7 +114,7 @@ mod tests {
             ("[]", "expected"),
             ("{}", "missing field `url`"),
             (r#"{"url": "http://a/""#, "EOF"),
-            (r#"{"url": "/a"}"#, "`url`: \"/a\" is"),
+            (r#"{"url": "/a"}"#, "`url`: \"/a\" is not a full URL"),
             (r#"{"url": "http://a/", "method": "G T"}"#, "`method`"),
             (r#"{"url": "http://a/", "headers": {"A": "b"}}"#, "expected a sequence"),
             (r#"{"url": "http://a/", "headers": ["A"]}"#, "has no colon"),

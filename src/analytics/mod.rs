@@ -1,81 +1,76 @@
-//! What is asked for most, what is not answered from the cache and why, and what went wrong last: bounded tables that one
-//! core fills and a reader merges.
+//! The most requested URLs, the requests that the cache did not answer and why, and the latest
+//! failures.
 //!
-//! A core's [`UrlCounters`] hold no more than [`ROWS_MAX`] URLs in each list, so that a flood of URLs grows nothing; the rows
-//! that matter stay (`top`). A core's first [`EXACT`] hits are counted one by one, of those after them one in [`ONE_IN`] is,
-//! for so many; and so are its other requests, but for the heavy ones: each of those counts, however many there are. How many
-//! requests a reason kept from being hits is counted exactly.
-//! Deliberately absent: locks (the owner has one), clocks, and what a figure is called outside.
+//! The tables are bounded; one core fills each, and a reader merges them. A core's [`UrlCounters`]
+//! hold at most [`ROWS_MAX`] URLs in each list, so that a flood of URLs grows nothing and the
+//! heaviest rows stay ([`top`]).
+//!
+//! A core's first [`EXACT`] hits are counted one by one; of later ones one in [`ONE_IN`] is
+//! counted, with that weight. Other requests are sampled in the same way, except that heavy ones
+//! are always counted one by one. How many requests a reason kept from being hits is counted
+//! exactly.
+//! Deliberately absent: locks (the owner has one), clocks, and the names under which a figure is
+//! published.
 
 pub mod reasons;
+mod request;
 pub mod shadow;
 pub mod top;
 pub mod trouble;
 
-use std::time::Duration;
-
 use self::reasons::{NonHitCounters, NonHitReason};
 use self::top::{Top, TopItem, WeightedUrl};
 use self::trouble::{FaultyRequest, RecentFaults};
-use crate::clock::Timestamp;
 use crate::key::KeyHasher;
 use crate::outcome::{Decision, ResponseEnd};
 
-/// The URLs that a core follows in each list: enough that the first [`ROWS_SHOWN`] are right for the usual skewed traffic,
-/// and little enough to be looked through when a new URL needs a place.
+pub use self::request::NonHitRequest;
+
+/// The URLs that a core tracks in each list.
+///
+/// Enough that the first [`ROWS_SHOWN`] are right for the usual skewed traffic, and few enough to
+/// scan when a new URL needs a row.
 pub const ROWS_MAX: usize = 256;
 
-/// The rows of each list that are told.
+/// The rows of each list that are reported.
 pub const ROWS_SHOWN: usize = 20;
 
 /// The most bytes of a URL that are kept.
 pub const URL_BYTES_MAX: usize = 512;
 
-/// The hits of a core that are counted one by one, and the others likewise, so that the figures of a quiet server are exact.
+/// The hits of a core that are counted one by one, so that the counts of a quiet server are exact.
+/// The same number applies to other requests.
 pub const EXACT: u64 = 4_096;
 
-/// Of the light ones beyond these, one in so many is counted, with so much weight.
+/// The sampling rate beyond [`EXACT`]: one light request in this many is counted, with this weight.
 pub const ONE_IN: u64 = 16;
 
-/// A request that is no hit is heavy where the origin takes so long for it, in microseconds.
+/// The origin time from which a request that is no hit is heavy, in microseconds.
 const HEAVY_MICROS: u64 = 10_000;
 
-/// And where its body has so many bytes.
+/// The body size from which a request that is no hit is heavy, in bytes.
 const HEAVY_BYTES: u64 = 256 << 10;
 
-/// The lists of URLs.
+/// The rankings of URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum UrlRanking {
-    /// Requests, whatever became of them.
+    /// By requests, with any outcome.
     Requests,
-    /// Body bytes.
+    /// By body bytes.
     Bytes,
-    /// Requests that were not answered from the cache.
+    /// By requests that were not answered from the cache.
     Misses,
-    /// Microseconds until the origin's answer was there.
+    /// By microseconds until the origin's response arrived.
     OriginTime,
 }
 
 impl UrlRanking {
-    /// Every list.
+    /// Every ranking.
     pub const ALL: [UrlRanking; 4] = [Self::Requests, Self::Bytes, Self::Misses, Self::OriginTime];
 }
 
-/// A request that was not a plain hit, as it is known when its response's head goes out.
-#[derive(Debug)]
-pub struct NonHitRequest {
-    /// The canonical URL.
-    pub url: Box<str>,
-    /// The status that the client is sent.
-    pub status: u16,
-    /// How long the origin took: from the request's head to the response's. `None` where it was not asked.
-    pub origin_time: Option<Duration>,
-    /// When the request came.
-    pub at: Timestamp,
-}
-
-/// What a core has seen.
+/// The tables of one core.
 #[derive(Debug)]
 pub struct UrlCounters {
     top: [Top; UrlRanking::ALL.len()],
@@ -86,16 +81,17 @@ pub struct UrlCounters {
     hasher: KeyHasher,
 }
 
-/// Says which requests of a kind are counted.
+/// Decides which requests of a kind are counted.
 #[derive(Debug)]
 struct Sampler {
     count: u64,
-    /// The state of the generator that draws: a fixed stride would fall in step with a page's own requests.
+    /// The state of the random generator. A fixed stride would fall into step with a page's own
+    /// requests.
     random: u64,
 }
 
 impl UrlCounters {
-    /// Makes empty tables; `seed` starts the samples.
+    /// Makes empty tables; `seed` starts the samplers.
     pub fn new(seed: u64) -> Self {
         Self {
             top: std::array::from_fn(|_| Top::new(ROWS_MAX)),
@@ -107,7 +103,8 @@ impl UrlCounters {
         }
     }
 
-    /// Counts a request that the store answered without the origin. Allocates only for a URL that is new to the list.
+    /// Counts a request that the store answered without the origin. Allocates only for a URL that
+    /// is new to the list.
     pub fn hit(&mut self, url: &str, body_bytes: u64) {
         let Some(weight) = self.hits.weight() else { return };
         let item = self.item(truncate(url));
@@ -115,7 +112,8 @@ impl UrlCounters {
         self.top[UrlRanking::Bytes as usize].add(&item, body_bytes.saturating_mul(weight));
     }
 
-    /// Counts any other request, once its response has ended; what went wrong is noted of every one.
+    /// Counts any other request, once its response has ended. Failures are recorded for every such
+    /// request.
     pub fn other(&mut self, request: &NonHitRequest, decision: &Decision, end: &ResponseEnd) {
         let url = truncate(&request.url);
         let micros = request.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -137,17 +135,17 @@ impl UrlCounters {
         self.troubles.record(request, url, decision, end);
     }
 
-    /// Returns a list's rows.
+    /// Returns the list of a ranking.
     pub fn top(&self, by: UrlRanking) -> &Top {
         &self.top[by as usize]
     }
 
-    /// Returns what was not answered from the cache.
+    /// Returns the requests that were not answered from the cache.
     pub fn not_from_cache(&self) -> &NonHitCounters {
         &self.not_from_cache
     }
 
-    /// Returns what went wrong last.
+    /// Returns the latest failures.
     pub fn troubles(&self) -> &RecentFaults {
         &self.troubles
     }
@@ -162,7 +160,7 @@ impl Sampler {
         Self { count: 0, random: seed | 1 }
     }
 
-    /// Returns the weight that the next request counts with, where it does.
+    /// Returns the weight with which the next request counts; `None` if it is not counted.
     fn weight(&mut self) -> Option<u64> {
         self.count += 1;
         if self.count <= EXACT {
@@ -180,19 +178,19 @@ impl Sampler {
     }
 }
 
-/// What all cores have seen.
+/// The merged tables of all cores.
 #[derive(Clone, Debug, Default)]
 pub struct UrlSummary {
-    /// The first rows of each list, in the order of [`UrlRanking::ALL`].
+    /// The first rows of each ranking, in the order of [`UrlRanking::ALL`].
     pub top: [Vec<WeightedUrl>; UrlRanking::ALL.len()],
-    /// Why requests were not answered from the cache, the most origin time first.
+    /// The reasons for which requests were not answered from the cache, sorted by origin time.
     pub not_from_cache: Vec<NonHitReason>,
-    /// What went wrong last, the newest first.
+    /// The latest failures, the newest first.
     pub troubles: Vec<FaultyRequest>,
 }
 
 impl UrlSummary {
-    /// Returns a list.
+    /// Returns the rows of a ranking.
     pub fn top(&self, by: UrlRanking) -> &[WeightedUrl] {
         &self.top[by as usize]
     }
@@ -204,7 +202,10 @@ fn truncate(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Timestamp;
     use crate::outcome::{Ending, Outcome, Reason, StoreOutcome};
 
     fn request(url: &str, micros: u64) -> NonHitRequest {
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_heavy_or_went_wrong_is_never_left_out() {
+    fn heavy_and_failed_requests_are_never_left_out() {
         let mut tables = UrlCounters::new(1);
         let miss = Decision { stored: StoreOutcome::Started, ..Decision::new(Outcome::Miss, Reason::UriMiss) };
         for _ in 0..2 * EXACT {

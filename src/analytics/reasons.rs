@@ -1,18 +1,20 @@
-//! "Why is my hit ratio low?": for each reason that kept a request from being answered out of the cache, how many there
-//! were, how much of the origin's time they took, and at which URLs.
+//! "Why is my hit ratio low?": the requests that the cache did not answer, by reason.
+//!
+//! For each reason: how many requests it was, how much of the origin's time they took, and at which
+//! URLs.
 
 use std::sync::Arc;
 
 use super::top::{self, Top, TopItem, TopPart};
 use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 
-/// The URLs that a core follows for each reason.
+/// The URLs that a core tracks for each reason.
 const EXAMPLES_MAX: usize = 16;
 
-/// The examples that are told.
+/// The example URLs that are reported for each reason.
 const EXAMPLES_SHOWN: usize = 3;
 
-/// What a core has counted: one place for each reason, made when it first occurs.
+/// One core's counts: a row for each reason, made when the reason first occurs.
 #[derive(Debug)]
 pub struct NonHitCounters(Vec<Option<Box<NonHitRow>>>);
 
@@ -23,16 +25,16 @@ struct NonHitRow {
     urls: Top,
 }
 
-/// A reason with what it cost.
+/// A reason with its cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonHitReason {
     /// The reason.
     pub reason: Reason,
-    /// Requests that were not answered from the cache for it.
+    /// The requests that were not answered from the cache for this reason.
     pub requests: u64,
-    /// Microseconds of waiting for the origin.
+    /// The time spent waiting for the origin, in microseconds.
     pub origin_micros: u64,
-    /// The URLs with the most of it.
+    /// The URLs with the most origin time.
     pub urls: Vec<Arc<str>>,
 }
 
@@ -50,7 +52,8 @@ impl NonHitCounters {
         row.origin_micros = row.origin_micros.saturating_add(origin_micros);
     }
 
-    /// Adds to a URL's weight among the examples: one even where the origin was not asked.
+    /// Adds to a URL's weight among the examples. The weight is at least one, even if the origin
+    /// was not contacted.
     pub(super) fn add_example(&mut self, reason: Reason, item: &TopItem<'_>, weight: u64) {
         self.row(reason).urls.add(item, weight);
     }
@@ -60,14 +63,16 @@ impl NonHitCounters {
             .get_or_insert_with(|| Box::new(NonHitRow { requests: 0, origin_micros: 0, urls: Top::new(EXAMPLES_MAX) }))
     }
 
-    /// Copies what was counted for `reason`.
+    /// Copies the counts of `reason`: requests, origin time, URLs.
     pub fn part(&self, reason: Reason) -> Option<(u64, u64, TopPart)> {
         self.0[reason as usize].as_ref().map(|row| (row.requests, row.origin_micros, row.urls.part()))
     }
 }
 
-/// Tells why a request was not answered from the cache: what kept its response from being stored, where something did,
-/// and else why it had to be fetched. `None` for what the cache answered, and for what was refused before.
+/// Returns why a request was not answered from the cache.
+///
+/// The reason is why the response was not stored, if it was not, else why it had to be fetched.
+/// `None` if the cache answered, or if the request was refused first.
 pub(super) fn not_from_cache(decision: &Decision) -> Option<Reason> {
     match (decision.outcome, decision.stored) {
         (Outcome::Hit | Outcome::Stale | Outcome::Refused, _) => None,
@@ -76,7 +81,7 @@ pub(super) fn not_from_cache(decision: &Decision) -> Option<Reason> {
     }
 }
 
-/// Adds up what the cores counted; the most origin time first.
+/// Adds up the cores' counts, sorted by origin time.
 pub fn merge(mut part: impl FnMut(Reason) -> Vec<(u64, u64, TopPart)>) -> Vec<NonHitReason> {
     let mut rows = Vec::new();
     for reason in Reason::ALL {

@@ -1,11 +1,13 @@
-//! A list of what weighs most, in bounded room: the space-saving algorithm (Metwally, Agrawal and El Abbadi 2005) behind
-//! a filter (Homem and Carvalho 2010).
+//! A bounded list of the heaviest URLs: the space-saving algorithm behind a filter.
 //!
-//! URLs that have no row are weighed together, in as many cells as their hashes are told apart by. One whose cell has come
-//! to weigh more than the lightest row takes that row's place, and what the cell held of others is noted. So a row's weight
-//! is at most what it tells and at least that less what it took over, and no URL without a row weighs more than the
-//! lightest row. A URL that comes once, as in a scan, costs a cell and no row. Rows of several cores add up with both
-//! bounds.
+//! Sources: Metwally, Agrawal and El Abbadi 2005; Homem and Carvalho 2010.
+//!
+//! URLs without a row share cells, chosen by their hashes. When a cell becomes heavier than the
+//! lightest row, the URL that was just counted takes that row over, and the row notes how much of
+//! its weight it inherited from the cell. So a row's true weight is at most its weight, and at
+//! least its weight minus what it inherited; and no URL without a row weighs more than the lightest
+//! row. A URL that occurs once, as in a scan, costs a cell and no row. Rows of several cores add up
+//! with both bounds.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -16,7 +18,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct TopItem<'a> {
     url: &'a str,
-    /// A keyed hash of the URL. Two URLs with one hash would be counted as one: in 2⁶⁴ that is for nobody to see.
+    /// A keyed hash of the URL. Two URLs with the same hash would be counted as one; among 2⁶⁴
+    /// hashes nobody will see that.
     hash: u64,
     shared: OnceCell<Arc<str>>,
 }
@@ -36,23 +39,25 @@ impl<'a> TopItem<'a> {
 #[derive(Debug)]
 pub struct Top {
     rows: Vec<KnownUrl>,
-    /// What each row weighs at most; apart from the rows, since it is these that are looked through.
+    /// The upper bound of each row's weight, apart from the rows, since only the weights are
+    /// scanned.
     weights: Vec<u64>,
     places: HashMap<u64, usize, BuildHasherDefault<PassThroughHasher>>,
     rows_max: usize,
-    /// What the URLs without a row weigh, those with the lowest bits of their hashes in common together; none above the
-    /// lightest row.
+    /// The joint weight of the URLs without a row that share the lowest bits of their hashes; none
+    /// is above the lightest row.
     cells: Box<[u64]>,
-    /// What the lightest row weighs at the least: rows only become heavier, so what was found once stays a bound.
+    /// A lower bound of the lightest row's weight. Rows only become heavier, so a bound that was
+    /// found once holds.
     lightest: u64,
-    /// The rows before this one weigh more than that.
+    /// The rows before this index weigh more than `lightest`.
     heavier: usize,
 }
 
-/// Cells for each row. The more there are, the fewer URLs of a scan take a row.
+/// The cells per row. The more there are, the fewer URLs of a scan take a row.
 const CELLS: usize = 8;
 
-/// A row but for its weight.
+/// A row without its weight.
 #[derive(Debug)]
 struct KnownUrl {
     url: Arc<str>,
@@ -60,7 +65,7 @@ struct KnownUrl {
     inherited: u64,
 }
 
-/// Hands on what is a hash already.
+/// Passes a hash on unchanged.
 #[derive(Debug, Default)]
 struct PassThroughHasher(u64);
 
@@ -80,21 +85,21 @@ impl Hasher for PassThroughHasher {
     }
 }
 
-/// A row as it is copied.
+/// A copied row.
 #[derive(Clone, Debug)]
 pub struct TopRow {
     /// The URL.
     pub url: Arc<str>,
-    /// What it weighs at most.
+    /// The upper bound of the URL's weight.
     weight: u64,
-    /// What of this may be another's.
+    /// The part of the weight that may belong to other URLs.
     inherited: u64,
 }
 
-/// The rows of one core, and what a URL that is not among them weighs there at most.
+/// The rows of one core, and the most that any other URL weighs there.
 #[derive(Clone, Debug, Default)]
 pub struct TopPart {
-    /// The rows in no order.
+    /// The rows, in no order.
     pub rows: Vec<TopRow>,
     floor: u64,
 }
@@ -104,9 +109,9 @@ pub struct TopPart {
 pub struct WeightedUrl {
     /// The URL.
     pub url: Arc<str>,
-    /// What it weighs at the least.
+    /// The lower bound of the URL's weight.
     pub at_least: u64,
-    /// What it weighs at the most; the same where everything fits the list.
+    /// The upper bound of the URL's weight; equal to the lower bound while every URL fits the list.
     pub at_most: u64,
 }
 
@@ -124,17 +129,17 @@ impl Top {
         }
     }
 
-    /// Adds to a URL's weight. Allocates only where the URL has no row.
+    /// Adds to a URL's weight. Allocates only if the URL has no row.
     pub fn add(&mut self, item: &TopItem<'_>, weight: u64) {
         if weight == 0 {
             return;
         }
         if let Some(place) = self.places.get(&item.hash) {
-            let held = &mut self.weights[*place];
-            *held = held.saturating_add(weight);
+            let known = &mut self.weights[*place];
+            *known = known.saturating_add(weight);
             return;
         }
-        let row = |taken_over| KnownUrl { url: item.shared_url(), hash: item.hash, inherited: taken_over };
+        let row = |inherited| KnownUrl { url: item.shared_url(), hash: item.hash, inherited };
         if self.rows.len() < self.rows_max {
             self.places.insert(item.hash, self.rows.len());
             self.rows.push(row(0));
@@ -156,8 +161,8 @@ impl Top {
         self.places.insert(item.hash, place);
     }
 
-    /// Returns where the lightest row is, if it weighs less than `sum`. The rows are looked through once for all of them that
-    /// weigh the same.
+    /// Returns the index of the lightest row, if it weighs less than `sum`. All rows of one weight
+    /// cost a single scan.
     fn lightest_below(&mut self, sum: u64) -> Option<usize> {
         while sum > self.lightest {
             let lightest = |weight: &u64| *weight == self.lightest;
@@ -174,7 +179,7 @@ impl Top {
         hash as usize & (self.cells.len() - 1)
     }
 
-    /// Copies the rows: a count of references each.
+    /// Copies the rows, at the cost of one reference count each.
     pub fn part(&self) -> TopPart {
         let floor = if self.rows.len() == self.rows_max { least(&self.weights) } else { 0 };
         let row = |(known, weight): (&KnownUrl, &u64)| TopRow {
@@ -186,7 +191,7 @@ impl Top {
     }
 }
 
-/// Returns the least of the weights, in several lanes that do not wait for one another.
+/// Returns the least weight, computed in several independent lanes.
 fn least(weights: &[u64]) -> u64 {
     let (lanes, rest) = weights.as_chunks::<8>();
     let mut least = [u64::MAX; 8];
@@ -198,8 +203,8 @@ fn least(weights: &[u64]) -> u64 {
     least.iter().chain(rest).copied().min().unwrap_or(u64::MAX)
 }
 
-/// Adds the parts up, and returns the first `rows_told` rows by what they weigh at the least.
-pub fn merge(parts: &[TopPart], rows_told: usize) -> Vec<WeightedUrl> {
+/// Adds the parts up, and returns the first `rows_shown` rows by their lower bounds.
+pub fn merge(parts: &[TopPart], rows_shown: usize) -> Vec<WeightedUrl> {
     let floors: u64 = parts.iter().fold(0, |sum, part| sum.saturating_add(part.floor));
     let mut merged: HashMap<&str, WeightedUrl> = HashMap::new();
     for part in parts {
@@ -215,7 +220,7 @@ pub fn merge(parts: &[TopPart], rows_told: usize) -> Vec<WeightedUrl> {
     }
     let mut rows: Vec<WeightedUrl> = merged.into_values().collect();
     rows.sort_unstable_by(|a, b| b.at_least.cmp(&a.at_least).then_with(|| a.url.cmp(&b.url)));
-    rows.truncate(rows_told);
+    rows.truncate(rows_shown);
     rows
 }
 
@@ -225,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    /// A list that hashes what it is given.
+    /// A list that hashes its URLs itself.
     struct TopModel(Top, RandomState);
 
     impl TopModel {
@@ -249,7 +254,7 @@ mod tests {
         let mut random = 1_u64;
         for _ in 0..20_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // Skewed: low numbers come much more often.
+            // Skewed: low numbers are much more frequent.
             let url = format!("/{}", ((random >> 33) % 1000 * ((random >> 13) % 1000)) / 20_000);
             let weight = (random >> 50) % 3;
             top.add(&url, weight);
@@ -264,7 +269,7 @@ mod tests {
             let exact = exact[&*row.url];
             assert!(row.at_least <= exact && exact <= row.at_most, "{row:?}: {exact}");
         }
-        // It weighs more than a 32nd of everything, so it is there for sure.
+        // This URL has more than a 32nd of the total weight, so it certainly has a row.
         let heaviest = exact.iter().max_by_key(|(_, weight)| **weight).unwrap();
         assert!(rows.iter().any(|row| &*row.url == heaviest.0.as_str()), "{heaviest:?} is not in {rows:?}");
     }
@@ -276,7 +281,8 @@ mod tests {
         one.add("/b", 4);
         other.add("/a", 5);
         let row = |url: &str, at_least, at_most| WeightedUrl { url: url.into(), at_least, at_most };
-        // `one` is full: what it does not list may have been 4 there, and 2 in the other.
+        // `one` is full: a URL that it does not list may have weighed up to 4 there, and 2 in the
+        // other.
         other.add("/c", 1);
         other.add("/d", 2);
         let rows = merge(&[one.part(), other.part()], 3);

@@ -1,50 +1,50 @@
-//! What went wrong last: a short list, the oldest makes room.
+//! The latest failures: a short list, from which the oldest is dropped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::NonHitRequest;
+use super::request::NonHitRequest;
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 
-/// The rows of a core.
+/// The rows that a core keeps.
 const ROWS_MAX: usize = 32;
 
-/// The rows that are told.
+/// The rows that are reported.
 const ROWS_SHOWN: usize = 32;
 
-/// A request that the origin or Larder failed on.
+/// A request that failed at the origin or in Larder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultyRequest {
-    /// When it came.
+    /// The time at which the request arrived.
     pub at: Timestamp,
     /// The canonical URL.
     pub url: Arc<str>,
     /// The status that the client was sent.
     pub status: u16,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What went wrong.
+    /// The failure.
     pub fault: RequestFault,
 }
 
-/// What went wrong with a request.
+/// The kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFault {
     /// The origin, or Larder, failed before the head, for this reason.
     Failed(Reason),
-    /// The body broke off on the way, for this reason.
+    /// The body was aborted, for this reason.
     Aborted(Reason),
     /// The origin answered with this status, 500 or above.
     ServerError(u16),
 }
 
-/// What a core has seen go wrong.
+/// The failures of one core.
 #[derive(Debug, Default)]
 pub struct RecentFaults(VecDeque<FaultyRequest>);
 
 impl RecentFaults {
-    /// Keeps a request where something went wrong.
+    /// Records a request if it failed.
     pub(super) fn record(&mut self, request: &NonHitRequest, url: &str, decision: &Decision, end: &ResponseEnd) {
         let Some(fault) = fault(decision, end) else { return };
         if self.0.len() == ROWS_MAX {
@@ -73,7 +73,7 @@ fn fault(decision: &Decision, end: &ResponseEnd) -> Option<RequestFault> {
     }
 }
 
-/// Puts the lists of the cores together, the newest first.
+/// Merges the lists of the cores, the newest first.
 pub fn merge(lists: impl IntoIterator<Item = Vec<FaultyRequest>>) -> Vec<FaultyRequest> {
     let mut all: Vec<FaultyRequest> = lists.into_iter().flat_map(|list| list.into_iter().rev()).collect();
     all.sort_by_key(|row| std::cmp::Reverse(row.at));
@@ -90,7 +90,7 @@ mod tests {
     const END: ResponseEnd = ResponseEnd { ending: Ending::Complete, body_bytes: 0, elapsed: Duration::ZERO };
 
     #[test]
-    fn faults_are_told_from_what_is_well() {
+    fn failures_are_distinguished_from_successes() {
         let check =
             |decision: Decision, end: ResponseEnd, merged| assert_eq!(fault(&decision, &end), merged, "{decision:?}");
         let new = Decision::new;

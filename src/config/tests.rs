@@ -260,6 +260,12 @@ fn the_schema_accepts_the_reference_and_its_examples() {
     for (text, part) in [
         ("listne = 1", ".listne is no key"),
         ("[server]\nworkers = 0", ".server.workers"),
+        ("[server]\nupgrades = [\"h2c\"]", ".server.upgrades"),
+        ("[server]\nupgrades = [\"SPDY/3.1\"]", ".server.upgrades"),
+        ("[server]\nupgrades = [\"websocket/13\"]", ".server.upgrades"),
+        ("[server]\nupgrades = [\"*\"]", ".server.upgrades"),
+        ("[server]\nupgrades = [\"a b\"]", ".server.upgrades"),
+        ("[server]\nupgrades = [\"\"]", ".server.upgrades"),
         ("[cache]\nset_cookie = \"eat\"", ".cache.set_cookie"),
         ("[[route]]\nkey.query = { keep = [] }", ".route[].key.query"),
         ("[log]\nlevel = true", ".log.level"),

@@ -1,24 +1,33 @@
-//! How the bytes of a URL become canonical (RFC 3986 §6.2.2 and §6.2.3), each part in one pass.
+//! Turns the bytes of a URL into canonical form (RFC 3986 §6.2.2 and §6.2.3), each part in one
+//! pass.
 //!
-//! What is canonical already is copied as a run; only from the first byte on that is not, one byte is taken at a time.
+//! Bytes that are canonical already are copied as a run. From the first other byte on, one byte is
+//! read at a time.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
-use super::{Scheme, TargetError};
+use super::scheme::Scheme;
 
-/// The longest URL, in bytes: what an `http::Uri` holds.
+/// The reason why a host or a target has no canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TargetError(pub &'static str);
+
+/// The longest URL, in bytes: the most that an `http::Uri` holds.
 pub(super) const URL_BYTES_MAX: usize = u16::MAX as usize - 1;
 
-/// The longest host, in bytes: what a name in the DNS holds (RFC 1035 §2.3.4).
+/// The longest host, in bytes: the most that a DNS name holds (RFC 1035 §2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 
-/// `unreserved` (RFC 3986 §2.3), which is also what a host may consist of here. The RFC's reg-name knows `%` and
-/// sub-delims as well; no host has them, `%` spells one name in two ways, and `,` or `;` end list members downstream.
+/// `unreserved` (RFC 3986 §2.3), also the set of characters in a host. The RFC's reg-name allows
+/// `%` and sub-delims too, but no real host has them: `%` spells one name in two ways, and `,` or
+/// `;` end list members downstream.
 const UNRESERVED: u8 = 1;
-/// Stands for itself in a path and a query: unreserved, sub-delims, `:@/?`. The brackets are no part of the RFC's grammar
-/// there, but queries such as `a[]=1` are everywhere, and encoding them would change what the origin sees.
+/// Characters that stand for themselves in a path and a query: unreserved, sub-delims, `:@/?`. The
+/// RFC's grammar has no brackets there, but queries such as `a[]=1` are everywhere, and encoding
+/// them would change the origin's view.
 const PLAIN: u8 = 2;
 
 /// The classes of each byte.
@@ -41,7 +50,8 @@ fn is(class: u8, byte: u8) -> bool {
     CLASS[usize::from(byte)] & class != 0
 }
 
-/// Splits a canonical or well-formed authority into its host, brackets included, and what follows the colon.
+/// Splits a canonical or well-formed authority into its host, with brackets, and the text after the
+/// colon.
 pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     let host_end = if authority.starts_with('[') { authority.find(']').map_or(0, |at| at + 1) } else { 0 };
     match authority[host_end..].find(':') {
@@ -53,7 +63,7 @@ pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
 /// Appends `authority` in canonical form (RFC 9110 §4.2.3).
 pub(super) fn write_authority(out: &mut String, scheme: Scheme, authority: &str) -> Result<(), TargetError> {
     if authority.contains('@') {
-        return Err(TargetError("it has a user name, which a request has in no URL (RFC 9110 §4.2.4)"));
+        return Err(TargetError("the URL has a user name, which HTTP requests forbid (RFC 9110 §4.2.4)"));
     }
     let (host, port) = split_port(authority);
     if host.is_empty() {
@@ -64,7 +74,7 @@ pub(super) fn write_authority(out: &mut String, scheme: Scheme, authority: &str)
     }
     if let Some(inside) = host.strip_prefix('[') {
         let address = inside.strip_suffix(']').and_then(|inside| inside.parse::<Ipv6Addr>().ok());
-        let address = address.ok_or(TargetError("the host is no IPv6 address"))?;
+        let address = address.ok_or(TargetError("the host is not a valid IPv6 address"))?;
         let _ = write!(out, "[{address}]"); // Writing to a String cannot fail.
     } else {
         let mut previous = b'.';
@@ -97,18 +107,19 @@ fn write_port(out: &mut String, scheme: Scheme, port: &str) -> Result<(), Target
             }
             Ok(())
         }
-        _ => Err(TargetError("the port is no number from 1 to 65535")),
+        _ => Err(TargetError("the port is not a number from 1 to 65535")),
     }
 }
 
-/// Appends path and query in canonical form and returns where the query's `?` stands, or the end.
+/// Appends the path and query in canonical form, and returns the position of the query's `?`, or
+/// the end.
 pub(super) fn write_target(out: &mut String, target: &str) -> Result<usize, TargetError> {
     let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
         Some(at) => (&target[..at], Some(&target[at + 1..])),
         None => (target, None),
     };
     if path.is_empty() {
-        // Only an absolute form comes without a path (RFC 3986 §6.2.3).
+        // Only an absolute form arrives without a path (RFC 3986 §6.2.3).
         out.push('/');
     } else {
         write_path(out, path)?;
@@ -131,7 +142,7 @@ fn write_path(out: &mut String, path: &str) -> Result<(), TargetError> {
         return Err(TargetError("the target does not start with a slash"));
     }
     let path_at = out.len();
-    // A dot behind a slash may start a dot segment; most paths have none.
+    // A dot after a slash may start a dot segment. Most paths have none.
     let mut previous = b'/';
     let plain = path.bytes().position(|byte| {
         let stops = !is(PLAIN, byte) || (byte == b'.' && previous == b'/');
@@ -158,8 +169,9 @@ fn write_path(out: &mut String, path: &str) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Removes the last segment of the path that starts at `path_at` if it is a dot segment, with the segment before it for
-/// `..` (RFC 3986 §5.2.4). Returns whether it was one: then the path ends with a slash.
+/// Removes the last segment of the path that starts at `path_at` if it is a dot segment, and for
+/// `..` the segment before it (RFC 3986 §5.2.4). Returns whether it was one, in which case the path
+/// ends with a slash.
 fn close_dot_segment(out: &mut String, path_at: usize) -> bool {
     let slash = path_at + out[path_at..].rfind('/').unwrap_or(0);
     let end = match &out[slash + 1..] {
@@ -171,7 +183,8 @@ fn close_dot_segment(out: &mut String, path_at: usize) -> bool {
     true
 }
 
-/// Appends the first byte or percent-encoding of `bytes` in canonical form and returns what follows.
+/// Appends the first byte or percent-encoding of `bytes` in canonical form and returns what
+/// follows.
 fn push_canonical<'a>(out: &mut String, bytes: &'a [u8]) -> Result<&'a [u8], TargetError> {
     if let Some((byte, rest)) = percent_encoded(bytes) {
         if is(UNRESERVED, byte) {
@@ -196,7 +209,7 @@ fn push_canonical<'a>(out: &mut String, bytes: &'a [u8]) -> Result<&'a [u8], Tar
     }
 }
 
-/// Reads the percent-encoding that `bytes` start with: the byte that it stands for, and what follows.
+/// Reads the percent-encoding at the start of `bytes`; returns its byte and the rest.
 fn percent_encoded(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let [b'%', high, low, rest @ ..] = bytes else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
@@ -211,8 +224,8 @@ fn push_encoded(out: &mut String, byte: u8) {
     out.push(char::from(DIGITS[usize::from(byte & 15)]));
 }
 
-/// Appends a name or a value that may hold any byte, so that it can be read back: controls, `%`, `=` and bytes above 0x7f
-/// are percent-encoded.
+/// Appends a name or a value of any bytes so that it can be read back: controls, `%`, `=` and bytes
+/// above 0x7f are percent-encoded.
 pub(super) fn push_opaque(out: &mut String, bytes: &[u8]) {
     for &byte in bytes {
         if byte.is_ascii_control() || !byte.is_ascii() || matches!(byte, b'%' | b'=') {
@@ -223,7 +236,7 @@ pub(super) fn push_opaque(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Returns `text` percent-decoded; what is then no UTF-8 is replaced by U+FFFD.
+/// Returns `text` percent-decoded. Invalid UTF-8 is replaced by U+FFFD.
 pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
@@ -328,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_uri_has_is_encoded() {
+    fn characters_that_no_uri_contains_are_encoded() {
         check("/a b\"<>^`{|}?a b\"<>^`{|}", "/a%20b%22%3C%3E%5E%60%7B%7C%7D?a%20b%22%3C%3E%5E%60%7B%7C%7D");
         check("/caf\u{e9}?\u{20ac}", "/caf%C3%A9?%E2%82%AC");
         check("/a[0]!$&'()*+,;=:@?a[]=1/?", "/a[0]!$&'()*+,;=:@?a[]=1/?");
@@ -344,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_in_two_ways_is_refused() {
+    fn ambiguous_targets_are_refused() {
         for target in ["*", "a", "a/b", "http://h/", "\\a", "/a#b", "/a?b#c", "#", "/a\0b", "/a\nb", "/a\tb", "/a\x7f"]
         {
             assert!(CanonicalUrl::new(Scheme::Http, "h", target).is_err(), "{target:?}");
@@ -372,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_2_4_and_s7_2_odd_hosts_are_refused() {
+    fn s4_2_4_and_s7_2_malformed_hosts_are_refused() {
         for authority in [
             "",
             ":80",
@@ -420,7 +433,8 @@ mod tests {
         check_authority(Scheme::Http, &format!("{label}a"), None);
     }
 
-    /// Another way to the same path, step by step as the RFC tells it: decode, split, remove, encode.
+    /// A second implementation of the path's canonical form, step by step as in the RFC: decode,
+    /// split, remove, encode.
     fn canonical_path_by_the_book(path: &str) -> String {
         let segments = path.split('/').skip(1).map(|segment| {
             let mut units = Vec::new();
@@ -453,7 +467,7 @@ mod tests {
         format!("/{}", kept.join("/"))
     }
 
-    /// Pieces that matter in a target; few, so that two of them often meet.
+    /// Pieces of a target that matter; few, so that two of them often meet.
     fn target() -> impl Strategy<Value = String> {
         let piece = proptest::sample::select(vec![
             "/", "/", "/", ".", "..", "%2e", "%2E", "a", "A", "%61", "%2f", "%2F", "%5c", "\\", "%", "%2", "%25",

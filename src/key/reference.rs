@@ -1,12 +1,13 @@
-//! Absolute URLs and references to them, as purges, Location and Content-Location give them (RFC 3986 §5.2).
+//! Absolute URLs, and references relative to one, from purges, Location and Content-Location (RFC
+//! 3986 §5.2).
 
 use super::{CanonicalUrl, Scheme, TargetError};
 
 impl CanonicalUrl {
-    /// Makes the canonical form of an absolute `http` or `https` URL; its fragment is dropped.
+    /// Makes the canonical form of an absolute `http` or `https` URL. The fragment is dropped.
     ///
     /// # Errors
-    /// Another scheme, no authority, or what [`CanonicalUrl::new`] refuses.
+    /// Another scheme, no authority, or an error of [`CanonicalUrl::new`].
     pub fn parse_absolute(url: &str) -> Result<Self, TargetError> {
         let (scheme, rest) = split_scheme(url).ok_or(TargetError("the URL has no scheme"))?;
         let scheme = match scheme {
@@ -18,8 +19,8 @@ impl CanonicalUrl {
         at_authority(scheme, without_fragment(rest))
     }
 
-    /// Resolves `reference` against this URL ([RFC 3986 §5.2]). `None` where the result is no `http` or `https` URL, or
-    /// has no canonical form.
+    /// Resolves `reference` against this URL ([RFC 3986 §5.2]). `None` if the result is not an
+    /// `http` or `https` URL, or has no canonical form.
     ///
     /// [RFC 3986 §5.2]: https://www.rfc-editor.org/rfc/rfc3986#section-5.2
     pub fn join(&self, reference: &str) -> Option<Self> {
@@ -43,13 +44,13 @@ impl CanonicalUrl {
     }
 }
 
-/// Makes a URL of what follows the `//`: authority, then path and query.
+/// Makes a URL from the text after the `//`: authority, then path and query.
 fn at_authority(scheme: Scheme, rest: &str) -> Result<CanonicalUrl, TargetError> {
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     CanonicalUrl::new(scheme, &rest[..end], &rest[end..])
 }
 
-/// Splits off the scheme, which a colon ends that no `/`, `?` or `#` precedes (RFC 3986 §4.2).
+/// Splits off the scheme, which ends at a colon that no `/`, `?` or `#` precedes (RFC 3986 §4.2).
 fn split_scheme(reference: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = reference.split_once(':')?;
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())

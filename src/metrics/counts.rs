@@ -1,4 +1,5 @@
-//! The counters: requests by outcome and reason, bytes, what was stored, what the origin was spared, how bodies ended.
+//! The counters: requests by outcome and reason, bytes, stored responses, saved origin requests,
+//! endings of bodies.
 
 use super::sizes::Sizes;
 use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd, StoreOutcome};
@@ -72,15 +73,16 @@ pub struct RequestCounters {
     pub stored: u64,
     /// Responses that were stored together with the cookie that they set.
     pub stored_cookies: u64,
-    /// Requests that waited for another's origin request (RFC 9211 §2.6).
+    /// Requests that waited for another request's fetch (RFC 9211 §2.6).
     pub collapsed: u64,
-    /// Requests for which the origin was asked: see [`used_origin`].
+    /// Requests that were sent to the origin: see [`used_origin`].
     pub origin_requests: u64,
-    /// Requests answered without an origin request of their own: hits, stale answers and collapsed requests, each once.
+    /// Requests answered without an origin request of their own: hits, stale responses and
+    /// collapsed requests, each once.
     pub saved: u64,
-    /// Responses whose client went away before their end.
+    /// Responses whose client disconnected before their end.
     pub client_gone: u64,
-    /// Origin requests that no client's request stands for: refreshes in the background.
+    /// Origin requests that Larder made on its own: refreshes in the background.
     pub refreshes: u64,
 }
 
@@ -103,8 +105,10 @@ impl Default for RequestCounters {
     }
 }
 
-/// Tells whether a request of its own went to the origin for this decision: the origin answered, or failed to, and the
-/// request had not waited for another's.
+/// Tells whether a request was sent to the origin on its own behalf.
+///
+/// That is so if the origin answered, or failed to, and the request did not wait for another one's
+/// fetch.
 pub fn used_origin(decision: &Decision) -> bool {
     let failed = decision.outcome == Outcome::Failed
         || (decision.outcome == Outcome::Stale && decision.reason == Reason::IfError);
@@ -152,17 +156,12 @@ impl RequestCounters {
         self.refreshes += other.refreshes;
     }
 
-    /// Returns all requests.
+    /// Returns the number of requests.
     pub fn requests(&self) -> u64 {
         self.requests.iter().map(ReasonCounts::total).sum()
     }
 
-    /// Returns the requests with this outcome and reason.
-    pub fn requests_by(&self, outcome: Outcome, reason: Reason) -> u64 {
-        self.requests[outcome as usize].0[reason as usize]
-    }
-
-    /// Returns the requests by outcome.
+    /// Returns the number of requests by outcome.
     pub fn requests_by_outcome(&self) -> OutcomeCounts {
         OutcomeCounts(std::array::from_fn(|index| self.requests[index].total()))
     }
@@ -186,12 +185,12 @@ impl RequestCounters {
         self.body_bytes
     }
 
-    /// Returns how large the bodies of an outcome were.
+    /// Returns the sizes of the bodies of an outcome.
     pub fn sizes(&self, outcome: Outcome) -> &Sizes {
         &self.sizes[outcome as usize]
     }
 
-    /// Lists why responses were not stored, with their requests.
+    /// Lists the reasons for which responses were not stored, with their requests.
     pub fn not_stored_counts(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         self.not_stored.non_zero()
     }
@@ -201,17 +200,17 @@ impl RequestCounters {
         self.not_stored.0[reason as usize]
     }
 
-    /// Lists why bodies failed on the way, with their responses.
+    /// Lists the reasons for which bodies were aborted, with their responses.
     pub fn aborted_counts(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         self.aborted.non_zero()
     }
 
-    /// Returns the responses whose body failed on the way.
+    /// Returns the number of responses whose body was aborted.
     pub fn aborted(&self) -> u64 {
         self.aborted.total()
     }
 
-    /// Returns the responses that were handed to their connection whole.
+    /// Returns the number of responses that were handed to their connection completely.
     pub fn complete(&self) -> u64 {
         self.requests().saturating_sub(self.client_gone + self.aborted())
     }
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_origin_was_asked_and_what_it_was_spared() {
+    fn requests_to_the_origin_and_requests_saved() {
         let check = |decision: Decision, used_origin: u64, saved: u64| {
             let mut counts = RequestCounters::default();
             counts.count(&decision, &COMPLETE);

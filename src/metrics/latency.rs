@@ -1,4 +1,5 @@
-//! Latencies from a request's head to its response's end, in four classes, held as histograms of bounded size.
+//! Latencies from a request's head to its response's end, in four classes, as histograms of bounded
+//! size.
 
 use std::time::Duration;
 
@@ -7,21 +8,22 @@ use hdrhistogram::Histogram;
 use super::counts::used_origin;
 use crate::outcome::{Decision, Outcome};
 
-/// The shortest latency that is told apart: one microsecond.
+/// The shortest latency that is distinguished: one microsecond.
 const MICROS_MIN: u64 = 1;
 
-/// The longest latency that is told apart: ten minutes. Longer ones are counted as this.
+/// The longest latency that is distinguished: ten minutes. Longer ones are counted as this.
 const MICROS_MAX: u64 = 600_000_000;
 
-/// What is timed together.
+/// The classes of requests whose latencies are recorded together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum LatencyClass {
-    /// Answered from the store without waiting for the origin: hits, and stale answers but those below.
+    /// Answered from the store without waiting for the origin: hits and most stale responses.
     Hit,
-    /// The origin was asked about a cacheable request: misses, revalidations, and stale answers after it failed.
+    /// A cacheable request that went to the origin: misses, revalidations, and stale responses
+    /// after the origin failed.
     Miss,
-    /// Passed by. Apart from misses, as uploads and open-ended streams would hide them.
+    /// Passed to the origin. Apart from misses, which uploads and open-ended streams would distort.
     Pass,
     /// Refused here, or failed at the origin.
     Error,
@@ -53,7 +55,7 @@ impl LatencyClass {
     }
 }
 
-/// Returns a span in whole microseconds; saturates.
+/// Returns a duration in whole microseconds; saturates.
 pub(super) fn micros(span: Duration) -> u64 {
     span.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(span.subsec_micros()))
 }
@@ -87,10 +89,10 @@ impl Latencies {
     }
 }
 
-/// Latencies that are counted together.
+/// The latencies of one class.
 #[derive(Clone, Debug, Default)]
 pub struct Latency {
-    /// Made at the first record: most routes never see most classes.
+    /// Made at the first record: most routes never use most classes.
     histogram: Option<Box<Histogram<u64>>>,
     sum_micros: u64,
 }
@@ -116,29 +118,33 @@ impl Latency {
         })
     }
 
-    /// Returns how many were recorded.
+    /// Returns the number of recorded latencies.
     pub fn count(&self) -> u64 {
         self.histogram.as_ref().map_or(0, |histogram| histogram.len())
     }
 
-    /// Returns the sum of all, in microseconds, not rounded.
+    /// Returns the sum of all latencies in microseconds, without rounding.
     pub fn sum_micros(&self) -> u64 {
         self.sum_micros
     }
 
-    /// Returns the latency in microseconds that this share (0 to 1) of all stays at or under; `None` where nothing was
-    /// recorded. 1.0 asks for the longest.
+    /// Returns the latency in microseconds that the given share (0 to 1) of all does not exceed.
+    ///
+    /// 1.0 returns the longest latency. `None` if nothing was recorded.
     pub fn quantile_micros(&self, share: f64) -> Option<u64> {
         let histogram = self.histogram.as_ref().filter(|histogram| !histogram.is_empty())?;
         Some(histogram.value_at_quantile(share).min(MICROS_MAX))
     }
 
-    /// Returns how many lie in each span that ends at one of `bounds_micros` (ascending) and begins after the one before;
-    /// the last number is of those beyond all bounds. A value is placed by its cell, so it may stray by the precision.
+    /// Returns the number of latencies between consecutive `bounds_micros`, which ascend.
+    ///
+    /// Each interval includes its upper bound; the last number is of latencies above all bounds. A
+    /// latency is placed by its cell, so it may be off by the precision.
     pub fn spans(&self, bounds_micros: &[u64]) -> Vec<u64> {
         let mut spans = vec![0; bounds_micros.len() + 1];
         for value in self.histogram.iter().flat_map(|histogram| histogram.iter_recorded()) {
-            // A cell is known by its highest value; its lowest decides, so that 1 ms itself is counted under "up to 1 ms".
+            // A cell is identified by its highest value. Its lowest decides, so that 1 ms itself is
+            // counted under "up to 1 ms".
             let lowest =
                 self.histogram.as_ref().map_or(0, |histogram| histogram.lowest_equivalent(value.value_iterated_to()));
             spans[bounds_micros.partition_point(|bound| *bound < lowest)] += value.count_at_value();

@@ -1,14 +1,16 @@
-//! Counters and latency of everything that was decided, sharded per core and merged on read.
+//! Counters and latencies of every request, one shard per core, merged on read.
 //!
-//! A core owns a [`LocalMetrics`] and records into it once a response has ended; [`Metrics::snapshot`] adds the shards up.
-//! Counters of a shard are plain integers behind one lock that nobody else wants but a reader, so that a request pays
-//! for one uncontended lock in place of an atomic operation per counter. Everything is bounded: reasons and outcomes are
-//! closed lists, routes are at most [`ROUTES_MAX`], latencies fall into a fixed number of cells.
-//! Takes a [`Decision`] and an [`End`]; asks nobody. Deliberately absent: axum, the store, the origin, and what a figure
-//! is called outside (that is `admin`'s).
+//! A core owns a [`LocalMetrics`] and records each request into it once the response has ended;
+//! [`Metrics::snapshot`] adds the shards up. The counters of a shard are plain integers behind one
+//! lock that only a reader contends for, so that a request pays for one uncontended lock in place
+//! of an atomic operation per counter. Everything is bounded: reasons and outcomes are closed
+//! lists, routes are at most [`ROUTES_MAX`], latencies fall into a fixed number of cells.
+//! Deliberately absent: axum, the store, the origin, and the names under which a figure is
+//! published (those are `admin`'s).
 
 mod counts;
 mod latency;
+mod local;
 mod personalised;
 mod shadow;
 mod sizes;
@@ -19,122 +21,75 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::local::{CoreMetrics, DIGITS, MetricsShard, RouteCounters};
+use self::personalised::PersonalisedRegister;
+use self::shadow::ShadowRegister;
+use self::urls::UrlTables;
 use crate::analytics::UrlSummary;
-use crate::outcome::{Decision, ResponseEnd};
-use crate::stored::DifferingCredentials;
 
 pub use counts::{OutcomeCounts, RequestCounters, used_origin};
 pub use latency::{Latencies, Latency, LatencyClass};
+pub use local::{LocalMetrics, RouteRows};
 pub use personalised::{DifferingUrlRow, PersonalisedSnapshot};
 pub use shadow::ShadowSnapshot;
 pub use sizes::{Sizes, size_bounds};
 pub use urls::ResponseStart;
 
-/// The most routes with figures of their own. Those beyond it are counted with [`NO_ROUTE`], so that a long
-/// configuration cannot grow the label sets without end.
+/// The most routes with counters of their own. Routes beyond it are counted as [`NO_ROUTE`], so
+/// that a long configuration cannot grow the label sets without end.
 pub const ROUTES_MAX: usize = 256;
 
-/// The name under which requests are counted that no route matched.
+/// The name under which requests that no route matched are counted.
 pub const NO_ROUTE: &str = "(none)";
 
-/// Significant digits of the latencies of all requests: quantiles are exact to 1 %.
-const DIGITS: u8 = 2;
-
-/// Significant digits of a route's latencies: exact to 10 %, in 3 KiB in place of 24.
-const ROUTE_DIGITS: u8 = 1;
-
-/// The figures of the process.
+/// The metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Guards the lists, which grow when a core starts and when a reload brings routes. Nothing awaits under it.
+    /// Guards the lists, which grow when a core starts and when a reload brings routes. Nothing
+    /// awaits under it.
     lists: Mutex<MetricsLists>,
-    personalised: Arc<personalised::PersonalisedRegister>,
-    shadow: Arc<shadow::ShadowRegister>,
+    personalised: Arc<PersonalisedRegister>,
+    shadow: Arc<ShadowRegister>,
 }
 
-/// What grows.
+/// The lists of [`Metrics`] that grow.
 #[derive(Debug)]
 struct MetricsLists {
-    /// The names of the rows. They stay when a reload takes their route away: counters never go back.
+    /// The names of the rows. A row stays when a reload removes its route: counters never go back.
     names: Vec<String>,
-    /// The rows of the configuration in force.
+    /// The rows of the current configuration.
     rows: RouteRows,
-    shards: Vec<Arc<CoreMetrics>>,
-}
-
-/// Which row each route of a configuration counts in; those that found no room count with [`NO_ROUTE`].
-#[derive(Clone, Debug, Default)]
-pub struct RouteRows(Arc<[Option<usize>]>);
-
-/// One core's share of the figures, as one configuration counts into it.
-#[derive(Debug)]
-pub struct LocalMetrics {
-    counted: Arc<CoreMetrics>,
-    rows: RouteRows,
-    personalised: Arc<personalised::PersonalisedRegister>,
-    shadow: Arc<shadow::ShadowRegister>,
-}
-
-/// What one core has counted, under whichever configuration.
-///
-/// Aligned to two cache lines, so that the shards of two cores never share one.
-#[derive(Debug)]
-#[repr(align(128))]
-struct CoreMetrics {
-    /// Guards the core's counters against a reader that adds them up. Held for some nanoseconds by the core, and by a
-    /// reader for one row at a time. Nothing awaits under it.
-    shard: Mutex<MetricsShard>,
-    urls: urls::UrlTables,
-}
-
-/// What a core has counted.
-#[derive(Debug)]
-struct MetricsShard {
-    totals: RequestCounters,
-    latency: Latencies,
-    /// Of requests that the origin was asked for.
-    origin_wait: Latency,
-    /// One for each name.
-    routes: Vec<RouteCounters>,
-    /// Of requests without a route.
-    unrouted: RouteCounters,
-}
-
-/// What a core has counted of one route.
-#[derive(Debug)]
-struct RouteCounters {
-    requests: OutcomeCounts,
-    body_bytes: OutcomeCounts,
-    latency: Latencies,
+    cores: Vec<Arc<CoreMetrics>>,
 }
 
 /// All shards added up.
 ///
-/// The shards are read one after the other while requests go on, so sums of rows may lag behind totals by what was
-/// counted meanwhile.
+/// The shards are read one after the other while requests go on, so the sum of the rows may lag
+/// behind the totals by the requests that were counted meanwhile.
 #[derive(Clone, Debug)]
 pub struct MetricsSnapshot {
     /// The counters of all requests.
     pub totals: RequestCounters,
     /// The latencies of all requests.
     pub latency: Latencies,
-    /// From a request's head to its response's, where the origin was asked: the wait for a turn, the connection, and its
-    /// own work.
+    /// The time from a request's head to its response's head, of requests that were sent to the
+    /// origin: the wait for a permit, the connection, and the origin's own work.
     pub origin_wait: Latency,
-    /// Figures per route in the order in which they first came up; the last is [`NO_ROUTE`]'s.
+    /// The counters of each route, in the order in which the routes first appeared; the last row is
+    /// [`NO_ROUTE`]'s.
     pub routes: Vec<RouteSnapshot>,
-    /// What was found to differ by user.
+    /// The URLs that were found to differ by user.
     pub personalised: PersonalisedSnapshot,
-    /// What is asked for most, and what is not answered from the cache.
+    /// The most requested URLs, and the requests that were not answered from the cache.
     pub summary: UrlSummary,
-    /// What shadow mode has seen; `None` where nothing was ever passed in it.
+    /// The counters of shadow mode; `None` if no request ever passed in shadow mode.
     pub shadow: Option<ShadowSnapshot>,
 }
 
-/// The figures of one route.
+/// The counters of one route.
 #[derive(Clone, Debug)]
 pub struct RouteSnapshot {
-    /// Its name, distinct from all others.
+    /// The route's name, distinct from all others.
     pub name: String,
     /// Requests by outcome.
     pub requests: OutcomeCounts,
@@ -145,16 +100,17 @@ pub struct RouteSnapshot {
 }
 
 impl Metrics {
-    /// Makes figures for routes with these names (their index is [`Decision::route`]).
+    /// Makes metrics for routes with these names;
+    /// [`Decision::route`](crate::outcome::Decision::route) is the index into them.
     pub fn new(routes: Vec<String>) -> Self {
-        let lists = MetricsLists { names: Vec::new(), rows: RouteRows::default(), shards: Vec::new() };
+        let lists = MetricsLists { names: Vec::new(), rows: RouteRows::default(), cores: Vec::new() };
         let metrics = Self { lists: Mutex::new(lists), personalised: Arc::default(), shadow: Arc::default() };
         metrics.adopt(routes);
         metrics
     }
 
-    /// Makes room for the routes of a configuration that takes the place of the one before. A name that was there before
-    /// counts on.
+    /// Makes rows for the routes of a new configuration. A name that had a row before keeps
+    /// counting in that row.
     pub fn adopt(&self, routes: Vec<String>) -> RouteRows {
         let mut lists = self.lists.lock();
         let mut wanted = distinct(routes);
@@ -164,33 +120,21 @@ impl Metrics {
         lists.rows.clone()
     }
 
-    /// Makes a core's share.
+    /// Makes the shard of one more core.
     pub fn local(self: &Arc<Self>) -> Arc<LocalMetrics> {
         let mut lists = self.lists.lock();
-        let row = || RouteCounters::new(ROUTE_DIGITS);
-        let routes = lists.names.iter().map(|_| row()).collect();
-        let shard = MetricsShard {
-            totals: RequestCounters::default(),
-            latency: Latencies::new(DIGITS),
-            origin_wait: Latency::default(),
-            routes,
-            unrouted: row(),
-        };
-        let counted = Arc::new(CoreMetrics { shard: Mutex::new(shard), urls: urls::UrlTables::default() });
-        lists.shards.push(Arc::clone(&counted));
-        Arc::new(LocalMetrics {
-            counted,
-            rows: lists.rows.clone(),
-            personalised: Arc::clone(&self.personalised),
-            shadow: Arc::clone(&self.shadow),
-        })
+        let shard = Mutex::new(MetricsShard::new(lists.names.len()));
+        let core = Arc::new(CoreMetrics { shard, urls: UrlTables::default() });
+        lists.cores.push(Arc::clone(&core));
+        let (personalised, shadow) = (Arc::clone(&self.personalised), Arc::clone(&self.shadow));
+        Arc::new(LocalMetrics::new(core, lists.rows.clone(), personalised, shadow))
     }
 
     /// Adds up all shards.
     pub fn snapshot(&self) -> MetricsSnapshot {
-        let (names, shards) = {
+        let (names, cores) = {
             let lists = self.lists.lock();
-            (lists.names.clone(), lists.shards.clone())
+            (lists.names.clone(), lists.cores.clone())
         };
         let shadow = self.shadow.snapshot(&names, NO_ROUTE);
         let names = names.into_iter().chain([NO_ROUTE.to_owned()]);
@@ -200,19 +144,19 @@ impl Metrics {
             origin_wait: Latency::default(),
             routes: names.map(RouteSnapshot::new).collect(),
             personalised: self.personalised.snapshot(),
-            summary: urls::summary(shards.iter().map(|counted| &counted.urls)),
+            summary: urls::summary(cores.iter().map(|core| &core.urls)),
             shadow,
         };
-        for counted in &shards {
-            let shard = counted.shard.lock();
+        for core in &cores {
+            let shard = core.shard.lock();
             snapshot.totals.add(&shard.totals);
             snapshot.latency.add(&shard.latency);
             snapshot.origin_wait.add(DIGITS, &shard.origin_wait);
             drop(shard);
-            // A lock per row: a core never waits for longer than adding up one of them takes.
+            // One lock per row: a core never waits for longer than adding up one row takes.
             let last = snapshot.routes.len() - 1;
             for (index, route) in snapshot.routes.iter_mut().enumerate() {
-                let shard = counted.shard.lock();
+                let shard = core.shard.lock();
                 let row = if index == last { Some(&shard.unrouted) } else { shard.routes.get(index) };
                 if let Some(row) = row {
                     route.add(row);
@@ -224,7 +168,7 @@ impl Metrics {
 }
 
 impl MetricsLists {
-    /// Returns the row of `name`; it is made where there is room.
+    /// Returns the row of `name`, and makes one where there is room.
     fn row(&mut self, name: String) -> Option<usize> {
         if let Some(index) = self.names.iter().position(|known| *known == name) {
             return Some(index);
@@ -232,73 +176,17 @@ impl MetricsLists {
         if self.names.len() >= ROUTES_MAX {
             return None;
         }
-        for counted in &self.shards {
-            counted.shard.lock().routes.push(RouteCounters::new(ROUTE_DIGITS));
+        for core in &self.cores {
+            core.shard.lock().routes.push(RouteCounters::new());
         }
         self.names.push(name);
         Some(self.names.len() - 1)
     }
 }
 
-impl LocalMetrics {
-    /// Counts a request whose response has ended. On the way of every hit: one uncontended lock, some additions.
-    pub fn record(&self, decision: &Decision, end: &ResponseEnd) {
-        let class = LatencyClass::of(decision);
-        let micros = latency::micros(end.elapsed);
-        let mut guard = self.counted.shard.lock();
-        let shard = &mut *guard;
-        shard.totals.count(decision, end);
-        shard.latency.record(class, micros);
-        let index = self.row(decision.route);
-        let row = match index.and_then(|index| shard.routes.get_mut(index)) {
-            Some(row) => row,
-            None => &mut shard.unrouted,
-        };
-        row.requests.count(decision.outcome, 1);
-        row.body_bytes.count(decision.outcome, end.body_bytes);
-        row.latency.record(class, micros);
-    }
-
-    /// Returns the same share, counted into by a configuration whose routes have these rows.
-    pub fn with_rows(&self, rows: &RouteRows) -> Arc<Self> {
-        Arc::new(Self {
-            counted: Arc::clone(&self.counted),
-            rows: rows.clone(),
-            personalised: Arc::clone(&self.personalised),
-            shadow: Arc::clone(&self.shadow),
-        })
-    }
-
-    /// Counts an origin request that no client's request stands for: a refresh in the background (RFC 5861 §3), or a check
-    /// of a stored body.
-    pub fn record_refresh(&self) {
-        self.counted.shard.lock().totals.refreshes += 1;
-    }
-
-    /// Counts a response that is stored together with the cookie that it sets.
-    pub fn record_stored_cookie(&self) {
-        self.counted.shard.lock().totals.stored_cookies += 1;
-    }
-
-    /// Records that a stored response for `url` was found to differ by user. Off the way of hits: it takes a lock of all.
-    pub fn record_personalised(&self, url: &str, differing: DifferingCredentials) {
-        self.personalised.record(url, differing);
-    }
-}
-
-impl RouteCounters {
-    fn new(digits: u8) -> Self {
-        Self {
-            requests: OutcomeCounts::default(),
-            body_bytes: OutcomeCounts::default(),
-            latency: Latencies::new(digits),
-        }
-    }
-}
-
 impl RouteSnapshot {
     fn new(name: String) -> Self {
-        let RouteCounters { requests, body_bytes, latency } = RouteCounters::new(ROUTE_DIGITS);
+        let RouteCounters { requests, body_bytes, latency } = RouteCounters::new();
         Self { name, requests, body_bytes, latency }
     }
 
@@ -309,8 +197,10 @@ impl RouteSnapshot {
     }
 }
 
-/// Bounds the names, makes them distinct (two routes may have one path but differ in host or method), and adds the one
-/// for requests without a route. Equal names would be equal label sets, which Prometheus refuses.
+/// Bounds the route names, makes them distinct, and adds [`NO_ROUTE`] as the last.
+///
+/// Two routes may have one path but differ in host or method. Equal names would be equal label
+/// sets, which Prometheus refuses.
 fn distinct(routes: Vec<String>) -> Vec<String> {
     let mut used = HashSet::from([NO_ROUTE.to_owned()]);
     let mut names = Vec::with_capacity(routes.len().min(ROUTES_MAX) + 1);
@@ -332,7 +222,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::outcome::{Ending, Outcome, Reason};
+    use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 
     fn end(body_bytes: u64, micros: u64) -> ResponseEnd {
         ResponseEnd { ending: Ending::Complete, body_bytes, elapsed: Duration::from_micros(micros) }
@@ -366,8 +256,10 @@ mod tests {
         });
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.totals.requests(), 2 * THREADS * EACH);
-        assert_eq!(snapshot.totals.requests_by(Outcome::Hit, Reason::Fresh), THREADS * EACH);
-        assert_eq!(snapshot.totals.requests_by(Outcome::Miss, Reason::UriMiss), THREADS * EACH);
+        let counts: Vec<_> = snapshot.totals.request_counts().collect();
+        let expected =
+            [(Outcome::Hit, Reason::Fresh, THREADS * EACH), (Outcome::Miss, Reason::UriMiss, THREADS * EACH)];
+        assert_eq!(counts, expected);
         assert_eq!(snapshot.totals.body_bytes().get(Outcome::Hit), 10 * THREADS * EACH);
         assert_eq!(snapshot.latency.of(LatencyClass::Hit).count(), THREADS * EACH);
         assert_eq!(snapshot.latency.of(LatencyClass::Miss).count(), THREADS * EACH);
@@ -376,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_are_bounded_and_what_is_beyond_counts_with_those_without() {
+    fn routes_are_bounded_and_the_rest_is_counted_without_a_route() {
         let metrics = Arc::new(Metrics::new((0..ROUTES_MAX + 10).map(|nth| format!("/{nth}")).collect()));
         let local = metrics.local();
         for route in [Some(0), Some(255), Some(256), Some(u16::MAX), None] {
@@ -389,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_counts_on_under_the_same_name_and_keeps_old_rows() {
+    fn a_reload_keeps_counting_under_the_same_name_and_keeps_old_rows() {
         let metrics = Arc::new(Metrics::new(vec!["/a".into(), "/b".into()]));
         let old = metrics.local();
         old.record(&on_route(Some(1)), &end(0, 1));
@@ -404,12 +296,12 @@ mod tests {
         for nth in 0..ROUTES_MAX {
             metrics.adopt(vec![format!("/{nth}")]);
         }
-        assert_eq!(metrics.snapshot().routes.len(), ROUTES_MAX + 1, "however many reloads there are");
-        assert_eq!(metrics.local().rows.0.as_ref(), [None]);
+        assert_eq!(metrics.snapshot().routes.len(), ROUTES_MAX + 1, "regardless of the number of reloads");
+        assert_eq!(metrics.lists.lock().rows.0.as_ref(), [None]);
     }
 
     #[test]
-    fn equal_names_of_routes_are_told_apart() {
+    fn equal_route_names_become_distinct() {
         let names = distinct(vec!["/a".into(), "/a".into(), "/a #2".into(), NO_ROUTE.into()]);
         assert_eq!(names, ["/a", "/a #2", "/a #2 #2", "(none) #2", "(none)"]);
     }

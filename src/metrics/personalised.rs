@@ -1,7 +1,8 @@
 //! The URLs whose responses were found to differ by user although nothing in them says so.
 //!
-//! A short list behind one lock, written when such a response is found, which is seldom: the key is passed for a while
-//! after that. The URL that was found longest ago makes room.
+//! They form a short list behind one lock. It is written only when such a response is found, which
+//! is rare, since the key is passed for a while after that. A new URL replaces the one that was
+//! found longest ago.
 
 use std::collections::VecDeque;
 
@@ -9,7 +10,8 @@ use parking_lot::Mutex;
 
 use crate::stored::DifferingCredentials;
 
-/// The most URLs that are listed: a page for whoever mends the app, who mends a pattern and not each URL.
+/// The most URLs that are listed: enough for a person who fixes the app, since that fixes a pattern
+/// and not each URL.
 const URLS_MAX: usize = 100;
 
 /// The most bytes of a URL that are kept.
@@ -18,27 +20,27 @@ const URL_BYTES_MAX: usize = 1024;
 /// A URL whose responses were found to differ by user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DifferingUrlRow {
-    /// The canonical URL; the first 1,024 bytes of it.
+    /// The canonical URL, cut to its first 1,024 bytes.
     pub url: String,
-    /// How often it was found.
+    /// The number of times that it was found.
     pub times: u64,
-    /// In which fields the requests differed that got different responses, all times together.
+    /// The fields in which requests differed that got different responses, of all times together.
     pub differing: DifferingCredentials,
 }
 
-/// What was found since the start.
+/// The findings since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PersonalisedSnapshot {
-    /// How often a stored body was found to be one user's.
+    /// The number of times that a stored body was found to be one user's.
     pub found: u64,
-    /// The URLs, the last found first; at most 100.
+    /// The URLs, the latest first; at most 100.
     pub urls: Vec<DifferingUrlRow>,
 }
 
-/// The list.
+/// The list of URLs.
 #[derive(Debug, Default)]
 pub(super) struct PersonalisedRegister {
-    /// Guards the list, the last found last. Nothing awaits under it.
+    /// Guards the number of findings and the list, the latest last. Nothing awaits under it.
     list: Mutex<(u64, VecDeque<DifferingUrlRow>)>,
 }
 
@@ -49,7 +51,7 @@ impl PersonalisedRegister {
         let mut list = self.list.lock();
         let (found, urls) = &mut *list;
         *found += 1;
-        let known = urls.iter().position(|held| held.url == url).and_then(|at| urls.remove(at));
+        let known = urls.iter().position(|known| known.url == url).and_then(|at| urls.remove(at));
         let mut row = known.unwrap_or_else(|| DifferingUrlRow {
             url: url.to_owned(),
             times: 0,

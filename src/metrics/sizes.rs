@@ -1,27 +1,27 @@
-//! How large responses are: body bytes in cells whose bounds grow by four, from a packet's share to a film.
+//! The sizes of responses: body bytes in cells whose bounds grow by a factor of four.
 
-/// The number of bounds; one cell more holds what is beyond them.
+/// The number of bounds. One more cell counts the bodies above all of them.
 pub(super) const SIZE_BOUNDS: usize = 12;
 
-/// The first bound is 2 to this power: 256 bytes, a small JSON answer.
+/// The first bound is 2 to this power: 256 bytes, a small JSON document.
 const FIRST_BITS: u32 = 8;
 
-/// Returns the bounds in bytes, ascending; each belongs to its own cell.
+/// Returns the bounds in bytes, ascending; each cell includes its bound.
 pub fn size_bounds() -> [u64; SIZE_BOUNDS] {
     std::array::from_fn(|cell| 1 << (FIRST_BITS as usize + 2 * cell))
 }
 
-/// How many bodies fell into each cell.
+/// The number of bodies in each cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes([u64; SIZE_BOUNDS + 1]);
 
 impl Sizes {
-    /// Returns how many lie in each cell; the last is for those beyond all bounds.
+    /// Returns the number of bodies in each cell; the last cell is for those above all bounds.
     pub fn cells(&self) -> &[u64; SIZE_BOUNDS + 1] {
         &self.0
     }
 
-    /// Counts a body. On the way of every hit: a few instructions without a branch.
+    /// Counts a body. On the path of every hit: a few instructions without a branch.
     pub(super) fn count(&mut self, bytes: u64) {
         let bits = u64::BITS - bytes.saturating_sub(1).leading_zeros();
         let cell = bits.saturating_sub(FIRST_BITS).div_ceil(2) as usize;

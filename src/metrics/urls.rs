@@ -1,18 +1,16 @@
-//! Which URLs are asked for, told to the core's tables of `analytics`.
+//! The URLs that are requested, counted in each core's [`UrlCounters`].
 //!
-//! A hit is counted when its head goes out, under one uncontended lock and without allocating; anything else leaves a note
-//! that is counted when its response has ended.
+//! A hit is counted when its head goes out, under one uncontended lock and without allocating. Any
+//! other request leaves a [`NonHitRequest`], which is counted when its response has ended.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::counts::used_origin;
-use super::{DIGITS, LocalMetrics, latency};
 use crate::analytics::{NonHitRequest, ROWS_SHOWN, UrlCounters, UrlRanking, UrlSummary, reasons, top, trouble};
 use crate::clock::Timestamp;
-use crate::outcome::{Decision, Outcome, ResponseEnd};
+use crate::outcome::{Decision, ResponseEnd};
 
 /// A request whose response's head goes out.
 #[derive(Clone, Copy, Debug)]
@@ -21,18 +19,19 @@ pub struct ResponseStart<'a> {
     pub url: &'a str,
     /// The status that the client is sent.
     pub status: u16,
-    /// The response's body bytes; 0 where they are not known yet.
+    /// The response's body bytes; 0 if they are not known yet.
     pub body_bytes: u64,
-    /// When the request's head had come.
+    /// The time at which the request's head had arrived.
     pub at: Timestamp,
-    /// The same, for measuring.
+    /// The same point in time on the monotonic clock, for measuring.
     pub started: Instant,
 }
 
 /// One core's tables.
 #[derive(Debug)]
 pub(super) struct UrlTables {
-    /// Guards the tables against a reader, who copies one list at a time. Nothing awaits under it.
+    /// Guards the tables against a reader, which copies one list at a time. Nothing awaits under
+    /// it.
     tables: Mutex<UrlCounters>,
 }
 
@@ -42,31 +41,21 @@ impl Default for UrlTables {
     }
 }
 
-impl LocalMetrics {
-    /// Counts a hit's URL. Returns what [`LocalMetrics::record_non_hit`] is to be told at the end of any other response.
-    pub fn record_start(&self, decision: &Decision, start: &ResponseStart<'_>) -> Option<Box<NonHitRequest>> {
-        let from_store = matches!(decision.outcome, Outcome::Hit | Outcome::Stale) && !decision.collapsed;
-        let request = used_origin(decision);
-        if from_store && !request {
-            self.counted.urls.tables.lock().hit(start.url, start.body_bytes);
-            return None;
-        }
-        let origin_time = request.then(|| start.started.elapsed());
-        Some(Box::new(NonHitRequest { url: start.url.into(), status: start.status, origin_time, at: start.at }))
+impl UrlTables {
+    /// Counts a hit.
+    pub(super) fn hit(&self, url: &str, body_bytes: u64) {
+        self.tables.lock().hit(url, body_bytes);
     }
 
-    /// Counts the URL of a request that was no plain hit, and whose response has ended; and how long the origin took.
-    pub fn record_non_hit(&self, request: &NonHitRequest, decision: &Decision, end: &ResponseEnd) {
-        if let Some(span) = request.origin_time {
-            self.counted.shard.lock().origin_wait.record(DIGITS, latency::micros(span));
-        }
-        self.counted.urls.tables.lock().other(request, decision, end);
+    /// Counts a request that was not a plain hit.
+    pub(super) fn non_hit(&self, request: &NonHitRequest, decision: &Decision, end: &ResponseEnd) {
+        self.tables.lock().other(request, decision, end);
     }
 }
 
-/// Adds up what the cores have seen. A core never waits for longer than copying one list takes.
+/// Merges the tables of all cores. A core never waits for longer than copying one list takes.
 pub(super) fn summary<'a>(cores: impl Iterator<Item = &'a UrlTables> + Clone) -> UrlSummary {
-    let cores = || cores.clone().map(|watched| &watched.tables);
+    let cores = || cores.clone().map(|core| &core.tables);
     let list = |by| {
         let parts: Vec<_> = cores().map(|tables| tables.lock().top(by).part()).collect();
         top::merge(&parts, ROWS_SHOWN)
@@ -87,10 +76,10 @@ mod tests {
 
     use super::super::Metrics;
     use super::*;
-    use crate::outcome::{Ending, Reason};
+    use crate::outcome::{Ending, Outcome, Reason};
 
     #[test]
-    fn cores_add_up_and_time_is_counted_where_the_origin_was_asked() {
+    fn cores_add_up_and_time_counts_only_for_requests_to_the_origin() {
         let metrics = Arc::new(Metrics::new(Vec::new()));
         let end = ResponseEnd { ending: Ending::Complete, body_bytes: 5, elapsed: Duration::from_secs(9) };
         let start = ResponseStart {
@@ -116,7 +105,7 @@ mod tests {
         let reason_row = &summary.not_from_cache[0];
         assert_eq!((reason_row.reason, reason_row.requests), (Reason::UriMiss, 4));
         assert_eq!(reason_row.origin_micros, first(UrlRanking::OriginTime));
-        // Who waited for another's request took none of the origin's time.
+        // A request that waited for another one's took none of the origin's time.
         assert!((4_000_000..9_000_000).contains(&reason_row.origin_micros), "{}", reason_row.origin_micros);
     }
 }

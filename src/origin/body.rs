@@ -1,4 +1,4 @@
-//! A response's body, as it comes from the origin.
+//! A response's body, as it arrives from the origin.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,28 +10,30 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::error::Error;
 use super::framing::ResponseFraming;
+use super::permits::Permit;
 use super::pool::Checkout;
 use super::timer::Timer;
 use super::upload::ResponseTimer;
-use super::{Error, Permit};
 use crate::outcome::Reason;
-use crate::policy::trailers;
+use crate::policy::fields::trailers;
 
-/// A response's body, which drives the connection that it comes over: fails with an [`Error`] when it is cut off or silent for
-/// too long.
+/// A response's body that drives its own connection. Fails with an [`Error`] when cut off or silent
+/// for too long.
 pub struct ResponseBody {
-    /// `None` once it has failed; dropping it closes the connection.
+    /// `None` after a failure; dropping it closes the connection.
     incoming: Option<Incoming>,
     silence: Silence,
     is_unsized: bool,
-    /// Both are given back as soon as the body has ended, which may be long before it is dropped.
+    /// Permit and connection are returned as soon as the body has ended, which may be long before
+    /// the drop.
     permit: Option<Permit>,
     connection: Option<Checkout>,
 }
 
 impl ResponseBody {
-    /// Makes the body of a response whose head has come over `connection`.
+    /// Makes the body of a response whose head arrived over `connection`.
     pub(super) fn new(
         incoming: Incoming,
         framing: ResponseFraming,
@@ -52,19 +54,19 @@ impl ResponseBody {
         body
     }
 
-    /// Makes the empty body of a 101; the permit stays with it until it is taken, or dropped with the body.
+    /// Makes the empty body of a 101. The permit stays with the body until it is taken or dropped.
     pub(super) fn of_upgrade(silence: Silence, permit: Permit, connection: Checkout) -> Self {
         connection.release();
         Self { incoming: None, silence, is_unsized: false, permit: Some(permit), connection: None }
     }
 
-    /// Tells whether only the closing connection ends the body (RFC 9112 §6.3, item 8).
+    /// Returns whether only the closing connection ends the body (RFC 9112 §6.3, item 8).
     pub fn is_unsized(&self) -> bool {
         self.is_unsized
     }
 
-    /// Takes the permit out, for what lives longer than the body: a protocol that was switched to. `None` once the body
-    /// has ended.
+    /// Takes the permit for a protocol that outlives the body after a 101. `None` once the body has
+    /// ended.
     pub fn take_permit(&mut self) -> Option<Permit> {
         self.permit.take()
     }
@@ -76,7 +78,7 @@ impl ResponseBody {
         self.permit = None;
     }
 
-    /// Takes what has come; where nothing has, lets the connection bring it.
+    /// Takes a frame that has arrived; if there is none, drives the connection.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         match (Pin::new(&mut *incoming).poll_frame(cx), &mut self.connection) {
@@ -135,9 +137,11 @@ impl Body for ResponseBody {
     }
 }
 
-/// How long the origin has been silent inside a body. Counted only while somebody waits for a frame, and not while the client is
-/// slow to send the rest of its request, which may go on behind the response's head: a slow client never looks like a slow
-/// origin.
+/// The origin's silence inside a body.
+///
+/// Silence counts only while a reader waits for a frame, and not while the client is slow to send
+/// the rest of its request, which may continue after the response's head. So a slow client never
+/// looks like a slow origin.
 pub(super) struct Silence {
     timeout: Duration,
     timer: Arc<ResponseTimer>,
@@ -145,18 +149,18 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// Allows for `timeout` of the origin's own silence, with `response_timer` telling whose it is.
+    /// Allows `timeout` of the origin's own silence; `response_timer` says whose silence it is.
     pub(super) fn new(timeout: Duration, response_timer: Arc<ResponseTimer>) -> Self {
         Self { timeout, timer: response_timer, is_waiting: false }
     }
 
-    /// A frame came: the next silence begins when somebody waits again.
+    /// Notes a frame. The next silence begins when a reader waits again.
     fn end(&mut self) {
         self.is_waiting = false;
     }
 
-    /// Waits until the origin has been silent for too long. The connection's alarm is set at the first of each wait: frames that
-    /// are there cost none.
+    /// Waits until the origin has been silent for too long. Only the first poll of each wait sets
+    /// the connection's timer, so frames that are already there cost none.
     fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Error> {
         let timeout = self.timeout;
         if !std::mem::replace(&mut self.is_waiting, true) {

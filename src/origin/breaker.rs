@@ -1,11 +1,13 @@
-//! The breaker towards the origin: when nothing can be connected to, nobody waits for it.
+//! The circuit breaker: while the origin cannot be connected to, no request waits for it.
 //!
-//! After some failures to connect in a row it opens: requests fail at once, so that what is stored stands in and the rest
-//! is told to come back. When the interval has passed, one request goes through as a probe, one at a time; its connection
-//! closes the breaker, its failure opens it for another interval. A connection is all that counts: answers of whatever
-//! status, slow ones and broken ones come from an origin that is there.
+//! After a number of consecutive failures to connect, the breaker opens: requests fail at once, so
+//! that stale responses are served instead and other clients are told to retry later. After the
+//! interval, one request at a time passes as a probe. Its connection closes the breaker; its
+//! failure opens the breaker for another interval. Only connections count: a response of any
+//! status, slow or broken, comes from an origin that is there.
 //!
-//! One for the whole process, on atomics alone: every request towards the origin passes it, none waits in it.
+//! One breaker serves the whole process, on atomics alone: every request to the origin passes it,
+//! none waits in it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,30 +15,32 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Config, Error};
+use super::config::Config;
+use super::error::Error;
 use crate::outcome::Reason;
 
 /// The breaker of the whole process.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// So many failures to connect in a row open it; zero: it never opens.
+    /// Consecutive failures to connect that open the breaker; zero never opens it.
     failures_max: u32,
     interval: Duration,
     start: Instant,
-    /// [`CLOSED`], [`PROBING`], or the milliseconds since `start` from which on a probe may go.
+    /// [`CLOSED`], [`PROBING`], or the time in milliseconds since `start` from which a probe may
+    /// pass.
     state: AtomicU64,
-    /// Failures to connect in a row.
+    /// Consecutive failures to connect.
     failures: AtomicU32,
     opened: AtomicU64,
     refused: AtomicU64,
 }
 
-/// Everybody may pass.
+/// Every request may pass.
 const CLOSED: u64 = u64::MAX;
-/// One request has passed to see whether the origin is back; nobody else may.
+/// One request has passed to probe the origin. No other may.
 const PROBING: u64 = u64::MAX - 1;
 
-/// How far the breaker is.
+/// The state of the breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BreakerState {
     /// Requests go to the origin.
@@ -44,7 +48,7 @@ pub enum BreakerState {
     Closed,
     /// Requests fail at once.
     Open,
-    /// One request sees whether the origin is back; the others fail at once.
+    /// One request probes the origin; all others fail at once.
     HalfOpen,
 }
 
@@ -73,7 +77,7 @@ impl Breaker {
         })
     }
 
-    /// Makes a closed breaker that counts on from where `old` was.
+    /// Makes a closed breaker that continues the counters of `old`.
     pub(super) fn after(old: &Self, config: &Config) -> Arc<Self> {
         let (opened, refused) = (old.opened_count(), old.refused_count());
         let new = Self::new(config);
@@ -82,17 +86,17 @@ impl Breaker {
         new
     }
 
-    /// Tells whether it was made from such a configuration.
+    /// Returns whether the breaker was made from these settings.
     pub(super) fn is_of(&self, config: &Config) -> bool {
         (self.failures_max, self.interval) == (config.breaker_failures, config.breaker_interval)
     }
 
-    /// Lets a request pass, as a probe where it is time for one.
+    /// Lets a request pass, as a probe if one is due.
     ///
     /// # Errors
-    /// [`Reason::DestinationUnavailable`] while it is open.
+    /// [`Reason::DestinationUnavailable`] while the breaker is open.
     pub(super) fn pass(self: &Arc<Self>, now: Instant) -> Result<Attempt, Error> {
-        // A failure of an attempt that began before the latest opening is old news.
+        // A failure of an attempt that began before the latest opening no longer counts.
         let generation = self.opened.load(Ordering::Acquire);
         let state = self.state.load(Ordering::Acquire);
         let is_probe = match state {
@@ -108,16 +112,16 @@ impl Breaker {
         Ok(Attempt { breaker: Arc::clone(self), generation, is_probe, is_settled: AtomicBool::new(false) })
     }
 
-    /// Asks whether a request would pass now, so that none waits for its turn in vain. While it is closed, the time is not
-    /// asked for.
+    /// Checks whether a request would pass now, so that none waits for a permit in vain. Reads the
+    /// time only while the breaker is not closed.
     ///
     /// # Errors
-    /// As [`Breaker::pass`].
+    /// The errors of [`Breaker::pass`].
     pub(super) fn check(&self, now: impl Fn() -> Instant) -> Result<(), Error> {
         self.blocking_state(&now).map_or(Ok(()), |state| Err(self.refuse(state, now())))
     }
 
-    /// Tells whether a request would be refused now; nothing is counted.
+    /// Returns whether a request would be refused now. Nothing is counted.
     pub(super) fn is_barred(&self, now: impl Fn() -> Instant) -> bool {
         self.blocking_state(&now).is_some()
     }
@@ -131,7 +135,7 @@ impl Breaker {
         }
     }
 
-    /// Returns how far it is.
+    /// Returns the state.
     pub(super) fn state(&self) -> BreakerState {
         match self.state.load(Ordering::Relaxed) {
             CLOSED => BreakerState::Closed,
@@ -140,12 +144,12 @@ impl Breaker {
         }
     }
 
-    /// Returns how often it has opened; a probe that failed counts too.
+    /// Returns how often the breaker has opened; failed probes count too.
     pub(super) fn opened_count(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Returns how many requests it has refused.
+    /// Returns the number of requests refused.
     pub(super) fn refused_count(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -153,24 +157,24 @@ impl Breaker {
     fn refuse(&self, state: u64, now: Instant) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let (wait, what) = match state {
-            CLOSED | PROBING => (self.interval, "a request is seeing whether it is back".to_owned()),
+            CLOSED | PROBING => (self.interval, "a probe is under way".to_owned()),
             due => {
                 let wait = Duration::from_millis(due.saturating_sub(self.millis(now)));
-                (wait, format!("the next attempt is in {wait:?}"))
+                (wait, format!("the next probe is in {wait:?}"))
             }
         };
-        let detail = format!("the breaker is open (`breaker_failures`), and {what}");
+        let detail = format!("the circuit breaker is open (`breaker_failures`): {what}");
         Error { retry_after: Some(wait), ..Error::unsent(Reason::DestinationUnavailable, detail) }
     }
 
     fn open(&self, from: u64, now: Instant) {
         let due = self.millis(now + self.interval).min(PROBING - 1);
-        // Of several that see the last failure at once, one opens it. Nobody passes from here on, so whoever passes later
-        // finds this opening counted.
+        // Of several attempts that see the last failure at once, one opens the breaker. No request
+        // passes from here on, so every later one finds this opening counted.
         if self.state.compare_exchange(from, due, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.opened.fetch_add(1, Ordering::AcqRel);
             self.failures.store(0, Ordering::Relaxed);
-            tracing::warn!(interval = ?self.interval, "the origin cannot be connected to: the breaker is open");
+            tracing::warn!(interval = ?self.interval, "cannot connect to the origin; circuit breaker open");
         }
     }
 
@@ -179,7 +183,7 @@ impl Breaker {
             self.failures.store(0, Ordering::Relaxed);
         }
         if self.state.load(Ordering::Relaxed) != CLOSED && self.state.swap(CLOSED, Ordering::AcqRel) != CLOSED {
-            tracing::info!("the origin can be connected to again: the breaker is closed");
+            tracing::info!("connected to the origin again; circuit breaker closed");
         }
     }
 
@@ -188,25 +192,26 @@ impl Breaker {
     }
 }
 
-/// A request that was let pass. Whoever lets go of it without telling how it went gives a probe's turn to the next.
+/// A request that was let pass. Dropped without a result, the attempt leaves a probe's turn to the
+/// next request.
 #[derive(Debug)]
 pub(super) struct Attempt {
     breaker: Arc<Breaker>,
-    /// How often the breaker had opened when this began.
+    /// How often the breaker had opened when the attempt began.
     generation: u64,
     is_probe: bool,
     is_settled: AtomicBool,
 }
 
 impl Attempt {
-    /// Tells that there is a connection.
+    /// Reports a connection.
     pub(super) fn connect_succeeded(&self) {
         if !self.is_settled.swap(true, Ordering::Relaxed) {
             self.breaker.close();
         }
     }
 
-    /// Tells that there is none.
+    /// Reports a failure to connect.
     pub(super) fn connect_failed(&self, now: Instant) {
         let breaker = &self.breaker;
         if self.is_settled.swap(true, Ordering::Relaxed) || breaker.failures_max == 0 {
@@ -238,7 +243,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(2);
 
-    /// A breaker of three failures.
+    /// Makes a breaker that three failures open.
     fn breaker() -> (Arc<Breaker>, Instant) {
         let config = Config { breaker_failures: 3, breaker_interval: INTERVAL, ..config("unused:1") };
         (Breaker::new(&config), Instant::now())
@@ -251,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_after_so_many_failures_in_a_row_and_not_before() {
+    fn the_breaker_opens_after_consecutive_failures_and_not_before() {
         let (breaker, now) = breaker();
         fail(&breaker, 2, now);
         breaker.pass(now).unwrap().connect_succeeded();
@@ -266,7 +271,7 @@ mod tests {
         assert_eq!((breaker.state(), breaker.opened_count()), (BreakerState::Open, 1));
         let error = breaker.pass(now).unwrap_err();
         assert_eq!((error.reason, error.was_sent), (Reason::DestinationUnavailable, false));
-        assert!(error.detail.contains("the breaker is open"), "{error}");
+        assert!(error.detail.contains("the circuit breaker is open"), "{error}");
         assert!(error.retry_after.unwrap() <= INTERVAL);
         assert!(breaker.check(|| now).is_err());
         assert_eq!(breaker.refused_count(), 2);
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_given_up_leaves_its_turn_to_the_next() {
+    fn a_cancelled_probe_leaves_its_turn_to_the_next() {
         let (breaker, now) = breaker();
         fail(&breaker, 3, now);
         let later = now + INTERVAL;
@@ -311,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_closes_it_whoever_made_it() {
+    fn any_connection_closes_the_breaker() {
         let (breaker, now) = breaker();
         let slow = breaker.pass(now).unwrap();
         fail(&breaker, 3, now);
@@ -320,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_failures_never_open_it() {
+    fn zero_failures_never_open_the_breaker() {
         let config = Config { breaker_failures: 0, ..config("unused:1") };
         let (breaker, now) = (Breaker::new(&config), Instant::now());
         fail(&breaker, 1000, now);
@@ -328,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn many_threads_open_it_once() {
+    fn many_threads_open_the_breaker_once() {
         let (breaker, now) = breaker();
         std::thread::scope(|scope| {
             for _ in 0..8 {

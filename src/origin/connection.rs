@@ -1,9 +1,9 @@
-//! Connections to the origin: how they are made, and what their bytes pass.
+//! Connections to the origin: how they are made, and the checks on their bytes.
 //!
-//! The heads of responses go through the [`ResponseScreen`]. An idle connection may have received an end, or bytes that nobody asked
-//! for, which must not become the next request's response. hyper looks for such bytes before it writes a request, but knows
-//! only of those that the runtime has seen; so the socket itself is looked at here, in the same turn in which the request is
-//! written.
+//! The heads of responses pass the [`ResponseScreen`]. An idle connection may have received its
+//! end, or unsolicited bytes, which must not become the next request's response. hyper looks for
+//! such bytes before it writes a request, but sees only bytes that the runtime has read. So the
+//! socket itself is checked here, in the same poll that writes the request.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -27,20 +27,20 @@ use tower::util::MapErr;
 use super::error::{ConnectError, NotInTime, NotResolved};
 use super::screen::ResponseScreen;
 
-/// How much is read at once while a head is to come, in bytes: as much as hyper asks for at first.
+/// Bytes read at once while a head is expected: hyper's own first step.
 const HEAD_STEP: usize = 8 << 10;
 
-/// An origin that is silent for this long is asked by the kernel whether it is still there, as clients are: a tunnel may be
-/// silent for long, and a machine that is gone says nothing.
+/// The silence after which the kernel probes the origin, as for clients: a tunnel may be silent for
+/// long, and a machine that is down sends nothing.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-/// How long after it the kernel asks again.
+/// The interval between two probes of the kernel.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// How often it does, in vain, before the connection counts as broken.
+/// The number of unanswered probes after which the connection counts as broken.
 const KEEPALIVE_RETRIES: u32 = 4;
 
 type Resolver = MapErr<GaiResolver, fn(io::Error) -> NotResolved>;
 
-/// Makes connections: resolves, races the address families, connects, all within one bound.
+/// Makes connections: resolves, races the address families and connects, within one bound.
 pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     origin: Uri,
@@ -48,14 +48,15 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Makes a connector to `origin`, of which scheme and authority count.
+    /// Makes a connector to the scheme and authority of `origin`.
     pub(super) fn new(origin: Uri, connect_timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(MapErr::new(GaiResolver::new(), NotResolved as fn(_) -> _));
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE_TIME));
         tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
-        // Divided among the addresses of a name, so that one dead address does not use up the whole.
+        // Divided among the addresses of a name, so that one dead address does not use up the whole
+        // bound.
         tcp.set_connect_timeout(Some(connect_timeout));
         Self { tcp, origin, connect_timeout }
     }
@@ -63,7 +64,7 @@ impl Connector {
     /// Makes a connection.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     pub(super) async fn connect(&self) -> Result<OriginConnection, ConnectError> {
         // A connector of this kind is always ready.
         let connecting = self.tcp.clone().call(self.origin.clone());
@@ -77,25 +78,25 @@ impl Connector {
     }
 }
 
-/// The bytes of a connection to the origin.
+/// The byte stream of a connection to the origin.
 pub(super) struct OriginConnection {
     io: TokioIo<TcpStream>,
     screen: ResponseScreen,
-    /// Whether no request is under worker on it; the pool sets it when the connection comes back.
+    /// True if no request is in progress; the pool sets it when the connection comes back.
     is_idle: Arc<AtomicBool>,
 }
 
 impl OriginConnection {
-    /// Returns the mark that the pool sets when the connection becomes idle.
+    /// Returns the flag that the pool sets when the connection becomes idle.
     pub(super) fn idle_mark(&self) -> &Arc<AtomicBool> {
         &self.is_idle
     }
 
-    /// Reads a piece in which a head ends, or does not end yet, and screens it.
+    /// Reads and screens bytes of a head.
     fn poll_read_head(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         thread_local! {
-            /// Where a core's connections read their heads to, one at a time: to clear a new one each time takes longer
-            /// than to read.
+            /// Buffer for the heads of a core's connections, one at a time. Clearing a new buffer
+            /// for each takes longer than the read.
             static STEP: RefCell<[u8; HEAD_STEP]> = const { RefCell::new([0; HEAD_STEP]) };
         }
         STEP.with_borrow_mut(|bytes| {
@@ -108,18 +109,18 @@ impl OriginConnection {
         })
     }
 
-    /// Looks whether the socket holds what the runtime does not know of yet.
+    /// Checks whether the socket holds anything that the runtime has not read yet.
     fn peek(&self) -> Poll<io::Result<()>> {
         match socket2::SockRef::from(self.io.inner()).peek(&mut [MaybeUninit::uninit()]) {
             Ok(0) => Poll::Ready(Ok(())),
-            Ok(_) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "bytes that nothing asked for"))),
+            Ok(_) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "unsolicited bytes"))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
     }
 
-    /// Something is written: where nothing was asked before, it begins a request.
-    fn ask(&mut self) {
+    /// Notes a write, which starts a request if the connection was idle.
+    fn note_write(&mut self) {
         if self.is_idle.load(Ordering::Relaxed) {
             self.is_idle.store(false, Ordering::Relaxed);
             self.screen.begin();
@@ -132,7 +133,7 @@ impl Read for OriginConnection {
         if self.screen.is_in_head() {
             return self.poll_read_head(cx, buf);
         }
-        // Where nothing was put into the buffer, it is the end of the stream.
+        // A read that adds no byte is the end of the stream.
         match Pin::new(&mut self.io).poll_read(cx, buf) {
             Poll::Pending if self.is_idle.load(Ordering::Relaxed) => self.peek(),
             polled => polled,
@@ -142,7 +143,7 @@ impl Read for OriginConnection {
 
 impl Write for OriginConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.ask();
+        self.note_write();
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -151,11 +152,11 @@ impl Write for OriginConnection {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // A head alone: the call for one piece costs less.
+        // A head alone: a plain write costs less.
         if let [head] = bufs {
             return self.poll_write(cx, head);
         }
-        self.ask();
+        self.note_write();
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 

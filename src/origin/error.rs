@@ -1,10 +1,12 @@
-//! How the origin can fail, in the words of RFC 9209 §2.3.
+//! The ways in which the origin can fail, in the terms of RFC 9209 §2.3.
 //!
-//! The client below reports failures as chains of errors. What a chain means is decided here, once.
+//! hyper reports failures as chains of errors. This file alone decides what a chain means.
 
 use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use crate::outcome::Reason;
 
@@ -12,18 +14,20 @@ use crate::outcome::Reason;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Error {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub reason: Reason,
-    /// What exactly was seen.
+    /// A description of what happened.
     pub detail: String,
-    /// Whether the request, or a part of it, may have reached the origin.
+    /// True if the request, or a part of it, may have reached the origin.
     pub was_sent: bool,
-    /// When asking again may help, where that is known.
+    /// When a retry may help, if known.
     pub retry_after: Option<Duration>,
 }
 
-/// The content of a request that could not be read to its end: what a [`RequestBody`](super::RequestBody) fails with, so
-/// that the origin is not blamed for it. The reason becomes the [`Error`]'s; any other error there counts as
+/// The failure to read a request's content to its end.
+///
+/// A [`RequestBody`](super::RequestBody) fails with this error, so that the origin is not blamed.
+/// The reason becomes the [`Error`]'s; any other error of a request body counts as
 /// [`Reason::BadRequest`].
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the request's content failed: {0}")]
@@ -39,20 +43,20 @@ pub(super) struct NotResolved(#[source] pub(super) io::Error);
 #[error("no connection within {0:?}")]
 pub(super) struct NotInTime(pub(super) Duration);
 
-/// There is no connection.
+/// No connection could be made.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(super) struct ConnectError(pub(super) Box<dyn StdError + Send + Sync>);
 
-/// Why a request brought no response.
+/// The reason why a request got no response.
 #[derive(Debug)]
 pub(super) enum SendError {
     Unconnected(ConnectError),
-    /// The connection ended before anything of the request was written.
+    /// The connection ended before any byte of the request was written.
     Unwritten(hyper::Error),
-    /// A part of it may be under way.
+    /// A part of the request may have been sent.
     Sent(hyper::Error),
-    /// The origin was silent for so long.
+    /// The origin was silent for this long.
     Silent(Duration),
 }
 
@@ -67,7 +71,7 @@ impl Error {
         Self { reason, detail: detail.into(), was_sent: false, retry_after: None }
     }
 
-    /// Says why no response came.
+    /// Makes the failure of a request without a response.
     pub(super) fn before_head(failure: &SendError) -> Self {
         match failure {
             SendError::Unconnected(ConnectError(error)) => {
@@ -81,14 +85,14 @@ impl Error {
         }
     }
 
-    /// Tells whether the origin had the request, and then broke off or answered with what is no response: that may be for
-    /// what the request said.
+    /// Returns whether the origin received the request and then aborted, or sent an invalid
+    /// response. The request itself may have caused that.
     pub fn was_aborted(&self) -> bool {
         self.was_sent && matches!(self.reason, Reason::ConnectionTerminated | Reason::ProtocolError)
     }
 
-    /// Says why a body ended early. A connection that ended with it is one thing before the head and another here: the
-    /// response is incomplete (`http_response_incomplete`, RFC 9209 §2.3).
+    /// Makes the failure of a body that ended early. After the head, a closed connection means an
+    /// incomplete response (`http_response_incomplete`, RFC 9209 §2.3).
     pub(super) fn in_body(error: &hyper::Error) -> Self {
         let reason = match why_broken(error) {
             Reason::ConnectionTerminated => Reason::Incomplete,
@@ -99,15 +103,16 @@ impl Error {
 }
 
 impl ConnectError {
-    /// Tells whether the reason is on this side: want of descriptors, ports or memory says nothing of the origin.
+    /// Returns whether the cause is local: a lack of descriptors, ports or memory says nothing
+    /// about the origin.
     pub(super) fn is_ours(&self) -> bool {
-        const OURS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM];
-        let code = find::<io::Error>(self.0.as_ref()).and_then(io::Error::raw_os_error);
-        code.is_some_and(|code| OURS.contains(&code))
+        const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+        let errno = find::<io::Error>(self.0.as_ref()).and_then(Errno::from_io_error);
+        errno.is_some_and(|errno| OURS.contains(&errno))
     }
 }
 
-/// Why there is no connection.
+/// Returns the reason for a failure to connect.
 fn why_unconnected(error: &(dyn StdError + 'static)) -> Reason {
     if find::<NotResolved>(error).is_some() {
         return Reason::DnsError;
@@ -122,7 +127,7 @@ fn why_unconnected(error: &(dyn StdError + 'static)) -> Reason {
     }
 }
 
-/// Why a connection that was there brought no whole response.
+/// Returns the reason why an established connection brought no whole response.
 fn why_broken(error: &(dyn StdError + 'static)) -> Reason {
     if let Some(ContentFailed(reason)) = find(error) {
         return *reason;
@@ -131,13 +136,13 @@ fn why_broken(error: &(dyn StdError + 'static)) -> Reason {
         if hyper.is_parse() {
             return Reason::ProtocolError;
         }
-        // Fewer or more bytes than its Content-Length says.
+        // The client sent fewer or more bytes than its Content-Length.
         if hyper.is_body_write_aborted() {
             return Reason::BadRequest;
         }
     }
     match find::<io::Error>(error).map(io::Error::kind) {
-        // hyper's decoder reports malformed chunks and trailers so.
+        // hyper's decoder reports malformed chunks and trailers this way.
         Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Reason::ProtocolError,
         _ => Reason::ConnectionTerminated,
     }
@@ -152,7 +157,7 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
     std::iter::successors(Some(error), |error| <dyn StdError>::source(*error))
 }
 
-/// Returns what every error of the chain says, outermost first.
+/// Returns the texts of all errors in the chain, outermost first.
 fn chain_text(error: &(dyn StdError + 'static)) -> String {
     let mut message = String::new();
     for error in chain(error) {

@@ -1,33 +1,35 @@
-//! Where a response's body ends (RFC 9112 §6.3), and which responses leave that open to doubt.
+//! The end of a response's body (RFC 9112 §6.3), and the heads that leave it in doubt.
 //!
-//! hyper refuses differing and malformed Content-Length where it needs one, and Transfer-Encoding on HTTP/1.0. What it lets
-//! through and another reader would read in another way is refused here.
+//! hyper refuses differing and malformed Content-Length where it needs one, and Transfer-Encoding
+//! on HTTP/1.0. This file refuses heads that hyper accepts and another reader would read
+//! differently.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
-/// What ends a response's body.
+/// The mark that ends a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseFraming {
-    /// There is none: the head is all.
+    /// The head is everything.
     NoBody,
-    /// Its length, or the last chunk.
+    /// The body's length, or its last chunk.
     Sized,
-    /// The closing connection, behind a transfer coding that Larder does not know. The field frames the message, so its
-    /// sender vouches for the end as the connection closes in order (RFC 9112 §6.3, item 4); a reset still is an error.
+    /// The closing connection, after a transfer coding that Larder does not know. The header frames
+    /// the message, so an orderly close confirms the end (RFC 9112 §6.3, item 4); a reset is still
+    /// an error.
     Coded,
     /// Only the closing connection.
     Unsized,
 }
 
-/// Decides what ends the body of a response to a `method` request; the error says what is doubtful about it.
+/// Decides what ends the body of a response to a `method` request; the error says what is in doubt.
 pub(super) fn framing(
     method: &Method,
     version: Version,
     status: StatusCode,
     fields: &HeaderMap,
 ) -> Result<ResponseFraming, &'static str> {
-    // Item 5: whatever the status, since this very field may be passed on.
+    // Item 5: for every status, because this header may be passed on.
     let length = content_length(fields)?;
     let has_length = length.is_some();
     let coding = transfer_coding(fields)?;
@@ -35,13 +37,14 @@ pub(super) fn framing(
     if has_length && coding != TransferCoding::None {
         return Err("both Content-Length and Transfer-Encoding");
     }
-    // RFC 9112 §6.1: a server must not send it to who speaks HTTP/1.0 only, nor with 1xx and 204.
+    // RFC 9112 §6.1: a server must not send Transfer-Encoding to an HTTP/1.0 client, nor with 1xx
+    // and 204.
     if coding != TransferCoding::None
         && (version < Version::HTTP_11 || status == StatusCode::NO_CONTENT || status.is_informational())
     {
         return Err("Transfer-Encoding where there can be none");
     }
-    // RFC 9110 §8.6: nor Content-Length. A zero says nothing wrong, and is often sent.
+    // RFC 9110 §8.6: nor Content-Length. A zero is harmless and common.
     if status == StatusCode::NO_CONTENT && length.is_some_and(|length| length > 0) {
         return Err("a 204 with content");
     }
@@ -58,17 +61,17 @@ pub(super) fn framing(
     })
 }
 
-/// Tells whether a body may come late behind a response that has none: what the head says of one is meant for the GET that the
-/// HEAD stands for, or is no more than a mistake, and some origins send it all the same. The next response on that connection
-/// would begin with it.
+/// Returns whether a body may follow a response that has none. The head may describe the body of
+/// the GET that a HEAD stands for, or be a mistake, and some origins send that body anyway. The
+/// next response on the connection would begin with it.
 ///
-/// A 304 may say the length that the representation has (RFC 9110 §15.4.5), and most that do send nothing behind it; a 204
-/// with a length is refused above.
-pub(super) fn may_send_a_body_all_the_same(method: &Method, status: StatusCode, fields: &HeaderMap) -> bool {
+/// A 304 may state the length of its representation (RFC 9110 §15.4.5), and most origins that do so
+/// send nothing after it. A 204 with a length is refused above.
+pub(super) fn may_send_body_anyway(method: &Method, status: StatusCode, fields: &HeaderMap) -> bool {
     method == Method::HEAD || (status == StatusCode::NOT_MODIFIED && fields.contains_key(TRANSFER_ENCODING))
 }
 
-/// Reads Content-Length: one value, or the same several times (RFC 9112 §6.3, item 5).
+/// Reads Content-Length: one value, or the same value several times (RFC 9112 §6.3, item 5).
 fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
     let mut known = None;
     for value in fields.get_all(CONTENT_LENGTH) {
@@ -82,15 +85,16 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
     Ok(known)
 }
 
-/// Has Content-Length said once and plainly, as one who passes a message on has to (RFC 9110 §8.6).
+/// Reduces Content-Length to one plain value, as a message that is passed on requires (RFC 9110
+/// §8.6).
 pub(super) fn normalise_length(fields: &mut HeaderMap) {
     let mut values = fields.get_all(CONTENT_LENGTH).iter();
-    let is_said_so = match (values.next(), values.next()) {
+    let is_plain_already = match (values.next(), values.next()) {
         (None, _) => true,
         (Some(value), None) => is_plain(value.as_bytes()),
         _ => false,
     };
-    if !is_said_so && let Ok(Some(length)) = content_length(fields) {
+    if !is_plain_already && let Ok(Some(length)) = content_length(fields) {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
@@ -116,13 +120,13 @@ const COMPRESSED: [&[u8]; 5] = [b"compress", b"deflate", b"gzip", b"x-compress",
 enum TransferCoding {
     None,
     Chunked,
-    /// One whose bytes are not the representation's own: they pass, and are never stored.
+    /// A coding whose bytes are not the representation's own: passed on, and never stored.
     Compressed,
     Unknown,
 }
 
-/// Reads Transfer-Encoding. No TE was ever sent, so anything but `chunked` is uncalled for (RFC 9112 §7.4); one unknown
-/// coding is let through, and read until the connection closes (§6.3, item 4).
+/// Reads Transfer-Encoding. Larder never sends TE, so anything but `chunked` is unsolicited (RFC
+/// 9112 §7.4). One unknown coding is accepted, and read until the connection closes (§6.3, item 4).
 fn transfer_coding(fields: &HeaderMap) -> Result<TransferCoding, &'static str> {
     let mut values = fields.get_all(TRANSFER_ENCODING).iter();
     let Some(value) = values.next() else { return Ok(TransferCoding::None) };
@@ -141,7 +145,7 @@ fn transfer_coding(fields: &HeaderMap) -> Result<TransferCoding, &'static str> {
     }
 }
 
-/// Tells whether `byte` is a tchar (RFC 9110 §5.6.2).
+/// Returns whether `byte` is a tchar (RFC 9110 §5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -187,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn s6_3_1_what_may_send_a_body_all_the_same() {
+    fn s6_3_1_heads_after_which_a_body_may_follow_anyway() {
         let check = |method: Method, status: u16, field: Option<(&'static str, &'static str)>, expected: bool| {
             let fields = field.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(may_send_a_body_all_the_same(&method, status, &fields.collect()), expected, "{method} {status}");
+            assert_eq!(may_send_body_anyway(&method, status, &fields.collect()), expected, "{method} {status}");
         };
         check(Method::HEAD, 200, None, true);
         check(Method::HEAD, 404, Some(LENGTH), true);
@@ -211,7 +215,7 @@ mod tests {
         }
         check(&[LENGTH, ("content-length", "6")], None);
         check(&[LENGTH, LENGTH], Some(ResponseFraming::Sized));
-        let said_once = |values: &[&str]| {
+        let normalised = |values: &[&str]| {
             let mut map = HeaderMap::new();
             for value in values {
                 map.append(CONTENT_LENGTH, value.parse().unwrap());
@@ -220,9 +224,9 @@ mod tests {
             map.get_all(CONTENT_LENGTH).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         for values in [&["5"][..], &["5", "5"], &["5, 5"], &["005"]] {
-            assert_eq!(said_once(values), ["5"]);
+            assert_eq!(normalised(values), ["5"]);
         }
-        assert!(said_once(&[]).is_empty());
+        assert!(normalised(&[]).is_empty());
     }
 
     #[test]
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn s6_1_transfer_encoding_that_two_readers_read_differently() {
+    fn s6_1_an_ambiguous_transfer_encoding_is_refused() {
         for value in ["", "gzip, chunked", "chunked, gzip", "chunked, chunked", "chunked;a=b", "xchunked", "a b", "a\t"]
         {
             let expected = (value == "a\t").then_some(ResponseFraming::Coded);

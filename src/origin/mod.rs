@@ -1,106 +1,54 @@
-//! The origin side: one HTTP client per core, the permits of the whole process, and what an answer may look like.
+//! The origin side: one HTTP client per core, the permits of the whole process, and the checks on
+//! every response's head.
 //!
-//! Takes requests whose heads are ready to be sent, and returns responses whose heads were checked. Deliberately absent:
-//! caching, stale responses, what a client is told of a failure.
+//! [`UpstreamClient`] takes requests whose heads are ready to be sent, and returns responses whose
+//! heads were checked. Deliberately absent: caching, stale responses, and the client's view of a
+//! failure.
 //!
-//! The engine is hyper's client: HTTP/1.1, one connection per request at a time, idle ones kept in a pool of our own, since
-//! each is driven by the request that uses it. What may have reached the origin is not sent twice: only a request that was
-//! never begun, since its pooled connection turned out to be dead, goes to another connection.
+//! The engine is hyper's client: HTTP/1.1, one request at a time on a connection, with a pool of
+//! our own, because each connection is driven by the request that uses it. A request that may have
+//! reached the origin is never sent twice. Only a request of which nothing was written, because its
+//! pooled connection turned out to be dead, goes to another connection.
 
 mod body;
 mod breaker;
-pub mod coalesce;
-#[cfg(test)]
-mod coalesce_tests;
+mod config;
 mod connection;
 pub mod error;
 mod framing;
 mod permits;
 mod pool;
 mod screen;
-mod sync;
+mod sent;
 #[cfg(test)]
 mod tests;
 mod timer;
 mod upload;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Parts, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use http_body_util::combinators::UnsyncBoxBody;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use body::ResponseBody;
 use body::Silence;
 pub use breaker::BreakerState;
+pub use config::Config;
 use error::SendError;
 pub use error::{ContentFailed, Error};
-pub use permits::{Permit, Permits};
+pub use permits::{OriginStats, Permit, Permits};
 use pool::{Checkout, Pool};
+use sent::SentRequest;
+pub use sent::check_head;
+pub use upload::RequestBody;
 use upload::{ResponseTimer, TimedUpload};
 
 use crate::outcome::Reason;
 
-/// What a connection buffers in each direction, in bytes: about the largest head of a response (four times what servers
-/// commonly allow), and the most that is read of a body at a time.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
-
-/// Where the origin is and how long it may take.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// `host:port` of the origin, as connected to.
-    pub authority: String,
-    /// The Host to send; `None`: the client's.
-    pub host: Option<String>,
-    /// The longest wait for a connection.
-    pub connect_timeout: Duration,
-    /// The longest wait for the response's head, once the request is sent.
-    pub response_timeout: Duration,
-    /// The longest silence inside a response's body.
-    pub body_idle_timeout: Duration,
-    /// How long an idle connection is kept where the origin does not announce a `Keep-Alive: timeout`. Where it does, that
-    /// less a second holds, and at most a minute.
-    pub pool_idle_timeout: Duration,
-    /// The most requests at the origin at once, of the whole process.
-    pub connections_max: usize,
-    /// How long a request waits for a permit.
-    pub permit_timeout: Duration,
-    /// How many requests wait for a permit at the most.
-    pub permit_queue_max: usize,
-    /// How many failures to connect in a row open the breaker; zero: it never opens.
-    pub breaker_failures: u32,
-    /// How long requests fail at once then, before one sees whether the origin is back.
-    pub breaker_interval: Duration,
-}
-
-/// What the origin's side counts, of the whole process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OriginStats {
-    /// The most permits at once.
-    pub permits_max: usize,
-    /// Permits given out now.
-    pub permits_in_use: usize,
-    /// Requests that wait for one now.
-    pub permits_waiting: usize,
-    /// Requests that were turned away for want of one.
-    pub permits_refused: u64,
-    /// How far the breaker is.
-    pub breaker: BreakerState,
-    /// How often it has opened.
-    pub breaker_opened: u64,
-    /// Requests that it refused.
-    pub breaker_refused: u64,
-}
-
-/// The body of a request to the origin. Where it fails, it fails with [`ContentFailed`], so that the reason is told.
-pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
-/// The client of one core. A clone shares its pool.
+/// The client of one core. Clones share its pool.
 #[derive(Clone)]
 pub struct UpstreamClient {
     pool: Arc<Pool>,
@@ -110,10 +58,10 @@ pub struct UpstreamClient {
 }
 
 impl UpstreamClient {
-    /// Makes a client; what it sends is sent on the runtime that asks first.
+    /// Makes a client. Its connections belong to the runtime that sends on it first.
     ///
     /// # Panics
-    /// When the configuration's authority or host is none: it is checked before it comes here.
+    /// If the configuration's authority or host is invalid; the configuration checks both.
     pub fn new(config: Arc<Config>, permits: Arc<Permits>) -> Self {
         let mut origin = Parts::default();
         origin.scheme = Some(Scheme::HTTP);
@@ -124,8 +72,10 @@ impl UpstreamClient {
         Self { pool: Pool::new(&config, origin), config, permits, host }
     }
 
-    /// Makes the client of a configuration that takes this one's place: itself, pool and all, where nothing is different.
-    /// What is under way ends on the old one, whose idle connections then close.
+    /// Returns the client for another configuration: this one with its pool if nothing differs,
+    /// else a new one.
+    ///
+    /// Running requests end on the old client, whose idle connections then close.
     pub fn reconfigured(&self, config: &Arc<Config>) -> Self {
         if *self.config == **config { self.clone() } else { Self::new(Arc::clone(config), Arc::clone(&self.permits)) }
     }
@@ -135,21 +85,27 @@ impl UpstreamClient {
         &self.config.authority
     }
 
-    /// Returns the permits, for those who hold one across decisions.
+    /// Returns the permits, for callers that hold one across decisions.
     pub fn permits(&self) -> &Arc<Permits> {
         &self.permits
     }
 
-    /// Sends `request` (its URI's path and query go out as they are, its Host is taken from its fields) and returns the
-    /// response once its head has come. `on_interim` is called with each 1xx response (but 100 and 101) as it comes. The permit is
-    /// held by the body. A 101 comes with hyper's upgrade in its extensions.
+    /// Sends `request` and returns the response once its head has arrived.
     ///
-    /// Dropping the future, or the response's body before its end, cancels the request at the origin.
+    /// The path and query of the URI are sent unchanged; Host comes from the request's headers,
+    /// unless the configuration sets one. `on_interim` is called with each 1xx response (except 100
+    /// and 101) as it arrives. The body holds the permit. A 101 carries hyper's upgrade in its
+    /// extensions.
+    ///
+    /// Dropping the future, or the response's body before its end, cancels the request at the
+    /// origin.
     ///
     /// # Errors
-    /// How the origin failed; [`Error::was_sent`] tells whether the request may have reached it.
-    // What can be done before anything is waited for, to ask the breaker too, is done at once: a request is large, and what a
-    // future holds from its beginning is copied with it. Inlined, since what a function returns is copied once more.
+    /// The failure of the origin; [`Error::was_sent`] tells whether the request may have reached
+    /// it.
+    // Everything that needs no waiting, including the breaker's check, happens before the future
+    // exists: a request is large, and a future copies everything that it holds from its start.
+    // Inlined, because a returned future is copied once more.
     #[inline(always)]
     pub fn send(
         &self,
@@ -174,7 +130,7 @@ impl UpstreamClient {
         }
     }
 
-    /// Makes the request as it goes out, if the breaker lets it.
+    /// Makes the outgoing request, if the breaker lets it pass.
     fn outgoing(
         &self,
         request: Request<RequestBody>,
@@ -182,8 +138,10 @@ impl UpstreamClient {
     ) -> Result<OutgoingRequest, Error> {
         let started_at = Instant::now();
         let response_timer = Arc::new(ResponseTimer::new(started_at, self.permits.breaker().pass(started_at)?));
-        let sent = SentRequest::of(&request);
+        let mut sent = SentRequest::of(&request);
         let (mut parts, body) = request.into_parts();
+        sent.has_stray_content =
+            !http_body::Body::is_end_stream(&body) && !upload::gives_content_meaning(&parts.method);
         parts.version = Version::HTTP_11;
         if let Some(host) = &self.host {
             parts.headers.insert(HOST, host.clone());
@@ -193,8 +151,9 @@ impl UpstreamClient {
         if let Some(on_interim) = on_interim {
             hyper::ext::on_informational(&mut request, move |response| {
                 let (status, fields) = (response.status(), response.headers());
-                // 100 is between the two ends of this connection; 101 is no interim response here; and one that claims to
-                // have content (RFC 9112 §6.1, RFC 9110 §8.6) is kept from a client who might believe it.
+                // 100 concerns only this connection, 101 is no interim response here, and an
+                // interim response that claims to have content (RFC 9112 §6.1, RFC 9110 §8.6) is
+                // kept from a client that might believe it.
                 if !matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)
                     && !fields.contains_key(CONTENT_LENGTH)
                     && !fields.contains_key(TRANSFER_ENCODING)
@@ -218,17 +177,20 @@ impl UpstreamClient {
         let framing = sent
             .allows(response.status(), response.headers())
             .and_then(|()| framing::framing(&sent.method, response.version(), response.status(), response.headers()));
-        // The bytes that follow may be another response for another reader: the connection goes with the error.
+        // The bytes that follow may be another response to another reader, so the connection is
+        // closed with the error.
         let framing = framing.map_err(|what| Error::sent(Reason::ProtocolError, what))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response.map(|_empty| ResponseBody::of_upgrade(silence, permit, connection)));
         }
         framing::normalise_length(response.headers_mut());
-        // On a connection that answered with 1.0 hyper drops content whose length it does not know.
-        // One that ignored an Upgrade may still take what the client sends next for another protocol, or for a request.
+        // On a connection that answered with HTTP/1.0, hyper drops content of unknown length. A
+        // server that ignored an Upgrade, or content without a meaning, may read the next bytes as
+        // a request, and answer that on this connection.
         let is_last = response.version() < Version::HTTP_11
             || sent.upgrade.is_some()
-            || framing::may_send_a_body_all_the_same(&sent.method, response.status(), response.headers());
+            || sent.has_stray_content
+            || framing::may_send_body_anyway(&sent.method, response.status(), response.headers());
         if is_last {
             connection.retire();
         } else {
@@ -238,81 +200,11 @@ impl UpstreamClient {
     }
 }
 
-/// Checks a response's head as the client does on its arrival, for a request with or without a Range and preconditions.
-/// Tells whether only the closing connection would end its body, as [`ResponseBody::is_unsized`] does.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_head(
-    request: &Request<()>,
-    version: Version,
-    status: StatusCode,
-    fields: &HeaderMap,
-) -> Result<bool, &'static str> {
-    let sent = SentRequest::of(request);
-    sent.allows(status, fields)?;
-    Ok(framing::framing(&sent.method, version, status, fields)? == framing::ResponseFraming::Unsized)
-}
-
-/// A request that is ready to go out.
+/// A request that is ready to be sent.
 struct OutgoingRequest {
-    /// `None` once a connection has it.
+    /// `None` once a connection has taken the request.
     request: Option<Request<TimedUpload>>,
     sent: SentRequest,
     response_timer: Arc<ResponseTimer>,
     started_at: Instant,
-}
-
-/// What a response has to be read against.
-struct SentRequest {
-    method: Method,
-    /// The protocols that were offered.
-    upgrade: Option<HeaderValue>,
-    has_range: bool,
-    has_condition: bool,
-}
-
-impl SentRequest {
-    fn of<B>(request: &Request<B>) -> Self {
-        let mut sent = Self { method: request.method().clone(), upgrade: None, has_range: false, has_condition: false };
-        // One look at each name costs less than a search for each of four.
-        for (name, value) in request.headers() {
-            sent.has_range |= name == RANGE;
-            sent.has_condition |= name == IF_NONE_MATCH || name == IF_MODIFIED_SINCE;
-            if name == UPGRADE {
-                sent.upgrade.get_or_insert_with(|| value.clone());
-            }
-        }
-        sent
-    }
-
-    /// Tells whether such a response may answer this request; the error says what is wrong.
-    fn allows(&self, status: StatusCode, fields: &HeaderMap) -> Result<(), &'static str> {
-        match status {
-            StatusCode::SWITCHING_PROTOCOLS => self.allows_switch(fields),
-            // RFC 9110 §15.3.7: it answers a range.
-            StatusCode::PARTIAL_CONTENT if !self.has_range => Err("a 206 to a request without Range"),
-            // RFC 9110 §15.4.5: it answers a condition.
-            StatusCode::NOT_MODIFIED if !self.has_condition => Err("a 304 to a request without a condition"),
-            // RFC 9110 §15: such a status is invalid.
-            status if status.as_u16() >= 600 => Err("a status beyond 599"),
-            _ => Ok(()),
-        }
-    }
-
-    /// RFC 9110 §7.8: a server must not switch to a protocol that was not asked for, and says which it switches to.
-    fn allows_switch(&self, fields: &HeaderMap) -> Result<(), &'static str> {
-        let Some(offered) = &self.upgrade else { return Err("a 101 to a request without Upgrade") };
-        let mut chosen = fields.get_all(UPGRADE).iter().flat_map(protocols).peekable();
-        if chosen.peek().is_none() {
-            return Err("a 101 that does not say what it switches to");
-        }
-        let is_offered = |chosen: &[u8]| protocols(offered).any(|offered| offered.eq_ignore_ascii_case(chosen));
-        if chosen.all(is_offered) { Ok(()) } else { Err("a 101 to a protocol that was not asked for") }
-    }
-}
-
-/// Returns the protocols that an Upgrade field lists.
-fn protocols(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|protocol| !protocol.is_empty())
 }

@@ -1,8 +1,9 @@
-//! The permits: how many requests may be at the origin at once, and how many wait for their turn.
+//! The permits: a bound on concurrent requests to the origin, and a queue for requests beyond it.
 //!
-//! One set for the whole process. Who waits is served in order; the queue and the wait are both bounded, so that a slow
-//! origin turns into quick refusals and not into memory. A reload changes the bounds of this one set, so that they hold
-//! across it: where fewer permits are to be given out than are held, the next ones that come back are not given out again.
+//! One set serves the whole process. Waiting requests are served in order. Queue and wait are both
+//! bounded, so that a slow origin causes quick refusals and no memory growth. A reload changes the
+//! bounds of this one set. If more permits are in use than the new bound, the next ones to be
+//! returned are not given out again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,24 +14,44 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::breaker::Breaker;
-use super::{Config, Error, OriginStats};
+use super::breaker::{Breaker, BreakerState};
+use super::config::Config;
+use super::error::Error;
 use crate::outcome::Reason;
 
-/// The permits, one set for the whole process.
+/// A reading of the origin side's counters, of the whole process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OriginStats {
+    /// The most permits at once.
+    pub permits_max: usize,
+    /// Permits in use now.
+    pub permits_in_use: usize,
+    /// Requests waiting for a permit now.
+    pub permits_waiting: usize,
+    /// Requests refused for lack of a permit.
+    pub permits_refused: u64,
+    /// The state of the circuit breaker.
+    pub breaker: BreakerState,
+    /// How often the breaker has opened.
+    pub breaker_opened: u64,
+    /// Requests refused by the breaker.
+    pub breaker_refused: u64,
+}
+
+/// The permits of the whole process.
 #[derive(Debug)]
 pub struct Permits {
     free: Arc<Semaphore>,
-    /// Held permits that are not to be given out again.
+    /// Permits in use that must not be given out again.
     surplus: Arc<AtomicUsize>,
     waiting: AtomicUsize,
     refused: AtomicU64,
     bounds: ArcSwap<PermitBounds>,
-    /// Held while the bounds are changed. Nothing awaits under it.
+    /// Locked while the bounds change. Nothing awaits under it.
     adjusting: Mutex<()>,
 }
 
-/// What the configuration says of them.
+/// The bounds from the configuration.
 #[derive(Debug)]
 struct PermitBounds {
     total: usize,
@@ -40,16 +61,16 @@ struct PermitBounds {
     breaker: Arc<Breaker>,
 }
 
-/// A permit for one request at the origin; held until its response's body has ended.
+/// A permit for one request to the origin, held until the response's body has ended.
 #[derive(Debug)]
 pub struct Permit {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     permit: Option<OwnedSemaphorePermit>,
     surplus: Arc<AtomicUsize>,
 }
 
 impl Drop for Permit {
-    /// Gives the permit back, unless there are too many.
+    /// Returns the permit, unless there are too many.
     fn drop(&mut self) {
         let one_less = |surplus: usize| surplus.checked_sub(1);
         if self.surplus.load(Ordering::Relaxed) > 0
@@ -87,10 +108,10 @@ impl Permits {
         }
     }
 
-    /// Keeps to another configuration from now on. Another origin, or other keys of the breaker, get a closed breaker: what
-    /// is known of one address says nothing of another.
+    /// Puts another configuration in force. Another origin, or other breaker settings, get a closed
+    /// breaker: the state of one address says nothing about another.
     pub fn adjust(&self, config: &Config) {
-        let _turn = self.adjusting.lock();
+        let _lock = self.adjusting.lock();
         let old = self.bounds.load_full();
         let breaker = match old.authority == config.authority && old.breaker.is_of(config) {
             true => Arc::clone(&old.breaker),
@@ -104,7 +125,7 @@ impl Permits {
             self.surplus.fetch_add(old_total - new_total - forgotten, Ordering::Relaxed);
         } else {
             let mut more = new_total - old_total;
-            // What is held above the old bound counts again before new ones are made.
+            // Permits in use above the old bound count again before new ones are made.
             let _ = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |surplus| {
                 more = (new_total - old_total).saturating_sub(surplus);
                 Some(surplus.saturating_sub(new_total - old_total))
@@ -120,39 +141,45 @@ impl Permits {
     /// Waits for a permit, in order.
     ///
     /// # Errors
-    /// [`Reason::Overloaded`] when the queue is full or the wait took too long; [`Reason::DestinationUnavailable`] at once
-    /// while the breaker is open: a permit would be of no use.
+    /// [`Reason::Overloaded`] if the queue is full or the wait took too long.
+    /// [`Reason::DestinationUnavailable`] at once while the breaker is open, because a permit would
+    /// be of no use.
     pub async fn acquire(self: &Arc<Self>) -> Result<Permit, Error> {
         let timeout = {
             let bounds = self.bounds.load();
             bounds.breaker.check(Instant::now)?;
             bounds.timeout
         };
-        // The semaphore hands returned permits to those who wait, so this cannot jump the queue.
+        // The semaphore hands returned permits to waiting requests first, so this cannot jump the
+        // queue.
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(self.permit(permit));
         }
         let _place = self.queue()?;
         match tokio::time::timeout(timeout, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(self.permit(permit)),
-            Ok(Err(_closed)) => Err(self.overloaded("no permit is given out any more")),
+            Ok(Err(_closed)) => Err(self.overloaded("no more permits are given out")),
             Err(_elapsed) => Err(self.overloaded("the wait took longer than `permit_timeout`")),
         }
     }
 
-    /// Takes a permit that nobody else wants, for work that can be left: `None` while anybody waits, while no more are left
-    /// than an eighth, which is kept for those who wait for an answer, or while the breaker is open.
+    /// Takes a permit for background work. `None` while any request waits, while no more than an
+    /// eighth of the permits is free (reserved for requests that clients wait for), or while the
+    /// breaker is open.
     pub fn spare(&self) -> Option<Permit> {
         let bounds = self.bounds.load();
-        let kept = bounds.total / 8;
-        if self.waiting() > 0 || self.free.available_permits() <= kept || bounds.breaker.check(Instant::now).is_err() {
+        let reserved = bounds.total / 8;
+        if self.waiting() > 0
+            || self.free.available_permits() <= reserved
+            || bounds.breaker.check(Instant::now).is_err()
+        {
             return None;
         }
         Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.permit(permit))
     }
 
-    /// Says how a request would fail at once that asked for a permit now; `None` where it would get one, or wait for one.
-    /// Nothing is taken or counted.
+    /// Returns how a request for a permit would fail immediately; `None` if the request would get a
+    /// permit, or wait for one. Nothing is taken or counted.
     pub fn outlook(&self) -> Option<Reason> {
         let bounds = self.bounds.load();
         if bounds.breaker.is_barred(Instant::now) {
@@ -167,7 +194,7 @@ impl Permits {
         Arc::clone(&self.bounds.load().breaker)
     }
 
-    /// Returns the figures of the origin's side.
+    /// Returns a reading of the counters.
     pub fn stats(&self) -> OriginStats {
         let breaker = self.breaker();
         OriginStats {
@@ -181,13 +208,13 @@ impl Permits {
         }
     }
 
-    /// Returns how many permits are given out.
+    /// Returns the number of permits in use.
     pub fn in_use(&self) -> usize {
         let given_out = self.bounds.load().total + self.surplus.load(Ordering::Relaxed);
         given_out.saturating_sub(self.free.available_permits())
     }
 
-    /// Returns how many requests wait for a permit.
+    /// Returns the number of requests waiting for a permit.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -195,18 +222,18 @@ impl Permits {
     fn queue(&self) -> Result<QueuePlace<'_>, Error> {
         let place = QueuePlace(&self.waiting);
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.bounds.load().waiting_max {
-            return Err(self.overloaded("as many as `permit_queue_max` wait already"));
+            return Err(self.overloaded("the queue is full (`permit_queue_max`)"));
         }
         Ok(place)
     }
 
     fn overloaded(&self, what: &str) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        Error::unsent(Reason::Overloaded, format!("all {} permits are taken, and {what}", self.bounds.load().total))
+        Error::unsent(Reason::Overloaded, format!("all {} permits are in use, and {what}", self.bounds.load().total))
     }
 }
 
-/// A place in the queue. Dropping it leaves the queue, so that a request which is given up leaves nothing behind.
+/// A place in the queue, freed on drop, so that a cancelled request leaves nothing behind.
 struct QueuePlace<'a>(&'a AtomicUsize);
 
 impl Drop for QueuePlace<'_> {
@@ -226,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn as_many_as_there_are_and_a_returned_one_serves_who_waits_in_order() {
+    async fn a_returned_permit_goes_to_the_first_request_that_waits() {
         let permits = permits(1, 2, Duration::from_secs(10));
         let first = permits.acquire().await.unwrap();
         assert_eq!((permits.in_use(), permits.waiting()), (1, 0));
@@ -247,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_outlook_tells_what_a_request_would_get_and_counts_nothing() {
+    async fn the_outlook_predicts_a_refusal_and_counts_nothing() {
         let permits = permits(1, 0, Duration::from_secs(10));
         assert_eq!(permits.outlook(), None);
         let permit_in_use = permits.acquire().await.unwrap();
@@ -258,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_is_bounded_and_giving_up_frees_the_place() {
+    async fn the_queue_is_bounded_and_a_cancelled_request_frees_its_place() {
         let permits = permits(1, 1, Duration::from_secs(10));
         let _held = permits.acquire().await.unwrap();
         let mut waiting = Box::pin(permits.acquire());
@@ -266,7 +293,7 @@ mod tests {
 
         let error = permits.acquire().await.unwrap_err();
         assert_eq!((error.reason, error.was_sent), (Reason::Overloaded, false));
-        assert_eq!(permits.waiting(), 1, "who was refused left no trace");
+        assert_eq!(permits.waiting(), 1, "a refused request leaves no trace");
 
         drop(waiting);
         assert_eq!(permits.waiting(), 0);
@@ -283,19 +310,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_spare_permit_is_one_that_nobody_else_wants() {
+    async fn a_spare_permit_is_taken_from_no_waiting_request() {
         let none_waits = permits(8, 9, Duration::from_secs(10));
         let held: Vec<_> = (0..7).map_while(|_| none_waits.spare()).collect();
-        assert_eq!(held.len(), 7, "an eighth is kept");
+        assert_eq!(held.len(), 7, "an eighth is reserved");
         assert!(none_waits.spare().is_none());
-        assert!(none_waits.acquire().await.is_ok(), "for those who wait for an answer");
+        assert!(none_waits.acquire().await.is_ok(), "reserved for requests that clients wait for");
 
         let few = permits(1, 9, Duration::from_secs(10));
-        let only = few.spare().expect("of fewer than eight, none is kept");
+        let only = few.spare().expect("of fewer than eight, none is reserved");
         let mut waiting = Box::pin(few.acquire());
         assert!(poll_once(&mut waiting).is_none());
         drop(only);
-        assert!(few.spare().is_none(), "it is promised to who waits");
+        assert!(few.spare().is_none(), "the permit goes to the request that waits");
         assert!(poll_once(&mut waiting).is_some());
     }
 
@@ -314,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bounds_that_change_hold_for_what_is_given_out_already() {
+    async fn changed_bounds_apply_to_permits_in_use() {
         let with = |connections_max| Config { connections_max, permit_queue_max: 9, ..config("unused:1") };
         let permits = Arc::new(Permits::new(&with(3)));
         let mut held = vec![permits.acquire().await.unwrap(), permits.acquire().await.unwrap()];
@@ -348,7 +375,7 @@ mod tests {
         assert_eq!((stats.breaker, stats.breaker_opened), (super::super::BreakerState::Closed, 1));
     }
 
-    /// Polls once; `None` when it is not ready.
+    /// Polls once; `None` if not ready.
     fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match std::pin::Pin::new(future).poll(&mut context) {

@@ -1,15 +1,16 @@
-//! The connections of one core, at work and at rest.
+//! The connections of one core, in use and idle.
 //!
-//! No task of its own stands behind a connection: whoever waits for its response drives it, first the wait for the head,
-//! then the body. That saves two hand-overs a request. At rest it is driven by nobody: its socket is looked at immediately
-//! before the next request is written (`connection.rs`), and one timer of the core closes those that have rested for too
-//! long, as the origin announced it or else as it is configured.
+//! No connection has a task of its own. The request that waits for a response drives its
+//! connection, first for the head, then for the body, which saves two hand-overs per request.
+//! Nothing drives an idle connection: the socket is checked immediately before the next request is
+//! written (`origin/connection.rs`), and one timer per core closes connections that were idle for
+//! too long, as announced by the origin or else as configured.
 //!
-//! A connection on which an Upgrade was sent never comes back ([`Checkout::retire`] by `mod.rs`): an app that ignored it may take
-//! what follows for requests of their own.
+//! A connection on which an Upgrade was sent is never reused ([`Checkout::retire`], called by
+//! `origin/mod.rs`): an app that ignored the Upgrade may read the next bytes as another protocol's.
 //!
-//! What may have reached the origin is not sent twice: only a request that hyper gives back unwritten, since its connection
-//! had ended first, goes to another one.
+//! A request that may have reached the origin is not sent twice. Only a request that hyper returns
+//! unwritten, because its connection had already ended, goes to another connection.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,19 +27,25 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::config::Config;
 use super::connection::Connector;
 use super::error::SendError;
 use super::timer::Timer;
 use super::upload::{ResponseTimer, TimedUpload};
-use super::{BUFFER_BYTES_MAX, Config};
 
-/// The longest that a connection rests, whatever the origin announces: descriptors are worth more.
+/// Bytes that a connection buffers in each direction: about the largest response head (four times
+/// the common limit of servers), and the most that is read of a body at a time.
+pub(super) const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// The longest idle time of a connection, whatever the origin announces: file descriptors are worth
+/// more.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// What the announced timeout is cut by, so that a request is not on its way when the origin closes.
+/// The margin subtracted from an announced timeout, so that no request is in transit when the
+/// origin closes.
 const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
-/// The shortest time between two rounds that close what has rested for too long.
+/// The shortest time between two rounds that close expired connections.
 const ROUND_MIN: Duration = Duration::from_millis(100);
 
 /// The connections of one core.
@@ -48,27 +55,27 @@ pub(super) struct Pool {
     response_timeout: Duration,
     idle_limit: Duration,
     idle_max: usize,
-    /// Guards the row alone: nothing awaits under it.
+    /// Guards the list of idle connections. Nothing awaits under it.
     idle: Mutex<IdleConnections>,
 }
 
 /// The idle connections.
 #[derive(Default)]
 struct IdleConnections {
-    /// The latest last, with the time when each came to rest.
-    row: VecDeque<(Instant, Box<PooledConnection>)>,
-    /// Whether a task looks after it.
+    /// Ordered by the time at which each became idle, latest last.
+    connections: VecDeque<(Instant, Box<PooledConnection>)>,
+    /// True if a task watches for expired connections.
     is_watched: bool,
 }
 
-/// A connection, as who drives it sees it.
+/// A connection as its driver sees it.
 struct PooledConnection {
     sender: SendRequest<TimedUpload>,
-    /// hyper's work on it, which ends with the connection; `None` from then on.
+    /// hyper's future for the connection; `None` once the connection has ended.
     work: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     timer: Timer,
     is_idle: Arc<AtomicBool>,
-    /// How long it may rest.
+    /// How long the connection may be idle.
     idle_limit: Duration,
 }
 
@@ -87,12 +94,14 @@ impl Pool {
         })
     }
 
-    /// Sends a request over a connection that rests, or else over a new one, and returns the response's head with the use
-    /// of the connection that its body goes on with. The request is taken out of its place when it goes to a connection:
-    /// handed from future to future it would be copied at each.
+    /// Sends a request over an idle connection, or else over a new one. Returns the response's
+    /// head, and the checkout of the connection that its body continues on.
+    ///
+    /// The connection takes the request out of its `Option`: passed from future to future, it would
+    /// be copied each time.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// The reason why there is no response.
     pub(super) async fn send(
         self: &Arc<Self>,
         request: &mut Option<Request<TimedUpload>>,
@@ -123,10 +132,11 @@ impl Pool {
         Checkout { connection: Some(connection), pool: Arc::clone(self) }
     }
 
-    /// Takes the connection that came to rest last, since the origin is the least likely to have closed it.
+    /// Takes the connection that became idle last, because the origin is least likely to have
+    /// closed it.
     fn take(&self, now: Instant) -> Option<Box<PooledConnection>> {
         let mut idle = self.idle.lock();
-        while let Some((since, connection)) = idle.row.pop_back() {
+        while let Some((since, connection)) = idle.connections.pop_back() {
             if now < since + connection.idle_limit {
                 return Some(connection);
             }
@@ -134,31 +144,33 @@ impl Pool {
         None
     }
 
-    /// Puts a connection to rest. Of more than `idle_max` the earliest is closed.
+    /// Returns a connection to the pool. Beyond `idle_max`, the connection that was idle the
+    /// longest is closed.
     fn put(self: &Arc<Self>, connection: Box<PooledConnection>) {
         connection.is_idle.store(true, Ordering::Relaxed);
         let mut idle = self.idle.lock();
-        if idle.row.len() >= self.idle_max {
-            idle.row.pop_front();
+        if idle.connections.len() >= self.idle_max {
+            idle.connections.pop_front();
         }
-        idle.row.push_back((Instant::now(), connection));
+        idle.connections.push_back((Instant::now(), connection));
         if !std::mem::replace(&mut idle.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
     }
 
-    /// Closes what has rested for too long. Returns when to do it again; `None` where nothing rests.
+    /// Closes expired connections. Returns the time of the next round; `None` if no connection is
+    /// idle.
     fn close_expired(&self, now: Instant) -> Option<Instant> {
         let mut idle = self.idle.lock();
         let end = |(since, connection): &(Instant, Box<PooledConnection>)| *since + connection.idle_limit;
-        idle.row.retain(|rested| now < end(rested));
-        let next = idle.row.iter().map(end).min();
+        idle.connections.retain(|idle| now < end(idle));
+        let next = idle.connections.iter().map(end).min();
         idle.is_watched = next.is_some();
         next.map(|next| next.max(now + ROUND_MIN))
     }
 }
 
-/// Looks after what rests, until nothing does.
+/// Closes expired connections until none is idle.
 async fn watch(pool: Weak<Pool>) {
     while let Some(next) = pool.upgrade().and_then(|pool| pool.close_expired(Instant::now())) {
         tokio::time::sleep_until(next).await;
@@ -166,16 +178,16 @@ async fn watch(pool: Weak<Pool>) {
 }
 
 impl PooledConnection {
-    /// Does whatever can be done on the connection now.
+    /// Makes all progress that is possible on the connection now.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        // How it ended, the response or its body tells.
+        // The response or its body reports how the connection ended.
         if self.work.as_mut().is_some_and(|work| work.as_mut().poll(cx).is_ready()) {
             self.work = None;
         }
     }
 
-    /// Sends `request` and waits for the response's head, as long as [`Turn`] says that the origin may take. A request of which
-    /// nothing was written is put back.
+    /// Sends `request` and waits for the response's head, for as long as [`ResponseTimer`] allows
+    /// the origin. A request of which nothing was written is put back.
     async fn exchange(
         &mut self,
         request: &mut Option<Request<TimedUpload>>,
@@ -202,14 +214,15 @@ impl PooledConnection {
     }
 }
 
-/// One response's use of the connection that it comes over. Dropped before [`Checkout::end`], it closes the connection.
+/// One response's use of its connection. Dropped before [`Checkout::end`], the checkout closes the
+/// connection.
 pub(super) struct Checkout {
     connection: Option<Box<PooledConnection>>,
     pool: Arc<Pool>,
 }
 
 impl Checkout {
-    /// Does whatever can be done on the connection now: somebody waits for what it brings.
+    /// Makes all progress that is possible on the connection now, for a reader that waits.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         if let Some(connection) = &mut self.connection {
             connection.drive(cx);
@@ -221,8 +234,8 @@ impl Checkout {
         self.connection.as_mut().map(|connection| &mut connection.timer)
     }
 
-    /// Ends with the response: the connection goes to rest, unless it is of no use any more, or still has to bring the end
-    /// of the request's content to the origin.
+    /// Ends the use with the response. The connection returns to the pool, unless it cannot be
+    /// reused or still has to send the rest of the request's content.
     pub(super) fn end(&mut self) {
         if let Some(connection) = self.connection.take()
             && connection.sender.is_ready()
@@ -232,7 +245,7 @@ impl Checkout {
         }
     }
 
-    /// Lets the connection rest for as long as the response announces less a margin, if it announces something.
+    /// Limits the connection's idle time to the timeout that the response announces, less a margin.
     pub(super) fn apply_keep_alive(&mut self, fields: &HeaderMap) {
         const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
         if let Some(timeout) = fields.get(KEEP_ALIVE).and_then(announced_timeout) {
@@ -240,7 +253,7 @@ impl Checkout {
         }
     }
 
-    /// Lets the connection end with this response.
+    /// Closes the connection after this response.
     pub(super) fn retire(&mut self) {
         self.set_idle_limit(Duration::ZERO);
     }
@@ -248,7 +261,7 @@ impl Checkout {
     /// Leaves the connection to the protocol that it was switched to.
     pub(super) fn release(mut self) {
         if let Some(mut connection) = self.connection.take().filter(|connection| connection.work.is_some()) {
-            // hyper hands it over once it has written what is left of the request.
+            // hyper hands the connection over once the rest of the request is written.
             tokio::spawn(async move {
                 if let Some(work) = connection.work.take() {
                     let _ = work.await;
@@ -264,7 +277,8 @@ impl Checkout {
     }
 }
 
-/// Reads `timeout` of a Keep-Alive field: whole seconds (RFC 2068 §19.7.1.1, as servers send it today).
+/// Reads `timeout` of a Keep-Alive header: whole seconds (RFC 2068 §19.7.1.1, as servers send it
+/// today).
 fn announced_timeout(value: &HeaderValue) -> Option<Duration> {
     let value = value.to_str().ok()?;
     let seconds = value.split(',').find_map(|parameter| {

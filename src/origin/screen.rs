@@ -1,18 +1,21 @@
-//! The screen over the heads that an origin sends: what hyper takes and another reader would read in another way.
+//! The screen over the heads that an origin sends: refuses heads that hyper accepts and another
+//! reader would read differently.
 //!
-//! hyper ends lines at a bare LF, skips empty lines before a status line, and drops interim responses without counting
-//! them. So the bytes of each head are looked at on their way to it. Everything else about a head hyper refuses itself, or
-//! [`framing`](super::framing) does, on what was parsed. Bodies pass unseen.
+//! hyper ends lines at a bare LF, skips empty lines before a status line, and drops interim
+//! responses without counting them. So the bytes of each head are checked before hyper reads them.
+//! Everything else in a head is refused by hyper, or by [`framing`](super::framing) after parsing.
+//! Bodies pass unchecked.
 
 use memchr::{memchr_iter, memchr2_iter, memchr3};
 
-/// The most interim responses before a final one (RFC 9110 §15.2 sets no bound): more are a flood.
+/// The most interim responses before a final one. RFC 9110 §15.2 sets no bound; more than this is a
+/// flood.
 pub(super) const INTERIM_MAX: usize = 100;
 
-/// What a status line has up to its status code.
+/// The length of a status line up to and including its status code.
 const STATUS_LINE_START: usize = "HTTP/1.1 200".len();
 
-const NO_STATUS_LINE: &str = "what is no status line in place of one (RFC 9112 §4)";
+const NO_STATUS_LINE: &str = "no status line (RFC 9112 §4)";
 const BARE_CR: &str = "a bare CR in the head (RFC 9112 §2.2)";
 
 /// The screen of one connection.
@@ -21,7 +24,7 @@ pub(super) struct ResponseScreen {
     is_in_head: bool,
     /// Bytes of this head so far.
     at: usize,
-    /// The first of them.
+    /// The first bytes of this head.
     start: [u8; STATUS_LINE_START],
     /// Bytes of this line so far.
     in_line: usize,
@@ -30,20 +33,20 @@ pub(super) struct ResponseScreen {
 }
 
 impl ResponseScreen {
-    /// Expects the head of a response to a new request.
+    /// Prepares for the head of the response to a new request.
     pub(super) fn begin(&mut self) {
         *self = Self { is_in_head: true, ..Self::default() };
     }
 
-    /// Tells whether bytes of a head are to come.
+    /// Returns whether more bytes of a head are expected.
     pub(super) fn is_in_head(&self) -> bool {
         self.is_in_head
     }
 
-    /// Looks at the bytes that come next.
+    /// Checks the next bytes.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// What is wrong with the bytes.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
         if self.is_in_head && self.at == 0 && begins_plainly(bytes) {
             self.is_in_head = false;
@@ -53,7 +56,7 @@ impl ResponseScreen {
             let plain = memchr3(b'\r', b'\n', 0, bytes).unwrap_or(bytes.len());
             let (run, rest) = bytes.split_at(plain);
             self.look_at_run(run)?;
-            // CR and LF come together, in a head that is well formed.
+            // CR and LF come together in a well-formed head.
             let controls = if rest.starts_with(b"\r\n") { 2 } else { rest.len().min(1) };
             let (controls, rest) = rest.split_at(controls);
             controls.iter().try_for_each(|control| self.look_at_control(*control))?;
@@ -62,7 +65,7 @@ impl ResponseScreen {
         Ok(())
     }
 
-    /// Looks at bytes that are none of CR, LF and NUL.
+    /// Checks bytes other than CR, LF and NUL.
     fn look_at_run(&mut self, run: &[u8]) -> Result<(), &'static str> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
         match first {
@@ -83,7 +86,7 @@ impl ResponseScreen {
         let last = std::mem::replace(&mut self.last, control);
         match control {
             _ if self.at == 0 => return Err(NO_STATUS_LINE),
-            b'\n' if last != b'\r' => return Err("a line of the head that ends with a bare LF (RFC 9112 §2.2)"),
+            b'\n' if last != b'\r' => return Err("a bare LF in the head (RFC 9112 §2.2)"),
             b'\n' if self.in_line == 1 => return self.end_of_head(),
             b'\n' => self.in_line = 0,
             _ if last == b'\r' => return Err(BARE_CR),
@@ -110,8 +113,9 @@ impl ResponseScreen {
     }
 }
 
-/// Tells whether bytes begin with the whole head of a final response in which there is nothing to find. Nearly all do, and to
-/// see so takes a third of the time that it takes to say what is wrong, and where a piece ends.
+/// Returns whether `bytes` begin with the whole, flawless head of a final response. Nearly all
+/// responses do, and this check takes a third of the time of the one that finds out what is wrong
+/// and where a piece ends.
 fn begins_plainly(bytes: &[u8]) -> bool {
     if !bytes.starts_with(b"HTTP/1.1 ") || bytes.get(9) == Some(&b'1') {
         return false;
@@ -120,7 +124,7 @@ fn begins_plainly(bytes: &[u8]) -> bool {
     for at in memchr2_iter(b'\r', 0, bytes) {
         lines += 1;
         match bytes.get(at..at + 4) {
-            // Each CR has its LF; is there any more, it is a bare one.
+            // Each CR has its LF. Any further LF is a bare one.
             Some(b"\r\n\r\n") => return memchr_iter(b'\n', &bytes[..at + 4]).count() == lines + 1,
             Some(&[b'\r', b'\n', next, _]) if !matches!(next, b' ' | b'\t') => {}
             _ => return false,
@@ -134,7 +138,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Whether the screen lets these bytes pass, in one piece or byte by byte, and whether the head has ended then.
+    /// Checks whether the screen accepts these bytes, in one piece and byte by byte, and whether
+    /// the head has ended then.
     #[track_caller]
     fn check(bytes: &str, expected: Result<bool, &str>) {
         let passed = |piece_bytes: usize| {

@@ -1,21 +1,27 @@
-//! The client against raw TCP origins: what goes over the wire, and what becomes of each way to fail.
+//! The client against raw TCP origins: the bytes on the wire, and the result of each kind of
+//! failure.
 //!
-//! Sections are those of RFC 9112, but for methods, upgrades and 1xx (RFC 9110).
+//! Sections are those of RFC 9112, except for methods, upgrades and 1xx (RFC 9110).
 
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
+use http::header::UPGRADE;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::pool::BUFFER_BYTES_MAX;
 use super::screen::INTERIM_MAX;
 use super::*;
 
-/// A configuration with generous times.
+/// Makes a configuration with generous timeouts.
 pub(super) fn config(authority: &str) -> Config {
     Config {
         authority: authority.to_owned(),
@@ -53,16 +59,16 @@ fn data(bytes: &'static str) -> Result<Frame<Bytes>, ContentFailed> {
     Ok(Frame::data(Bytes::from_static(bytes.as_bytes())))
 }
 
-/// Nobody wants to know of interim responses.
-const UNHEARD: Option<fn(StatusCode, &HeaderMap)> = None;
+/// Ignores interim responses.
+const IGNORE_INTERIM: Option<fn(StatusCode, &HeaderMap)> = None;
 
-/// A raw origin and a client that asks it.
+/// A raw origin, and a client connected to it.
 struct OriginPair {
     origin: TcpListener,
     client: UpstreamClient,
 }
 
-/// Waits for what has to happen: half as long as the client is configured to wait for anything.
+/// Waits for `future`, for half as long as the client is configured to wait for anything.
 async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("it did not happen")
 }
@@ -86,10 +92,11 @@ impl OriginPair {
 
     async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Error> {
         let permit = self.client.permits().acquire().await.unwrap();
-        soon(self.client.send(request, permit, UNHEARD)).await
+        soon(self.client.send(request, permit, IGNORE_INTERIM)).await
     }
 
-    /// Sends a GET, answers it on a new connection with `response`, and returns what the client made of it.
+    /// Sends a GET, answers it on a new connection with `response`, and returns the client's
+    /// result.
     async fn answered(&self, response: &str) -> (Result<Response<ResponseBody>, Error>, OriginPeer) {
         let origin = async {
             let mut peer = self.accept().await;
@@ -102,7 +109,7 @@ impl OriginPair {
 }
 
 impl OriginPeer {
-    /// Reads a request's head, with its empty line.
+    /// Reads a request's head, including its empty line.
     async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
     }
@@ -115,7 +122,7 @@ impl OriginPeer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Writes; a client that has had enough may close meanwhile.
+    /// Writes bytes. A client that has read enough may have closed meanwhile.
     async fn write(&mut self, bytes: &str) {
         let _ = self.0.write_all(bytes.as_bytes()).await;
     }
@@ -140,7 +147,7 @@ async fn text(response: Response<ResponseBody>) -> Result<String, Error> {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Lets everything be seen that has arrived on any socket: a round trip makes the runtime look at all of them.
+/// Makes the runtime see everything that has arrived on any socket, by a round trip.
 async fn round_trip() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (mut here, there) =
@@ -154,7 +161,7 @@ async fn round_trip() {
 }
 
 #[tokio::test]
-async fn a_client_can_be_shared_and_what_it_returns_be_sent() {
+async fn the_client_is_sync_and_its_futures_are_send() {
     fn check_shared<T: Send + Sync>(_: &T) {}
     fn check_sent<T: Send>(value: T) -> T {
         value
@@ -162,7 +169,7 @@ async fn a_client_can_be_shared_and_what_it_returns_be_sent() {
     let pair = pair(|_| ()).await;
     check_shared(&pair.client);
     let permit = pair.client.permits().acquire().await.unwrap();
-    let response = check_sent(pair.client.send(get("/"), permit, UNHEARD));
+    let response = check_sent(pair.client.send(get("/"), permit, IGNORE_INTERIM));
     let (response, _peer) = tokio::join!(response, async {
         let mut peer = pair.accept().await;
         peer.head().await;
@@ -173,7 +180,7 @@ async fn a_client_can_be_shared_and_what_it_returns_be_sent() {
 }
 
 #[tokio::test]
-async fn s3_2_1_the_target_goes_out_as_given_and_nothing_is_added() {
+async fn s3_2_1_the_target_is_sent_unchanged_and_nothing_is_added() {
     let pair = pair(|_| ()).await;
     let target = r#"/a/../b//c/%2e%2E;x/"{}'|^[\]~é?q={'a':[1]}&b=\^`|%zz?"#;
     let mut request = get(target);
@@ -210,7 +217,7 @@ async fn s3_2_4_asterisk_form_and_a_configured_host() {
 }
 
 #[tokio::test]
-async fn s9_3_a_connection_is_reused_and_the_permit_given_back_at_the_end() {
+async fn s9_3_a_connection_is_reused_and_its_permit_returned_at_the_end() {
     let pair = pair(|_| ()).await;
     let (response, mut peer) = pair.answered(OK).await;
     let response = response.unwrap();
@@ -238,8 +245,8 @@ async fn an_idle_connection_is_closed_on_time() {
 }
 
 #[tokio::test]
-async fn an_announced_timeout_replaces_the_configured_one_both_ways() {
-    // Less than a second is left of it: closed at once.
+async fn an_announced_timeout_overrides_a_longer_and_a_shorter_one() {
+    // Less than a second is left of the announced timeout, so the connection is closed at once.
     let short = pair(|_| ()).await;
     let announced = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok";
     let (response, peer) = short.answered(announced).await;
@@ -249,7 +256,7 @@ async fn an_announced_timeout_replaces_the_configured_one_both_ways() {
     peer.closed().await;
     drop(fresh);
 
-    // Without the announcement this connection would not live for another request.
+    // Without the announcement, this connection would not be kept for another request.
     let long = pair(|config| config.pool_idle_timeout = Duration::ZERO).await;
     let announced = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5, max=9\r\nContent-Length: 2\r\n\r\nok";
     let (response, mut peer) = long.answered(announced).await;
@@ -280,7 +287,7 @@ async fn a_pooled_connection_that_died_costs_nothing() {
 }
 
 #[tokio::test]
-async fn s9_2_what_may_have_reached_the_origin_is_not_sent_twice() {
+async fn s9_2_a_request_that_may_have_reached_the_origin_is_not_sent_twice() {
     let pair = pair(|_| ()).await;
     let (response, mut peer) = pair.answered(OK).await;
     text(response.unwrap()).await.unwrap();
@@ -291,7 +298,7 @@ async fn s9_2_what_may_have_reached_the_origin_is_not_sent_twice() {
     assert_eq!((error.reason, error.was_sent), (Reason::ConnectionTerminated, true), "{error}");
     assert_eq!(pair.client.permits().in_use(), 0);
 
-    // The next connection brings the next request, not that one again.
+    // The next connection brings the next request, not the first one again.
     let (_response, ()) = tokio::join!(pair.send(get("/other")), async {
         let mut peer = pair.accept().await;
         assert!(peer.head().await.starts_with("GET /other "));
@@ -300,7 +307,7 @@ async fn s9_2_what_may_have_reached_the_origin_is_not_sent_twice() {
 }
 
 #[tokio::test]
-async fn no_connection_no_name_no_time() {
+async fn failures_to_connect_name_their_reason() {
     let refused = pair(|_| ()).await;
     let address = refused.client.config.authority.clone();
     drop(refused.origin);
@@ -308,7 +315,7 @@ async fn no_connection_no_name_no_time() {
     // A label of more than 63 bytes is in no name, whatever the network says.
     check_unsent(&format!("{}.example:80", "a".repeat(70)), Reason::DnsError).await;
 
-    // A full backlog drops what would connect.
+    // A full backlog drops further connections.
     let backlog = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     backlog.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     backlog.listen(0).unwrap();
@@ -323,14 +330,14 @@ async fn no_connection_no_name_no_time() {
         let config = Arc::new(Config { connect_timeout: Duration::from_millis(200), ..config(authority) });
         let client = UpstreamClient::new(Arc::clone(&config), Arc::new(Permits::new(&config)));
         let permit = client.permits().acquire().await.unwrap();
-        let error = client.send(get("/"), permit, UNHEARD).await.map(|_| ()).unwrap_err();
+        let error = client.send(get("/"), permit, IGNORE_INTERIM).await.map(|_| ()).unwrap_err();
         assert_eq!((error.reason, error.was_sent), (reason, false), "{authority}: {error}");
         assert_eq!(client.permits().in_use(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_silent_origin_is_waited_for_no_longer_than_said() {
+async fn a_silent_origin_is_waited_for_until_the_response_timeout() {
     let pair = pair(|config| config.response_timeout = Duration::from_millis(30)).await;
     let (response, peer) = tokio::join!(pair.send(get("/")), async {
         let mut peer = pair.accept().await;
@@ -352,7 +359,7 @@ async fn a_slow_client_does_not_look_like_a_slow_origin() {
         let mut peer = pair.accept().await;
         assert!(peer.head().await.contains("transfer-encoding: chunked\r\n"));
         peer.until("5\r\nfirst\r\n").await;
-        // Two others time out meanwhile: so long, at least, is the client silent.
+        // Two other requests time out meanwhile, so the client is silent for at least that long.
         for _ in 0..2 {
             let (silent, _peer) = tokio::join!(pair.send(get("/silent")), pair.accept());
             assert_eq!(silent.map(|_| ()).unwrap_err().reason, Reason::ResponseTimeout);
@@ -368,7 +375,7 @@ async fn a_slow_client_does_not_look_like_a_slow_origin() {
 }
 
 #[tokio::test]
-async fn nor_does_one_that_still_sends_when_the_head_has_come() {
+async fn a_client_that_still_sends_after_the_head_does_not_look_like_a_slow_origin() {
     let pair = pair(|config| config.body_idle_timeout = Duration::from_millis(150)).await;
     let (frames, body) = channel();
     frames.send(data("first")).unwrap();
@@ -380,7 +387,7 @@ async fn nor_does_one_that_still_sends_when_the_head_has_come() {
         let mut peer = pair.accept().await;
         peer.head().await;
         peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await;
-        // Two others are cut off meanwhile: so long, at least, is the client silent.
+        // Two other requests are cut off meanwhile, so the client is silent for at least that long.
         for _ in 0..2 {
             let (silent, _peer) = pair.answered("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await;
             assert_eq!(text(silent.unwrap()).await.unwrap_err().reason, Reason::ResponseTimeout);
@@ -411,7 +418,7 @@ async fn content_that_fails_is_not_the_origins_fault() {
     assert_eq!((error.reason, error.was_sent), (Reason::RequestTooLarge, true), "{error}");
 }
 
-/// What becomes of a body: its text, or how it failed.
+/// Checks the result of a body: its text, or its failure.
 async fn check_body(response: &str, end: bool, expected: Result<&str, Reason>) {
     let pair = pair(|config| config.body_idle_timeout = Duration::from_millis(150)).await;
     let (received, peer) = pair.answered(response).await;
@@ -479,7 +486,7 @@ async fn s7_1_2_trailers_pass() {
     assert_eq!(collected.trailers().unwrap()["x-sum"], "7");
 }
 
-/// A head that is refused: why, and that its connection is never used again.
+/// Checks that a head is refused, and that its connection is never used again.
 async fn check_refused(response: &str) {
     let pair = pair(|_| ()).await;
     let (received, peer) = pair.answered(response).await;
@@ -517,7 +524,7 @@ async fn s6_3_ambiguous_heads_are_refused_and_the_connection_with_them() {
 }
 
 #[tokio::test]
-async fn s7_8_a_switch_is_to_what_was_offered() {
+async fn s7_8_a_switch_must_be_to_an_offered_protocol() {
     for (chosen, is_allowed) in [
         ("Upgrade: chat\r\n", true),
         ("Upgrade: CHAT\r\n", true),
@@ -540,15 +547,16 @@ async fn s7_8_a_switch_is_to_what_was_offered() {
 }
 
 #[tokio::test]
-async fn s9_2_bytes_that_nothing_asked_for_answer_nothing() {
-    // With the response, and after it: also where the runtime has not seen them when the next request goes out.
+async fn s9_2_unsolicited_bytes_answer_no_request() {
+    // Bytes with the response and after it, also when the runtime has not seen them before the next
+    // request is written.
     for (first, later, is_seen) in
         [(OK.to_owned() + OK, "", false), (OK.to_owned(), OK, false), (OK.to_owned(), OK, true)]
     {
         let pair = pair(|_| ()).await;
         let (response, mut peer) = pair.answered(&first).await;
         text(response.unwrap()).await.unwrap();
-        // Written past the runtime, so that nothing of it wakes the connection.
+        // Sent past the runtime, so that nothing wakes the connection.
         socket2::SockRef::from(&peer.0).send(later.as_bytes()).unwrap();
         if is_seen {
             round_trip().await;
@@ -562,14 +570,14 @@ async fn s9_2_bytes_that_nothing_asked_for_answer_nothing() {
 }
 
 #[tokio::test]
-async fn the_breaker_opens_closes_and_asks_one_at_a_time() {
+async fn the_breaker_opens_closes_and_probes_one_at_a_time() {
     let down = pair(|config| config.breaker_interval = Duration::from_millis(50)).await;
     let address = down.client.config.authority.clone();
     let OriginPair { origin, client } = down;
     drop(origin);
     let ask = || async {
         let permit = client.permits().acquire().await?;
-        client.send(get("/"), permit, UNHEARD).await
+        client.send(get("/"), permit, IGNORE_INTERIM).await
     };
     for _ in 0..3 {
         assert_eq!(ask().await.map(|_| ()).unwrap_err().reason, Reason::ConnectionRefused);
@@ -579,7 +587,8 @@ async fn the_breaker_opens_closes_and_asks_one_at_a_time() {
     assert!(error.retry_after.is_some());
     assert_eq!(client.permits().stats().breaker, BreakerState::Open);
 
-    // Back again, and one request finds out. Its connection closes the breaker before there is any answer.
+    // The origin is back, and one request finds out. Its connection closes the breaker before any
+    // response.
     let origin = TcpListener::bind(&address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(60)).await;
     let (response, ()) = tokio::join!(ask(), async {
@@ -611,7 +620,7 @@ async fn http_1_0_connections_are_not_used_twice() {
 
 #[tokio::test]
 async fn s7_8_an_upgrade_lives_on_with_its_permit() {
-    // Idle connections would be closed at once; this one is none.
+    // Idle connections would be closed at once. This one is in use.
     let pair = pair(|config| config.pool_idle_timeout = Duration::ZERO).await;
     let mut request = get("/chat");
     request.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
@@ -644,7 +653,7 @@ async fn s7_8_an_upgrade_lives_on_with_its_permit() {
 }
 
 #[tokio::test]
-async fn s15_2_interim_responses_are_passed_on_but_100_and_what_claims_content() {
+async fn s15_2_interim_responses_are_passed_on_except_100_and_those_with_content() {
     let pair = pair(|_| ()).await;
     let statuses = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&statuses);
@@ -670,7 +679,7 @@ async fn s15_2_interim_responses_are_passed_on_but_100_and_what_claims_content()
 }
 
 #[tokio::test]
-async fn giving_up_cancels_the_request_at_the_origin() {
+async fn dropping_the_future_cancels_the_request_at_the_origin() {
     let pair = pair(|_| ()).await;
     let mut peer = None;
     tokio::select! {
@@ -684,7 +693,7 @@ async fn giving_up_cancels_the_request_at_the_origin() {
     peer.unwrap().closed().await;
     assert_eq!(pair.client.permits().in_use(), 0);
 
-    // The same while the body is under way.
+    // The same while the body is in transit.
     let (response, peer) = pair.answered("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello").await;
     drop(response);
     peer.closed().await;

@@ -1,7 +1,9 @@
-//! The one timer of a connection to the origin. Who waits on the connection, for a head or for a piece of a body, moves it.
+//! The one timer of a connection to the origin, moved by the reader that waits for a head or for a
+//! piece of a body.
 //!
-//! A timer that is to go off later than before is moved without a word to the runtime, so that a request on a connection
-//! that is used over and over costs none. It goes off at rest too, and then wakes nobody.
+//! Moving the timer to a later time does not involve the runtime, so requests on a reused
+//! connection cost no timer operation. The timer may fire while the connection is idle, and then
+//! wakes nobody.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,12 +13,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::upload::ResponseTimer;
 
-/// The timer; none before it is set for the first time.
+/// The timer; empty until it is first set.
 #[derive(Default)]
 pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
-    /// Has it go off at `deadline`.
+    /// Sets the timer to fire at `deadline`.
     pub(super) fn set(&mut self, deadline: Instant) {
         match &mut self.0 {
             Some(sleep) => sleep.as_mut().reset(deadline),
@@ -24,7 +26,8 @@ impl Timer {
         }
     }
 
-    /// Waits until the origin has been silent for `timeout`. It goes off again later where it was the client's turn meanwhile.
+    /// Waits until the origin has been silent for `timeout`. The timer fires again later if the
+    /// client was waited for meanwhile.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, response_timer: &ResponseTimer, timeout: Duration) -> Poll<()> {
         let Some(sleep) = &mut self.0 else { return Poll::Pending };
         loop {

@@ -1,12 +1,16 @@
-//! The personalisation guard's decision: may a request with these credentials have a body that was brought in with others?
+//! The personalisation guard: may a request with these credentials get a body that was fetched with
+//! others?
 //!
-//! RFC 9111 lets a shared cache answer any user with what it stored for another, unless the response forbids it. Apps that
-//! forget to (no `Vary: Cookie`, no `private`) personalise all the same. So a body is *on probation* for requests whose
-//! Cookie or Authorization differ from those that brought it in, until one of them is seen to get the same.
+//! RFC 9111 lets a shared cache answer any user with the response that it stored for another,
+//! unless the response forbids it. Apps that forget to forbid it (no `Vary: Cookie`, no `private`)
+//! personalise all the same. So a body is *on probation* for requests whose Cookie or Authorization
+//! differ from those of the request that fetched it, until one of them is seen to get the same
+//! body.
 //!
-//! A body that an anonymous request brought in is nobody's secret, and answers (a cache test of the public suite asks for
-//! just that). Yet a signed-in user should not see the page of a visitor: so its first use by a request with credentials is
-//! checked aside, and where the key has been found to be personalised before, it is on probation as any other.
+//! A body that was fetched without credentials is not private, so it is served (the public cache
+//! tests ask for that). Yet a signed-in user should not see a visitor's page: the first use by a
+//! request with credentials is checked in the background, and a key that was found to be
+//! personalised before puts such a body on probation like any other.
 
 use std::num::NonZeroU128;
 
@@ -17,20 +21,24 @@ use crate::key::KeyHasher;
 use crate::policy::request::RequestFacts;
 use crate::route::{self, Rule};
 use crate::stored::{CredentialValues, Credentials, SharingGuard};
+use crate::syntax::cookie;
 
-/// What a guarded body is to a request.
+/// The admission of a request to a guarded body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It answers.
+    /// The body answers.
     Open,
-    /// It answers, and the use may be due to be checked: see [`is_due`].
+    /// The body answers, and this use may be due for a check: see [`is_due`].
     Watched,
-    /// The origin has to be asked whether this request gets the same.
+    /// The origin must first show that this request gets the same body.
     Probation,
 }
 
-/// Decides what a guarded body is to a request. `is_suspect` tells whether the key was found to be personalised lately;
-/// `credentials` are the request's, and `values` what they are made of. All are asked only where they matter.
+/// Decides whether a guarded body may answer a request.
+///
+/// `is_suspect` tells whether the key was recently found to be personalised; `credentials` returns
+/// the request's credentials, and `values` the single values behind them. Each is called only if
+/// the decision depends on it.
 pub fn admission(
     guard: &SharingGuard,
     request: &RequestFacts,
@@ -54,18 +62,21 @@ pub fn admission(
     }
 }
 
-/// Tells whether this use of a watched body is to be checked with the origin: one in `sample_every`, and of a body that was
-/// not compared yet the first one by a request with other credentials.
+/// Tells whether this use of a watched body is to be checked with the origin.
+///
+/// One use in `sample_every` is. Of a body that was not compared yet, so is the first use by a
+/// request with other credentials.
 pub fn is_due(guard: &SharingGuard, sample_every: u32, credentials: impl FnOnce() -> Credentials) -> bool {
     let differs = || credentials() != guard.leader();
     if !guard.is_shared() {
         return differs() && guard.is_due(sample_every);
     }
-    // Once it is shared, requests are counted without reading their credentials.
+    // Once the body is shared, requests are counted without reading their credentials.
     guard.is_due(sample_every) && differs()
 }
 
-/// Reads a request's credentials. Cookies that the rule ignores do not count, nor does what is part of the key anyway.
+/// Reads a request's credentials, without the cookies that the rule ignores and the fields that are
+/// part of the key.
 pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Credentials {
     Credentials {
         cookie: fingerprint(hasher, COOKIE, cookies(headers, rule)),
@@ -73,7 +84,7 @@ pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Cred
     }
 }
 
-/// Reads the single values that a request's [`credentials`] are made of.
+/// Reads the single values that make up a request's [`credentials`].
 pub fn values(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> CredentialValues {
     let one = |kind, value| fingerprint(hasher, kind, std::iter::once(value)).map(|found| found.get() as u64);
     let cookies = cookies(headers, rule).filter_map(|pair| one(COOKIE, pair));
@@ -83,23 +94,27 @@ pub fn values(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Credentia
 const COOKIE: &[u8] = b"cookie";
 const AUTHORIZATION: &[u8] = b"authorization";
 
-/// Returns the cookies that count, each with its value.
+/// Iterates over the cookies that count as credentials, each with its value.
 fn cookies<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &'a [u8]> {
-    let counts = |pair: &&[u8]| {
-        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
-        // An ignored cookie has a name that is text; what is not text is not one of them.
-        let is_ignored = std::str::from_utf8(name).is_ok_and(|name| {
-            rule.key_cookies.iter().any(|keyed| **keyed == *name)
-                || rule.ignore_cookies.iter().any(|pattern| ignores(pattern, name))
-        });
-        !pair.is_empty() && !is_ignored
-    };
-    let lines = unkeyed(headers, rule, header::COOKIE);
-    lines.flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii).filter(counts)
+    let cookies = unkeyed(headers, rule, header::COOKIE).flat_map(cookie::cookies_of);
+    cookies.filter(|cookie| !is_ignored(rule, cookie.name)).map(|cookie| cookie.pair)
 }
 
-/// Tells whether a pattern takes in a cookie. The star takes in no session: many frameworks name theirs after the app, and an
-/// app may well be called as a script's cookies begin (`_hjelp_session`).
+/// Tells whether a cookie of this name says nothing about the user.
+///
+/// That is so if the rule ignores the cookie, or if the cookie is part of the key. A name that is
+/// not text is never ignored, since patterns are text.
+pub fn is_ignored(rule: &Rule, name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| {
+        rule.key_cookies.iter().any(|keyed| **keyed == *name)
+            || rule.ignore_cookies.iter().any(|pattern| ignores(pattern, name))
+    })
+}
+
+/// Tells whether a pattern matches a cookie's name.
+///
+/// A star never matches a session: many frameworks name theirs after the app, and an app's name may
+/// begin like a tracking script's cookies (`_hjelp_session`).
 fn ignores(pattern: &str, name: &str) -> bool {
     pattern == name || (!name.ends_with("_session") && route::wildcard(pattern, name))
 }
@@ -108,13 +123,14 @@ fn authorizations<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<I
     unkeyed(headers, rule, header::AUTHORIZATION)
 }
 
-/// Returns the lines of a field, unless it is part of the key.
+/// Iterates over the lines of a field, unless the field is part of the key.
 fn unkeyed<'a>(headers: &'a HeaderMap, rule: &Rule, name: HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let is_keyed = rule.key_headers.contains(&name);
     headers.get_all(name).iter().map(HeaderValue::as_bytes).filter(move |_| !is_keyed)
 }
 
-/// Makes the keyed fingerprint of `values`, which hold no line feed; `None` where there are none.
+/// Makes the keyed fingerprint of `values`, none of which has a line feed; `None` if there are
+/// none.
 fn fingerprint<'a>(hasher: &KeyHasher, kind: &[u8], values: impl Iterator<Item = &'a [u8]>) -> Option<NonZeroU128> {
     let mut values = values.peekable();
     values.peek()?;
@@ -123,7 +139,8 @@ fn fingerprint<'a>(hasher: &KeyHasher, kind: &[u8], values: impl Iterator<Item =
         text.push(b'\n');
         text.extend_from_slice(value);
     }
-    // Zero stands for none; that one value in 2^128 shares its fingerprint with another is no loss.
+    // Zero means no credentials. That one value in 2^128 shares its fingerprint with another does
+    // no harm.
     NonZeroU128::new(hasher.fingerprint(&text).max(1))
 }
 
@@ -161,7 +178,7 @@ mod tests {
         check(&[("cookie", "sid=1")], &[("cookie", "Sid=1")], false);
         check(&[("cookie", "a=1; b=2")], &[("cookie", "a=1")], false);
         check(&[], &[("cookie", "my_ga=1")], false);
-        // The sessions of apps whose names begin as a script's cookies do.
+        // The sessions of apps whose names begin like a tracking script's cookies.
         for session in ["_gallery_session=1", "_ga_session=1", "_hjelp_session=1", "_pk_session=1", "_uetli_session=1"]
         {
             check(&[], &[("cookie", session)], false);
@@ -170,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_ignored_where_it_is_named_whole() {
+    fn a_session_is_ignored_only_by_its_whole_name() {
         let ignored = |pattern: &str| {
             let rule = Rule { ignore_cookies: [pattern.into()].into(), ..Rule::default() };
             credentials(&KeyHasher::new(), &fields(&[("cookie", "_app_session=1")]), &rule).is_none()
@@ -193,8 +210,10 @@ mod tests {
         assert!(credentials(&KeyHasher::new(), &given, &rule).is_none());
     }
 
-    /// What becomes of a request and a body that `leader` brought in: on probation, the same of a suspect key, and shared;
-    /// and whether its first use is due to be checked before it is shared, and its second after.
+    /// Checks the admission of a request to a body that `leader` fetched.
+    ///
+    /// The admissions are: on probation, the same with a suspect key, and shared. `due` tells
+    /// whether the first use is checked before the body is shared, and the second use after.
     #[track_caller]
     fn check_admission(
         leader: &[(&str, &str)],
@@ -217,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_whose_other_cookies_change_is_no_other_user() {
+    fn a_user_whose_other_cookies_change_stays_the_same_user() {
         let hasher = KeyHasher::new();
         let read = |cookies: &str| {
             let given = fields(&[("cookie", cookies), ("authorization", "x")]);

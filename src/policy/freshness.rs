@@ -1,7 +1,9 @@
-//! Age and freshness (RFC 9111 §4.2). The only place that decides whether a stored response is fresh.
+//! Age and freshness (RFC 9111 §4.2): the only place that decides whether a stored response is
+//! fresh.
 //!
-//! [`lifetime`] and [`initial_age`] are asked once, when a response is stored or updated; [`current_age`] and [`ttl`] at
-//! every use. Ages count milliseconds since the response was received; what fields say counts whole seconds.
+//! [`lifetime`] and [`initial_age`] are computed once, when a response is stored or updated;
+//! [`current_age`] and [`ttl`] at every use. Ages count milliseconds since the response was
+//! received; fields count whole seconds.
 
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::clock::Timestamp;
+use crate::policy::cache_control::directive;
 use crate::policy::cache_control::{DirectiveSource, ResponseCacheControl};
-use crate::policy::{date, directive};
 use crate::route::Rule;
 use crate::stored::{Facts, LifetimeSource};
+use crate::syntax::{date, list};
 
 /// Returns the age of a stored response now (current_age, RFC 9111 §4.2.3).
 pub fn current_age(facts: &Facts, now: Timestamp) -> Duration {
@@ -24,28 +27,32 @@ pub fn is_fresh(facts: &Facts, now: Timestamp) -> bool {
     facts.lifetime > current_age(facts, now)
 }
 
-/// Returns for how long a stored response has been stale; zero while it is fresh, and at the very end of its freshness.
+/// Returns how long a stored response has been stale; zero while it is fresh, and at the very end
+/// of its freshness.
 pub fn staleness(facts: &Facts, now: Timestamp) -> Duration {
     current_age(facts, now).saturating_sub(facts.lifetime)
 }
 
-/// Returns the remaining freshness in seconds (rounded down); negative when stale by that much.
+/// Returns the remaining freshness in seconds, rounded down; negative if the response is stale.
 pub fn ttl(facts: &Facts, now: Timestamp) -> i64 {
     let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     millis(facts.lifetime).saturating_sub(millis(current_age(facts, now))).div_euclid(1000)
 }
 
-/// Returns the age that a response has when it is received (corrected_initial_age, RFC 9111 §4.2.3).
+/// Returns the age that a response has when it is received (corrected_initial_age, RFC 9111
+/// §4.2.3).
 pub fn initial_age(headers: &HeaderMap, requested_at: Timestamp, received_at: Timestamp) -> Duration {
-    // Date counts whole seconds, rounded down by whoever wrote it: a difference below one says nothing.
+    // Date counts whole seconds, rounded down by its sender, so a difference below one second means
+    // nothing.
     let apparent_age = date_value(headers)
         .map_or(Duration::ZERO, |date| Duration::from_secs(received_at.saturating_since(date).as_secs()));
     let response_delay = received_at.saturating_since(requested_at);
     apparent_age.max(age_value(headers).saturating_add(response_delay))
 }
 
-/// Returns the freshness lifetime and where it comes from, in the order of RFC 9213 §2.1, RFC 9111 §4.2.1, the
-/// configuration, and RFC 9111 §4.2.2. `None` where a response has no lifetime at all.
+/// Returns the freshness lifetime and its source; `None` if a response has no lifetime at all.
+///
+/// The order is that of RFC 9213 §2.1, RFC 9111 §4.2.1, the configuration, and RFC 9111 §4.2.2.
 pub fn lifetime(
     cc: &ResponseCacheControl,
     status: StatusCode,
@@ -87,8 +94,8 @@ fn explicit_lifetime(
 
 /// Returns the lifetime that the configuration fills in.
 ///
-/// A route's `ttl` is meant for pages: it does not make errors last, nor statuses that RFC 9110 §15.1 keeps from being
-/// cached by default. Whoever wants those names them in `ttl_by_status`.
+/// A route's `ttl` is meant for pages: it applies neither to errors nor to statuses that are not
+/// cacheable by default (RFC 9110 §15.1). `ttl_by_status` names those.
 fn configured_lifetime(
     cc: &ResponseCacheControl,
     status: StatusCode,
@@ -105,13 +112,14 @@ fn configured_lifetime(
 fn heuristic_lifetime(headers: &HeaderMap, received_at: Timestamp, rule: &Rule) -> Option<Duration> {
     let last_modified = date_field(headers, &header::LAST_MODIFIED)?;
     let since = date_value(headers).unwrap_or(received_at).saturating_since(last_modified);
-    // Written so that no fraction, however odd, can make a lifetime that is no number.
+    // Written so that no fraction, not even NaN, can make an invalid lifetime.
     let is_usable = rule.heuristic_fraction > 0.0 && !since.is_zero();
     is_usable.then(|| since.mul_f64(rule.heuristic_fraction.min(1.0)).min(rule.heuristic_max))
 }
 
-/// Tells whether a lifetime may be made up where the response names none (RFC 9111 §4.2.2), which is also what lets it be
-/// stored without one (RFC 9111 §3).
+/// Tells whether a heuristic lifetime is allowed if the response names none (RFC 9111 §4.2.2).
+///
+/// The same condition lets a response without a lifetime be stored (RFC 9111 §3).
 pub fn may_be_guessed(cc: &ResponseCacheControl, status: StatusCode) -> bool {
     cc.public || is_heuristically_cacheable(status)
 }
@@ -121,7 +129,8 @@ fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// Returns when a response was made (date_value, RFC 9111 §4.2.3); `None` where it does not say.
+/// Returns the time at which a response was made (date_value, RFC 9111 §4.2.3); `None` if it does
+/// not say.
 pub fn date_value(headers: &HeaderMap) -> Option<Timestamp> {
     date_field(headers, &header::DATE)
 }
@@ -130,8 +139,9 @@ fn date_field(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
     headers.get(name).and_then(|line| date::parse(line.as_bytes()))
 }
 
-/// Returns what Expires says: `Some(None)` is a time in the past, which is what an invalid date means, and two lines that
-/// differ (RFC 9111 §5.3).
+/// Returns the time in Expires, if there is one.
+///
+/// `Some(None)` is a time in the past: an invalid date, or two lines that differ (RFC 9111 §5.3).
 fn expires_value(headers: &HeaderMap) -> Option<Option<Timestamp>> {
     let mut lines = headers.get_all(header::EXPIRES).iter();
     let first = lines.next()?;
@@ -139,11 +149,11 @@ fn expires_value(headers: &HeaderMap) -> Option<Option<Timestamp>> {
     Some(date::parse(first.as_bytes()).filter(|_| is_one))
 }
 
-/// Returns what Age says (age_value): its first member where that is a number, else zero (RFC 9111 §5.1).
+/// Returns the number in Age (age_value): its first member if that is a number, else zero (RFC 9111
+/// §5.1).
 fn age_value(headers: &HeaderMap) -> Duration {
-    let line = headers.get(header::AGE).map_or(&b""[..], |line| line.as_bytes());
-    let member = line.split(|byte| *byte == b',').next().unwrap_or_default();
-    directive::delta_seconds(member.trim_ascii()).unwrap_or_default()
+    let first_member = headers.get(header::AGE).and_then(|line| list::members(line.as_bytes()).next());
+    first_member.and_then(directive::delta_seconds).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -180,6 +190,8 @@ mod tests {
             ("7200, 0", 7200),
             ("0, 7200", 0),
             (" 30 ,x", 30),
+            // RFC 9110 §5.6.1.2: empty members are ignored.
+            (", 30", 30),
             ("2147483649", 1 << 31),
             ("99999999999999999999", 1 << 31),
             ("abc", 0),
@@ -248,13 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn s5_3_expires_less_date_and_the_past_where_it_is_odd() {
+    fn s5_3_expires_less_date_and_the_past_if_malformed() {
         use LifetimeSource::Expires;
         check(&[("expires", "@30"), ("date", "@10")], (20_000, Expires));
         check(&[("expires", "@30"), ("date", "@-10")], (40_000, Expires));
         check(&[("expires", "@0"), ("date", "@0")], (0, Expires));
         check(&[("expires", "@300"), ("date", "@400")], (0, Expires));
-        // Without a Date, or one that can be read, the time of receipt stands for it; it has milliseconds.
+        // Without a valid Date the time of receipt is used, which has milliseconds.
         check(&[("expires", "@10")], (9_600, Expires));
         check(&[("expires", "@10"), ("date", "foo")], (9_600, Expires));
         check(&[("expires", "0"), ("date", "@0")], (0, Expires));

@@ -1,6 +1,8 @@
-//! What a response to an unsafe or unknown method makes invalid (RFC 9111 §4.4).
+//! The URLs and groups that a response to an unsafe or unknown method makes invalid (RFC 9111
+//! §4.4).
 //!
-//! Only names URLs and groups: which keys these have is the routes' affair, what invalid means is the ledger's.
+//! The module only names them: the routes know the keys of a URL, and the purge ledger knows what
+//! being invalid means.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -8,21 +10,24 @@ use http::{Method, StatusCode};
 use super::tags;
 use crate::key::CanonicalUrl;
 
-/// The most groups that one response invalidates by name. One that names more invalidates everything of its origin: too
-/// much is safe, too little is not.
+/// The most groups that one response invalidates by name.
+///
+/// A response that names more invalidates everything of its origin: too much is safe, too little is
+/// not.
 const GROUPS_MAX: usize = 128;
 
-/// What a response invalidates beside URLs.
+/// The groups that a response invalidates.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Groups {
-    /// These groups of the request's origin.
+    /// The named groups of the request's origin.
     Named(Vec<Box<str>>),
     /// Everything of the request's origin.
     All,
 }
 
-/// Returns the groups to invalidate, all of the request's own origin (RFC 9875 §3). None for safe methods and for error
-/// statuses, as with URLs.
+/// Returns the groups to invalidate, all of the request's own origin (RFC 9875 §3).
+///
+/// Like [`targets`], it returns nothing for safe methods and for error statuses.
 pub fn groups(method: &Method, status: StatusCode, headers: &HeaderMap) -> Groups {
     if !invalidates(method, status) {
         return Groups::Named(Vec::new());
@@ -31,7 +36,9 @@ pub fn groups(method: &Method, status: StatusCode, headers: &HeaderMap) -> Group
     if named.len() > GROUPS_MAX { Groups::All } else { Groups::Named(named) }
 }
 
-/// Returns the URLs to invalidate: the request's own, and those of Location and Content-Location on the same origin.
+/// Returns the URLs to invalidate: the request's own, and those of Location and Content-Location on
+/// the same origin.
+///
 /// Empty for safe methods and for error statuses.
 pub fn targets(method: &Method, url: &CanonicalUrl, status: StatusCode, headers: &HeaderMap) -> Vec<CanonicalUrl> {
     if !invalidates(method, status) {
@@ -39,7 +46,7 @@ pub fn targets(method: &Method, url: &CanonicalUrl, status: StatusCode, headers:
     }
     let mut targets = vec![url.clone()];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        // Of another origin it must not be invalidated: anybody could empty anybody's cache.
+        // A URL of another origin must not be invalidated: anybody could empty anybody's cache.
         if let Some(other) = resolve(url, headers, &name)
             && other.is_same_origin(url)
             && !targets.contains(&other)
@@ -50,12 +57,13 @@ pub fn targets(method: &Method, url: &CanonicalUrl, status: StatusCode, headers:
     targets
 }
 
-/// Tells whether a response is a non-error one (2xx or 3xx) to a method that is not known to be safe.
+/// Tells whether a response is a non-error one (2xx or 3xx) to a method that is not known to be
+/// safe.
 fn invalidates(method: &Method, status: StatusCode) -> bool {
     !is_safe(method) && (status.is_success() || status.is_redirection())
 }
 
-/// Tells whether a method is known to be safe (RFC 9110 §9.2.1; QUERY is by its own definition).
+/// Tells whether a method is known to be safe (RFC 9110 §9.2.1; QUERY by its own definition).
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) || method.as_str() == "QUERY"
 }
@@ -64,7 +72,8 @@ fn resolve(base: &CanonicalUrl, headers: &HeaderMap, name: &HeaderName) -> Optio
     base.join(&as_reference(headers.get(name)?))
 }
 
-/// Returns a value as a reference in ASCII: other bytes percent-encoded, as a client sends them.
+/// Returns a value as a reference in ASCII, with other bytes percent-encoded as a client sends
+/// them.
 fn as_reference(value: &HeaderValue) -> String {
     let mut reference = String::with_capacity(value.len());
     for &byte in value.as_bytes().trim_ascii() {
@@ -126,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_4_other_origins_and_odd_references_are_left_alone() {
+    fn s4_4_other_origins_and_malformed_references_are_ignored() {
         for value in [
             &b"http://other.org/a"[..],
             b"https://example.org/a",

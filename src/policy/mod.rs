@@ -1,28 +1,31 @@
-//! The caching decisions of RFC 9111, as pure functions: they take values and the time, and return enums.
+//! The caching decisions of RFC 9111, as pure functions: they take values and the time, and return
+//! enums.
 //!
-//! In the order of a request's way: [`request`] reads what the client asks for, [`onward`] leaves what goes on to the origin, [`reuse`] decides whether what is stored
-//! may answer, [`validate`] makes the conditional request and applies its 304, [`storable`] judges a response, and
-//! [`invalidate`] names what an unsafe request makes invalid. [`credentials`] decides whether one user may have what another
-//! brought in. [`cache_control`] (on the list syntax of `directive`),
-//! [`freshness`], [`vary`], [`fields`] and `etag` are what these are made of. Deliberately absent: I/O, locks, logging, reading a clock, errors. Odd input has a
-//! defined answer.
+//! In the order of a request's path:
+//! - [`request`] reads the request's head and says whether to look it up, pass it or refuse it.
+//! - [`fields`] removes the fields that do not go on to the origin, and those that are not stored.
+//! - [`reuse`] decides whether a stored response may answer.
+//! - [`validate`] makes the request conditional and applies the origin's 304.
+//! - [`storable`] judges a response.
+//! - [`invalidate`] names the URLs and groups that an unsafe request makes invalid.
+//! - [`credentials`] decides whether one user may get a body that was fetched for another.
+//!
+//! These are made of [`cache_control`], [`freshness`], [`vary`] and [`tags`], and of the grammar in
+//! [`crate::syntax`].
+//! Deliberately absent: I/O, locks, logging, reading a clock, errors. Malformed input has a defined
+//! answer.
 
 pub mod cache_control;
 pub mod credentials;
-pub mod date;
-pub(crate) mod directive;
-mod etag;
 pub mod fields;
 pub mod freshness;
 pub mod invalidate;
-pub mod onward;
 pub mod request;
 pub mod reuse;
 pub mod storable;
 pub mod tags;
 #[cfg(test)]
 mod testing;
-pub mod trailers;
 pub mod validate;
 pub mod vary;
 

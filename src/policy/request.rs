@@ -1,5 +1,7 @@
-//! What the client asks for, read once from the parsed head: may the store be looked at, or does the request pass, or is
-//! it refused? The bytes' framing was checked before by `server::screen`.
+//! The request's head, read once: is the request looked up in the store, passed to the origin, or
+//! refused?
+//!
+//! The framing was checked earlier, on the raw bytes, by `server::screen`.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -7,23 +9,25 @@ use http::{Method, StatusCode, Version};
 use crate::outcome::Reason;
 use crate::policy::cache_control::RequestCacheControl;
 use crate::route::{CacheMode, Rule};
+use crate::syntax::list;
 
-/// What was parsed from the request once.
+/// The facts about a request that caching decisions need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFacts {
-    /// Its cache directives.
+    /// The cache directives.
     pub cc: RequestCacheControl,
-    /// Whether it is a HEAD.
+    /// The request is a HEAD.
     pub is_head: bool,
-    /// Whether it carries Authorization.
+    /// The request has Authorization.
     pub has_authorization: bool,
-    /// Whether it carries Cookie.
+    /// The request has Cookie.
     pub has_cookie: bool,
-    /// Whether it carries Range that means something: only a GET's does (RFC 9110 §14.2).
+    /// The request is a GET with Range: only there the field has a meaning (RFC 9110 §14.2).
     pub has_range: bool,
-    /// Whether it carries If-None-Match, If-Modified-Since, If-Match or If-Unmodified-Since.
+    /// The request has If-None-Match, If-Modified-Since, If-Match or If-Unmodified-Since.
     pub is_conditional: bool,
-    /// Whether one of the last two is among them, which no cache fails a request by (RFC 9111 §4.3.2).
+    /// The request has If-Match or If-Unmodified-Since, by which no cache fails a request (RFC 9111
+    /// §4.3.2).
     pub has_origins_condition: bool,
 }
 
@@ -32,7 +36,7 @@ impl RequestFacts {
     pub fn of(method: &Method, headers: &HeaderMap) -> Self {
         let mut facts = Self { is_head: *method == Method::HEAD, ..Self::default() };
         let mut has_directives = false;
-        // One look at each name costs less than a search for each of nine.
+        // One look at each name costs less than nine searches.
         for name in headers.keys() {
             facts.has_authorization |= name == header::AUTHORIZATION;
             facts.has_cookie |= name == header::COOKIE;
@@ -48,28 +52,34 @@ impl RequestFacts {
     }
 }
 
-/// The fields that make a request conditional on the state of what it asks for (RFC 9110 §13.1). If-Range makes but its
-/// Range so. The last two are the origin's to evaluate.
+/// The fields that make a request conditional on the state of its target (RFC 9110 §13.1).
+///
+/// If-Range is not among them, since it conditions the Range only. The last two are for the origin
+/// to evaluate.
 static PRECONDITIONS: [HeaderName; 4] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
 
-/// What is to be done with a request.
+/// The treatment of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
-    /// The store is looked at first.
+    /// Look in the store first.
     LookUp(RequestFacts),
-    /// The origin answers, and nothing is looked up. Its response may invalidate, and a POST's may be stored.
+    /// Pass to the origin without a lookup. The response may invalidate, and a POST's may be
+    /// stored.
     Pass(Reason, RequestFacts),
-    /// The origin answers, and may switch to one of these protocols: the value of the Upgrade field that it is sent.
+    /// Pass to the origin, which may switch to one of these protocols: the value of the Upgrade
+    /// field to send.
     Upgrade(HeaderValue, RequestFacts),
-    /// Larder is asked to purge this URL: a request to it, never to the origin.
+    /// Purge this URL. Such a request never goes to the origin.
     Purge(RequestFacts),
-    /// Larder answers with this status and closes nothing but the request.
+    /// Refuse with this status; the connection stays open.
     Refuse(StatusCode, Reason),
 }
 
-/// Reads a request: `has_content` tells whether it has a body (a length above zero, or chunks to come), `upgrades` are the
-/// protocols to which a connection may be switched.
+/// Reads a request's head.
+///
+/// `has_content` tells whether the request has a body: a length above zero, or chunks. `upgrades`
+/// are the protocols to which a connection may be switched.
 pub fn classify(
     method: &Method,
     version: Version,
@@ -78,16 +88,18 @@ pub fn classify(
     rule: &Rule,
     upgrades: &[String],
 ) -> Intent {
-    // A tunnel has no place at a reverse proxy, and TRACE would show a client what other proxies added to its request.
+    // A reverse proxy has no use for tunnels, and TRACE would show a client the fields that other
+    // proxies added to its request.
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::MethodRefused);
     }
-    // RFC 9112 §6.1: a transfer coding that is not understood hides where the content ends.
+    // RFC 9112 §6.1: an unknown transfer coding hides the end of the content.
     if !is_at_most_chunked(headers) {
         return Intent::Refuse(StatusCode::NOT_IMPLEMENTED, Reason::BadRequest);
     }
     let facts = RequestFacts::of(method, headers);
-    // Caches take PURGE as meant for them. Passed on, it could reach one behind us that asks less who sends it.
+    // Caches treat PURGE as addressed to them. Passed on, it could reach a cache behind Larder with
+    // weaker access control.
     if method.as_str() == "PURGE" {
         return Intent::Purge(facts);
     }
@@ -105,7 +117,8 @@ pub fn classify(
     } else {
         return Intent::LookUp(facts);
     };
-    // RFC 9111 §5.2.1.7: who wants nothing but a stored response gets none here, since none is looked up.
+    // RFC 9111 §5.2.1.7: a client that accepts only a stored response gets none, since none is
+    // looked up.
     if is_retrieval && facts.cc.only_if_cached {
         return Intent::Refuse(StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached);
     }
@@ -115,13 +128,15 @@ pub fn classify(
     }
 }
 
-/// Tells whether a request is for Larder itself: an OPTIONS of the server as a whole (RFC 9110 §9.3.7), or one that is to go no
-/// further (§7.6.2).
+/// Tells whether Larder itself answers an OPTIONS.
+///
+/// That is one of the server as a whole (RFC 9110 §9.3.7), or one whose Max-Forwards is used up
+/// (§7.6.2).
 pub fn is_for_us(method: &Method, target: &str, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && (target == "*" || hops_left(headers) == Some(0))
 }
 
-/// Counts this hop, where the method has them counted (RFC 9110 §7.6.2).
+/// Decrements Max-Forwards, if the method uses it (RFC 9110 §7.6.2).
 pub fn count_hop(method: &Method, headers: &mut HeaderMap) {
     if *method == Method::OPTIONS
         && let Some(remaining) = hops_left(headers)
@@ -130,64 +145,54 @@ pub fn count_hop(method: &Method, headers: &mut HeaderMap) {
     }
 }
 
-/// Returns how many more hops a request may take; `None` where it does not say so in one way.
+/// Returns the remaining hops of a request; `None` if it does not give one number.
 fn hops_left(headers: &HeaderMap) -> Option<u64> {
-    let digits = std::str::from_utf8(only(headers, &header::MAX_FORWARDS)?).ok()?;
+    let digits = std::str::from_utf8(list::only_line(headers, header::MAX_FORWARDS)?).ok()?;
     if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
-/// Tells whether the content comes as it is or in chunks, and in no other transfer coding.
+/// Tells whether the content has no transfer coding, or chunked alone.
 fn is_at_most_chunked(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => true,
-        (Some(line), None) => line.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    }
+    !headers.contains_key(header::TRANSFER_ENCODING)
+        || list::only_line(headers, header::TRANSFER_ENCODING)
+            .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
-/// Returns the protocols that a request without content asks to switch to and Larder passes on (RFC 9110 §7.8); `None`: none.
+/// Returns the protocols that a request may be upgraded to (RFC 9110 §7.8); `None` if there are
+/// none.
 ///
-/// Only protocols in `allowed` are passed on, and a WebSocket only with a whole handshake. RFC 9110 lets a server ignore
-/// Upgrade, and some servers that ignore a protocol take what follows the head for a request of its own, so nothing goes to
-/// the origin that is not sure to mean something there.
+/// Only protocols in `allowed` are passed on, only on a request without content, and WebSocket only
+/// with a complete handshake. RFC 9110 lets a server ignore Upgrade, and some servers that ignore a
+/// protocol read the bytes behind the head as another request. So Larder sends an Upgrade only if
+/// it is certain to mean something to the origin.
 fn upgrade(method: &Method, version: Version, headers: &HeaderMap, allowed: &[String]) -> Option<HeaderValue> {
-    // RFC 9110 §7.8: in an HTTP/1.0 request the field must be ignored; HTTP/2 has none (RFC 9113 §8.6).
+    // RFC 9110 §7.8: Upgrade must be ignored in an HTTP/1.0 request; HTTP/2 has none (RFC 9113
+    // §8.6).
     if version != Version::HTTP_11 || !headers.contains_key(header::UPGRADE) {
         return None;
     }
-    let members = |name: HeaderName| {
-        let lines = headers.get_all(name).into_iter();
-        lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-    };
-    if !members(header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
+    if !list::lists(headers, header::CONNECTION, b"upgrade") {
         return None;
     }
     let is_passed = |protocol: &&[u8]| {
         allowed.iter().any(|name| protocol.eq_ignore_ascii_case(name.as_bytes()))
             && (!protocol.eq_ignore_ascii_case(b"websocket") || is_websocket_handshake(method, headers))
     };
-    let passed: Vec<_> = members(header::UPGRADE).filter(is_passed).collect();
+    let passed: Vec<_> = list::field_members(headers, header::UPGRADE).filter(is_passed).collect();
     if passed.is_empty() { None } else { HeaderValue::from_bytes(&passed.join(&b", "[..])).ok() }
 }
 
-/// Tells whether a request is a WebSocket handshake as RFC 6455 §4.1 asks for: a GET with a key of 16 bytes in base64, in
-/// the one version that there is.
+/// Tells whether a request is a WebSocket handshake (RFC 6455 §4.1).
+///
+/// That is a GET with a key of 16 bytes in base64, and the only version there is.
 fn is_websocket_handshake(method: &Method, headers: &HeaderMap) -> bool {
     let is_key = |key: &[u8]| {
         let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
         key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
     };
     *method == Method::GET
-        && only(headers, &header::SEC_WEBSOCKET_KEY).is_some_and(is_key)
-        && only(headers, &header::SEC_WEBSOCKET_VERSION) == Some(b"13")
-}
-
-/// Returns the value of a field that a request has once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut lines = headers.get_all(name).iter();
-    let line = lines.next()?;
-    lines.next().is_none().then(|| line.as_bytes().trim_ascii())
+        && list::only_line(headers, header::SEC_WEBSOCKET_KEY).is_some_and(is_key)
+        && list::only_line(headers, header::SEC_WEBSOCKET_VERSION) == Some(b"13")
 }
 
 #[cfg(test)]
@@ -195,12 +200,12 @@ mod tests {
     use super::*;
     use crate::policy::testing::fields;
 
-    /// What is read with the default `upgrades`.
+    /// Classifies a request with the default `upgrades`.
     fn read(method: &Method, version: Version, headers: &HeaderMap, has_content: bool, rule: &Rule) -> Intent {
         classify(method, version, headers, has_content, rule, &["websocket".to_owned()])
     }
 
-    /// Checks what is done with a request: `Ok` for a look-up, the reason for all else.
+    /// Checks the treatment of a request: `Ok` for a lookup or a purge, else the reason.
     #[track_caller]
     fn check(method: &str, given: &[(&str, &str)], has_content: bool, expected: Result<(), Reason>) {
         check_with(&Rule::default(), method, given, has_content, expected);
@@ -260,7 +265,7 @@ mod tests {
         check_with(&rule, "GET", &[("cache-control", "only-if-cached")], false, Err(Reason::OnlyIfCached));
     }
 
-    /// The fields of a WebSocket's handshake (RFC 6455 §1.3), with another Upgrade.
+    /// The fields of a WebSocket handshake (RFC 6455 §1.3), with another Upgrade.
     fn handshake(protocols: &str) -> [(&'static str, &str); 4] {
         [
             ("connection", "keep-alive, Upgrade"),
@@ -285,7 +290,8 @@ mod tests {
         for other in ["foo", "h2c", "H2C, HTTP/2.0, TLS/1.2", "websocket/13", "websockets", "", "websocket;x"] {
             assert_eq!(websocket(other), None, "{other:?}");
         }
-        // RFC 9110 §7.8: what is asked for with content is asked for behind that content, which a server may ignore.
+        // RFC 9110 §7.8: the upgrade would take effect behind the content, and a server may ignore
+        // it.
         assert_eq!(passed(Method::GET, &handshake("websocket"), true, &["websocket"]), None);
         assert_eq!(passed(Method::GET, &handshake("websocket"), false, &[]), None);
         let lines = [("connection", "upgrade"), ("upgrade", "h2c"), ("upgrade", "tcp/1, b")];
@@ -344,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_from_the_head() {
+    fn the_facts_of_the_head() {
         let given = fields(&[("authorization", "x"), ("cookie", "a=b"), ("range", "bytes=0-1"), ("if-match", "*")]);
         let expected = RequestFacts {
             has_authorization: true,

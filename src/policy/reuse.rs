@@ -1,4 +1,4 @@
-//! May a stored response answer this request now (RFC 9111 §4)?
+//! The decision whether a stored response may answer a request now (RFC 9111 §4).
 
 use std::time::Duration;
 
@@ -9,37 +9,40 @@ use crate::policy::request::RequestFacts;
 use crate::route::Rule;
 use crate::stored::{Facts, StaleUse};
 
-/// What the purge ledger says of a stored response.
+/// The purge ledger's verdict on a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PurgeState {
-    /// Nothing was purged that it is part of.
+    /// No purge or invalidation covers the response.
     #[default]
     Good,
-    /// It must be validated before it is used (RFC 9111 §4.4).
+    /// The response must be validated before it is used (RFC 9111 §4.4).
     Invalid,
-    /// It is to be served stale while one request refreshes it; where it may not be served stale, it is [`PurgeState::Invalid`].
+    /// The response is served stale while one request refreshes it.
+    ///
+    /// If it may not be served stale, this is the same as [`PurgeState::Invalid`].
     Soft,
-    /// It must never be used, nor its validator.
+    /// Neither the response nor its validator may ever be used.
     Purged,
 }
 
-/// What is to be done with what was found.
+/// The use of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    /// It answers.
+    /// Serve it.
     Fresh,
-    /// It answers although it is stale; `refresh` says whether one request refreshes it in the background.
+    /// Serve it although it is stale.
     StaleNow {
-        /// Why it may.
+        /// The reason why stale use is allowed.
         reason: Reason,
-        /// Whether to refresh it.
+        /// Tells whether one request refreshes the response in the background.
         refresh: bool,
     },
-    /// The origin is asked whether it still holds.
+    /// Ask the origin to validate it, for this reason.
     Revalidate(Reason),
-    /// The origin is asked anew.
+    /// Fetch a new response from the origin, for this reason.
     Miss(Reason),
-    /// The client wants nothing but a stored response, and this one cannot be used: 504 (RFC 9111 §5.2.1.7).
+    /// Answer 504: the client accepts only a stored response, and this one cannot be used (RFC 9111
+    /// §5.2.1.7).
     OnlyIfCached,
 }
 
@@ -53,7 +56,7 @@ pub fn reuse(request: &RequestFacts, facts: &Facts, purge_state: PurgeState, now
     }
 }
 
-/// Returns how the response answers without asking the origin, or why it does not.
+/// Returns how the response answers without contacting the origin, or why it does not.
 fn usable(
     request: &RequestFacts,
     facts: &Facts,
@@ -65,23 +68,24 @@ fn usable(
     let is_fresh = freshness::is_fresh(facts, now);
     match purge_state {
         PurgeState::Purged => return Err(Reason::Purged),
-        // RFC 9111 §4.4: what was invalidated is validated before it is used.
+        // RFC 9111 §4.4: an invalidated response is validated before it is used.
         PurgeState::Invalid => return Err(Reason::Invalidated),
         PurgeState::Soft if facts.stale == StaleUse::Forbidden => return Err(Reason::Invalidated),
         PurgeState::Soft | PurgeState::Good => {}
     }
-    // RFC 9111 §4: without no-cache, unless it is successfully validated (§5.2.2.4).
+    // RFC 9111 §4: no-cache, unless the response is successfully validated (§5.2.2.4).
     if facts.no_cache {
         return Err(Reason::NoCache);
     }
-    // What the client asks for (§5.2.1). A reload of what is immutable gets it from the store while it is fresh
-    // (RFC 8246 §2).
+    // The client's directives (§5.2.1). A reload of an immutable response is served from the store
+    // while it is fresh (RFC 8246 §2).
     let is_settled = facts.immutable && is_fresh && purge_state == PurgeState::Good;
     if rule.obey_client_no_cache && !is_settled && wants_fresher(request, facts, now) {
-        // RFC 9211 §2.2: the request is the reason only where the response would have done without it.
+        // RFC 9211 §2.2: the request is the reason only if the response would have been used
+        // without it.
         return Err(if is_fresh { Reason::RequestNoCache } else { Reason::Expired });
     }
-    // It is fresh (§4.2), or allowed to be served stale (§4.2.4).
+    // The response is fresh (§4.2), or may be served stale (§4.2.4).
     if is_fresh {
         return if purge_state == PurgeState::Soft { while_revalidate } else { Ok(Reuse::Fresh) };
     }
@@ -95,21 +99,25 @@ fn usable(
     }
 }
 
-/// Tells whether the client asks for a response that is fresher than the stored one. A stale one is not what it asks for
-/// either, also where the response may be served stale to others.
+/// Tells whether the client asks for a fresher response than the stored one.
+///
+/// A client that does so gets no stale response either, even if others may.
 fn wants_fresher(request: &RequestFacts, facts: &Facts, now: Timestamp) -> bool {
     let age = freshness::current_age(facts, now);
     let is_fresh = freshness::is_fresh(facts, now);
     let is_too_stale = !is_fresh && !accepts_staleness(request, freshness::staleness(facts, now));
     request.cc.no_cache
-        // RFC 9111 §5.2.1.1: unless max-stale is also present, the client does not wish to receive a stale response.
+        // RFC 9111 §5.2.1.1: without max-stale, the client does not wish to receive a stale
+        // response.
         || request.cc.max_age.is_some_and(|max_age| age > max_age || is_too_stale)
-        // RFC 9111 §5.2.1.3: the lifetime is to be no less than the age and the seconds given.
+        // RFC 9111 §5.2.1.3: the lifetime must be at least the age plus the seconds given.
         || request.cc.min_fresh.is_some_and(|min_fresh| facts.lifetime < age.saturating_add(min_fresh))
 }
 
-/// Tells whether the client accepts this staleness (RFC 9111 §5.2.1.2). Where the response says s-maxage, stale use ends with
-/// the windows that it opened itself, whatever the client accepts (§5.2.2.10), and whatever its lifetime came from.
+/// Tells whether the client accepts this staleness (RFC 9111 §5.2.1.2).
+///
+/// If the response has s-maxage, stale use ends with the windows that the response itself opened,
+/// whatever the client accepts (§5.2.2.10) and whatever the source of its lifetime.
 fn accepts_stale(request: &RequestFacts, facts: &Facts, staleness: Duration) -> bool {
     !facts.has_s_maxage && accepts_staleness(request, staleness)
 }
@@ -119,19 +127,23 @@ fn accepts_staleness(request: &RequestFacts, staleness: Duration) -> bool {
     request.cc.max_stale.is_some_and(is_within)
 }
 
-/// What a response that one request brings in, or has just had confirmed, is to another that waited for it.
+/// The result for a request that waited for another request's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collapse {
-    /// It answers that one, too.
+    /// The response answers this request, too.
     Shared,
-    /// It would have, and is no longer fresh enough: one for all asks anew.
+    /// The response could have been shared, but has expired meanwhile: one waiter fetches again for
+    /// all.
     Outlived,
-    /// It answers none but the one, for this reason.
+    /// The response answers only the request that it was fetched for, for this reason.
     Unshared(Reason),
 }
 
-/// Decides whether a request may be collapsed onto a response: only where a cache may reuse that for it without asking the
-/// origin (RFC 9111 §4). A request that came before the response's head did gets one that is new to it, however fresh a
+/// Decides whether a request that waited may use a response that another request fetched or
+/// validated.
+///
+/// It may if a cache could reuse the response for it without contacting the origin (RFC 9111 §4). A
+/// request that arrived before the response's head counts the response as new, however fresh a
 /// stored one it asks for.
 pub fn collapse(request: &RequestFacts, asked_at: Timestamp, facts: &Facts, now: Timestamp, rule: &Rule) -> Collapse {
     if let Some(reason) = why_unshareable(facts) {
@@ -141,8 +153,11 @@ pub fn collapse(request: &RequestFacts, asked_at: Timestamp, facts: &Facts, now:
     if is_old || !is_usable_at(facts, now) { Collapse::Outlived } else { Collapse::Shared }
 }
 
-/// Says why a response never answers a request but the one that it was made or confirmed for: every use has to be validated
-/// (RFC 9111 §5.2.2.4), or it was stale when it came and may not be used so (§4.2).
+/// Returns why a response can only answer the request that it was fetched or validated for; `None`
+/// if it can be shared.
+///
+/// Either every use has to be validated (RFC 9111 §5.2.2.4), or the response was stale on arrival
+/// and may not be used stale (§4.2).
 pub fn why_unshareable(facts: &Facts) -> Option<Reason> {
     if facts.no_cache {
         return Some(Reason::NoCache);
@@ -150,7 +165,8 @@ pub fn why_unshareable(facts: &Facts) -> Option<Reason> {
     (!is_usable_at(facts, facts.received_at)).then_some(Reason::AlreadyStale)
 }
 
-/// Tells whether a response answers at `at` without asking the origin first: fresh, or while it is revalidated.
+/// Tells whether a response answers at `at` without contacting the origin: fresh, or while it is
+/// revalidated.
 fn is_usable_at(facts: &Facts, at: Timestamp) -> bool {
     let window = match facts.stale {
         StaleUse::Within { while_revalidate, .. } => while_revalidate,
@@ -159,21 +175,22 @@ fn is_usable_at(facts: &Facts, at: Timestamp) -> bool {
     freshness::is_fresh(facts, at) || freshness::staleness(facts, at) < window
 }
 
-/// Decides when there is no response to select: `reason` is [`Reason::UriMiss`] or [`Reason::VaryMiss`].
+/// Decides for a request that selects no response: `reason` is [`Reason::UriMiss`] or
+/// [`Reason::VaryMiss`].
 pub fn nothing_stored(request: &RequestFacts, reason: Reason) -> Reuse {
     if request.cc.only_if_cached { Reuse::OnlyIfCached } else { Reuse::Miss(reason) }
 }
 
-/// How the origin failed, as far as stale responses are concerned.
+/// The kinds of origin failure that the stale windows distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginFailure {
-    /// It could not be reached, or was silent or gone before its response's head.
+    /// No head arrived: the origin could not be reached, timed out or closed the connection.
     Unreachable,
-    /// It answered with a 5xx.
+    /// The origin answered with a 5xx.
     ServerError,
 }
 
-/// Tells whether a purge or an invalidation forbids to use a response without asking the origin.
+/// Tells whether a purge or an invalidation forbids using a response without contacting the origin.
 pub fn is_barred(facts: &Facts, purge_state: PurgeState) -> bool {
     match purge_state {
         PurgeState::Purged | PurgeState::Invalid => true,
@@ -182,10 +199,12 @@ pub fn is_barred(facts: &Facts, purge_state: PurgeState) -> bool {
     }
 }
 
-/// Tells whether a stored response may stand in for a failed origin now (RFC 9111 §4.2.4, RFC 5861 §4).
+/// Tells whether a stored response may be served instead of a failed origin's (RFC 9111 §4.2.4, RFC
+/// 5861 §4).
 ///
-/// One that is still fresh (the client had asked for a fresher one) stands in for an origin that cannot be reached, even
-/// where stale use is forbidden; for a 5xx only where a window was opened for these.
+/// A response that is still fresh (the client had asked for a fresher one) may be served if the
+/// origin cannot be reached, even if stale use is forbidden; after a 5xx only if a window was
+/// opened for that.
 pub fn stands_in(facts: &Facts, purge_state: PurgeState, failure: OriginFailure, now: Timestamp) -> bool {
     if is_barred(facts, purge_state) || facts.no_cache {
         return false;
@@ -224,7 +243,7 @@ mod tests {
     fn check(request: &RequestFacts, facts: &Facts, purge_state: PurgeState, at_ms: u64, expected: Reuse) {
         let found = reuse(request, facts, purge_state, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
         assert_eq!(found, expected, "at {at_ms} ms");
-        // only-if-cached changes nothing but what asks the origin (RFC 9111 §5.2.1.7).
+        // only-if-cached affects only the cases that contact the origin (RFC 9111 §5.2.1.7).
         let only = asked_only(request);
         let found = reuse(&only, facts, purge_state, RECEIVED + Duration::from_millis(at_ms), &Rule::default());
         let is_answer = matches!(expected, Reuse::Fresh | Reuse::StaleNow { .. });
@@ -264,7 +283,7 @@ mod tests {
         let bare = Facts { has_validator: false, ..stored() };
         check(&plain(), &bare, PurgeState::Invalid, 0, Reuse::Miss(Reason::Invalidated));
         check(&plain(), &stored(), PurgeState::Soft, 0, WHILE_REVALIDATE);
-        // A soft purge does not make stale what was not to be served stale anyway.
+        // A soft purge does not allow stale use of a response that forbids it.
         check(&plain(), &stored(), PurgeState::Soft, 10_000, Reuse::Revalidate(Reason::Expired));
         let strict = Facts { stale: StaleUse::Forbidden, ..stored() };
         check(&plain(), &strict, PurgeState::Soft, 0, Reuse::Revalidate(Reason::Invalidated));
@@ -285,7 +304,7 @@ mod tests {
         let no_cache = request(RequestCacheControl { no_cache: true, ..Default::default() });
         check(&no_cache, &stored(), PurgeState::Good, 0, fresher);
         check(&no_cache, &stored(), PurgeState::Soft, 0, fresher);
-        // A reload is no occasion to serve stale.
+        // A reload never gets a stale response.
         let lenient = Facts { stale: within(60, 0, 0), ..stored() };
         check(&no_cache, &lenient, PurgeState::Good, 10_000, Reuse::Revalidate(Reason::Expired));
         let max_age = request(RequestCacheControl { max_age: Some(secs(5)), ..Default::default() });
@@ -295,7 +314,8 @@ mod tests {
         check(&min_fresh, &stored(), PurgeState::Good, 6_000, Reuse::Fresh);
         check(&min_fresh, &stored(), PurgeState::Good, 6_001, fresher);
         check(&min_fresh, &stored(), PurgeState::Good, 10_000, Reuse::Revalidate(Reason::Expired));
-        // Who names a limit gets nothing stale, whatever windows the response opens; with max-stale, what it accepts.
+        // A client that names a limit gets nothing stale, whatever windows the response opens; with
+        // max-stale it gets what it accepts.
         let lenient = Facts { stale: within(60, 0, 0), ..stored() };
         let expired = Reuse::Revalidate(Reason::Expired);
         check(&plain(), &lenient, PurgeState::Good, 10_000, WHILE_REVALIDATE);
@@ -311,7 +331,7 @@ mod tests {
         check(&both(None), &stored(), PurgeState::Good, 10_000, MAX_STALE);
         check(&both(Some(secs(5))), &lenient, PurgeState::Good, 15_000, WHILE_REVALIDATE);
         check(&both(Some(secs(5))), &lenient, PurgeState::Good, 15_001, expired);
-        // Neither obeyed where the configuration says so.
+        // Neither is obeyed if the configuration says so.
         let rule = Rule { obey_client_no_cache: false, ..Rule::default() };
         for request in [no_cache, max_age, min_fresh] {
             let now = RECEIVED + secs(9);
@@ -335,7 +355,7 @@ mod tests {
         let lenient = Facts { stale: within(4, 3600, 3600), ..stored() };
         check(&plain(), 13_999, &lenient, 13_999, Collapse::Shared);
         check(&plain(), 14_000, &lenient, 14_000, Collapse::Outlived);
-        // A reload gets what came after it, and nothing that had come before.
+        // A reload gets a response that arrived after it, never one that arrived before.
         let reload = request(RequestCacheControl { no_cache: true, ..Default::default() });
         check(&reload, 0, &stored(), 0, Collapse::Shared);
         check(&reload, 1, &stored(), 1, Collapse::Outlived);
@@ -384,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_2_4_a_stale_response_stands_in_within_its_window() {
+    fn s4_2_4_a_stale_response_replaces_a_failure_within_its_window() {
         use OriginFailure::{ServerError, Unreachable};
         let facts = Facts { stale: within(0, 5, 3), ..stored() };
         check_stand_in(&facts, PurgeState::Good, Unreachable, 14_999, true);

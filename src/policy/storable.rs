@@ -1,4 +1,5 @@
-//! May a response be stored (RFC 9111 §3)? The answer carries the facts, or the reason why not.
+//! The decision whether a response may be stored (RFC 9111 §3), with its facts or the reason why
+//! not.
 
 use std::time::Duration;
 
@@ -9,51 +10,56 @@ use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Scheme};
 use crate::outcome::Reason;
 use crate::policy::cache_control::ResponseCacheControl;
-use crate::policy::etag::StoredTag;
+use crate::policy::fields;
+use crate::policy::freshness;
 use crate::policy::request::RequestFacts;
 use crate::policy::vary::Vary;
-use crate::policy::{date, freshness};
 use crate::route::{CacheMode, Rule, SetCookie};
 use crate::stored::{Facts, LifetimeSource, StaleUse};
+use crate::syntax::entity_tag::EntityTag;
+use crate::syntax::{date, list};
 
-/// The answer.
+/// The answer of [`storable`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Storable {
-    /// It may be stored, with these facts.
+    /// The response may be stored, with these facts.
     Yes(Facts),
-    /// It may not.
+    /// The response may not be stored, for this reason.
     No(Reason),
 }
 
-/// The exchange that brought a response.
+/// The exchange in which a response was received.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
-    /// The client's method; a HEAD that was sent on as a GET counts as GET.
+    /// The client's method; GET for a HEAD that was sent to the origin as a GET.
     pub method: &'a Method,
-    /// What was parsed from the client's request.
+    /// The facts about the client's request.
     pub request: &'a RequestFacts,
-    /// When the request went to the origin.
+    /// The time at which the request was sent to the origin.
     pub requested_at: Timestamp,
-    /// When the response's head had arrived.
+    /// The time at which the response's head had arrived.
     pub received_at: Timestamp,
-    /// The rule that applies.
+    /// The route's rule.
     pub rule: &'a Rule,
 }
 
-/// Judges a response by its status and fields, as they came from the origin. How its body ends and what the budget says
-/// is judged later, by others; a body ended only by the closing connection is judged here (`is_unsized`).
+/// Judges a GET's response by its status and fields, as the origin sent them.
 ///
-/// A 206 that carries the whole representation is judged as the 200 that it amounts to: the caller says 200.
+/// The end of the body and the memory budget are judged later, elsewhere. `is_unsized` is judged
+/// here: only the closing connection ends the body. For a 206 that carries the whole representation
+/// the caller passes 200.
 pub fn storable(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap, is_unsized: bool) -> Storable {
-    // RFC 9111 §3: the request method is understood. A HEAD's response has no content to store.
+    // RFC 9111 §3: the request method must be understood. A HEAD's response has no content to
+    // store.
     if *exchange.method != Method::GET {
         return Storable::No(Reason::Method);
     }
     answer(exchange, status, headers, is_unsized)
 }
 
-/// Judges the response to a POST: it may be stored as what a GET of the same URL gets, where it names its lifetime and its
-/// Content-Location is that URL (RFC 9110 §9.3.3).
+/// Judges a POST's response, which may be stored as a GET's (RFC 9110 §9.3.3).
+///
+/// The response must name its lifetime, and its Content-Location must be the request's URL.
 pub fn storable_post(
     exchange: &Exchange<'_>,
     url: &CanonicalUrl,
@@ -80,7 +86,7 @@ fn answer(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap, is_u
     }
 }
 
-/// Reads the facts of a response, and why it may not be stored.
+/// Reads the facts of a response, and the reason why it may not be stored, if there is one.
 pub fn judge(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> (Facts, Option<Reason>) {
     let received = ReceivedResponse::new(exchange, status, headers);
     let facts = received.facts();
@@ -88,15 +94,15 @@ pub fn judge(exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -
     (facts, refusal)
 }
 
-/// A response with what its judgement is made of.
+/// A response with the values that it is judged by.
 struct ReceivedResponse<'a> {
     exchange: &'a Exchange<'a>,
     status: StatusCode,
     headers: &'a HeaderMap,
     cc: ResponseCacheControl,
-    /// Whether storing it would store a cookie.
+    /// The stored response would set a cookie.
     sets_cookie: bool,
-    /// Whether the route's `cache = "force"` applies to it.
+    /// The route's `cache = "force"` applies to the response.
     is_forced: bool,
 }
 
@@ -104,16 +110,18 @@ impl<'a> ReceivedResponse<'a> {
     fn new(exchange: &'a Exchange<'a>, status: StatusCode, headers: &'a HeaderMap) -> Self {
         let cc = ResponseCacheControl::parse(headers);
         let Exchange { request, rule, .. } = exchange;
-        let has_cookie = headers.contains_key(header::SET_COOKIE);
+        let has_cookie = headers.contains_key(header::SET_COOKIE) || headers.contains_key(fields::SET_COOKIE2);
         let sets_cookie = match rule.set_cookie {
-            // A field that no-cache="…" or private="…" names is kept from storage, so it is not what is judged.
+            // A field that no-cache="…" or private="…" names is not stored, so it is not judged
+            // either.
             SetCookie::Obey => {
                 has_cookie && !cc.no_cache.names(&header::SET_COOKIE) && !cc.private.names(&header::SET_COOKIE)
             }
             SetCookie::NeverStore => has_cookie,
             SetCookie::Strip => false,
         };
-        // What force must not override falls back to what the response says. `private` and Vary: * are refused below.
+        // Cases that force must not override follow the response. `private` and Vary: * are refused
+        // below.
         let is_forced = rule.cache == CacheMode::Force
             && *exchange.method == Method::GET
             && !request.has_authorization
@@ -140,7 +148,7 @@ impl<'a> ReceivedResponse<'a> {
             lifetime_source,
             no_cache: self.no_cache(),
             stale: self.stale_use(),
-            has_validator: StoredTag::of(headers).is_some() || last_modified.is_some(),
+            has_validator: EntityTag::of(headers).is_some() || last_modified.is_some(),
             no_transform: cc.no_transform || headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded),
             immutable: cc.immutable,
             permits_sharing: cc.must_revalidate || cc.public || cc.s_maxage.is_some(),
@@ -152,15 +160,17 @@ impl<'a> ReceivedResponse<'a> {
         self.cc.no_cache.is_whole() && !self.is_forced
     }
 
-    /// Returns when the response may be used stale (RFC 9111 §4.2.4, RFC 5861). What the response says replaces what the
-    /// rule says: `stale-if-error=0` closes the window.
+    /// Returns when the response may be used stale (RFC 9111 §4.2.4, RFC 5861).
+    ///
+    /// The response's directives replace the rule's: `stale-if-error=0` closes the window.
     fn stale_use(&self) -> StaleUse {
         let (cc, rule) = (&self.cc, self.exchange.rule);
         if cc.must_revalidate || cc.proxy_revalidate || self.no_cache() {
             return StaleUse::Forbidden;
         }
-        // RFC 9111 §5.2.2.10: s-maxage forbids stale use as proxy-revalidate does. Frameworks send it together with
-        // stale-while-revalidate all the same and mean the latter: then what they named is allowed, and no more.
+        // RFC 9111 §5.2.2.10: s-maxage forbids stale use as proxy-revalidate does. Frameworks that
+        // send stale-while-revalidate with it mean the latter, so the windows that the response
+        // names are allowed, and no more.
         if cc.s_maxage.is_some() {
             let opens_none = cc.stale_while_revalidate.is_none() && cc.stale_if_error.is_none();
             if rule.strict_s_maxage || opens_none {
@@ -181,16 +191,19 @@ impl<'a> ReceivedResponse<'a> {
         }
     }
 
-    /// Returns why the response may not be stored, in the order of RFC 9111 §3, and after that what Larder adds.
+    /// Returns why the response may not be stored: first by RFC 9111 §3, in its order, then by
+    /// Larder's own rules.
     fn refusal(&self, facts: &Facts) -> Option<Reason> {
         let (cc, exchange) = (&self.cc, self.exchange);
         if exchange.rule.cache == CacheMode::Bypass {
             return Some(Reason::Bypass);
         }
-        // The status is final; where the response says must-understand (§5.2.2.3), it is understood. A 206 is not stored as
-        // what it is (§3.3): whatever is fetched for the store is asked for whole.
+        // The status is final, and understood if the response says must-understand (§5.2.2.3). A
+        // 206 is not stored as such (§3.3): Larder requests the whole representation whenever it
+        // fetches for the store.
         if self.status == StatusCode::UNAUTHORIZED && exchange.request.has_authorization {
-            // It speaks of the credentials that were sent (RFC 9110 §15.5.2), and of nothing that others get.
+            // A 401 is about the credentials that were sent (RFC 9110 §15.5.2), not about the
+            // resource.
             return Some(Reason::Authorization);
         }
         if self.status == StatusCode::PARTIAL_CONTENT
@@ -199,33 +212,35 @@ impl<'a> ReceivedResponse<'a> {
         {
             return Some(Reason::StatusNotUnderstood);
         }
-        // No no-store (§5.2.2.5), which must-understand lifts once the status is understood; none of the request's either.
+        // No no-store (§5.2.2.5), unless must-understand lifts it for an understood status; nor in
+        // the request.
         if cc.no_store && !cc.must_understand && !self.is_forced {
             return Some(Reason::NoStore);
         }
         if exchange.request.cc.no_store {
             return Some(Reason::RequestNoStore);
         }
-        // A shared cache: no private (§5.2.2.7).
+        // A shared cache stores nothing private (§5.2.2.7).
         if cc.private.is_whole() {
             return Some(Reason::Private);
         }
-        // Authorization only where the response permits sharing (§3.5).
+        // Authorization is stored only if the response permits sharing (§3.5).
         if exchange.request.has_authorization && !facts.permits_sharing {
             return Some(Reason::Authorization);
         }
-        // A cookie needs a lifetime that the response itself names (§7.3), and one that is longer than nothing: what is
-        // stored without it could only be somebody's session, handed out while the origin is down.
+        // A cookie needs an explicit lifetime (§7.3) above zero: a response without one could only
+        // be somebody's session, served to others while the origin is down.
         let is_explicit = facts.lifetime_source.is_explicit() && !facts.lifetime.is_zero();
         if self.sets_cookie && (exchange.rule.set_cookie == SetCookie::NeverStore || !is_explicit) {
             return Some(Reason::SetCookie);
         }
-        // It names its lifetime, or one may be made up. Where there is none, it is worth storing with a validator only.
+        // The response names its lifetime, or a heuristic one is allowed. Without a lifetime,
+        // storing is only worthwhile with a validator.
         let is_worth_validating = facts.has_validator && freshness::may_be_guessed(cc, self.status);
         if facts.lifetime_source == LifetimeSource::None && !is_worth_validating {
             return Some(Reason::NoLifetime);
         }
-        // What can never be selected (§4.1) or used is not stored.
+        // A response that can never be selected (§4.1) or used is not stored.
         if Vary::parse(self.headers) == Vary::Star {
             return Some(Reason::VaryStar);
         }
@@ -241,9 +256,9 @@ impl<'a> ReceivedResponse<'a> {
 /// Tells whether responses with this status may be stored at all.
 fn is_storable_status(status: StatusCode) -> bool {
     match status.as_u16() {
-        // Not final (RFC 9110 §15.2), and none of HTTP's (RFC 9110 §15).
+        // Not final (RFC 9110 §15.2), or no status of HTTP (RFC 9110 §15).
         ..200 | 600.. => false,
-        // It has no content of its own; it updates what is stored (RFC 9111 §4.3.3).
+        // A 304 has no content of its own; it updates a stored response (RFC 9111 §4.3.3).
         304 => false,
         // MUST NOT be stored (RFC 6585).
         511 => false,
@@ -251,11 +266,14 @@ fn is_storable_status(status: StatusCode) -> bool {
     }
 }
 
-/// Tells whether a status answers a field of the request, its content, or the connection it came by, and no key holds that:
-/// whoever stores it hands one client's mistake to all others, and RFC 6585 forbids it for its own.
+/// Tells whether a status is about the individual request: its fields, its content, or its
+/// connection.
 ///
-/// 405, 414 and 501 are about the method and the URL, and cacheable by default (RFC 9110 §15.1); 400 is what apps say of a URL
-/// that is none of theirs.
+/// No key holds these, so a cache that stored such a response would hand one client's mistake to
+/// all others; RFC 6585 forbids it for the statuses that it defines.
+///
+/// 405, 414 and 501 are about the method and the URL, and cacheable by default (RFC 9110 §15.1);
+/// apps send 400 for a URL that they do not have.
 pub fn answers_the_request(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -263,8 +281,11 @@ pub fn answers_the_request(status: StatusCode) -> bool {
     )
 }
 
-/// Tells whether Larder knows what caching requires of a status, for must-understand (RFC 9111 §5.2.2.3). These are the
-/// ones of RFC 9110 §15 that require nothing beyond what is done for every response.
+/// Tells whether Larder knows the caching requirements of a status, for must-understand (RFC 9111
+/// §5.2.2.3).
+///
+/// These are the statuses of RFC 9110 §15 that require nothing beyond what is done for every
+/// response.
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -274,13 +295,15 @@ fn is_understood(status: StatusCode) -> bool {
 
 /// Tells whether a response's Content-Location is `url` (RFC 9110 §8.7).
 fn is_located_at(headers: &HeaderMap, url: &CanonicalUrl) -> bool {
-    let mut lines = headers.get_all(header::CONTENT_LOCATION).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    line.to_str().ok().and_then(|reference| absolute(reference, url)).is_some_and(|located| located == *url)
+    let line = list::only_line(headers, header::CONTENT_LOCATION).filter(|line| line.is_ascii());
+    let reference = line.and_then(|line| std::str::from_utf8(line).ok());
+    reference.and_then(|reference| absolute(reference, url)).is_some_and(|located| located == *url)
 }
 
-/// Makes the canonical form of a reference that starts with a scheme, `//` or `/`. References relative to a path have none
-/// here: a response that names its own URL has no use for them.
+/// Makes the canonical form of a reference that starts with a scheme, `//` or `/`.
+///
+/// References relative to a path are not resolved: a response that names its own URL does not need
+/// them.
 fn absolute(reference: &str, base: &CanonicalUrl) -> Option<CanonicalUrl> {
     let without_scheme = |scheme: Scheme| {
         let (name, rest) = reference.split_once(':')?;
@@ -336,7 +359,8 @@ mod tests {
             storable(&exchange(&self.request, &self.rule), status, &fields(given), false)
         }
 
-        /// Checks whether a response is stored: `Ok` with where its lifetime comes from, or why not.
+        /// Checks whether a response is stored: `Ok` with the source of its lifetime, or the reason
+        /// why not.
         #[track_caller]
         fn check(&self, given: &[(&str, &str)], expected: Result<LifetimeSource, Reason>) {
             let found = match self.judge(given) {
@@ -411,7 +435,7 @@ mod tests {
         case.check_cc("max-age=60, public", Ok(LifetimeSource::MaxAge));
         case.check_cc("max-age=60, must-revalidate", Ok(LifetimeSource::MaxAge));
         case.check_cc("s-maxage=60", Ok(LifetimeSource::SMaxage));
-        // What a targeted field replaces permits nothing.
+        // Cache-Control permits nothing if a targeted field replaces it.
         let replaced = [("cache-control", "public"), ("cdn-cache-control", "max-age=60")];
         case.check(&replaced, Err(Reason::Authorization));
     }
@@ -428,7 +452,8 @@ mod tests {
         let modified = [("last-modified", "@-100"), ("date", "@0")];
         plain().check(&modified, Ok(LifetimeSource::Heuristic));
         status(502).check(&modified, Err(Reason::NoLifetime));
-        // What came already stale is kept: it can be validated, or stand in for a dead origin.
+        // A response that is stale on arrival is stored: it can be validated, or be served instead
+        // of a dead origin's.
         plain()
             .check(&[("expires", "@-5000"), ("last-modified", "@-100"), ("date", "@0")], Ok(LifetimeSource::Expires));
         plain().check_cc("max-age=0", Ok(LifetimeSource::MaxAge));
@@ -468,6 +493,7 @@ mod tests {
         let never = self::plain();
         for lifetime in ["public, max-age=60", "s-maxage=60", "max-age=60, no-cache=\"set-cookie\""] {
             never.check(&[cookie, ("cache-control", lifetime)], Err(Reason::SetCookie));
+            never.check(&[("set-cookie2", "a=b"), ("cache-control", lifetime)], Err(Reason::SetCookie));
         }
         never.check(&[cookie, ("cache-control", "max-age=60")], Err(Reason::SetCookie));
         never.check_cc("max-age=60", Ok(LifetimeSource::MaxAge));
@@ -537,7 +563,7 @@ mod tests {
         }
         let facts = plain().facts(&[("cache-control", "no-cache"), ("etag", "\"1\"")]);
         assert_eq!((facts.no_cache, facts.stale), (true, StaleUse::Forbidden));
-        // A targeted field replaces what Cache-Control forbids.
+        // A targeted field replaces directives of Cache-Control that forbid.
         let facts = plain().facts(&[("cache-control", "must-revalidate"), ("cdn-cache-control", "max-age=1")]);
         assert_eq!(facts.stale, within(0, 3600, 0));
     }
@@ -547,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_read_from_the_head() {
+    fn the_other_facts_of_the_head() {
         let given = [("cache-control", "max-age=60, immutable"), ("etag", "W/\"1\""), ("age", "7")];
         let facts = plain().facts(&given);
         assert_eq!(facts.received_at, RECEIVED);

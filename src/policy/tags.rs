@@ -1,26 +1,31 @@
-//! The tags that an origin names its responses by, so that they can be purged together (RFC 9875, and what CDNs made
-//! common before it).
+//! The tags that an origin gives its responses, so that they can be purged together (RFC 9875, and
+//! its predecessors at CDNs).
 //!
-//! Two kinds: a *group* (`Cache-Groups`) belongs to the origin of its URL, so that one app of several cannot invalidate
-//! another's responses (RFC 9875 §2.1). What `Surrogate-Key`, `Cache-Tag` and `xkey` name belongs to the whole deployment.
-//! Both stand in one list; a group is marked, so that the two are never mixed up ([`group`]).
+//! There are two kinds. A *group* (`Cache-Groups`) belongs to the origin of its URL, so that one of
+//! several apps cannot invalidate another's responses (RFC 9875 §2.1). A tag of `Surrogate-Key`,
+//! `Cache-Tag` or `xkey` belongs to the whole deployment. Both are kept in one list; a group
+//! carries a mark that tells them apart ([`group`]).
 
 use http::{HeaderMap, HeaderName};
 
-/// The fields that name tags. `Cache-Groups` is a list of quoted strings (RFC 9875 §2), the others are lists of words.
+use crate::syntax::list;
+
+/// The fields that name tags. `Cache-Groups` is a list of quoted strings (RFC 9875 §2), the others
+/// are lists of words.
 const GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const COMMA_SEPARATED: HeaderName = HeaderName::from_static("cache-tag");
 const SPACE_SEPARATED: [HeaderName; 2] = [HeaderName::from_static("surrogate-key"), HeaderName::from_static("xkey")];
 
-/// What a response to an unsafe request invalidates beside its own URL (RFC 9875 §3).
+/// The groups that a response to an unsafe request invalidates in addition to its own URL (RFC 9875
+/// §3).
 const INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
-/// Stands before the name of a group: no field's value has a line feed in it.
+/// The mark in front of a group's name: no field value contains a line feed.
 const GROUP_MARK: char = '\n';
 
-/// Returns the tags of a response, exact, each once, none empty; groups marked.
+/// Returns the distinct tags of a response, none empty; groups carry their mark.
 pub fn parse(headers: &HeaderMap) -> Box<[Box<str>]> {
-    // Most responses have none, and one look at each name costs less than a search for each of four.
+    // Most responses have no tags, and one look at each name costs less than four searches.
     if !headers.keys().any(names_tags) {
         return Box::default();
     }
@@ -29,7 +34,9 @@ pub fn parse(headers: &HeaderMap) -> Box<[Box<str>]> {
         add(&mut tags, &format!("{GROUP_MARK}{name}"));
     }
     for value in lines(headers, &COMMA_SEPARATED) {
-        value.split(',').map(str::trim).for_each(|tag| add(&mut tags, tag));
+        list::members(value.as_bytes())
+            .filter_map(|tag| std::str::from_utf8(tag).ok())
+            .for_each(|tag| add(&mut tags, tag));
     }
     for name in &SPACE_SEPARATED {
         for value in lines(headers, name) {
@@ -43,17 +50,17 @@ fn names_tags(name: &HeaderName) -> bool {
     matches!(name.as_str(), "cache-groups" | "cache-tag" | "surrogate-key" | "xkey")
 }
 
-/// Returns the name of the group that a tag of a stored response is; `None` where it is a tag of the whole deployment.
+/// Returns the name of a stored response's group; `None` for a tag of the whole deployment.
 pub fn group(tag: &str) -> Option<&str> {
     tag.strip_prefix(GROUP_MARK)
 }
 
-/// Returns the name of a stored response's tag, whatever kind it is.
+/// Returns the name of a stored response's tag, of either kind.
 pub fn name(tag: &str) -> &str {
     group(tag).unwrap_or(tag)
 }
 
-/// Returns the groups that `Cache-Group-Invalidation` names, each once.
+/// Returns the distinct groups that `Cache-Group-Invalidation` names.
 pub fn invalidated_groups(headers: &HeaderMap) -> Vec<Box<str>> {
     let mut groups = Vec::new();
     strings(headers, &INVALIDATION).iter().for_each(|group| add(&mut groups, group));
@@ -66,8 +73,11 @@ fn add(tags: &mut Vec<Box<str>>, tag: &str) {
     }
 }
 
-/// Returns the strings of a list field (RFC 9651 §3.1), none empty. Members of other types and parameters are left out. A
-/// line that is no list loses its own members only: a tag more purges a little too much, a tag less could not be purged.
+/// Returns the strings of a list field (RFC 9651 §3.1), none empty, without members of other types
+/// and parameters.
+///
+/// A line that is not a list loses only its own members: one tag too many purges a little too much,
+/// but a missing tag could not be purged.
 fn strings(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let mut found = Vec::new();
     for value in lines(headers, name) {

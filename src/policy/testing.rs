@@ -1,4 +1,4 @@
-//! What the tests of this module share: heads written as tables, and a stored response to start from.
+//! Helpers for this module's tests: heads written as tables, and a stored response to start from.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,7 +11,8 @@ use crate::policy::storable::Exchange;
 use crate::route::Rule;
 use crate::stored::{Facts, LifetimeSource, StaleUse};
 
-/// When responses are received: Sun, 06 Nov 1994 08:49:37 GMT, and a bit, since Date has no milliseconds.
+/// The time at which responses are received: Sun, 06 Nov 1994 08:49:37 GMT, plus some milliseconds,
+/// which Date lacks.
 pub(crate) const RECEIVED: Timestamp = Timestamp::from_millis(784_111_777_400);
 
 /// Makes a head. A value `@n` stands for the date n seconds after [`RECEIVED`].
@@ -39,7 +40,7 @@ pub(crate) fn exchange<'a>(request: &'a RequestFacts, rule: &'a Rule) -> Exchang
     Exchange { method: &Method::GET, request, requested_at: RECEIVED, received_at: RECEIVED, rule }
 }
 
-/// A response with a lifetime of 10 s, a validator, and the default rule's windows.
+/// A stored response with a lifetime of 10 s, a validator, and the default rule's windows.
 pub(crate) fn stored() -> Facts {
     Facts {
         status: StatusCode::OK,
@@ -57,7 +58,7 @@ pub(crate) fn stored() -> Facts {
     }
 }
 
-/// Windows in seconds.
+/// The stale windows, in seconds.
 pub(crate) const fn within(while_revalidate: u64, if_unreachable: u64, if_error_status: u64) -> StaleUse {
     StaleUse::Within {
         while_revalidate: Duration::from_secs(while_revalidate),

@@ -1,40 +1,39 @@
-//! Validation: the conditional request that is sent, and what its 304 changes (RFC 9111 §4.3).
+//! Validation: the conditional request, and the effect of its 304 (RFC 9111 §4.3).
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
-use crate::clock::Timestamp;
 use crate::outcome::Reason;
-use crate::policy::etag::StoredTag;
 use crate::policy::storable::{self, Exchange};
-use crate::policy::{date, fields, freshness};
+use crate::policy::{fields, freshness};
 use crate::route::SetCookie;
-use crate::stored::{Facts, FlatHead, StaleUse, StoredEntry};
+use crate::stored::{Facts, FlatHead, StoredEntry};
+use crate::syntax::date;
+use crate::syntax::entity_tag::{EntityTag, TagComparison};
 
 /// The most bytes of entity-tags in one request: origins commonly refuse heads above 8 KiB.
 const TAGS_BYTES_MAX: usize = 4 << 10;
 
-/// The stored responses that the origin is asked about.
+/// The stored responses that a conditional request is about.
 #[derive(Debug, Default)]
 pub struct Candidates {
-    /// The one that the request selects, where it may be confirmed. Only its date is sent, and only it can be meant by a 304
-    /// that names nothing.
+    /// The response that the request selects, if it may be confirmed. Only its date is sent, and
+    /// only it can be meant by a 304 that names nothing.
     selected: Option<Arc<StoredEntry>>,
-    /// Others that the request could have selected: their entity-tags are sent.
+    /// Other responses that the request could have selected: their entity-tags are sent.
     others: Vec<Arc<StoredEntry>>,
-    /// Where the request selects nothing, what Vary excludes from it: the entity-tags are offered (RFC 9111 §4.1), and a 304
-    /// to them is not taken.
+    /// If the request selects nothing, the responses that Vary excludes. Their entity-tags are
+    /// offered (RFC 9111 §4.1), but a 304 to them is not accepted.
     offered: Vec<Arc<StoredEntry>>,
 }
 
 impl Candidates {
-    /// Leaves those that have something to ask with (RFC 9111 §4.3.1).
+    /// Makes the set of those responses that have a usable validator (RFC 9111 §4.3.1).
     pub fn new(selected: Option<Arc<StoredEntry>>, others: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
         let has_tag =
-            |entry: &Arc<StoredEntry>| entity_tag(&entry.head).is_some_and(|tag| tag.text.len() <= TAGS_BYTES_MAX);
+            |entry: &Arc<StoredEntry>| entity_tag(&entry.head).is_some_and(|tag| tag.text().len() <= TAGS_BYTES_MAX);
         Self {
             selected: selected.filter(|entry| has_tag(entry) || last_modified(entry).is_some()),
             others: others.into_iter().filter(has_tag).collect(),
@@ -42,27 +41,30 @@ impl Candidates {
         }
     }
 
-    /// Offers responses whose Vary excludes the request (RFC 9111 §4.1), by their strong entity-tags: a weak one may be that
-    /// of several representations (RFC 9110 §8.8.1). An app may well give all its variants one tag all the same, so none is
-    /// confirmed by it: after a 304 the whole is asked for.
+    /// Offers responses whose Vary excludes the request (RFC 9111 §4.1), by their strong
+    /// entity-tags.
+    ///
+    /// A weak tag may belong to several representations (RFC 9110 §8.8.1). Since an app may give
+    /// all its variants the same strong tag, none is confirmed by it: after a 304 the whole
+    /// response is requested.
     pub fn offering(entries: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
         let has_strong_tag = |entry: &Arc<StoredEntry>| {
-            entity_tag(&entry.head).is_some_and(|tag| !tag.is_weak && tag.text.len() <= TAGS_BYTES_MAX)
+            entity_tag(&entry.head).is_some_and(|tag| !tag.is_weak() && tag.text().len() <= TAGS_BYTES_MAX)
         };
         Self { offered: entries.into_iter().filter(has_strong_tag).collect(), ..Self::default() }
     }
 
-    /// Tells whether there is nothing to ask about: then the request stays as the client sent it.
+    /// Tells whether there is nothing to validate: then the request stays as the client sent it.
     pub fn is_empty(&self) -> bool {
         self.selected.is_none() && self.others.is_empty() && self.offered.is_empty()
     }
 
-    /// Iterates over those that may be confirmed, the selected one first.
+    /// Iterates over the responses that may be confirmed, the selected one first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<StoredEntry>> {
         self.selected.iter().chain(&self.others)
     }
 
-    /// Leaves those that may be confirmed, and for which `keep` holds.
+    /// Keeps only responses that may be confirmed, and for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&Arc<StoredEntry>) -> bool) {
         self.selected = self.selected.take().filter(&mut keep);
         self.others.retain(keep);
@@ -70,14 +72,17 @@ impl Candidates {
     }
 }
 
-/// Replaces the client's preconditions in `headers` with the validators of `candidates` (RFC 9111 §4.3.1): every entity-tag
-/// in one If-None-Match, and the selected entry's Last-Modified. Where there is none the request stays as the client sent it.
+/// Replaces the client's preconditions in `headers` with the validators of `candidates` (RFC 9111
+/// §4.3.1).
+///
+/// All entity-tags go into one If-None-Match, the selected entry's Last-Modified into
+/// If-Modified-Since. Without candidates the request stays as the client sent it.
 pub fn make_conditional(headers: &mut HeaderMap, candidates: &Candidates) {
     if candidates.is_empty() {
         return;
     }
-    // What comes back is to be the whole representation or a 304 to Larder's own validators. The client's own
-    // preconditions and range are applied to the outcome.
+    // The origin should send the whole representation, or a 304 to Larder's own validators. The
+    // client's preconditions and range are applied to the result.
     drop_preconditions(headers);
     headers.remove(header::RANGE);
     entity_tags(candidates).map(|tags| headers.insert(header::IF_NONE_MATCH, tags));
@@ -85,7 +90,7 @@ pub fn make_conditional(headers: &mut HeaderMap, candidates: &Candidates) {
     last_modified.map(|date| headers.insert(header::IF_MODIFIED_SINCE, date));
 }
 
-/// Takes all preconditions out, If-Range with them (RFC 9110 §13.1).
+/// Removes all preconditions, including If-Range (RFC 9110 §13.1).
 pub fn drop_preconditions(headers: &mut HeaderMap) {
     for name in [
         header::IF_MATCH,
@@ -98,39 +103,39 @@ pub fn drop_preconditions(headers: &mut HeaderMap) {
     }
 }
 
-/// Joins the distinct entity-tags of `candidates`, as many as there is room for; `None` where there is none.
+/// Joins the distinct entity-tags of `candidates`, up to [`TAGS_BYTES_MAX`]; `None` if there are
+/// none.
 fn entity_tags(candidates: &Candidates) -> Option<HeaderValue> {
     let mut tags: Vec<&[u8]> = Vec::new();
     let mut bytes = 0;
     for tag in candidates.iter().chain(&candidates.offered).filter_map(|entry| entity_tag(&entry.head)) {
-        if !tags.contains(&tag.text) && bytes + tag.text.len() <= TAGS_BYTES_MAX {
-            bytes += tag.text.len() + 2;
-            tags.push(tag.text);
+        if !tags.contains(&tag.text()) && bytes + tag.text().len() <= TAGS_BYTES_MAX {
+            bytes += tag.text().len() + 2;
+            tags.push(tag.text());
         }
     }
     HeaderValue::from_bytes(&tags.join(&b", "[..])).ok().filter(|value| !value.is_empty())
 }
 
-fn entity_tag(head: &FlatHead) -> Option<StoredTag<'_>> {
-    let mut lines = head.get_all(&header::ETAG);
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => StoredTag::parse(line),
-        _ => None,
-    }
+fn entity_tag(head: &FlatHead) -> Option<EntityTag<'_>> {
+    EntityTag::only(head.get_all(&header::ETAG))
 }
 
-/// Returns an entry's Last-Modified as it was written, where it is a date.
+/// Returns an entry's Last-Modified as it was written, if it is a date.
 fn last_modified(entry: &StoredEntry) -> Option<HeaderValue> {
     let line = entry.head.get(&header::LAST_MODIFIED)?;
     date::parse(line)?;
     HeaderValue::from_bytes(line).ok()
 }
 
-/// Tells whether the origin would have confirmed a stored response, had it been asked: by what it sent to a request that did
-/// not ask. It compares entity-tags weakly, and dates only where there are none (RFC 9110 §13.1.2, §13.1.3).
+/// Tells whether the origin would have confirmed a stored response, judging by its answer to an
+/// unconditional request.
+///
+/// Entity-tags are compared weakly, dates only if there are no entity-tags (RFC 9110 §13.1.2,
+/// §13.1.3).
 pub fn would_confirm(stored: &FlatHead, headers: &HeaderMap) -> bool {
-    match (entity_tag(stored), StoredTag::of(headers)) {
-        (Some(own), Some(received)) => received.is_like(own),
+    match (entity_tag(stored), EntityTag::of(headers)) {
+        (Some(own), Some(received)) => received.matches(own, TagComparison::Weak),
         (None, None) => {
             let own = stored.get(&header::LAST_MODIFIED).and_then(date::parse);
             own.is_some() && own == headers.get(header::LAST_MODIFIED).and_then(|line| date::parse(line.as_bytes()))
@@ -139,35 +144,44 @@ pub fn would_confirm(stored: &FlatHead, headers: &HeaderMap) -> bool {
     }
 }
 
-/// What a 304 or the response to a HEAD means for one stored entry.
+/// The effect of a 304, or of the response to a HEAD, on one stored entry.
 #[derive(Debug)]
 pub enum Update {
-    /// It is confirmed: its new head and facts.
+    /// The entry is confirmed, with this new head and these facts.
     Confirmed(FlatHead, Facts),
-    /// It is confirmed for this request alone and answers with this head; what is stored stays as it was. The reason says
-    /// why the update is not for others: the request carried Authorization or no-store, or the response sets a cookie.
+    /// The entry is confirmed for this request alone, which is answered with this head; the stored
+    /// entry does not change.
+    ///
+    /// The reason says why the update is not for others: the request carried Authorization or
+    /// no-store, or the response sets a cookie.
     Once(FlatHead, Facts, Reason),
-    /// It is confirmed and answers this request with this head, but may no longer be stored, for this reason.
+    /// The entry is confirmed and answers this request with this head, but may no longer be stored,
+    /// for this reason.
     Withdrawn(FlatHead, Facts, Reason),
-    /// It is another representation: left as it is.
+    /// The response is about another representation: the entry does not change.
     Other,
-    /// The response contradicts the stored bytes: the entry is invalid and the whole is to be fetched.
+    /// The response contradicts the stored bytes: the entry is invalid, and the whole response has
+    /// to be fetched.
     Contradicted,
 }
 
-/// Applies a 304 to the entries whose validators were sent, the selected one first (RFC 9111 §4.3.4). The answers come in
-/// the same order. Where the 304 confirms none of them, it contradicts the selected one.
+/// Applies a 304 to the entries whose validators were sent, the selected one first (RFC 9111
+/// §4.3.4).
+///
+/// The updates are returned in the same order. A 304 that confirms none of the entries contradicts
+/// the selected one.
 pub fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &HeaderMap) -> Vec<Update> {
     let entries: Vec<_> = candidates.iter().collect();
     let agreements: Vec<_> = entries.iter().map(|entry| agreement(&entry.head, headers)).collect();
     let is_strong = agreements.contains(&Agreement::Strong);
-    // The first that agrees weakly stands for "the most recent" of the RFC: the selected one is the most recent of those
-    // that suit this request.
+    // The first weak agreement is the RFC's "most recent" one: of the entries that suit this
+    // request, the selected one is the most recent.
     let weak = agreements.iter().position(|found| *found == Agreement::Weak);
     let confirms = |at: usize| match agreements[at] {
         Agreement::Strong => true,
         Agreement::Weak => !is_strong && weak == Some(at),
-        // A 304 that names nothing can only mean the one that was asked about, and is no proof for any but the selected one.
+        // A 304 that names nothing can only mean the entry that was sent alone, and proves nothing
+        // unless that is the selected one.
         Agreement::Unstated => candidates.selected.is_some() && candidates.others.is_empty(),
         Agreement::None => false,
     };
@@ -183,17 +197,10 @@ pub fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &Heade
     updates
 }
 
-/// Applies a 304 to one entry (RFC 9111 §3.2, §4.3.4), on its own: one that it does not name is [`Update::Other`].
-/// [`updates`] judges all that were asked about together.
-pub fn update(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
-    match agreement(&entry.head, headers) {
-        Agreement::Strong | Agreement::Weak | Agreement::Unstated => confirm(entry, exchange, headers),
-        Agreement::None => Update::Other,
-    }
-}
-
-/// Applies the response to a HEAD to one entry (RFC 9111 §4.3.5): a 200 that agrees updates it, one that does not
-/// contradicts it, another status leaves it.
+/// Applies the response to a HEAD to one entry (RFC 9111 §4.3.5).
+///
+/// A 200 that agrees updates the entry, a 200 that does not contradicts it, another status leaves
+/// it unchanged.
 pub fn update_by_head(entry: &StoredEntry, exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> Update {
     if status != StatusCode::OK {
         return Update::Other;
@@ -209,22 +216,25 @@ pub fn update_by_head(entry: &StoredEntry, exchange: &Exchange<'_>, status: Stat
         && is_same(&header::ETAG)
         && is_same(&header::LAST_MODIFIED)
         && has_same_length;
-    // The RFC lets a HEAD that names nothing to compare by update whatever is stored. Where what is stored has a validator,
-    // the HEAD may as well tell of what has replaced it, and then the old bytes would be fresh for as long as the new ones:
-    // it proves nothing, and leaves things as they are. An origin that never sends validators is taken at the RFC's word.
-    let is_told = |name: header::HeaderName| headers.contains_key(&name) && entry.head.get(&name).is_some();
-    let is_proof = !entry.facts.has_validator || is_told(header::ETAG) || is_told(header::LAST_MODIFIED);
+    // The RFC lets a HEAD without any validator update a stored response. If the stored response
+    // has a validator, such a HEAD may as well describe its replacement, and then the old bytes
+    // would be fresh for as long as the new ones: it proves nothing and changes nothing. For an
+    // origin that never sends validators the RFC's rule applies.
+    let is_in_both = |name: header::HeaderName| headers.contains_key(&name) && entry.head.get(&name).is_some();
+    let is_proof = !entry.facts.has_validator || is_in_both(header::ETAG) || is_in_both(header::LAST_MODIFIED);
     if agrees && !is_proof {
         return Update::Other;
     }
     if agrees { confirm(entry, exchange, headers) } else { Update::Contradicted }
 }
 
-/// Tells whether a whole response to a request for what is stored takes the stored one's place, be it stored itself or not
-/// (RFC 9111 §4.3.3): it says what is at the URL now, that nothing is, or that it is not for everybody any more.
+/// Tells whether a complete response to the request of a stored one replaces it, even if it is not
+/// stored itself.
 ///
-/// A 304 speaks of the stored one. A 5xx says nothing of what is at the URL, nor do those that answer how a request was
-/// made, or how often: they leave the stored one as it is.
+/// It does if it says what is now at the URL, that nothing is, or that the content is no longer for
+/// everybody (RFC 9111 §4.3.3). A 304 is about the stored response. A 5xx says nothing about the
+/// URL, and neither do statuses about the form or the rate of requests: these leave the stored
+/// response in place.
 pub fn supersedes(status: StatusCode) -> bool {
     match status.as_u16() {
         304 => false,
@@ -234,30 +244,31 @@ pub fn supersedes(status: StatusCode) -> bool {
     }
 }
 
-/// How the validators of a 304 agree with those of a stored response (RFC 9111 §4.3.4).
+/// The agreement of a 304's validators with those of a stored response (RFC 9111 §4.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Agreement {
     /// The same strong entity-tag.
     Strong,
     /// The same weak entity-tag, or the same date.
     Weak,
-    /// They have no validator in common that could be compared. The RFC lets that confirm a stored response without
-    /// validator only. Origins that leave the entity-tag out of a 304 to that very entity-tag are common enough, and there is
-    /// nothing else that they can mean.
+    /// There is no validator in both that could be compared.
+    ///
+    /// By the RFC that confirms only a stored response without validator. But many origins leave
+    /// the entity-tag out of a 304 to that very entity-tag, and such a 304 can mean nothing else.
     Unstated,
     /// The 304 names another representation.
     None,
 }
 
 fn agreement(stored: &FlatHead, headers: &HeaderMap) -> Agreement {
-    let received = StoredTag::of(headers);
+    let received = EntityTag::of(headers);
     match (received, entity_tag(stored)) {
         // A strong entity-tag is compared strongly: against a weak one it proves nothing.
-        (Some(received), Some(own)) if !received.is_weak => {
+        (Some(received), Some(own)) if !received.is_weak() => {
             return if received == own { Agreement::Strong } else { Agreement::None };
         }
         (Some(received), Some(own)) => {
-            return if received.is_like(own) { Agreement::Weak } else { Agreement::None };
+            return if received.matches(own, TagComparison::Weak) { Agreement::Weak } else { Agreement::None };
         }
         _ => {}
     }
@@ -267,13 +278,14 @@ fn agreement(stored: &FlatHead, headers: &HeaderMap) -> Agreement {
     match (received_date, own_date) {
         (Some(received), Some(own)) if received == own => Agreement::Weak,
         (Some(_), Some(_)) => Agreement::None,
-        // An entity-tag that the stored response does not have is of another.
+        // An entity-tag that the stored response lacks belongs to another representation.
         _ if received.is_some() => Agreement::None,
         _ => Agreement::Unstated,
     }
 }
 
-/// Merges the fields of a response that confirms `entry` into its head, and judges the whole as if it had come at once.
+/// Merges the fields of a response that confirms `entry` into its head, and judges the result like
+/// a new response.
 fn confirm(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
     let mut merged = merge(entry, exchange, headers);
     let as_get = Exchange { method: &http::Method::GET, ..*exchange };
@@ -293,14 +305,16 @@ fn confirm(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) ->
 
 /// Replaces stored fields by received ones of the same name (RFC 9111 §3.2).
 ///
-/// All but Content-Length, which describes the content of a message that has none. Content-Encoding, Content-Type and
-/// Content-Range, which the RFC lets a cache leave alone, are replaced too: the origin says what its bytes are.
-/// Age stays in the outcome as received, for the facts to be read from.
+/// Content-Length is excluded: it describes the content of a message that has none.
+/// Content-Encoding, Content-Type and Content-Range, which the RFC lets a cache leave alone, are
+/// replaced too: the origin knows what its bytes are. Age stays in the result as received, for the
+/// facts to be read from.
 fn merge(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> HeaderMap {
     let mut received = headers.clone();
     fields::strip_hop_by_hop(&mut received);
     received.remove(header::CONTENT_LENGTH);
-    // RFC 9111 §3.2 leaves these to a cache that decodes or cuts what it stores: they are updated, and never added.
+    // RFC 9111 §3.2 exempts these for a cache that decodes or cuts what it stores: they are
+    // updated, but never added.
     for name in [header::CONTENT_ENCODING, header::CONTENT_RANGE] {
         if entry.head.get(&name).is_none() {
             received.remove(name);
@@ -309,9 +323,10 @@ fn merge(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> H
     if exchange.rule.set_cookie == SetCookie::Strip {
         received.remove(header::SET_COOKIE);
     }
-    // RFC 9110 §6.6.1: a response without Date is dated when it is received. The stored one's Date would age it.
+    // RFC 9110 §6.6.1: a response without Date is dated at its receipt. The stored Date would make
+    // it older.
     if freshness::date_value(&received).is_none() {
-        received.insert(header::DATE, http_date(exchange.received_at));
+        received.insert(header::DATE, date::header_value(exchange.received_at));
     }
     let mut merged = entry.head.to_map();
     merged.remove(header::AGE);
@@ -324,62 +339,26 @@ fn merge(entry: &StoredEntry, exchange: &Exchange<'_>, headers: &HeaderMap) -> H
     merged
 }
 
-/// The last second that an HTTP date can write (four digits for the year).
-const YEAR_9999_ENDS: i64 = 253_402_300_799;
-
-/// Prints a time as an HTTP date; times before 1970 as 1970.
-fn http_date(at: Timestamp) -> HeaderValue {
-    let since = Duration::from_secs(at.as_secs().clamp(0, YEAR_9999_ENDS).unsigned_abs());
-    let text = httpdate::fmt_http_date(UNIX_EPOCH + since);
-    HeaderValue::try_from(text).expect("a date is made of visible ASCII characters")
-}
-
-/// Tells whether `now` is within the time that an entry is kept past its freshness to be validated or stand in.
-///
-/// Stale windows count from the end of freshness. `keep`, how long a validator is worth keeping, counts from there or from
-/// when the response was received, whichever is later: what came already stale can be validated all the same.
-pub fn is_kept(facts: &Facts, keep: Duration, now: Timestamp) -> bool {
-    let window = match facts.stale {
-        StaleUse::Forbidden => Duration::ZERO,
-        StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
-            while_revalidate.max(if_unreachable).max(if_error_status)
-        }
-    };
-    let may_be_served = freshness::is_fresh(facts, now) || freshness::staleness(facts, now) < window;
-    let remaining = facts.lifetime.saturating_sub(facts.initial_age);
-    let since = now.saturating_since(facts.received_at);
-    may_be_served || (facts.has_validator && since < remaining.saturating_add(keep))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::policy::request::RequestFacts;
-    use crate::policy::testing::{RECEIVED, date, exchange, fields, stored, within};
+    use crate::policy::testing::{RECEIVED, date, exchange, fields, stored};
     use crate::route::Rule;
     use crate::stored::{LifetimeSource, StoredBody};
     use http::header::HeaderName;
 
     const DAY: Timestamp = Timestamp::from_millis(RECEIVED.as_millis() - 86_400_000);
 
-    /// An entry that was received a day before [`RECEIVED`], with a body of three bytes.
+    /// Makes an entry that was received a day before [`RECEIVED`], with a body of three bytes.
     fn entry(given: &[(&str, &str)]) -> Arc<StoredEntry> {
-        Arc::new(StoredEntry {
-            head: FlatHead::from_map(&fields(given)),
-            facts: Facts { received_at: DAY, ..stored() },
-            body: StoredBody::identity("abc".into()),
-            selecting: Box::default(),
-            tags: Box::default(),
-            sequence: 0,
-            checked_through: 0.into(),
-            was_used: false.into(),
-            guard: None,
-            shadow_fingerprint: None,
-            reservation: Default::default(),
-        })
+        let (head, facts) = (FlatHead::from_map(&fields(given)), Facts { received_at: DAY, ..stored() });
+        let body = StoredBody::identity("abc".into());
+        Arc::new(StoredEntry::new(head, facts, body, Box::default(), Box::default(), 0))
     }
 
-    /// The first of `entries` as the selected one, with the others.
+    /// Takes the first of `entries` as the selected one.
     fn selected_first(entries: &[Arc<StoredEntry>]) -> Candidates {
         Candidates::new(entries.first().cloned(), entries.iter().skip(1).cloned())
     }
@@ -432,7 +411,7 @@ mod tests {
         check(&[&first], Some("W/\"1\""), Some(&old));
         check(&[&dated], None, Some(&new));
         check(&[&first, &second, &first], Some("W/\"1\", \"2\""), Some(&old));
-        // The date of one that is not selected is never sent.
+        // The date of an entry that is not selected is never sent.
         check(&[&entry(&[]), &second], Some("\"2\""), None);
         check(&[&entry(&[]), &dated], None, None);
         check_conditional(&Candidates::new(None, [second.clone(), dated.clone()]), Some("\"2\""), None);
@@ -443,7 +422,8 @@ mod tests {
         check(&[&long], None, None);
     }
 
-    /// Applies the fields of a 304 to the entries, the first of which is selected, and prints what becomes of each.
+    /// Applies the fields of a 304 to the entries, the first of which is selected, and names each
+    /// update.
     fn apply(entries: &[Arc<StoredEntry>], given: &[(&str, &str)]) -> Vec<&'static str> {
         apply_to(&selected_first(entries), given)
     }
@@ -483,7 +463,8 @@ mod tests {
         let dated = [entry(&[cc, ("last-modified", "@-500")])];
         assert_eq!(apply(&dated, &[("last-modified", "@-500"), ("etag", "\"new\"")]), ["confirmed"]);
         assert_eq!(apply(&dated, &[("etag", "\"new\"")]), ["contradicted"]);
-        // Among several: all with the strong entity-tag, one that agrees weakly, none where nothing is named.
+        // Among several: all with the strong entity-tag, one that agrees weakly, none if nothing is
+        // named.
         let three = [strong("\"1\""), strong("\"2\""), strong("\"1\"")];
         assert_eq!(apply(&three, &[("etag", "\"1\"")]), ["confirmed", "other", "confirmed"]);
         assert_eq!(apply(&three, &[("etag", "\"2\"")]), ["other", "confirmed", "other"]);
@@ -491,12 +472,18 @@ mod tests {
         assert_eq!(apply(&three, &[("etag", "\"3\"")]), ["contradicted", "other", "other"]);
         assert_eq!(apply(&three, &[]), ["contradicted", "other", "other"]);
         assert!(apply(&[], &[]).is_empty());
-        // Where the selected one was not asked about, what names nothing confirms nothing, and nothing is contradicted.
+        // If the selected entry's validators were not sent, a 304 that names nothing confirms
+        // nothing and contradicts nothing.
         let unselected = Candidates::new(None, [strong("\"1\"")]);
         assert_eq!(apply_to(&unselected, &[]), ["other"]);
         assert_eq!(apply_to(&unselected, &[("etag", "\"2\"")]), ["other"]);
         assert_eq!(apply_to(&unselected, &[("etag", "\"1\"")]), ["confirmed"]);
         assert!(apply_to(&Candidates::offering([strong("\"1\"")]), &[("etag", "\"1\"")]).is_empty());
+    }
+
+    /// Applies a 304 to one selected entry.
+    fn update(entry: &Arc<StoredEntry>, exchange: &Exchange<'_>, headers: &HeaderMap) -> Update {
+        updates(&selected_first(std::slice::from_ref(entry)), exchange, headers).remove(0)
     }
 
     #[track_caller]
@@ -550,7 +537,7 @@ mod tests {
         assert_eq!(head, expected);
         assert_eq!((facts.received_at, facts.initial_age.as_secs(), facts.lifetime.as_secs()), (RECEIVED, 4, 60));
         assert!(facts.no_transform && facts.has_validator);
-        // What is stored in no coding is not in one because a 304 says so.
+        // A 304 does not give a coding to a stored response that has none.
         let (head, _) = confirmed(update(&entry(&[("etag", "\"1\"")]), &exchange(&request, &rule), &received));
         assert!(!head.contains_key("content-encoding"));
     }
@@ -571,7 +558,7 @@ mod tests {
         let silent = entry(&[("etag", "\"1\"")]);
         let plain = RequestFacts::default();
         let rule = Rule { set_cookie: SetCookie::Obey, ..Rule::default() };
-        let apply = |entry: &StoredEntry, request: &RequestFacts, given: &[(&str, &str)]| {
+        let apply = |entry: &Arc<StoredEntry>, request: &RequestFacts, given: &[(&str, &str)]| {
             let received = fields(given);
             match update(entry, &exchange(request, &rule), &received) {
                 Update::Once(_, _, reason) => ("once", Some(reason)),
@@ -623,7 +610,7 @@ mod tests {
     #[test]
     fn s4_3_5_a_head_that_agrees_updates_and_one_that_does_not_contradicts() {
         check_head(200, &[("cache-control", "max-age=1000"), ("etag", "\"1\"")], "confirmed");
-        // Nothing says that it tells of the stored bytes.
+        // Nothing shows that the HEAD is about the stored bytes.
         check_head(200, &[("cache-control", "max-age=1000")], "other");
         check_head(200, &[("cache-control", "max-age=1000"), ("content-length", "3")], "other");
         check_head(200, &[("etag", "\"1\""), ("content-length", "3")], "confirmed");
@@ -640,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_3_3_which_responses_take_the_place_of_the_stored_one() {
+    fn s4_3_3_which_responses_replace_the_stored_one() {
         let check = |statuses: &[u16], expected: bool| {
             for status in statuses {
                 assert_eq!(supersedes(StatusCode::from_u16(*status).unwrap()), expected, "{status}");
@@ -653,25 +640,5 @@ mod tests {
         check(&[400, 402, 405, 406, 407, 408, 409, 411, 412, 413, 414, 415, 416, 417, 418], false);
         check(&[421, 422, 423, 424, 425, 426, 428, 429, 431, 499], false);
         check(&[500, 501, 502, 503, 504, 511, 599, 600, 999], false);
-    }
-
-    #[test]
-    fn how_long_an_entry_is_kept() {
-        let at = |secs: u64| RECEIVED + Duration::from_secs(secs);
-        let keep = Duration::from_secs(100);
-        let bare = Facts { has_validator: false, stale: within(3, 5, 0), ..stored() };
-        for (facts, secs, expected) in [
-            (&bare, 14, true),
-            (&bare, 15, false),
-            (&Facts { stale: StaleUse::Forbidden, ..bare.clone() }, 9, true),
-            (&Facts { stale: StaleUse::Forbidden, ..bare.clone() }, 10, false),
-            (&Facts { stale: StaleUse::Forbidden, ..stored() }, 109, true),
-            (&Facts { stale: StaleUse::Forbidden, ..stored() }, 110, false),
-            // It came already stale by hours.
-            (&Facts { stale: StaleUse::Forbidden, initial_age: Duration::from_secs(7200), ..stored() }, 99, true),
-            (&Facts { stale: StaleUse::Forbidden, initial_age: Duration::from_secs(7200), ..stored() }, 100, false),
-        ] {
-            assert_eq!(is_kept(facts, keep, at(secs)), expected, "{facts:?} {secs}");
-        }
     }
 }

@@ -1,20 +1,22 @@
 //! Vary: the secondary key (RFC 9111 §4.1).
 //!
-//! A stored response remembers the values that its selecting fields had in the request that went to the origin; it may
-//! answer a request that has the same values, up to what §4.1 lets a cache normalise.
+//! A stored response keeps the values that its selecting fields had in the request to the origin.
+//! It may answer a request with the same values, up to the normalisation that §4.1 allows.
 
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::clock::Timestamp;
-use crate::policy::date;
 use crate::stored::{Selecting, StoredEntry};
+use crate::syntax::{date, list};
 
-/// The most fields that a Vary may name. Each costs a comparison per variant on every hit; real responses name one to five.
+/// The most fields that a Vary may name. Each costs a comparison per variant on every hit; real
+/// responses name one to five.
 const FIELDS_MAX: usize = 32;
 
-/// Fields that are no lists: white space around their commas is theirs, so they are compared as they are.
+/// Fields that are no lists. White space around their commas is part of the value, so they are
+/// compared as they are.
 static SINGLE: [HeaderName; 7] = [
     header::AUTHORIZATION,
     header::COOKIE,
@@ -28,31 +30,31 @@ static SINGLE: [HeaderName; 7] = [
 /// Fields whose values mean the same in any case (RFC 9110 §8.4.1, RFC 4647 §2).
 static CASELESS: [HeaderName; 2] = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
 
-/// Fields in which the origin is told the client's address: a response that depends on one is for that client alone.
+/// Fields that carry the client's address: a response that depends on one is for that client alone.
 static BY_CLIENT: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
-/// What a response's Vary says.
+/// The request fields that a response depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vary {
-    /// It depends on more than request fields: it is never selected.
+    /// The response depends on more than request fields, so it is never selected.
     Star,
-    /// It depends on these request fields, sorted, each once; empty where there is no Vary.
+    /// The response depends on these request fields, sorted and distinct; empty without a Vary.
     Fields(Box<[HeaderName]>),
 }
 
 impl Vary {
-    /// Parses a response's fields. `*` in any line is [`Vary::Star`]; so is a member that is no field name, since nobody
-    /// can say what it depends on, one that Larder writes for each client, and more than 32 names.
+    /// Parses a response's fields.
+    ///
+    /// [`Vary::Star`] stands for `*` in any line, for a member that is not a field name (its
+    /// meaning is unknown), for a field that Larder writes for each client, and for more than 32
+    /// names.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut names = Vec::new();
-        for line in headers.get_all(header::VARY) {
-            let members = line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            for member in members.filter(|member| !member.is_empty()) {
-                // `*` would pass as a name: it is a token.
-                match HeaderName::from_bytes(member) {
-                    Ok(name) if member != b"*" && !BY_CLIENT.contains(&name) => names.push(name),
-                    _ => return Self::Star,
-                }
+        for member in list::field_members(headers, header::VARY) {
+            // `*` is a token, so it would pass as a name.
+            match HeaderName::from_bytes(member) {
+                Ok(name) if member != b"*" && !BY_CLIENT.contains(&name) => names.push(name),
+                _ => return Self::Star,
             }
         }
         names.sort_unstable_by(|a: &HeaderName, b| a.as_str().cmp(b.as_str()));
@@ -61,9 +63,11 @@ impl Vary {
     }
 }
 
-/// Returns the request's values of `names`, normalised: lines joined with a comma, white space around commas and at the
-/// ends removed outside of quoted strings, `Accept-Encoding` and `Accept-Language` in lower case. Fields that are no lists
-/// (Cookie, User-Agent and kin) are taken as they are.
+/// Returns the request's normalised values of `names`.
+///
+/// Lines are joined with a comma; white space around commas and at the ends is removed outside of
+/// quoted strings; `Accept-Encoding` and `Accept-Language` become lower case. Fields that are no
+/// lists (Cookie, User-Agent and others) are taken as they are.
 pub fn selecting(names: &[HeaderName], request: &HeaderMap) -> Selecting {
     let value = |name: &HeaderName| {
         let mut value = Vec::new();
@@ -79,11 +83,12 @@ pub fn selecting(names: &[HeaderName], request: &HeaderMap) -> Selecting {
     names.iter().map(|name| (name.clone(), value(name))).collect()
 }
 
-/// Returns what selects a stored response after `request` had it confirmed by one whose Vary names `named`; `None` where that
-/// comes to more fields than can be told apart.
+/// Returns the selecting values of a stored response after a 304 to `request` whose Vary names
+/// `named`.
 ///
-/// What it was selected by before stays. RFC 9111 §3.2 has the new Vary replace the old, but the body was made under the old
-/// one: an origin whose 304 leaves a field out forgets it more often than it means it.
+/// `None` if the names become more than `FIELDS_MAX`. The earlier names stay. By RFC 9111 §3.2
+/// the new Vary replaces the old one, but the body was made under the old one, and an origin whose
+/// 304 leaves a field out has more often forgotten it than dropped it.
 pub fn selecting_on(selected_by: &Selecting, named: &[HeaderName], request: &HeaderMap) -> Option<Selecting> {
     let mut names: Vec<_> = selected_by.iter().map(|(name, _)| name).chain(named).cloned().collect();
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -91,17 +96,19 @@ pub fn selecting_on(selected_by: &Selecting, named: &[HeaderName], request: &Hea
     (names.len() <= FIELDS_MAX).then(|| selecting(&names, request))
 }
 
-/// Tells whether `request` has the values that `selecting` was made of.
+/// Tells whether `request` has the values in `selecting`.
 pub fn matches(selecting: &Selecting, request: &HeaderMap) -> bool {
     selecting.iter().all(|(name, stored)| match (stored, request.get(name)) {
         (None, None) => true,
         (Some(stored), Some(_)) => has_value(name, stored, request),
-        // What is absent from one must be absent from the other: empty is not absent.
+        // A field that is absent from one must be absent from the other; an empty field is not
+        // absent.
         _ => false,
     })
 }
 
-/// Compares a normalised value with the request's, piece by piece, without making a normalised copy.
+/// Compares a normalised value with the request's, piece by piece, without making a normalised
+/// copy.
 fn has_value(name: &HeaderName, stored: &[u8], request: &HeaderMap) -> bool {
     let is_caseless = CASELESS.contains(name);
     let mut rest = stored;
@@ -115,8 +122,9 @@ fn has_value(name: &HeaderName, stored: &[u8], request: &HeaderMap) -> bool {
     is_same_so_far == Some(true) && rest.is_empty()
 }
 
-/// Hands the pieces of a field's normalised value to `take` until that says no. Returns whether it never did; `None`
-/// where the request has no such field.
+/// Passes the pieces of a field's normalised value to `take` until that returns false.
+///
+/// Returns whether `take` accepted all of them; `None` if the request has no such field.
 fn each_piece(name: &HeaderName, request: &HeaderMap, mut take: impl FnMut(&[u8]) -> bool) -> Option<bool> {
     let mut lines = request.get_all(name).iter().map(|line| line.as_bytes()).peekable();
     lines.peek()?;
@@ -125,7 +133,8 @@ fn each_piece(name: &HeaderName, request: &HeaderMap, mut take: impl FnMut(&[u8]
         let separator: &[u8] = if name == header::COOKIE { b"; " } else { b", " };
         return Some(lines.enumerate().all(|(index, line)| (index == 0 || take(separator)) && take(line)));
     }
-    // Inside a quoted string nothing is removed, a string that a line's end leaves open included.
+    // Inside a quoted string nothing is removed, even if the string stays open at the end of a
+    // line.
     let mut is_quoted = false;
     Some(lines.enumerate().all(|(index, line)| {
         let joint: &[u8] = if is_quoted { b", " } else { b"," };
@@ -133,7 +142,7 @@ fn each_piece(name: &HeaderName, request: &HeaderMap, mut take: impl FnMut(&[u8]
     }))
 }
 
-/// Hands the members of one line and the commas between them to `take`, until that says no.
+/// Passes the members of one line, and the commas between them, to `take` until that returns false.
 fn each_member(line: &[u8], is_quoted: &mut bool, take: &mut impl FnMut(&[u8]) -> bool) -> bool {
     let mut begins_quoted = *is_quoted;
     let (mut start, mut at) = (0, 0);
@@ -157,8 +166,11 @@ fn each_member(line: &[u8], is_quoted: &mut bool, take: &mut impl FnMut(&[u8]) -
     take(if *is_quoted { member } else { member.trim_ascii_end() })
 }
 
-/// Returns the stored response to use: of those whose Vary matches, the one with the most recent Date (RFC 9111 §4.1);
-/// the time of its receipt stands in for a Date that is none. Of equals the first, which is the newest.
+/// Returns the stored response to use: of those whose Vary matches, the one with the most recent
+/// Date (RFC 9111 §4.1).
+///
+/// Without a valid Date the time of receipt counts. Of equally recent ones the first wins, which is
+/// the newest.
 pub fn select<'a>(entries: &'a [Arc<StoredEntry>], request: &HeaderMap) -> Option<&'a Arc<StoredEntry>> {
     let mut matching = entries.iter().filter(|entry| matches(&entry.selecting, request));
     let mut best = matching.next()?;
@@ -219,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_1_names_are_sorted_and_stand_once() {
+    fn s4_1_names_are_sorted_and_distinct() {
         check_parse(&[], Some(&[]));
         check_parse(&[""], Some(&[]));
         check_parse(&["Foo"], Some(&["foo"]));
@@ -227,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_1_a_star_anywhere_and_what_is_no_name_are_a_star() {
+    fn s4_1_a_star_anywhere_and_a_malformed_name_are_a_star() {
         for lines in [
             &["*"][..],
             &["*, *"],

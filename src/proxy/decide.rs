@@ -1,17 +1,23 @@
-//! What becomes of a request, decided from what is known before anything is done about it.
+//! Decides what becomes of a request, from what is known before anything is done.
 //!
-//! `serve` acts on these decisions, `explain` tells them: both call the same functions, so that what is told is what
-//! happens. They look into the store, the ledger, the guard, the memories and the flights, and change none of them (but
-//! that a look-up counts as a use, as far as room is concerned). Deliberately absent: the origin, waiting, responses.
+//! `serve` acts on these decisions and `explain` reports them: both call the same functions, so
+//! what is reported is what happens. The functions read the store, the purge ledger, the sharing
+//! guard, the uncacheable keys and the flights, and change none of them (except that a look-up
+//! counts as a use for eviction).
+//!
+//! Deliberately absent: the origin, waiting, responses.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::context::RequestContext;
-use super::uncacheable::StoreAttempt;
-use super::{Config, Shared, probation};
+use super::config::Config;
+use super::fetch::received::ReceivedHead;
+use super::fetch::uncacheable::StoreAttempt;
+use super::request::context::RequestContext;
+use super::sharing::probation;
+use super::state::Shared;
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, Outcome, Reason};
 use crate::policy::reuse::OriginFailure;
@@ -23,46 +29,51 @@ use crate::respond::encoding;
 use crate::route::Rule;
 use crate::stored::{Facts, StoredEntry, Variants};
 
-/// What the store has for a request.
-pub(super) enum LookupResult {
+/// The result of a look-up in the store.
+pub(crate) enum LookupResult {
     Usable(UsableEntry),
-    /// A stored response that another user's request brought in: whether this one gets the same has to be seen.
+    /// A stored response that another user's request brought in: the origin has to show whether
+    /// this requester gets the same.
     OnProbation(Arc<StoredEntry>),
     Missing(CacheMiss),
-    /// It asks the origin alone, for this reason. What may stand in for the origin.
+    /// The request goes to the origin alone, for this reason. The entry may be served if the origin
+    /// fails.
     PassThrough(Reason, Option<Arc<StoredEntry>>),
     OnlyIfCached,
 }
 
-/// A stored response that answers.
-pub(super) struct UsableEntry {
-    pub(super) entry: Arc<StoredEntry>,
-    pub(super) decision: Decision,
-    /// Whether it is to be refreshed in the background.
-    pub(super) refresh: bool,
-    /// Whether another user's request brought it in, so that its uses are checked from time to time.
-    pub(super) is_watched: bool,
+/// A stored response that may answer.
+pub(crate) struct UsableEntry {
+    pub(crate) entry: Arc<StoredEntry>,
+    pub(crate) decision: Decision,
+    /// True if a background request refreshes the entry.
+    pub(crate) refresh: bool,
+    /// True if another user's request brought the entry in, so that a sample of its uses is
+    /// checked.
+    pub(crate) is_watched: bool,
 }
 
-/// Nothing that answers without the origin.
-pub(super) struct CacheMiss {
-    pub(super) reason: Reason,
-    /// Everything under the key.
-    pub(super) stored: Option<Arc<Variants>>,
-    /// The stored response that the origin may confirm, or that may stand in for it.
-    pub(super) selected: Option<Arc<StoredEntry>>,
-    /// How many flights had left their table when the store was asked.
-    pub(super) departures: u64,
+/// A request that nothing stored answers without the origin.
+pub(crate) struct CacheMiss {
+    pub(crate) reason: Reason,
+    /// All variants under the key.
+    pub(crate) stored: Option<Arc<Variants>>,
+    /// The stored response that the origin may confirm, or that may be served stale if the origin
+    /// fails.
+    pub(crate) selected: Option<Arc<StoredEntry>>,
+    /// How many flights had left the table when the store was read.
+    pub(crate) departures: u64,
 }
 
-/// How a request is answered that asks the origin alone.
-pub(super) struct PassThrough {
-    pub(super) decision: Decision,
-    pub(super) stand_in: Option<Arc<StoredEntry>>,
+/// The decision about a request that goes to the origin alone, and the entry that may be served if
+/// the origin fails.
+pub(crate) struct PassThrough {
+    pub(crate) decision: Decision,
+    pub(crate) stand_in: Option<Arc<StoredEntry>>,
 }
 
-/// Looks into the store and decides whether what is there may answer.
-pub(super) fn look_up(shared: &Shared, ctx: &RequestContext, now: Timestamp) -> LookupResult {
+/// Looks into the store and decides whether the entry there may answer.
+pub(crate) fn look_up(shared: &Shared, ctx: &RequestContext, now: Timestamp) -> LookupResult {
     let store = &shared.store;
     let flights_left = shared.flights.departures();
     let stored = store.get(&ctx.key);
@@ -105,13 +116,14 @@ pub(super) fn look_up(shared: &Shared, ctx: &RequestContext, now: Timestamp) -> 
     }
 }
 
-/// Tells whether a request's own preconditions are for the origin to fail, and what is stored does not meet them.
+/// Tells whether the origin has to evaluate the request's preconditions because the stored response
+/// does not meet them.
 fn is_for_origin(ctx: &RequestContext, entry: &StoredEntry) -> bool {
     ctx.facts.has_origins_condition
         && conditional::is_for_origin(&ctx.headers, entry.facts.status, Validators::of(&entry.head))
 }
 
-/// Says what becomes of a request that nothing stored answers.
+/// Decides about a request that nothing stored answers.
 fn on_miss(shared: &Shared, ctx: &RequestContext, missing: CacheMiss) -> LookupResult {
     if probation::is_personalised(shared, ctx) {
         LookupResult::PassThrough(Reason::Personalised, missing.selected)
@@ -120,25 +132,27 @@ fn on_miss(shared: &Shared, ctx: &RequestContext, missing: CacheMiss) -> LookupR
     }
 }
 
-/// How a request asks the origin for what the store does not have.
-pub(super) enum FetchPlan {
-    /// Alone, and so decided.
+/// How a missing response is asked for.
+pub(crate) enum FetchPlan {
+    /// Alone, with this decision.
     PassThrough(Decision),
-    /// Together with whoever asks for the same, in the flight of this name.
+    /// Together with other requests for the same, in the flight of this name.
     Join(Vec<u8>),
-    /// In a flight of its own: what the origin confirms of the stored response holds for this request only.
+    /// In a flight of its own: what the origin confirms of the stored response holds for this
+    /// request only.
     Unshared,
 }
 
-/// Says how a request asks for what is missing. `known` are the selecting fields that a flight's response was seen to have,
-/// where the store may not know them yet.
-pub(super) fn plan_fetch(
+/// Decides how a missing response is asked for. `known` are the selecting fields of a flight's
+/// response, in case the store does not know them yet.
+pub(crate) fn plan_fetch(
     shared: &Shared,
     ctx: &RequestContext,
     missing: &CacheMiss,
     known: Option<Vec<HeaderName>>,
 ) -> FetchPlan {
-    // A HEAD may update what is stored (RFC 9111 §4.3.5); where nothing is, it is fetched as the GET that it tells of.
+    // A HEAD may update the stored response (RFC 9111 §4.3.5); if none is stored, the GET is
+    // fetched.
     if ctx.facts.is_head && missing.selected.is_some() {
         return FetchPlan::PassThrough(ctx.decision(Outcome::Miss, missing.reason));
     }
@@ -152,27 +166,27 @@ pub(super) fn plan_fetch(
     }
 }
 
-/// Says why a request is not to be fetched together with others in the flight called `name`.
+/// Returns why a request does not join others in the flight called `name`.
 fn why_not_joined(shared: &Shared, ctx: &RequestContext, missing: &CacheMiss, name: &[u8]) -> Option<Reason> {
-    let note = shared.uncacheable.get(ctx.key.hash(), ctx.at);
-    if matches!(note, Some(StoreAttempt::NotStored(_))) {
+    let attempt = shared.uncacheable.get(ctx.key.hash(), ctx.at);
+    if matches!(attempt, Some(StoreAttempt::NotStored(_))) {
         return Some(Reason::HitForMiss);
     }
-    let fits = matches!(note, Some(StoreAttempt::Size(bytes)) if bytes <= ctx.rule.object_bytes_max);
+    let fits = matches!(attempt, Some(StoreAttempt::Size(bytes)) if bytes <= ctx.rule.object_bytes_max);
     if !ctx.facts.has_range || fits || missing.selected.is_some() {
         return None;
     }
     shared.flights.find(name).is_none().then_some(Reason::RangeMiss)
 }
 
-/// Returns the fields that the newest stored response was selected by: a guess at what the next one will be.
-pub(super) fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
+/// Returns the fields that select the newest stored response: a guess at the next one's.
+pub(crate) fn vary_of(stored: Option<&Variants>) -> Vec<HeaderName> {
     let newest = stored.and_then(|stored| stored.entries.first());
     newest.map(|entry| entry.selecting.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
 }
 
 /// Names a flight: the whole key, and the request's values of `names`.
-pub(super) fn flight_name(ctx: &RequestContext, names: &[HeaderName]) -> Vec<u8> {
+pub(crate) fn flight_name(ctx: &RequestContext, names: &[HeaderName]) -> Vec<u8> {
     let mut name = ctx.key.text().as_bytes().to_vec();
     for (field, value) in vary::selecting(names, &ctx.headers) {
         name.extend_from_slice(b"\n\n");
@@ -188,12 +202,13 @@ pub(super) fn flight_name(ctx: &RequestContext, names: &[HeaderName]) -> Vec<u8>
     name
 }
 
-/// Returns the stored entries that the origin may be asked about: `selected`, and the others under the key that could have
-/// been chosen for this request (RFC 9111 §4.3.4).
+/// Returns the stored entries that the origin may validate: `selected`, and the other entries under
+/// the key that this request could have selected (RFC 9111 §4.3.4).
 ///
-/// Where there is none, what Vary excludes is offered, as the RFC allows (§4.1). No 304 to that is taken: in many apps the
-/// entity-tag names the record, and not the page that was made of it for one user or in one language.
-pub(super) fn candidates(
+/// If there are none, entries that Vary excludes are offered, as the RFC allows (§4.1), but no 304
+/// that names one of them is accepted: in many apps the entity-tag names the record, not the page
+/// made from it for one user or in one language.
+pub(crate) fn candidates(
     shared: &Shared,
     ctx: &RequestContext,
     stored: Option<&Variants>,
@@ -204,8 +219,8 @@ pub(super) fn candidates(
     }
     let now = shared.clock.now();
     let usable = |entry: &&Arc<StoredEntry>| {
-        // What another user's request brought in is fetched anew, not confirmed: an app that forgets to say whose a page
-        // is may give all of them one validator.
+        // An entry that another user's request brought in is fetched again, not confirmed: an app
+        // that does not say whose a page is may give all users' pages one validator.
         shared.store.purge_state(&ctx.key, entry, now) != PurgeState::Purged && probation::admits(shared, ctx, entry)
     };
     let others = stored.into_iter().flat_map(|stored| &stored.entries);
@@ -219,8 +234,8 @@ pub(super) fn candidates(
     }
 }
 
-/// Returns `stand_in` where it may be used stale for this failure of the origin now.
-pub(super) fn usable_stand_in<'a>(
+/// Returns `stand_in` if it may be used stale for this failure of the origin.
+pub(crate) fn usable_stand_in<'a>(
     shared: &Shared,
     ctx: &RequestContext,
     stand_in: Option<&'a Arc<StoredEntry>>,
@@ -233,31 +248,33 @@ pub(super) fn usable_stand_in<'a>(
     })
 }
 
-/// The decision about a stale response that stands in for a failed origin.
-pub(super) fn stale_decision(shared: &Shared, ctx: &RequestContext, entry: &StoredEntry) -> Decision {
+/// Makes the decision about a stale response that is served because the origin failed.
+pub(crate) fn stale_decision(shared: &Shared, ctx: &RequestContext, entry: &StoredEntry) -> Decision {
     Decision {
         ttl: Some(freshness::ttl(&entry.facts, shared.clock.now())),
         ..ctx.decision(Outcome::Stale, Reason::IfError)
     }
 }
 
-/// Says what keeps a response out of the store that may be stored by what it says itself.
-pub(super) fn storage_refusal(
+/// Returns what keeps a response out of the store although it says that it may be stored.
+pub(crate) fn storage_refusal(
     shared: &Shared,
     ctx: &RequestContext,
     facts: &Facts,
-    (status, headers): (StatusCode, &HeaderMap),
+    head: &ReceivedHead,
 ) -> Option<Reason> {
-    if yields_to_stored(shared, ctx, status, facts.received_at) {
+    if yields_to_stored(shared, ctx, head.status, facts.received_at) {
         return Some(Reason::StatusNotUnderstood);
     }
-    // A cookie that comes with what was found to differ by user is one user's, be it the first that a visitor gets.
-    let is_personal = probation::distrusts_cookies(shared, ctx, facts) && headers.contains_key(header::SET_COOKIE);
+    // A cookie on a response that was found to differ by user belongs to one user, even if it is
+    // the first cookie that a visitor gets.
+    let is_personal = probation::distrusts_cookies(shared, ctx, facts) && head.headers.contains_key(header::SET_COOKIE);
     is_personal.then_some(Reason::Personalised)
 }
 
-/// Tells whether a response leaves a fresh stored one in its place, though it may be stored itself: what says nothing of what is
-/// at the URL may be about the one request, and everybody would get it.
+/// Tells whether a response leaves a fresh stored one in place although it may be stored itself:
+/// its status says nothing of the resource, may be due to the one request, and would be served to
+/// everyone.
 fn yields_to_stored(shared: &Shared, ctx: &RequestContext, status: StatusCode, now: Timestamp) -> bool {
     let store = &shared.store;
     !validate::supersedes(status)
@@ -269,42 +286,36 @@ fn yields_to_stored(shared: &Shared, ctx: &RequestContext, status: StatusCode, n
         })
 }
 
-/// What a response that may be stored is stored with.
-pub(super) struct StoragePlan {
+/// How a response is stored.
+pub(crate) struct StoragePlan {
     /// The tags that the origin named.
-    pub(super) tags: Box<[Box<str>]>,
-    /// The request fields that select it.
-    pub(super) names: Vec<HeaderName>,
+    pub(crate) tags: Box<[Box<str>]>,
+    /// The request fields that select the response.
+    pub(crate) names: Vec<HeaderName>,
 }
 
-/// Decides whether there is room for a response that policy lets be stored, as far as its head tells: `length` is what its
-/// body comes to, where that is known.
+/// Decides whether a response that policy allows to be stored has room, going by its head.
 ///
 /// # Errors
-/// Why there is none.
-pub(super) fn plan_storage(
-    shared: &Shared,
-    rule: &Rule,
-    headers: &HeaderMap,
-    length: Option<u64>,
-) -> Result<StoragePlan, Reason> {
-    if length.is_some_and(|length| length > rule.object_bytes_max) {
+/// The reason why it has not.
+pub(crate) fn plan_storage(shared: &Shared, rule: &Rule, head: &ReceivedHead) -> Result<StoragePlan, Reason> {
+    if head.length.is_some_and(|length| length > rule.object_bytes_max) {
         return Err(Reason::TooLarge);
     }
-    if length.is_some_and(|length| length > shared.store.budget().object_max()) {
+    if head.length.is_some_and(|length| length > shared.store.budget().object_max()) {
         return Err(Reason::Budget);
     }
-    let tags = tags::parse(headers);
+    let tags = tags::parse(&head.headers);
     if tags.len() > shared.store.config().tags_max {
         return Err(Reason::TooManyTags);
     }
-    let names = selecting_fields(shared.config.ask_identity, headers).ok_or(Reason::VaryStar)?;
+    let names = selecting_fields(shared.config.ask_identity, &head.headers).ok_or(Reason::VaryStar)?;
     Ok(StoragePlan { tags, names })
 }
 
-/// Returns the request fields that select among stored responses; `None` where none can (`Vary: *`). Where the origin is
-/// asked for identity whatever the client accepts, Accept-Encoding selects nothing.
-pub(super) fn selecting_fields(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+/// Returns the request fields that select among stored responses; `None` if no request can select
+/// one (`Vary: *`). Accept-Encoding selects nothing if the origin is always asked for identity.
+pub(crate) fn selecting_fields(ask_identity: bool, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     match Vary::parse(headers) {
         Vary::Star => None,
         Vary::Fields(names) => {
@@ -313,14 +324,15 @@ pub(super) fn selecting_fields(ask_identity: bool, headers: &HeaderMap) -> Optio
     }
 }
 
-/// How a request is answered that no verdict was reached for: alone.
-pub(super) fn pass_uncompared(shared: &Shared, ctx: &RequestContext, entry: &Arc<StoredEntry>) -> PassThrough {
+/// Makes the decision about a request on probation whose comparison had no result: it goes to the
+/// origin alone.
+pub(crate) fn pass_uncompared(shared: &Shared, ctx: &RequestContext, entry: &Arc<StoredEntry>) -> PassThrough {
     let stand_in = probation::may_stand_in(shared, ctx, entry).then(|| Arc::clone(entry));
     PassThrough { decision: ctx.decision(Outcome::Miss, Reason::Probation), stand_in }
 }
 
-/// Tells whether the store may hold a body in another coding than it came in.
-pub(super) fn is_compressible(config: &Config, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
+/// Tells whether the store may hold a body in another coding than the origin sent.
+pub(crate) fn is_compressible(config: &Config, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
     config.compress
         && status == StatusCode::OK
         && encoding::is_compressible(headers, length.unwrap_or(u64::MAX), config.compress_min_bytes)

@@ -1,7 +1,9 @@
-//! Requests that the origin answers for one client alone: other methods, uploads, upgrades, bypassed routes, cold ranges.
+//! Passes requests that the origin answers for one client alone: other methods, uploads, upgrades,
+//! bypassed routes, ranges of bodies that are not stored.
 //!
-//! Nothing is buffered: the upload streams up and the response streams down, each at the pace of its reader. What such a
-//! response changes in the store (RFC 9111 §4.3.5, §4.4) is done here, before its head goes on.
+//! Nothing is buffered: the upload streams up and the response streams down, each at the pace of
+//! its reader. The store is updated here as such a response requires (RFC 9111 §4.3.5, §4.4),
+//! before its head goes on to the client.
 
 use std::sync::Arc;
 
@@ -10,40 +12,46 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::context::RequestContext;
-use super::forward::{self, AskFor};
-use super::uncacheable::StoreAttempt;
-use super::upload::Upload;
-use super::{Body, Worker, answer, confirm, decide, fetch, receive, rescue, trace, tunnel};
-use crate::clock::Timestamp;
+use super::decide::PassThrough;
+use super::fetch::received::{AskedAt, OriginResponse, ReceivedHead};
+use super::fetch::uncacheable::StoreAttempt;
+use super::fetch::{confirm, leader, receive};
+use super::request::context::RequestContext;
+use super::request::forward::{self, AskFor};
+use super::request::upload::Upload;
+use super::respond::body::Body;
+use super::respond::{answer, rescue, stale, tunnel};
+use super::sharing::stored_cookies;
+use super::state::Worker;
+use super::{decide, trace};
 use crate::key::CanonicalUrl;
 use crate::origin::{self, ContentFailed, RequestBody, ResponseBody};
 use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 use crate::policy::invalidate::{self, Groups};
 use crate::policy::reuse::OriginFailure;
-use crate::policy::storable::{Storable, storable, storable_post};
+use crate::policy::storable::{Exchange, Storable, storable, storable_post};
 use crate::route::{RouteMode, Rule};
 use crate::store::{PurgeKind, Selector};
-use crate::stored::{Facts, StoredEntry};
+use crate::stored::Facts;
 
-/// Passes `request` to the origin and its response back, or `stand_in` where that may replace an error of the origin's. It is
-/// also what a HEAD may update.
+/// Passes `request` to the origin and its response back. The stand-in is served instead of a server
+/// error if it may be, and is the entry that a HEAD may update.
 ///
 /// # Errors
-/// How the origin failed; making that a response is the caller's.
-pub(super) async fn pass(
+/// How the origin failed; the caller makes that a response.
+pub(crate) async fn pass(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
     mut request: Request<Incoming>,
-    decision: Decision,
-    stand_in: Option<&Arc<StoredEntry>>,
+    PassThrough { decision, stand_in }: &PassThrough,
 ) -> Result<Response<Body>, origin::Error> {
+    let shared = &worker.shared;
     let upgrade = (decision.reason == Reason::Upgrade).then(|| hyper::upgrade::on(&mut request));
-    let (requested_at, sequence) = (worker.shared.clock.now(), worker.shared.store.sequence());
-    let mut response = send(worker, ctx, request, &decision).await?;
-    let received_at = worker.shared.clock.now();
+    let asked_at = AskedAt { time: shared.clock.now(), sequence: shared.store.sequence() };
+    let mut response = send(worker, ctx, request, decision).await?;
+    let received_at = shared.clock.now();
     if response.status().is_server_error()
-        && let Some(stale) = rescue::stale_response(worker, ctx, OriginFailure::ServerError, stand_in).await
+        && let Some(stale) = stale::stale_response(worker, ctx, OriginFailure::ServerError, stand_in.as_ref()).await
     {
         return Ok(stale);
     }
@@ -51,55 +59,56 @@ pub(super) async fn pass(
         StoreOutcome::No(reason) => StoreOutcome::No(reason),
         StoreOutcome::Started | StoreOutcome::NothingTo => StoreOutcome::No(decision.reason),
     };
-    let decision = Decision { stored, fwd_status: Some(response.status().as_u16()), ..decision };
+    let decision = Decision { stored, fwd_status: Some(response.status().as_u16()), ..*decision };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = upgrade {
             let permit = response.body_mut().take_permit();
-            tunnel::open(client, hyper::upgrade::on(&mut response), permit, worker.shared.config.tunnel);
+            tunnel::open(client, hyper::upgrade::on(&mut response), permit, shared.config.tunnel);
         }
         return Ok(answer::from_switch(worker, ctx, response, decision));
     }
-    let own_purges = invalidate_changed(worker, ctx, &response);
-    record_size(worker, ctx, &response);
-    let exchange = ctx.exchange(requested_at, received_at);
-    let head = (response.status(), response.headers());
+    let response = OriginResponse::new(response, received_at);
+    let head = &response.head;
+    let own_purges = invalidate_changed(worker, ctx, head);
+    record_size(worker, ctx, head);
     if ctx.method == Method::HEAD
         && let Some(selected) = stand_in
-        && let Some(entry) = confirm::by_head(worker, ctx, selected, &exchange, head, sequence)
+        && let Some(entry) = confirm::by_head(worker, ctx, selected, head, asked_at)
         && let Ok(response) = answer::from_store(worker, ctx, &entry, decision)
     {
         return Ok(response);
     }
+    let exchange = ctx.exchange(asked_at.time, head.received_at);
     if matches!(decision.reason, Reason::HitForMiss | Reason::RangeMiss)
-        && let Storable::Yes(facts) =
-            storable(&exchange, response.status(), response.headers(), response.body().is_unsized())
+        && let Storable::Yes(facts) = storable(&exchange, head.status, &head.headers, head.is_unsized)
     {
-        let length = http_body::Body::size_hint(response.body()).exact();
         match decision.reason {
-            Reason::HitForMiss => {
-                forget_if_stored_again(worker, ctx, &facts, (response.status(), response.headers()), length);
-            }
-            // The origin knows no ranges: the next time the whole is fetched for the store.
-            _ if response.status() == StatusCode::OK => record_whole(worker, ctx, length),
+            Reason::HitForMiss => forget_if_stored_again(worker, ctx, &facts, head),
+            // The origin does not support ranges: next time the whole body is fetched for the
+            // store.
+            _ if head.status == StatusCode::OK => record_whole(worker, ctx, head.length),
             _ => {}
         }
     }
-    // What shadow mode passes goes on as it came.
+    // In shadow mode the response passes unchanged.
     let is_served = ctx.rule.mode == RouteMode::Serve;
-    if is_served && ctx.method == Method::POST && worker.shared.store.sequence() == sequence + own_purges {
-        return Ok(post_answer(worker, ctx, response, decision, (requested_at, sequence + own_purges)));
+    let sequence = asked_at.sequence + own_purges;
+    if is_served && ctx.method == Method::POST && shared.store.sequence() == sequence {
+        return Ok(post_answer(worker, ctx, response, decision, AskedAt { sequence, ..asked_at }));
     }
     Ok(answer::from_origin(worker, ctx, response, decision))
 }
 
-pub(super) async fn send(
+/// Sends the client's own request to the origin.
+pub(crate) async fn send(
     worker: &Worker,
     ctx: &RequestContext,
     request: Request<Incoming>,
     decision: &Decision,
 ) -> Result<Response<ResponseBody>, origin::Error> {
-    // A range is cut from the coding that is stored, so that a later answer from the store fits it; and a HEAD that was
-    // looked up is held against what is stored (RFC 9111 §4.3.5), whose entity-tag is that of its coding.
+    // A range is cut from the identity coding, the one that is stored, so that a later answer from
+    // the store fits it. A HEAD that was looked up may update the stored response (RFC 9111
+    // §4.3.5), whose entity-tag belongs to that coding too.
     let is_held_against_stored = ctx.facts.is_head && decision.outcome == Outcome::Miss;
     let is_identity = decision.reason == Reason::RangeMiss || is_held_against_stored;
     let coding = if is_identity { AskFor::Identity } else { AskFor::ClientsChoice };
@@ -119,41 +128,40 @@ pub(super) async fn send(
     response
 }
 
-/// Answers a POST. Where the response says that it is what a GET of the same URL gets, it is stored as that on its way
-/// (RFC 9110 §9.3.3).
+/// Answers a POST. A response that says that it equals the response to a GET of the same URL is
+/// stored as that while it passes (RFC 9110 §9.3.3).
 fn post_answer(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
-    response: Response<ResponseBody>,
+    response: OriginResponse,
     decision: Decision,
-    (requested_at, sequence): (Timestamp, u64),
+    asked_at: AskedAt,
 ) -> Response<Body> {
     let shared = &worker.shared;
     let url = ctx.key.to_url();
-    let exchange = ctx.exchange(requested_at, shared.clock.now());
-    let (mut parts, body) = response.into_parts();
-    // It came in a coding that this client accepts, where what a GET brings in is asked for in identity.
-    let is_coded = shared.config.ask_identity && parts.headers.contains_key(header::CONTENT_ENCODING);
-    let facts = match storable_post(&exchange, &url, parts.status, &parts.headers, body.is_unsized()) {
-        Storable::Yes(facts)
-            if !is_coded
-                && decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)).is_none() =>
-        {
-            facts
-        }
+    // The response is what a GET gets, so the route of a GET decides about it.
+    let as_get = Arc::new(ctx.as_get(shared));
+    let OriginResponse { mut head, body } = response;
+    let exchange = Exchange { rule: &as_get.rule, ..ctx.exchange(asked_at.time, head.received_at) };
+    // The response is in a coding that this client accepts, while a GET asks the origin for
+    // identity.
+    let is_coded = shared.config.ask_identity && head.headers.contains_key(header::CONTENT_ENCODING);
+    let facts = match storable_post(&exchange, &url, head.status, &head.headers, head.is_unsized) {
+        Storable::Yes(facts) if !is_coded && decide::storage_refusal(shared, ctx, &facts, &head).is_none() => facts,
         Storable::Yes(_) | Storable::No(_) => {
-            return answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision);
+            return answer::from_origin(worker, ctx, OriginResponse { head, body }, decision);
         }
     };
-    let as_get = Arc::new(ctx.as_get(shared));
-    // From here on an invalidation is recorded, since something may be on its way.
+    // From here on an invalidation is recorded in the ledger, since a response may be on its way to
+    // the store.
     let lead = shared.flights.unlisted();
-    match fetch::prepare(worker, &as_get, (&mut parts, &body), facts, (requested_at, sequence)) {
-        Err(_) => answer::from_origin(worker, ctx, Response::from_parts(parts, body), decision),
+    match leader::prepare(worker, &as_get, &mut head, facts, asked_at) {
+        Err(_) => answer::from_origin(worker, ctx, OriginResponse { head, body }, decision),
         Ok(fill) => {
+            stored_cookies::note(worker, &as_get, &fill.head);
             let decision = Decision { stored: StoreOutcome::Started, ..decision };
-            let begun = fetch::leader_body(&fill, parts.headers);
-            let Some(response) = answer::from_fill(worker, ctx, &fill, decision, begun) else {
+            let leader_body = leader::leader_body(&fill, head.headers);
+            let Some(response) = answer::from_fill(worker, ctx, &fill, decision, leader_body) else {
                 return rescue::task_failure(worker, ctx);
             };
             let worker = Arc::clone(worker);
@@ -163,11 +171,12 @@ fn post_answer(
     }
 }
 
-/// Invalidates what an unsafe request changed: URLs (RFC 9111 §4.4), and groups (RFC 9875 §3). Returns how many records that took.
-fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) -> u64 {
+/// Invalidates what an unsafe request changed: URLs (RFC 9111 §4.4) and groups (RFC 9875 §3).
+/// Returns how many ledger records that took.
+fn invalidate_changed(worker: &Worker, ctx: &RequestContext, head: &ReceivedHead) -> u64 {
     let shared = &worker.shared;
     let mut records = 0;
-    for target in invalidate::targets(&ctx.method, &ctx.key.to_url(), response.status(), response.headers()) {
+    for target in invalidate::targets(&ctx.method, &ctx.key.to_url(), head.status, &head.headers) {
         let rule = shared.routes.choose(&Method::GET, &target);
         let target = rule.query.apply(target);
         if may_be_held(worker, rule, &target) {
@@ -176,7 +185,7 @@ fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response
         }
     }
     let url = ctx.key.to_url();
-    let selectors = match invalidate::groups(&ctx.method, response.status(), response.headers()) {
+    let selectors = match invalidate::groups(&ctx.method, head.status, &head.headers) {
         Groups::Named(groups) => groups.iter().map(|group| Selector::group(&url, group)).collect(),
         Groups::All => vec![Selector::origin(&url)],
     };
@@ -187,32 +196,27 @@ fn invalidate_changed(worker: &Worker, ctx: &RequestContext, response: &Response
     records
 }
 
-/// Remembers the size that a range tells, so that a small representation is fetched whole next time.
-pub(super) fn record_size(worker: &Worker, ctx: &RequestContext, response: &Response<ResponseBody>) {
-    if response.status() == StatusCode::PARTIAL_CONTENT
-        && let Some(size) = response.headers().get(header::CONTENT_RANGE).and_then(complete_length)
+/// Remembers the size that a Content-Range names, so that a small representation is fetched whole
+/// next time.
+pub(crate) fn record_size(worker: &Worker, ctx: &RequestContext, head: &ReceivedHead) {
+    if head.status == StatusCode::PARTIAL_CONTENT
+        && let Some(size) = head.headers.get(header::CONTENT_RANGE).and_then(complete_length)
     {
         record_whole(worker, ctx, Some(size));
     }
 }
 
-/// Forgets that a key's responses could not be stored, where this one could have been: requests for it are fetched together
-/// again. Where the last one was too large, a length that is not known says nothing.
-pub(super) fn forget_if_stored_again(
-    worker: &Worker,
-    ctx: &RequestContext,
-    facts: &Facts,
-    (status, headers): (StatusCode, &HeaderMap),
-    length: Option<u64>,
-) {
-    let memories = &worker.shared.uncacheable;
-    let was_too_large = memories.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
-    let may_fit = length.is_some() || !was_too_large;
+/// Forgets that a key is uncacheable if this response could have been stored: requests for the key
+/// join one flight again. If the last one was too large, an unknown length says nothing.
+pub(crate) fn forget_if_stored_again(worker: &Worker, ctx: &RequestContext, facts: &Facts, head: &ReceivedHead) {
+    let keys = &worker.shared.uncacheable;
+    let was_too_large = keys.get(ctx.key.hash(), ctx.at) == Some(StoreAttempt::NotStored(Reason::TooLarge));
+    let may_fit = head.length.is_some() || !was_too_large;
     if may_fit
-        && decide::storage_refusal(&worker.shared, ctx, facts, (status, headers)).is_none()
-        && decide::plan_storage(&worker.shared, &ctx.rule, headers, length).is_ok()
+        && decide::storage_refusal(&worker.shared, ctx, facts, head).is_none()
+        && decide::plan_storage(&worker.shared, &ctx.rule, head).is_ok()
     {
-        memories.forget(ctx.key.hash());
+        keys.forget(ctx.key.hash());
     }
 }
 
@@ -223,8 +227,8 @@ fn record_whole(worker: &Worker, ctx: &RequestContext, length: Option<u64>) {
         .for_each(|bytes| worker.shared.uncacheable.put(ctx.key.hash(), StoreAttempt::Size(bytes), until));
 }
 
-/// Tells whether anything under a URL may be stored or on its way: what is not need not be recorded, so that a flood of
-/// unsafe requests does not spend the ledger.
+/// Tells whether anything under a URL may be stored or on its way to the store. Otherwise the
+/// invalidation is not recorded, so that a flood of unsafe requests does not use up the ledger.
 fn may_be_held(worker: &Worker, rule: &Rule, url: &CanonicalUrl) -> bool {
     let shared = &worker.shared;
     if !rule.key_headers.is_empty() || !rule.key_cookies.is_empty() || !shared.flights.is_empty() {
@@ -234,15 +238,15 @@ fn may_be_held(worker: &Worker, rule: &Rule, url: &CanonicalUrl) -> bool {
 }
 
 /// Returns the complete length of `bytes a-b/length`.
-pub(super) fn complete_length(value: &HeaderValue) -> Option<u64> {
+pub(crate) fn complete_length(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.strip_prefix("bytes ")?.rsplit_once('/')?.1.parse().ok()
 }
 
-/// Makes the upload's body, which fails where it becomes larger than `bytes_max`.
+/// Makes the upload's body, which fails once it exceeds `bytes_max`.
 ///
 /// # Errors
-/// Content that comes where there is to be none: against a length of zero (RFC 9113 §8.1.1), or where none is allowed. With that
-/// length the origin would have had the whole request with its head.
+/// Content although the length is zero (RFC 9113 §8.1.1) or no content is allowed. With a length of
+/// zero, the origin would have taken the head for the whole request.
 async fn upload(
     ctx: &RequestContext,
     parts: &mut Parts,
@@ -260,7 +264,7 @@ async fn upload(
             if !frame.is_ok_and(|frame| frame.data_ref().is_none_or(bytes::Bytes::is_empty)) {
                 let (reason, detail) = match length {
                     Some(0) => (Reason::BadRequest, "content beyond its length"),
-                    _ => (Reason::RequestTooLarge, "content where there is to be none (`request_body_max`)"),
+                    _ => (Reason::RequestTooLarge, "content although none is allowed (`request_body_max`)"),
                 };
                 return Err(origin::Error { reason, detail: detail.into(), was_sent: false, retry_after: None });
             }

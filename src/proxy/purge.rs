@@ -1,10 +1,12 @@
-//! Purging, for whoever may: the admin side, and PURGE on the proxy's port from listed networks.
+//! Purges: for the admin side, and for PURGE requests from listed networks.
 //!
-//! A URL is purged as the routes key it: the query parameters that its route drops are dropped here too. What cannot be
-//! found by its key (prefixes, hosts, tags; URLs whose route adds to the key) is left to the ledger and the sweep.
+//! A URL is purged as the routes key it: the query parameters that its route drops are dropped here
+//! too. Entries that cannot be found by key (prefixes, hosts, tags, URLs whose route adds to the
+//! key) are left to the ledger and the sweep.
 //!
-//! PURGE is answered with 200 and JSON also where nothing was stored: the purge holds for what is still on its way, and a
-//! deploy script need not tell a cold cache from a failure. `entries` says how many responses there were.
+//! PURGE is answered with 200 and JSON even if nothing was stored: the purge also covers responses
+//! that are still on their way, and a deploy script need not tell a cold cache from a failure.
+//! `entries` says how many responses there were.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,77 +14,80 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::context::RequestContext;
-use super::{Body, Config, Shared, Worker, rescue};
+use super::config::Config;
+use super::request::context::RequestContext;
+use super::respond::body::Body;
+use super::respond::{record, rescue};
+use super::state::{Shared, Worker};
 use crate::key::CanonicalUrl;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::PurgeState;
 use crate::respond::head;
 use crate::store::{PurgeKind, Selector};
 
-/// Says which kind of purge a PURGE asks for.
+/// The request header that names the kind of purge.
 const KIND: HeaderName = HeaderName::from_static("purge-kind");
 
-/// What is to be purged.
+/// The target of a purge.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PurgeTarget {
-    /// A URL, as clients ask for it.
+    /// A URL, as clients request it.
     Url(CanonicalUrl),
-    /// What more than one URL is covered by.
+    /// A selector that may cover more than one URL.
     Wide(Selector),
 }
 
-/// What became of a purge.
+/// The result of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeResult {
-    /// The ledger's number: what the origin was asked for before it counts as purged.
+    /// The purge's number in the ledger: responses requested from the origin before it count as
+    /// purged.
     pub sequence: u64,
-    /// How many stored responses it affected; `None` where only the sweep will find them.
+    /// How many stored responses the purge affected; `None` if only the sweep will find them.
     pub entries: Option<u64>,
 }
 
-impl Shared {
-    /// Purges. When this returns, nothing that `target` covers is found good.
-    pub fn purge(&self, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
-        match target {
-            PurgeTarget::Wide(selector) => PurgeResult { sequence: self.store.purge(selector, kind), entries: None },
-            PurgeTarget::Url(url) => self.purge_url(&url, kind),
+/// Purges. When this returns, nothing that `target` covers is served as fresh.
+pub fn purge(shared: &Shared, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
+    match target {
+        PurgeTarget::Wide(selector) => PurgeResult { sequence: shared.store.purge(selector, kind), entries: None },
+        PurgeTarget::Url(url) => purge_url(shared, &url, kind),
+    }
+}
+
+fn purge_url(shared: &Shared, url: &CanonicalUrl, kind: PurgeKind) -> PurgeResult {
+    // Routes may treat the two methods that are looked up differently.
+    let mut urls: Vec<CanonicalUrl> = Vec::with_capacity(2);
+    let mut entries = Some(0);
+    for method in [Method::GET, Method::HEAD] {
+        let rule = shared.routes.choose(&method, url);
+        let keyed = rule.query.apply(url.clone());
+        if !urls.contains(&keyed) {
+            let is_whole_key = rule.key_headers.is_empty() && rule.key_cookies.is_empty();
+            let count = is_whole_key
+                .then(|| count_affected(shared, rule.key_of(&shared.hasher, keyed.clone(), &HeaderMap::new())));
+            entries = entries.zip(count).map(|(sum, count)| sum + count);
+            urls.push(keyed);
         }
     }
+    let record = |url: CanonicalUrl| shared.store.purge(Selector::Url(url.as_str().into()), kind);
+    PurgeResult { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
+}
 
-    fn purge_url(&self, url: &CanonicalUrl, kind: PurgeKind) -> PurgeResult {
-        // Routes may treat the two methods that are looked up differently.
-        let mut urls: Vec<CanonicalUrl> = Vec::with_capacity(2);
-        let mut entries = Some(0);
-        for method in [Method::GET, Method::HEAD] {
-            let rule = self.routes.choose(&method, url);
-            let keyed = rule.query.apply(url.clone());
-            if !urls.contains(&keyed) {
-                let is_whole_key = rule.key_headers.is_empty() && rule.key_cookies.is_empty();
-                let count = is_whole_key
-                    .then(|| self.count_affected(rule.key_of(&self.hasher, keyed.clone(), &HeaderMap::new())));
-                entries = entries.zip(count).map(|(sum, count)| sum + count);
-                urls.push(keyed);
-            }
-        }
-        let record = |url: CanonicalUrl| self.store.purge(Selector::Url(url.as_str().into()), kind);
-        PurgeResult { sequence: urls.into_iter().map(record).max().unwrap_or_default(), entries }
-    }
-
-    /// Counts what is stored under `key` and was not purged for good before.
-    fn count_affected(&self, key: crate::key::Key) -> u64 {
-        let Some(stored) = self.store.get(&key) else { return 0 };
-        let now = self.clock.now();
-        let is_present = |entry: &&Arc<_>| self.store.purge_state(&key, entry, now) != PurgeState::Purged;
-        stored.entries.iter().filter(is_present).count() as u64
-    }
+/// Counts the responses stored under `key` that no earlier hard purge covers.
+fn count_affected(shared: &Shared, key: crate::key::Key) -> u64 {
+    let Some(stored) = shared.store.get(&key) else { return 0 };
+    let now = shared.clock.now();
+    let is_present = |entry: &&Arc<_>| shared.store.purge_state(&key, entry, now) != PurgeState::Purged;
+    stored.entries.iter().filter(is_present).count() as u64
 }
 
 /// Decides what becomes of a PURGE.
 ///
 /// # Errors
-/// Why it is refused: 405 where no network is listed, 403 to who is in none, 400 for a kind that there is not.
-pub(super) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind, (StatusCode, Reason)> {
+/// The refusal: 405 if no network is listed, 403 for a client in none of them, 400 for an unknown
+/// kind.
+pub(crate) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind, (StatusCode, Reason)> {
     if config.purge_from.is_empty() {
         return Err((StatusCode::METHOD_NOT_ALLOWED, Reason::MethodRefused));
     }
@@ -93,14 +98,14 @@ pub(super) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind,
     kind(&ctx.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
 }
 
-/// Answers a PURGE, from listed networks by purging.
-pub(super) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
+/// Answers a PURGE, by purging if the client is in a listed network.
+pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     let kind = match decide(&worker.shared.config, ctx) {
         Ok(kind) => kind,
         Err((StatusCode::METHOD_NOT_ALLOWED, _)) => return rescue::method_not_allowed(worker, ctx),
         Err((status, reason)) => return rescue::refusal(worker, ctx, status, reason),
     };
-    let PurgeResult { sequence, entries } = worker.shared.purge(PurgeTarget::Url(ctx.key.to_url()), kind);
+    let PurgeResult { sequence, entries } = purge(&worker.shared, PurgeTarget::Url(ctx.key.to_url()), kind);
     let entries = entries.map_or_else(|| "null".to_owned(), |entries| entries.to_string());
     let text = format!("{{\"purged\":1,\"sequence\":{sequence},\"entries\":{entries}}}\n");
     let mut response = Response::new(Body::whole(Bytes::from(text)));
@@ -108,10 +113,10 @@ pub(super) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     headers.insert(header::DATE, head::date(worker.shared.clock.now()));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    worker.finish(ctx, ctx.decision(Outcome::Own, Reason::Purge), response)
+    record::finish(worker, ctx, ctx.decision(Outcome::Own, Reason::Purge), response)
 }
 
-/// Returns the kind that is asked for; `None` where the field says something else.
+/// Returns the kind that the request names; `None` if it is not a known one.
 fn kind(headers: &HeaderMap) -> Option<PurgeKind> {
     let mut values = headers.get_all(KIND).iter();
     match (values.next().map(|value| value.as_bytes().trim_ascii()), values.next()) {

@@ -1,43 +1,56 @@
-//! **The way of a request**, as one chain of decisions to read first.
+//! **The path of a request**, as one chain of decisions to read first:
 //!
 //! ```text
-//! context       canonical target ► route ► classify ► key           or refused, or passed (why?), or a purge
-//! decide        store ► ledger ► policy::reuse ► policy::admission  Usable | OnProbation | Missing | PassThrough | OnlyIfCached
-//! shadow        in shadow mode: passed, while what would have become of it is counted
-//! fetch         one flight per key ► origin ► policy::storable ► store
-//! compare       one flight per doubted body ► origin ► shared, or dropped
-//! answer        preconditions ► range ► coding ► head
-//! finish        Decision at the head, ResponseEnd at the body's end
+//! request    canonical target ► route ► classify ► key    or refused, or passed, or a purge
+//! decide     store ► ledger ► policy::reuse ► sharing     Usable | OnProbation | Missing |
+//!                                                         PassThrough | OnlyIfCached
+//! shadow     shadow mode: the request passes, and the decision about it is only counted
+//! fetch      one flight per key ► origin ► policy::storable ► store
+//! collapse   who may use a flight's result: the leader's client, followers, or look again
+//! sharing    one flight per body on probation ► origin ► shared, or dropped
+//! pass       the origin answers this one request, past the store
+//! respond    preconditions ► range ► coding ► head
+//! record     the Decision at the head, the ResponseEnd at the body's end
 //! ```
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::context::{Action, RequestContext};
+use super::collapse::{self, FollowerStep, RetryHints};
 use super::decide::{self, CacheMiss, FetchPlan, LookupResult, PassThrough, UsableEntry};
-use super::fetch;
-use super::flight::{Fill, FlightResult, LeaderResponse};
-use super::{
-    Answer, Body, FetchStep, Peer, Worker, answer, compare, encode, pass, probation, purge, rescue, shadow, trace,
-    uncacheable,
-};
+use super::fetch::coalesce::FlightRole;
+use super::fetch::flight::FlightResult;
+use super::fetch::leader;
+use super::request::context::{Action, RequestContext};
+use super::respond::body::Body;
+use super::respond::{answer, encode, rescue, stale};
+use super::sharing::compare;
+use super::state::{Peer, Worker};
+use super::step::FetchStep;
+use super::{pass, purge, shadow, trace};
 use crate::clock::Timestamp;
-use crate::origin::coalesce::FlightRole;
 use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
-use crate::policy::reuse::{self, Collapse, OriginFailure};
-use crate::policy::storable::{Exchange, Storable, storable};
-use crate::policy::{PurgeState, freshness, vary};
+use crate::policy::reuse::OriginFailure;
 use crate::route::RouteMode;
-use crate::stored::StoredEntry;
 
-/// How often a request looks again after a flight that was not for it, before it asks the origin on its own.
+/// How many rounds a request looks into the store, after flights whose result was not for it,
+/// before it goes to the origin on its own.
 const ROUNDS_MAX: usize = 4;
 
-/// Answers a request: at once where the store can, else later.
-pub(super) fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming>) -> Answer {
+/// A response, now or later.
+pub enum Answer<B = Body> {
+    /// A response that needs no await and no box: a hit.
+    Now(Response<B>),
+    /// A response that has to be waited for: everything but a hit.
+    Later(Pin<Box<dyn Future<Output = Response<B>> + Send>>),
+}
+
+/// Answers a request: at once if the store can, else later.
+pub fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming>) -> Answer {
     let (ctx, action, request) = match RequestContext::read(&worker.shared, peer, request) {
         Ok(read) => read,
         Err(refusal) => return Answer::Now(rescue::early_response(worker, peer.addr.ip().to_canonical(), &refusal)),
@@ -72,7 +85,8 @@ pub(super) fn serve(worker: &Arc<Worker>, peer: &Peer, request: Request<Incoming
     }
 }
 
-/// Makes an answer to wait for. Where the request is traced and its client does not wait, that is told.
+/// Makes an answer that has to be waited for. A sampled request gets a span even if its client
+/// leaves before there is a response.
 fn answer_later<F>(
     worker: &Arc<Worker>,
     ctx: Arc<RequestContext>,
@@ -93,7 +107,7 @@ where
     }))
 }
 
-/// Looks into the store, as a step of the way that traces show.
+/// Looks into the store, under a span of its own.
 fn look_up(worker: &Worker, ctx: &RequestContext, now: Timestamp) -> LookupResult {
     let looking = trace::look_up(&worker.shared, ctx);
     let lookup = decide::look_up(&worker.shared, ctx, now);
@@ -107,7 +121,8 @@ fn look_up(worker: &Worker, ctx: &RequestContext, now: Timestamp) -> LookupResul
     lookup
 }
 
-/// What a hit leaves to be done off its way: a refresh, a check, or compressing what has now been asked for twice.
+/// Does what a hit leaves for the background: a refresh, a check with the origin, or compressing an
+/// entry on its second use.
 fn run_background_work(worker: &Arc<Worker>, ctx: Arc<RequestContext>, usable: UsableEntry) {
     encode::compress_on_first_use(worker, &ctx, &usable.entry);
     if usable.is_watched {
@@ -116,14 +131,16 @@ fn run_background_work(worker: &Arc<Worker>, ctx: Arc<RequestContext>, usable: U
     if usable.refresh {
         let stored = worker.shared.store.get(&ctx.key);
         let name = decide::flight_name(&ctx, &decide::vary_of(stored.as_deref()));
-        // Nobody waits for a refresh: it takes what permits are left over, or is left to a later request.
+        // No client waits for a refresh, so it takes a spare permit, or leaves the refresh to a
+        // later request.
         let Some(permit) = worker.origin.permits().spare() else { return };
         if let FlightRole::Leader(lead) = worker.shared.flights.join(name) {
-            // Nobody is to be told of what goes on meanwhile, and a HEAD refreshes what a GET gets.
+            // No client is there to receive interim responses, and a HEAD refreshes what a GET
+            // gets.
             let ctx = Arc::new(ctx.as_get(&worker.shared));
-            let job = fetch::FetchJob { ctx, stored, selected: Some(usable.entry), permit: Some(permit) };
+            let job = leader::FetchJob { ctx, stored, selected: Some(usable.entry), permit: Some(permit) };
             worker.metrics.record_refresh();
-            fetch::start(worker, lead, job);
+            leader::start(worker, lead, job);
         }
     }
 }
@@ -135,29 +152,19 @@ async fn pass_request(
     request: Request<Incoming>,
     reason: Reason,
 ) -> Response<Body> {
-    let response = pass_through(&worker, &ctx, request, ctx.decision(Outcome::Pass, reason), None).await;
+    let how = PassThrough { decision: ctx.decision(Outcome::Pass, reason), stand_in: None };
+    let response = pass_through(&worker, &ctx, request, &how).await;
     if ctx.rule.mode == RouteMode::Shadow {
         shadow::count_pass(&worker, &ctx, reason, response.body().length());
     }
     response
 }
 
-/// What a request has learnt from a flight that was not for it.
-#[derive(Default)]
-struct RetryHints {
-    /// The selecting fields that its response was seen to have, which the store may not know yet.
-    selecting_names: Option<Vec<HeaderName>>,
-    /// Whether the origin confirmed only what the leader's client holds itself. Whoever leads next asks for the whole, so
-    /// that it can answer everybody.
-    asks_whole: bool,
-    /// Whether the origin broke off on the leader's request, or answered how that was made. Where it does so again, it is not for
-    /// what the one request said.
-    leader_failed: bool,
-}
-
-/// Asks the origin for what the store does not have, or is in doubt about, together with whoever asks for the same.
+/// Asks the origin for what the store does not have, or has on probation, together with other
+/// requests for the same.
 ///
-/// What few requests come to is boxed, so that the future of a plain miss stays small: it is copied on its way.
+/// Rare branches are boxed, so that the future of a plain miss stays small: it is copied several
+/// times.
 async fn ask_origin(
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
@@ -183,13 +190,13 @@ async fn ask_origin(
                 lookup = look_up(&worker, &ctx, worker.shared.clock.now());
             }
             FetchStep::Retry(how) | FetchStep::PassThrough(how) => {
-                return Box::pin(pass_through(&worker, &ctx, *request, how.decision, how.stand_in.as_ref())).await;
+                return Box::pin(pass_through(&worker, &ctx, *request, &how)).await;
             }
         }
     }
 }
 
-/// Fetches what the store does not have: as the leader of a flight, or as a follower.
+/// Fetches what the store does not have, as the leader of a flight or as a follower.
 async fn fetch(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
@@ -207,7 +214,8 @@ async fn fetch(
     let follow = match joined {
         FlightRole::Follower(follow) => follow,
         FlightRole::Leader(lead) => {
-            // A flight may have landed between the look-up and here: then there is nothing to lead.
+            // A flight may have finished between the look-up and here: then the store has its
+            // response.
             let missing = if worker.shared.flights.departures() == missing.departures {
                 missing
             } else {
@@ -222,9 +230,9 @@ async fn fetch(
                 (false, false) => Arc::clone(ctx),
             };
             let job =
-                fetch::FetchJob { ctx: leading, stored: missing.stored, selected: missing.selected, permit: None };
-            let leader_response = fetch::lead(worker, lead, job).await;
-            return FetchStep::Response(answer_leader(worker, ctx, leader_response, missing.reason).await);
+                leader::FetchJob { ctx: leading, stored: missing.stored, selected: missing.selected, permit: None };
+            let leader_response = leader::lead(worker, lead, job).await;
+            return FetchStep::Response(collapse::answer_leader(worker, ctx, leader_response, missing.reason).await);
         }
     };
     let waiting = trace::wait_for_flight(&worker.shared, ctx);
@@ -232,8 +240,8 @@ async fn fetch(
     drop(waiting);
     let Ok(result) = result else { return pass(decision) };
     let Some(result) = result else { return again() };
-    // One odd request that an app cannot bear is not to fail all who ask for the same, nor to have each of them ask alone:
-    // another leads, once.
+    // One malformed request that the app cannot handle must not fail everyone who asks for the
+    // same, nor send each of them to the origin alone: another request leads, once.
     let is_request_specific = match &result {
         FlightResult::Failed(error) => error.was_aborted(),
         FlightResult::Unshared(reason) => *reason == Reason::StatusNotUnderstood,
@@ -244,7 +252,7 @@ async fn fetch(
         worker.shared.flights.withdraw(&follow);
         return again();
     }
-    match Box::pin(answer_follower(worker, ctx, result, missing.reason)).await {
+    match Box::pin(collapse::answer_follower(worker, ctx, result, missing.reason)).await {
         FollowerStep::Response(response) => FetchStep::Response(response),
         FollowerStep::Retry(new_hints) => {
             *hints = RetryHints { leader_failed: hints.leader_failed, ..new_hints };
@@ -264,219 +272,33 @@ async fn fetch(
     }
 }
 
-/// Asks the origin for this request alone.
+/// Passes this one request to the origin.
 async fn pass_through(
     worker: &Arc<Worker>,
     ctx: &Arc<RequestContext>,
     request: Request<Incoming>,
-    decision: Decision,
-    stand_in: Option<&Arc<StoredEntry>>,
+    how: &PassThrough,
 ) -> Response<Body> {
-    match pass::pass(worker, ctx, request, decision, stand_in).await {
-        Ok(response) => response,
-        Err(error) => match rescue::stale_response(worker, ctx, OriginFailure::Unreachable, stand_in).await {
-            Some(response) => response,
-            None => rescue::origin_failure(worker, ctx, &error),
-        },
+    let error = match pass::pass(worker, ctx, request, how).await {
+        Ok(response) => return response,
+        Err(error) => error,
+    };
+    match stale::stale_response(worker, ctx, OriginFailure::Unreachable, how.stand_in.as_ref()).await {
+        Some(response) => response,
+        None => rescue::origin_failure(worker, ctx, &error),
     }
 }
 
-/// Answers who wants nothing but a stored response, where none suits.
+/// Answers an only-if-cached request for which the store has no suitable response.
 fn only_if_cached(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     rescue::refusal(worker, ctx, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached)
 }
 
-/// Answers from the store after all.
+/// Answers from the store after a wait.
 async fn answer_after_wait(worker: &Arc<Worker>, ctx: &RequestContext, usable: UsableEntry) -> Response<Body> {
     if usable.is_watched {
         compare::check(worker, ctx, &usable.entry);
     }
     let decision = Decision { collapsed: true, ..usable.decision };
     encode::answer_stored(worker, ctx, &usable.entry, decision).await
-}
-
-/// Answers the leader's own client: at once, but where a stored body has to be recoded first. It was handed nothing where its
-/// flight was lost.
-async fn answer_leader(
-    worker: &Arc<Worker>,
-    ctx: &RequestContext,
-    leader_response: Option<LeaderResponse>,
-    reason: Reason,
-) -> Box<Response<Body>> {
-    let (entry, decision) = match leader_response {
-        Some(LeaderResponse::Response(response, not_stored)) => {
-            let decision = Decision {
-                stored: StoreOutcome::No(not_stored),
-                fwd_status: Some(response.status().as_u16()),
-                ..ctx.decision(Outcome::Miss, reason)
-            };
-            return Box::new(answer::from_origin(worker, ctx, *response, decision));
-        }
-        Some(LeaderResponse::FromFlight(FlightResult::InProgress(fill), leader_body)) => {
-            return match answer::from_fill(worker, ctx, &fill, in_progress_decision(ctx, &fill, reason), leader_body) {
-                Some(response) => Box::new(response),
-                None => Box::new(rescue::task_failure(worker, ctx)),
-            };
-        }
-        Some(LeaderResponse::FromFlight(FlightResult::Failed(error), _)) => {
-            return Box::new(rescue::origin_failure(worker, ctx, &error));
-        }
-        Some(LeaderResponse::FromFlight(FlightResult::Confirmed(entry), _)) => {
-            let decision = revalidated_decision(worker, ctx, &entry, reason);
-            (entry, decision)
-        }
-        Some(LeaderResponse::FromFlight(FlightResult::ServedStale(entry), _)) => {
-            let decision = decide::stale_decision(&worker.shared, ctx, &entry);
-            (entry, decision)
-        }
-        Some(LeaderResponse::FromFlight(FlightResult::Unchanged | FlightResult::Unshared(_), _)) | None => {
-            return Box::new(rescue::task_failure(worker, ctx));
-        }
-    };
-    Box::new(Box::pin(encode::answer_stored(worker, ctx, &entry, decision)).await)
-}
-
-/// What a follower makes of what a flight landed with.
-enum FollowerStep {
-    Response(Box<Response<Body>>),
-    /// It is for others: look again, knowing this.
-    Retry(RetryHints),
-    /// Look again, knowing this; it is of no more use to anybody who comes now. It may still be in the table, where who looks
-    /// again must not find it.
-    RetryWithdrawn(RetryHints),
-    /// It was asked for before a purge that covers it, and this request comes after that. It may fly on for long.
-    Outdated,
-    /// It is not for this request, for this reason.
-    PassThrough(Reason),
-}
-
-/// Decides whether what a flight landed with answers a follower too.
-async fn answer_follower(
-    worker: &Arc<Worker>,
-    ctx: &RequestContext,
-    result: FlightResult,
-    reason: Reason,
-) -> FollowerStep {
-    let collapsed = |decision| Decision { collapsed: true, ..decision };
-    if let Some(share) = check_follower(worker, ctx, &result) {
-        return share;
-    }
-    let response = match result {
-        FlightResult::InProgress(fill) => {
-            // What another user brings in is compared once it is whole, not handed on.
-            if fill.leader.is_some_and(|leader| !probation::admits_from(&worker.shared, ctx, leader)) {
-                let _waiting = trace::wait_for_flight(&worker.shared, ctx);
-                return match timeout(worker.shared.config.flight_timeout, fill.body.wait_settled()).await {
-                    Ok(()) => FollowerStep::Retry(RetryHints::default()),
-                    Err(_) => FollowerStep::PassThrough(Reason::Probation),
-                };
-            }
-            if is_outdated(worker, ctx, &fill) {
-                return FollowerStep::Outdated;
-            }
-            if let Some(reason) = refusal_for_follower(ctx, &fill) {
-                return FollowerStep::PassThrough(reason);
-            }
-            match answer::from_fill(worker, ctx, &fill, collapsed(in_progress_decision(ctx, &fill, reason)), None) {
-                Some(response) => response,
-                None => return FollowerStep::PassThrough(Reason::TooLarge),
-            }
-        }
-        // It was confirmed before what this request comes after (RFC 9111 §4.4).
-        FlightResult::Confirmed(entry) if reuse::is_barred(&entry.facts, purge_state(worker, ctx, &entry)) => {
-            return FollowerStep::Outdated;
-        }
-        FlightResult::ServedStale(entry) if purge_state(worker, ctx, &entry) == PurgeState::Purged => {
-            return FollowerStep::Outdated;
-        }
-        FlightResult::Confirmed(entry) if !probation::admits(&worker.shared, ctx, &entry) => {
-            return FollowerStep::Retry(RetryHints::default());
-        }
-        FlightResult::Confirmed(entry) => {
-            encode::answer_stored(worker, ctx, &entry, collapsed(revalidated_decision(worker, ctx, &entry, reason)))
-                .await
-        }
-        FlightResult::ServedStale(entry) if !probation::may_stand_in(&worker.shared, ctx, &entry) => {
-            return FollowerStep::Retry(RetryHints::default());
-        }
-        FlightResult::ServedStale(entry) => {
-            encode::answer_stored(worker, ctx, &entry, collapsed(decide::stale_decision(&worker.shared, ctx, &entry)))
-                .await
-        }
-        FlightResult::Failed(error) => rescue::origin_failure(worker, ctx, &error),
-        FlightResult::Unchanged => {
-            return FollowerStep::RetryWithdrawn(RetryHints { asks_whole: true, ..RetryHints::default() });
-        }
-        // It says nothing of the others: one of them leads anew.
-        FlightResult::Unshared(reason) if uncacheable::is_request_specific(reason) => {
-            return FollowerStep::RetryWithdrawn(RetryHints::default());
-        }
-        FlightResult::Unshared(reason) => return FollowerStep::PassThrough(reason),
-    };
-    FollowerStep::Response(Box::new(response))
-}
-
-/// Says what becomes of a follower that the response's own fields keep from what its flight landed with: Vary (RFC 9111 §4.1),
-/// or that it may not be reused without asking the origin (§4).
-fn check_follower(worker: &Worker, ctx: &RequestContext, result: &FlightResult) -> Option<FollowerStep> {
-    let (selecting, facts) = match result {
-        FlightResult::InProgress(fill) => (&fill.selecting, Some(&fill.facts)),
-        FlightResult::Confirmed(entry) => (&entry.selecting, Some(&entry.facts)),
-        // It may stand in for whoever the origin fails.
-        FlightResult::ServedStale(entry) => (&entry.selecting, None),
-        FlightResult::Unchanged | FlightResult::Unshared(_) | FlightResult::Failed(_) => return None,
-    };
-    let names = || Some(selecting.iter().map(|(name, _)| name.clone()).collect());
-    if !vary::matches(selecting, &ctx.headers) {
-        return Some(FollowerStep::Retry(RetryHints { selecting_names: names(), ..RetryHints::default() }));
-    }
-    let facts = facts?;
-    match (result, reuse::collapse(&ctx.facts, ctx.at, facts, worker.shared.clock.now(), &ctx.rule)) {
-        (_, Collapse::Shared) => None,
-        // Its own validation is another request, to which what is stored by now may be put.
-        (FlightResult::Confirmed(_), _) => Some(FollowerStep::Retry(RetryHints::default())),
-        (_, Collapse::Outlived) => {
-            Some(FollowerStep::RetryWithdrawn(RetryHints { selecting_names: names(), ..RetryHints::default() }))
-        }
-        (_, Collapse::Unshared(reason)) => Some(FollowerStep::PassThrough(reason)),
-    }
-}
-
-/// Tells whether a purge that came after the fetch began forbids a follower what it brought. A soft one does where the
-/// response may not be used stale.
-fn is_outdated(worker: &Worker, ctx: &RequestContext, fill: &Fill) -> bool {
-    let purge_state = worker.shared.store.purge_state_of(&ctx.key, &fill.tags, fill.sequence, ctx.at);
-    reuse::is_barred(&fill.facts, purge_state)
-}
-
-fn purge_state(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry) -> PurgeState {
-    worker.shared.store.purge_state(&ctx.key, entry, ctx.at)
-}
-
-/// Runs policy again for a follower, whose request may forbid what the leader's allowed. Returns why the response is not
-/// the follower's.
-fn refusal_for_follower(ctx: &RequestContext, fill: &Fill) -> Option<Reason> {
-    // A HEAD follows a GET: it gets that one's head.
-    let exchange = Exchange { method: &Method::GET, ..ctx.exchange(fill.requested_at, fill.facts.received_at) };
-    match storable(&exchange, fill.status, &fill.leader_head().to_map(), false) {
-        Storable::Yes(_) => None,
-        Storable::No(reason) => Some(reason),
-    }
-}
-
-fn in_progress_decision(ctx: &RequestContext, fill: &Fill, reason: Reason) -> Decision {
-    Decision {
-        stored: StoreOutcome::Started,
-        fwd_status: Some(fill.status.as_u16()),
-        ttl: Some(freshness::ttl(&fill.facts, fill.facts.received_at)),
-        ..ctx.decision(Outcome::Miss, reason)
-    }
-}
-
-fn revalidated_decision(worker: &Worker, ctx: &RequestContext, entry: &StoredEntry, reason: Reason) -> Decision {
-    Decision {
-        fwd_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
-        ttl: Some(freshness::ttl(&entry.facts, worker.shared.clock.now())),
-        ..ctx.decision(Outcome::Revalidated, reason)
-    }
 }

@@ -1,6 +1,7 @@
-//! Renditions: a body turned into a content coding and back.
+//! Renditions: encoding a body in a content coding, and decoding it again.
 //!
-//! Pure CPU work of up to milliseconds. The output is of exact size, since it is what the budget counts.
+//! This is pure CPU work of up to milliseconds. The output has its exact size, since the budget
+//! counts it.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -13,21 +14,26 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use crate::stored::Coding;
 
-/// zstd's highest level here: above it the window grows past the 8 MiB that clients must be able to hold (RFC 9659).
+/// The highest zstd level in use: above it the window exceeds the 8 MiB that clients must support
+/// (RFC 9659).
 const ZSTD_LEVEL_MAX: i32 = 19;
 
-/// Brotli's window in bits: it is cut to the body, and 4 MiB are enough for pages while the encoder's memory stays small.
+/// Brotli's window in bits. It is fitted to the body; 4 MiB is enough for pages and keeps the
+/// encoder's memory small.
 const BROTLI_WINDOW: std::ops::RangeInclusive<u32> = 16..=22;
 
 thread_local! {
-    /// One context per thread, since making one costs a third of a small body's compression. Before it, its level.
+    /// One context per thread with its level, since making one costs a third of a small body's
+    /// compression.
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Encodes `body`; `level` is zstd's and is mapped onto the others' scales. Exact size.
+/// Encodes `body` into a box of its exact size; `level` is zstd's, and is mapped onto the other
+/// codings' scales.
 ///
-/// `None` where it is not smaller by a twentieth at least: then the client's work is not worth it.
+/// `None` if the result is not smaller by at least a twentieth: then the client's work is not worth
+/// it.
 pub fn encode(body: &[u8], coding: Coding, level: i32) -> Option<Box<[u8]>> {
     let bytes_max = body.len() - body.len().div_ceil(20);
     let encoded = match coding {
@@ -44,11 +50,12 @@ pub fn encode(body: &[u8], coding: Coding, level: i32) -> Option<Box<[u8]>> {
             encoded
         }
     };
-    // A `Vec` may keep more than it holds, and handing that back in place is up to the allocator: copy it out.
+    // A `Vec` may keep more than its length, and shrinking in place is up to the allocator: copy
+    // it.
     (encoded.len() <= bytes_max).then(|| Box::from(&encoded[..]))
 }
 
-/// Compresses into a buffer that ends where compressing stops being worth it.
+/// Compresses into a buffer that ends where compression stops being worthwhile.
 fn encode_zstd(body: &[u8], bytes_max: usize, level: i32) -> Option<Vec<u8>> {
     let level = level.min(ZSTD_LEVEL_MAX);
     COMPRESSOR.with_borrow_mut(|kept| {
@@ -77,7 +84,8 @@ fn gzip_level(level: i32) -> Compression {
     })
 }
 
-/// Quality 5 is the usual one for content that is made on the way; above 9 Brotli searches at length, for files made once.
+/// Quality 5 is usual for content that is compressed on the fly; above 9 Brotli searches at length,
+/// for files that are compressed once.
 fn brotli_params(body_bytes: usize, level: i32) -> BrotliEncoderParams {
     let window = usize::BITS - body_bytes.leading_zeros();
     BrotliEncoderParams {
@@ -92,9 +100,9 @@ fn brotli_params(body_bytes: usize, level: i32) -> BrotliEncoderParams {
     }
 }
 
-/// Decodes what [`encode`] made; `body_bytes` is the length to expect, and a bound.
+/// Decodes the output of [`encode`]; `body_bytes` is the expected length, and a bound.
 ///
-/// `None` where the bytes are damaged, or are not of that length.
+/// `None` if the bytes are damaged or have another length.
 pub fn decode(encoded: &[u8], coding: Coding, body_bytes: u64) -> Option<Box<[u8]>> {
     let length = usize::try_from(body_bytes).ok()?;
     let body = match coding {
@@ -119,7 +127,7 @@ fn decode_zstd(encoded: &[u8], length: usize) -> Option<Vec<u8>> {
     })
 }
 
-/// Reads to the end, where checksums are compared, but never more than one byte past `length`.
+/// Reads to the end, where checksums are compared, but at most one byte past `length`.
 fn read_bounded(reader: impl Read, length: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     body.try_reserve_exact(length).ok()?;
@@ -146,7 +154,7 @@ mod tests {
             .collect()
     }
 
-    /// Bytes that no coding shrinks.
+    /// Makes bytes that no coding shrinks.
     fn noise(bytes: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         std::iter::repeat_with(|| {
@@ -172,20 +180,21 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_is_not_encoded() {
+    fn a_body_that_does_not_shrink_is_not_encoded() {
         for coding in CODINGS {
             assert_eq!(encode(&noise(5000), coding, 3), None, "{coding:?}");
             assert_eq!(encode(b"", coding, 3), None, "{coding:?}");
             assert_eq!(encode(b"short", coding, 3), None, "{coding:?}");
         }
         assert_eq!(encode(&page(5000), Coding::Identity, 3), None);
-        // A body that failed leaves the thread's context usable.
+        // A body that fails leaves the thread's context usable.
         assert!(encode(&page(5000), Coding::Zstd, 5).is_some());
     }
 
     #[test]
     fn the_gain_must_be_a_twentieth() {
-        // 4,000 bytes of noise and a tail that shrinks to nearly nothing, around a twentieth of the whole.
+        // 4,000 bytes of noise and a tail that shrinks to nearly nothing, around a twentieth of the
+        // whole.
         for (tail, want) in [(150, false), (400, true)] {
             let mut body = noise(4000);
             body.extend(vec![b' '; tail]);
@@ -210,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_bytes_are_told() {
+    fn damaged_bytes_are_not_decoded() {
         let body = page(20_000);
         for coding in CODINGS {
             let encoded = encode(&body, coding, 3).unwrap();

@@ -1,29 +1,31 @@
 //! Preconditions, in the order of RFC 9110 §13.2.2.
 //!
-//! Asked of a stored representation before ranges and coding. Odd input never matches: a date that cannot be read is no
-//! condition, and a list of entity-tags ends where it stops making sense, so that the client gets the whole rather than
-//! a 304 that it did not ask for. Whether the method is one that preconditions apply to is left to the caller.
+//! They are evaluated against a stored representation, before ranges and coding. Malformed input
+//! never matches: a date that cannot be read is no condition, and a list of entity-tags ends at the
+//! first malformed one, so that the client gets the whole response rather than a 304 that it did
+//! not ask for. The caller decides whether preconditions apply to the method.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::Timestamp;
-use crate::policy::date;
 use crate::stored::FlatHead;
+use crate::syntax::entity_tag::{EntityTag, TagComparison};
+use crate::syntax::{date, list};
 
-/// What the selected representation is known by.
+/// The validators of the selected representation.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
-    /// Its ETag as it came.
+    /// The ETag as received.
     pub etag: Option<&'a [u8]>,
-    /// Its Last-Modified as it came.
+    /// The Last-Modified as received.
     pub last_modified: Option<&'a [u8]>,
-    /// Its Date, which bounds how strong Last-Modified is (RFC 9110 §8.8.2.2).
+    /// The Date as received, which decides whether Last-Modified is strong (RFC 9110 §8.8.2.2).
     pub date: Option<&'a [u8]>,
 }
 
 impl<'a> Validators<'a> {
-    /// Reads them from a stored head.
+    /// Reads the validators of a stored head.
     pub fn of(head: &'a FlatHead) -> Self {
         Self {
             etag: head.get(&header::ETAG),
@@ -33,19 +35,21 @@ impl<'a> Validators<'a> {
     }
 }
 
-/// What the preconditions come to.
+/// The result of evaluating the preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// The method is performed.
+    /// Perform the method.
     Proceed,
-    /// 304.
+    /// Answer 304.
     NotModified,
-    /// 412.
+    /// Answer 412.
     Failed,
 }
 
-/// Tells whether If-Match or If-Unmodified-Since is not met by a stored representation. A cache does not fail a request by them:
-/// the origin may have another one by now (RFC 9111 §4.3.2).
+/// Tells whether a stored representation does not meet If-Match or If-Unmodified-Since.
+///
+/// A cache does not fail a request by these: the origin may have another representation by now (RFC
+/// 9111 §4.3.2).
 pub fn is_for_origin(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> bool {
     status.is_success() && !meets_state(request, validators)
 }
@@ -60,10 +64,12 @@ fn meets_state(request: &HeaderMap, validators: Validators<'_>) -> bool {
         .is_none_or(|bound| modified().is_none_or(|modified| modified <= bound))
 }
 
-/// Evaluates If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since of a GET or HEAD against a
-/// representation with `status`. Statuses other than 2xx proceed.
+/// Evaluates the preconditions of a GET or HEAD against a representation with `status`.
+///
+/// The preconditions are If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since. A
+/// status other than 2xx proceeds.
 pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> Precondition {
-    // §13.2.1: preconditions are ignored where the answer without them would be neither 2xx nor 412.
+    // §13.2.1: preconditions are ignored if the answer without them would be neither 2xx nor 412.
     if !status.is_success() {
         return Precondition::Proceed;
     }
@@ -73,8 +79,9 @@ pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<
         return Precondition::Failed;
     }
 
-    // Steps 3 and 4: §13.1.2 If-None-Match, else §13.1.3 If-Modified-Since. RFC 9111 §4.3.2 would compare Date where
-    // there is no Last-Modified; §13.1.3 says that the field is ignored then, and a 200 is right either way.
+    // Steps 3 and 4: §13.1.2 If-None-Match, else §13.1.3 If-Modified-Since. RFC 9111 §4.3.2 would
+    // compare Date if there is no Last-Modified; by §13.1.3 the field is ignored then, and a 200 is
+    // right either way.
     if request.contains_key(header::IF_NONE_MATCH) {
         if lists(request, header::IF_NONE_MATCH, validators.etag, TagComparison::Weak) {
             return Precondition::NotModified;
@@ -87,17 +94,18 @@ pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<
     Precondition::Proceed
 }
 
-/// Tells whether If-Range, where there is one, lets the Range be applied (RFC 9110 §13.1.5).
+/// Tells whether If-Range, if there is one, permits applying the Range (RFC 9110 §13.1.5).
 pub fn if_range_holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
     if !request.contains_key(header::IF_RANGE) {
         return true;
     }
-    let Some(value) = only_line(request, header::IF_RANGE) else { return false };
-    if let Some((asked, rest)) = EntityTag::parse(value) {
-        let own = validators.etag.and_then(EntityTag::parse_whole);
-        return rest.is_empty() && own.is_some_and(|own| asked.matches(own, TagComparison::Strong));
+    let Some(value) = list::only_line(request, header::IF_RANGE) else { return false };
+    if let Some(requested) = EntityTag::parse(value) {
+        let own = validators.etag.and_then(EntityTag::parse);
+        return own.is_some_and(|own| requested.matches(own, TagComparison::Strong));
     }
-    // A date holds where it is the very Last-Modified, and that one is strong: a second or more before Date (§8.8.2.2).
+    // A date holds if it equals Last-Modified, and that is strong: a second or more before Date
+    // (§8.8.2.2).
     let (Some(modified), Some(sent)) = (validators.last_modified, validators.date) else { return false };
     value == modified.trim_ascii()
         && date::parse(modified).zip(date::parse(sent)).is_some_and(|(modified, sent)| {
@@ -105,84 +113,43 @@ pub fn if_range_holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
         })
 }
 
-/// How long before Date a Last-Modified lies that is a strong validator (RFC 9110 §8.8.2.2).
+/// The minimum time from Last-Modified to Date that makes Last-Modified a strong validator (RFC
+/// 9110 §8.8.2.2).
 const STRONG_AFTER_MILLIS: i64 = 1000;
 
 /// Makes a strong ETag weak; leaves a weak or malformed one as it is.
 pub fn weaken(etag: &HeaderValue) -> HeaderValue {
-    match EntityTag::parse_whole(etag.as_bytes()) {
-        Some(EntityTag { strength: Strength::Strong, opaque }) => {
-            let weak = [b"W/", opaque].concat();
+    match EntityTag::parse(etag.as_bytes()) {
+        Some(tag) if !tag.is_weak() => {
+            let weak = [b"W/", tag.text()].concat();
             HeaderValue::from_bytes(&weak).unwrap_or_else(|_| etag.clone())
         }
         _ => etag.clone(),
     }
 }
 
-/// The two comparisons of RFC 9110 §8.8.3.2.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TagComparison {
-    /// Both are strong, and their opaque-tags are equal.
-    Strong,
-    /// Their opaque-tags are equal.
-    Weak,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strength {
-    Strong,
-    Weak,
-}
-
-/// An entity-tag (RFC 9110 §8.8.3). Its opaque-tag is kept with the quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct EntityTag<'a> {
-    strength: Strength,
-    opaque: &'a [u8],
-}
-
-impl<'a> EntityTag<'a> {
-    /// Reads a tag from the start of `text`, and returns what follows it. `W/` is case-sensitive. Between the quotes
-    /// stands anything but a quote: commas and obs-text by the grammar, spaces because some origins send them.
-    fn parse(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (strength, quoted) = match text.strip_prefix(b"W/") {
-            Some(quoted) => (Strength::Weak, quoted),
-            None => (Strength::Strong, text),
-        };
-        let end = quoted.strip_prefix(b"\"")?.iter().position(|&byte| byte == b'"')? + 2;
-        Some((Self { strength, opaque: &quoted[..end] }, &quoted[end..]))
-    }
-
-    /// Reads `value` where it is one tag and nothing else.
-    fn parse_whole(value: &'a [u8]) -> Option<Self> {
-        Self::parse(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
-    }
-
-    fn matches(self, other: Self, comparison: TagComparison) -> bool {
-        let strong = self.strength == Strength::Strong && other.strength == Strength::Strong;
-        self.opaque == other.opaque && (strong || comparison == TagComparison::Weak)
-    }
-}
-
 /// Tells whether the field is `*` or lists `etag`.
 fn lists(request: &HeaderMap, name: HeaderName, etag: Option<&[u8]>, comparison: TagComparison) -> bool {
-    // `*` holds for any current representation, and one is stored. Beside other members it means nothing.
-    if only_line(request, &name) == Some(b"*") {
+    // `*` holds for any current representation, and one is stored. Among other members it means
+    // nothing.
+    if list::only_line(request, &name) == Some(b"*") {
         return true;
     }
-    let Some(own) = etag.and_then(EntityTag::parse_whole) else { return false };
+    let Some(own) = etag.and_then(EntityTag::parse) else { return false };
     request.get_all(name).iter().any(|line| line_lists(line.as_bytes(), own, comparison))
 }
 
-/// Tells whether one line lists `own`. An unquoted member is skipped, since it matches nothing. Everything else that is no
-/// tag ends the list: past it nobody can tell which quote opens and which one closes.
+/// Tells whether one line lists `own`.
+///
+/// An unquoted member is skipped, since it matches nothing. Anything else that is no entity-tag
+/// ends the list: behind it, opening and closing quotes cannot be told apart.
 fn line_lists(mut line: &[u8], own: EntityTag<'_>, comparison: TagComparison) -> bool {
     loop {
         line = line.trim_ascii_start();
-        let rest = match EntityTag::parse(line) {
+        let rest = match EntityTag::split_first(line) {
             Some((tag, rest)) => {
                 let rest = rest.trim_ascii_start();
-                // A tag counts only where the list goes on or ends after it.
+                // A tag counts only if the list continues or ends behind it.
                 if !matches!(rest.first(), None | Some(b',')) {
                     return false;
                 }
@@ -206,18 +173,10 @@ fn line_lists(mut line: &[u8], own: EntityTag<'_>, comparison: TagComparison) ->
     }
 }
 
-/// Returns the value of a field that stands on exactly one line, trimmed.
-fn only_line(request: &HeaderMap, name: impl header::AsHeaderName) -> Option<&[u8]> {
-    let mut lines = request.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => Some(line.as_bytes().trim_ascii()),
-        _ => None,
-    }
-}
-
-/// Returns the date in a field; `None` where it is missing, repeated, or not a date, and so ignored (§13.1.3, §13.1.4).
+/// Returns the date in a field; `None` if it is missing, repeated or malformed, and so ignored
+/// (§13.1.3, §13.1.4).
 fn date_of(request: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
-    only_line(request, name).and_then(date::parse)
+    list::only_line(request, name).and_then(date::parse)
 }
 
 #[cfg(test)]
@@ -286,10 +245,11 @@ mod tests {
         {
             check(&[("if-none-match", list)], own, "", Proceed);
         }
-        // `*` is the whole value or it is nothing.
+        // `*` has a meaning only as the whole value.
         check(&[("if-none-match", "*, \"b\"")], own, "", Proceed);
         check(&[("if-none-match", "*"), ("if-none-match", "\"b\"")], own, "", Proceed);
-        // Commas and obs-text belong to a tag; a tag without quotes matches nothing, itself neither.
+        // Commas and obs-text may be part of a tag; a tag without quotes matches nothing, not even
+        // itself.
         check(&[("if-none-match", "\"x,y\", \"z\"")], "\"x,y\"", "", NotModified);
         check(&[("if-none-match", "\"x,y\"")], "\"y\"", "", Proceed);
         check(&[("if-none-match", "\"x\", \"y\"")], "\", \"", "", Proceed);

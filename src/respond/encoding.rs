@@ -1,56 +1,58 @@
-//! Content codings: what the client accepts, and which bodies are worth one (RFC 9110 §12.5.3).
+//! Content codings: which ones the client accepts, and which bodies are worth encoding (RFC 9110
+//! §12.5.3).
 //!
-//! Choosing is cheap and stands on the way of every hit: nothing here allocates. Making a coding is CPU work of more than
-//! 100 µs for large bodies: callers run [`encode`] and [`decode`] on the bounded pool.
+//! Choosing a coding is on the path of every hit, so nothing here allocates. For large bodies,
+//! encoding takes more than 100 µs of CPU: callers run [`encode`] and [`decode`] on the bounded
+//! pool.
 
 use http::{HeaderMap, HeaderName, header};
 
 pub use super::codec::{decode, encode};
+use crate::policy::cache_control;
 use crate::stored::{Coding, StoredBody};
+use crate::syntax::list;
 
-/// The codings that a client accepts, and its weights for them; identity unless it is refused.
+/// The codings that a client accepts, with their weights; identity is accepted unless it is
+/// refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptedCodings {
-    /// Whether zstd is accepted.
+    /// The client accepts zstd.
     pub zstd: bool,
-    /// Whether Brotli is accepted.
+    /// The client accepts Brotli.
     pub brotli: bool,
-    /// Whether gzip is accepted.
+    /// The client accepts gzip.
     pub gzip: bool,
-    /// Whether identity is accepted.
+    /// The client accepts identity.
     pub identity: bool,
-    /// The weights in thousandths, zero where a coding is refused; by [`slot`].
+    /// The weights in thousandths, by [`slot`]; zero for a refused coding.
     weights: [u16; 4],
 }
 
-/// The weight of identity where the field names neither it nor `*`: acceptable, and behind everything that is named.
+/// The weight of identity if the field names neither it nor `*`: acceptable, but behind every named
+/// coding.
 const UNNAMED: u16 = 1;
 
 impl AcceptedCodings {
-    /// Identity only: what a request without Accept-Encoding gets. RFC 9110 §12.5.3 lets it have any coding; no client
-    /// that leaves the field out is known to want one.
-    pub const IDENTITY: Self = Self::of([0, 0, 0, UNNAMED]);
-
-    /// Parses Accept-Encoding; without the field, identity only.
+    /// Parses Accept-Encoding.
     ///
-    /// A member whose weight cannot be read is left out. Where a coding is named twice the smaller weight holds, so that
-    /// a refusal is never overruled.
+    /// Without the field only identity is accepted: RFC 9110 §12.5.3 would allow any coding, but no
+    /// client that omits the field is known to want one. A member with a malformed weight is
+    /// ignored. If a coding is named twice the smaller weight counts, so that a refusal is never
+    /// overruled.
     pub fn parse(request: &HeaderMap) -> Self {
         let mut named: [Option<u16>; 4] = [None; 4];
         let mut star: Option<u16> = None;
-        for line in request.get_all(header::ACCEPT_ENCODING) {
-            for (coding, weight) in line.as_bytes().split(|&byte| byte == b',').filter_map(member) {
-                let slot = match coding {
-                    b"*" => &mut star,
-                    _ => match known(coding) {
-                        Some(coding) => &mut named[slot(coding)],
-                        None => continue,
-                    },
-                };
-                *slot = Some(slot.map_or(weight, |other| other.min(weight)));
-            }
+        for (coding, weight) in list::field_members(request, header::ACCEPT_ENCODING).filter_map(member) {
+            let slot = match coding {
+                b"*" => &mut star,
+                _ => match known(coding) {
+                    Some(coding) => &mut named[slot(coding)],
+                    None => continue,
+                },
+            };
+            *slot = Some(slot.map_or(weight, |other| other.min(weight)));
         }
-        // `*` stands for every coding that is not named, identity too.
+        // `*` means every coding that is not named, including identity.
         let identity = named[slot(Coding::Identity)].or(star).unwrap_or(UNNAMED);
         let weight = |coding| named[slot(coding)].or(star).unwrap_or(0);
         Self::of([weight(Coding::Zstd), weight(Coding::Brotli), weight(Coding::Gzip), identity])
@@ -60,26 +62,23 @@ impl AcceptedCodings {
         Self { zstd: weights[0] > 0, brotli: weights[1] > 0, gzip: weights[2] > 0, identity: weights[3] > 0, weights }
     }
 
-    /// Tells whether `coding` is accepted.
-    pub fn accepts(self, coding: Coding) -> bool {
-        self.weights[slot(coding)] > 0
-    }
-
-    /// Picks the coding to serve of those that are `available` and those that can be `made` of them.
+    /// Picks the coding to serve, of those that are `available` and those that can be `made`.
     ///
-    /// The client's weights come first. Among equals: zstd, which is the form that is stored; Brotli where it is held
-    /// already; gzip, which is cheap to make; Brotli to be made; identity. Where nothing is acceptable the answer is
-    /// identity all the same: a body that the client may be able to read serves it better than a 406, and RFC 9110
-    /// §12.5.3 and §15.5.7 allow to disregard the field.
+    /// The client's weights come first. Among equals the order is: zstd, which is the stored form;
+    /// Brotli if it is stored already; gzip, which is cheap to make; Brotli that has to be made;
+    /// identity. If nothing is acceptable the answer is identity: a body that the client may be
+    /// able to read serves it better than a 406, and RFC 9110 §12.5.3 and §15.5.7 allow
+    /// disregarding the field.
     pub fn best(self, available: Codings, made: Codings) -> Coding {
-        let brotli_is_held = available.contains(Coding::Brotli);
-        let order = if brotli_is_held {
+        let brotli_is_available = available.contains(Coding::Brotli);
+        let order = if brotli_is_available {
             [Coding::Zstd, Coding::Brotli, Coding::Gzip]
         } else {
             [Coding::Zstd, Coding::Gzip, Coding::Brotli]
         };
         let mut best = Coding::Identity;
-        // Zero for a refused identity: every accepted coding beats it. A coding ties with it by coming first.
+        // Zero for a refused identity: every accepted coding beats it. At equal weight a coding
+        // wins over identity.
         let mut best_weight = self.weights[slot(Coding::Identity)];
         for coding in order {
             let weight = self.weights[slot(coding)];
@@ -99,10 +98,10 @@ pub struct Codings(u8);
 impl Codings {
     /// No coding.
     pub const NONE: Self = Self(0);
-    /// What can be made of a body that may be transformed.
+    /// Every coding: any of them can be made of a body that may be transformed.
     pub const ALL: Self = Self(0b1111);
 
-    /// Returns the codings in which `body` is held.
+    /// Returns the codings in which `body` is stored.
     pub fn of_body(body: &StoredBody) -> Self {
         body.renditions.iter().fold(Self::NONE, |available, rendition| available.with(rendition.coding))
     }
@@ -128,7 +127,7 @@ const fn slot(coding: Coding) -> usize {
     }
 }
 
-/// Codings are case-insensitive; `x-gzip` is gzip (RFC 9110 §8.4.1, §8.4.1.3).
+/// Returns the coding of a name, in any case; `x-gzip` is gzip (RFC 9110 §8.4.1, §8.4.1.3).
 fn known(coding: &[u8]) -> Option<Coding> {
     const NAMES: [(&[u8], Coding); 5] = [
         (b"gzip", Coding::Gzip),
@@ -140,7 +139,8 @@ fn known(coding: &[u8]) -> Option<Coding> {
     NAMES.iter().find(|(name, _)| coding.eq_ignore_ascii_case(name)).map(|&(_, coding)| coding)
 }
 
-/// Reads `coding [;q=weight]`; `None` where it is empty or its weight is malformed. Other parameters are passed over.
+/// Reads `coding [;q=weight]`; `None` if it is empty or its weight is malformed. Other parameters
+/// are ignored.
 fn member(text: &[u8]) -> Option<(&[u8], u16)> {
     let mut parts = text.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let coding = parts.next().filter(|coding| !coding.is_empty())?;
@@ -167,30 +167,28 @@ fn thousandths(text: &[u8]) -> Option<u16> {
     (weight <= 1000).then_some(weight)
 }
 
-/// Tells whether Larder may change the coding of a message: no `no-transform` (RFC 9111 §5.2.2.6), not encoded already,
-/// not a part of something.
+/// Tells whether Larder may change the coding of a message.
+///
+/// It may not if the message says no-transform (RFC 9111 §5.2.2.6), is encoded already, or is a
+/// part of something.
 pub fn may_transform(headers: &HeaderMap) -> bool {
-    let is_no_transform = |member: &[u8]| {
-        let name = member.split(|&byte| byte == b'=').next().unwrap_or_default();
-        name.trim_ascii().eq_ignore_ascii_case(b"no-transform")
-    };
-    let forbidden = headers.get_all(header::CACHE_CONTROL).iter().any(|line| {
-        // A quoted string is cut at its commas too. What that can bring about is a body left as it is.
-        line.as_bytes().split(|&byte| byte == b',').any(is_no_transform)
-    });
     let is_other_form = |name: HeaderName| headers.contains_key(name);
-    !(forbidden || is_other_form(header::CONTENT_ENCODING) || is_other_form(header::CONTENT_RANGE))
+    !(cache_control::forbids_transform(headers)
+        || is_other_form(header::CONTENT_ENCODING)
+        || is_other_form(header::CONTENT_RANGE))
 }
 
-/// Tells whether a representation is worth compressing: text by its Content-Type, one that may be transformed, at least
-/// `min_bytes` long. That its status is 200 is made sure of by the caller.
+/// Tells whether a representation is worth compressing.
+///
+/// It must be text by its Content-Type, be at least `min_bytes` long, and permit a transformation.
+/// The caller makes sure that its status is 200.
 pub fn is_compressible(response: &HeaderMap, body_bytes: u64, min_bytes: u64) -> bool {
     body_bytes >= min_bytes
         && response.get(header::CONTENT_TYPE).is_some_and(|value| is_text(value.as_bytes()))
         && may_transform(response)
 }
 
-/// Media types that shrink, beside `text/*` and the structured suffixes.
+/// Media types that compress well, in addition to `text/*` and the structured suffixes.
 const SHRINKING: [&str; 24] = [
     "application/dns-json",
     "application/ecmascript",
@@ -218,8 +216,9 @@ const SHRINKING: [&str; 24] = [
     "font/ttf",
 ];
 
-/// Tells by its type whether a body is text or shrinks like it. Images, videos, archives and WOFF are packed already;
-/// an event stream is never whole.
+/// Tells by the type whether a body is text or compresses like text.
+///
+/// Images, videos, archives and WOFF are compressed already; an event stream never completes.
 fn is_text(content_type: &[u8]) -> bool {
     let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     let ends = |suffix: &[u8]| {
@@ -263,12 +262,12 @@ mod tests {
     fn check(field: &str, want: [bool; 4]) {
         let got = accepted(field);
         assert_eq!([got.zstd, got.brotli, got.gzip, got.identity], want, "{field}");
-        assert_eq!([Zstd, Brotli, Gzip, Identity].map(|coding| got.accepts(coding)), want, "{field}");
+        assert_eq!([Zstd, Brotli, Gzip, Identity].map(|coding| got.weights[slot(coding)] > 0), want, "{field}");
     }
 
     #[test]
     fn s12_5_3_codings_are_accepted_by_name_and_weight() {
-        assert_eq!(AcceptedCodings::parse(&HeaderMap::new()), AcceptedCodings::IDENTITY);
+        assert_eq!(AcceptedCodings::parse(&HeaderMap::new()), accepted(""));
         check("", [false, false, false, true]);
         check("gzip, deflate, br, zstd", [true, true, true, true]);
         check("gzip", [false, false, true, true]);
@@ -321,21 +320,21 @@ mod tests {
         check("gzip;q=0.5, identity;q=0.5", NONE.with(Zstd), ALL, Gzip);
         check("gzip, *;q=0.1", NONE.with(Zstd), ALL, Gzip);
         check("*", NONE.with(Zstd), ALL, Zstd);
-        // Nothing acceptable: identity all the same.
+        // If nothing is acceptable the answer is identity.
         check("identity;q=0", AS_SENT, ALL, Identity);
         check("*;q=0", NONE.with(Zstd), ALL, Identity);
         check("br, identity;q=0", AS_SENT, NONE, Identity);
     }
 
     #[test]
-    fn codings_are_told_from_a_body() {
+    fn a_body_has_the_codings_of_its_renditions() {
         let body = StoredBody::identity(bytes::Bytes::from_static(b"x"));
         assert_eq!(Codings::of_body(&body), AS_SENT);
         assert_eq!(Codings::of_body(&StoredBody::default()), NONE);
     }
 
     #[test]
-    fn bodies_that_shrink_are_told_by_their_type() {
+    fn compressible_bodies_are_known_by_their_type() {
         for (content_type, want) in [
             ("text/html", true),
             ("Text/HTML; charset=utf-8", true),
@@ -379,6 +378,9 @@ mod tests {
         check(&[text, ("cache-control", "max-age=5, No-Transform")], 1400, false);
         check(&[text, ("cache-control", "max-age=5"), ("cache-control", "no-transform=1")], 1400, false);
         check(&[text, ("cache-control", "no-transformation")], 1400, true);
+        check(&[text, ("cache-control", "max-age=5; no-transform")], 1400, false);
+        // RFC 9111 §5.2: inside a quoted string a comma does not end a directive.
+        check(&[text, ("cache-control", "ext=\"a, no-transform\"")], 1400, true);
         check(&[text, ("content-encoding", "gzip")], 1400, false);
         check(&[text, ("content-range", "bytes 0-9/10")], 1400, false);
     }
@@ -391,7 +393,7 @@ mod tests {
                 request.insert(header::ACCEPT_ENCODING, value);
                 let accepted = AcceptedCodings::parse(&request);
                 let best = accepted.best(NONE.with(Zstd), ALL);
-                prop_assert!(best == Identity || accepted.accepts(best));
+                prop_assert!(best == Identity || accepted.weights[slot(best)] > 0);
             }
         }
 

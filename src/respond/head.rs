@@ -1,8 +1,9 @@
-//! What Larder itself writes into a response's head: Age, Date, Via, Cache-Status (RFC 9211), Vary and ETag of
-//! transformed bodies.
+//! The fields that Larder writes into a response's head.
 //!
-//! [`stored_head`] makes the whole head of a response that is answered from the store, in one map. The smaller functions
-//! serve responses that come straight from the origin. The status line and the body are left to the caller.
+//! These are Age, Date, Via, Cache-Status (RFC 9211), and Vary and ETag of transformed bodies.
+//! [`stored_head`] makes the whole head of a response from the store, in one map. The smaller
+//! functions serve responses that come straight from the origin. The caller writes the status line
+//! and the body.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -14,8 +15,9 @@ pub use super::status::{cache_status, proxy_status};
 use super::{conditional, range};
 use crate::clock::Timestamp;
 use crate::stored::{Coding, FlatHead};
+use crate::syntax::{self, list};
 
-/// In which form a stored response goes out.
+/// The form in which a stored response is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseForm {
     /// The whole body in this coding, with the stored status.
@@ -33,7 +35,7 @@ pub enum ResponseForm {
 }
 
 impl ResponseForm {
-    /// Returns the status to answer with, where `stored` is the stored one.
+    /// Returns the status to send, given the `stored` one.
     pub fn status(&self, stored: StatusCode) -> StatusCode {
         match self {
             Self::Whole(_) => stored,
@@ -44,14 +46,17 @@ impl ResponseForm {
         }
     }
 
-    /// Tells whether a stored field goes out with this form. Age and Content-Length are always written anew.
+    /// Tells whether a stored field is sent with this form. Age and Content-Length are always
+    /// written anew.
     fn keeps(&self, name: &HeaderName, has_etag: bool) -> bool {
         let is_rewritten = name == header::AGE || name == header::CONTENT_LENGTH;
         match self {
             Self::Whole(Coding::Identity) => !is_rewritten,
-            // What described the other form: digests of its bytes (RFC 9530 §2, §3; RFC 3230), ranges cut from it.
+            // Fields that describe the other form: digests of its bytes (RFC 9530 §2, §3; RFC
+            // 3230), and ranges cut from it.
             Self::Whole(_) => !(is_rewritten || name == header::ACCEPT_RANGES || is_digest(name)),
-            // Content-Digest is one of this message's content; Repr-Digest and Digest still hold for the whole.
+            // Content-Digest is about this message's content; Repr-Digest and Digest still hold for
+            // the whole.
             Self::Part(_) => !(is_rewritten || name == header::CONTENT_RANGE || is_content_digest(name)),
             Self::Parts(_) => {
                 !(is_rewritten
@@ -60,12 +65,13 @@ impl ResponseForm {
                     || is_content_digest(name))
             }
             Self::NotModified(_) => goes_with_not_modified(name, has_etag) || is_cross_origin(name),
-            // Larder's own answer about the request, not the stored one. What lets a script read it stays.
+            // Larder's own answer to the request, not the stored response. The fields that let a
+            // script read it stay.
             Self::Unsatisfiable(_) | Self::PreconditionFailed => name == header::VARY || is_cross_origin(name),
         }
     }
 
-    /// The coding that this form has, or would have had (RFC 9110 §15.4.5).
+    /// Returns the coding that this form has, or would have had (RFC 9110 §15.4.5).
     fn coding(&self) -> Coding {
         match self {
             Self::Whole(coding) | Self::NotModified(coding) => *coding,
@@ -74,33 +80,34 @@ impl ResponseForm {
     }
 }
 
-/// Whether the form that a client gets depends on its Accept-Encoding.
+/// Says whether the form that a client gets depends on its Accept-Encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Negotiation {
-    /// The entry is compressible: every response of it says `Vary: Accept-Encoding`.
+    /// The entry is compressible: every response from it says `Vary: Accept-Encoding`.
     AcceptEncoding,
     /// Every client gets the stored form.
     None,
 }
 
-/// What Larder adds to a stored head.
+/// The fields that Larder adds to a stored head.
 #[derive(Clone, Debug)]
 pub struct OwnFields {
-    /// current_age (RFC 9111 §4.2.3); sent in whole seconds. `None` where the origin makes the response for this very request:
-    /// Age implies that it did not (§5.1).
+    /// The current_age (RFC 9111 §4.2.3), sent in whole seconds; `None` if the origin makes the
+    /// response for this very request, since Age implies that it did not (§5.1).
     pub age: Option<Duration>,
     /// Larder's member of Cache-Status.
     pub cache_status: HeaderValue,
-    /// Whether Accept-Encoding selects.
+    /// Says whether Accept-Encoding selects the form.
     pub negotiation: Negotiation,
-    /// The length in bytes of the content that a GET gets; `None` where it is not known yet.
+    /// The length in bytes of the content that a GET gets; `None` if it is not known yet.
     pub content_length: Option<u64>,
 }
 
 /// Makes the head of a response that is answered from the store.
 ///
-/// The stored head has a Date: the origin's, or the time of receipt (RFC 9110 §6.6.1). The stored Via stays and gets our
-/// member. 412 and 416 are Larder's own, made now: they have no Age, and Date is left to whoever sends them.
+/// The stored head has a Date: the origin's, or the time of receipt (RFC 9110 §6.6.1). The stored
+/// Via stays and gets Larder's member. 412 and 416 are Larder's own and made now: they have no Age,
+/// and the sender adds Date.
 pub fn stored_head(stored: &FlatHead, form: &ResponseForm, own: OwnFields) -> HeaderMap {
     let has_etag = matches!(form, ResponseForm::NotModified(_)) && stored.get(&header::ETAG).is_some();
     let mut head = HeaderMap::with_capacity(24);
@@ -138,7 +145,8 @@ pub fn stored_head(stored: &FlatHead, form: &ResponseForm, own: OwnFields) -> He
     head
 }
 
-/// Makes the head of a response in whole, as it goes to the client that brings it in: `fields` are the origin's that go on.
+/// Makes the head of a whole response for the client whose request fetched it, from the origin's
+/// `fields` that go on.
 pub fn first_head(mut fields: HeaderMap, own: OwnFields) -> HeaderMap {
     if let Some(length) = own.content_length {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -147,7 +155,7 @@ pub fn first_head(mut fields: HeaderMap, own: OwnFields) -> HeaderMap {
     fields
 }
 
-/// Adds what Larder says of every response; how old it is and that it came by way of Larder only where it is not our own.
+/// Adds the fields that every response gets; Age and Via only if the response is not Larder's own.
 fn add_own(head: &mut HeaderMap, own: OwnFields, is_ours: bool) {
     if !is_ours {
         if let Some(age) = own.age {
@@ -161,9 +169,11 @@ fn add_own(head: &mut HeaderMap, own: OwnFields, is_ours: bool) {
     append_cache_status(head, own.cache_status);
 }
 
-/// Fields that a 304 repeats from the 200 it stands for (RFC 9110 §15.4.5), and the other ones that guide the caches on
-/// the way back. Last-Modified is among those only where there is no ETag. Set-Cookie and representation metadata are
-/// not: whoever gets the 304 has them.
+/// Tells whether a field is sent with a 304.
+///
+/// These are the fields that a 304 repeats from its 200 (RFC 9110 §15.4.5), and others that guide
+/// the caches on the path back. Last-Modified is one of those only if there is no ETag. Set-Cookie
+/// and representation metadata are not sent: the client has them already.
 fn goes_with_not_modified(name: &HeaderName, has_etag: bool) -> bool {
     name == header::CACHE_CONTROL
         || name == header::CACHE_STATUS
@@ -177,8 +187,10 @@ fn goes_with_not_modified(name: &HeaderName, has_etag: bool) -> bool {
         || name == header::LAST_MODIFIED && !has_etag
 }
 
-/// What a browser asks of every response before it lets a script see it, a 304 included: it says nothing about the
-/// representation, so RFC 9110 §15.4.5 does not mind it.
+/// Tells whether a browser needs a field on every response, even a 304, before it lets a script
+/// read it.
+///
+/// Such a field says nothing about the representation, so RFC 9110 §15.4.5 does not exclude it.
 fn is_cross_origin(name: &HeaderName) -> bool {
     name == header::ACCESS_CONTROL_ALLOW_ORIGIN
         || name == header::ACCESS_CONTROL_ALLOW_CREDENTIALS
@@ -198,20 +210,23 @@ fn is_content_digest(name: &HeaderName) -> bool {
     *name == CONTENT_DIGEST || *name == CONTENT_MD5
 }
 
-/// Makes the head's ETag weak: the bytes that it names are no longer the origin's (RFC 9110 §8.8.1).
+/// Makes the head's ETag weak: the bytes that it names are no longer the origin's (RFC 9110
+/// §8.8.1).
 fn weaken_etag(head: &mut HeaderMap) {
     if let Some(weak) = head.get(header::ETAG).map(conditional::weaken) {
         head.insert(header::ETAG, weak);
     }
 }
 
-/// Sets Age in whole seconds, in place of what is there (RFC 9111 §5.1).
+/// Sets Age in whole seconds, replacing any that is there (RFC 9111 §5.1).
 pub fn set_age(headers: &mut HeaderMap, age: Duration) {
     headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
 }
 
-/// Appends Larder's member to Cache-Status. What caches nearer to the origin wrote stays in front of it (RFC 9211 §2), but for
-/// lines that are no list: with them nobody could read the others either (RFC 9651 §4.2).
+/// Appends Larder's member to Cache-Status.
+///
+/// The members of caches nearer to the origin stay in front of it (RFC 9211 §2). Lines that are not
+/// lists are dropped: with them nobody could parse the others either (RFC 9651 §4.2).
 pub fn append_cache_status(headers: &mut HeaderMap, value: HeaderValue) {
     match headers.entry(header::CACHE_STATUS) {
         Entry::Vacant(none) => {
@@ -237,7 +252,7 @@ fn is_list(line: &HeaderValue) -> bool {
 pub fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_09 | Version::HTTP_10 => "1.0 larder",
-        // §2.5: a major version without minor ones is named with a zero.
+        // §2.5: a major version without minor versions is written with a zero.
         Version::HTTP_2 => "2.0 larder",
         Version::HTTP_3 => "3.0 larder",
         _ => "1.1 larder",
@@ -249,22 +264,17 @@ pub fn append_via(headers: &mut HeaderMap, version: Version) {
     headers.append(header::VIA, via(version));
 }
 
-/// The seconds between which a Date can be written: the Unix epoch, and the end of the year 9999.
-const DATE_SECS_MAX: u64 = 253_402_300_799;
-
-/// Returns the Date field's value; formatted at most once a second per thread.
+/// Returns the Date field's value; printed at most once a second per thread.
 pub fn date(now: Timestamp) -> HeaderValue {
     thread_local! {
-        /// The second that was last asked for, and its text.
-        static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+        /// The last second that was printed, and its text.
+        static LAST: RefCell<Option<(i64, HeaderValue)>> = const { RefCell::new(None) };
     }
-    let secs = u64::try_from(now.as_secs()).unwrap_or(0).min(DATE_SECS_MAX);
     LAST.with_borrow_mut(|last| match last {
-        Some((at, text)) if *at == secs => text.clone(),
+        Some((at, text)) if *at == now.as_secs() => text.clone(),
         _ => {
-            let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(secs));
-            let text = HeaderValue::try_from(text).expect("an HTTP date is printable ASCII");
-            *last = Some((secs, text.clone()));
+            let text = syntax::date::header_value(now);
+            *last = Some((now.as_secs(), text.clone()));
             text
         }
     })
@@ -272,12 +282,8 @@ pub fn date(now: Timestamp) -> HeaderValue {
 
 /// Adds `Accept-Encoding` to Vary unless it is there or Vary is `*`.
 pub fn vary_on_accept_encoding(headers: &mut HeaderMap) {
-    let is_covered = headers.get_all(header::VARY).iter().any(|line| {
-        line.as_bytes()
-            .split(|&byte| byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
-    });
+    let is_covered = list::field_members(headers, header::VARY)
+        .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
     if !is_covered {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }

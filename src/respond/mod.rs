@@ -1,7 +1,8 @@
-//! The response that goes to the client: preconditions, then ranges, then coding, then the head (RFC 9110 §13.2.2).
+//! The response to the client: preconditions, then ranges, then coding, then the head (RFC 9110
+//! §13.2.2).
 //!
-//! Pure functions over a stored or still filling representation. Deliberately absent: reading bodies, making renditions,
-//! deciding about caching.
+//! The functions are pure and work on a representation that is stored, or still filling.
+//! Deliberately absent: reading bodies, making renditions, deciding about caching.
 
 mod codec;
 pub mod conditional;

@@ -1,8 +1,9 @@
-//! Range requests (RFC 9110 §14): which bytes, and in which form.
+//! Range requests (RFC 9110 §14): which bytes to send, and in which form.
 //!
-//! Ranges are cut from the identity form. That the method is GET, that the status is 200 and that If-Range holds is
-//! made sure of by the caller. What is selected never comes to more than the representation itself, however often a
-//! request names the same bytes, so that a short request cannot draw a long answer (§17.15).
+//! Ranges are cut from the identity form. The caller makes sure that the method is GET, that the
+//! status is 200, and that If-Range holds. The selected bytes never exceed the representation,
+//! however often a request names the same bytes, so that a short request cannot cause a long answer
+//! (§17.15).
 
 use std::ops::Range;
 
@@ -10,24 +11,29 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use smallvec::SmallVec;
 
-/// What a Range asks of a representation of known length.
+use crate::syntax::list;
+
+/// The bytes that a Range selects from a representation of known length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ranges {
-    /// No Range, one in a unit that is not known, a malformed one, or too many or overlapping ones: the whole, with 200.
+    /// The whole representation, with 200: there is no Range, or it is malformed, in an unknown
+    /// unit, or of too many or overlapping ranges.
     Whole,
     /// One range of bytes: 206.
     Single(Range<u64>),
-    /// Several ranges, in the order asked: 206 multipart/byteranges.
+    /// Several ranges, in the requested order: 206 multipart/byteranges.
     Several(Box<[Range<u64>]>),
-    /// None can be satisfied: 416.
+    /// No range can be satisfied: 416.
     Unsatisfiable,
 }
 
-/// The most ranges that are answered one by one; more are answered with the whole (RFC 9110 §17.15).
+/// The most ranges that are answered one by one; a request for more gets the whole (RFC 9110
+/// §17.15).
 pub const RANGES_MAX: usize = 16;
 
-/// What a part of a multipart body takes beside its bytes: "around 80 bytes" says RFC 9110 §15.3.7.2. Ranges that
-/// overlap are joined over gaps that are smaller than this.
+/// The overhead of a part in a multipart body: "around 80 bytes" by RFC 9110 §15.3.7.2.
+///
+/// Overlapping ranges are also joined over gaps smaller than this.
 const PART_OVERHEAD: u64 = 80;
 
 /// Reads the request's Range for a representation of `length` bytes.
@@ -36,7 +42,8 @@ pub fn select(request: &HeaderMap, length: u64) -> Ranges {
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
     // §14.2: a Range that is not understood is ignored.
     let Some(specs) = parse(line.as_bytes()) else { return Ranges::Whole };
-    // §14.1.2: a suffix of an empty representation is satisfied by all of it, for which there is no Content-Range.
+    // §14.1.2: a suffix of an empty representation selects all of it, for which there is no
+    // Content-Range.
     if length == 0 && specs.iter().any(|spec| matches!(spec, RangeSpec::Suffix(1..))) {
         return Ranges::Whole;
     }
@@ -48,8 +55,10 @@ pub fn select(request: &HeaderMap, length: u64) -> Ranges {
     }
 }
 
-/// Decides about two ranges or more (RFC 9110 §14.2, §15.3.7.2): as asked where no byte is named twice, else coalesced,
-/// else ignored where they come to more than the whole with its parts' heads.
+/// Decides about two ranges or more (RFC 9110 §14.2, §15.3.7.2).
+///
+/// They are sent as requested if no byte is named twice, else coalesced. They are ignored if they
+/// are longer than the whole with its parts' heads.
 fn select_several(wanted_ranges: &[Range<u64>], length: u64) -> Ranges {
     let sum = wanted_ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.end - range.start));
     if sum >= length.saturating_add(PART_OVERHEAD * wanted_ranges.len() as u64) {
@@ -68,8 +77,10 @@ fn select_several(wanted_ranges: &[Range<u64>], length: u64) -> Ranges {
     }
 }
 
-/// Joins ranges that overlap or lie nearer than [`PART_OVERHEAD`]. A joined range takes the place of its first member, so
-/// that the order asked is kept (RFC 9110 §15.3.7.2).
+/// Joins ranges that overlap or are closer than [`PART_OVERHEAD`].
+///
+/// A joined range takes the place of its first member, which keeps the requested order (RFC 9110
+/// §15.3.7.2).
 fn coalesce(wanted_ranges: &[Range<u64>]) -> SmallVec<[Range<u64>; RANGES_MAX]> {
     let mut joined: SmallVec<[Range<u64>; RANGES_MAX]> = SmallVec::new();
     for range in wanted_ranges {
@@ -79,7 +90,7 @@ fn coalesce(wanted_ranges: &[Range<u64>]) -> SmallVec<[Range<u64>; RANGES_MAX]> 
             other.start < grown.end.saturating_add(PART_OVERHEAD)
                 && grown.start < other.end.saturating_add(PART_OVERHEAD)
         };
-        // What has grown may have come near to another one: until nothing is near.
+        // A range that has grown may now be near another one: repeat until none is.
         while let Some(at) = joined.iter().position(|other| is_near(other, &grown)) {
             let other = joined.remove(at);
             grown = grown.start.min(other.start)..grown.end.max(other.end);
@@ -93,14 +104,14 @@ fn coalesce(wanted_ranges: &[Range<u64>]) -> SmallVec<[Range<u64>; RANGES_MAX]> 
 /// One range-spec (RFC 9110 §14.1.2), before the length is known.
 #[derive(Clone, Copy)]
 enum RangeSpec {
-    /// `first-last` or `first-`, both ends included.
+    /// `first-last` or `first-`, both ends inclusive.
     From(u64, Option<u64>),
     /// `-length`.
     Suffix(u64),
 }
 
 impl RangeSpec {
-    /// `None` where it cannot be satisfied by `length` bytes.
+    /// Returns the selected bytes; `None` if `length` bytes cannot satisfy the spec.
     fn resolve(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::From(first, last) => first..last.map_or(length, |last| last.saturating_add(1).min(length)),
@@ -110,7 +121,8 @@ impl RangeSpec {
     }
 }
 
-/// Reads a ranges-specifier; `None` where it is malformed, of another unit, or of more than [`RANGES_MAX`] ranges.
+/// Reads a ranges-specifier; `None` if it is malformed, of another unit, or of more than
+/// [`RANGES_MAX`] ranges.
 fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 2]>> {
     let at = value.iter().position(|&byte| byte == b'=')?;
     let (unit, set) = (&value[..at], &value[at + 1..]);
@@ -120,7 +132,7 @@ fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 2]>> {
     }
     let mut specs = SmallVec::new();
     // §5.6.1.2: a recipient parses and ignores empty members.
-    for member in set.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {
+    for member in list::members(set) {
         if specs.len() == RANGES_MAX {
             return None;
         }
@@ -130,7 +142,8 @@ fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 2]>> {
             (first, b"") => RangeSpec::From(digits(first)?, None),
             (first, last) => {
                 let (first, last) = (digits(first)?, digits(last)?);
-                // An int-range whose last-pos is less than its first-pos is invalid, and with it the field.
+                // An int-range whose last-pos is less than its first-pos is invalid, and makes the
+                // field invalid.
                 if last < first {
                     return None;
                 }
@@ -141,7 +154,7 @@ fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 2]>> {
     (!specs.is_empty()).then_some(specs)
 }
 
-/// Reads `1*DIGIT`; what does not fit is as large as can be.
+/// Reads `1*DIGIT`; a number that does not fit becomes the largest.
 fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -182,28 +195,29 @@ fn owned(text: Vec<u8>) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(text)).expect("digits and punctuation are a field value")
 }
 
-/// A multipart/byteranges body as a list of pieces: bytes of its own, and ranges of the representation.
+/// A multipart/byteranges body as a list of pieces: bytes of its own, and ranges of the
+/// representation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Multipart {
     /// The Content-Type, with the boundary.
     pub content_type: HeaderValue,
     /// The pieces in order.
     pub pieces: Vec<BodyPiece>,
-    /// The length of all pieces.
+    /// The length of all pieces, in bytes.
     pub length: u64,
 }
 
 /// One piece of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyPiece {
-    /// A part's head or the closing line.
+    /// A part's head, or the closing line.
     Own(Box<[u8]>),
     /// Bytes of the representation.
     Cut(Range<u64>),
 }
 
 impl BodyPiece {
-    /// Returns how many bytes the piece takes.
+    /// Returns the length of the piece, in bytes.
     pub fn len(&self) -> u64 {
         match self {
             Self::Own(bytes) => bytes.len() as u64,
@@ -211,18 +225,21 @@ impl BodyPiece {
         }
     }
 
-    /// Tells whether the piece takes no bytes.
+    /// Tells whether the piece is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Lays out `ranges` of a representation of `length` bytes with this Content-Type (RFC 9110 §14.6). `boundary` must not
-/// occur in the body; a random one of 24 characters serves, letters and digits, since it is not quoted.
+/// Lays out `ranges` of a representation of `length` bytes with this Content-Type (RFC 9110 §14.6).
+///
+/// `boundary` must not occur in the body. Random letters and digits, 24 of them, will do; it is not
+/// quoted.
 pub fn multipart(ranges: &[Range<u64>], length: u64, content_type: Option<&[u8]>, boundary: &str) -> Multipart {
     let mut pieces = Vec::with_capacity(ranges.len() * 2 + 1);
     for (at, range) in ranges.iter().enumerate() {
-        // The CRLF before a delimiter belongs to the delimiter (RFC 2046 §5.1.1); the first one needs none.
+        // The CRLF before a delimiter belongs to the delimiter (RFC 2046 §5.1.1); the first one has
+        // none.
         let mut head = Vec::with_capacity(128 + boundary.len() + content_type.map_or(0, <[u8]>::len));
         head.extend_from_slice(if at == 0 { b"--" } else { b"\r\n--" });
         head.extend_from_slice(boundary.as_bytes());
@@ -334,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_do_not_fit_are_as_large_as_can_be() {
+    fn numbers_that_do_not_fit_become_the_largest() {
         let huge = "99999999999999999999999999";
         check(&format!("bytes={huge}-"), 10, Unsatisfiable);
         check(&format!("bytes={huge}-{huge}"), u64::MAX, Unsatisfiable);
@@ -358,10 +375,10 @@ mod tests {
         check("bytes=50-150,0-100", 1000, Single(0..151));
         check("bytes=0-9,0-9", 1000, Single(0..10));
         check("bytes=600-699,0-9,650-749,5-14", 1000, several([600..750, 0..15]));
-        // Once something overlaps, gaps smaller than a part's head are filled too, and larger ones are not.
+        // Once ranges overlap, gaps smaller than a part's head are filled too; larger gaps are not.
         check("bytes=0-9,5-14,94-99", 1000, Single(0..100));
         check("bytes=0-9,5-14,95-99", 1000, several([0..15, 95..100]));
-        // The last one joins two that were apart.
+        // The last range joins two that were apart.
         check("bytes=0-9,500-509,5-505", 1000, Single(0..510));
     }
 
@@ -374,7 +391,7 @@ mod tests {
         check(&format!("bytes={}", starts(17)), 10_000, Whole);
         check(&format!("bytes={}", ["0-"; 1000].join(",")), 10_000, Whole);
         check("bytes=0-,1-,2-", 10_000, Whole);
-        // The boundary: 320 bytes are the whole of 160 with two heads of 80.
+        // The boundary: 320 bytes are the whole 160 plus two heads of 80.
         check("bytes=0-159,0-159", 160, Whole);
         check("bytes=0-159,1-159", 160, Single(0..160));
     }
@@ -387,7 +404,7 @@ mod tests {
         assert_eq!(unsatisfied(47022), "bytes */47022");
     }
 
-    /// Writes a multipart body out over `body`.
+    /// Writes a multipart body out, given `body`.
     fn render(multipart: &Multipart, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         for piece in &multipart.pieces {
@@ -442,7 +459,8 @@ mod tests {
             for range in &selected {
                 prop_assert!(range.start < range.end && range.end <= length);
             }
-            // No byte twice, every byte that was asked for, and in the order in which it was first asked for.
+            // No byte occurs twice, every requested byte occurs, and in the order in which it was
+            // first requested.
             let mut seen = vec![false; length as usize];
             for byte in selected.iter().cloned().flatten() {
                 prop_assert!(!std::mem::replace(&mut seen[byte as usize], true));

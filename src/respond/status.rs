@@ -1,21 +1,25 @@
-//! `Cache-Status` (RFC 9211) and `Proxy-Status` (RFC 9209): what became of a request, as structured fields.
+//! `Cache-Status` (RFC 9211) and `Proxy-Status` (RFC 9209): the outcome of a request, as structured
+//! fields.
 //!
-//! A member is written by hand into one buffer, which becomes the value. A test parses every combination back.
+//! A member is written by hand into one buffer, which becomes the value. A test parses every
+//! combination back.
 
 use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::outcome::{Decision, Outcome, Reason, StoreOutcome};
 
-/// Renders `decision` as a member of Cache-Status: `Larder; hit; ttl=30` or `Larder; fwd=uri-miss; fwd-status=200; stored; …`.
-/// `key` is the key's text where the client may see it, else its hash is given.
+/// Renders `decision` as a member of Cache-Status.
 ///
-/// A hit carries its key only as text, to stay short; so does what was refused here.
+/// Examples: `Larder; hit; ttl=30`, or `Larder; fwd=uri-miss; fwd-status=200; stored; …`. `key` is
+/// the key's text if the client may see it; otherwise the key's hash is sent. A hit, and a request
+/// that was refused here, carry the key only as text, to stay short.
 pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
     let mut member = StatusMember::new(b"Larder");
     let forward = forward_token(decision);
-    // RFC 9211 §2.1, §2.2: `hit` and `fwd` exclude each other. A response that the origin confirmed was forwarded; one
-    // that stands in for a failing origin was answered from the store, so it is a hit with a negative ttl.
+    // RFC 9211 §2.1, §2.2: `hit` and `fwd` exclude each other. A response that the origin confirmed
+    // was forwarded. A response that is served instead of a failing origin's came from the store,
+    // so it is a hit with a negative ttl.
     match (forward, decision.outcome) {
         (Some(token), outcome) => {
             member.parameter(b"fwd").raw(token.as_bytes());
@@ -25,7 +29,7 @@ pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
             }
         }
         (None, Outcome::Hit | Outcome::Stale) => member.flag(b"hit"),
-        // Refused here, or failed on the way: neither says how the cache was used, `detail` says why.
+        // Refused here, or failed on the way: neither parameter applies, and `detail` says why.
         (None, _) => {}
     }
     if let Some(ttl) = decision.ttl {
@@ -46,7 +50,7 @@ pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
     }
     if let Some(detail) = detail(decision, forward) {
         member.parameter(b"detail").raw(detail.token().as_bytes());
-        // RFC 9211 §2.8: what `detail` holds is the cache's own. A token may have colons.
+        // RFC 9211 §2.8: the content of `detail` is up to the cache. A token may have colons.
         if let Some(would) = decision.would {
             for part in [would.outcome.token(), would.reason.token()] {
                 member.raw(b":");
@@ -57,7 +61,8 @@ pub fn cache_status(decision: &Decision, key: Option<&str>) -> HeaderValue {
     member.finish()
 }
 
-/// Returns the token of `fwd` (RFC 9211 §2.2), where the request went towards the origin and an answer came back.
+/// Returns the token of `fwd` (RFC 9211 §2.2), if the request was forwarded and an answer came
+/// back.
 fn forward_token(decision: &Decision) -> Option<&'static str> {
     let token = match decision.reason {
         Reason::Method => "method",
@@ -66,21 +71,24 @@ fn forward_token(decision: &Decision) -> Option<&'static str> {
         Reason::VaryMiss => "vary-miss",
         Reason::RequestNoCache | Reason::Precondition => "request",
         Reason::Expired | Reason::NoCache | Reason::Invalidated => "stale",
-        // Purged, hit-for-miss and what only `detail` can tell.
+        // Purged, hit-for-miss, and all that only `detail` can say.
         _ if decision.outcome == Outcome::Pass => "bypass",
         _ => "miss",
     };
     match decision.outcome {
         Outcome::Miss | Outcome::Pass => Some(token),
-        // What was confirmed was held: stale, or fresh and the request wanted it checked.
+        // A confirmed response was stored: it was stale, or fresh and the request wanted it
+        // checked.
         Outcome::Revalidated if token == "request" => Some(token),
         Outcome::Revalidated => Some("stale"),
         Outcome::Hit | Outcome::Stale | Outcome::Refused | Outcome::Failed | Outcome::Own => None,
     }
 }
 
-/// Returns the reason that says more than `hit` or `fwd` does: first why a miss was not stored, since that is what can be
-/// mended; for what was never looked up, why not.
+/// Returns the reason that says more than `hit` or `fwd`.
+///
+/// For a miss that is why the response was not stored, since that can be fixed; for a request that
+/// was not looked up, why not.
 fn detail(decision: &Decision, forward: Option<&str>) -> Option<Reason> {
     let not_stored = match decision.stored {
         StoreOutcome::No(reason) => Some(reason),
@@ -96,8 +104,9 @@ fn detail(decision: &Decision, forward: Option<&str>) -> Option<Reason> {
     candidates.into_iter().flatten().find(|reason| Some(reason.token()) != forward)
 }
 
-/// Renders `Proxy-Status` for a response that Larder made in the origin's place: `larder; error=connection_refused`, and
-/// `details` where there are any.
+/// Renders `Proxy-Status` for a response that Larder made in the origin's place.
+///
+/// Example: `larder; error=connection_refused`, with `details` if they are not empty.
 pub fn proxy_status(reason: Reason, details: &str) -> HeaderValue {
     let mut member = StatusMember::new(b"larder");
     member.parameter(b"error").raw(proxy_error(reason).as_bytes());
@@ -107,7 +116,8 @@ pub fn proxy_status(reason: Reason, details: &str) -> HeaderValue {
     member.finish()
 }
 
-/// Returns the proxy error type (RFC 9209 §2.3) of a reason. Those of a failing origin have their token from there.
+/// Returns the proxy error type (RFC 9209 §2.3) of a reason. The reasons of a failing origin use
+/// its tokens.
 fn proxy_error(reason: Reason) -> &'static str {
     match reason {
         Reason::DestinationUnavailable
@@ -127,7 +137,7 @@ fn proxy_error(reason: Reason) -> &'static str {
     }
 }
 
-/// One member of a structured list, as it is written (RFC 9651 §4.1).
+/// One member of a structured list, while it is written (RFC 9651 §4.1).
 struct StatusMember(Vec<u8>);
 
 impl StatusMember {
@@ -137,7 +147,7 @@ impl StatusMember {
         Self(text)
     }
 
-    /// Starts a parameter whose value is true, which is left out.
+    /// Writes a parameter whose value is true, which is omitted.
     fn flag(&mut self, name: &[u8]) {
         self.raw(b"; ");
         self.raw(name);
@@ -154,7 +164,7 @@ impl StatusMember {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Writes an integer, cut to the fifteen digits that one may have.
+    /// Writes an integer, clamped to the fifteen digits that a structured integer may have.
     fn integer(&mut self, number: i64) {
         const MAX: i64 = 999_999_999_999_999;
         self.raw(itoa::Buffer::new().format(number.clamp(-MAX, MAX)).as_bytes());
@@ -169,7 +179,8 @@ impl StatusMember {
         self.raw(&text);
     }
 
-    /// Writes a string: what is not printable ASCII is percent-encoded, since a structured string cannot hold it.
+    /// Writes a string. Bytes other than printable ASCII are percent-encoded, since a structured
+    /// string cannot hold them.
     fn string(&mut self, text: &str) {
         self.0.push(b'"');
         for &byte in text.as_bytes() {
@@ -242,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn r9211_s2_2_forwarded_requests_say_why_and_what_came_of_it() {
+    fn r9211_s2_2_forwarded_requests_say_why_and_with_which_result() {
         let ok = |outcome, reason| Decision { fwd_status: Some(200), ..decision(outcome, reason) };
         let stored = Decision { stored: StoreOutcome::Started, ..ok(Miss, R::UriMiss) };
         check(stored, None, "Larder; fwd=uri-miss; fwd-status=200; stored");
@@ -288,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_larder_answers_itself_says_only_why() {
+    fn responses_of_larders_own_say_only_why() {
         check(decision(Refused, R::BadRequest), None, "Larder; detail=bad-request");
         check(decision(Failed, R::ConnectionRefused), None, "Larder; detail=connection_refused");
     }

@@ -1,4 +1,4 @@
-//! What a request must look like for a route: path, host and method.
+//! Matches requests with a route: path, host and method.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,21 @@ use http::Method;
 
 use crate::key::{CanonicalUrl, Scheme};
 
-/// What a request must look like for a route to match.
+/// The requests that a route applies to.
 #[derive(Clone, Debug, Default)]
 pub struct PathMatcher {
-    /// A path prefix (`/shop/`, matched at a `/`) or a glob (`/img/**/*.png`); `None` matches every path.
+    /// A path prefix (`/shop/`, matched at a `/`) or a glob (`/img/**/*.png`); `None` matches every
+    /// path.
     pub path: Option<PathPattern>,
-    /// A host in lower case, as [`host_matches`] takes it; `None` matches every host.
+    /// A host in lower case, in the form of [`host_matches`]; `None` matches every host.
     pub host: Option<Box<str>>,
-    /// The methods; empty matches every method. GET stands for HEAD too, which is answered from what GET stored.
+    /// The methods; empty matches every method. GET also matches HEAD, which is answered from a
+    /// stored GET.
     pub methods: Box<[Method]>,
 }
 
 impl PathMatcher {
-    /// Tells whether a request is this route's.
+    /// Returns whether the route applies to a request.
     pub(super) fn matches(&self, method: &Method, url: &CanonicalUrl, path: &str) -> bool {
         let is_method = |own: &Method| own == method || (own == Method::GET && method == Method::HEAD);
         (self.methods.is_empty() || self.methods.iter().any(is_method))
@@ -28,8 +30,8 @@ impl PathMatcher {
     }
 }
 
-/// Merges repeated slashes, as many apps do: what a route says of `/admin/` holds for `//admin/` too. Such a path still is a
-/// key of its own, and goes to the origin as it came.
+/// Merges repeated slashes, as many apps do, so that a route for `/admin/` also applies to
+/// `//admin/`. Such a path still has its own key, and goes to the origin unchanged.
 pub fn merged(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return Cow::Borrowed(path);
@@ -38,11 +40,13 @@ pub fn merged(path: &str) -> Cow<'_, str> {
     Cow::Owned(path.chars().filter(|&c| !(std::mem::replace(&mut previous, c) == '/' && c == '/')).collect())
 }
 
-/// Tells whether the URL's host is `pattern`: exact, or `*.example.org` for every host below it but not itself. The port
-/// is compared only where the pattern has one, and is there where it is the scheme's own. The pattern is canonical
-/// ([`canonical_host`](crate::key::canonical_host)).
+/// Returns whether the URL's host matches `pattern`: the exact host, or `*.example.org` for every
+/// host below that domain but not the domain itself.
+///
+/// The port is compared only if the pattern has one, and is the scheme's default where the URL
+/// names none. The pattern must be canonical ([`canonical_host`](crate::key::canonical_host)).
 pub fn host_matches(pattern: &str, url: &CanonicalUrl) -> bool {
-    // The colons inside an IPv6 address's brackets start no port.
+    // The colons inside an IPv6 address's brackets do not start a port.
     let brackets_end = pattern.rfind(']').unwrap_or(0);
     let (wanted, port) = match pattern[brackets_end..].find(':') {
         Some(colon) => (&pattern[..brackets_end + colon], pattern[brackets_end + colon + 1..].parse().ok()),
@@ -56,35 +60,35 @@ pub fn host_matches(pattern: &str, url: &CanonicalUrl) -> bool {
     is_host && port.is_none_or(|port: u16| port == url.port())
 }
 
-/// How a route matches paths.
+/// A pattern for paths.
 #[derive(Clone, Debug)]
 pub enum PathPattern {
-    /// Every path that starts with this, up to a `/`: `/shop` is `/shop` and `/shop/x`, not `/shopping`; `/shop/` is
-    /// `/shop/` and what lies below it.
+    /// Every path that starts with this text, up to a `/`: `/shop` matches `/shop` and `/shop/x`,
+    /// not `/shopping`; `/shop/` matches `/shop/` and everything below.
     Prefix(Box<str>),
-    /// This path alone, written behind a `=`.
+    /// This path alone, written with a leading `=`.
     Exact(Box<str>),
     /// Every path that the glob matches; `*` stays within a segment, `**` does not.
     Glob(Box<globset::GlobMatcher>),
 }
 
 impl PathPattern {
-    /// Parses the text of the configuration: one path behind a `=`, a glob where it has one of `*?[{`, else a prefix. Paths
-    /// are put in the canonical form that requests have.
+    /// Parses the text of the configuration: one path after a `=`, a glob if it contains one of
+    /// `*?[{`, else a prefix. Paths become canonical, as those of requests are.
     ///
     /// # Errors
-    /// What is wrong with it, for the reader of the configuration.
+    /// A sentence for the author of the configuration.
     pub fn parse(text: &str) -> Result<Self, String> {
         let path = text.strip_prefix('=').unwrap_or(text);
         if !path.starts_with('/') {
-            return Err(format!("`{text}` does not start with `/`, or with `=/` for one path alone"));
+            return Err(format!("`{text}` does not start with `/`, or with `=/` for a single path"));
         }
         let is_exact = path.len() < text.len();
         if is_exact || !text.contains(['*', '?', '[', '{']) {
             let url = CanonicalUrl::new(Scheme::Http, "host", path).map_err(|error| format!("`{text}`: {error}"))?;
             if url.query().is_some() {
                 return Err(format!(
-                    "`{text}` has a query, and a route's path has none; `key.query` is what tells them apart"
+                    "`{text}` has a query, but a route's path has none; `key.query` decides which parameters count"
                 ));
             }
             let path = merged(url.path());
@@ -94,16 +98,17 @@ impl PathPattern {
                 Self::Prefix(path.as_ref().into())
             });
         }
-        // What no canonical path has would never match, and nobody would be told.
+        // A glob with characters that no canonical path has would silently never match.
         let is_lower_hex = |triple: &[u8]| triple[0] == b'%' && triple[1..].iter().any(|b| matches!(b, b'a'..=b'f'));
         if !text.is_ascii() || text.contains([' ', '#']) || text.as_bytes().windows(3).any(is_lower_hex) {
-            return Err(format!("`{text}`: write other characters of a glob as paths have them, such as `%C3%A9`"));
+            return Err(format!("`{text}`: percent-encode other characters of a glob in upper case, such as `%C3%A9`"));
         }
         let glob = GlobBuilder::new(&merged(text)).literal_separator(true).build();
         glob.map(|glob| Self::Glob(Box::new(glob.compile_matcher()))).map_err(|error| error.to_string())
     }
 
-    /// Returns its text: paths in the canonical form, a glob as it was written; repeated slashes as one.
+    /// Returns the pattern's text: a path in canonical form, a glob as written, repeated slashes
+    /// merged.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Exact(path) | Self::Prefix(path) => path,
@@ -111,7 +116,7 @@ impl PathPattern {
         }
     }
 
-    /// Tells whether a canonical path, with repeated slashes [`merged`], matches.
+    /// Returns whether the pattern matches a canonical path with [`merged`] slashes.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => exact.strip_prefix('=') == Some(path),
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_behind_an_equals_sign_is_one_path_alone() {
+    fn a_path_after_an_equals_sign_is_a_single_path() {
         check_path("=/", &["/"], &["/a", "//"]);
         check_path("=/shop", &["/shop"], &["/shop/", "/shop/x", "/shopping", "/SHOP", "/"]);
         check_path("=/shop/", &["/shop/"], &["/shop", "/shop/x"]);
@@ -177,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_pattern_is_said_to_be_none() {
+    fn invalid_path_patterns_are_refused() {
         for text in [
             "",
             "shop",

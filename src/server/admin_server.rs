@@ -1,8 +1,12 @@
-//! The admin side, as one more core: a thread of its own, so that no question of it delays a request, with the screen, the
-//! sweep and the timeouts that clients have, and a bound of its own on connections.
+//! The admin interface, as one more core.
 //!
-//! Whoever comes beyond that bound is told so at once: an operator would rather know than wait, and what waited would hold
-//! a descriptor that a client may need. What is asked and answered is `admin`'s.
+//! The core has a thread of its own, so that no admin request delays a client's request. Screen,
+//! sweep and timeouts are those of clients' connections; the bound on connections is its own.
+//!
+//! A connection beyond that bound gets a response at once: an operator would rather know than wait,
+//! and a queued connection would hold a descriptor that a client may need.
+//!
+//! Deliberately absent: the admin requests and their responses, which are `admin`'s.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,39 +27,43 @@ use super::service::{Serve, last_response};
 use crate::admin;
 use crate::proxy::{Answer, Peer};
 
-/// How long it may take to end what is under way; its answers take milliseconds.
+/// How long a drain waits for requests in flight; admin responses take milliseconds.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// An admin side that runs. Dropping it stops it at once.
+/// A running admin interface. Dropping it stops it at once.
 pub(super) struct AdminServer(Cores);
 
 impl AdminServer {
-    /// Starts it on `listener`; `shared` is its own but for what a reload changes, and `parts` are what it is about.
+    /// Starts the admin interface on `listener`.
+    ///
+    /// `shared` belongs to this core alone, except for what a reload changes; `sources` are what
+    /// the admin interface reports on.
     ///
     /// # Errors
-    /// A runtime or a thread that cannot be made.
+    /// A runtime or a thread that cannot be created.
     pub(super) fn start(
         listener: TcpListener,
         shared: Arc<CoresShared>,
-        parts: admin::AdminSources,
+        sources: admin::AdminSources,
     ) -> io::Result<Self> {
         let connections_max = shared.connections_max();
-        let answering = Arc::new(AdminService { router: admin::router(parts), connections_max });
-        Cores::start(vec![vec![listener]], shared, |_| Arc::clone(&answering)).map(Self)
+        let service = Arc::new(AdminService { router: admin::router(sources), connections_max });
+        Cores::start(vec![vec![listener]], shared, |_| Arc::clone(&service)).map(Self)
     }
 
-    /// Ends what is under way; `after` says who listens then.
+    /// Drains requests in flight and stops. `after` tells whether another process keeps listening.
     pub(super) fn stop(mut self, after: Successor) {
         self.0.stop(after, DRAIN);
     }
 }
 
-/// Makes what the admin side's thread shares with nobody, but for what a reload changes.
+/// Creates the state of the admin interface's core, which shares only the live configuration with
+/// the other cores.
 pub(super) fn shared_state(live: Arc<ArcSwap<LiveConfig>>, connections_max: usize) -> Arc<CoresShared> {
     Arc::new(CoresShared::new("larder-admin", live, connections_max, Arc::default(), Arc::new(|| false)))
 }
 
-/// Tells who is at the admin side's door.
+/// Returns how many connections the admin interface has, and how many it rejected or closed.
 pub(super) fn connections(shared: &CoresShared) -> admin::AdminConnections {
     let admin::ServerSnapshot { closed_in_head, closed_idle, closed_in_body, .. } = shared.counters.snapshot();
     admin::AdminConnections {
@@ -66,7 +74,7 @@ pub(super) fn connections(shared: &CoresShared) -> admin::AdminConnections {
     }
 }
 
-/// The router, as what answers requests.
+/// The admin router as a request handler.
 struct AdminService {
     router: Router,
     connections_max: usize,
@@ -78,8 +86,8 @@ impl Serve for AdminService {
     const DATED: bool = true;
 
     fn answer(&self, _: &Peer, request: Request<Incoming>) -> Answer<Self::Body> {
-        let answer = self.router.clone().oneshot(request);
-        Answer::Later(Box::pin(async { answer.await.unwrap_or_else(|never: Infallible| match never {}) }))
+        let response = self.router.clone().oneshot(request);
+        Answer::Later(Box::pin(async { response.await.unwrap_or_else(|never: Infallible| match never {}) }))
     }
 
     fn refuse(&self, _: SocketAddr, refusal: &ScreenRefusal) -> Vec<u8> {

@@ -1,9 +1,11 @@
-//! The cores: a thread each, with a runtime, listening sockets (one, unless they were handed over) and connections of its
-//! own. The admin side is one more, with bounds of its own.
+//! The cores: one thread each, with its own runtime, listening sockets (one, unless they were
+//! inherited) and connections. The admin interface is one more core, with bounds of its own.
 //!
-//! Accepts within the bound on connections, beyond which clients wait or are turned away, and drains: what waits in the accept queue is still taken, connections finish
-//! what is under way, and a core's runtime ends after the last flight of the process or at the deadline. Where another
-//! process has taken the listening sockets over, what waits is left to it, and connections answer one more request.
+//! A core accepts connections within the bound, beyond which clients wait or are rejected. On a
+//! drain it still accepts what is queued, lets connections finish their requests, and ends its
+//! runtime after the last flight of the process or at the deadline. Where another process has taken
+//! over the listening sockets, queued connections are left to that process, and open connections
+//! answer one more request.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,62 +24,61 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::ServerCounters;
-use super::activity::StageLimits;
-use super::connection::AcceptedSocket;
-use super::connection_state::Shutdown;
-use super::deferred_writes;
-use super::protocol::Protocols;
+use super::connection::{self, ConnectionRoster, Shutdown, StageLimits};
+use super::driver::{AcceptedSocket, Protocols};
 use super::rate_limited_log::RateLimitedLog;
 use super::service::Serve;
-use super::sweep::{ConnectionRoster, sweep};
 
-/// How long accepting rests after it failed for want of files or memory: retrying at once would only burn the core.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long accepting pauses after it failed for lack of descriptors or memory: retrying at once
+/// would only burn the core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How many connections are accepted in a row before those that are there have their turn: a crowd that connects at once
-/// must not keep their requests waiting.
+/// The number of connections accepted in a row before open connections are polled again: a crowd
+/// that connects at once must not delay their requests.
 const ACCEPTS_IN_A_ROW: usize = 16;
 
-/// How often a draining core looks whether it is done.
+/// How often a draining core checks whether it is done.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
-/// The most connections that are being turned away at once, by a core; beyond them they are closed without a word.
+/// The maximum number of connections per core that are being sent a rejection; those beyond it are
+/// closed without a response.
 const TURNED_AWAY_MAX: usize = 32;
 
-/// How many turns of its tasks a core's runtime takes before it asks the kernel what else there is to do, where its queue is
-/// never empty. A miss takes four or five turns: tokio's own 61 would have the kernel asked for each dozen of them.
-/// `benches/compare/run --only miss-1k` tells what that costs.
-const TURNS_BETWEEN_LOOKS: u32 = 128;
+/// The number of task polls after which a core's runtime polls for IO events although its queue is
+/// not empty. A miss takes four or five task polls: with tokio's default of 61 the kernel would be
+/// asked once per dozen misses. `benches/compare/run --only miss-1k` measures the cost.
+const TASKS_BETWEEN_EVENT_POLLS: u32 = 128;
 
-/// How much the kernel may tell at a time: more than there are sockets with the defaults, so that one look leaves nothing out.
-/// The origin's pool relies on that.
-const LOOK_EVENTS_MAX: usize = 1 << 14;
+/// The maximum number of IO events per poll: more than there are sockets with the defaults, so that
+/// one poll leaves no event behind. The origin's pool relies on that.
+const EVENTS_PER_POLL_MAX: usize = 1 << 14;
 
-/// The most threads that a core's runtime makes for blocking calls: name look-ups, and files.
+/// The maximum number of threads that a core's runtime creates for blocking calls: name resolution
+/// and files.
 const BLOCKING_THREADS_MAX: usize = 4;
 
 /// How long a core that ends waits for such a call.
 const BLOCKING_WAIT: Duration = Duration::from_secs(1);
 
-/// What all cores are made with.
+/// The state shared by all cores.
 pub(super) struct CoresShared {
-    /// What the threads are called; a number follows where there may be several.
+    /// The name of the threads; their index follows.
     pub(super) name: &'static str,
-    /// What a reload may change.
+    /// The settings that a reload changes.
     pub(super) live: Arc<ArcSwap<LiveConfig>>,
-    /// The most connections of them all, and a permit for each.
+    /// The maximum number of connections of all cores, and a permit for each.
     connections_max: usize,
     permits: Arc<Semaphore>,
-    /// Where things are counted.
+    /// The server's counters.
     pub(super) counters: Arc<ServerCounters>,
-    /// When it was last told that nothing can be accepted.
+    /// Limits the log lines about failures to accept.
     accept_log: RateLimitedLog,
-    /// Whether something runs that outlives its connection, and for which a runtime has to stay.
+    /// Tells whether something runs that outlives its connection and needs the runtime.
     pub(super) is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl CoresShared {
-    /// Makes what cores of this name share, which have at most `connections_max` connections.
+    /// Creates the shared state of cores named `name` with at most `connections_max` connections.
     pub(super) fn new(
         name: &'static str,
         live: Arc<ArcSwap<LiveConfig>>,
@@ -90,53 +91,55 @@ impl CoresShared {
         Self { name, live, connections_max, permits, counters, accept_log: RateLimitedLog::default(), is_busy }
     }
 
-    /// Returns the most connections at once.
+    /// Returns the maximum number of connections.
     pub(super) fn connections_max(&self) -> usize {
         self.connections_max
     }
 
-    /// Returns how many connections are open, but for those that are being turned away.
+    /// Returns the number of open connections, without those that are being rejected.
     pub(super) fn connections(&self) -> usize {
         self.connections_max - self.permits.available_permits()
     }
 }
 
-/// What a reload may change: new connections take the one in force, the sweep's timeouts hold for all.
+/// The settings that a reload changes: new connections take the current ones, and the sweep's
+/// timeouts apply to all connections.
 #[derive(Clone)]
 pub(super) struct LiveConfig {
-    /// hyper, prepared.
+    /// hyper's settings for each protocol.
     pub(super) protocols: Protocols,
     /// The timeouts.
     pub(super) limits: StageLimits,
 }
 
-/// Who listens after the cores have stopped.
+/// The process that listens after the cores have stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Successor {
-    /// Nobody.
+    /// No process.
     Nobody,
     /// Another process, on the same sockets.
     Another,
 }
 
-/// The order to stop.
+/// An order to stop.
 #[derive(Clone, Copy, Debug)]
 struct StopOrder {
     after: Successor,
     deadline: Instant,
 }
 
-/// The cores that run.
+/// The running cores.
 pub(super) struct Cores {
     threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<StopOrder>>,
 }
 
 impl Cores {
-    /// Starts a core on each of `listeners`; `make` gets its index and makes what answers there.
+    /// Starts a core on each of `listeners`; `make` is given the core's index and creates its
+    /// request handler.
     ///
     /// # Errors
-    /// A runtime or a thread that cannot be made.
+    /// A runtime or a thread that cannot be created.
     pub(super) fn start<F: Serve>(
         listeners: Vec<Vec<TcpListener>>,
         shared: Arc<CoresShared>,
@@ -167,12 +170,13 @@ impl Cores {
         Ok(cores)
     }
 
-    /// Stops accepting, waits at most `within` for what is under way, and returns when the threads have ended.
+    /// Stops accepting, waits at most `within` for requests in flight, and returns when the threads
+    /// have ended.
     pub(super) fn stop(&mut self, after: Successor, within: Duration) {
         self.stop.send_replace(Some(StopOrder { after, deadline: Instant::now() + within }));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a core had panicked");
+                tracing::error!("a core's thread panicked");
             }
         }
     }
@@ -186,11 +190,11 @@ impl Drop for Cores {
 
 fn runtime() -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
-    builder.enable_all().event_interval(TURNS_BETWEEN_LOOKS).max_io_events_per_tick(LOOK_EVENTS_MAX);
+    builder.enable_all().event_interval(TASKS_BETWEEN_EVENT_POLLS).max_io_events_per_tick(EVENTS_PER_POLL_MAX);
     builder.max_blocking_threads(BLOCKING_THREADS_MAX).build()
 }
 
-/// One core, on its thread.
+/// A core, on its own thread.
 struct Core<F> {
     serve: Arc<F>,
     roster: Arc<ConnectionRoster>,
@@ -205,8 +209,8 @@ impl<F: Serve> Core<F> {
             let shared = Arc::clone(&self.shared);
             move || shared.live.load().limits
         };
-        tokio::spawn(deferred_writes::writer());
-        tokio::spawn(sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.counters)));
+        tokio::spawn(connection::deferred_writes::writer());
+        tokio::spawn(connection::sweep(Arc::clone(&self.roster), limits, Arc::clone(&self.shared.counters)));
         let StopOrder { after, deadline } = tokio::select! {
             biased;
             stop = stop(self.stop.clone()) => stop,
@@ -216,7 +220,7 @@ impl<F: Serve> Core<F> {
             Successor::Nobody => {
                 for listener in listeners {
                     if let Err(error) = self.accept_queued(listener) {
-                        tracing::warn!(%error, "connections that waited to be accepted were lost");
+                        tracing::warn!(%error, "cannot accept the queued connections; they are lost");
                     }
                 }
                 self.roster.shut_down_all(Shutdown::Graceful);
@@ -231,7 +235,7 @@ impl<F: Serve> Core<F> {
         }
     }
 
-    /// Accepts on all listeners, of which there are few.
+    /// Accepts on all listeners of the core, of which there are few.
     async fn accept_all(&self, listeners: &[tokio::net::TcpListener]) -> std::convert::Infallible {
         let mut accepting: Vec<_> = listeners.iter().map(|listener| Box::pin(self.accept(listener))).collect();
         poll_fn(|cx| {
@@ -245,7 +249,7 @@ impl<F: Serve> Core<F> {
         .await
     }
 
-    /// Accepts for ever, while there are permits.
+    /// Accepts connections without end, while there are permits.
     async fn accept(&self, listener: &tokio::net::TcpListener) -> std::convert::Infallible {
         loop {
             for _ in 0..ACCEPTS_IN_A_ROW {
@@ -257,7 +261,8 @@ impl<F: Serve> Core<F> {
 
     async fn accept_one(&self, listener: &tokio::net::TcpListener) {
         match listener.accept().await {
-            // Accepted first and admitted then: a core that held a permit while it waits would keep it from others.
+            // The permit is taken after the connection: a core that held a permit while it waits
+            // for a connection would keep it from the other cores.
             Ok((socket, addr)) => match Arc::clone(&self.shared.permits).try_acquire_owned() {
                 Ok(permit) => self.admit(socket, addr, permit),
                 Err(_) => match self.serve.full() {
@@ -269,27 +274,28 @@ impl<F: Serve> Core<F> {
                     }
                 },
             },
-            // The client was faster (accept(2): these are its connection's errors, not ours).
-            Err(error) if is_connections_own(&error) => (),
+            // The client closed first (accept(2): these errors belong to the connection, not to the
+            // listener).
+            Err(error) if belongs_to_connection(&error) => (),
             Err(error) => {
                 self.shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
                 if let Some(times) = self.shared.accept_log.record(Instant::now()) {
                     tracing::error!(%error, times, "cannot accept connections");
                 }
-                sleep(ACCEPT_REST).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 
-    /// Takes what waits in the accept queue, and closes the listener: closing it alone would reset what waits, although the
-    /// clients think that they are connected. The system is asked itself, since what it has to tell of may not have reached
-    /// the runtime yet.
+    /// Accepts what is queued, then closes the listener: closing it alone would reset the queued
+    /// connections, although their clients consider them established. Accepts directly from the
+    /// kernel, since the runtime may not have seen the latest readiness event.
     fn accept_queued(&self, listener: tokio::net::TcpListener) -> io::Result<()> {
         let listener = listener.into_std()?;
         loop {
             let (socket, addr) = match listener.accept() {
                 Ok(accepted) => accepted,
-                Err(error) if is_connections_own(&error) => continue,
+                Err(error) if belongs_to_connection(&error) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
@@ -304,11 +310,12 @@ impl<F: Serve> Core<F> {
         self.shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
         let accepted = AcceptedSocket::new(socket, addr, Some(permit));
         self.roster.add(&accepted.connection, Instant::now());
-        // A panic ends this task only; whoever panicked was counted where it happened.
+        // A panic ends this task only, and was counted where it happened.
         tokio::spawn(accepted.serve(self.shared.live.load().protocols.clone(), Arc::clone(&self.serve)));
     }
 
-    /// Closes a connection for which there is no room, with `response` as long as not too many are told so at once.
+    /// Rejects a connection for which there is no room, with `response` unless too many are being
+    /// rejected already.
     fn turn_away(&self, socket: TcpStream, addr: SocketAddr, response: Vec<u8>) {
         self.shared.counters.turned_away.fetch_add(1, Ordering::Relaxed);
         if let Ok(permit) = Arc::clone(&self.turning_away).try_acquire_owned() {
@@ -326,7 +333,7 @@ async fn stop(mut stopped: watch::Receiver<Option<StopOrder>>) -> StopOrder {
 }
 
 /// Tells whether an error of `accept` belongs to the connection that would have been accepted.
-fn is_connections_own(error: &io::Error) -> bool {
+fn belongs_to_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | TimedOut)
 }

@@ -1,35 +1,37 @@
-//! What the server counts of itself: one for all cores of the process, and one for its admin side.
+//! The server's own counters: one set for all cores of the process, and one for the admin
+//! interface.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::activity::Stage;
+use super::connection::Stage;
 use crate::admin;
 
-/// Counters since the start. They only grow.
+/// Counters since the start; they only grow.
 #[derive(Debug, Default)]
 pub struct ServerCounters {
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub accepted: AtomicU64,
-    /// Times that accepting failed for want of something: files, memory.
+    /// Failures to accept a connection for lack of descriptors or memory.
     pub accept_errors: AtomicU64,
-    /// Connections for which there was no room, where they do not wait for it: on the admin side.
+    /// Connections rejected for lack of room; only the admin interface rejects instead of queueing.
     pub turned_away: AtomicU64,
-    /// Handlers that panicked.
+    /// Request handlers that panicked.
     pub panics: AtomicU64,
-    /// Connections closed because a head did not become complete in time.
+    /// Connections closed because a request head was not complete in time.
     pub closed_in_head: AtomicU64,
-    /// Connections closed because they were silent between requests.
+    /// Connections closed after silence between requests.
     pub closed_idle: AtomicU64,
-    /// Connections closed, and streams of HTTP/2 reset, because the client read no response, or sent no content, for too long.
+    /// Connections closed, and HTTP/2 streams reset, because the client did not read the response,
+    /// or did not send content, for too long.
     pub closed_in_body: AtomicU64,
-    /// Reloads of the configuration that were applied.
+    /// Configuration reloads that were applied.
     pub reloads_applied: AtomicU64,
-    /// Reloads that were refused.
+    /// Configuration reloads that were refused.
     pub reloads_refused: AtomicU64,
 }
 
 impl ServerCounters {
-    /// Returns the counters for whoever shows them.
+    /// Returns a snapshot of the counters for the admin interface.
     pub(super) fn snapshot(&self) -> admin::ServerSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         admin::ServerSnapshot {
@@ -44,7 +46,8 @@ impl ServerCounters {
         }
     }
 
-    /// Returns the counter of connections closed in `stage`; `None` where closing is no news.
+    /// Returns the counter of connections closed in `stage`, or `None` for stages whose end is not
+    /// counted.
     pub(super) fn closed_counter(&self, stage: Stage) -> Option<&AtomicU64> {
         match stage {
             Stage::Head => Some(&self.closed_in_head),

@@ -1,93 +1,46 @@
-//! The root: sockets, connections, runtimes. Assembles the parts and runs them.
+//! The root: assembles the parts and runs them, with the sockets, connections and runtimes around
+//! them.
 //!
-//! | file | what it is |
-//! |---|---|
-//! | `run` | puts the parts together, and takes them apart |
-//! | `cores` | a thread per core: accepts, drains |
-//! | `listen` | the listening sockets |
-//! | `handover` | passing them to the process that takes this one's place |
-//! | `reload` | another configuration while requests run |
-//! | `connection` | one connection, from its acceptance to its close |
-//! | `protocol` | which protocol it speaks, and hyper set up for it |
-//! | `admin_server` | the admin side, as one more core |
-//! | `service` | requests in, responses out, with what is known about each while it runs |
-//! | `tracked` | the body of a response, in pieces on HTTP/2 |
-//! | `screen` | which bytes of HTTP/1 may go on to hyper |
-//! | `connection_state`, `buffer` | the socket as hyper and the connection's owner share it, and its write buffer |
-//! | `deferred_writes` | writing what was gathered, behind the turns of a core's connections |
-//! | `activity`, `streams`, `sweep` | who is being waited for, and closing what waits too long |
-//! | `rate_limited_log` | telling once in a while what happens many times a second |
+//! In the order of a request's path:
+//!
+//! - `listener`: the listening sockets, and handing them to the process that takes over.
+//! - `cores`: one thread per core, which accepts connections and drains them.
+//! - `driver`: runs one connection from acceptance to close, with hyper inside.
+//! - `connection`: a connection's state and IO, deferred writes, and the sweep of stalled
+//!   connections.
+//! - `screen`: decides which bytes of HTTP/1 may go on to hyper.
+//! - `service`: requests in, responses out, and what is tracked about a request in flight.
+//!
+//! Around them:
+//!
+//! - `run`: builds the parts of a running Larder, and stops them.
+//! - `reload`: applies another configuration while requests run.
+//! - `admin_server`: the admin interface, as one more core.
+//! - `counters`, `rate_limited_log`: the server's own counters, and log lines for frequent events.
+//!
+//! The folders `listener`, `screen`, `connection`, `service` and `driver` import only from those
+//! named before them.
 //!
 //! Deliberately absent: the syntax of files, the command line, signals.
 
-mod activity;
 mod admin_server;
-mod buffer;
+mod config;
 mod connection;
-mod connection_state;
 mod cores;
 mod counters;
-mod deferred_writes;
-pub mod handover;
-mod listen;
-mod protocol;
+mod driver;
+mod listener;
 mod rate_limited_log;
 mod reload;
 mod run;
 mod screen;
 mod service;
-mod streams;
-mod sweep;
 #[cfg(test)]
 mod tests;
-mod tracked;
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use crate::{access, admin, origin, proxy, route, store};
-
-pub use counters::ServerCounters;
-pub use handover::Sockets;
-pub use reload::{ConfigSource, NewConfig, Reloader};
-pub use run::{Instance, StartOptions, start, start_with};
-pub use screen::{ScreenSummary, screen};
-
-/// Everything a running Larder needs to know.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where it listens. Port 0 picks a free one.
-    pub listen: SocketAddr,
-    /// How many cores serve; each has its own runtime and listening socket.
-    pub workers: usize,
-    /// The most client connections at once, of the whole process.
-    pub connections_max: usize,
-    /// How long a drain waits for what is in flight.
-    pub drain_timeout: Duration,
-    /// How long a client may take to send a request's head.
-    pub head_timeout: Duration,
-    /// How long a connection may be silent between requests.
-    pub idle_timeout: Duration,
-    /// How long a client may be silent inside a body, in either direction.
-    pub body_idle_timeout: Duration,
-    /// The largest request head, in bytes.
-    pub head_bytes_max: usize,
-    /// The most HTTP/2 streams of one connection.
-    pub http2_streams_max: u32,
-    /// The way's part.
-    pub proxy: proxy::Config,
-    /// The origin's part.
-    pub origin: origin::Config,
-    /// The store's part.
-    pub store: store::Config,
-    /// The routes.
-    pub routes: route::Table,
-    /// The names of the routes for the figures, in order.
-    pub route_names: Vec<String>,
-    /// The admin side's part.
-    pub admin: admin::Config,
-    /// The access log's part; `None`: none is written.
-    pub access: Option<access::Config>,
-    /// What the configuration warns of, for `/stats`.
-    pub warnings: Vec<String>,
-}
+pub use self::config::Config;
+pub use self::counters::ServerCounters;
+pub use self::listener::{Sockets, handover};
+pub use self::reload::{ConfigSource, NewConfig, Reloader};
+pub use self::run::{Instance, StartOptions, start, start_with};
+pub use self::screen::{ScreenSummary, screen};

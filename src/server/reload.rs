@@ -1,10 +1,12 @@
-//! Puts another configuration in force while requests run: checked first, then applied whole, or not at all.
+//! Applies another configuration while requests run: checked first, then applied as a whole, or not
+//! at all.
 //!
-//! A request takes its way once, when it begins (`service::WorkerService`), and ends under it. So a reload makes a new way for
-//! each core, around the same store, flights and figures, and puts it in the old one's place; connections notice nothing.
-//! A key that the new routes compute differently is simply another key. What cannot change while it runs (listening
-//! sockets, threads, the capacity of the map) stays as it is; where a new configuration comes from, and what in it has to
-//! wait for a restart, is told by the [`ConfigSource`].
+//! A request takes its worker once, when it begins (`service::WorkerService`), and ends with that
+//! one. So a reload creates a new worker for each core, around the same store, flights and metrics,
+//! and swaps it in; connections notice nothing. A key that the new routes compute differently is
+//! simply another key. Settings that are fixed while the process runs (listening sockets, threads,
+//! the capacity of the map) stay as they are; the [`ConfigSource`] reads the new configuration and
+//! lists the changes that need a restart.
 
 use std::io;
 use std::sync::Arc;
@@ -14,9 +16,9 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
-use super::activity::StageLimits;
+use super::connection::StageLimits;
 use super::cores::{self, LiveConfig};
-use super::protocol::Protocols;
+use super::driver::Protocols;
 use super::service::WorkerService;
 use super::{Config, ServerCounters};
 use crate::admin::{ConfigFault, ReloadResult};
@@ -26,37 +28,37 @@ use crate::origin::Permits;
 use crate::store::Store;
 use crate::{access, proxy};
 
-/// Where a new configuration comes from; it may read files.
+/// Reads a new configuration; it may read files.
 pub type ConfigSource = Box<dyn Fn() -> Result<NewConfig, Vec<ConfigFault>> + Send + Sync>;
 
-/// A configuration that was read again, and is in order.
+/// A valid configuration that was read for a reload.
 pub struct NewConfig {
     /// The configuration.
     pub config: Config,
-    /// What in it has to wait for a restart: a sentence each.
+    /// The changes that need a restart: one sentence each.
     pub needs_restart: Vec<String>,
-    /// Called once it is in force.
+    /// Called once the configuration is in force.
     pub in_force: Box<dyn FnOnce() + Send>,
 }
 
-/// What is changed by a reload, and told of it.
+/// Applies reloads, and remembers the result of the last one.
 pub struct Reloader {
     pub(super) source: Option<ConfigSource>,
-    pub(super) parts: ReloadTargets,
-    /// The configuration's part of what all cores share. Held while a reload is under way, so that they take turns; nothing
-    /// awaits under it.
+    pub(super) targets: ReloadTargets,
+    /// The state shared by all workers, which a reload replaces. The lock is held during a reload,
+    /// so that reloads run one at a time; nothing awaits under it.
     pub(super) shared: Mutex<Arc<proxy::Shared>>,
-    /// The access log, also while it is turned off: its thread stays.
+    /// The access log, kept while it is turned off: its thread stays.
     pub(super) log: ArcSwapOption<access::AccessLogWriter>,
     pub(super) operational: ArcSwap<OperationalConfig>,
     pub(super) last: ArcSwapOption<ReloadResult>,
-    /// When the configuration in force was read, in milliseconds of Unix time.
+    /// When the configuration in force was read, in milliseconds since the Unix epoch.
     pub(super) in_force_since: AtomicI64,
 }
 
-/// The parts of a running Larder that a reload reaches.
+/// The parts of a running Larder that a reload changes or reads.
 pub(super) struct ReloadTargets {
-    pub(super) serving: Vec<Arc<WorkerService>>,
+    pub(super) services: Vec<Arc<WorkerService>>,
     pub(super) cores: Arc<cores::CoresShared>,
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
@@ -65,7 +67,7 @@ pub(super) struct ReloadTargets {
     pub(super) clock: Clock,
 }
 
-/// What is asked of the configuration outside of requests.
+/// The settings that are read outside of requests.
 pub(super) struct OperationalConfig {
     pub(super) warnings: Vec<String>,
     pub(super) drain_timeout: Duration,
@@ -92,13 +94,14 @@ impl LiveConfig {
 }
 
 impl Reloader {
-    /// Reads the configuration again and puts it in force; `by` says who asked. Where it is not in order, the one before
-    /// stays. The access log's file is opened anew either way. Blocks: it reads files, and waits for another reload.
+    /// Reads the configuration again and applies it; `by` names the trigger. An invalid
+    /// configuration changes nothing. The access log's file is reopened either way. Blocks: reads
+    /// files, and waits for another reload.
     pub fn reload(&self, by: &str) -> ReloadResult {
         let mut shared = self.shared.lock();
         let result = match &self.source {
             Some(source) => source(),
-            None => Err(vec![not_applied_fault("there is no configuration to read again".to_owned())]),
+            None => Err(vec![no_source_fault()]),
         };
         let result = match result {
             Ok(fresh) => self.apply(&mut shared, fresh).map_err(|error| vec![open_fault(&error)]),
@@ -107,7 +110,7 @@ impl Reloader {
                 Err(problems)
             }
         };
-        let now = self.parts.clock.now();
+        let now = self.targets.clock.now();
         let (needs_restart, problems) = match result {
             Ok(needs_restart) => (needs_restart, Vec::new()),
             Err(problems) => (Vec::new(), problems),
@@ -122,7 +125,7 @@ impl Reloader {
     }
 
     fn count(&self, applied: bool, now: Timestamp) {
-        let ServerCounters { reloads_applied, reloads_refused, .. } = &*self.parts.counters;
+        let ServerCounters { reloads_applied, reloads_refused, .. } = &*self.targets.counters;
         let counter = if applied { reloads_applied } else { reloads_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         if applied {
@@ -130,7 +133,7 @@ impl Reloader {
         }
     }
 
-    /// Puts a configuration in force. What can fail comes first, and changes nothing where it does.
+    /// Applies a configuration. The steps that can fail come first, and change nothing if they do.
     fn apply(&self, shared: &mut Arc<proxy::Shared>, fresh: NewConfig) -> io::Result<Vec<String>> {
         let NewConfig { config, needs_restart, in_force } = fresh;
         let access = match (&config.access, self.log.load_full()) {
@@ -141,42 +144,46 @@ impl Reloader {
         if let Some(log) = &access {
             self.log.store(Some(Arc::new(log.clone())));
         }
-        let parts = &self.parts;
+        let targets = &self.targets;
         self.operational.store(Arc::new(OperationalConfig::of(&config)));
-        parts.cores.live.store(Arc::new(LiveConfig::of(&config, &parts.counters)));
-        parts.store.adjust(config.store);
-        parts.permits.adjust(&config.origin);
-        let rows = parts.metrics.adopt(config.route_names);
+        targets.cores.live.store(Arc::new(LiveConfig::of(&config, &targets.counters)));
+        targets.store.adjust(config.store);
+        targets.permits.adjust(&config.origin);
+        let rows = targets.metrics.adopt(config.route_names);
         *shared = shared.reconfigured(config.proxy, config.routes, access);
         let origin = Arc::new(config.origin);
-        for serving in &parts.serving {
-            let worker = serving.0.load().reconfigured(shared, &origin, &rows);
-            serving.0.store(worker);
+        for service in &targets.services {
+            let worker = service.0.load().reconfigured(shared, &origin, &rows);
+            service.0.store(worker);
         }
         in_force();
         Ok(needs_restart)
     }
 
-    /// Opens the access log's file anew: whoever rotates logs has renamed it, and does not care about configurations.
+    /// Reopens the access log's file: a log rotation has renamed it, and expects a reload to reopen
+    /// it whatever the configuration says.
     fn reopen_log(&self) {
         if let (Some(log), Some(access)) = (self.log.load_full(), &self.operational.load().access)
             && let Err(error) = log.reconfigured(access)
         {
-            tracing::warn!(%error, "the access log goes on in the file that it has open");
+            tracing::warn!(%error, "cannot reopen the access log; still writing to the file that is open");
         }
     }
 }
 
 fn open_fault(error: &io::Error) -> ConfigFault {
-    ConfigFault { key: "log.access_file".to_owned(), ..not_applied_fault(error.to_string()) }
+    fault("log.access_file", error.to_string(), "a file that Larder may append to")
 }
 
-fn not_applied_fault(what: String) -> ConfigFault {
-    let allowed = "a file that Larder may append to".to_owned();
-    ConfigFault { file: String::new(), line: None, key: String::new(), what, allowed }
+fn no_source_fault() -> ConfigFault {
+    fault("", "there is no configuration to reload".to_owned(), "a Larder that was started with a configuration file")
 }
 
-/// Logs what came of it.
+fn fault(key: &str, what: String, allowed: &str) -> ConfigFault {
+    ConfigFault { file: String::new(), line: None, key: key.to_owned(), what, allowed: allowed.to_owned() }
+}
+
+/// Logs the result of a reload.
 fn log_result(reloaded: &ReloadResult) {
     for ConfigFault { file, line, key, what, allowed } in &reloaded.problems {
         let line = line.map_or_else(String::new, |line| format!(":{line}"));
@@ -186,9 +193,9 @@ fn log_result(reloaded: &ReloadResult) {
         tracing::warn!("{sentence}");
     }
     if reloaded.applied {
-        tracing::info!(by = reloaded.by, "the configuration was read again and is in force");
+        tracing::info!(by = reloaded.by, "configuration reloaded");
     } else {
         let problems = reloaded.problems.len();
-        tracing::error!(by = reloaded.by, problems, "the configuration was read again and refused; the old one stays");
+        tracing::error!(by = reloaded.by, problems, "reload failed; keeping the previous configuration");
     }
 }

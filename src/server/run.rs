@@ -1,4 +1,4 @@
-//! Puts the parts together and takes them apart again.
+//! Builds the parts of a running Larder, and stops them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 
 use super::admin_server::{self, AdminServer};
 use super::cores::{self, Cores, LiveConfig, Successor};
-use super::handover::{Offer, Sockets};
+use super::listener::{self, Offer, Sockets};
 use super::reload::{self, ConfigSource, OperationalConfig, Reloader};
 use super::service::WorkerService;
-use super::{Config, ServerCounters, listen};
+use super::{Config, ServerCounters};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
 use crate::origin::Permits;
@@ -24,32 +24,33 @@ use crate::proxy::Worker;
 use crate::store::Store;
 use crate::{access, admin, origin, proxy};
 
-/// How often the store is swept, where there is something to sweep.
+/// How often the store is swept, if there is anything to sweep.
 const STORE_SWEEP: Duration = Duration::from_millis(250);
 
-/// A Larder that runs. Dropping it stops it at once.
+/// A running Larder. Dropping it stops it at once.
 pub struct Instance {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
     is_ready: Arc<AtomicBool>,
     counters: Arc<ServerCounters>,
     reloader: Arc<Reloader>,
-    /// The listening sockets once more, to be handed over.
+    /// Duplicates of the listening sockets, for a handover.
     sockets: Sockets,
-    // Fields drop in this order: the admin side tells of the cores until they have ended.
+    // Fields drop in this order: the admin interface reports on the cores until they have ended.
     cores: Cores,
     admin: Option<AdminServer>,
     store: Option<BackgroundThread>,
 }
 
-/// What a start may be given beside the configuration.
+/// Options of a start beside the configuration.
 #[derive(Default)]
 pub struct StartOptions {
-    /// Where a new configuration comes from; without it a reload is refused.
+    /// The source of new configurations; without one a reload is refused.
     pub source: Option<ConfigSource>,
-    /// Sockets that listen already. Where there are none for the proxy, it binds its own; likewise the admin side.
+    /// Inherited listening sockets. The proxy and the admin interface each bind their own where
+    /// this has none for them.
     pub sockets: Sockets,
-    /// Who is given the spans of what is traced; without it nothing is.
+    /// The exporter of trace spans; without one nothing is traced.
     pub traces: Option<proxy::trace::Exporter>,
 }
 
@@ -70,26 +71,27 @@ impl Drop for BackgroundThread {
     fn drop(&mut self) {
         self.signal = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("a background thread had panicked");
+            tracing::error!("a background thread panicked");
         }
     }
 }
 
-/// Starts serving: binds, spawns a thread per core, returns once both listeners accept.
+/// Starts serving: binds the addresses, spawns a thread per core, and returns once both listeners
+/// accept.
 ///
 /// # Errors
-/// A taken port or an address that cannot be bound, with the address named; an access log that cannot be opened; a thread
-/// that cannot be made.
+/// An address that is in use or cannot be bound, which the error names; an access log that cannot
+/// be opened; a thread that cannot be created.
 pub fn start(config: Config, clock: Clock) -> io::Result<Instance> {
     start_with(config, clock, StartOptions::default())
 }
 
-/// Starts serving as [`start`] does, on sockets that are there already, and with a way to reload.
+/// Starts serving as [`start`] does, with inherited sockets, a source for reloads, and an exporter.
 ///
 /// # Errors
 /// As [`start`].
 pub fn start_with(config: Config, clock: Clock, start: StartOptions) -> io::Result<Instance> {
-    listen::raise_open_files();
+    listener::raise_open_files();
     let Listeners { addr, proxy, admin: admin_listener, sockets } = listeners(&config, start.sockets)?;
     let admin_addr = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
@@ -98,36 +100,36 @@ pub fn start_with(config: Config, clock: Clock, start: StartOptions) -> io::Resu
     let metrics = Arc::new(Metrics::new(config.route_names.clone()));
     let (counters, is_ready) = (Arc::<ServerCounters>::default(), Arc::new(AtomicBool::new(true)));
     let readers = access::LogReaders { log: access.clone(), ..access::LogReaders::default() };
-    let store_of_way = Arc::clone(&store);
+    let store_clone = Arc::clone(&store);
     let (proxy_config, routes, traces) = (config.proxy.clone(), config.routes.clone(), start.traces.clone());
-    let worker = proxy::Shared::with_exporter(proxy_config, routes, store_of_way, clock.clone(), readers, traces);
+    let proxy_shared = proxy::Shared::with_exporter(proxy_config, routes, store_clone, clock.clone(), readers, traces);
     let permits = Arc::new(Permits::new(&config.origin));
     let live = Arc::new(ArcSwap::from_pointee(LiveConfig::of(&config, &counters)));
     let is_busy = {
-        let worker = Arc::clone(&worker);
-        Arc::new(move || worker.flights() > 0)
+        let proxy_shared = Arc::clone(&proxy_shared);
+        Arc::new(move || proxy_shared.flights() > 0)
     };
     let (max, count) = (config.connections_max, Arc::clone(&counters));
-    let shared = Arc::new(cores::CoresShared::new("larder-core", Arc::clone(&live), max, count, is_busy));
-    let mut serving = Vec::with_capacity(proxy.len());
+    let cores_shared = Arc::new(cores::CoresShared::new("larder-core", Arc::clone(&live), max, count, is_busy));
+    let mut services = Vec::with_capacity(proxy.len());
     let origin = Arc::new(config.origin.clone());
-    let cores = Cores::start(proxy, Arc::clone(&shared), |_| {
+    let cores = Cores::start(proxy, Arc::clone(&cores_shared), |_| {
         let client = origin::UpstreamClient::new(Arc::clone(&origin), Arc::clone(&permits));
-        let worker = Worker::new(Arc::clone(&worker), client, metrics.local());
-        let core = Arc::new(WorkerService(ArcSwap::new(worker)));
-        serving.push(Arc::clone(&core));
-        core
+        let worker = Worker::new(Arc::clone(&proxy_shared), client, metrics.local());
+        let service = Arc::new(WorkerService(ArcSwap::new(worker)));
+        services.push(Arc::clone(&service));
+        service
     })?;
     let reloader = Arc::new(Reloader {
         source: start.source,
-        shared: Mutex::new(worker),
+        shared: Mutex::new(proxy_shared),
         log: ArcSwapOption::new(access.map(Arc::new)),
         operational: ArcSwap::from_pointee(OperationalConfig::of(&config)),
         last: ArcSwapOption::empty(),
         in_force_since: AtomicI64::new(clock.now().as_millis()),
-        parts: reload::ReloadTargets {
-            serving,
-            cores: shared,
+        targets: reload::ReloadTargets {
+            services,
+            cores: cores_shared,
             store,
             metrics,
             permits,
@@ -138,31 +140,31 @@ pub fn start_with(config: Config, clock: Clock, start: StartOptions) -> io::Resu
     let admin = admin::Config { listen: admin_addr, ..config.admin };
     let traces =
         start.traces.map_or_else(|| Arc::new(proxy::trace::ExportStats::default) as _, |exporter| exporter.stats);
-    let of_admin = admin_server::shared_state(live, admin.connections_max);
-    let parts = admin::AdminSources { traces, ..admin_parts(admin, &reloader, &of_admin, &is_ready) };
-    let admin = admin_listener.map(|listener| AdminServer::start(listener, of_admin, parts)).transpose()?;
-    let store = Some(sweep_store(Arc::clone(&reloader.parts.store))?);
+    let admin_shared = admin_server::shared_state(live, admin.connections_max);
+    let sources = admin::AdminSources { traces, ..admin_sources(admin, &reloader, &admin_shared, &is_ready) };
+    let admin = admin_listener.map(|listener| AdminServer::start(listener, admin_shared, sources)).transpose()?;
+    let store = Some(sweep_store(Arc::clone(&reloader.targets.store))?);
     Ok(Instance { addr, admin_addr, is_ready, counters, reloader, sockets, cores, admin, store })
 }
 
-/// The sockets of both sides.
+/// The listening sockets of the proxy and the admin interface.
 struct Listeners {
     addr: SocketAddr,
     proxy: Vec<Vec<TcpListener>>,
     admin: Option<TcpListener>,
-    /// All of them once more.
+    /// Duplicates of all of them.
     sockets: Sockets,
 }
 
-/// Takes the sockets that are there, and binds what is missing.
+/// Takes the inherited sockets, and binds those that are missing.
 fn listeners(config: &Config, sockets: Sockets) -> io::Result<Listeners> {
     let workers = config.workers.max(1);
     let (addr, proxy) = match sockets.proxy {
         none if none.is_empty() => {
-            let (addr, listeners) = listen::bind(config.listen, workers)?;
+            let (addr, listeners) = listener::bind(config.listen, workers)?;
             (addr, listeners.into_iter().map(|listener| vec![listener]).collect())
         }
-        sockets => listen::deal(sockets, workers)?,
+        sockets => listener::distribute(sockets, workers)?,
     };
     let admin = match (sockets.admin, config.admin.listen) {
         (Some(socket), _) => {
@@ -170,7 +172,7 @@ fn listeners(config: &Config, sockets: Sockets) -> io::Result<Listeners> {
             socket.set_nonblocking(true)?;
             Some(socket)
         }
-        (None, Some(listen)) => listen::bind(listen, 1)?.1.pop(),
+        (None, Some(listen)) => listener::bind(listen, 1)?.1.pop(),
         (None, None) => None,
     };
     let all = proxy.iter().flatten().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
@@ -178,38 +180,38 @@ fn listeners(config: &Config, sockets: Sockets) -> io::Result<Listeners> {
     Ok(Listeners { addr, proxy, admin, sockets })
 }
 
-/// Refuses a socket for the admin side that others can reach where there is no token to ask for: the configuration says
-/// nothing of a socket that was handed over.
+/// Refuses an inherited admin socket that other machines can reach if no token is set. The
+/// configuration was checked for its own address only, and says nothing about inherited sockets.
 fn check_reach(socket: &TcpListener, config: &Config) -> io::Result<()> {
     let addr = socket.local_addr()?;
     if addr.ip().is_loopback() || config.admin.token.is_some() {
         return Ok(());
     }
-    let what = format!(
-        "the socket for the admin side that was handed over is on {addr}, where others can reach it: set `token` or \
-         `token_file` under [admin]"
+    let message = format!(
+        "the inherited admin socket listens on {addr}, which other machines can reach: set `token` or `token_file` \
+         under [admin]"
     );
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
-/// What the admin side looks at.
-fn admin_parts(
+/// Collects what the admin interface reports on.
+fn admin_sources(
     config: admin::Config,
     reloader: &Arc<Reloader>,
     own: &Arc<cores::CoresShared>,
     is_ready: &Arc<AtomicBool>,
 ) -> admin::AdminSources {
-    let reload::ReloadTargets { cores, store, metrics, permits, counters, .. } = &reloader.parts;
+    let reload::ReloadTargets { cores, store, metrics, permits, counters, .. } = &reloader.targets;
     let (cores, own) = (Arc::clone(cores), Arc::clone(own));
     let (is_ready, counters, permits) = (Arc::clone(is_ready), Arc::clone(counters), Arc::clone(permits));
-    let worker = Arc::clone(&reloader.shared.lock());
+    let shared = Arc::clone(&reloader.shared.lock());
     let reloader_clone = || Arc::clone(reloader);
     let purging = Arc::clone(reloader);
     admin::AdminSources {
         config,
         purge: Arc::new(move |target, kind| {
             let worker = Arc::clone(&purging.shared.lock());
-            worker.purge(target, kind)
+            proxy::purge::purge(&worker, target, kind)
         }),
         store: Arc::clone(store),
         metrics: Arc::clone(metrics),
@@ -217,15 +219,15 @@ fn admin_parts(
         explain: {
             let (reloader, permits) = (reloader_clone(), Arc::clone(&permits));
             Arc::new(move |question| {
-                let worker = Arc::clone(&reloader.shared.lock());
-                proxy::explain::explain(&worker, permits.outlook(), question)
+                let shared = Arc::clone(&reloader.shared.lock());
+                proxy::explain::explain(&shared, permits.outlook(), question)
             })
         },
         shadow: {
             let (reloader, metrics) = (reloader_clone(), Arc::clone(metrics));
             Arc::new(move || {
-                let worker = Arc::clone(&reloader.shared.lock());
-                proxy::shadow::report(&worker, metrics.snapshot().shadow)
+                let shared = Arc::clone(&reloader.shared.lock());
+                proxy::shadow::report(&shared, metrics.snapshot().shadow)
             })
         },
         connections_max: cores.connections_max(),
@@ -233,8 +235,8 @@ fn admin_parts(
         admin_connections: Arc::new(move || admin_server::connections(&own)),
         origin: Arc::new(move || permits.stats()),
         server: Arc::new(move || counters.snapshot()),
-        followers: Arc::clone(worker.followers()),
-        flights: Arc::new(move || worker.flights()),
+        followers: Arc::clone(shared.followers()),
+        flights: Arc::new(move || shared.flights()),
         log_dropped: {
             let reloader = reloader_clone();
             Arc::new(move || reloader.log.load().as_ref().map_or(0, |log| log.dropped()))
@@ -261,7 +263,7 @@ fn admin_parts(
     }
 }
 
-/// Sweeps the store on a thread of its own, off the cores' loops.
+/// Sweeps the store on a thread of its own, away from the cores' event loops.
 fn sweep_store(store: Arc<Store>) -> io::Result<BackgroundThread> {
     let (signal, ended) = mpsc::channel::<()>();
     BackgroundThread::spawn("larder-store", signal, move || {
@@ -277,45 +279,47 @@ impl Instance {
         self.addr
     }
 
-    /// Returns the address that the admin side listens on.
+    /// Returns the address that the admin interface listens on.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin_addr
     }
 
-    /// Returns what the server counted of itself.
+    /// Returns the server's own counters.
     pub fn counters(&self) -> &ServerCounters {
         &self.counters
     }
 
-    /// Returns what reloads it.
+    /// Returns the handle that reloads the configuration.
     pub fn reloader(&self) -> Arc<Reloader> {
         Arc::clone(&self.reloader)
     }
 
-    /// Returns how long a drain waits for what is in flight.
+    /// Returns how long a drain waits for requests in flight.
     pub fn drain_timeout(&self) -> Duration {
         self.reloader.operational.load().drain_timeout
     }
 
-    /// Makes an offer of the listening sockets, for one who takes this one's place.
+    /// Duplicates the listening sockets, for the process that takes over.
     ///
     /// # Errors
-    /// Where the system gives no more descriptors.
+    /// When no more descriptors can be opened.
     pub fn offer(&self) -> io::Result<Offer> {
         self.sockets.try_clone().map(Offer)
     }
 
-    /// Stops accepting, ends what is in flight within the drain timeout, and returns when all threads are gone.
+    /// Stops accepting, waits for requests in flight up to the drain timeout, and returns when all
+    /// threads have ended.
     pub fn drain(self) {
         self.end(Successor::Nobody);
     }
 
-    /// Leaves to who has taken the sockets over: accepts no more, answers one more request on each connection, and returns
-    /// when all have gone, or after the drain timeout.
+    /// Leaves serving to the process that has taken over the sockets: accepts no more, answers one
+    /// more request on each connection, and returns when all connections have closed, or after the
+    /// drain timeout.
     ///
-    /// It answers nothing from the store any more: what is purged from now on is purged at the other one.
+    /// Nothing is answered from this store any more, since later purges reach only the new process.
     pub fn hand_over(mut self) {
-        self.reloader.parts.store.close();
+        self.reloader.targets.store.close();
         if let Some(admin) = self.admin.take() {
             admin.stop(Successor::Another);
         }
@@ -324,7 +328,7 @@ impl Instance {
 
     fn end(mut self, after: Successor) {
         self.is_ready.store(false, Ordering::Relaxed);
-        // While these are open, the system goes on queueing connections at them.
+        // While these are open, the kernel keeps queueing connections on them.
         self.sockets = Sockets::default();
         self.cores.stop(after, self.drain_timeout());
         if let Some(admin) = self.admin.take() {

@@ -1,19 +1,23 @@
-//! The memory tier: moka, weighed in bytes, holding the [`Variants`] of each key.
+//! The memory tier: the [`Variants`] of each key in a moka cache, weighed in bytes.
 //!
-//! Which response is to be stored, and whether a stored one may be used, is decided elsewhere; here it is held, found,
-//! changed one at a time, and let go when there is no room. How moka is used, and why:
+//! This file finds, changes and evicts. Other modules decide what to store and whether a stored
+//! response may be used. How moka is used, and why:
 //!
-//! - **The least recently used goes first.** moka's own choice, TinyLFU, never admits a large object into a warm cache of
-//!   small ones and rejects the new names of a fresh deploy until they have been asked for often enough. A web cache
-//!   meets both daily, so everything that fits is admitted.
-//! - **No expiry.** moka reads a clock of its own, which no test can step, and pays for it on every lookup. Expired
-//!   entries are garbage, not a danger (freshness is decided in `policy`), so the sweep collects them.
-//! - **It is drained by bytes.** moka applies writes in batches of 64. With large bodies that is a multiple of the
-//!   capacity, so it is told to catch up each time that a small part of the capacity has been inserted.
-//! - **What leaves is freed at once.** moka lets go of a removed value only after every thread has moved on and its log of
-//!   reads has been worked off. One thread that the system has paused in a lookup held up all others: with two threads a
-//!   fifth of 100,000 bodies of 16 KiB found the budget spent by what was long evicted. So moka holds a slot of ours, which is
-//!   emptied when moka says that it left; what lingers is a few words.
+//! - **The least recently used entry goes first.** moka's default, TinyLFU, never admits a large
+//!   object into a warm cache of small ones, and rejects the new file names of a deploy until they
+//!   were requested often enough. A web cache meets both daily, so everything that fits is
+//!   admitted.
+//! - **No expiry.** moka reads a clock of its own, which no test can step, and pays for it on every
+//!   lookup. Expired entries are garbage, not a danger (`policy` decides freshness), so the sweep
+//!   collects them.
+//! - **Drained by bytes.** moka applies writes in batches of 64. With large bodies that is a
+//!   multiple of the capacity, so moka is drained each time that a small part of the capacity has
+//!   been inserted.
+//! - **Evicted values are freed at once.** moka frees a removed value only after every thread has
+//!   moved on and its log of reads has been processed. One thread that the system paused in a
+//!   lookup held up all others: with two threads, a fifth of 100,000 bodies of 16 KiB found the
+//!   budget spent by values that had long been evicted. So moka holds a slot of ours, which its
+//!   eviction listener empties; only a few words linger.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -21,68 +25,78 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use crate::stored::Variants;
 
-/// What an entry of the map takes beside its value, in bytes: moka's own was measured between 321 and 369, and the slot.
+/// Bytes of a map entry besides its value: moka's own, measured between 321 and 369, and the slot.
 pub const MAP_ENTRY_BYTES: usize = 369 + size_of::<MapSlot>() + 16;
 
-/// How often a lookup tries again that found its slot emptied: by then the slot that replaced it is in the map.
+/// The most lookups that meet an emptied slot before giving up. By then, the slot that replaced it
+/// is in the map.
 const LOOKUPS: usize = 4;
 
-/// The part of the capacity that the map may fill, in hundredths. The rest is for fills under way and for bodies that slow
-/// readers keep after they have left the map.
+/// The part of the capacity that the map may fill, in percent. The rest is for responses being
+/// fetched, and for bodies that slow readers pin after eviction.
 const MAP_SHARE: u64 = 85;
 
-/// moka is drained whenever the capacity divided by this has been inserted.
+/// moka is drained whenever the capacity divided by this number has been inserted.
 const DRAIN_SHARE: u64 = 64;
 
-/// One key may take this part of the capacity with all its variants, as a divisor: moka drops without a word what is
-/// larger than its whole capacity.
+/// The largest size of one key with all its variants, as a divisor of the capacity. moka silently
+/// drops a value larger than its whole capacity.
 const KEY_SHARE: u64 = 2;
 
-/// The map has room from the start for objects of this many bytes: 16 bytes for each, a 500th of the capacity. To grow step by
-/// step costs a tenth of what storing a small object does.
+/// The object size for which the map has room from the start: 16 bytes for each object, a 500th of
+/// the capacity. Growing step by step costs a tenth of what storing a small object costs.
 const USUAL_BYTES: u64 = 8 << 10;
 
-/// The most objects that there is room for from the start (16 MiB).
+/// The most objects that the map has room for from the start (16 MiB).
 const ROOM_MAX: usize = 1 << 20;
 
-/// Locks by which those who change a key take turns: enough that two keys seldom share one.
+/// Locks for changes of keys, enough that two keys rarely share one.
 const KEY_LOCKS: usize = 256;
 
-/// A value of the map: full while it is there, empty once it has left.
+/// A value of the map: full while stored, empty once evicted.
 struct MapSlot(ArcSwapOption<Variants>);
 
-/// What a walk finds under a key.
+/// The change that a caller decides for the variants of one key.
+pub enum Change {
+    /// The variants stay as they are.
+    Keep,
+    /// The given variants replace the stored ones.
+    Put(Variants),
+    /// The key is removed.
+    Remove,
+}
+
+/// A key found by a walk.
 pub struct WalkItem {
-    /// What the key is stored under.
+    /// The key's hash.
     pub hash: u128,
-    /// What was there.
+    /// The variants at the time of the walk.
     pub variants: Arc<Variants>,
     slot: Arc<MapSlot>,
 }
 
-/// The map.
+/// The map from a key's hash to its variants.
 pub struct MemoryMap {
     map: Cache<u128, Arc<MapSlot>, IdentityHash>,
-    /// Each is held while one of its share of the keys is changed; nothing awaits under it.
+    /// Each lock guards changes to one share of the keys. Nothing awaits under it.
     key_locks: Box<[Mutex<()>]>,
     counters: Arc<MapCounters>,
     key_bytes_max: u64,
-    /// Bytes inserted since moka was last told to catch up.
+    /// Bytes inserted since moka was last drained.
     undrained: AtomicU64,
     drain_bytes: u64,
 }
 
-/// What the map holds and what left it, kept up as it happens: nobody walks a million entries for a figure.
+/// Counters of the map's content, updated on every change: no reading walks a million entries.
 ///
-/// What enters is added before moka has it and taken away when moka says that it left, once for each value whatever the
-/// cause, so the sums agree however inserts and evictions meet.
+/// A value is added before moka has it, and subtracted when moka reports its removal, once per
+/// value whatever the cause. So the sums agree however inserts and evictions interleave.
 #[derive(Debug, Default)]
 pub struct MapCounters {
     /// Keys in the map.
@@ -93,7 +107,7 @@ pub struct MapCounters {
     pub raw_bytes: AtomicU64,
     /// Body bytes, as held.
     pub held_bytes: AtomicU64,
-    /// Entries that left for want of room.
+    /// Entries evicted because the map was full.
     pub evicted_by_size: AtomicU64,
 }
 
@@ -117,18 +131,18 @@ impl MemoryMap {
                 }
             })
             .build_with_hasher(IdentityHash);
-        let turns = (0..KEY_LOCKS).map(|_| Mutex::new(())).collect();
+        let key_locks = (0..KEY_LOCKS).map(|_| Mutex::new(())).collect();
         Self {
-            key_locks: turns,
+            key_locks,
             map,
-            counters: counters,
+            counters,
             key_bytes_max: capacity / KEY_SHARE,
             undrained: AtomicU64::new(0),
             drain_bytes: capacity / DRAIN_SHARE,
         }
     }
 
-    /// Returns what is stored under `hash`, and counts as its use.
+    /// Returns the variants stored under `hash`, and counts as a use.
     pub fn get(&self, hash: u128) -> Option<Arc<Variants>> {
         for _ in 0..LOOKUPS {
             if let Some(variants) = self.map.get(&hash)?.0.load_full() {
@@ -138,27 +152,29 @@ impl MemoryMap {
         None
     }
 
-    /// Tells whether something is stored under `hash`. Does not count as a use, and costs less than to look for it in vain:
-    /// moka writes down also what it did not find.
+    /// Returns whether something is stored under `hash`, without counting as a use. Cheaper than a
+    /// `get` that misses, because moka logs misses too.
     fn holds(&self, hash: u128) -> bool {
         self.map.contains_key(&hash)
     }
 
-    /// Changes what is stored under `hash`, one caller at a time: `decide` gets what is there, and says what is to be.
-    /// Variants beyond a share of the capacity are left out, the oldest first; what is still too large changes nothing.
+    /// Changes the variants stored under `hash`, one caller at a time: `decide` gets the current
+    /// variants and returns the change.
     ///
-    /// moka has such an operation of its own, which costs a third of what storing a small object does.
-    pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Op<Variants>) {
+    /// Variants beyond a share of the capacity are dropped, oldest first; a single one that is
+    /// still too large changes nothing. moka's own operation of this kind costs a third of what
+    /// storing a small object costs.
+    pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Change) {
         let inserted = {
-            let _turn = self.key_locks[hash as usize % KEY_LOCKS].lock();
+            let _lock = self.key_locks[hash as usize % KEY_LOCKS].lock();
             let variants = if self.holds(hash) { self.get(hash) } else { None };
             match decide(variants.as_ref()) {
-                Op::Nop => 0,
-                Op::Remove => {
+                Change::Keep => 0,
+                Change::Remove => {
                     self.map.invalidate(&hash);
                     0
                 }
-                Op::Put(variants) => self.insert(hash, variants),
+                Change::Put(variants) => self.insert(hash, variants),
             }
         };
         if self.undrained.fetch_add(inserted, Ordering::Relaxed) + inserted > self.drain_bytes {
@@ -166,31 +182,34 @@ impl MemoryMap {
         }
     }
 
-    /// Lets go of what a walk has seen, if it is still there; returns whether it was. Its empty slot stays in the map, where
-    /// nothing is found in it, until [`MemoryMap::take_out`]: that costs more than to free what it held.
+    /// Frees the variants that a walk found, if they are still stored; returns whether they were.
+    ///
+    /// The empty slot stays in the map, and lookups find nothing in it, until
+    /// [`MemoryMap::take_out`]: that costs more than freeing the variants.
     pub fn empty(&self, item: &WalkItem) -> bool {
-        let _turn = self.key_locks[item.hash as usize % KEY_LOCKS].lock();
-        // A full slot is in the map, or leaves it at this moment: nobody who takes turns can have put another in its place.
+        let _lock = self.key_locks[item.hash as usize % KEY_LOCKS].lock();
+        // A full slot is in the map, or is being evicted right now. No other holder of the lock can
+        // have replaced it.
         let is_there = item.slot.0.load().as_ref().is_some_and(|variants| Arc::ptr_eq(variants, &item.variants));
-        // moka may have emptied it in between.
+        // moka may have emptied the slot in between.
         let removed = if is_there { item.slot.0.swap(None) } else { None };
         removed.inspect(|variants| self.counters.remove(variants, RemovalCause::Explicit)).is_some()
     }
 
-    /// Takes the slot of `hash` out of the map where it is empty.
+    /// Removes the slot of `hash` from the map if it is empty.
     pub fn take_out(&self, hash: u128) {
-        let _turn = self.key_locks[hash as usize % KEY_LOCKS].lock();
+        let _lock = self.key_locks[hash as usize % KEY_LOCKS].lock();
         if self.map.get(&hash).is_some_and(|slot| slot.0.load().is_none()) {
             self.map.invalidate(&hash);
         }
     }
 
-    /// Walks over the empty slots.
+    /// Iterates over the hashes of empty slots.
     pub fn empty_slots(&self) -> impl Iterator<Item = u128> {
         self.map.iter().filter_map(|(hash, slot)| slot.0.load().is_none().then_some(*hash))
     }
 
-    /// Inserts, and returns the weight of what was inserted.
+    /// Inserts `variants`, and returns their weight.
     fn insert(&self, hash: u128, mut variants: Variants) -> u64 {
         while weight(&variants) > self.key_bytes_max && variants.entries.len() > 1 {
             variants.entries.pop();
@@ -204,19 +223,20 @@ impl MemoryMap {
         weight
     }
 
-    /// Has moka apply what it has put off: evict down to its capacity, and free what it removed as far as no reader is in
-    /// its way.
+    /// Makes moka apply its deferred work: evict down to the capacity, and free removed values that
+    /// no reader pins.
     pub fn drain(&self) {
         self.undrained.store(0, Ordering::Relaxed);
         self.map.run_pending_tasks();
     }
 
-    /// Walks over what is stored, without counting as its use. What enters meanwhile may be missed.
+    /// Iterates over the stored variants without counting as a use. Insertions meanwhile may be
+    /// missed.
     pub fn iter(&self) -> impl Iterator<Item = WalkItem> {
         self.map.iter().filter_map(|(hash, slot)| Some(WalkItem { hash: *hash, variants: slot.0.load_full()?, slot }))
     }
 
-    /// Returns the figures.
+    /// Returns the counters.
     pub fn counters(&self) -> &MapCounters {
         &self.counters
     }
@@ -237,14 +257,14 @@ impl MapCounters {
         self.stored_bytes.fetch_sub(sums.stored, Ordering::Relaxed);
         self.raw_bytes.fetch_sub(sums.raw, Ordering::Relaxed);
         self.held_bytes.fetch_sub(sums.held, Ordering::Relaxed);
-        // The other causes are counted by whoever removed or replaced it, who alone knows why.
+        // Removals for other causes are counted by their caller, who alone knows the reason.
         if cause == RemovalCause::Size {
             self.evicted_by_size.fetch_add(variants.entries.len() as u64, Ordering::Relaxed);
         }
     }
 }
 
-/// What one value adds to the figures.
+/// The contribution of one value to the counters.
 struct EntrySums {
     stored: u64,
     raw: u64,
@@ -261,22 +281,24 @@ impl EntrySums {
     }
 }
 
-/// Returns the bytes that a value takes in all.
+/// Returns all bytes of a value.
 fn weight(variants: &Variants) -> u64 {
     (variants.bytes() + MAP_ENTRY_BYTES) as u64
 }
 
-/// Returns the bytes of one unit of weight: moka's weights are `u32`, so above 4 GiB they are counted in larger units.
+/// Returns the bytes of one unit of weight. moka's weights are `u32`, so above 4 GiB they are
+/// counted in larger units.
 fn unit_bytes(capacity: u64) -> u64 {
     1 << 32_u32.saturating_sub(capacity.leading_zeros())
 }
 
-/// Returns a weight in units, rounded up. It fits: no value is larger than the capacity that the unit was chosen for.
+/// Returns a weight in units, rounded up. The result fits, because no value is larger than the
+/// capacity that the unit was chosen for.
 fn in_units(bytes: u64, unit: u64) -> u32 {
     u32::try_from(bytes.div_ceil(unit)).unwrap_or(u32::MAX)
 }
 
-/// Hashes what is a hash already: the keys of the map are keyed 128-bit hashes, so their bits are taken as they are.
+/// Passes hashes through: the map's keys are keyed 128-bit hashes already.
 #[derive(Clone, Copy, Default)]
 struct IdentityHash;
 
@@ -288,7 +310,7 @@ impl BuildHasher for IdentityHash {
     }
 }
 
-/// The bits taken so far. moka also hashes keys together with a type's id, which is uniform too.
+/// The bits so far. moka also hashes keys together with a type's id, which is uniform too.
 struct IdentityHasher(u64);
 
 impl Hasher for IdentityHasher {
@@ -317,7 +339,7 @@ impl Hasher for IdentityHasher {
 mod tests {
     use super::*;
     use crate::store::tests::entry;
-    use crate::stored::{StoredBody, StoredEntry};
+    use crate::stored::StoredBody;
 
     #[test]
     fn weights_fit_whatever_the_capacity() {
@@ -339,12 +361,11 @@ mod tests {
     fn one_key_takes_at_most_half_and_its_oldest_variants_go_first() {
         let memory = MemoryMap::new(100_000);
         let with_bodies = |bodies: &[usize]| {
-            let one =
-                |bytes: &usize| StoredEntry { body: StoredBody::identity(vec![0; *bytes].into()), ..entry(0, &[]) };
+            let one = |bytes: &usize| entry(0, &[]).with_body(StoredBody::identity(vec![0; *bytes].into()));
             Variants { key: "k".into(), entries: bodies.iter().map(|bytes| Arc::new(one(bytes))).collect() }
         };
         let check = |bodies: &[usize], wanted: &[usize]| {
-            memory.compute(1, |_| Op::Put(with_bodies(bodies)));
+            memory.compute(1, |_| Change::Put(with_bodies(bodies)));
             memory.drain();
             let variants = memory.get(1);
             let entries = variants.iter().flat_map(|variants| &variants.entries);
@@ -354,7 +375,7 @@ mod tests {
         check(&[20_000, 20_000], &[20_000, 20_000]);
         check(&[20_000, 21_000, 22_000], &[20_000, 21_000]);
         check(&[60_000], &[20_000, 21_000]);
-        memory.compute(1, |_| Op::Remove);
+        memory.compute(1, |_| Change::Remove);
         assert!(memory.get(1).is_none());
         let counters = memory.counters();
         assert_eq!(
@@ -366,7 +387,7 @@ mod tests {
     #[test]
     fn the_hash_of_a_key_is_its_low_half() {
         assert_eq!(IdentityHash.hash_one(7_u128 << 64 | 5), 5);
-        // moka hashes a key together with a type's id where it changes one.
+        // moka hashes a key together with a type's id when it changes an entry.
         assert_ne!(IdentityHash.hash_one((5_u128, 1_u64)), IdentityHash.hash_one((5_u128, 2_u64)));
         assert_ne!(IdentityHash.hash_one("a"), IdentityHash.hash_one("b"));
     }

@@ -1,64 +1,50 @@
-//! What the store has to say of itself, in numbers that are kept up as things happen.
+//! The stats of the store, read from counters that are updated as things happen.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Store;
+use super::state::Store;
 
-/// What the store has to say of itself.
+/// A reading of the store's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// The most bytes held.
+    /// The most bytes of memory in use.
     pub capacity_bytes: u64,
-    /// Bytes alive: stored, being filled, or pinned by readers.
+    /// Bytes alive: stored, being fetched, or pinned by readers.
     pub alive_bytes: u64,
-    /// Bytes that the map holds, as weighed.
+    /// Bytes in the map, as weighed.
     pub stored_bytes: u64,
     /// Keys in the map.
     pub keys: u64,
-    /// Body bytes of what is stored, as the origin sent them.
+    /// Body bytes of the stored responses, as the origin sent them.
     pub raw_bytes: u64,
-    /// Body bytes of what is stored, as held.
+    /// Body bytes of the stored responses, as held.
     pub held_bytes: u64,
-    /// Entries that left for want of room.
+    /// Entries evicted because the memory was full.
     pub evicted_by_size: u64,
-    /// Entries that left past their keep time.
+    /// Entries freed past their keep time.
     pub evicted_by_age: u64,
-    /// Entries that left because they were purged.
+    /// Entries freed because they were purged.
     pub evicted_by_purge: u64,
-    /// Entries that were replaced by a newer response.
+    /// Entries replaced by a newer response.
     pub replaced: u64,
-    /// Bodies that were not stored because the budget was spent.
+    /// Bodies rejected because the budget was spent.
     pub refused: u64,
-    /// Lookups whose hash found another's key.
+    /// Lookups whose hash found another key's responses.
     pub collisions: u64,
     /// Records in the ledger.
     pub ledger_records: u64,
-    /// The ledger's number.
+    /// The ledger's latest number.
     pub ledger_sequence: u64,
     /// The ledger's number up to which a sweep has passed all records.
     pub swept_through: u64,
-    /// Keys that the last sweep, or the one under way, has looked at.
+    /// Keys that the current or the last sweep has looked at.
     pub swept_keys: u64,
-    /// Entries that it has freed.
+    /// Entries that the current or the last sweep has freed.
     pub swept_freed: u64,
 }
 
-/// What happened, as far as the map itself does not count it.
-#[derive(Debug, Default)]
-pub(super) struct StoreCounters {
-    pub(super) evicted_by_age: AtomicU64,
-    pub(super) evicted_by_purge: AtomicU64,
-    pub(super) replaced: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) collisions: AtomicU64,
-}
-
-pub(super) fn count(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Ordering::Relaxed);
-}
-
 impl Store {
-    /// Returns the store's figures.
+    /// Returns a reading of all counters.
     pub fn stats(&self) -> StoreStats {
         let counters = self.memory.counters();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

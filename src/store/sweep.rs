@@ -1,70 +1,30 @@
-//! The sweep: frees what was purged and what is past its keep time, and lets go of records that it has passed.
+//! The sweep: frees entries that were purged or have outlived their use, and retires purge records.
 //!
-//! Nothing depends on it for correctness: an entry that was purged is never good again, swept or not. An entry that a
-//! sweep finds invalid and keeps, because the origin may still confirm it, is marked, so that the record can go.
+//! Correctness does not depend on the sweep: a purged entry is never good again, swept or not. An
+//! entry that is invalid but may still be confirmed by the origin stays and is marked, so that the
+//! record can be retired.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
 
-use moka::ops::compute::Op;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::memory::WalkItem;
-use super::stats::count;
-use super::{Store, ledger};
+use super::counters::count;
+use super::ledger;
+use super::memory::{Change, WalkItem};
+use super::state::Store;
 use crate::clock::Timestamp;
 use crate::policy::PurgeState;
-use crate::stored::{StaleUse, StoredEntry, Variants};
+use crate::stored::{StoredEntry, Variants};
 
-/// Keys between two offers of the processor to others: about 300 ns each, so a slice stays well under a millisecond.
+/// Keys between two yields of the thread: about 300 ns each, so a slice stays well under a
+/// millisecond.
 const SLICE_KEYS: usize = 512;
 
-/// The most emptied keys that a walk remembers. Where there are more, another walk finds them.
+/// The most emptied keys that a walk remembers. Beyond that, a second walk finds them.
 pub(super) const EMPTIED_MAX: usize = 4096;
 
-/// How long past its keep time an entry may wait for the sweep. A walk over a million entries is not worth the first one.
-const LATENESS: Duration = Duration::from_secs(10);
-
-/// When and whether a sweep is due.
-pub(super) struct Sweeper {
-    /// The earliest end of a keep time of what is stored, in milliseconds; may be too early, never too late.
-    due_at: AtomicI64,
-    /// Held by the one sweep that runs. Nothing waits for it.
-    running: Mutex<()>,
-    pub(super) progress: Progress,
-}
-
-/// How far the sweep has come, for whoever waits for a purge.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// The ledger's number up to which every record was swept, or has nothing to free.
-    pub(super) through: AtomicU64,
-    /// Keys that the last walk, or the one under way, has looked at.
-    pub(super) keys: AtomicU64,
-    /// Entries that it has freed.
-    pub(super) freed: AtomicU64,
-}
-
-impl Default for Sweeper {
-    fn default() -> Self {
-        Self { due_at: AtomicI64::new(i64::MAX), running: Mutex::new(()), progress: Progress::default() }
-    }
-}
-
-impl Sweeper {
-    /// Learns that something is kept until `time`.
-    pub(super) fn expects(&self, time: Timestamp) {
-        self.due_at.fetch_min(time.as_millis(), Ordering::Relaxed);
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        now - LATENESS >= Timestamp::from_millis(self.due_at.load(Ordering::Relaxed))
-    }
-}
-
-/// Counts the keys of a walk, and offers the processor to others now and then.
+/// Counts the keys of a walk, and yields the thread after each slice.
 #[derive(Default)]
 struct SweepSlices(usize);
 
@@ -77,7 +37,7 @@ impl SweepSlices {
     }
 }
 
-/// What becomes of a stored response.
+/// The sweep's decision about one entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SweepAction {
     Keep,
@@ -85,19 +45,21 @@ enum SweepAction {
     DropTooOld,
 }
 
-/// A verdict for each variant of a key.
+/// The decisions about all variants of a key.
 type SweepActions = SmallVec<[SweepAction; 4]>;
 
 impl Store {
-    /// Frees what was purged and what is past its keep time, in steps of at most a millisecond, and retires records that a
-    /// whole sweep has passed. Call it on a timer, off the cores' loops. It returns at once when there is nothing to do,
-    /// or when another sweep runs.
+    /// Frees entries that were purged or are past their keep time, and retires records that a whole
+    /// sweep has passed.
+    ///
+    /// Runs in slices of at most a millisecond. Call it on a timer, off the cores' loops. Returns
+    /// at once when there is nothing to do, or when another sweep runs.
     pub fn sweep(&self) {
         let Some(_running) = self.sweeper.running.try_lock() else { return };
         let now = self.clock.now();
         self.ledger.retire(now);
         let progress = &self.sweeper.progress;
-        // Read first: what is recorded after it is left to the next round.
+        // Read before the walk: a record made later is left to the next sweep.
         let mut through = self.ledger.latest();
         if self.ledger.wants_sweep(now) || self.sweeper.is_due(now) {
             through = self.ledger.begin_sweep(now);
@@ -113,7 +75,7 @@ impl Store {
                 slices.next();
             }
             self.ledger.end_sweep(through);
-            // All bytes are back. What is left of what held them goes now.
+            // The entries' bytes are free now. The emptied slots that held them are removed next.
             progress.through.store(through, Ordering::Release);
             let take_out = |hash| {
                 self.memory.take_out(hash);
@@ -126,11 +88,12 @@ impl Store {
             }
         }
         progress.through.store(through, Ordering::Release);
-        // Also where nothing is due: moka puts its work off, and an idle cache does none.
+        // An idle cache drains nothing by itself, and moka defers its work.
         self.memory.drain();
     }
 
-    /// Frees what has to go of a key; tells whether that was all, and the key's slot is empty now.
+    /// Frees the entries of a key that have to go; returns whether all of them went and the key's
+    /// slot is now empty.
     fn sweep_key(&self, item: &WalkItem, now: Timestamp) -> bool {
         let actions = self.actions(&item.variants, now);
         let kept_count = |actions: &SweepActions| actions.iter().filter(|action| **action == SweepAction::Keep).count();
@@ -142,29 +105,29 @@ impl Store {
             return true;
         }
         self.memory.compute(item.hash, |variants| {
-            let Some(variants) = variants else { return Op::Nop };
+            let Some(variants) = variants else { return Change::Keep };
             let actions = self.actions(variants, now);
             actions.iter().for_each(|action| self.count_freed(*action));
             match kept_count(&actions) {
-                0 => Op::Remove,
-                all if all == actions.len() => Op::Nop,
+                0 => Change::Remove,
+                all if all == actions.len() => Change::Keep,
                 _ => {
                     let mut remaining = Variants::clone(variants);
                     let mut actions = actions.iter();
                     remaining.entries.retain(|_| actions.next() == Some(&SweepAction::Keep));
-                    Op::Put(remaining)
+                    Change::Put(remaining)
                 }
             }
         });
         false
     }
 
-    /// Judges every entry, and so marks every one, whatever the first verdict is.
+    /// Judges every entry. All of them, because judging also marks.
     fn actions(&self, variants: &Variants, now: Timestamp) -> SweepActions {
         variants.entries.iter().map(|entry| self.action(&variants.key, entry, now)).collect()
     }
 
-    /// Counts an entry that goes.
+    /// Counts an entry that was freed.
     fn count_freed(&self, action: SweepAction) {
         match action {
             SweepAction::Keep => return,
@@ -188,18 +151,5 @@ impl Store {
                 SweepAction::Keep
             }
         }
-    }
-
-    /// Returns until when an entry is worth its bytes: while it is fresh, while it may be served stale, and then for
-    /// `keep` to be validated. This decides about room only; whether it may be used is asked of `policy`.
-    pub(super) fn kept_until(&self, entry: &StoredEntry) -> Timestamp {
-        let facts = &entry.facts;
-        let stale = match facts.stale {
-            StaleUse::Forbidden => Duration::ZERO,
-            StaleUse::Within { while_revalidate, if_unreachable, if_error_status } => {
-                while_revalidate.max(if_unreachable).max(if_error_status)
-            }
-        };
-        facts.received_at + facts.lifetime + stale + self.config.load().keep - facts.initial_age
     }
 }

@@ -1,20 +1,31 @@
-//! Tests of the store as a whole; those of its parts stand beside the parts.
+//! Tests of the store as a whole. Tests of its parts are beside the parts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::memory::WalkItem;
 use super::*;
-use crate::stored::{Facts, FlatHead, LifetimeSource, Selecting, StaleUse, StoredBody};
+use crate::clock::{Clock, Timestamp};
+use crate::key::Key;
+use crate::outcome::Reason;
+use crate::policy::{PurgeState, freshness};
+use crate::stored::{
+    Coding, Facts, FlatHead, LifetimeSource, Rendition, Selecting, StaleUse, StoredBody, StoredEntry, StoredResponse,
+    Variants,
+};
 
 const MIB: u64 = 1 << 20;
 const START: Timestamp = Timestamp::from_secs(1_000_000);
 
-/// Makes an entry without a body, asked for at `sequence`.
+/// Makes an entry without a body, requested at `sequence`.
 pub(super) fn entry(sequence: u64, tags: &[&str]) -> StoredEntry {
-    StoredEntry {
+    StoredResponse {
         head: FlatHead::from_fields([(&header::CONTENT_TYPE, &b"text/plain"[..])]),
         facts: Facts {
             status: StatusCode::OK,
@@ -34,12 +45,8 @@ pub(super) fn entry(sequence: u64, tags: &[&str]) -> StoredEntry {
         selecting: Selecting::default(),
         tags: tags.iter().map(|tag| Box::from(*tag)).collect(),
         sequence,
-        checked_through: AtomicU64::new(0),
-        was_used: false.into(),
-        guard: None,
-        shadow_fingerprint: None,
-        reservation: Default::default(),
     }
+    .into()
 }
 
 fn store(capacity: u64) -> Store {
@@ -54,7 +61,7 @@ fn store(capacity: u64) -> Store {
     Store::new(config, Clock::stepped(START))
 }
 
-/// Makes the key of a URL, with a hash that is as uniform as a real one.
+/// Makes the key of a URL, with a hash as uniform as a real one.
 fn key(text: &str) -> Key {
     Key::for_tests(text, xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
 }
@@ -63,11 +70,13 @@ fn numbered(n: u64) -> Key {
     key(&format!("http://h/{n}"))
 }
 
-/// Makes an entry of `body_bytes`, reserved as a fill does it; `None` where the budget refuses.
+/// Makes an entry of `body_bytes` with the reservation of a fetch; `None` where the budget refuses.
 fn filled(store: &Store, body_bytes: usize) -> Option<StoredEntry> {
     let reserved = store.reserve(body_bytes as u64)?;
     let body = StoredBody::identity(reserved.into_body(vec![1; body_bytes].into()));
-    Some(StoredEntry { body, ..entry(store.sequence(), &[]) })
+    let mut entry = entry(store.sequence(), &[]);
+    entry.body = body;
+    Some(entry)
 }
 
 fn put(store: &Store, key: &Key, body_bytes: usize) -> Result<Arc<StoredEntry>, Reason> {
@@ -78,7 +87,8 @@ fn selected_by(language: Option<&str>) -> Selecting {
     [(header::ACCEPT_LANGUAGE, language.map(|value| value.as_bytes().into()))].into()
 }
 
-/// Waits until nothing is alive: what moka removed is freed once all threads of the process have moved on.
+/// Waits until no byte is alive. moka frees removed values once all threads of the process have
+/// moved on.
 fn assert_all_is_given_back(budget: &Budget) {
     for _ in 0..1_000_000 {
         if budget.alive() == 0 {
@@ -91,7 +101,7 @@ fn assert_all_is_given_back(budget: &Budget) {
 }
 
 #[test]
-fn what_is_put_is_got_until_it_is_removed() {
+fn a_stored_response_is_found_until_it_is_removed() {
     let store = store(MIB);
     assert!(store.get(&key("http://h/a")).is_none());
     let stored = put(&store, &key("http://h/a"), 100).unwrap();
@@ -132,7 +142,8 @@ fn a_collision_is_a_miss_and_a_put_replaces_it() {
 fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
     let store = store(MIB);
     let put = |language| {
-        let entry = StoredEntry { selecting: selected_by(language), ..filled(&store, 10).unwrap() };
+        let mut entry = filled(&store, 10).unwrap();
+        entry.selecting = selected_by(language);
         store.put(&key("http://h/"), entry).unwrap()
     };
     let languages = || -> Vec<Option<String>> {
@@ -152,7 +163,7 @@ fn s4_1_variants_stand_newest_first_and_the_same_selection_is_replaced() {
     assert_eq!(store.stats().replaced, 1);
     put(Some("en"));
     put(Some("fr"));
-    // At most three: the oldest left.
+    // At most three: the oldest was dropped.
     is(&[Some("fr"), Some("en"), Some("de")]);
     assert_eq!((store.stats().replaced, store.stats().keys, store.stats().raw_bytes), (2, 1, 30));
 }
@@ -174,10 +185,10 @@ fn a_refusal_says_why() {
     store.purge(Selector::Url("http://h/x".into()), PurgeKind::Validate);
     check(entry(0, &[]), Some(Reason::InvalidatedMeanwhile));
     check(entry(1, &[]), None);
-    // It may be used as what is there already.
+    // A softly purged response may be used like the one already stored.
     store.purge(Selector::All, PurgeKind::Soft);
     check(entry(1, &[]), None);
-    // Whatever was given in, nothing is taken for granted of `checked`.
+    // The given `checked_through` counts for nothing.
     store.purge(Selector::All, PurgeKind::Hard);
     check(StoredEntry { checked_through: 3.into(), ..entry(2, &[]) }, Some(Reason::InvalidatedMeanwhile));
     let all = store.reserve(store.budget().capacity() - store.budget().alive()).unwrap();
@@ -187,7 +198,7 @@ fn a_refusal_says_why() {
 }
 
 #[test]
-fn a_change_is_made_of_what_is_there_and_counted() {
+fn a_change_starts_from_the_stored_variants_and_is_counted() {
     let store = store(MIB);
     let key = key("http://h/");
     let stored = put(&store, &key, 100).unwrap();
@@ -222,26 +233,58 @@ fn a_change_is_made_of_what_is_there_and_counted() {
 #[test]
 fn the_sweep_frees_what_is_past_its_keep_time_and_not_a_moment_early() {
     let store = store(MIB);
-    let stale = StaleUse::Within {
+    let put = |url: &str, has_validator, stale| {
+        let mut entry = entry(0, &[]);
+        (entry.facts.has_validator, entry.facts.stale) = (has_validator, stale);
+        store.put(&key(url), entry).unwrap();
+    };
+    let windows = StaleUse::Within {
         while_revalidate: Duration::from_secs(10),
         if_unreachable: Duration::from_secs(40),
         if_error_status: Duration::ZERO,
     };
-    store.put(&key("http://h/a"), entry(0, &[])).unwrap();
-    let later = StoredEntry { facts: Facts { stale, ..entry(0, &[]).facts }, ..entry(0, &[]) };
-    store.put(&key("http://h/b"), later).unwrap();
+    // Fresh for 60 s each. Only a validator is worth keeping for 600 s more.
+    put("http://h/bare", false, StaleUse::Forbidden);
+    put("http://h/stale", false, windows);
+    put("http://h/validator", true, StaleUse::Forbidden);
+    put("http://h/both", true, windows);
     let keys_after = |span| {
         store.clock.step(Duration::from_secs(span));
         store.sweep();
         store.stats().keys
     };
-    // Fresh for 60 s and kept for 600 more; the sweep may be 10 s late.
-    assert_eq!(keys_after(659), 2);
-    assert_eq!(keys_after(11), 1);
-    assert!(store.get(&key("http://h/a")).is_none());
-    assert_eq!(keys_after(29), 1);
+    let is_stored = |name: &str| store.get(&key(&format!("http://h/{name}"))).is_some();
+    // The sweep may be 10 s late.
+    assert_eq!(keys_after(59), 4);
+    assert_eq!(keys_after(11), 3);
+    assert!(!is_stored("bare"));
+    assert_eq!(keys_after(29), 3);
+    assert_eq!(keys_after(11), 2);
+    assert!(!is_stored("stale"));
+    assert_eq!(keys_after(549), 2);
     assert_eq!(keys_after(11), 0);
-    assert_eq!((store.stats().evicted_by_age, store.stats().evicted_by_purge), (2, 0));
+    assert_eq!((store.stats().evicted_by_age, store.stats().evicted_by_purge), (4, 0));
+}
+
+#[test]
+fn an_entry_is_kept_to_the_last_moment_in_which_policy_would_serve_it() {
+    let windows = StaleUse::Within {
+        while_revalidate: Duration::from_millis(3),
+        if_unreachable: Duration::from_millis(5),
+        if_error_status: Duration::from_millis(4),
+    };
+    let facts = Facts { lifetime: Duration::from_millis(10), has_validator: false, ..entry(0, &[]).facts.clone() };
+    for stale in [StaleUse::Forbidden, windows] {
+        for age in [0, 4, 12] {
+            let facts = Facts { initial_age: Duration::from_millis(age), stale, ..facts.clone() };
+            for millis in 0..16 {
+                let now = START + Duration::from_millis(millis);
+                let may_be_served =
+                    freshness::is_fresh(&facts, now) || freshness::staleness(&facts, now) < stale.longest_window();
+                assert_eq!(now < facts.kept_until(Duration::ZERO), may_be_served, "{facts:?} {millis}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -266,10 +309,11 @@ fn the_sweep_leaves_no_empty_slot_however_many_it_frees() {
 #[test]
 fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     let store = store(MIB);
-    let unvalidated = StoredEntry { facts: Facts { has_validator: false, ..entry(0, &[]).facts }, ..entry(0, &[]) };
+    let mut unvalidated = entry(0, &["validate"]);
+    unvalidated.facts.has_validator = false;
     store.put(&key("http://h/gone"), entry(0, &["hard"])).unwrap();
     store.put(&key("http://h/kept"), entry(0, &["validate"])).unwrap();
-    store.put(&key("http://h/useless"), StoredEntry { tags: ["validate".into()].into(), ..unvalidated }).unwrap();
+    store.put(&key("http://h/useless"), unvalidated).unwrap();
     store.put(&key("http://h/soft"), entry(0, &["soft"])).unwrap();
     store.put(&key("http://h/good"), entry(0, &[])).unwrap();
     store.purge(Selector::Tag("hard".into()), PurgeKind::Hard);
@@ -289,7 +333,7 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     assert_eq!(store.stats().evicted_by_purge, 2);
     assert_eq!(store.stats().ledger_records, 3);
 
-    // The records go once fills of that time have ended, and what they said stays.
+    // The records are retired once the fetches of that time have ended; the marks stay.
     store.clock.step(Duration::from_secs(300));
     store.sweep();
     store.sweep();
@@ -297,14 +341,14 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
     assert_eq!(purge_state("soft"), Some(PurgeState::Invalid), "a soft purge ends as a validating one");
     assert_eq!(purge_state("good"), Some(PurgeState::Good));
-    // A rendition made of an invalid entry is one of an invalid entry.
+    // A rendition made from an invalid entry is invalid.
     let kept = key("http://h/kept");
     store.change(&kept, |variants| {
         let again = variants.entries[0].with_body(variants.entries[0].body.clone());
         Some(Variants { entries: [Arc::new(again)].into_iter().collect(), ..variants.clone() })
     });
     assert_eq!(purge_state("kept"), Some(PurgeState::Invalid));
-    // A response confirmed since is good; one that was asked for before the retired records is not to be trusted.
+    // A response confirmed since is good. One requested before the retired records is not trusted.
     let renewed = |sequence| {
         let new = Arc::new(entry(sequence, &[]));
         store.change(&kept, |old| Some(Variants { entries: [new].into_iter().collect(), ..old.clone() }));
@@ -316,13 +360,13 @@ fn the_sweep_frees_what_was_purged_and_keeps_what_can_be_validated() {
     assert!(store.put(&kept, entry(3, &[])).is_ok());
 }
 
-/// Stores bodies of the sizes given, one after the other, and returns how many were refused.
+/// Stores bodies of the given sizes one after another, and returns how many were refused.
 fn churn(store: &Store, sizes: impl Iterator<Item = usize>) -> usize {
     let mut refused = 0;
     for (n, body_bytes) in sizes.enumerate() {
         refused += usize::from(put(store, &numbered(n as u64), body_bytes).is_err());
         assert!(store.budget().alive() <= store.budget().capacity());
-        // Something is read too, as moka keeps what was read until it has noted it.
+        // Reads too, because moka keeps a value that was read until it has logged the read.
         store.get(&numbered(n as u64 / 2));
     }
     refused
@@ -348,7 +392,8 @@ fn large_bodies_among_small_ones_go_through_too() {
 
 #[test]
 fn a_paused_thread_does_not_make_the_others_refuse() {
-    // Threads that are paused inside moka are what keeps its removed values from being freed; more of them than cores are.
+    // Threads paused inside moka keep its removed values from being freed, so there are more
+    // threads than cores.
     let store = store(16 * MIB);
     let refused = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -427,7 +472,8 @@ fn names_of_selecting_fields_count_too() {
     let other: HeaderName = header::ACCEPT_ENCODING;
     let value = || Some(Box::from(&b"de"[..]));
     for name in [header::ACCEPT_LANGUAGE, other] {
-        let entry = StoredEntry { selecting: [(name, value())].into(), ..entry(0, &[]) };
+        let mut entry = entry(0, &[]);
+        entry.selecting = [(name, value())].into();
         store.put(&key("http://h/"), entry).unwrap();
     }
     assert_eq!(store.get(&key("http://h/")).unwrap().entries.len(), 2);

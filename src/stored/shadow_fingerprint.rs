@@ -1,57 +1,69 @@
-//! What is kept beside a response in shadow mode, so that what the origin sends later can be held against it: fingerprints
-//! of its body, and of the request fields that it came with.
+//! Fingerprints for shadow mode: of a stored body and of its request's fields, to compare with
+//! later responses of the origin.
 //!
-//! Plain values; no field's value is kept. Clients ask in the codings that they know, so a body may come in another coding
-//! than the one that is kept: its first sight in each is remembered, and what comes after is compared with that.
+//! Plain values; no field's value is stored. Clients accept different codings, so a body may arrive
+//! in another coding than the stored one. The first fingerprint in each coding is remembered, and
+//! later bodies are compared with it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Coding;
+use super::body::Coding;
 
-/// The codings that a body is compared in.
+/// The number of codings in which a body is compared.
 const CODINGS: usize = 4;
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyComparison {
     /// The same bytes.
     Same,
     /// Other bytes.
     Different,
-    /// Nobody can say: it is the first of its coding.
+    /// Unknown: this is the first body in its coding.
     Unknown,
 }
 
-/// A request field or cookie: the number of its name, and a fingerprint of its value under a secret of this process.
+/// A request field or cookie: the number of its name, and a fingerprint of its value under a secret
+/// of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldValue {
-    /// The number of its name.
+    /// The number of the name.
     pub name: u16,
-    /// The fingerprint of its value.
+    /// The fingerprint of the value.
     pub value: u32,
 }
 
-/// What a response was brought in by.
+/// The fingerprints of a response's body and of the request that fetched it.
 #[derive(Debug)]
 pub struct ShadowFingerprint {
-    /// The fingerprint of the body in each coding; zero where none was seen.
+    /// The fingerprint of the body in each coding; zero where none has arrived.
     bodies: [AtomicU64; CODINGS],
-    /// The fields of the request, by their names.
+    /// The fields of the request, ordered by name.
     fields: Box<[FieldValue]>,
 }
 
+/// Returns the place of a coding in the table of bodies.
+const fn slot(coding: Coding) -> usize {
+    match coding {
+        Coding::Identity => 0,
+        Coding::Zstd => 1,
+        Coding::Brotli => 2,
+        Coding::Gzip => 3,
+    }
+}
+
 impl ShadowFingerprint {
-    /// Makes the witness of a response that a request with these fields brought in. No body has been seen yet.
+    /// Makes the fingerprint of a response to a request with these fields. No body has arrived yet.
     pub fn new(mut fields: Vec<FieldValue>) -> Self {
         fields.sort_unstable();
         Self { bodies: Default::default(), fields: fields.into_boxed_slice() }
     }
 
-    /// Holds a body against what was seen in this coding before. The first of a coding is remembered.
+    /// Compares a body with the first one in this coding, which is remembered.
     pub fn compare(&self, coding: Coding, fingerprint: u64) -> BodyComparison {
-        // Zero stands for none; that one fingerprint in 2⁶⁴ is taken for another is no loss.
+        // Zero means none. Taking one fingerprint in 2⁶⁴ for another does no harm.
         let fingerprint = fingerprint.max(1);
-        let first = &self.bodies[coding as usize];
+        let first = &self.bodies[slot(coding)];
         match first.compare_exchange(0, fingerprint, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => BodyComparison::Unknown,
             Err(known) if known == fingerprint => BodyComparison::Same,
@@ -59,8 +71,8 @@ impl ShadowFingerprint {
         }
     }
 
-    /// Returns the numbers of the names whose values differ between that request and one with `fields`: absent from one of
-    /// them counts too.
+    /// Returns the numbers of the names whose values differ between the request and one with
+    /// `fields`. A name absent from one of them differs too.
     pub fn differing(&self, mut fields: Vec<FieldValue>) -> Vec<u16> {
         fields.sort_unstable();
         let only_in = |one: &[FieldValue], other: &[FieldValue]| -> Vec<u16> {
@@ -73,7 +85,7 @@ impl ShadowFingerprint {
         names
     }
 
-    /// Returns the bytes that it takes.
+    /// Returns the bytes of the fingerprint.
     pub fn bytes(&self) -> usize {
         16 + size_of::<Self>() + size_of_val(&*self.fields)
     }
@@ -98,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named_once_and_absent_is_not_the_same() {
+    fn differing_names_are_listed_once_and_absent_differs_from_present() {
         let of = |list: &[(u16, u32)]| list.iter().map(|&(name, value)| FieldValue { name, value }).collect::<Vec<_>>();
         let fingerprints = ShadowFingerprint::new(of(&[(3, 30), (1, 10), (2, 20)]));
         for (fields, expected) in [

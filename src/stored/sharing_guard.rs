@@ -1,7 +1,8 @@
-//! Who brought a stored body in, and whether others may have it: the state of the personalisation guard.
+//! The state of the personalisation guard: which request fetched a stored body, and whether other
+//! users may get it.
 //!
-//! Plain values. How credentials are read from a request, and what the state means for one, is decided in
-//! `policy::credentials`; the origin is asked by `proxy::probation`.
+//! Plain values. `policy::credentials` reads credentials from a request and decides what the state
+//! means for that request; `proxy::sharing` contacts the origin.
 
 use std::num::NonZeroU128;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -9,25 +10,25 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-/// Fingerprints of the credentials that a request carries, under a secret of this process: no cookie is kept.
+/// Fingerprints of a request's credentials, under a secret of this process. No cookie is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// Of its cookies, those that do not count left out; `None` where none is left.
+    /// The fingerprint of the cookies, without ignored ones; `None` where no other cookie is left.
     pub cookie: Option<NonZeroU128>,
-    /// Of its Authorization; `None` where it has none.
+    /// The fingerprint of Authorization; `None` where the request has none.
     pub authorization: Option<NonZeroU128>,
 }
 
 impl Credentials {
-    /// Those of a request without any.
+    /// The credentials of a request without any.
     pub const NONE: Self = Self { cookie: None, authorization: None };
 
-    /// Tells whether there are none.
+    /// Returns whether the request has no credentials.
     pub fn is_none(self) -> bool {
         self == Self::NONE
     }
 
-    /// Says in which of the fields two requests differ.
+    /// Returns the fields in which two requests' credentials differ.
     pub fn differing(self, other: Self) -> DifferingCredentials {
         DifferingCredentials {
             cookie: self.cookie != other.cookie,
@@ -39,20 +40,20 @@ impl Credentials {
 /// The fields in which two requests' credentials differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DifferingCredentials {
-    /// Cookie.
+    /// True if Cookie differs.
     pub cookie: bool,
-    /// Authorization.
+    /// True if Authorization differs.
     pub authorization: bool,
 }
 
-/// The most values of one request's credentials that are told apart.
+/// The most values of one request's credentials that are distinguished.
 const VALUES_MAX: usize = 64;
 
-/// Stands for the values beyond [`VALUES_MAX`]: nobody is known to carry them too.
+/// Stands for all values beyond [`VALUES_MAX`]. No other request counts as carrying them.
 const BEYOND: u64 = 0;
 
-/// Fingerprints of the single values that a request's credentials are made of, under the same secret: of each cookie with
-/// its value, and of each Authorization.
+/// Fingerprints of the single values in a request's credentials, under the same secret: of each
+/// cookie with its value, and of each Authorization.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CredentialValues(SmallVec<[u64; 4]>);
 
@@ -71,27 +72,29 @@ impl FromIterator<u64> for CredentialValues {
     }
 }
 
-/// What is known of a stored body that nobody said was for all. It goes along with the body: through updates of the head
-/// and other codings.
+/// The guard of a stored body that nothing declared as shared. The guard stays with the body
+/// through updates of the head and other codings.
 #[derive(Debug)]
 pub struct SharingGuard {
-    /// The credentials of the request that brought the body in.
+    /// The credentials of the request that fetched the body.
     leader: Credentials,
     /// The fingerprint of the body as the origin sent it.
     body: u128,
-    /// What the body may depend on: those of the leader's values that every request carried, too, that was seen to get the
-    /// same. A user whose other cookies change is no other user.
+    /// The values that the body may depend on: those of the leader's values that every other
+    /// request with the same response carried too. A user whose other cookies change is no other
+    /// user.
     suspects: Mutex<CredentialValues>,
-    /// Whether a request with other credentials was seen to get the same. Else the body is on probation for such requests.
+    /// True if a request with other credentials got the same response. Until then, the body is on
+    /// probation for such requests.
     is_compared: AtomicBool,
-    /// Whether nothing is suspected any more.
+    /// True if no value is suspected any more.
     is_shared: AtomicBool,
     /// Uses by requests that may carry other credentials.
     uses: AtomicU32,
 }
 
 impl SharingGuard {
-    /// Makes the guard of a body that is on probation; `values` are what the leader's credentials are made of.
+    /// Makes the guard of a body on probation; `values` are the values in the leader's credentials.
     pub fn new(leader: Credentials, values: CredentialValues, body: u128) -> Self {
         Self {
             leader,
@@ -103,14 +106,14 @@ impl SharingGuard {
         }
     }
 
-    /// Returns the bytes that it takes, which stay the same however many of its values are suspected.
+    /// Returns the bytes of the guard, which do not change with the number of suspected values.
     pub fn bytes(&self) -> usize {
         let suspects = self.suspects.lock();
         let apart = if suspects.0.spilled() { suspects.0.capacity() * size_of::<u64>() } else { 0 };
         size_of::<Self>() + apart
     }
 
-    /// Returns the credentials of the request that brought the body in.
+    /// Returns the credentials of the request that fetched the body.
     pub fn leader(&self) -> Credentials {
         self.leader
     }
@@ -120,13 +123,13 @@ impl SharingGuard {
         self.body
     }
 
-    /// Tells whether the body is for all, as far as is known.
+    /// Returns whether the body is known to be the same for all users.
     pub fn is_shared(&self) -> bool {
         self.is_shared.load(Ordering::Acquire)
     }
 
-    /// Tells whether the body is for a request with these values, as far as is known: one that carries all that it may
-    /// depend on.
+    /// Returns whether the body is known to be right for a request with these values: one that
+    /// carries every suspected value.
     pub fn is_shared_with(&self, values: impl FnOnce() -> CredentialValues) -> bool {
         self.is_compared.load(Ordering::Acquire) && {
             let values = values();
@@ -134,8 +137,8 @@ impl SharingGuard {
         }
     }
 
-    /// Shares the body: a request with these values was seen to get the same, so it depends on nothing that this request
-    /// does not carry. The next is checked in a while.
+    /// Shares the body with requests like one that got the same response. The body then depends on
+    /// no value that this request lacks. The next comparison is due after a number of uses.
     pub fn share(&self, values: &CredentialValues) {
         let mut suspects = self.suspects.lock();
         suspects.0.retain(|suspect| *suspect == BEYOND || values.has(*suspect));
@@ -151,7 +154,8 @@ impl SharingGuard {
         self.is_shared.store(false, Ordering::Release);
     }
 
-    /// Counts a use, and tells whether it is the one in `every` that is checked. The first is.
+    /// Counts a use, and returns whether it is the one in `every` that is checked. The first use
+    /// is.
     pub fn is_due(&self, every: u32) -> bool {
         self.uses.fetch_add(1, Ordering::Relaxed).is_multiple_of(every.max(1))
     }
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_use_is_checked_and_then_one_in_so_many() {
+    fn the_first_use_is_checked_and_then_one_in_every() {
         let guard = SharingGuard::new(Credentials::NONE, CredentialValues::default(), 7);
         let due = |uses: std::ops::RangeInclusive<u32>| uses.filter(|_| guard.is_due(3)).collect::<Vec<_>>();
         assert_eq!(due(1..=8), [1, 4, 7]);
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_carried_who_got_the_same_stays_suspected() {
+    fn values_that_all_requests_with_the_same_body_carried_stay_suspected() {
         let values = |values: &[u64]| values.iter().copied().collect::<CredentialValues>();
         let guard = SharingGuard::new(Credentials::NONE, values(&[1, 2, 3]), 7);
         let with = |own: &[u64]| guard.is_shared_with(|| values(own));
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named_field_by_field() {
+    fn differing_credentials_are_named_by_field() {
         let with = |cookie, authorization| Credentials {
             cookie: NonZeroU128::new(cookie),
             authorization: NonZeroU128::new(authorization),

@@ -1,4 +1,5 @@
-//! The access log: a line a request, with outcome and reason.
+//! The access log: one line for each request, with outcome and reason, in each of the three
+//! formats.
 
 use std::path::Path;
 
@@ -7,15 +8,16 @@ use serde_json::Value;
 
 use crate::harness::{Cache, Origin, Process, Reply, Setup};
 
-/// The longest body that is stored here.
+/// The longest body that these tests store.
 const OBJECT_BYTES_MAX: u64 = 1_000;
 
-/// Runs `requests` against a cache that logs in `format`, and returns the lines once it has ended.
+/// Runs `requests` against a cache that logs in `format`. Returns the lines once the cache has
+/// ended.
 pub(crate) fn logged(format: AccessFormat, requests: impl FnOnce(&Cache)) -> Vec<String> {
     logged_with(format, |_| {}, requests)
 }
 
-/// Does what [`logged`] does with a cache set up by `change`.
+/// Does the same with the settings that `change` makes.
 fn logged_with(format: AccessFormat, change: impl FnOnce(&mut Setup), requests: impl FnOnce(&Cache)) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
@@ -39,7 +41,7 @@ fn lines(file: &Path) -> Vec<String> {
 }
 
 #[test]
-fn json_lines_tell_outcome_and_reason() {
+fn json_lines_have_outcome_and_reason() {
     let lines = logged(AccessFormat::Json, |cache| {
         cache.get_with("/a/../page?x=1", &[("User-Agent", "test \"agent\""), ("Referer", "http://elsewhere/")]);
         cache.get("/page?x=1");
@@ -79,20 +81,20 @@ fn json_lines_tell_outcome_and_reason() {
 }
 
 #[test]
-fn a_body_that_grows_too_large_is_told_as_not_stored() {
+fn a_body_that_grows_too_large_is_logged_as_not_stored() {
     let lines = logged(AccessFormat::Json, |cache| {
         cache.get("/large");
         cache.get("/large");
     });
     let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told = |at: usize| [&lines[at]["outcome"], &lines[at]["reason"], &lines[at]["not_stored_reason"]];
-    assert_eq!(told(0), ["miss", "uri-miss", "too-large"]);
-    assert_eq!(told(1)[2], "too-large", "{:?}", lines[1]);
+    let row = |at: usize| [&lines[at]["outcome"], &lines[at]["reason"], &lines[at]["not_stored_reason"]];
+    assert_eq!(row(0), ["miss", "uri-miss", "too-large"]);
+    assert_eq!(row(1)[2], "too-large", "{:?}", lines[1]);
     assert_eq!(lines[0]["bytes"], OBJECT_BYTES_MAX + 1);
 }
 
 #[test]
-fn behind_a_trusted_proxy_the_client_is_who_it_forwards_for() {
+fn behind_a_trusted_proxy_the_logged_client_is_the_forwarded_one() {
     let client_of = |trusted: bool| {
         let trust = |setup: &mut Setup| {
             if trusted {
@@ -110,7 +112,7 @@ fn behind_a_trusted_proxy_the_client_is_who_it_forwards_for() {
 }
 
 #[test]
-fn text_lines_are_ncsa_with_outcome_and_reason_behind() {
+fn text_lines_are_ncsa_followed_by_outcome_and_reason() {
     let combined = logged(AccessFormat::Combined, |cache| {
         cache.get_with("/", &[("User-Agent", "curl/8\" evil")]);
     });
@@ -130,7 +132,7 @@ fn text_lines_are_ncsa_with_outcome_and_reason_behind() {
 }
 
 #[test]
-fn the_binary_writes_lines_to_standard_output_and_flushes_them_when_it_stops() {
+fn the_binary_logs_to_standard_output_and_flushes_when_it_stops() {
     let origin = Origin::start(|_| Reply::fresh("hello"));
     let larder = Process::serve(&origin, "log.access = \"json\"");
     for _ in 0..3 {

@@ -1,5 +1,6 @@
-//! Hostile requests to the admin side: refused, and nothing changed; floods of connections: bounded, and in nobody's way;
-//! and no way from the proxy's port to it.
+//! The admin side under attack. Hostile requests are refused and change nothing, a flood of
+//! connections stays bounded and delays nobody, and no request on the proxy's port reaches the
+//! admin side.
 
 use std::time::Duration;
 
@@ -9,17 +10,17 @@ use crate::harness::{Cache, Client, Origin, Reply, eventually};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const EVERYTHING: &[u8] = br#"{"all": true}"#;
-/// What may be read.
+/// The read-only pages.
 const READ: [&str; 6] = ["/stats", "/metrics", "/events", "/log", "/grafana.json", "/alerts.yml"];
 const RIGHT: (&str, &str) = ("Authorization", "Bearer 0123456789abcdef");
 
-/// Starts a cache with a stored `/`, on loopback or on every address, with a token where it is to have one.
+/// Starts a cache with a stored `/`, whose admin side listens at `listen`, with or without a token.
 fn cache(origin: &Origin, listen: &str, token: Option<&str>) -> Cache {
     let cache = Cache::with(origin, |setup| {
         setup.config.admin.listen = Some(listen.parse().unwrap());
         setup.config.admin.token = token.map(Token::new);
     });
-    // `settle` reads `/stats`, which may need the token.
+    // `settle` reads `/stats`, which may need the token, so this uses the client alone.
     cache.client().get("/");
     while !cache.client().get("/").is_hit() {}
     cache
@@ -36,15 +37,19 @@ fn hostile_requests_are_refused_and_change_nothing() {
         ("127.0.0.1:0", None),
         ("127.0.0.1:0", Some("0123456789abcdef")),
         ("0.0.0.0:0", Some("0123456789abcdef")),
-        // What the configuration does not allow, and who embeds Larder might.
+        // The configuration forbids this address without a token, but a program that embeds Larder
+        // may use it.
         ("0.0.0.0:0", None),
     ] {
         let cache = cache(&origin, listen, token);
         let check = |host: &str, target: &str, fields: &[(&str, &str)], body: &[u8], expected: &[u16]| {
-            let told = admin(&cache).host(host).exchange("POST", target, &[&[JSON][..], fields].concat(), body);
-            let told = (told.status(), told.text());
-            assert!(expected.contains(&told.0), "{listen} {token:?} {host} {target} {fields:?}: {told:?}");
-            assert!(cache.client().get("/").is_hit(), "{listen} {token:?} {host} {target} {fields:?}: it was purged");
+            let answer = admin(&cache).host(host).exchange("POST", target, &[&[JSON][..], fields].concat(), body);
+            let answer = (answer.status(), answer.text());
+            assert!(expected.contains(&answer.0), "{listen} {token:?} {host} {target} {fields:?}: {answer:?}");
+            assert!(
+                cache.client().get("/").is_hit(),
+                "{listen} {token:?} {host} {target} {fields:?}: the entry was purged"
+            );
         };
         if token.is_some() || listen.starts_with("0.") {
             check("127.0.0.1", "/purge", &[], EVERYTHING, &[401]);
@@ -84,7 +89,7 @@ fn ten_megabytes_are_refused_before_they_are_read() {
         client.send(format!(
             "POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
         ));
-        // It may stop reading at any time, and answers all the same.
+        // The server may stop reading at any time, and still sends its answer.
         let piece = [&b"10000\r\n"[..], &vec![b' '; 0x10000], b"\r\n"].concat();
         let _ = (0..160).try_for_each(|_| client.try_send(&piece));
         if let Ok(head) = client.try_head() {
@@ -96,11 +101,11 @@ fn ten_megabytes_are_refused_before_they_are_read() {
 }
 
 #[test]
-fn with_a_token_who_has_it_may_do_everything_and_others_only_what_is_open() {
+fn with_a_token_its_holder_may_do_everything_and_others_read_only_open_pages() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
         let cache = cache(&origin, listen, Some("0123456789abcdef"));
-        // Heads only: some of what is asked for never ends.
+        // Reads heads only, since some of these responses never end.
         let get = |target: &str, fields: &[(&str, &str)]| {
             let mut client = admin(&cache);
             client.ask("GET", target, fields, b"");
@@ -131,8 +136,8 @@ fn no_request_on_the_proxys_port_reaches_the_admin_side() {
     for host in ["example.org", "localhost", admin.as_str()] {
         let read = READ.iter().map(|target| ("GET", *target));
         for (method, target) in read.chain([("POST", "/purge"), ("GET", "/live")]) {
-            let told = cache.client().host(host).exchange(method, target, &[JSON], b"");
-            assert_eq!(told.text(), format!("the app's {target}"), "{method} {host}");
+            let answer = cache.client().host(host).exchange(method, target, &[JSON], b"");
+            assert_eq!(answer.text(), format!("the app's {target}"), "{method} {host}");
         }
         let absolute = cache.client().host(host).get(&format!("http://{host}/stats"));
         assert_eq!(absolute.text(), "the app's /stats");
@@ -140,7 +145,7 @@ fn no_request_on_the_proxys_port_reaches_the_admin_side() {
     assert_eq!(cache.stats()["store"]["purges"], 0);
 }
 
-/// Starts a cache whose patience with silence is this long.
+/// Starts a cache whose admin side closes connections that are silent for `patience`.
 fn hurried(origin: &Origin, patience: Duration, connections_max: usize) -> Cache {
     Cache::with(origin, |setup| {
         let config = &mut setup.config;
@@ -149,7 +154,8 @@ fn hurried(origin: &Origin, patience: Duration, connections_max: usize) -> Cache
     })
 }
 
-/// Tells how the admin side answers on a connection of its own; `None` where it is closed at once.
+/// Returns the status that the admin side answers with on a new connection; `None` where it closes
+/// the connection at once.
 fn answers(cache: &Cache) -> Option<u16> {
     let mut client = admin(cache);
     client.try_send("GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
@@ -157,7 +163,7 @@ fn answers(cache: &Cache) -> Option<u16> {
 }
 
 #[test]
-fn who_is_silent_is_closed_and_who_follows_is_not() {
+fn silent_connections_are_closed_and_followers_of_events_are_not() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = hurried(&origin, Duration::from_secs(1), 256);
     let mut following = admin(&cache);
@@ -172,16 +178,16 @@ fn who_is_silent_is_closed_and_who_follows_is_not() {
     for client in [&mut silent, &mut in_head, &mut idle, &mut in_body] {
         client.closed();
     }
-    // An event comes each second: it has stayed for longer than the others might.
+    // One event arrives each second: this connection has outlasted the timeout of the silent ones.
     for _ in 0..3 {
         following.at_least(1);
     }
-    eventually("the closed ones are counted", || cache.stats()["admin"]["closed"].as_u64() >= Some(4));
-    assert_eq!(cache.stats()["server"]["closed_idle"], 0, "clients are counted apart");
+    eventually("closed connections are counted", || cache.stats()["admin"]["closed"].as_u64() >= Some(4));
+    assert_eq!(cache.stats()["server"]["closed_idle"], 0, "clients' connections are counted separately");
 }
 
 #[test]
-fn one_more_than_there_is_room_for_is_told_so() {
+fn one_connection_too_many_is_refused_with_a_reason() {
     const ROOM: usize = 8;
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = hurried(&origin, Duration::from_secs(20), ROOM);
@@ -192,7 +198,7 @@ fn one_more_than_there_is_room_for_is_told_so() {
     };
     assert_eq!((figure("connections"), figure("connections_max")), (1, ROOM as u64));
     let mut others: Vec<Client> = (1..ROOM).map(|_| admin(&cache)).collect();
-    eventually("all of them are open", || figure("connections") == ROOM as u64);
+    eventually("all followers are connected", || figure("connections") == ROOM as u64);
     let refused = admin(&cache).get("/stats");
     assert_eq!((refused.status(), refused.header("retry-after").as_deref()), (503, Some("10")));
     assert_eq!(refused.header("content-type").as_deref(), Some("application/json"));
@@ -200,17 +206,17 @@ fn one_more_than_there_is_room_for_is_told_so() {
     assert_eq!(figure("turned_away"), 1);
     assert_eq!(cache.client().get("/").status(), 200);
     others.pop();
-    eventually("there is room again", || answers(&cache) == Some(200));
+    eventually("a connection is accepted again", || answers(&cache) == Some(200));
 }
 
 #[test]
-fn five_thousand_connections_are_in_no_clients_way_and_the_admin_side_recovers() {
+fn five_thousand_admin_connections_delay_no_client_and_the_admin_side_recovers() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = hurried(&origin, Duration::from_secs(3), 256);
     let flood: Vec<_> = (0..5_000).map(|_| std::net::TcpStream::connect(cache.admin_addr()).unwrap()).collect();
     cache.client().get("/").check(200, "x", "stored");
-    eventually("it is stored", || cache.client().get("/").is_hit());
-    // They are still open at their end.
+    eventually("the page is stored", || cache.client().get("/").is_hit());
+    // The connections are still open from the clients' side.
     eventually("the admin side answers again", || answers(&cache) == Some(200));
     let admin = &cache.stats()["admin"];
     assert!(admin["connections"].as_u64() <= Some(256), "{admin}");

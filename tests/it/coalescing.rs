@@ -1,15 +1,17 @@
-//! Many who ask for the same at once cost the origin one request, and nobody waits for more than they must.
+//! Request coalescing: a crowd of clients that request the same URL costs the origin one request,
+//! and no client waits longer than necessary.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod large;
+mod retries;
+mod uncacheable;
 
 use crate::harness::{Cache, Client, End, Gate, Origin, Reply, eventually, pattern};
 
-/// How many ask at once.
+/// The number of clients that ask at once.
 const CROWD: usize = 500;
 
 #[test]
-fn a_crowd_costs_one_request_and_gets_its_first_bytes_before_the_origin_has_finished() {
+fn a_crowd_costs_one_request_and_gets_bytes_before_the_origin_has_finished() {
     let (head, middle) = (Gate::new(), Gate::new());
     let body = pattern(100_000);
     let reply = Reply::fresh(&body[..30_000]).hold(&head).wait(&middle).body(&body[30_000..]);
@@ -21,7 +23,7 @@ fn a_crowd_costs_one_request_and_gets_its_first_bytes_before_the_origin_has_fini
         client.ask("GET", "/", &[], b"");
     }
     head.arrived(1);
-    // The one that led hangs up: which one that was nobody knows, so every fiftieth goes.
+    // The leader hangs up. Nobody knows which client leads, so every fiftieth client goes.
     let mut at = 0;
     crowd.retain(|_| {
         at += 1;
@@ -38,7 +40,7 @@ fn a_crowd_costs_one_request_and_gets_its_first_bytes_before_the_origin_has_fini
             (client, head, first)
         })
         .collect();
-    // Everybody has read, and the origin still waits here.
+    // Everybody has read something, and the origin still waits here.
     middle.open();
     let mut collapsed = 0;
     for (client, head, first) in &mut begun {
@@ -54,7 +56,7 @@ fn a_crowd_costs_one_request_and_gets_its_first_bytes_before_the_origin_has_fini
 }
 
 #[test]
-fn the_first_client_hanging_up_changes_nothing_for_the_others() {
+fn the_leaders_client_hanging_up_changes_nothing_for_the_others() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -78,7 +80,7 @@ fn the_first_client_hanging_up_changes_nothing_for_the_others() {
 }
 
 #[test]
-fn a_fill_ends_well_when_everybody_has_gone() {
+fn a_fill_completes_after_all_clients_have_left() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -95,7 +97,7 @@ fn a_fill_ends_well_when_everybody_has_gone() {
 }
 
 #[test]
-fn followers_that_vary_excludes_ask_for_their_own() {
+fn followers_excluded_by_vary_fetch_their_own_variant() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -120,153 +122,6 @@ fn followers_that_vary_excludes_ask_for_their_own() {
 }
 
 #[test]
-fn an_unstorable_response_releases_those_who_waited() {
-    let gate = Gate::new();
-    let served = Arc::new(AtomicUsize::new(0));
-    let origin = {
-        let (gate, served) = (gate.clone(), Arc::clone(&served));
-        Origin::start(move |_| {
-            let nth = served.fetch_add(1, Ordering::SeqCst);
-            Reply::ok().header("Cache-Control", "private").body(format!("yours alone: {nth:02}")).hold(&gate)
-        })
-    };
-    let cache = Cache::start(&origin);
-    let mut clients: Vec<_> = (0..20).map(|_| cache.client()).collect();
-    for client in &mut clients {
-        client.ask("GET", "/", &[], b"");
-    }
-    gate.arrived(1);
-    gate.open();
-    let mut bodies: Vec<_> = clients.iter_mut().map(|client| client.response().text()).collect();
-    bodies.sort();
-    bodies.dedup();
-    assert_eq!(bodies.len(), 20, "nobody got another's");
-    assert_eq!(origin.count(), 20);
-    assert_eq!(cache.stats()["store"]["entries"], 0);
-}
-
-#[test]
-fn a_key_that_could_not_be_stored_twice_is_not_waited_for() {
-    let (gate, second) = (Gate::new(), Gate::new());
-    let origin = {
-        let (gate, second) = (gate.clone(), second.clone());
-        Origin::start(move |request| {
-            let reply = Reply::ok().header("Cache-Control", "no-store").body("x");
-            match request.header("x-round").as_deref() {
-                Some("slow") => reply.hold(&gate),
-                Some("quick") => reply.hold(&second),
-                _ => reply,
-            }
-        })
-    };
-    let cache = Cache::start(&origin);
-    cache.get("/");
-    cache.get("/");
-    let (mut slow, mut quick) = (cache.client(), cache.client());
-    slow.ask("GET", "/", &[("X-Round", "slow")], b"");
-    gate.arrived(1);
-    // Were it to wait for the slow one, this would never come.
-    second.open();
-    quick.ask("GET", "/", &[("X-Round", "quick")], b"");
-    let response = quick.response();
-    assert!(response.has("detail=hit-for-miss"), "{}", response.cache_status());
-    gate.open();
-    assert_eq!(slow.response().status(), 200);
-}
-
-#[test]
-fn what_can_be_stored_again_is_from_the_next_request_on() {
-    let origin = Origin::start(|request| match request.header("cookie").as_deref() {
-        Some("session=junk") => Reply::status("302 Found").header("Location", "/login"),
-        _ => Reply::fresh("page"),
-    });
-    let cache = Cache::start(&origin);
-    for _ in 0..2 {
-        assert_eq!(cache.get_with("/", &[("Cookie", "session=junk")]).status(), 302);
-    }
-    cache.get("/").check(200, "page", "detail=hit-for-miss");
-    cache.get("/").check(200, "page", "stored");
-    cache.get("/").check(200, "page", "hit");
-}
-
-#[test]
-fn what_is_too_large_stays_remembered_until_it_is_known_to_fit() {
-    let large = Reply::ok().header("Cache-Control", "max-age=60").chunked().body([b'x'; 2_000]);
-    let origin = Origin::start(move |request| match request.header("x-small") {
-        Some(_) => Reply::fresh("small"),
-        None => large.clone(),
-    });
-    let cache = Cache::with(&origin, |setup| setup.rule.object_bytes_max = 1_999);
-    for _ in 0..2 {
-        cache.get("/").check(200, [b'x'; 2_000], "stored");
-    }
-    for _ in 0..4 {
-        cache.get("/").check(200, [b'x'; 2_000], "detail=hit-for-miss");
-    }
-    cache.get_with("/", &[("X-Small", "1")]).check(200, "small", "detail=hit-for-miss");
-    cache.get_with("/", &[("X-Small", "1")]).check(200, "small", "stored");
-}
-
-/// Has ten ask for what an origin answers with this, the first few times that it is asked. Returns their statuses, and how often
-/// the origin was asked.
-fn statuses_where_the_origin_answers(
-    reply: impl Fn() -> Reply + Send + Sync + 'static,
-    times: usize,
-) -> (Vec<u16>, usize) {
-    let gate = Gate::new();
-    let origin = {
-        let (gate, asked) = (gate.clone(), AtomicUsize::new(0));
-        Origin::start(move |request| match asked.fetch_add(1, Ordering::SeqCst) {
-            _ if request.target() == "/after" => Reply::fresh("after"),
-            at if at < times => reply().hold(&gate),
-            _ => Reply::fresh("x"),
-        })
-    };
-    let cache = Cache::start(&origin);
-    let mut leader = cache.client();
-    leader.ask("GET", "/", &[], b"");
-    gate.arrived(1);
-    let mut others: Vec<_> = (0..9).map(|_| cache.client()).collect();
-    for client in &mut others {
-        client.ask("GET", "/", &[], b"");
-    }
-    cache.catch_up("/after");
-    gate.open();
-    let mut statuses = vec![leader.response().status()];
-    statuses.extend(others.iter_mut().map(|client| client.response().status()));
-    (statuses, origin.targets().iter().filter(|target| *target == "/").count())
-}
-
-fn nonsense() -> Reply {
-    Reply::raw("HTTP/1.1 nonsense\r\n\r\n")
-}
-
-#[test]
-fn what_answers_how_the_leader_asked_is_asked_for_once_more_for_the_others() {
-    let refused = || Reply::status("412 Precondition Failed").header("Cache-Control", "max-age=60");
-    let (statuses, asked) = statuses_where_the_origin_answers(refused, 1);
-    assert_eq!((statuses[0], &statuses[1..]), (412, &[200; 9][..]));
-    assert_eq!(asked, 2);
-    let (statuses, _) = statuses_where_the_origin_answers(refused, usize::MAX);
-    assert_eq!(statuses, [412; 10]);
-}
-
-#[test]
-fn what_breaks_off_for_the_leader_is_asked_for_once_more_for_the_others() {
-    let (statuses, asked) = statuses_where_the_origin_answers(nonsense, 1);
-    assert_eq!((statuses[0], &statuses[1..]), (502, &[200; 9][..]));
-    assert_eq!(asked, 2);
-}
-
-#[test]
-fn what_breaks_off_again_fails_all_who_wait() {
-    let (statuses, asked) = statuses_where_the_origin_answers(nonsense, usize::MAX);
-    assert_eq!(statuses, [502; 10]);
-    // Who was read late may have led a flight of its own; nobody asked alone.
-    assert!((2..=4).contains(&asked), "{asked}");
-}
-
-#[test]
 fn requests_beyond_the_permits_wait_their_turn() {
     let gate = Gate::new();
     let origin = {
@@ -288,7 +143,7 @@ fn requests_beyond_the_permits_wait_their_turn() {
 }
 
 #[test]
-fn ranges_are_cut_from_a_body_that_is_still_filling() {
+fn ranges_are_cut_from_a_body_that_is_still_arriving() {
     let gate = Gate::new();
     let body = pattern(1_000);
     let reply = Reply::fresh(&body[..500]).length(1_000).wait(&gate).body(&body[500..]);
@@ -311,88 +166,10 @@ fn ranges_are_cut_from_a_body_that_is_still_filling() {
     assert_eq!(origin.count(), 1);
 }
 
+/// Many browsers hold a copy of the page while the cache has nothing stored, as after a restart or
+/// a purge.
 #[test]
-fn a_body_too_large_to_store_releases_followers_at_its_head() {
-    let gate = Gate::new();
-    let origin = {
-        let gate = gate.clone();
-        Origin::start(move |_| Reply::fresh(pattern(2_000)).hold(&gate))
-    };
-    let cache = Cache::with(&origin, |setup| setup.rule.object_bytes_max = 1_999);
-    let mut clients: Vec<Client> = (0..5).map(|_| cache.client()).collect();
-    for client in &mut clients {
-        client.ask("GET", "/", &[], b"");
-    }
-    gate.arrived(1);
-    gate.open();
-    for client in &mut clients {
-        client.response().check(200, pattern(2_000), "detail=too-large");
-    }
-    assert_eq!(origin.count(), 5);
-}
-
-#[test]
-fn who_reads_alone_a_body_too_large_to_store_may_take_its_time() {
-    let gate = Gate::new();
-    let (_origin, cache) = too_large_to_store(&gate);
-    let mut alone = Client::slow(cache.addr());
-    alone.ask("GET", "/alone", &[], b"");
-    alone.final_head();
-    // One that holds up another is cut off meanwhile: so long, at least, is this one silent.
-    let (mut quick, _slow) = two_readers(&cache);
-    gate.open();
-    assert_eq!(quick.drain().1, End::Clean);
-    assert_eq!(alone.drain(), (LARGE as u64, End::Clean));
-}
-
-/// The length of a body that is too large to be stored, and for what a socket takes unread.
-const LARGE: usize = 32 << 20;
-
-/// An app whose every page is so large, and comes at once; that of `/` comes when the gate is open, but for its beginning. And a
-/// cache before it.
-fn too_large_to_store(gate: &Gate) -> (Origin, Cache) {
-    let gate = gate.clone();
-    let origin = Origin::start(move |request| {
-        let begun = Reply::ok().header("Cache-Control", "max-age=60").chunked().body([b'x'; 1_000]);
-        let begun = if request.target() == "/" { begun.wait(&gate) } else { begun };
-        begun.body(vec![b'x'; LARGE - 1_000])
-    });
-    let cache = Cache::with(&origin, |setup| {
-        setup.rule.object_bytes_max = 1 << 20;
-        setup.config.proxy.reader_stall = std::time::Duration::from_millis(100);
-    });
-    (origin, cache)
-}
-
-/// Two who have read the beginning of the one body that `/` brings.
-fn two_readers(cache: &Cache) -> (Client, Client) {
-    let mut both = [cache.client(), cache.client()];
-    for client in &mut both {
-        client.ask("GET", "/", &[], b"");
-        client.final_head();
-        client.at_least(1_000);
-    }
-    both.into()
-}
-
-#[test]
-fn the_slowest_reader_of_a_body_too_large_to_store_holds_up_the_others_for_so_long_only() {
-    let gate = Gate::new();
-    let (origin, cache) = too_large_to_store(&gate);
-    let (mut quick, mut slow) = two_readers(&cache);
-    gate.open();
-    let (length, end) = quick.drain();
-    assert_eq!((length as usize, end), (LARGE - 1_000, End::Clean));
-    let (length, end) = slow.drain();
-    assert!(end != End::Clean && (length as usize) < LARGE - 1_000, "{length} bytes, {end:?}");
-    assert_eq!(origin.count(), 1);
-    cache.settle();
-    assert_eq!(cache.stats()["store"]["entries"], 0);
-}
-
-/// A page that many browsers hold, of which nothing is stored: after a restart, or a purge.
-#[test]
-fn a_crowd_that_holds_the_page_already_costs_two_requests() {
+fn a_crowd_with_copies_of_its_own_costs_two_requests() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -401,7 +178,8 @@ fn a_crowd_that_holds_the_page_already_costs_two_requests() {
             _ => Reply::fresh("page").header("ETag", "\"v1\""),
         })
     };
-    // One core takes what comes in order: who asks last is answered when all others have joined.
+    // A single core answers in the order of arrival: once the last request is answered, all others
+    // have joined.
     let cache = Cache::with(&origin, |setup| setup.config.workers = 1);
     let mut crowd: Vec<Client> = (0..CROWD / 10).map(|_| cache.client()).collect();
     for client in &mut crowd {
@@ -413,7 +191,8 @@ fn a_crowd_that_holds_the_page_already_costs_two_requests() {
     for client in &mut crowd {
         assert_eq!(client.final_head().status, 304);
     }
-    // The first is answered alone, as it asked; one of the others fetches the whole, for all.
+    // The first request is answered alone, since it was conditional. One of the others fetches the
+    // whole page for all.
     assert_eq!(origin.targets().iter().filter(|target| *target == "/").count(), 2);
     cache.settle();
     cache.get("/").check(200, b"page", "hit");

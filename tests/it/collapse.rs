@@ -1,14 +1,15 @@
-//! What those who waited for another's request get of its response: all that a cache may reuse for them, and nothing else
-//! (RFC 9111 §4).
+//! The limits of sharing a flight (RFC 9111 §4): followers get every response that a cache may
+//! reuse for them, and no other.
 
 use crate::harness::{Cache, Client, Gate, Origin, Reply, eventually};
 
-/// One core takes what comes in order: who asks last is answered when all others have joined.
+/// Starts a cache with one core, which answers in the order of arrival: once the last request is
+/// answered, all others have joined.
 fn on_one_core(origin: &Origin) -> Cache {
     Cache::with(origin, |setup| setup.config.workers = 1)
 }
 
-/// Has `users` ask for `/` at once, and the origin answer when all of them have been read.
+/// Has `users` request `/` at once, and lets the origin answer once all requests have been read.
 fn asked_at_once(cache: &Cache, users: &[&str], gate: &Gate) -> Vec<String> {
     let mut clients: Vec<(Client, &str)> = users.iter().map(|user| (cache.client(), *user)).collect();
     for (client, user) in &mut clients {
@@ -20,7 +21,7 @@ fn asked_at_once(cache: &Cache, users: &[&str], gate: &Gate) -> Vec<String> {
     clients.iter_mut().map(|(client, _)| client.response().text()).collect()
 }
 
-/// An app that answers each user with what is theirs, under `fields`, and says nothing of what it depends on.
+/// An app that builds a page for each user, with `fields`, and sends no Vary.
 fn personal(gate: &Gate, fields: &'static [(&'static str, &'static str)]) -> Origin {
     let gate = gate.clone();
     Origin::start(move |request| {
@@ -33,7 +34,7 @@ fn personal(gate: &Gate, fields: &'static [(&'static str, &'static str)]) -> Ori
 }
 
 #[test]
-fn rfc9111_s4_what_may_not_be_reused_answers_its_own_request_alone() {
+fn rfc9111_s4_a_response_that_may_not_be_reused_answers_its_own_request_alone() {
     let tag = ("ETag", "\"1\"");
     let cases: [&'static [(&str, &str)]; 7] = [
         &[("Cache-Control", "no-cache"), ("ETag", "\"1\"")],
@@ -55,7 +56,7 @@ fn rfc9111_s4_what_may_not_be_reused_answers_its_own_request_alone() {
 }
 
 #[test]
-fn rfc9111_s4_what_may_be_reused_answers_all_who_waited() {
+fn rfc9111_s4_a_reusable_response_answers_all_followers() {
     let cases: [&'static [(&str, &str)]; 3] = [
         &[("Cache-Control", "max-age=1")],
         &[("Cache-Control", "max-age=0, stale-while-revalidate=60"), ("ETag", "\"1\"")],
@@ -71,7 +72,7 @@ fn rfc9111_s4_what_may_be_reused_answers_all_who_waited() {
 }
 
 #[test]
-fn rfc9111_s5_2_2_4_what_is_validated_on_every_use_is_validated_for_each_request() {
+fn rfc9111_s5_2_2_4_a_no_cache_response_is_validated_for_each_request() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -91,7 +92,7 @@ fn rfc9111_s5_2_2_4_what_is_validated_on_every_use_is_validated_for_each_request
 }
 
 #[test]
-fn rfc9111_s4_2_who_comes_when_it_is_stale_by_now_does_not_join_a_body_on_its_way() {
+fn rfc9111_s4_2_no_request_joins_a_body_that_has_become_stale_on_its_way() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -120,7 +121,7 @@ fn rfc9111_s4_2_who_comes_when_it_is_stale_by_now_does_not_join_a_body_on_its_wa
 }
 
 #[test]
-fn a_reload_joins_what_has_not_come_yet_and_nothing_that_had() {
+fn a_browsers_reload_joins_a_flight_only_before_its_head_has_arrived() {
     let (head, rest) = (Gate::new(), Gate::new());
     let origin = {
         let (head, rest) = (head.clone(), rest.clone());
@@ -150,7 +151,7 @@ fn a_reload_joins_what_has_not_come_yet_and_nothing_that_had() {
 }
 
 #[test]
-fn rfc9111_s5_1_who_asks_when_the_head_had_come_is_told_its_age() {
+fn rfc9111_s5_1_a_request_after_the_head_has_arrived_gets_its_age() {
     let rest = Gate::new();
     let origin = {
         let rest = rest.clone();
@@ -160,7 +161,7 @@ fn rfc9111_s5_1_who_asks_when_the_head_had_come_is_told_its_age() {
     let (mut first, mut late) = (cache.client(), cache.client());
     first.ask("GET", "/", &[], b"");
     let first_head = first.final_head();
-    assert_eq!(first_head.header("age"), None, "the origin makes it for this very request");
+    assert_eq!(first_head.header("age"), None, "a response made for this very request has no Age");
     cache.step(7);
     late.ask("GET", "/", &[], b"");
     let late_head = late.final_head();
@@ -172,7 +173,7 @@ fn rfc9111_s5_1_who_asks_when_the_head_had_come_is_told_its_age() {
 }
 
 #[test]
-fn rfc9111_s4_4_who_comes_after_a_change_is_not_answered_with_what_was_confirmed_before_it() {
+fn rfc9111_s4_4_a_request_after_a_change_gets_nothing_confirmed_before_the_change() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -199,7 +200,7 @@ fn rfc9111_s4_4_who_comes_after_a_change_is_not_answered_with_what_was_confirmed
 }
 
 #[test]
-fn one_clients_refused_credentials_drop_nothing_and_scatter_nobody() {
+fn one_clients_refused_credentials_drop_no_entry_and_split_no_crowd() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -211,23 +212,23 @@ fn one_clients_refused_credentials_drop_nothing_and_scatter_nobody() {
     };
     let cache = on_one_core(&origin);
     cache.get("/").check(200, "page", "stored");
-    let mut odd = cache.client();
-    odd.ask("GET", "/", &[("Authorization", "Bearer junk"), ("Cache-Control", "no-cache")], b"");
+    let mut refused = cache.client();
+    refused.ask("GET", "/", &[("Authorization", "Bearer junk"), ("Cache-Control", "no-cache")], b"");
     gate.arrived(1);
     let mut crowd: Vec<Client> = (0..5).map(|_| cache.client()).collect();
     crowd.iter_mut().for_each(|client| client.ask("GET", "/", &[("Cache-Control", "no-cache")], b""));
     cache.client().get("/last").check(200, "last", "fwd=uri-miss");
     gate.open();
-    odd.response().check(401, "who?", "detail=authorization");
+    refused.response().check(401, "who?", "detail=authorization");
     for client in &mut crowd {
         assert_eq!(client.response().text(), "page");
     }
-    assert_eq!(origin.count(), 4, "one for the page, one for the odd request, one for all others, and the last");
+    assert_eq!(origin.count(), 4, "one for the page, one for the refused request, one for the crowd, and the last");
     cache.get("/").check(200, "page", "hit");
 }
 
 #[test]
-fn what_waiting_for_a_turn_takes_is_no_part_of_a_responses_age() {
+fn time_spent_waiting_for_a_permit_is_no_part_of_the_age() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -241,7 +242,7 @@ fn what_waiting_for_a_turn_takes_is_no_part_of_a_responses_age() {
     first.ask("GET", "/first", &[], b"");
     gate.arrived(1);
     second.ask("GET", "/", &[], b"");
-    eventually("it waits for its turn", || cache.stats()["origin"]["permits_waiting"] == 1);
+    eventually("the request waits for a permit", || cache.stats()["origin"]["permits_waiting"] == 1);
     cache.step(6);
     gate.open();
     first.response().check(200, "first", "stored");

@@ -1,10 +1,11 @@
-//! Text is held as zstd from its first hit on, and every client gets the coding it asks for (RFC 9110 §12.5.3).
+//! Compression (RFC 9110 §12.5.3): text is stored as zstd from its first hit on, and every client
+//! gets the coding it accepts.
 
 use std::io::Read;
 
 use crate::harness::{Cache, Gate, Origin, Reply, Response, eventually};
 
-/// A page that is worth compressing.
+/// A page worth compressing.
 fn page() -> String {
     (0..400).map(|at| format!("<li>line {at} of a page that repeats itself</li>\n")).collect()
 }
@@ -13,7 +14,7 @@ fn text() -> Reply {
     Reply::fresh(page()).header("Content-Type", "text/html; charset=utf-8").header("ETag", "\"v1\"")
 }
 
-/// Returns a cache that holds `/` as zstd.
+/// Starts a cache that stores `/` as zstd.
 fn packed(origin: &Origin) -> Cache {
     let cache = Cache::start(origin);
     cache.get("/");
@@ -21,16 +22,16 @@ fn packed(origin: &Origin) -> Cache {
     cache
 }
 
-/// Asks for `target`, which is stored, until it is held as zstd.
+/// Requests `target`, a stored page, until the page is stored as zstd.
 #[track_caller]
 fn pack(cache: &Cache, target: &str) {
     let accept = [("Accept-Encoding", "zstd")];
-    eventually("it is held as zstd", || {
+    eventually("the page is stored as zstd", || {
         cache.get_with(target, &accept).header("content-encoding").as_deref() == Some("zstd")
     });
 }
 
-/// Undoes a response's coding.
+/// Decodes a response's content.
 fn decoded(response: &Response) -> String {
     let mut text = String::new();
     let body = response.body.as_slice();
@@ -39,7 +40,7 @@ fn decoded(response: &Response) -> String {
         Some("zstd") => drop(zstd::Decoder::new(body).unwrap().read_to_string(&mut text).unwrap()),
         Some("gzip") => drop(flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap()),
         Some("br") => drop(brotli::Decompressor::new(body, 4096).read_to_string(&mut text).unwrap()),
-        Some(other) => panic!("{other} is no coding that was asked for"),
+        Some(other) => panic!("{other} is a coding that the client did not accept"),
     }
     text
 }
@@ -68,7 +69,7 @@ fn every_client_gets_the_coding_it_asks_for() {
     }
     let plain = cache.get("/");
     assert!(plain.header("content-encoding").is_none() && plain.text() == page());
-    // RFC 9111 §5.2.1.6: the client may ask for what the app sent.
+    // RFC 9111 §5.2.1.6: the client may insist on the app's own form.
     let untransformed = [("Accept-Encoding", "zstd, gzip"), ("Cache-Control", "no-transform")];
     let plain = cache.get_with("/", &untransformed);
     assert!(plain.is_hit() && plain.header("content-encoding").is_none() && plain.text() == page(), "{plain:?}");
@@ -77,22 +78,22 @@ fn every_client_gets_the_coding_it_asks_for() {
 }
 
 #[test]
-fn it_is_held_smaller_than_it_came() {
+fn text_is_stored_smaller_than_it_arrived() {
     let origin = Origin::start(|_| text());
     let cache = Cache::start(&origin);
     let miss = cache.get_with("/", &[("Accept-Encoding", "zstd")]);
     assert_eq!(miss.header("vary").map(|vary| vary.to_lowercase()).as_deref(), Some("accept-encoding"));
     let store = cache.stats()["store"].clone();
-    assert_eq!(store["compressed_bytes"], store["raw_bytes"], "never for what nobody asked twice");
+    assert_eq!(store["compressed_bytes"], store["raw_bytes"], "pages without a hit are not compressed");
     pack(&cache, "/");
-    eventually("the plain form has gone", || {
+    eventually("the plain form was dropped", || {
         let store = cache.stats()["store"].clone();
         store["compressed_bytes"].as_u64().unwrap() * 4 < store["raw_bytes"].as_u64().unwrap()
     });
 }
 
 #[test]
-fn a_304_holds_for_the_form_that_the_client_has() {
+fn a_304_matches_the_form_that_the_client_has() {
     let origin = Origin::start(|_| text());
     let cache = packed(&origin);
     for (accept, etag) in [("zstd", "W/\"v1\""), ("gzip", "W/\"v1\""), ("identity", "\"v1\"")] {
@@ -116,13 +117,14 @@ fn ranges_are_cut_from_identity() {
         assert_eq!(part.header("content-range").as_deref(), Some(format!("bytes 100-299/{total}").as_str()));
         assert!(part.header("content-encoding").is_none(), "{accept}");
     }
-    // A weak tag does not hold for ranges (RFC 9110 §13.1.5): the client of a compressed form gets the whole.
+    // A weak entity-tag does not hold for ranges (RFC 9110 §13.1.5): the client of a compressed
+    // form gets the whole body.
     let fields = [("Accept-Encoding", "identity"), ("Range", "bytes=0-1"), ("If-Range", "W/\"v1\"")];
     assert_eq!(cache.get_with("/", &fields).status(), 200);
 }
 
 #[test]
-fn rfc9110_s13_1_5_a_date_does_not_tell_of_which_coding_a_client_holds_a_part() {
+fn rfc9110_s13_1_5_a_date_does_not_identify_the_coding_of_a_clients_part() {
     const MODIFIED: &str = "Mon, 01 Dec 2025 00:00:00 GMT";
     let check = |fields: &[(&str, &str)], status: u16| {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>();
@@ -142,7 +144,7 @@ fn rfc9110_s13_1_5_a_date_does_not_tell_of_which_coding_a_client_holds_a_part() 
 }
 
 #[test]
-fn a_head_tells_of_the_form_that_a_get_gets() {
+fn a_head_describes_the_form_that_a_get_receives() {
     let origin = Origin::start(|_| text());
     let cache = packed(&origin);
     let accept = [("Accept-Encoding", "zstd")];
@@ -154,7 +156,7 @@ fn a_head_tells_of_the_form_that_a_get_gets() {
 }
 
 #[test]
-fn what_may_not_be_transformed_or_is_encoded_already_stays_as_it_is() {
+fn encoded_and_untransformable_responses_stay_as_they_are() {
     let origin = Origin::start(|request| match request.target().as_str() {
         "/no-transform" => {
             let lifetime = "max-age=60, no-transform";
@@ -172,7 +174,7 @@ fn what_may_not_be_transformed_or_is_encoded_already_stays_as_it_is() {
         cache.get_with(target, &accept);
         cache.get_with(target, &accept);
     }
-    // What is worth it has been packed meanwhile.
+    // Pages worth compressing have been compressed in the meantime.
     cache.get("/");
     pack(&cache, "/");
     for target in targets {
@@ -180,7 +182,7 @@ fn what_may_not_be_transformed_or_is_encoded_already_stays_as_it_is() {
         let coding = (target == "/encoded").then(|| "x-own".to_owned());
         assert_eq!(response.header("content-encoding"), coding, "{target}");
         assert!(page().starts_with(&response.text()) && response.is_hit(), "{target}");
-        assert!(response.header("vary").is_none(), "{target}: every client gets the same");
+        assert!(response.header("vary").is_none(), "{target}: every client gets the same form");
     }
 }
 
@@ -196,7 +198,7 @@ fn nothing_is_compressed_where_it_is_turned_off() {
 }
 
 #[test]
-fn a_compressed_entry_is_confirmed_as_what_it_was() {
+fn a_compressed_entry_is_revalidated_with_its_original_entity_tag() {
     let origin = Origin::start(|request| match request.header("if-none-match").as_deref() {
         Some("\"v1\"") => Reply::not_modified().header("ETag", "\"v1\"").header("Cache-Control", "max-age=60"),
         _ => text(),
@@ -210,7 +212,7 @@ fn a_compressed_entry_is_confirmed_as_what_it_was() {
 }
 
 #[test]
-fn rfc9111_s4_3_4_what_was_compressed_meanwhile_is_confirmed_all_the_same() {
+fn rfc9111_s4_3_4_an_entry_compressed_during_validation_is_confirmed_too() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -229,10 +231,10 @@ fn rfc9111_s4_3_4_what_was_compressed_meanwhile_is_confirmed_all_the_same() {
     let cache = Cache::start(&origin);
     cache.get("/");
     cache.step(15);
-    // Its first use finds it stale: it is compressed, and refreshed, at once.
+    // The first use finds the entry stale, and starts compression and refresh together.
     cache.client().get("/");
     gate.arrived(1);
-    eventually("it is held as zstd", || {
+    eventually("the page is stored as zstd", || {
         let used = cache.client().exchange("GET", "/", &[("Accept-Encoding", "zstd")], b"");
         used.header("content-encoding").as_deref() == Some("zstd")
     });
@@ -245,7 +247,7 @@ fn rfc9111_s4_3_4_what_was_compressed_meanwhile_is_confirmed_all_the_same() {
 }
 
 #[test]
-fn where_the_origin_is_asked_with_the_clients_codings_its_variants_are_kept_apart() {
+fn variants_by_coding_stay_apart_where_the_origin_gets_the_clients_codings() {
     let origin = Origin::start(|request| {
         let accept = request.header("accept-encoding").unwrap_or_default();
         let reply = Reply::fresh(accept.clone()).header("Vary", "Accept-Encoding");

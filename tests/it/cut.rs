@@ -1,12 +1,12 @@
-//! An origin that dies in the middle of a body: nobody sees a clean end, nothing partial is stored, and the next request
-//! succeeds.
+//! An origin that dies in the middle of a body: no client sees a clean end, no partial body is
+//! stored, and the next request succeeds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::origin::chunk;
 use crate::harness::{Cache, Client, Cut, End, Gate, Http2, Origin, Reply, pattern};
 
-/// How many places are cut at.
+/// The number of places where the body is cut.
 const CUTS: usize = 20;
 
 /// Size of the body: several reads, and several frames of HTTP/2.
@@ -26,13 +26,13 @@ fn laid_out(chunked: bool) -> (Vec<u8>, Vec<u8>) {
     (b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), framed)
 }
 
-/// Returns the offsets to cut at, spread over the body, both ends among them: the last byte is always missing.
+/// Returns the offsets to cut at, spread evenly from the first byte to just before the last.
 fn offsets(framed: usize) -> impl Iterator<Item = usize> {
     (0..CUTS).map(move |at| at * (framed - 1) / (CUTS - 1))
 }
 
-/// Starts an origin that sends the head of its first answer, waits at `gate`, sends `offset` bytes of the body and cuts;
-/// later answers are whole.
+/// Starts an origin that sends the head of its first response, waits at `gate`, sends `offset`
+/// bytes of the body and cuts. Later responses are whole.
 fn dying(chunked: bool, offset: usize, cut: Cut, gate: &Gate) -> Origin {
     let (head, framed) = laid_out(chunked);
     let whole = Reply::raw([head.as_slice(), &framed].concat());
@@ -58,32 +58,32 @@ fn check_cut(chunked: bool, offset: usize, cut: Cut) {
     for (client, head) in clients.iter_mut().zip(heads) {
         let response = client.rest(head);
         assert_ne!(response.end, End::Clean, "chunked: {chunked}, cut at {offset} by {cut:?}");
-        assert!(pattern(BODY).starts_with(&response.body), "what came is the beginning");
+        assert!(pattern(BODY).starts_with(&response.body), "the received bytes are the beginning of the body");
     }
     cache.settle();
     assert_eq!(cache.stats()["store"]["entries"], 0, "nothing partial is stored");
-    assert_eq!(origin.count(), 1, "and nobody has asked again");
+    assert_eq!(origin.count(), 1, "the cache has not asked again");
 
     cache.get("/").check(200, pattern(BODY), "fwd=uri-miss");
     cache.get("/").check(200, pattern(BODY), "hit");
 }
 
 #[test]
-fn a_body_with_content_length_cut_at_any_offset_ends_badly_for_all() {
+fn a_sized_body_cut_at_any_offset_ends_cleanly_for_nobody() {
     for (at, offset) in offsets(laid_out(false).1.len()).enumerate() {
         check_cut(false, offset, [Cut::Fin, Cut::Rst][at % 2]);
     }
 }
 
 #[test]
-fn a_chunked_body_cut_at_any_offset_ends_badly_for_all() {
+fn a_chunked_body_cut_at_any_offset_ends_cleanly_for_nobody() {
     for (at, offset) in offsets(laid_out(true).1.len()).enumerate() {
         check_cut(true, offset, [Cut::Fin, Cut::Rst][at % 2]);
     }
 }
 
 #[test]
-fn a_passed_body_that_is_cut_ends_badly() {
+fn a_passed_body_that_is_cut_does_not_end_cleanly() {
     let origin =
         Origin::start(|_| Reply::ok().header("Cache-Control", "no-store").length(100).body("half").cut(Cut::Fin));
     let cache = Cache::start(&origin);
@@ -118,13 +118,13 @@ fn an_http10_client_sees_a_reset_since_a_close_would_look_like_the_end() {
     let mut client = cache.client();
     client.send("GET / HTTP/1.0\r\nHost: example.org\r\n\r\n");
     let head = client.final_head();
-    assert!(head.header("transfer-encoding").is_none(), "1.0 knows no chunks");
+    assert!(head.header("transfer-encoding").is_none(), "HTTP/1.0 has no chunks");
     gate.open();
     assert_eq!(client.rest(head).end, End::Reset);
 }
 
 #[test]
-fn bad_chunks_end_badly() {
+fn malformed_chunks_do_not_end_cleanly() {
     for broken in ["zz\r\nhello\r\n", "5\r\nhelloXX", "5\r\nhello\r\n-1\r\n", "ffffffffffffffffff\r\n"] {
         let origin = Origin::start(move |_| {
             let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -145,7 +145,7 @@ fn bad_chunks_end_badly() {
 }
 
 #[test]
-fn more_than_content_length_is_not_taken_for_the_next_response() {
+fn bytes_beyond_content_length_are_not_taken_for_the_next_response() {
     let origin = Origin::start(|request| {
         let extra = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\npoison";
         let body = request.target();

@@ -1,5 +1,5 @@
-//! The demo, in browsers: two visitors click through every link of the sample app and back, and what the first had Larder
-//! store, the second is handed.
+//! The demo in browsers: two visitors click through every link of the sample app and back, and the
+//! second is served what the first had Larder store.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use crate::harness::{BOUND, Browser, eventually};
 /// A running `larder demo`. Dropping it kills it.
 struct Demo {
     child: Child,
-    /// The first page, without the slash at its end.
+    /// The URL of the first page, without the slash at its end.
     base: String,
 }
 
@@ -25,7 +25,7 @@ impl Demo {
         let mut child = demo.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (found, base) = mpsc::channel();
-        // Read to its end, so that the demo never waits for somebody to read.
+        // Reads the output to its end, so that the demo never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let words: Vec<&str> = line.split_whitespace().collect();
@@ -36,7 +36,7 @@ impl Demo {
                 }
             }
         });
-        let base = base.recv_timeout(BOUND).expect("the demo tells where it listens");
+        let base = base.recv_timeout(BOUND).expect("the demo prints its address");
         Self { child, base }
     }
 }
@@ -48,7 +48,7 @@ impl Drop for Demo {
     }
 }
 
-/// What a page shows once it is there: no picture is broken.
+/// Returns an expression that is true once a page is shown without a broken picture.
 fn is_shown(path: &str) -> String {
     format!(
         "location.pathname + location.search === {path:?} && document.readyState === 'complete' \
@@ -56,7 +56,8 @@ fn is_shown(path: &str) -> String {
     )
 }
 
-/// Follows every link of the first page and comes back, as one visitor; returns the responses, by path.
+/// Follows every link of the first page and comes back, as one visitor. Returns the responses by
+/// path.
 fn clicks_around(demo: &Demo) -> BTreeMap<String, PageResponse> {
     let mut browser = Browser::start();
     browser.screen(1280, 900);
@@ -79,15 +80,17 @@ fn clicks_around(demo: &Demo) -> BTreeMap<String, PageResponse> {
     assert!(complaints.iter().all(is_meant), "{complaints:#?}");
     let responses = browser.responses();
     let paths = responses.into_iter().map(|seen| {
-        let path = seen.url.strip_prefix(&demo.base).unwrap_or_else(|| panic!("{} is elsewhere", seen.url)).to_owned();
+        let path =
+            seen.url.strip_prefix(&demo.base).unwrap_or_else(|| panic!("{} is on another host", seen.url)).to_owned();
         (path, seen)
     });
-    // The first of each path: later ones may be the browser's own, as all for its icon are.
+    // The first response of each path: later ones may come from the browser's own cache, as all for
+    // its icon do.
     paths.rev().filter(|(path, _)| path != "/favicon.ico").collect()
 }
 
 #[test]
-fn the_demo_survives_being_clicked_around_in() {
+fn the_demo_survives_two_visitors_clicking_around() {
     let mut demo = Demo::start();
     let (first, second) = (clicks_around(&demo), clicks_around(&demo));
     assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
@@ -102,7 +105,7 @@ fn the_demo_survives_being_clicked_around_in() {
         assert!(seen.cache_status.starts_with("Larder; "), "{seen:?}");
     }
     let is_hit = |seen: &PageResponse| seen.cache_status.split("; ").any(|part| part == "hit");
-    // Those that live long enough for the slowest machine.
+    // The pages with a lifetime that is long enough for the slowest machine.
     let lasting = [
         "/articles/1",
         "/assets/age.1.js",

@@ -1,11 +1,12 @@
-//! Starting and stopping the real binary: a signal ends what is in flight well, and a taken port is named.
+//! Starting and stopping the real binary: a signal lets requests in flight finish, and a taken port
+//! is reported by its address.
 
 use std::net::TcpListener;
 
 use crate::harness::{Client, End, Gate, Origin, Process, Reply, process};
 
 #[test]
-fn sigterm_lets_what_is_in_flight_end_well() {
+fn sigterm_lets_requests_in_flight_finish() {
     let (begun, gate) = (Gate::new(), Gate::new());
     let origin = {
         let (begun, gate) = (begun.clone(), gate.clone());
@@ -24,19 +25,20 @@ fn sigterm_lets_what_is_in_flight_end_well() {
     gate.arrived(2);
 
     larder.terminate();
-    // A connection without a request is closed at once: that is how the drain is seen to have begun.
+    // A connection without a request is closed at once, which shows that the drain has begun.
     assert_eq!(idle.closed(), End::Clean);
     gate.open();
     assert_eq!(whole.response().check(200, "slow", "stored").end, End::Clean);
     let rest = streamed.rest(head);
     assert_eq!((rest.text().as_str(), rest.end), ("first last", End::Clean));
 
-    // A connection that was told its last is kept until the client has closed it too, or a moment has passed.
+    // A connection that got its last response is kept until the client has closed it too, or a
+    // moment has passed.
     drop((whole, streamed, idle));
     let addr = larder.addr();
     let (status, _) = larder.ended();
     assert_eq!(status.code(), Some(0));
-    assert!(std::net::TcpStream::connect(addr).is_err(), "nobody listens any more");
+    assert!(std::net::TcpStream::connect(addr).is_err(), "the port is closed");
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn a_drain_ends_in_time_whatever_is_in_flight() {
     larder.terminate();
     larder.ended();
     never.open();
-    assert!(client.try_head().is_err(), "it was cut off");
+    assert!(client.try_head().is_err(), "the drain cut the response off");
 }
 
 #[test]
@@ -69,12 +71,12 @@ fn a_second_signal_ends_at_once() {
     never.arrived(1);
     larder.terminate();
     assert_eq!(idle.closed(), End::Clean, "the drain has begun");
-    // A reload is not what ends a drain.
+    // A reload does not end a drain.
     larder.signal("-HUP");
     larder.signal("-INT");
     let (status, _) = larder.ended();
     never.open();
-    assert_eq!(status.code(), Some(128 + 2), "as shells know a process that SIGINT has ended");
+    assert_eq!(status.code(), Some(128 + 2), "the exit code of a process that SIGINT has ended");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! An origin that is down, away or saturated, and a process without descriptors: what is stored goes on being served, who
-//! needs the origin is told at once to come back, and when the fault is over so are its effects.
+//! An origin that is down, away or saturated, and a process without descriptors. Stored responses
+//! stay available, requests that need the origin are turned away at once, and the effects end with
+//! the fault.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -10,13 +11,13 @@ use crate::harness::{BlackHole, Cache, Client, Gate, Origin, Process, Reply, eve
 /// How long the breaker of these tests stays open.
 const INTERVAL: Duration = Duration::from_millis(400);
 
-/// Opens the breaker at the third failure.
+/// Configures a breaker that opens at the third failure.
 fn breaker(setup: &mut Setup) {
     setup.config.origin.breaker_failures = 3;
     setup.config.origin.breaker_interval = INTERVAL;
 }
 
-/// What a page says of being served stale, and whether it may be for an hour.
+/// Cache-Control of each page, and whether the page may be served stale for an hour.
 const PAGES: [(&str, bool); 10] = [
     ("max-age=60", true),
     ("public, max-age=60", true),
@@ -30,7 +31,7 @@ const PAGES: [(&str, bool); 10] = [
     ("max-age=60, no-cache", false),
 ];
 
-/// An origin of such pages: `/n/anything` says what page n says.
+/// An origin with these pages: `/n/anything` has the Cache-Control of page n.
 fn pages() -> Origin {
     Origin::start(page)
 }
@@ -43,7 +44,7 @@ fn page(request: &crate::harness::origin::Request) -> Reply {
 }
 
 #[test]
-fn rfc9111_s4_2_4_with_the_origin_down_every_page_that_may_be_is_served() {
+fn rfc9111_s4_2_4_with_the_origin_down_every_page_that_may_be_stale_is_served() {
     let mut origin = pages();
     let cache = Cache::with(&origin, breaker);
     let targets: Vec<_> = PAGES
@@ -55,7 +56,7 @@ fn rfc9111_s4_2_4_with_the_origin_down_every_page_that_may_be_is_served() {
         cache.get(target).check(200, target, "stored");
     }
     origin.stop();
-    // Fresh: nobody notices.
+    // While the pages are fresh, nobody notices.
     let before = origin.count();
     for (target, (directives, _)) in targets.iter().filter(|(_, page)| !page.0.contains("no-cache")) {
         assert!(cache.get(target).is_hit(), "{directives}");
@@ -68,7 +69,7 @@ fn rfc9111_s4_2_4_with_the_origin_down_every_page_that_may_be_is_served() {
             assert_eq!((response.status(), response.text()), (200, target.clone()), "{directives}");
             continue;
         }
-        // Whether the breaker is open or one request sees whether it is back is a matter of time.
+        // Timing decides whether the breaker refuses the request or lets it probe the origin.
         match response.status() {
             503 => assert!(response.header("retry-after").is_some(), "{directives}"),
             status => assert_eq!(status, 502, "{directives}"),
@@ -83,7 +84,7 @@ fn rfc9111_s4_2_4_with_the_origin_down_every_page_that_may_be_is_served() {
 #[test]
 fn while_the_breaker_is_open_nobody_waits_for_a_connection() {
     let nobody = BlackHole::open();
-    let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
+    let placeholder = Origin::start(|_| unreachable!("no request reaches this origin"));
     let connect_timeout = Duration::from_secs(1);
     let cache = Cache::with(&placeholder, |setup| {
         breaker(setup);
@@ -107,7 +108,7 @@ fn while_the_breaker_is_open_nobody_waits_for_a_connection() {
         assert!(reason.contains("error=destination_unavailable") && reason.contains("breaker"), "{reason}");
         assert!((1..=60).contains(&after.parse::<u64>().unwrap()), "{after}");
     }
-    assert!(started.elapsed() < 50 * connect_timeout / 2, "they waited: {:?}", started.elapsed());
+    assert!(started.elapsed() < 50 * connect_timeout / 2, "the requests waited: {:?}", started.elapsed());
     let stats = cache.stats();
     assert_eq!((&stats["origin"]["breaker"], &stats["origin"]["breaker_opened"]), (&"open".into(), &1.into()));
     assert_eq!(stats["origin"]["breaker_refused"], 50);
@@ -130,20 +131,20 @@ fn recovery_takes_one_breaker_interval() {
     let origin = Origin::start_at(addr, page);
     let back = Instant::now();
     let mut client = cache.client();
-    eventually("the origin is asked again", || client.get("/0/4").status() == 200);
-    // One interval, and what a busy machine adds.
+    eventually("the origin receives requests again", || client.get("/0/4").status() == 200);
+    // One interval, and an allowance for a busy machine.
     assert!(back.elapsed() < INTERVAL + Duration::from_secs(2), "{:?}", back.elapsed());
     assert_eq!(cache.stats()["origin"]["breaker"], "closed");
     for at in 10..20 {
         let target = format!("/0/{at}");
         cache.get(&target).check(200, &target, "stored");
     }
-    assert!(cache.get("/0/stored").is_hit() || cache.get("/0/stored").is_hit(), "what stood in is refreshed");
+    assert!(cache.get("/0/stored").is_hit() || cache.get("/0/stored").is_hit(), "the stale page is refreshed");
     assert!(origin.count() >= 11);
 }
 
 #[test]
-fn answers_of_whatever_kind_do_not_open_the_breaker() {
+fn responses_of_any_kind_do_not_open_the_breaker() {
     let origin = Origin::start(|request| match request.target().as_str() {
         "/error" => Reply::status("503 Busy"),
         "/nonsense" => Reply::raw("HTTP/1.1 nonsense\r\n\r\n"),
@@ -158,7 +159,7 @@ fn answers_of_whatever_kind_do_not_open_the_breaker() {
     assert_eq!(cache.stats()["origin"]["breaker_opened"], 0);
 }
 
-/// An origin whose `/hot` and `/warm` answer at once, and whatever else never.
+/// An origin that answers `/hot` and `/warm` at once, and every other request never.
 fn saturated(gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::start(move |request| match request.target().as_str() {
@@ -169,7 +170,7 @@ fn saturated(gate: &Gate) -> Origin {
 }
 
 #[test]
-fn a_hit_never_waits_behind_a_miss_and_who_finds_no_permit_is_told_to_come_back() {
+fn a_hit_never_waits_behind_a_miss_and_a_request_without_a_permit_is_told_when_to_retry() {
     let gate = Gate::new();
     let origin = saturated(&gate);
     let cache = Cache::with(&origin, |setup| {
@@ -191,9 +192,9 @@ fn a_hit_never_waits_behind_a_miss_and_who_finds_no_permit_is_told_to_come_back(
     let mut queued: Vec<Client> = (0..4).map(|at| ask(format!("/queued/{at}"))).collect();
     let mut admin = cache.admin();
     let mut stats = move || serde_json::from_slice::<serde_json::Value>(&admin.get("/stats").body).unwrap();
-    eventually("four wait", || stats()["origin"]["permits_waiting"] == 4);
+    eventually("four requests wait", || stats()["origin"]["permits_waiting"] == 4);
 
-    // More than that do not wait at all.
+    // Further requests are refused without waiting.
     let mut hits = cache.client();
     for at in 0..20 {
         let shed = cache.client().get(&format!("/shed/{at}"));
@@ -202,14 +203,15 @@ fn a_hit_never_waits_behind_a_miss_and_who_finds_no_permit_is_told_to_come_back(
         for _ in 0..10 {
             hits.get("/hot").check(200, "hot", "hit");
         }
-        // Stale, and refreshed by nobody: a refresh would take what the others wait for.
+        // A stale page that nobody refreshes: a refresh would take a permit that waiting requests
+        // need.
         hits.get("/warm").check(200, "warm", "detail=stale-while-revalidate");
     }
     for client in &mut queued {
         let response = client.response();
         assert_eq!((response.status(), response.header("retry-after").as_deref()), (503, Some("1")));
     }
-    assert_eq!(origin.count(), 2 + 8, "the origin has seen no more than there are permits");
+    assert_eq!(origin.count(), 2 + 8, "the origin has received as many requests as there are permits");
     assert_eq!(stats()["origin"]["permits_refused"], 24);
     assert_eq!(stats()["origin"]["refreshes"], 0);
 
@@ -218,11 +220,11 @@ fn a_hit_never_waits_behind_a_miss_and_who_finds_no_permit_is_told_to_come_back(
         client.response().check(200, "late", "fwd=uri-miss");
     }
     cache.get("/after").check(200, "late", "fwd=uri-miss");
-    eventually("the stale one is refreshed now", || cache.get("/warm").is_hit());
+    eventually("the stale page is refreshed now", || cache.get("/warm").is_hit());
 }
 
 #[test]
-fn out_of_descriptors_the_process_goes_on() {
+fn a_process_without_descriptors_goes_on() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let process = Process::serve_under("ulimit -n 64", &origin, "server.workers = 2");
     let (mut client, mut admin) = (process.client(), process.admin());
@@ -233,7 +235,8 @@ fn out_of_descriptors_the_process_goes_on() {
     for _ in 0..10 {
         client.get("/").check(200, "x", "hit");
     }
-    // A miss finds its pooled connection or none; either way it is answered, and the origin is not blamed.
+    // A miss may find a pooled connection or none. Either way it is answered, and the breaker does
+    // not count it.
     for at in 0..10 {
         let miss = client.get(&format!("/{at}"));
         assert!(matches!(miss.status(), 200 | 502 | 503), "{}", miss.status());
@@ -243,5 +246,5 @@ fn out_of_descriptors_the_process_goes_on() {
     for at in 0..10 {
         process.client().get(&format!("/after/{at}")).check(200, "x", "stored");
     }
-    eventually("the crowd has gone", || stats()["connections"].as_u64() <= Some(3));
+    eventually("the connections of the crowd are closed", || stats()["connections"].as_u64() <= Some(3));
 }

@@ -1,8 +1,9 @@
-//! Six thousand faults at flights, over real sockets: the leader's client goes, followers go, the origin hangs up, cuts the
-//! body, talks nonsense, the clock jumps. Whatever comes of it, nobody sees a clean end of what is not whole, nothing partial
-//! is stored, and nobody waits for ever.
+//! Six thousand faults in flights, over real sockets: the leader's client leaves, followers leave,
+//! the origin hangs up, cuts the body or sends nonsense, the clock jumps. In every case no client
+//! sees a clean end of a partial body, nothing partial is stored, and nobody waits for ever.
 //!
-//! What no origin and no client can bring about, a fill's task that panics or is stopped, is done in `proxy/flight_faults.rs`.
+//! Faults that no origin and no client can cause, such as a fill's task that panics or is aborted,
+//! are tested in `proxy/fetch/flight_faults.rs`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{BOUND, Cache, Origin, eventually};
 
-/// So many faults are injected at least.
+/// The least number of faults.
 const FAULTS: usize = 6_000;
 
-/// So many flights are under way at once.
+/// The number of flights under way at once.
 const BATCH: u64 = 40;
 
-/// A source of choices (xorshift64*).
+/// A source of random choices (xorshift64*).
 #[derive(Clone)]
 struct FlightDice(u64);
 
@@ -37,7 +38,8 @@ impl FlightDice {
     }
 }
 
-/// Returns what is at `/id`: its length and bytes depend on the number, so that no other's, shifted or cut, looks like it.
+/// Returns the body of `/id`. Length and bytes depend on the number, so that no other body, shifted
+/// or cut, looks like it.
 fn whole(id: u64) -> Vec<u8> {
     let length = 500 + id * 97 % 9_000;
     (0..length).map(|at| b'!' + ((id.wrapping_mul(31) + at * 7 + at / 90) % 90) as u8).collect()
@@ -65,10 +67,10 @@ fn answer(dice: &mut FlightDice) -> Answer {
     }
 }
 
-/// What the test and its origin share.
+/// The state that the test and its origin share.
 #[derive(Default)]
 struct FlightWorld {
-    /// How often each target was asked for: faults happen the first times.
+    /// The number of requests for each target. Only the first requests meet faults.
     asked: Mutex<HashMap<u64, u64>>,
     counts: Mutex<FlightCounts>,
 }
@@ -82,7 +84,7 @@ struct FlightCounts {
     left: usize,
 }
 
-/// Answers requests on one connection until it has to break it.
+/// Answers requests on one connection until a fault ends it.
 async fn serve(world: Arc<FlightWorld>, mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut held = Vec::new();
@@ -138,7 +140,7 @@ async fn serve(world: Arc<FlightWorld>, mut stream: TcpStream) -> std::io::Resul
     }
 }
 
-/// Reads up to and with the empty line of a head; `None` at the end of the stream.
+/// Reads a head, including its empty line; `None` at the end of the stream.
 async fn read_head(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Result<Option<String>> {
     loop {
         if let Some(at) = held.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -156,13 +158,13 @@ async fn read_head(stream: &mut TcpStream, held: &mut Vec<u8>) -> std::io::Resul
 enum ClientEnd {
     /// Cleanly, with this status and content.
     Clean(u16, Vec<u8>),
-    /// Before its content was whole, or before a head came.
+    /// Before a head arrived or its content was whole.
     Cut,
-    /// Because the client itself left.
+    /// By the client itself.
     Left,
 }
 
-/// Asks for `/id`; leaves once it has read so many bytes, where it is to.
+/// Requests `/id`; leaves after `leaves_after` bytes, where that is given.
 async fn ask(addr: SocketAddr, id: u64, leaves_after: Option<usize>) -> ClientEnd {
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await?;
@@ -186,7 +188,7 @@ async fn ask(addr: SocketAddr, id: u64, leaves_after: Option<usize>) -> ClientEn
     }
 }
 
-/// Reads a whole response, whose connection has ended in order; `None` where its framing is not fulfilled.
+/// Parses a whole response after an orderly close; `None` where its framing is not complete.
 fn parse(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let (head, mut content) = bytes.split_at(end);
@@ -196,7 +198,7 @@ fn parse(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
         let length: usize = length.split('\r').next()?.parse().ok()?;
         return (content.len() == length).then(|| (status, content.to_vec()));
     }
-    assert!(head.contains("transfer-encoding: chunked"), "an end that only the close tells: {head}");
+    assert!(head.contains("transfer-encoding: chunked"), "a response whose end is the close: {head}");
     let mut whole = Vec::new();
     loop {
         let line = content.windows(2).position(|two| two == b"\r\n")?;
@@ -215,7 +217,7 @@ async fn flight(world: Arc<FlightWorld>, addr: SocketAddr, id: u64) {
     let mut dice = FlightDice::new(id);
     let mut clients = Vec::new();
     for _ in 0..3 + dice.below(3) {
-        // The first is the leader, and goes as often as the others.
+        // The first client leads, and leaves as often as the others.
         let leaves_after = (dice.below(3) == 0).then(|| dice.below(5) as usize * 300);
         world.counts.lock().unwrap().faults += usize::from(leaves_after.is_some());
         clients.push(tokio::spawn(ask(addr, id, leaves_after)));
@@ -228,7 +230,7 @@ async fn flight(world: Arc<FlightWorld>, addr: SocketAddr, id: u64) {
         let mut counts = world.counts.lock().unwrap();
         match ended {
             ClientEnd::Clean(200, content) => {
-                assert!(content == whole(id), "/{id}: a clean end of {} bytes that are not whole", content.len());
+                assert!(content == whole(id), "/{id}: a clean end after {} bytes of a partial body", content.len());
                 counts.whole += 1;
             }
             ClientEnd::Clean(status, _) => {
@@ -241,23 +243,24 @@ async fn flight(world: Arc<FlightWorld>, addr: SocketAddr, id: u64) {
     }
 }
 
-/// Asks until the origin's faults are over: then what comes is whole, from the store or not.
+/// Requests an object after the origin's faults are over: from then on the response is whole,
+/// stored or not.
 async fn settled(addr: SocketAddr, id: u64) {
     for _ in 0..4 {
         match ask(addr, id, None).await {
             ClientEnd::Clean(200, content) => {
-                return assert!(content == whole(id), "/{id}: something partial was stored");
+                return assert!(content == whole(id), "/{id}: a partial body was stored");
             }
             ClientEnd::Clean(502, _) | ClientEnd::Cut => {}
             other => panic!("/{id}: {other:?}"),
         }
     }
-    panic!("/{id}: it never came whole");
+    panic!("/{id}: the object never arrived whole");
 }
 
 #[test]
 fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
-    let placeholder = Origin::start(|_| unreachable!("nobody asks this one"));
+    let placeholder = Origin::start(|_| unreachable!("no request reaches this origin"));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let authority = listener.local_addr().unwrap().to_string();
@@ -271,7 +274,7 @@ fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let world = Arc::clone(&world);
-                // Whatever goes wrong with a connection shows at the other end of it.
+                // The other end of the connection notices every error.
                 tokio::spawn(async move { drop(serve(world, stream).await) });
             }
         });
@@ -280,7 +283,7 @@ fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
     while world.counts.lock().unwrap().faults < FAULTS {
         let flights: Vec<_> =
             (next..next + BATCH).map(|id| runtime.spawn(flight(Arc::clone(&world), addr, id))).collect();
-        // The clock jumps while they fly: to the end of what is fresh, and beyond.
+        // The clock jumps during the flights: to the end of freshness, and beyond.
         cache.step(next % 3 * 45);
         world.counts.lock().unwrap().faults += 1;
         runtime.block_on(async {
@@ -297,9 +300,9 @@ fn six_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
     for (what, number) in
         [("whole", counts.whole), ("cut", counts.cut), ("failed", counts.failed), ("left", counts.left)]
     {
-        assert!(number > 100, "too few ends of this kind to tell: {what} {number}");
+        assert!(number > 100, "too few exchanges ended this way: {what} {number}");
     }
-    eventually("no flight is left behind", || cache.stats()["fills_in_flight"] == 0);
+    eventually("no flight is left", || cache.stats()["fills_in_flight"] == 0);
     let stats = cache.stats();
     assert_eq!((&stats["origin"]["permits_in_use"], &stats["origin"]["permits_waiting"]), (&0.into(), &0.into()));
 }

@@ -1,10 +1,10 @@
-//! Requests that could be read in two ways are refused before they reach the origin: what one hop takes for content,
-//! another takes for a request (RFC 9112 §11.2).
+//! The front door: requests that can be read in two ways are refused before they reach the origin,
+//! since one hop's content would be the next hop's request (RFC 9112 §11.2).
 
 use crate::harness::{Cache, Origin, Reply};
 
-/// What can be read in one way only, and is served.
-const SOUND: &[&str] = &[
+/// Requests with one reading, which are served.
+const UNAMBIGUOUS: &[&str] = &[
     "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
     "GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n",
     "GET / HTTP/1.0\r\nHost: example.org\r\n\r\n",
@@ -13,8 +13,8 @@ const SOUND: &[&str] = &[
     "POST / HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: Chunked\r\n\r\n4\r\nform\r\n0\r\n\r\n",
 ];
 
-/// What cannot.
-const ODD: &[&str] = &[
+/// Requests with two readings.
+const AMBIGUOUS: &[&str] = &[
     // Lengths and codings.
     "POST / HTTP/1.1\r\nHost: example.org\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nforms",
     "POST / HTTP/1.1\r\nHost: example.org\r\nContent-Length: 4, 4\r\n\r\nform",
@@ -22,12 +22,12 @@ const ODD: &[&str] = &[
     "POST / HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.0\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    // Another host than the one that is keyed, or none.
+    // A host other than the one in the key, or none.
     "GET / HTTP/1.1\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: example.org\r\nHost: another.example\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: a b/c\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: user@example.org\r\n\r\n",
-    // Lines and fields that end elsewhere for others.
+    // Lines and fields that end elsewhere for other parsers.
     "GET / HTTP/1.1\r\nHost: example.org\r\nX-A: 1\r\n folded\r\n\r\n",
     "GET / HTTP/1.1\r\nHost : example.org\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: example.org\r\nX-A: a\0b\r\n\r\n",
@@ -39,17 +39,18 @@ const ODD: &[&str] = &[
 ];
 
 #[test]
-fn what_can_be_read_in_one_way_is_served() {
+fn requests_with_one_reading_are_served() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
-    for request in SOUND {
+    for request in UNAMBIGUOUS {
         let mut client = cache.client();
         client.send(request);
         assert_eq!(client.response().status(), 200, "{request:?}");
     }
 }
 
-/// Sends each request, and checks that it is refused, that the connection ends with it, and that the origin sees nothing.
+/// Sends each request, and checks that it is refused, that the connection ends with it, and that
+/// the origin sees nothing.
 #[track_caller]
 fn check_refused(requests: &[&str]) {
     let origin = Origin::start(|_| Reply::fresh("x"));
@@ -58,7 +59,7 @@ fn check_refused(requests: &[&str]) {
     for request in requests {
         let mut client = cache.client();
         client.send(request);
-        // Were what follows taken for content or for a request, the origin would see it.
+        // A proxy that misread the request would pass this one on, and the origin would see it.
         let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: example.org\r\n\r\n");
         let status = client.response().status();
         let next = client.try_head().map(|head| head.status).ok();
@@ -72,12 +73,12 @@ fn check_refused(requests: &[&str]) {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
-    check_refused(ODD);
+fn requests_with_two_readings_are_refused_and_the_connection_closed() {
+    check_refused(AMBIGUOUS);
 }
 
 #[test]
-fn methods_that_make_a_tunnel_or_show_what_other_hops_added_are_refused() {
+fn connect_and_trace_are_refused() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     for request in
@@ -92,7 +93,7 @@ fn methods_that_make_a_tunnel_or_show_what_other_hops_added_are_refused() {
 }
 
 #[test]
-fn bad_chunks_end_the_request_and_the_connection() {
+fn malformed_chunks_end_the_request_and_the_connection() {
     let origin = Origin::at_heads(|_| {
         Reply::ok().first(|peer| {
             while !peer.chunk()?.is_empty() {}
@@ -139,7 +140,7 @@ fn a_refused_request_says_why_and_leaves_others_alone() {
 }
 
 #[test]
-fn rfc9110_s7_6_2_an_options_that_goes_no_further_is_answered_here() {
+fn rfc9110_s7_6_2_an_options_without_forwards_left_is_answered_here() {
     let origin = Origin::start(|_| Reply::ok().body("app"));
     let cache = Cache::start(&origin);
     let mut client = cache.client();

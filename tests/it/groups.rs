@@ -1,9 +1,11 @@
-//! Cache groups (RFC 9875): what an unsafe request invalidates beside its own URL, and on which origin.
+//! Cache groups (RFC 9875): an unsafe request invalidates its own URL and the groups that its
+//! response names, within the same origin.
 
 use crate::harness::origin::Request;
 use crate::harness::{Cache, Origin, Reply, Response};
 
-/// Answers GETs with a fresh response in the groups that the query names; POSTs with `status`, naming `groups`.
+/// A script: GETs get a fresh response in the groups that the query names; other requests get
+/// `status` and a response that names `groups`.
 fn script(status: &'static str, groups: &'static str) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
     move |request| {
         let target = request.target();
@@ -61,7 +63,7 @@ fn rfc9875_s3_errors_and_safe_methods_invalidate_nothing() {
 }
 
 #[test]
-fn rfc9875_s3_more_groups_than_are_told_apart_are_the_whole_origin() {
+fn rfc9875_s3_too_many_groups_stand_for_the_whole_origin() {
     let many = (0..129).map(|at| format!("\"g{at}\"")).collect::<Vec<_>>().join(", ");
     check("200 OK", many.leak(), "POST", [false, false, false, true, false]);
 }

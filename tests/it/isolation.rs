@@ -1,9 +1,9 @@
-//! What one client says of itself changes nothing for the others: neither what they get, nor what is stored for them, nor
-//! what they cost the origin.
+//! Isolation of clients: one client's request changes nothing for the others, neither their
+//! responses, nor what is stored for them, nor their cost to the origin.
 
 use crate::harness::{Cache, Client, Gate, Origin, Reply, WEBSOCKET};
 
-/// An app whose page depends on a field of the request, and says so.
+/// An app whose page depends on a field of the request, and that sends the matching Vary.
 fn varying(field: &'static str) -> Origin {
     Origin::start(move |request| {
         let value = request.header(field).unwrap_or_else(|| "none".into());
@@ -42,8 +42,9 @@ fn a_field_that_only_a_trusted_proxy_may_send_selects_nothing() {
 }
 
 #[test]
-fn a_field_that_apps_take_for_another_one_selects_nothing() {
-    // Behind CGI, WSGI or Rack the app reads `HTTP_ACCEPT_LANGUAGE`, whichever of the two it came as.
+fn a_misspelt_field_that_apps_read_as_another_selects_nothing() {
+    // Behind CGI, WSGI or Rack the app reads `HTTP_ACCEPT_LANGUAGE`, from either spelling of the
+    // field.
     let origin = Origin::start(|request| {
         let read = |name| request.header(name);
         let known = ["Accept-Language", "Accept_Language", "Accept.Language"].into_iter().find_map(read);
@@ -60,7 +61,7 @@ fn a_field_that_apps_take_for_another_one_selects_nothing() {
 }
 
 #[test]
-fn what_varies_by_the_clients_address_is_for_that_client_alone() {
+fn a_page_that_varies_by_the_clients_address_is_for_that_client_alone() {
     for field in ["X-Forwarded-For", "Forwarded"] {
         let origin = varying(field);
         let cache = Cache::start(&origin);
@@ -73,7 +74,7 @@ fn what_varies_by_the_clients_address_is_for_that_client_alone() {
 }
 
 #[test]
-fn rfc9110_s7_8_an_upgrade_that_http_1_0_asks_for_is_none() {
+fn rfc9110_s7_8_an_http10_upgrade_is_ignored() {
     let origin = Origin::start(|request| match request.header("Upgrade") {
         Some(_) => Reply::raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
         None => Reply::fresh("page"),
@@ -90,7 +91,7 @@ fn rfc9110_s7_8_an_upgrade_that_http_1_0_asks_for_is_none() {
 }
 
 #[test]
-fn who_leads_with_no_store_or_authorization_leaves_the_others_together() {
+fn a_leader_with_no_store_or_authorization_does_not_split_the_crowd() {
     for own in [("Cache-Control", "no-store"), ("Authorization", "Basic eDp5")] {
         let gate = Gate::new();
         let origin = {
@@ -121,7 +122,7 @@ fn who_leads_with_no_store_or_authorization_leaves_the_others_together() {
 }
 
 #[test]
-fn who_asks_for_a_page_that_is_not_stored_leaves_the_stored_one_alone() {
+fn a_request_whose_response_is_not_stored_leaves_the_stored_page_alone() {
     let origin = Origin::start(|_| Reply::fresh("page"));
     let cache = Cache::start(&origin);
     cache.get("/").check(200, "page", "stored");
@@ -139,7 +140,7 @@ fn who_asks_for_a_page_that_is_not_stored_leaves_the_stored_one_alone() {
 }
 
 #[test]
-fn errors_that_one_odd_request_earned_are_not_stored() {
+fn errors_caused_by_one_malformed_request_are_not_stored() {
     for status in [
         "401 Unauthorized",
         "406 Not Acceptable",

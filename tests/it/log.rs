@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::harness::{BOUND, Cache, Client, Origin, Reply, eventually, process};
 
-/// Somebody who follows.
+/// A follower of the log.
 struct Follower {
     client: Client,
     text: Vec<u8>,
 }
 
 impl Follower {
-    /// Begins to follow; what is asked for from now on is seen.
+    /// Begins to follow: requests sent from now on are seen.
     #[track_caller]
     fn start(mut client: Client, query: &str) -> Self {
         client.ask("GET", &format!("/log{query}"), &[], b"");
@@ -25,10 +25,11 @@ impl Follower {
     /// Reads the next line that is not empty.
     #[track_caller]
     fn next(&mut self) -> Value {
-        // An empty line now and then keeps the connection's own bound from being reached.
+        // An empty line now and then keeps the connection from its own timeout, so the wait needs a
+        // bound.
         let started = Instant::now();
         loop {
-            assert!(started.elapsed() < BOUND, "no line came");
+            assert!(started.elapsed() < BOUND, "no line arrived");
             if let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
                 if end > 0 {
@@ -40,7 +41,7 @@ impl Follower {
         }
     }
 
-    /// Reads the targets of the next lines.
+    /// Reads the targets of the next `N` lines.
     #[track_caller]
     fn targets<const N: usize>(&mut self) -> [String; N] {
         std::array::from_fn(|_| self.next()["target"].as_str().unwrap().to_owned())
@@ -57,7 +58,7 @@ fn origin() -> Origin {
 }
 
 #[test]
-fn who_follows_sees_what_passes_the_filter_as_the_access_log_has_it() {
+fn followers_see_filtered_requests_as_the_access_log_has_them() {
     let origin = origin();
     let cache = Cache::configured(&origin, "[[route]]\npath = '/shop/'\n");
     cache.get("/before");
@@ -92,16 +93,16 @@ fn who_follows_sees_what_passes_the_filter_as_the_access_log_has_it() {
 }
 
 #[test]
-fn what_cannot_be_followed_is_told_and_seats_are_bounded_and_given_back() {
+fn invalid_filters_are_refused_and_followers_are_bounded() {
     let origin = origin();
     let cache = Cache::start(&origin);
-    let refused = |query: &str, told: &str| {
+    let refused = |query: &str, text: &str| {
         let response = cache.admin().get(&format!("/log{query}"));
         assert_eq!(response.status(), 400, "{query}");
-        assert!(response.text().contains(told), "{query}: {}", response.text());
+        assert!(response.text().contains(text), "{query}: {}", response.text());
     };
-    refused("?outcome=hits", "there are hit, stale");
-    refused("?reason=%22", "there are fresh, uri-miss");
+    refused("?outcome=hits", "use one of hit, stale");
+    refused("?reason=%22", "use one of fresh, uri-miss");
     refused("?path=shop", "does not start with");
     refused("?status=abc", "5xx");
     refused("?colour=red", "outcome, reason, path, status, route");
@@ -109,7 +110,7 @@ fn what_cannot_be_followed_is_told_and_seats_are_bounded_and_given_back() {
     let full = cache.admin().get("/log");
     assert_eq!((full.status(), full.header("retry-after").as_deref()), (503, Some("10")));
     seats.pop();
-    eventually("a seat is given back", || {
+    eventually("a new follower is accepted", || {
         let mut client = cache.admin();
         client.ask("GET", "/log", &[], b"");
         client.head().status == 200
@@ -117,7 +118,7 @@ fn what_cannot_be_followed_is_told_and_seats_are_bounded_and_given_back() {
 }
 
 #[test]
-fn a_slow_reader_loses_lines_and_is_told_while_requests_go_on() {
+fn a_slow_follower_loses_lines_and_learns_how_many_while_requests_go_on() {
     const REQUESTS: u64 = 6_000;
     let origin = origin();
     let cache = Cache::start(&origin);
@@ -154,7 +155,7 @@ fn followers_stay_across_a_reload() {
 }
 
 #[test]
-fn the_command_prints_a_line_each_and_ends_after_as_many_as_were_asked_for() {
+fn the_command_prints_one_line_per_request_and_stops_after_the_count() {
     let origin = origin();
     let cache = Cache::start(&origin);
     let admin = cache.admin_addr().to_string();
@@ -162,8 +163,8 @@ fn the_command_prints_a_line_each_and_ends_after_as_many_as_were_asked_for() {
         let arguments = [&["log", "--admin", &admin, "-n", "2", "--path", "/page"], flags].concat();
         std::thread::scope(|scope| {
             let running = scope.spawn(|| process::run(&arguments));
-            // It tells nobody when it has begun to follow.
-            eventually("larder log has seen enough", || {
+            // The command gives no sign once it has begun to follow.
+            eventually("larder log ends", || {
                 cache.client().get("/page?x=1");
                 cache.client().get("/other");
                 running.is_finished()
@@ -181,7 +182,7 @@ fn the_command_prints_a_line_each_and_ends_after_as_many_as_were_asked_for() {
         assert_eq!(serde_json::from_str::<Value>(line).unwrap()["outcome"], "hit", "{line}");
     }
     let wrong = process::run(&["log", "--admin", &admin, "--reason", "nonsense"]);
-    assert!(wrong.code == Some(1) && wrong.output.contains("`nonsense` is no reason; there are fresh"), "{wrong:?}");
+    assert!(wrong.code == Some(1) && wrong.output.contains("unknown reason `nonsense`; use one of fresh"), "{wrong:?}");
     let nobody = process::run(&["log", "--admin", "127.0.0.1:1"]);
     assert!(nobody.code == Some(1) && nobody.output.contains("is Larder running"), "{nobody:?}");
 }

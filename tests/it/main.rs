@@ -1,6 +1,22 @@
-//! Behaviour tests: each scripts an origin, starts the cache, acts as the client, and reads in that order.
+//! Behaviour tests. Each scripts an origin, starts the cache, acts as the client, and reads in that
+//! order. [`harness`] has the parts.
+//!
+//! - Caching by the RFCs: `caching/`, `stale`, `groups`, `model_rfc9111/` (random, against a
+//!   model), `replay` (the public cache tests, through `explain`)
+//! - One fetch for many clients: `coalescing/`, `collapse`, `flights` (random faults)
+//! - Users apart: `personalisation/`, `cookies`, `isolation`
+//! - Routes and keys: `routes`, `compression`
+//! - Purging: `purge`, `purge_model` (random, against a model)
+//! - Malformed and hostile input: `front_door`, `origin_answers/`, `hostile/`, `admin_safety`
+//! - The wire: `streaming`, `switching`, `stalled`, `cut`
+//! - Failures and limits: `faults`, `memory`, `soak`
+//! - What Larder reports: `reasons`, `access_log`, `log`, `metrics`, `monitoring`, `traces`,
+//!   `explain/`, `shadow/`, `dashboard/`, `watch`
+//! - Operation: `check`, `reload`, `drain`, `upgrade`, `demo`
+//! - The project itself: `surface/` (names that scripts depend on), `tidy` (layers and style),
+//!   `readme`
 
-// A test that cannot go on says so by panicking, helpers included.
+// Tests and their helpers fail by panicking.
 #![allow(clippy::unwrap_used)]
 
 mod access_log;

@@ -1,4 +1,5 @@
-//! Memory stays under its cap, seen from outside: the real binary, and what the kernel says of it.
+//! Memory stays under its cap, measured from outside: the real binary, and the kernel's figures for
+//! it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -6,10 +7,10 @@ use crate::harness::{Client, End, Origin, Process, Reply, pattern};
 
 const MIB: u64 = 1 << 20;
 
-/// Keep-alive connections that ask at once.
+/// Keep-alive connections that send requests at once.
 const CONNECTIONS: usize = 16;
 
-/// Distinct objects, and the size of each.
+/// The number of distinct objects, and the size of each.
 const OBJECTS: usize = 100_000;
 const OBJECT_BYTES: usize = 16 << 10;
 
@@ -86,7 +87,7 @@ fn bodies_that_slow_clients_pin_count_too() {
         assert_eq!(client.drain(), (BODY, End::Clean));
     }
     assert!(peak * 100 < CAPACITY * 105, "{} MiB were alive", peak / MIB);
-    assert!(peak * 10 > CAPACITY * 5, "they pin nothing: {} MiB", peak / MIB);
+    assert!(peak * 10 > CAPACITY * 5, "clients pin nothing: {} MiB", peak / MIB);
     let resident = larder.memory("VmHWM");
     assert!(resident < CAPACITY * 13 / 10 + 40 * MIB, "{} MiB were resident", resident / MIB);
 }

@@ -1,12 +1,12 @@
-//! `/metrics`: well-formed in both formats, in agreement with `/stats`, and with as many series after ten thousand URLs as
-//! before.
+//! `/metrics`: well-formed in both formats, consistent with `/stats`, and with as many series after
+//! ten thousand URLs as before.
 
 use crate::harness::exposition::{Exposition, Format};
 use crate::harness::{Cache, Client, Cut, Origin, Process, Reply};
 
 const OPEN_METRICS: (&str, &str) = ("Accept", "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.3");
 
-/// Reads what an admin side tells in both formats, which say the same; returns it.
+/// Reads the exposition of an admin side, and checks that both formats agree.
 #[track_caller]
 pub(crate) fn exposition(mut admin: Client) -> Exposition {
     let open = admin.exchange("GET", "/metrics", &[OPEN_METRICS], b"");
@@ -19,7 +19,7 @@ pub(crate) fn exposition(mut admin: Client) -> Exposition {
     open
 }
 
-/// An origin that answers with the status that the path names, some of it for the store and some not.
+/// An origin that answers with the status in the path; some of its responses can be stored.
 pub(crate) fn origin() -> Origin {
     Origin::start(|request| match request.target().split(['/', '?']).nth(1).unwrap_or_default() {
         "private" => Reply::ok().header("Cache-Control", "private").body("mine"),
@@ -30,7 +30,7 @@ pub(crate) fn origin() -> Origin {
     })
 }
 
-/// A configuration with routes, one of whose names has to be escaped.
+/// A configuration with routes. One route's name needs escaping.
 const ROUTES: &str = "
     [[route]]
     name = 'a\"b\\c{}'
@@ -54,7 +54,7 @@ pub(crate) fn one_of_each(cache: &Cache) {
 }
 
 #[test]
-fn it_is_well_formed_and_says_what_stats_say() {
+fn metrics_are_well_formed_and_equal_stats() {
     let origin = origin();
     let cache = Cache::configured(&origin, ROUTES);
     exposition(cache.admin());
@@ -76,7 +76,7 @@ fn it_is_well_formed_and_says_what_stats_say() {
 }
 
 #[test]
-fn ten_thousand_urls_and_whatever_else_is_asked_do_not_grow_the_label_sets() {
+fn ten_thousand_urls_and_unusual_requests_add_no_series() {
     const URLS: usize = 10_000;
     let origin = origin();
     let cache = Cache::configured(&origin, ROUTES);
@@ -98,7 +98,7 @@ fn ten_thousand_urls_and_whatever_else_is_asked_do_not_grow_the_label_sets() {
 }
 
 #[test]
-fn reloads_are_told_with_their_time() {
+fn reloads_are_reported_with_their_time() {
     let origin = origin();
     let larder = Process::serve(&origin, "");
     let reloads =

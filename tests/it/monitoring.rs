@@ -1,4 +1,5 @@
-//! `/grafana.json` and `/alerts.yml`: every metric, label and value that they name is told by `/metrics`.
+//! `/grafana.json` and `/alerts.yml`: `/metrics` has every metric, label and value that their
+//! expressions name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +10,10 @@ use yaml_rust2::{Yaml, YamlLoader};
 use crate::harness::{Cache, Origin};
 use crate::metrics::{exposition, one_of_each, origin};
 
-/// Labels that Prometheus itself adds to what it scrapes.
+/// Labels that Prometheus itself adds when it scrapes.
 const ADDED: [&str; 2] = ["job", "instance"];
 
-/// What `/metrics` has: by sample, its labels with their values.
+/// The content of `/metrics`: for each sample, its labels with their values.
 type KnownSeries = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 fn cache(origin: &Origin) -> Cache {
@@ -21,7 +22,7 @@ fn cache(origin: &Origin) -> Cache {
     cache
 }
 
-/// Checks an expression of PromQL against what there is.
+/// Checks a PromQL expression against the known series.
 #[track_caller]
 fn check(expression: &str, known: &KnownSeries) {
     let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
@@ -30,7 +31,8 @@ fn check(expression: &str, known: &KnownSeries) {
     for (at, _) in expression.match_indices("larder_") {
         let rest = &expression[at..];
         let end = rest.find(|char| !is_word(char)).unwrap_or(rest.len());
-        let own = known.get(&rest[..end]).unwrap_or_else(|| panic!("{} of {expression} is not told", &rest[..end]));
+        let own =
+            known.get(&rest[..end]).unwrap_or_else(|| panic!("{} of {expression} is not in /metrics", &rest[..end]));
         seen += 1;
         labels.extend(own.keys().map(String::as_str));
         let Some(selector) = rest[end..].strip_prefix('{').and_then(|inner| inner.split('}').next()) else { continue };
@@ -40,21 +42,21 @@ fn check(expression: &str, known: &KnownSeries) {
             if ADDED.contains(&name) {
                 continue;
             }
-            let values = own.get(name).unwrap_or_else(|| panic!("{name} of {expression} is no label"));
+            let values = own.get(name).unwrap_or_else(|| panic!("{name} of {expression} is not a label"));
             for value in value.split('|') {
                 let is_known = match name {
                     "outcome" => Outcome::ALL.iter().any(|outcome| outcome.token() == value),
                     "reason" => Reason::ALL.iter().any(|reason| reason.token() == value),
                     _ => values.contains(value),
                 };
-                assert!(is_known, "{name}={value} of {expression} never is");
+                assert!(is_known, "{name}={value} of {expression} is not in /metrics");
             }
         }
     }
-    assert!(seen > 0, "{expression} is about nothing of ours");
+    assert!(seen > 0, "{expression} names no metric of Larder");
     for group in expression.split("by (").skip(1).chain(expression.split("on (").skip(1)) {
         for label in group.split(')').next().unwrap().split(',').map(str::trim) {
-            assert!(labels.contains(label), "{label} of {expression} is no label");
+            assert!(labels.contains(label), "{label} of {expression} is not a label");
         }
     }
     for pair in [('(', ')'), ('{', '}'), ('[', ']')] {
@@ -64,7 +66,7 @@ fn check(expression: &str, known: &KnownSeries) {
 }
 
 #[test]
-fn the_dashboard_asks_for_what_is_told() {
+fn the_dashboard_queries_existing_metrics() {
     let origin = origin();
     let cache = cache(&origin);
     let known = exposition(cache.admin()).labels();
@@ -89,7 +91,7 @@ fn the_dashboard_asks_for_what_is_told() {
 }
 
 #[test]
-fn the_alerts_are_rules_over_what_is_told() {
+fn the_alerts_are_rules_over_existing_metrics() {
     let origin = origin();
     let cache = cache(&origin);
     let known = exposition(cache.admin()).labels();
@@ -127,5 +129,5 @@ fn the_alerts_are_rules_over_what_is_told() {
 }
 
 fn keys(map: &Yaml) -> Vec<&str> {
-    map.as_hash().unwrap_or_else(|| panic!("{map:?} is no map")).keys().map(|key| key.as_str().unwrap()).collect()
+    map.as_hash().unwrap_or_else(|| panic!("{map:?} is not a map")).keys().map(|key| key.as_str().unwrap()).collect()
 }

@@ -1,5 +1,5 @@
-//! Purging, by `POST /purge` on the admin side and by PURGE on the proxy's port: what was purged is not served again,
-//! whatever its form, and its bytes come back.
+//! Purging, by `POST /purge` on the admin side and by PURGE on the proxy's port: a purged response
+//! is not served again, in whatever form it is stored, and its memory is released.
 
 use larder::route::QueryRule;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn a_purge_covers_every_variant_and_several_urls() {
 }
 
 #[test]
-fn a_purge_covers_what_is_still_under_way() {
+fn a_purge_covers_a_response_under_way() {
     let gate = Gate::new();
     let origin = Origin::replies([Reply::fresh("ol").wait(&gate).body("d"), Reply::fresh("new")]);
     let cache = Cache::start(&origin);
@@ -60,13 +60,14 @@ fn a_purge_covers_what_is_still_under_way() {
     late.ask("GET", "/", &[], b"");
     late.response().check(200, "new", "fwd=uri-miss");
     gate.open();
-    assert_eq!(early.at_least(3), b"old", "who asked before the purge gets what there was");
+    assert_eq!(early.at_least(3), b"old", "a request from before the purge gets the old page");
     cache.settle();
-    assert_ne!(cache.get("/").text(), "old", "what was asked for before the purge is not stored");
+    assert_ne!(cache.get("/").text(), "old", "the response to a request from before the purge is not stored");
 }
 
-/// Has a purge of this kind come while a page is under way, and ten ask for it after that, before it lands. Returns what they
-/// got, and how often the app was asked.
+/// Purges a page while its first response is under way, and has ten clients request the page before
+/// that response arrives. Returns their responses, and the number of requests for the page at the
+/// app.
 fn asked_after_a_purge(kind: &str) -> (Vec<Response>, usize) {
     let gate = Gate::new();
     let origin = {
@@ -91,14 +92,14 @@ fn asked_after_a_purge(kind: &str) -> (Vec<Response>, usize) {
     early.response().check(200, "old", "fwd=uri-miss");
     let responses = late.iter_mut().map(crate::harness::Client::response).collect();
     cache.settle();
-    // What was purged softly is used stale while it is refreshed, be it by this request.
-    assert!(kind == "soft" || cache.get("/").has("hit"), "{kind}: it is stored");
-    eventually("the new one is stored", || cache.get("/").text() == "new");
+    // A soft purge serves the stale page while one request, possibly this one, refreshes it.
+    assert!(kind == "soft" || cache.get("/").has("hit"), "{kind}: the new page is stored");
+    eventually("the new page is stored", || cache.get("/").text() == "new");
     (responses, origin.targets().iter().filter(|target| *target == "/").count())
 }
 
 #[test]
-fn who_asks_after_a_purge_of_what_is_under_way_asks_together_and_it_is_stored() {
+fn requests_after_a_purge_of_a_response_under_way_share_one_stored_fetch() {
     for kind in ["hard", "validate"] {
         let (responses, asked) = asked_after_a_purge(kind);
         assert!(responses.iter().all(|response| response.text() == "new"), "{kind}: {responses:?}");
@@ -107,9 +108,9 @@ fn who_asks_after_a_purge_of_what_is_under_way_asks_together_and_it_is_stored() 
 }
 
 #[test]
-fn a_soft_purge_of_what_is_under_way_makes_nobody_wait_for_more() {
+fn a_soft_purge_of_a_response_under_way_delays_no_request() {
     let (responses, asked) = asked_after_a_purge("soft");
-    // Who was read late may have come after the refresh.
+    // A request that was read late may have arrived after the refresh.
     let shared = responses.iter().filter(|response| response.text() == "old").count();
     assert!(shared >= responses.len() / 2, "{responses:?}");
     assert!(responses.iter().all(|response| matches!(response.text().as_str(), "old" | "new")), "{responses:?}");
@@ -128,7 +129,7 @@ fn a_soft_purge_serves_stale_while_one_request_refreshes() {
 }
 
 #[test]
-fn what_cannot_be_understood_purges_nothing() {
+fn malformed_purges_purge_nothing() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     cache.get("/");
@@ -145,11 +146,11 @@ fn what_cannot_be_understood_purges_nothing() {
 }
 
 #[test]
-fn a_page_elsewhere_cannot_reach_the_admin_side() {
+fn another_sites_page_cannot_reach_the_admin_side() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     cache.get("/");
-    // A name that an attacker's server answers for, pointed at this machine (DNS rebinding).
+    // DNS rebinding: a name in an attacker's zone that resolves to this machine.
     let mut rebound = cache.admin().host("attacker.example");
     let json = [("Content-Type", "application/json")];
     let refused = rebound.exchange("POST", "/purge", &json, br#"{"url": "http://example.org/"}"#);
@@ -163,7 +164,7 @@ fn answer(response: &Response) -> Value {
 }
 
 #[test]
-fn wide_selectors_cover_what_they_name_and_nothing_beside_it() {
+fn selectors_cover_what_they_name_and_nothing_else() {
     let targets = ["/shop", "/shop?x", "/shop/", "/shop/a", "/shopping", "/tag/a", "/tag/ab"];
     let check = |body: &str, expected: &[&str]| {
         let origin = Origin::start(|request| match request.target().strip_prefix("/tag/") {
@@ -172,10 +173,10 @@ fn wide_selectors_cover_what_they_name_and_nothing_beside_it() {
         });
         let cache = Cache::start(&origin);
         targets.iter().for_each(|target| drop(cache.get(target)));
-        let told = answer(&cache.purge(body));
-        assert_eq!((&told["entries"], &told["swept"]), (&Value::Null, &json!("pending")), "{body}");
-        let sequence = told["sequence"].as_u64().unwrap();
-        eventually("it is swept", || cache.stats()["store"]["sweep"]["through"].as_u64() >= Some(sequence));
+        let report = answer(&cache.purge(body));
+        assert_eq!((&report["entries"], &report["swept"]), (&Value::Null, &json!("pending")), "{body}");
+        let sequence = report["sequence"].as_u64().unwrap();
+        eventually("the entry is swept", || cache.stats()["store"]["sweep"]["through"].as_u64() >= Some(sequence));
         assert_eq!(cache.stats()["store"]["evicted"]["purge"], expected.len(), "{body}");
         let gone: Vec<&str> = targets.into_iter().filter(|target| !cache.get(target).is_hit()).collect();
         assert_eq!(gone, expected, "{body}");
@@ -192,7 +193,7 @@ fn wide_selectors_cover_what_they_name_and_nothing_beside_it() {
 }
 
 #[test]
-fn the_bytes_of_what_was_purged_come_back() {
+fn a_purge_releases_the_bytes() {
     let origin = Origin::start(|_| Reply::fresh(vec![b'x'; 20_000]).header("Cache-Tag", "all").header("ETag", "\"1\""));
     let cache = Cache::start(&origin);
     let alive = || cache.stats()["memory"]["alive_bytes"].as_u64().unwrap();
@@ -200,7 +201,7 @@ fn the_bytes_of_what_was_purged_come_back() {
     (0..50).for_each(|at| drop(cache.get(&format!("/{at}"))));
     assert!(alive() > empty + 50 * 100);
     cache.purge(r#"{"tag": "all"}"#);
-    eventually("they are back", || alive() == empty);
+    eventually("the bytes are released", || alive() == empty);
     assert_eq!(cache.stats()["store"]["entries"], 0);
 }
 
@@ -231,7 +232,7 @@ fn a_soft_purge_of_a_hot_key_makes_nobody_wait() {
     let cache = Cache::start(&origin);
     cache.get("/");
     cache.purge(r#"{"tag": "hot", "kind": "soft"}"#);
-    // The refresh is held at the origin for as long as all of these take.
+    // The origin holds the refresh for as long as all of these requests take.
     for _ in 0..50 {
         cache.client().get("/").check(200, "old", "detail=stale-while-revalidate");
     }
@@ -265,7 +266,7 @@ fn a_head_that_was_asked_before_a_purge_does_not_undo_it() {
 }
 
 #[test]
-fn a_soft_purge_of_what_forbids_stale_is_validated() {
+fn a_soft_purge_validates_a_response_that_forbids_stale() {
     let origin = Origin::start(|request| match request.header("if-none-match") {
         Some(_) => Reply::not_modified().header("Cache-Control", "max-age=60, must-revalidate"),
         None => Reply::ok().header("Cache-Control", "max-age=60, must-revalidate").header("ETag", "\"1\"").body("x"),
@@ -277,7 +278,7 @@ fn a_soft_purge_of_what_forbids_stale_is_validated() {
     cache.get("/").check(200, "x", "hit");
 }
 
-/// Starts a cache that takes PURGE from these networks, and trusts these proxies.
+/// Starts a cache that accepts PURGE from these networks, and trusts these proxies.
 fn with_method(origin: &Origin, from: &[&str], trusted: &[&str]) -> Cache {
     let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     Cache::with(origin, |setup: &mut Setup| {
@@ -287,17 +288,17 @@ fn with_method(origin: &Origin, from: &[&str], trusted: &[&str]) -> Cache {
 }
 
 #[test]
-fn purge_by_method_from_listed_networks_only() {
+fn purge_by_method_works_from_listed_networks_only() {
     let check = |from: &[&str], trusted: &[&str], fields: &[(&str, &str)], status: u16| {
         let origin = Origin::start(|_| Reply::fresh("x"));
         let cache = with_method(&origin, from, trusted);
         cache.get("/a");
-        let told = cache.request("PURGE", "/a", fields, b"");
-        assert_eq!(told.status(), status, "{from:?} {trusted:?} {fields:?}: {}", told.text());
+        let response = cache.request("PURGE", "/a", fields, b"");
+        assert_eq!(response.status(), status, "{from:?} {trusted:?} {fields:?}: {}", response.text());
         assert_eq!(cache.get("/a").is_hit(), status != 200, "{from:?} {trusted:?} {fields:?}");
         assert!(origin.targets().len() <= 2, "a PURGE never goes to the origin");
         if status == 405 {
-            assert!(told.header("allow").is_some());
+            assert!(response.header("allow").is_some());
         }
     };
     const LOCAL: &[&str] = &["127.0.0.0/8"];
@@ -306,11 +307,11 @@ fn purge_by_method_from_listed_networks_only() {
     check(OTHER, &[], &[], 403);
     check(LOCAL, &[], &[], 200);
     check(LOCAL, &[], &[("Purge-Kind", "gentle")], 400);
-    // By way of a proxy that nobody trusts: who sent it is not known.
+    // Through an untrusted proxy the sender is unknown.
     check(LOCAL, &[], &[("X-Forwarded-For", "127.0.0.1")], 403);
     check(LOCAL, &[], &[("Via", "1.1 front")], 403);
     check(OTHER, &[], &[("X-Forwarded-For", "10.0.0.1")], 403);
-    // By way of one that is trusted: the last in the chain that is none.
+    // Through a trusted proxy, the sender is the last untrusted address in the chain.
     check(OTHER, LOCAL, &[("X-Forwarded-For", "10.0.0.1")], 200);
     check(OTHER, LOCAL, &[("X-Forwarded-For", "10.0.0.1, 192.0.2.1")], 403);
     check(OTHER, LOCAL, &[("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "10.0.0.1, 127.0.0.1")], 200);
@@ -321,7 +322,7 @@ fn purge_by_method_from_listed_networks_only() {
 }
 
 #[test]
-fn purge_by_method_tells_what_it_found_and_takes_a_kind() {
+fn purge_by_method_reports_what_it_found_and_takes_a_kind() {
     let origin = Origin::replies([Reply::fresh("old"), Reply::fresh("new")]);
     let cache = with_method(&origin, &["127.0.0.1/32"], &[]);
     let nothing = cache.request("PURGE", "/", &[], b"");
@@ -339,13 +340,13 @@ fn purge_by_method_tells_what_it_found_and_takes_a_kind() {
 }
 
 #[test]
-fn the_command_line_purges() {
+fn larder_purge_purges() {
     let origin = Origin::start(|_| Reply::fresh("x").header("Cache-Tag", "a"));
     let process = Process::serve(&origin, "admin.token = \"0123456789abcdef\"");
     let is_hit = || process.client().get("/").is_hit();
     let admin = process.admin_addr().to_string();
     let purge = |arguments: &[&str]| process::run(&[&["purge", "--admin", &admin], arguments].concat());
-    eventually("it is stored", is_hit);
+    eventually("the page is stored", is_hit);
     let refused = purge(&["--tag", "a"]);
     assert_eq!(refused.code, Some(1), "{}", refused.output);
     assert!(refused.output.contains("LARDER_ADMIN_TOKEN"), "{}", refused.output);
@@ -358,6 +359,6 @@ fn the_command_line_purges() {
     assert_eq!(purged.code, Some(0), "{}", purged.output);
     assert!(purged.output.contains("Purged 1 selector"), "{}", purged.output);
     assert!(!is_hit());
-    let odd = purge(&[&["/not/a/url"][..], &token].concat());
-    assert!(odd.code == Some(1) && odd.output.contains("not a valid url"), "{}", odd.output);
+    let malformed = purge(&[&["/not/a/url"][..], &token].concat());
+    assert!(malformed.code == Some(1) && malformed.output.contains("not a valid url"), "{}", malformed.output);
 }

@@ -1,5 +1,6 @@
-//! Random requests, purges of all kinds, waits, writes and reloads, against a model of a few lines: nothing purged is ever served
-//! as good, and, since everything has room, nothing that was not purged is ever missed.
+//! Random requests, purges of all kinds, waits, writes and reloads against a model of a few lines:
+//! no purged response is ever served as valid, and, since everything fits, no other response is
+//! ever missed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,11 +24,12 @@ const URLS: [(&str, &str, &str); 7] = [
 
 const HOSTS: [&str; 2] = ["example.org", "example.net:8080"];
 
-/// How long a response is fresh, in seconds; what is purged softly is served stale for as long as a test sets.
+/// How long a response is fresh, in seconds. After a soft purge, a response is served stale for
+/// [`SOFT_MAX`] seconds.
 const FRESH: u64 = 10_000;
 const SOFT_MAX: u64 = 60;
 
-/// What is done.
+/// A step of a test.
 #[derive(Clone, Debug)]
 enum ModelStep {
     Get(usize, usize),
@@ -35,11 +37,12 @@ enum ModelStep {
     /// An unsafe request, whose response invalidates this group.
     Write(usize, usize, &'static str),
     Wait(u64),
-    /// A reload of a configuration that is in order, or not: neither changes anything about what is stored.
+    /// A reload of a valid or a broken configuration. Neither changes anything about what is
+    /// stored.
     Reload(bool),
 }
 
-/// What a purge covers.
+/// The selector of a purge.
 #[derive(Clone, Debug)]
 enum Covers {
     Url(usize, usize),
@@ -75,7 +78,7 @@ impl Covers {
     }
 }
 
-/// What the model knows of a stored response.
+/// The model's state of a stored response, with the version of its body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ModelState {
     Good(u64),
@@ -85,7 +88,7 @@ enum ModelState {
     Doubtful(u64),
 }
 
-/// The model: what is stored under a host and a URL, with the version of its body; and the time.
+/// The model: the state of each host and URL, and the time.
 #[derive(Default)]
 struct Model {
     held: HashMap<(usize, usize), ModelState>,
@@ -111,7 +114,7 @@ impl Model {
         });
     }
 
-    /// What is held now: soft purges end.
+    /// Returns the state now: a soft purge ends after [`SOFT_MAX`].
     fn at(&self, place: (usize, usize)) -> Option<ModelState> {
         match self.held.get(&place).copied() {
             Some(ModelState::Soft(version, at)) if self.now - at >= SOFT_MAX => Some(ModelState::Doubtful(version)),
@@ -139,7 +142,8 @@ fn step() -> impl Strategy<Value = ModelStep> {
     ]
 }
 
-/// Answers every request for a body with a version of its own, and confirms every validator.
+/// Starts an origin that answers every request with a new version of the body, and confirms every
+/// validator.
 fn origin() -> (Origin, Arc<AtomicU64>) {
     let versions = Arc::<AtomicU64>::default();
     let counter = Arc::clone(&versions);
@@ -177,18 +181,18 @@ fn run(steps: &[ModelStep]) {
                 let response = cache.client().host(HOSTS[*host]).get(URLS[*url].0);
                 cache.settle();
                 let newest = versions.load(Ordering::SeqCst);
-                let told = (response.text().parse::<u64>().unwrap(), response.cache_status());
+                let found = (response.text().parse::<u64>().unwrap(), response.cache_status());
                 let place = (*host, *url);
                 let (version, how, next) = match model.at(place) {
                     Some(ModelState::Good(version)) => (version, "; hit", version),
-                    // The refresh is confirmed by the origin.
+                    // The origin confirms the refresh.
                     Some(ModelState::Soft(version, _)) => (version, "stale-while-revalidate", version),
                     Some(ModelState::Doubtful(version)) => (version, "fwd-status=304", version),
                     None => (newest, "fwd-status=200", newest),
                 };
                 assert!(
-                    told.0 == version && told.1.contains(how),
-                    "step {at}: {told:?}, not {version} by {how}: {steps:?}"
+                    found.0 == version && found.1.contains(how),
+                    "step {at}: {found:?}, not {version} by {how}: {steps:?}"
                 );
                 model.held.insert(place, ModelState::Good(next));
             }
@@ -213,11 +217,11 @@ fn run(steps: &[ModelStep]) {
 }
 
 proptest! {
-    // Each case is a cache of its own over real sockets.
+    // Each case is a cache of its own over real sockets, which makes cases slow.
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_a_purged_entry_and_never_an_unpurged_miss(steps in prop::collection::vec(step(), 1..60)) {
+    fn no_purged_response_is_served_and_no_other_is_missed(steps in prop::collection::vec(step(), 1..60)) {
         run(&steps);
     }
 }

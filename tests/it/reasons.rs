@@ -1,5 +1,6 @@
-//! Every reason of the closed list, brought about by a real request and seen from outside: in Cache-Status, or where it is
-//! known only once the head has gone, in `/stats`. A reason that nothing brings about has no place in the list.
+//! Every reason of the closed list, produced by a real request and observed from outside: in
+//! Cache-Status, or, where the reason is known only after the head, in `/stats`. A reason that no
+//! request produces has no place in the list.
 
 use std::time::Duration;
 
@@ -10,21 +11,21 @@ use serde_json::Value;
 use crate::harness::cache::Setup;
 use crate::harness::{BlackHole, Cache, Cut, Gate, Origin, Reply, Response, WEBSOCKET, eventually};
 
-/// Where a reason showed.
+/// The place where a reason shows.
 pub(crate) enum Evidence {
     /// In the Cache-Status of this response.
     InResponse(Response),
-    /// In these figures.
+    /// In these figures of `/stats`.
     InStats(Value),
-    /// Not from outside.
+    /// Nowhere outside the process.
     Nowhere,
 }
 
 #[test]
-fn every_reason_is_brought_about_by_a_request() {
+fn every_reason_is_produced_by_a_request() {
     let mut unseen = Vec::new();
     for &reason in Reason::ALL {
-        let found = match bring_about(reason) {
+        let found = match produce(reason) {
             Evidence::InResponse(response) => in_cache_status(reason, &response),
             Evidence::InStats(stats) => in_stats(reason, &stats),
             Evidence::Nowhere => Ok(()),
@@ -38,7 +39,7 @@ fn in_cache_status(reason: Reason, response: &Response) -> Result<(), String> {
     let status = response.cache_status();
     let shows = match reason {
         Reason::Fresh => response.has("hit"),
-        // It tells what would have been, too.
+        // Shadow mode also names the outcome that live mode would have.
         Reason::Shadow => status.contains("; detail=shadow:"),
         _ => response.has(&format!("fwd={reason}")) || response.has(&format!("detail={reason}")),
     };
@@ -67,7 +68,7 @@ fn one(reply: Reply, fields: &[(&str, &str)]) -> Evidence {
     with(move |_| reply.clone(), |_| {}, |_, cache| cache.get_with("/", fields))
 }
 
-/// Stores `reply`, lets this many seconds pass, and sends another GET.
+/// Stores `reply`, lets `seconds` pass, and sends another GET.
 fn later(reply: Reply, seconds: u64, fields: &[(&str, &str)]) -> Evidence {
     with(
         move |_| reply.clone(),
@@ -80,7 +81,7 @@ fn later(reply: Reply, seconds: u64, fields: &[(&str, &str)]) -> Evidence {
     )
 }
 
-/// Sends one request of another kind to a cache that has stored nothing.
+/// Sends one request of another kind to an empty cache.
 fn other(method: &str, fields: &[(&str, &str)], body: &[u8], change: impl FnOnce(&mut Setup)) -> Evidence {
     with(|_| Reply::fresh("x"), change, |_, cache| cache.request(method, "/", fields, body))
 }
@@ -98,8 +99,8 @@ fn cache_control(value: &str) -> Reply {
     Reply::ok().header("Cache-Control", value).body("x")
 }
 
-/// Brings a reason about. The match is exhaustive, so that a new reason asks for its request.
-pub(crate) fn bring_about(reason: Reason) -> Evidence {
+/// Produces a reason. The match is exhaustive, so that a new reason needs its request here.
+pub(crate) fn produce(reason: Reason) -> Evidence {
     match reason {
         Reason::Fresh => later(Reply::fresh("x"), 0, &[]),
         Reason::UriMiss => one(Reply::fresh("x"), &[]),
@@ -160,7 +161,8 @@ pub(crate) fn bring_about(reason: Reason) -> Evidence {
         }),
         Reason::OnlyIfCached => other("GET", &[("Cache-Control", "only-if-cached")], b"", |_| {}),
         Reason::Overloaded => overloaded(),
-        // RFC 5737 and RFC 919 have no machine there: the one is not resolved, the other not connected to.
+        // No host answers at the broadcast address (RFC 919), and no name under `.invalid` resolves
+        // (RFC 6761).
         Reason::DestinationUnavailable => at("255.255.255.255:9"),
         Reason::DnsError => at(&format!("{}.invalid:80", "a".repeat(64))),
         Reason::ConnectionRefused => refused(),
@@ -171,12 +173,12 @@ pub(crate) fn bring_about(reason: Reason) -> Evidence {
         Reason::Incomplete => incomplete(),
         Reason::InvalidatedMeanwhile => invalidated_meanwhile(),
         Reason::Outdated => outdated(),
-        // Whatever brought this about from outside would be a bug to mend.
+        // A request that caused a panic would be a bug to fix.
         Reason::Panic => Evidence::Nowhere,
     }
 }
 
-/// Asks once for each of these cookies.
+/// Sends one request for each of these cookies.
 fn as_users(
     script: impl Fn(&crate::harness::origin::Request) -> Reply + Send + Sync + 'static,
     cookies: &[&str],
@@ -292,7 +294,7 @@ fn incomplete() -> Evidence {
     Evidence::InStats(cache.stats())
 }
 
-/// Asks anew while a response is under way, and has the whole new one first.
+/// Validates while a response is under way, and receives the whole new response first.
 fn outdated() -> Evidence {
     let gate = Gate::new();
     let origin = {
@@ -310,11 +312,11 @@ fn outdated() -> Evidence {
     cache.client().exchange("GET", "/", &[("Cache-Control", "no-cache"), ("X-New", "1")], b"");
     gate.open();
     first.rest(head);
-    eventually("both have ended", || cache.stats()["requests"]["total"] == 2);
+    eventually("both requests have ended", || cache.stats()["requests"]["total"] == 2);
     Evidence::InStats(cache.stats())
 }
 
-/// Purges while a response is under way: it is not stored.
+/// Purges while a response is under way, which is then not stored.
 fn invalidated_meanwhile() -> Evidence {
     let gate = Gate::new();
     let origin = {

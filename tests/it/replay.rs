@@ -1,8 +1,10 @@
-//! `explain` over the public HTTP cache tests: each of their requests is explained first and sent after, on a clock that is
-//! held, and both give one reason, up to where the origin's answer decides. The origin's answer is explained with it, so that
-//! whether it is stored, and why not, has to agree too.
+//! `explain` over the public HTTP cache tests. Each of their requests is first explained and then
+//! sent, on a stopped clock, and both must give the same reason up to the point where the origin's
+//! response decides. The explanation includes the origin's response, so that both must also agree
+//! on whether it is stored, and why not.
 //!
-//! The tests stand as data beside the project (`../shared/conformance`, or where `LARDER_CONFORMANCE` says).
+//! The test data lie beside the project (`../shared/conformance`, or where `LARDER_CONFORMANCE`
+//! points).
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,10 +18,10 @@ use crate::harness::cache::START;
 use crate::harness::origin::Request;
 use crate::harness::{Cache, Cut, Origin, Reply};
 
-/// Seconds that the suite waits where it says that it pauses.
+/// The seconds that the suite waits at a pause.
 const PAUSE: u64 = 3;
 
-/// Fields whose value, where it is a number, is seconds from now.
+/// Fields whose value, where it is a number, means seconds from now.
 const DATES: [&str; 5] = ["date", "expires", "last-modified", "if-modified-since", "if-unmodified-since"];
 
 /// Fields whose value is a path below the test's.
@@ -27,19 +29,19 @@ const PLACES: [&str; 2] = ["location", "content-location"];
 
 type Fields = Vec<(String, String)>;
 
-/// What the origin knows.
+/// The origin's state.
 #[derive(Default)]
 struct OriginKnowledge {
     /// Seconds since the clock's start.
     elapsed: u64,
     /// The requests of each test, by its id.
     tests: HashMap<String, Vec<Value>>,
-    /// The fields that were sent in answer to each of them.
+    /// The fields of the response to each of them.
     sent: HashMap<(String, usize), Fields>,
 }
 
 #[test]
-fn what_is_told_of_the_public_tests_is_what_happens() {
+fn explanations_of_the_public_tests_come_true() {
     let Some(suite) = suite() else { return };
     let known = Arc::new(Mutex::new(OriginKnowledge::default()));
     let script = Arc::clone(&known);
@@ -65,13 +67,13 @@ fn what_is_told_of_the_public_tests_is_what_happens() {
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Returns the tests that are for caches of servers, and says so where they are not here.
+/// Returns the tests for server-side caches. Prints a note where the suite is missing.
 fn suite() -> Option<Vec<Value>> {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/conformance"));
     let file = std::env::var_os("LARDER_CONFORMANCE").map_or_else(beside, PathBuf::from).join("suite.json");
     let Ok(text) = std::fs::read_to_string(&file) else {
         eprintln!(
-            "explain: {} is not here, so the HTTP cache tests were NOT replayed (set LARDER_CONFORMANCE to where they are)",
+            "explain: {} is missing, so the HTTP cache tests were NOT replayed (set LARDER_CONFORMANCE to their folder)",
             file.display()
         );
         return None;
@@ -82,13 +84,15 @@ fn suite() -> Option<Vec<Value>> {
     Some(tests.filter(|test| test["browser_only"] != true).collect())
 }
 
-/// Explains a request of a test and the answer that it would get, sends it, and says where both disagree.
+/// Explains a request together with the response that it would get, sends it, and returns how both
+/// disagree.
 fn replayed(cache: &Cache, known: &Mutex<OriginKnowledge>, id: &str, index: usize) -> Option<String> {
     let (request, target, own) = {
         let known = known.lock().unwrap();
         let request = known.tests[id][index].clone();
         let target = target(id, &request);
-        // The suite counts from the answer before it, whose time was the same where it did not pause.
+        // The suite counts from the previous response. Without a pause in between, that is the same
+        // time.
         let own = fields(&request["request_headers"], &request, &known, &target);
         (request, target, own)
     };
@@ -125,7 +129,7 @@ fn target(id: &str, request: &Value) -> String {
     format!("/test/{id}{file}{query}")
 }
 
-/// Writes fields as a test has them; a third member only says what is checked.
+/// Builds fields from a test's notation, whose third member is only for the suite's own checks.
 fn fields(written: &Value, request: &Value, known: &OriginKnowledge, target: &str) -> Fields {
     let written = written.as_array().map_or(&[][..], Vec::as_slice);
     let field = |field: &Value| {
@@ -151,7 +155,7 @@ fn date(known: &OriginKnowledge, seconds: i64) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
 }
 
-/// Returns the fields of the answer to a request of a test.
+/// Returns the fields of the response to a test's request.
 fn answer_fields(known: &OriginKnowledge, id: &str, index: usize) -> Fields {
     let request = &known.tests[id][index];
     let mut fields = fields(&request["response_headers"], request, known, &target(id, request));
@@ -164,7 +168,7 @@ fn answer_fields(known: &OriginKnowledge, id: &str, index: usize) -> Fields {
     fields
 }
 
-/// Returns the status line of the answer, where it does not depend on what the request says.
+/// Returns the response's status line, where it does not depend on the request's fields.
 fn answer_status(request: &Value) -> String {
     match request["response_status"].as_array() {
         Some(status) => format!("{} {}", status[0], status[1].as_str().unwrap_or_default()),
@@ -172,7 +176,7 @@ fn answer_status(request: &Value) -> String {
     }
 }
 
-/// Whether the answer is a 304 to the right condition, and a failure to any other.
+/// Tells whether the response is a 304 to the right condition and an error to any other.
 fn is_validated(request: &Value) -> bool {
     request["expected_type"].as_str().is_some_and(|kind| kind.ends_with("validated"))
 }
@@ -181,7 +185,8 @@ fn content<'a>(id: &'a str, request: &'a Value) -> &'a str {
     request["response_body"].as_str().unwrap_or(id)
 }
 
-/// Returns the head that the origin would answer with; `None` where its answer depends on what it is asked.
+/// Returns the head that the origin would answer with; `None` where the head depends on the
+/// request.
 fn answer_head(known: &Mutex<OriginKnowledge>, id: &str, index: usize) -> Option<String> {
     let known = known.lock().unwrap();
     let request = &known.tests[id][index];
@@ -199,7 +204,7 @@ fn answer_head(known: &Mutex<OriginKnowledge>, id: &str, index: usize) -> Option
     Some(head)
 }
 
-/// The origin's side of a test.
+/// The origin's script for the tests.
 fn reply(known: &Mutex<OriginKnowledge>, asked: &Request) -> Reply {
     let mut known = known.lock().unwrap();
     let target = asked.target();

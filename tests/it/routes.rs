@@ -1,4 +1,4 @@
-//! What the operator decides beside the origin: routes, their keys, cookies, and who is trusted.
+//! The operator's rules: routes, their keys, cookies, trusted proxies, and who may see keys.
 
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ fn headers_and_cookies_of_a_route_are_part_of_the_key() {
     let cache = Cache::with(&origin, |setup| {
         setup.rule.key_headers = Box::new([http::HeaderName::from_static("x-plan")]);
         setup.rule.key_cookies = Box::new(["currency".into()]);
-        // The app shows which cookies it got: a page of one user's own, as far as the guard can see.
+        // The app shows the cookies that it received, which the guard would take for a personal
+        // page.
         setup.rule.personalisation_guard = false;
     });
     let get = |plan: &str, cookie: &str| cache.get_with("/", &[("X-Plan", plan), ("Cookie", cookie)]);
@@ -65,7 +66,7 @@ fn headers_and_cookies_of_a_route_are_part_of_the_key() {
 }
 
 #[test]
-fn a_forced_route_stores_what_says_no_but_never_what_is_private() {
+fn a_forced_route_stores_what_the_origin_forbids_but_nothing_private() {
     let origin = Origin::start(|request| match request.target().as_str() {
         "/private" => Reply::ok().header("Cache-Control", "private").body("x"),
         "/cookie" => Reply::ok().header("Set-Cookie", "a=b").body("x"),
@@ -75,6 +76,7 @@ fn a_forced_route_stores_what_says_no_but_never_what_is_private() {
     let cache = Cache::with(&origin, |setup| {
         setup.rule.cache = CacheMode::Force;
         setup.rule.ttl = Some(Duration::from_secs(60));
+        setup.rule.set_cookie = SetCookie::Obey;
     });
     cache.get("/");
     cache.get("/").check(200, "x", "ttl=60");
@@ -88,7 +90,7 @@ fn a_forced_route_stores_what_says_no_but_never_what_is_private() {
 }
 
 #[test]
-fn cookies_are_obeyed_stripped_or_keep_the_response_out() {
+fn set_cookie_is_obeyed_stripped_or_prevents_storing() {
     let origin = Origin::start(|_| Reply::fresh("x").header("Set-Cookie", "session=1"));
     for (set_cookie, first, hit) in [
         (SetCookie::Obey, Some("session=1"), Some(Some("session=1"))),
@@ -106,7 +108,7 @@ fn cookies_are_obeyed_stripped_or_keep_the_response_out() {
 }
 
 #[test]
-fn only_a_trusted_proxy_says_for_whom_a_request_is() {
+fn only_a_trusted_proxy_may_name_the_client() {
     let origin = Origin::start(|_| Reply::fresh("x").header("Vary", "X-Round"));
     let spoofed = [("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "https"), ("X-Original-URL", "/admin")];
     let plain = Cache::start(&origin);
@@ -128,7 +130,7 @@ fn only_a_trusted_proxy_says_for_whom_a_request_is() {
 }
 
 #[test]
-fn keys_are_shown_as_text_only_to_whom_the_operator_names() {
+fn keys_are_shown_as_text_only_to_listed_clients() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     assert!(!cache.get("/secret").cache_status().contains("/secret"));
@@ -140,7 +142,7 @@ fn keys_are_shown_as_text_only_to_whom_the_operator_names() {
 }
 
 #[test]
-fn behind_a_trusted_proxy_it_is_its_client_who_may_see_keys_or_not() {
+fn behind_a_trusted_proxy_its_client_decides_whether_keys_are_shown() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::with(&origin, |setup| {
         setup.config.proxy.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];

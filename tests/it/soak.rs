@@ -1,4 +1,4 @@
-//! A short run of the mixed soak, so that the long one runs when it is wanted: `benches/soak` says how.
+//! A short run of the mixed soak, so that the long one is known to work; see `benches/soak`.
 
 #[path = "../../benches/soak/mixed.rs"]
 mod mixed;

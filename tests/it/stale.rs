@@ -1,4 +1,5 @@
-//! When a stale response is served: while it is refreshed, and when the origin fails (RFC 5861, RFC 9111 §4.2.4).
+//! Stale responses: served while they are refreshed, and when the origin fails (RFC 5861, RFC 9111
+//! §4.2.4).
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ fn rfc5861_s3_stale_is_served_at_once_and_refreshed_once_in_the_background() {
         let stale = client.get("/");
         stale.check(200, "one", "detail=stale-while-revalidate");
         assert_eq!((stale.ttl(), stale.header("age").as_deref()), (Some(-29), Some("89")));
-        // The origin has not answered: nobody waits for it.
+        // The origin has not answered, and nobody has waited for it.
         gate.arrived(1);
     }
     gate.open();
@@ -32,7 +33,7 @@ fn rfc5861_s3_stale_is_served_at_once_and_refreshed_once_in_the_background() {
 }
 
 #[test]
-fn s5_2_1_who_names_a_limit_gets_nothing_stale_within_the_window() {
+fn s5_2_1_a_client_that_sets_a_limit_gets_nothing_stale_within_the_window() {
     for asked in ["min-fresh=5", "max-age=1000", "max-age=1000, only-if-cached"] {
         let directives = "max-age=60, stale-while-revalidate=30";
         let origin = Origin::replies([with(directives, "one"), with(directives, "two")]);
@@ -79,11 +80,11 @@ fn a_background_refresh_that_fails_leaves_the_stale_response() {
     cache.get("/").check(200, "one", "detail=stale-while-revalidate");
     origin.wait_for(2);
     cache.get("/").check(200, "one", "detail=stale-while-revalidate");
-    eventually("it is refreshed after all", || cache.get("/").is_hit());
+    eventually("the page is refreshed after all", || cache.get("/").is_hit());
 }
 
 #[test]
-fn rfc5861_s4_stale_stands_in_for_an_origin_that_is_gone() {
+fn rfc5861_s4_stale_is_served_while_the_origin_is_down() {
     let mut origin = Origin::replies([with("max-age=60", "one")]);
     let cache = Cache::start(&origin);
     cache.get("/");
@@ -94,13 +95,13 @@ fn rfc5861_s4_stale_stands_in_for_an_origin_that_is_gone() {
     assert!(stale.ttl().is_some_and(|ttl| ttl < 0), "{}", stale.cache_status());
     cache.step(2);
     let failed = cache.get("/");
-    assert_eq!(failed.status(), 502, "an hour later it may not");
+    assert_eq!(failed.status(), 502, "an hour later the page may not be served");
     assert!(failed.has("detail=connection_refused"), "{}", failed.cache_status());
     assert!(failed.header("proxy-status").unwrap().contains("error=connection_refused"));
 }
 
 #[test]
-fn rfc5861_s4_stale_stands_in_for_an_origin_that_hangs_up() {
+fn rfc5861_s4_stale_is_served_where_the_origin_hangs_up() {
     for reply in [
         Reply::hang_up(Cut::Fin),
         Reply::hang_up(Cut::Rst),
@@ -120,7 +121,7 @@ fn rfc5861_s4_stale_stands_in_for_an_origin_that_hangs_up() {
 }
 
 #[test]
-fn stale_stands_in_for_an_origin_that_is_silent() {
+fn stale_is_served_where_the_origin_is_silent() {
     let never = Gate::new();
     let origin = Origin::replies([with("max-age=60", "one"), with("max-age=60", "two").hold(&never)]);
     let cache = Cache::with(&origin, |setup| setup.config.origin.response_timeout = Duration::from_millis(50));
@@ -154,7 +155,7 @@ fn s4_2_4_a_response_that_forbids_it_is_never_served_stale() {
 }
 
 #[test]
-fn s5_2_2_10_max_stale_counts_for_nothing_where_there_is_an_s_maxage() {
+fn s5_2_2_10_s_maxage_beats_max_stale() {
     for (field, directives) in [
         ("Cache-Control", "s-maxage=60"),
         ("Cache-Control", "s-maxage=60, stale-if-error=60"),
@@ -206,7 +207,8 @@ fn rfc5861_s4_a_5xx_is_hidden_only_where_the_response_or_the_route_says_so() {
     check("max-age=60, must-revalidate, stale-if-error=100", false, false);
 }
 
-/// Has a page refreshed, and says whether it is still there when the app is gone.
+/// Refreshes a page with this response. Tells whether the page is still served once the app is
+/// down.
 fn survives(refreshed: Reply) -> bool {
     let mut origin = Origin::replies([with("max-age=60, stale-if-error=900", "old"), refreshed]);
     let cache = Cache::start(&origin);
@@ -223,7 +225,7 @@ fn survives(refreshed: Reply) -> bool {
 }
 
 #[test]
-fn s4_3_3_a_page_that_is_gone_is_not_served_stale_even_where_the_news_is_not_stored() {
+fn s4_3_3_a_page_replaced_by_an_unstored_response_is_not_served_stale() {
     let unstored = |status: &str| Reply::status(status).header("Cache-Control", "no-store").body("news");
     for status in ["200 OK", "302 Found", "401 Unauthorized", "403 Forbidden", "404 Not Found", "410 Gone"] {
         assert!(!survives(unstored(status)), "{status}");
@@ -234,9 +236,10 @@ fn s4_3_3_a_page_that_is_gone_is_not_served_stale_even_where_the_news_is_not_sto
 }
 
 #[test]
-fn s4_3_3_what_is_stored_under_another_vary_takes_the_place_of_what_it_refreshed() {
+fn s4_3_3_a_response_with_another_vary_replaces_the_one_it_refreshed() {
     for status in ["200 OK", "404 Not Found"] {
-        // Its clock is behind: by Date alone, the old one would be selected on and on (§4.1).
+        // The new response's clock is behind: by Date alone, the old response would be selected for
+        // ever (§4.1).
         let news = Reply::status(status).header("Cache-Control", "max-age=600").header("Vary", "X-A");
         let news = news.header("Date", "Wed, 31 Dec 2025 23:59:00 GMT").body("new");
         let origin = Origin::replies([with("max-age=60, stale-while-revalidate=300", "old"), news, with("", "other")]);
@@ -252,7 +255,7 @@ fn s4_3_3_what_is_stored_under_another_vary_takes_the_place_of_what_it_refreshed
 }
 
 #[test]
-fn a_5xx_that_passes_leaves_what_is_stored() {
+fn a_5xx_that_passes_leaves_the_stored_response() {
     let origin = Origin::replies([
         with("max-age=60", "one").header("ETag", "\"1\""),
         Reply::status("500 Internal Server Error").body("down"),
@@ -266,7 +269,7 @@ fn a_5xx_that_passes_leaves_what_is_stored() {
 }
 
 #[test]
-fn a_head_gets_what_stands_in_too_whatever_coding_it_is_held_in() {
+fn a_head_gets_the_stale_response_in_whatever_coding_it_is_stored() {
     let page = "a line of a page that repeats itself\n".repeat(100);
     let reply = with("max-age=60, stale-if-error=900", &page).header("Content-Type", "text/html");
     let down = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -280,7 +283,7 @@ fn a_head_gets_what_stands_in_too_whatever_coding_it_is_held_in() {
     let cache = Cache::start(&origin);
     cache.get("/");
     let zstd = [("Accept-Encoding", "zstd")];
-    eventually("it is held as zstd", || cache.get_with("/", &zstd).header("content-encoding").is_some());
+    eventually("the page is stored as zstd", || cache.get_with("/", &zstd).header("content-encoding").is_some());
     cache.step(61);
     down.store(true, std::sync::atomic::Ordering::SeqCst);
     for round in ["it answers 503", "it is gone"] {
@@ -296,7 +299,7 @@ fn a_head_gets_what_stands_in_too_whatever_coding_it_is_held_in() {
 }
 
 #[test]
-fn rfc9110_s9_2_2_what_may_have_reached_the_origin_is_not_sent_twice() {
+fn rfc9110_s9_2_2_a_request_that_may_have_reached_the_origin_is_not_resent() {
     for (method, expected) in [("POST", 1), ("GET", 1)] {
         let origin = Origin::start(|_| Reply::hang_up(Cut::Rst));
         let cache = Cache::start(&origin);
@@ -307,7 +310,7 @@ fn rfc9110_s9_2_2_what_may_have_reached_the_origin_is_not_sent_twice() {
 }
 
 #[test]
-fn connections_that_the_origin_closes_while_idle_cost_no_request() {
+fn connections_closed_by_the_origin_while_idle_cost_no_request() {
     let closed = Gate::new();
     let origin = {
         let closed = closed.clone();

@@ -1,5 +1,6 @@
-//! Clients that keep what others need: streams of HTTP/2 whose window stays shut or whose content does not come, while their
-//! connection is busy, and tunnels that nobody uses any more. Each holds the one permit of its origin, and loses it.
+//! Clients that stall while they hold the origin's only permit: HTTP/2 streams whose window stays
+//! shut or whose content never arrives, on a connection that is otherwise busy, and abandoned
+//! tunnels. Each loses the permit.
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use http_body_util::BodyExt;
 
 use crate::harness::{Cache, Cut, End, Gate, Http2, Origin, Reply, Setup, WEBSOCKET, eventually};
 
-/// How long anything may be silent here.
+/// The longest silence that these tests allow.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// One permit, for which nobody waits for long, and a breaker that opens at the first failure.
+/// Configures one permit with a short queue wait, and a breaker that opens at the first failure.
 fn tight(setup: &mut Setup) {
     setup.config.body_idle_timeout = SHORT;
     setup.config.origin.connections_max = 1;
@@ -18,7 +19,7 @@ fn tight(setup: &mut Setup) {
     setup.config.origin.breaker_failures = 1;
 }
 
-/// Checks that the origin is there for others, and is blamed for nothing.
+/// Checks that the permit is free for others, and that no failure was counted against the origin.
 #[track_caller]
 fn check_permit_is_back(cache: &Cache) {
     cache.get("/another").check(200, "another", "fwd=uri-miss");
@@ -46,7 +47,7 @@ fn rfc9113_s5_2_2_a_stream_that_nobody_reads_gives_its_permit_back_while_the_con
         permits(&cache) == 0
     });
     check_permit_is_back(&cache);
-    assert!(http2.came_of(unread.into_body().collect()).is_err(), "the stream was reset");
+    assert!(http2.result_of(unread.into_body().collect()).is_err(), "the stream was reset");
 }
 
 #[test]
@@ -60,12 +61,12 @@ fn content_that_stops_coming_gives_its_permit_back_while_the_connection_is_busy(
         assert_eq!(http2.get("/hit").body, b"hit", "the other streams go on");
         unsent.is_finished()
     });
-    assert!(http2.came_of(unsent).unwrap().is_err(), "the stream was reset");
+    assert!(http2.result_of(unsent).unwrap().is_err(), "the stream was reset");
     eventually("the permit is back", || permits(&cache) == 0);
     check_permit_is_back(&cache);
 }
 
-/// An origin that switches protocols and then is silent until `gate` opens.
+/// An origin that switches protocols and then stays silent until `gate` opens.
 fn silent_tunnel(gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::at_heads(move |request| match request.target().as_str() {
@@ -78,7 +79,7 @@ fn silent_tunnel(gate: &Gate) -> Origin {
 }
 
 #[test]
-fn rfc9110_s7_8_a_tunnel_that_nobody_uses_is_closed() {
+fn rfc9110_s7_8_an_unused_tunnel_is_closed() {
     let gate = Gate::new();
     let origin = silent_tunnel(&gate);
     let cache = Cache::with(&origin, |setup| {

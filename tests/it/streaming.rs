@@ -1,5 +1,5 @@
-//! What passes as it comes: open-ended streams, uploads, interim responses, upgrades, trailers; and clients that speak
-//! another HTTP than 1.1.
+//! Streaming: open-ended streams, uploads, interim responses, upgrades, trailers, and clients of
+//! HTTP/1.0 and HTTP/2.
 
 use crate::harness::{Cache, Cut, End, Gate, Http2, Origin, Reply, WEBSOCKET, pattern};
 
@@ -20,7 +20,7 @@ fn server_sent_events_arrive_one_by_one() {
     let cache = Cache::start(&origin);
     let mut client = cache.client();
     client.ask("GET", "/events", &[], b"");
-    assert_eq!(client.final_head().status, 200, "the head comes before the first event");
+    assert_eq!(client.final_head().status, 200, "the head arrives before the first event");
     for (at, gate) in gates.iter().enumerate() {
         gate.open();
         assert_eq!(client.at_least(9), format!("data: {at}\n\n").as_bytes());
@@ -28,7 +28,7 @@ fn server_sent_events_arrive_one_by_one() {
 }
 
 #[test]
-fn a_client_that_leaves_a_stream_ends_the_origins_work() {
+fn a_client_that_leaves_a_stream_ends_the_origins_connection() {
     let (sent, gone) = (Gate::new(), Gate::new());
     let origin = {
         let (sent, gone) = (sent.clone(), gone.clone());
@@ -36,7 +36,7 @@ fn a_client_that_leaves_a_stream_ends_the_origins_work() {
             let (sent, gone) = (sent.clone(), gone.clone());
             Reply::ok().header("Cache-Control", "no-store").chunked().body("first").then(move |peer| {
                 sent.open();
-                // Reading ends when the cache closes.
+                // The read ends when the cache closes the connection.
                 let _ = peer.exactly(1);
                 gone.open();
                 Ok(())
@@ -78,7 +78,7 @@ fn an_upload_streams_after_100_continue() {
     assert_eq!(client.head().status, 100);
     for (at, gate) in seen.iter().enumerate() {
         client.send(format!("6\r\npart {at}\r\n"));
-        // The origin has this part before the next is sent: nothing is buffered on the way.
+        // The origin has this part before the next is sent, so nothing is buffered on the way.
         gate.wait();
     }
     client.send("0\r\n\r\n");
@@ -114,7 +114,7 @@ fn too_large_an_upload_is_refused() {
 }
 
 #[test]
-fn where_no_content_is_allowed_none_goes_on_as_if_it_had_been_empty() {
+fn content_that_is_not_allowed_is_refused_rather_than_dropped() {
     let origin = Origin::start(|_| Reply::ok());
     let cache = Cache::with(&origin, |setup| setup.config.proxy.request_body_max = 0);
     cache.request("POST", "/", &[], b"").check(200, "", "fwd=method");
@@ -144,7 +144,7 @@ fn rfc8297_early_hints_arrive_before_the_final_head() {
 }
 
 #[test]
-fn an_interim_response_to_a_refresh_is_nobodys() {
+fn an_interim_response_to_a_refresh_reaches_no_client() {
     let origin = Origin::start(|request| match request.target().as_str() {
         "/" => Reply::ok()
             .header("Cache-Control", "max-age=1, stale-while-revalidate=60")
@@ -225,7 +225,7 @@ fn rfc9110_s6_5_trailers_pass() {
         assert_eq!(response.trailers.len(), 1, "{target}: {:?}", response.trailers);
         assert!(response.trailers[0].eq_ignore_ascii_case("x-sum: abc"), "{target}: {:?}", response.trailers);
     }
-    // What is stored is told by its length, and has none.
+    // A stored response has a length and no trailers.
     let hit = cache.get("/stored");
     hit.check(200, "content", "hit");
     assert_eq!(hit.trailers.len(), 0);
@@ -289,7 +289,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn what_the_origin_gets_as_obs_text_it_gets_unchanged() {
+fn obs_text_reaches_the_origin_unchanged() {
     let origin = Origin::start(|_| {
         Reply::raw(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nX-Name: caf\xe9\r\nContent-Length: 1\r\n\r\nx")
     });
@@ -306,7 +306,7 @@ fn what_the_origin_gets_as_obs_text_it_gets_unchanged() {
 }
 
 #[test]
-fn an_upload_that_breaks_off_breaks_off_at_the_origin_too() {
+fn an_aborted_upload_is_aborted_at_the_origin_too() {
     let (begun, broken) = (Gate::new(), Gate::new());
     let origin = {
         let (begun, broken) = (begun.clone(), broken.clone());

@@ -4,15 +4,13 @@
 //! types, defaults, ranges and tokens. Sentences (help texts, descriptions, reasons' explanations)
 //! stay out, so that prose may change.
 //!
-//! | snapshot | taken from |
-//! |---|---|
-//! | `commands.txt` | `larder … -h` of the binary, every command |
-//! | `config.txt` | `larder schema`, and `larder check` on an empty file |
-//! | `tokens.txt` | outcomes; reasons with Cache-Status and Proxy-Status of a real request; fields |
-//! | `access_log.txt` | lines of the three formats |
-//! | `metrics.txt` | `/metrics` of a running cache: names, types, labels and their closed values |
-//! | `admin.txt` | the admin side's paths, what they take, types of content, event names, alerts |
-//! | `json.txt` | the paths and types of all JSON that the admin side and PURGE answer with |
+//! - `commands.txt`: `larder … -h` of the binary, every command
+//! - `config.txt`: `larder schema`, and `larder check` on an empty file
+//! - `tokens.txt`: outcomes; reasons with Cache-Status and Proxy-Status of a real request; fields
+//! - `access_log.txt`: lines of the three formats
+//! - `metrics.txt`: `/metrics` of a running cache: names, types, labels and their closed values
+//! - `admin.txt`: the admin side's paths, methods and bodies, content types, event names, alerts
+//! - `json.txt`: the paths and types of all JSON in responses of the admin side and to PURGE
 //!
 //! The attributes of trace spans are not here: `traces/otlp.rs` names each of them.
 //!

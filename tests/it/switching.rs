@@ -1,4 +1,5 @@
-//! Upgrades (RFC 9110 §7.8): what goes to the app, and what an app that ignores one can do to others.
+//! Upgrades (RFC 9110 §7.8): what reaches the app, and how an app that ignores an upgrade could
+//! harm other clients.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,12 +7,13 @@ use crate::harness::origin::{Request, chunk};
 use crate::harness::{Cache, Client, Gate, Origin, Reply, WEBSOCKET};
 use crate::hostile::tap::Tap;
 
-/// A request that a client hides in the content of another, as an app would read it: for a host that is not the client's, and
-/// with a response that may be stored.
+/// A request hidden in another request's content, as an app would read it: for a host that is not
+/// the client's, and with a response that may be stored.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: other.example\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
 
-/// Starts an app that takes the content of a request with Upgrade for the next request, as some servers do that read such a
-/// request without a body. Each page names its own path. `served` tells of each request.
+/// Starts an app that takes the content of a request with Upgrade for the next request, as some
+/// servers do that ignore such a request's body. Each page names its own path. `served` is called
+/// with each request.
 fn deceived(served: impl Fn(&Request) + Send + Sync + 'static) -> Origin {
     Origin::at_heads(move |request| {
         served(request);
@@ -29,14 +31,14 @@ fn deceived(served: impl Fn(&Request) + Send + Sync + 'static) -> Origin {
     })
 }
 
-/// How the content of a request comes.
+/// The framing of a request's content.
 #[derive(Clone, Copy, Debug)]
 enum Framing {
     Length,
     Chunked,
 }
 
-/// Sends a request with `Upgrade` and content, whose end comes once `late` opens, and reads the response.
+/// Sends a request with `Upgrade` and content whose end waits for `late`, and reads the response.
 fn front(client: &mut Client, method: &str, upgrade: &str, framing: Framing, late: Option<&Gate>) {
     let mut head =
         format!("{method} /front HTTP/1.1\r\nHost: example.org\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n");
@@ -76,7 +78,7 @@ fn rfc9110_s7_8_content_never_goes_out_with_an_upgrade() {
             let fronts = Gate::new();
             let origin = {
                 let fronts = fronts.clone();
-                // The rest of the content comes once the app has the head.
+                // The rest of the content is sent once the app has the head.
                 deceived(move |request| {
                     if request.target() == "/front" {
                         fronts.open()
@@ -96,8 +98,31 @@ fn rfc9110_s7_8_content_never_goes_out_with_an_upgrade() {
     }
 }
 
+/// Starts an app that leaves the content of a request unread, and so takes it for the next request.
+fn inattentive() -> Origin {
+    Origin::at_heads(|request| Reply::fresh(request.target()))
+}
+
 #[test]
-fn rfc9110_s7_8_only_what_is_listed_goes_out() {
+fn rfc9110_s9_3_1_a_connection_that_got_content_without_meaning_is_not_used_again() {
+    // The second one waits for the next request's line, to end up in a field of its own.
+    for hidden in [HIDDEN, "GET /hidden HTTP/1.1\r\nHost: other.example\r\nX: "] {
+        for method in ["GET", "HEAD", "DELETE", "OPTIONS", "REPORT"] {
+            let origin = inattentive();
+            let cache = Cache::with(&origin, |setup| setup.config.workers = 1);
+            for nth in 0..5 {
+                let front = cache.request(method, &format!("/front/{nth}"), &[], hidden.as_bytes());
+                assert_eq!(front.status(), 200, "{method}");
+                let own = format!("/own/{nth}");
+                cache.get(&own).check(200, &own, "stored");
+                cache.get(&own).check(200, &own, "hit");
+            }
+        }
+    }
+}
+
+#[test]
+fn rfc9110_s7_8_only_listed_protocols_are_forwarded() {
     let check = |upgrades: &[&str], lines: &str, expected: Option<&str>| {
         let tap = Tap::start();
         let cache = tap.cache_with(|setup| {
@@ -161,7 +186,7 @@ fn rfc9110_s7_8_a_connection_on_which_an_upgrade_was_sent_is_not_used_again() {
 }
 
 #[test]
-fn what_an_app_sends_unasked_is_nobodys_answer() {
+fn unsolicited_bytes_of_an_app_answer_no_request() {
     let hidden = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\nhidden";
     for nth in 0..10 {
         let sent = Gate::new();
@@ -170,7 +195,7 @@ fn what_an_app_sends_unasked_is_nobodys_answer() {
             Origin::at_heads(move |request| {
                 let (reply, sent) = (Reply::fresh(request.target()), sent.clone());
                 match request.target().as_str() {
-                    // Behind the response, on a connection that rests by then.
+                    // After the response, on a connection that is idle by then.
                     "/first" => reply.then(move |peer| {
                         peer.send(hidden.as_bytes())?;
                         sent.open();

@@ -1,4 +1,5 @@
-//! A newer Larder takes the place of the one that runs: the listening sockets go over, and no request fails.
+//! Upgrades of Larder itself: a new process takes over the listening sockets from the running one,
+//! and no request fails.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +9,8 @@ use crate::harness::{Client, End, Gate, Origin, Process, Reply, eventually, proc
 
 const SOCKET: &str = "reload_on_change = false\nserver.upgrade_socket = \"upgrade.sock\"";
 
-/// Asks on one connection for as long as the server does not close it, and connects again then, until `done`.
+/// Sends requests on one connection until the server closes it, and then connects again, until
+/// `done`.
 fn load(addr: SocketAddr, done: &AtomicBool, served: &AtomicU64, connects: &AtomicU64) {
     while !done.load(Ordering::Relaxed) {
         let mut client = Client::connect(addr);
@@ -19,7 +21,7 @@ fn load(addr: SocketAddr, done: &AtomicBool, served: &AtomicU64, connects: &Atom
             let response = client.get(&target);
             assert_eq!((response.status(), response.end), (200, End::Clean), "{target}");
             let is_last = response.header("connection").is_some_and(|value| value == "close");
-            // Some connections are short, so that there is always one that waits to be accepted.
+            // Some connections are short, so that one is always waiting to be accepted.
             if is_last || done.load(Ordering::Relaxed) || nth.is_multiple_of(20) {
                 break;
             }
@@ -40,14 +42,15 @@ fn an_upgrade_under_load_fails_no_request() {
             scope.spawn(|| load(addr, &done, &served, &connects));
         }
         let ended = SetOnDrop(&done);
-        // More workers than before, then fewer: each socket that was handed over is still accepted from.
+        // More workers than before, then fewer: each inherited socket is still accepted from.
         for workers in [4, 2, 1] {
             let before = served.load(Ordering::Relaxed);
             eventually("requests are served", || served.load(Ordering::Relaxed) > before + 50);
             larder.configure(&format!("{SOCKET}\nserver.workers = {workers}\nserver.drain_timeout = \"1h\""));
             let next = larder.successor(&origin);
             assert_eq!(next.addr(), addr);
-            // With connections that end by themselves: nobody is cut off by the drain, which has an hour.
+            // The old process ends once its connections have ended by themselves. The drain, which
+            // has an hour, cuts none off.
             let (status, _) = std::mem::replace(&mut larder, next).ended();
             assert_eq!(status.code(), Some(0));
         }
@@ -60,7 +63,7 @@ fn an_upgrade_under_load_fails_no_request() {
     assert_eq!(larder.ended().0.code(), Some(0));
 }
 
-/// Ends the load, also where the test fails.
+/// Ends the load, even where the test fails.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -70,7 +73,7 @@ impl Drop for SetOnDrop<'_> {
 }
 
 #[test]
-fn who_leaves_answers_one_more_request_on_each_connection_and_ends_what_is_in_flight() {
+fn the_old_process_answers_one_more_request_per_connection_and_finishes_what_is_in_flight() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -89,13 +92,15 @@ fn who_leaves_answers_one_more_request_on_each_connection_and_ends_what_is_in_fl
     eventually("all are accepted", || accepted() >= 3);
 
     let next = larder.successor(&origin);
-    // The newcomer serves a moment before the old one knows: until then its connections go on.
+    // The new process serves for a moment before the old one knows, and until then the old
+    // connections go on.
     for client in [&mut idle, &mut fresh] {
-        eventually("it is told to be the last", || {
+        eventually("the response ends the connection", || {
             let response = client.get("/page");
             assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
             let is_last = response.header("connection").as_deref() == Some("close");
-            // A purge would reach only the newcomer.
+            // A purge would reach only the new process, so the old one must not answer from its
+            // store.
             assert!(!is_last || !response.is_hit(), "{}", response.cache_status());
             is_last
         });
@@ -111,7 +116,7 @@ fn who_leaves_answers_one_more_request_on_each_connection_and_ends_what_is_in_fl
 }
 
 #[test]
-fn a_newcomer_that_cannot_serve_changes_nothing() {
+fn a_new_process_that_cannot_serve_changes_nothing() {
     let origin = Origin::start(|_| Reply::fresh("hello"));
     let mut larder = Process::serve(&origin, SOCKET);
     let socket = larder.folder().join("upgrade.sock");
@@ -132,22 +137,22 @@ fn a_newcomer_that_cannot_serve_changes_nothing() {
     larder.client().get("/").check(200, "hello", "stored");
     larder.terminate();
     assert_eq!(larder.ended().0.code(), Some(0));
-    assert!(!socket.exists(), "it takes its socket with it");
+    assert!(!socket.exists(), "the upgrade socket is removed");
 }
 
 #[test]
-fn a_takeover_says_what_it_needs() {
+fn a_takeover_reports_what_it_needs() {
     let ran = process::run(&["serve", "--origin", "http://127.0.0.1:1", "--takeover"]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.output.contains("upgrade_socket = \"/run/larder/upgrade.sock\""), "{}", ran.output);
 }
 
 #[test]
-fn a_socket_that_systemd_holds_stands_in_place_of_listen() {
+fn a_socket_held_by_systemd_replaces_listen() {
     let origin = Origin::start(|_| Reply::fresh("hello"));
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
-    // It waits before Larder has begun, as clients of a service that is being restarted do.
+    // The client connects before Larder has started, as happens while a service restarts.
     let mut early = Client::connect(addr);
     early.ask("GET", "/", &[], b"");
     let larder = Process::activated(&origin, "server.workers = 3", socket);

@@ -1,4 +1,4 @@
-//! Watching from the command line: `larder stats --watch`, and `larder top` where there is no terminal.
+//! Watching from the command line: `larder stats --watch`, and `larder top` without a terminal.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use crate::harness::process::{LARDER, run};
 use crate::harness::{Cache, Origin, Reply, eventually};
 
-/// A command that goes on until it is ended. Dropping it kills it.
+/// A command that runs until it is killed. Dropping it kills it.
 struct WatchProcess(Child);
 
 impl Drop for WatchProcess {
@@ -17,7 +17,7 @@ impl Drop for WatchProcess {
 }
 
 #[test]
-fn stats_are_shown_again_until_ctrl_c() {
+fn stats_are_printed_again_until_ctrl_c() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
     let admin = cache.admin_addr().to_string();
@@ -31,7 +31,7 @@ fn stats_are_shown_again_until_ctrl_c() {
     };
     assert!(pages().contains(" 0 "));
     cache.get("/");
-    eventually("a page tells of the request", || pages().contains(" 1 "));
+    eventually("the page counts the request", || pages().contains(" 1 "));
     assert!(Command::new("kill").args(["-INT", &watching.0.id().to_string()]).status().unwrap().success());
     assert_eq!(watching.0.wait().unwrap().code(), Some(0));
     let nobody = run(&["stats", "--watch", "--admin", "127.0.0.1:1"]);
@@ -42,8 +42,8 @@ fn stats_are_shown_again_until_ctrl_c() {
 fn top_without_a_terminal_says_what_to_do() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let cache = Cache::start(&origin);
-    let told = run(&["top", "--admin", &cache.admin_addr().to_string()]);
+    let ran = run(&["top", "--admin", &cache.admin_addr().to_string()]);
     let wanted =
         if cfg!(feature = "tui") { "needs a terminal" } else { "\n    cargo build --release --features tui\n" };
-    assert!(told.code == Some(1) && told.output.contains(wanted), "{told:?}");
+    assert!(ran.code == Some(1) && ran.output.contains(wanted), "{ran:?}");
 }

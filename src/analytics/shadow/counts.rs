@@ -6,23 +6,24 @@ use super::differs::Comparison;
 use crate::outcome::{Outcome, Reason, WouldBeOutcome};
 use crate::stored::BodyComparison;
 
-/// The most routes that are counted apart; the last place is for those beyond it and for requests without one.
+/// The most routes with counters of their own. The last row is for the routes beyond it and for
+/// requests without one.
 pub const ROWS_MAX: usize = 256;
 
-/// A request that was passed in shadow mode, whose response has ended.
+/// A request that passed in shadow mode, and whose response has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct ObservedRequest {
-    /// What would have become of it.
+    /// The would-be outcome.
     pub would: WouldBeOutcome,
-    /// Which route's row it counts in; `None`: no route's.
+    /// The row of the request's route; `None` without a route.
     pub row: Option<usize>,
     /// The body's bytes, as the origin sent them.
     pub body_bytes: u64,
-    /// Microseconds until the origin's answer was there.
+    /// The microseconds until the origin's response arrived.
     pub origin_micros: u64,
 }
 
-/// The counters.
+/// The counters of a set of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShadowCounters {
     /// Requests.
@@ -36,17 +37,17 @@ pub struct ShadowCounters {
     pub body_bytes: u64,
     /// Body bytes of would-be hits.
     pub body_bytes_hit: u64,
-    /// Microseconds until the origin's answers were there.
+    /// The microseconds until the origin's responses arrived.
     pub origin_micros: u64,
-    /// Those of the requests that the origin would have been spared.
+    /// The part of `origin_micros` that the origin would have been spared.
     pub origin_micros_spared: u64,
     /// Requests by would-be outcome and reason.
     pub by_reason: BTreeMap<(Outcome, Reason), u64>,
     /// Would-be hits that the origin answered with the same body.
     pub same: u64,
-    /// Would-be hits that it answered with another body.
+    /// Would-be hits that the origin answered with another body.
     pub differed: u64,
-    /// Of these, those whose entity-tag says that both are the same to the app.
+    /// The part of `differed` whose entity-tag says that both bodies are equivalent to the app.
     pub differed_within_tag: u64,
     /// Would-be hits that could not be compared.
     pub uncompared: u64,
@@ -78,21 +79,21 @@ impl ShadowCounters {
 /// The counters of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShadowRouteCounters {
-    /// Its row; `None` for requests without a route.
+    /// The route's row; `None` for requests without a route.
     pub row: Option<usize>,
-    /// What was counted. Reasons and comparisons are counted for all routes together only.
+    /// The counters. Reasons and comparisons are counted for all routes together only.
     pub counts: ShadowCounters,
 }
 
-/// All counters.
+/// The counters of all requests and of each route.
 #[derive(Debug, Default)]
-pub(super) struct ShadowTally {
+pub(super) struct ShadowRouteTable {
     total: ShadowCounters,
-    /// By row, [`ROWS_MAX`] for requests without a route.
+    /// The counters by row; [`ROWS_MAX`] is the row of requests without a route.
     routes: BTreeMap<usize, ShadowCounters>,
 }
 
-impl ShadowTally {
+impl ShadowRouteTable {
     pub(super) fn record(&mut self, passed: &ObservedRequest) {
         self.total.add(passed);
         *self.total.by_reason.entry((passed.would.outcome, passed.would.reason)).or_default() += 1;
@@ -129,8 +130,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_origin_would_be_spared_is_added_up() {
-        let mut counters = ShadowTally::default();
+    fn savings_of_the_origin_are_added_up() {
+        let mut counters = ShadowRouteTable::default();
         let pass = |would, row| ObservedRequest { would, row, body_bytes: 100, origin_micros: 10 };
         let would = WouldBeOutcome::new;
         counters.record(&pass(would(Outcome::Hit, Reason::Fresh), Some(0)));

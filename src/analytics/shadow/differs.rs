@@ -1,17 +1,18 @@
-//! Would-be hits whose body is not what the origin just sent, and what may be the cause.
+//! Would-be hits whose body differs from the origin's response, and the likely causes.
 
 use super::names::ShadowNames;
 use crate::analytics::{URL_BYTES_MAX, truncate};
 use crate::key::ExtraSource;
 use crate::stored::BodyComparison;
 
-/// The most URLs that are followed: a page for whoever mends the app, who mends a pattern and not each URL.
+/// The most URLs that are tracked: enough for a person who fixes the app, since that fixes a
+/// pattern and not each URL.
 const ROWS_MAX: usize = 256;
 
-/// The most suspects of a URL that are followed.
+/// The most suspects of a URL that are tracked.
 const SUSPECTS_MAX: usize = 16;
 
-/// The fields of a response that tell how it differs from another, by name.
+/// The response fields that are compared, by name.
 pub const RESPONSE_FIELDS: [&str; 9] = [
     "content-type",
     "content-language",
@@ -24,42 +25,43 @@ pub const RESPONSE_FIELDS: [&str; 9] = [
     "last-modified",
 ];
 
-/// A would-be hit that was held against what the origin sent.
+/// A would-be hit that was compared with the origin's response.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
     /// The canonical URL.
     pub url: &'a str,
-    /// What the comparison came to.
+    /// The result of the comparison.
     pub compared: BodyComparison,
-    /// Whether the entity-tag is the same: then the app itself says that they are equivalent.
+    /// The entity-tags are equal: the app itself says that the bodies are equivalent.
     pub is_same_tag: bool,
     /// The numbers of the names in which the two requests differ.
     pub request: &'a [u16],
-    /// Which of [`RESPONSE_FIELDS`] differ, a bit each.
+    /// The members of [`RESPONSE_FIELDS`] that differ, one bit each.
     pub response: u16,
 }
 
-/// A URL whose would-be hits differed from what the origin sent.
+/// A URL whose would-be hits differed from the origin's responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The URL, or its beginning.
     pub url: Box<str>,
-    /// How often the bodies differed.
+    /// The comparisons in which the bodies differed.
     pub times: u64,
-    /// How often they were the same, since they first differed.
+    /// The comparisons in which they were the same, since they first differed.
     pub same: u64,
-    /// Of the times, those with the same entity-tag.
+    /// The part of `times` with the same entity-tag.
     pub same_tag: u64,
-    /// Of the times, those in which nothing in the requests differed: the page changes by itself.
+    /// The part of `times` in which nothing in the requests differed: the page changes by itself.
     pub by_itself: u64,
-    /// What differed in the requests, the likeliest cause first.
+    /// The differences between the requests, the likeliest cause first.
     pub suspects: Vec<Suspect>,
-    /// Which of [`RESPONSE_FIELDS`] differed.
+    /// The members of [`RESPONSE_FIELDS`] that differed.
     pub response: Vec<&'static str>,
 }
 
 impl Difference {
-    /// Returns the suspects that differed each time the bodies did, and never when they were the same: the likely cause.
+    /// Iterates over the likely causes: the suspects that differed whenever the bodies did, and
+    /// never otherwise.
     pub fn causes(&self) -> impl Iterator<Item = &Suspect> {
         let times = if self.by_itself == 0 { self.times } else { u64::MAX };
         self.suspects.iter().filter(move |suspect| suspect.times == times && suspect.harmless == 0)
@@ -69,17 +71,17 @@ impl Difference {
 /// A request field or cookie in which requests differed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
-    /// Whether it is a field or a cookie.
+    /// Says whether the suspect is a field or a cookie.
     pub source: ExtraSource,
-    /// Its name.
+    /// The name of the field or cookie.
     pub name: Box<str>,
-    /// How often it differed where the bodies did.
+    /// The comparisons in which it differed along with the bodies.
     pub times: u64,
-    /// How often it differed where they were the same.
+    /// The comparisons in which it differed while the bodies were the same.
     pub harmless: u64,
 }
 
-/// The URLs that are followed.
+/// The URLs that are tracked.
 #[derive(Debug, Default)]
 pub(super) struct DifferingUrls {
     rows: Vec<DifferingRow>,
@@ -92,7 +94,8 @@ struct DifferingRow {
     same: u64,
     same_tag: u64,
     by_itself: u64,
-    /// Number of a name, how often it differed where the bodies did, and where they did not.
+    /// The number of a name, how often it differed along with the bodies, and how often without
+    /// them.
     suspects: Vec<(u16, u64, u64)>,
     response: u16,
 }
@@ -112,7 +115,7 @@ impl DifferingUrls {
         }
     }
 
-    /// Makes room for a row: of those seen least, the one that came first goes.
+    /// Adds a row. If the table is full, the oldest of the least frequent rows is dropped.
     fn insert(&mut self, row: DifferingRow) {
         if self.rows.len() >= ROWS_MAX
             && let Some((at, _)) = self.rows.iter().enumerate().min_by_key(|(_, row)| row.times)
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_differs_each_time_and_never_in_vain() {
+    fn a_cause_differs_each_time_and_never_without_effect() {
         let mut differs = DifferingUrls::default();
         differs.add(&against("/a", BodyComparison::Same, &[1]));
         differs.add(&against("/a", BodyComparison::Different, &[0, 1]));

@@ -1,9 +1,11 @@
-//! What shadow mode has seen: what would have become of requests, which would-be hits the origin answered differently, and
-//! which query parameters change nothing. Bounded tables that are filled by whoever passes requests, and copied by readers.
+//! The tables of shadow mode: would-be outcomes, would-be hits that the origin answered
+//! differently, and query parameters that change nothing.
 //!
-//! A body that differs has a cause or none. Where two requests for one key got different bodies, the fields and cookies in
-//! which they differ are suspects; one that also differed where the bodies were the same is none (`differs`). Where nothing
-//! differed in the requests, the page changes by itself. Deliberately absent: locks (the owner has one), clocks, sentences.
+//! The tables are bounded. The code that passes requests fills them; readers copy them. If two
+//! requests for one key got different bodies, the fields and cookies in which the requests differ
+//! are suspects, unless they also differed while the bodies were the same (`differs`). If nothing
+//! in the requests differed, the page changes by itself. Deliberately absent: locks (the owner has
+//! one), clocks, sentences.
 
 mod counts;
 mod differs;
@@ -17,7 +19,7 @@ pub use differs::{Comparison, Difference, RESPONSE_FIELDS, Suspect};
 pub use names::{FIELDS_MAX, ShadowName, is_noise};
 pub use parameters::{Parameter, QueryResponse};
 
-use counts::ShadowTally;
+use counts::ShadowRouteTable;
 use differs::DifferingUrls;
 use names::ShadowNames;
 use parameters::Parameters;
@@ -26,11 +28,11 @@ use super::reasons::{self, NonHitCounters, NonHitReason};
 use super::top::TopItem;
 use crate::outcome::Outcome;
 
-/// What shadow mode has seen.
+/// The tables of shadow mode.
 #[derive(Debug, Default)]
 pub struct ShadowTables {
     names: ShadowNames,
-    counters: ShadowTally,
+    counters: ShadowRouteTable,
     not_hits: NonHitCounters,
     hasher: RandomState,
     differs: DifferingUrls,
@@ -38,7 +40,8 @@ pub struct ShadowTables {
 }
 
 impl ShadowTables {
-    /// Returns the number of a field's or cookie's name; `None` where there are too many names, or it is too long.
+    /// Returns the number of a field's or cookie's name; `None` if the name is too long, or there
+    /// are too many.
     pub fn name(&mut self, name: ShadowName<'_>) -> Option<u16> {
         self.names.number(name)
     }
@@ -54,24 +57,26 @@ impl ShadowTables {
         }
     }
 
-    /// Counts a would-be hit that was held against what the origin sent.
+    /// Counts a would-be hit that was compared with the origin's response.
     pub fn record_comparison(&mut self, against: &Comparison<'_>) {
         self.counters.record_comparison(against);
         self.differs.add(against);
     }
 
-    /// Looks at a response that was held against one which another user's request brought in, and which would not have been
-    /// served unseen: no would-be hit, but it shows what pages are written from.
+    /// Records a comparison with a stored response that another user's request fetched.
+    ///
+    /// That response would not have been served without a check, so this was no would-be hit. But
+    /// the comparison shows what pages depend on.
     pub fn record_on_probation(&mut self, against: &Comparison<'_>) {
         self.differs.add(against);
     }
 
-    /// Looks at a whole response to a URL, for what its parameters change.
+    /// Records a whole response to a URL, to learn which query parameters matter.
     pub fn record_query(&mut self, query: &QueryResponse<'_>) {
         self.parameters.record(query);
     }
 
-    /// Copies what was seen.
+    /// Copies the tables.
     pub fn summary(&self) -> ShadowSummary {
         ShadowSummary {
             total: self.counters.total().clone(),
@@ -83,17 +88,18 @@ impl ShadowTables {
     }
 }
 
-/// What was seen since the start.
+/// A copy of the tables, counted since the start.
 #[derive(Clone, Debug, Default)]
 pub struct ShadowSummary {
-    /// All requests.
+    /// The counters of all requests.
     pub total: ShadowCounters,
-    /// Those of each route that had any.
+    /// The counters of each route that had requests.
     pub routes: Vec<ShadowRouteCounters>,
-    /// Why requests would not have been answered from the cache, the most origin time first.
+    /// The reasons for which requests would not have been answered from the cache, sorted by origin
+    /// time.
     pub not_hits: Vec<NonHitReason>,
-    /// The URLs whose would-be hits differed from what the origin sent, those that did most often first.
+    /// The URLs whose would-be hits differed from the origin's response, the most frequent first.
     pub differs: Vec<Difference>,
-    /// The query parameters that were seen with more than one value.
+    /// The query parameters that occurred with more than one value.
     pub parameters: Vec<Parameter>,
 }

@@ -1,13 +1,15 @@
-//! The names of request fields and cookies, numbered: what is kept beside each response is two numbers for each.
+//! Numbers for the names of request fields and cookies, so that each field costs only two numbers
+//! per response.
 
 use std::collections::HashMap;
 
 use crate::key::ExtraSource;
 
-/// The most names that are told apart. Sites have dozens; a client that sends ever new ones gets no more remembered.
+/// The most names that get a number. Sites have dozens; a client that sends ever new names gains
+/// nothing.
 const NAMES_MAX: usize = 2048;
 
-/// The longest name that is told apart, in bytes.
+/// The longest name that gets a number, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
 /// The most fields and cookies of a request that are kept: browsers send some twenty.
@@ -16,13 +18,13 @@ pub const FIELDS_MAX: usize = 48;
 /// A field's or cookie's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ShadowName<'a> {
-    /// Which of the two it is.
+    /// Says whether the name is a field's or a cookie's.
     pub source: ExtraSource,
     /// The name.
     pub name: &'a str,
 }
 
-/// The names that were seen.
+/// The numbered names.
 #[derive(Debug, Default)]
 pub(super) struct ShadowNames {
     numbers: [HashMap<Box<str>, u16>; 2],
@@ -49,8 +51,10 @@ impl ShadowNames {
     }
 }
 
-/// Fields that differ from request to request whatever the page, or that ask for another part or coding of the same: no page
-/// is written from them.
+/// Fields that no page is made from.
+///
+/// They differ from request to request whatever the page, or select another part or coding of the
+/// same page.
 static NOISE: [&str; 47] = [
     "accept-encoding",
     "age",
@@ -101,10 +105,11 @@ static NOISE: [&str; 47] = [
     "x-trace-id",
 ];
 
-/// How the names of further such fields begin.
+/// The prefixes of further such fields.
 static NOISE_FAMILIES: [&str; 4] = ["if-", "x-forwarded-", "x-b3-", "sec-fetch-"];
 
-/// Tells whether a field (in lower case) is no suspect where pages differ. Cookies are looked at one by one instead.
+/// Tells whether a field (in lower case) is no suspect for a difference. Cookies are examined one
+/// by one instead.
 pub fn is_noise(field: &str) -> bool {
     NOISE.binary_search(&field).is_ok() || NOISE_FAMILIES.iter().any(|family| field.starts_with(family))
 }
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_numbered_once_and_no_more_than_so_many() {
+    fn names_are_numbered_once_and_bounded() {
         let mut names = ShadowNames::default();
         fn header(name: &str) -> ShadowName<'_> {
             ShadowName { source: ExtraSource::Header, name }
@@ -132,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_page_is_written_from_is_left_out() {
+    fn fields_that_no_page_is_made_from_are_noise() {
         assert!(NOISE.is_sorted());
         for name in ["date", "range", "if-none-match", "x-request-id", "traceparent", "x-forwarded-for", "cookie"] {
             assert!(is_noise(name), "{name}");

@@ -1,77 +1,81 @@
-//! Query parameters that change nothing: two URLs that differ in one parameter only and have the same body are evidence for
-//! that, two with different bodies are evidence against.
+//! Query parameters that change nothing.
 //!
-//! What a URL without the parameter got was, is remembered in a table of fixed size, each slot holding the last that hashed
-//! to it: a memory that is lost costs evidence, and makes none.
+//! Two URLs that differ in one parameter only are evidence: for it if they have the same body,
+//! against it if they have different ones. A table of fixed size remembers the body of each URL
+//! without the parameter; each slot holds the last URL that hashed to it. A lost entry costs
+//! evidence, but never makes any.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
 use crate::analytics::truncate;
 
-/// Slots of the table: 16,384 in 384 KiB.
+/// The slots of the table: 16,384 in 384 KiB.
 const SLOTS: usize = 16_384;
 
-/// The most parameters of one URL that are looked at.
+/// The most parameters of one URL that are examined.
 const PARAMETERS_MAX: usize = 8;
 
-/// The longest name that is looked at, in bytes.
+/// The longest name that is examined, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The most parameters that evidence is collected for, each at a host and path of its own.
+/// The most parameters that evidence is collected for, each at its host and path.
 const ROWS_MAX: usize = 512;
 
 /// A whole response to a URL.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryResponse<'a> {
-    /// The host, with its port where that is not the scheme's own.
+    /// The host, with its port unless that is the scheme's default.
     pub host: &'a str,
     /// The path.
     pub path: &'a str,
-    /// The query without `?`; empty where there is none.
+    /// The query without `?`; empty if there is none.
     pub query: &'a str,
-    /// A hash of everything else that selected the response: coding, fields and cookies of its key, what Vary names.
+    /// A hash of everything else that selected the response: its coding, the fields and cookies of
+    /// its key, the fields in Vary.
     pub context: u64,
     /// The fingerprint of its body.
     pub body: u64,
 }
 
-/// A parameter that was seen with more than one value.
+/// A parameter that occurred with more than one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// The host.
     pub host: Box<str>,
     /// The path, or its beginning.
     pub path: Box<str>,
-    /// The parameter's name, as it is written.
+    /// The parameter's name, as written.
     pub name: Box<str>,
-    /// How often another value of it, or leaving it out, got the same body.
+    /// How often another value, or no such parameter, got the same body.
     pub same: u64,
-    /// How often it got another body.
+    /// How often another value, or no such parameter, got another body.
     pub different: u64,
-    /// Whether one URL at this path got more than one body: then other bodies tell nothing of the parameter.
+    /// One URL at this path got more than one body, so that other bodies say nothing about the
+    /// parameter.
     pub is_restless: bool,
 }
 
-/// What a URL got.
+/// The body that a URL got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SeenBody {
-    /// A hash of the URL without the parameter, and of which parameter that is; zero: the slot is empty.
+    /// A hash of the URL without the parameter, and of the parameter's name; zero for an empty
+    /// slot.
     without: u64,
     value: u64,
     body: u64,
 }
 
-/// Host, path and name.
+/// The host, path and name of a parameter.
 type ParameterPlace = (Box<str>, Box<str>, Box<str>);
 
-/// The evidence.
+/// The evidence about all parameters.
 #[derive(Debug)]
 pub(super) struct Parameters {
     hasher: RandomState,
     slots: Box<[SeenBody]>,
     rows: BTreeMap<ParameterPlace, (u64, u64)>,
-    /// Hosts and paths at which one URL got more than one body; at most [`ROWS_MAX`].
+    /// The hosts and paths at which one URL got more than one body; at most [`ROWS_MAX`].
     restless: BTreeSet<(Box<str>, Box<str>)>,
 }
 
@@ -95,7 +99,7 @@ impl Parameters {
             let (rest, value) = without(query.query, name);
             let got = SeenBody { without: self.hash((at, &*rest, *name)), value: self.hash(&value), body: query.body };
             let other = self.get(got.without).filter(|other| other.value != got.value);
-            // The URL that has no such parameter was not seen as one that lacks it, but as what it is.
+            // A URL that never had the parameter is stored under its whole query.
             let bare = || self.get(self.hash((at, &*rest, "")));
             if let Some(other) = other.or_else(bare) {
                 self.count(query, name, other.body == got.body);
@@ -108,7 +112,8 @@ impl Parameters {
         self.put(SeenBody { without: whole, value: 0, body: query.body });
     }
 
-    /// Returns the rows, those with the most evidence first.
+    /// Returns the rows: first those without evidence against them, each group by evidence for
+    /// them.
     pub(super) fn rows(&self) -> Vec<Parameter> {
         let row = |((host, path, name), (same, different)): (&ParameterPlace, &(u64, u64))| Parameter {
             host: host.clone(),
@@ -153,7 +158,7 @@ fn name_of(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// Returns the distinct names in a query, as far as they are looked at.
+/// Returns the distinct names in a query, up to the bounds.
 fn names(query: &str) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for name in query.split('&').map(name_of).filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX) {
@@ -164,7 +169,7 @@ fn names(query: &str) -> Vec<&str> {
     names
 }
 
-/// Returns a query without the parameters of this name, and these.
+/// Splits a query into the part without the parameters of this name, and those parameters.
 fn without(query: &str, name: &str) -> (String, String) {
     let (mut rest, mut own) = (String::new(), String::new());
     for pair in query.split('&') {
@@ -198,9 +203,9 @@ mod tests {
         check(&[("utm=a", 1), ("utm=b", 1), ("utm=c", 1)], &[("utm", 2, 0)]);
         check(&[("q=a", 1), ("q=b", 2)], &[("q", 0, 1)]);
         check(&[("q=a&utm=1", 1), ("q=a&utm=2", 1), ("q=b&utm=2", 2)], &[("q", 0, 1), ("utm", 1, 0)]);
-        // Two at once say nothing of either.
+        // Two changes at once are evidence for neither.
         check(&[("q=a&utm=1", 1), ("q=b&utm=2", 2)], &[]);
-        // Seen twice, nothing differs.
+        // The same URL twice is no evidence.
         check(&[("q=a", 1), ("q=a", 1), ("q=a", 2)], &[]);
     }
 
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_changes_by_itself_is_told() {
+    fn a_page_that_changes_by_itself_is_marked() {
         let mut parameters = Parameters::default();
         for (path, query, body) in
             [("/p", "a=1", 1), ("/p", "a=2", 2), ("/q", "a=1", 1), ("/q", "a=1", 2), ("/q", "a=2", 3)]

@@ -1,6 +1,7 @@
 //! Signals: the first SIGTERM or SIGINT drains, the second ends the process at once; SIGHUP
 //! reloads.
 
+use rustix::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::server::Instance;
@@ -36,8 +37,8 @@ impl Signals {
     /// Waits for the next signal. May be dropped and called again.
     pub(in crate::cli) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => SignalRequest::Stop(libc::SIGTERM),
-            _ = self.interrupt.recv() => SignalRequest::Stop(libc::SIGINT),
+            _ = self.terminate.recv() => SignalRequest::Stop(process::Signal::TERM.as_raw()),
+            _ = self.interrupt.recv() => SignalRequest::Stop(process::Signal::INT.as_raw()),
             _ = self.hangup.recv() => SignalRequest::Reload,
         }
     }

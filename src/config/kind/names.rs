@@ -17,8 +17,8 @@ use super::values::{duration, duration_text, text};
 use crate::config::origin_url::OriginUrl;
 use crate::config::secret::{self, Secret};
 use crate::key::canonical_host;
-use crate::policy::directive;
 use crate::route::{PathPattern, QueryRule};
+use crate::syntax::token;
 
 /// Makes the kind of a type with a parser and a printed form of its own.
 fn from_str_kind<T: FromStr + Display + 'static>(noun: &'static str, allowed: &'static str) -> Kind<T> {
@@ -153,14 +153,19 @@ pub(in crate::config) fn protocol() -> Kind<String> {
         r#"a protocol of the Upgrade header, such as "websocket" or "tcp"; not HTTP or TLS"#,
         |text| {
             let (name, version) = text.split_once('/').map_or((text, None), |(name, version)| (name, Some(version)));
-            let is_token = |part: &str| !part.is_empty() && part.bytes().all(directive::is_token_byte);
+            let is_token = |part: &str| !part.is_empty() && part.bytes().all(token::is_token_byte);
             if !is_token(name) || !version.is_none_or(is_token) {
                 return Err(format!("{text:?} is not the name of a protocol"));
             }
-            if ["h2c", "h2", "h3", "http", "tls"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
-                return Err(format!("{text:?} would bypass the cache, so it cannot be allowed"));
+            let name = name.to_ascii_lowercase();
+            match (&*name, version) {
+                ("*", _) => Err("\"*\" is not a wildcard; name each protocol".to_owned()),
+                ("websocket", Some(_)) => Err(format!("{text:?} has a version; write \"websocket\"")),
+                _ if ["h2", "h3", "http", "spdy", "tls"].iter().any(|own| name.starts_with(own)) => {
+                    Err(format!("{text:?} would bypass the cache, so it cannot be allowed"))
+                }
+                _ => Ok(text.to_ascii_lowercase()),
             }
-            Ok(text.to_ascii_lowercase())
         },
         String::clone,
     )

@@ -1,71 +1,73 @@
-//! What is asked of `explain`: a request, and the head of a response to it where that is to be judged.
+//! A question for `explain`: a request, and the head of a response to judge, if there is one.
 //!
-//! Read from text, as a person types it and as `curl -i` saves it. Every part is bounded, and what cannot be read is told
-//! with its place and what would have been right.
+//! Read from text, as a person types it and as `curl -i` saves it. Every part is bounded, and an
+//! error names the part and what would be right.
 
 use std::fmt;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
+use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
-use crate::proxy::context::ContentHint;
+use crate::proxy::fetch::received::ReceivedHead;
+use crate::proxy::request::context::ContentHint;
 
-/// The most fields of a request: as many as the proxy takes.
+/// The most fields of a request, as many as the proxy accepts.
 const REQUEST_FIELDS_MAX: usize = 100;
 
 /// The most fields of a response.
 const RESPONSE_FIELDS_MAX: usize = 256;
 
-/// The most bytes of a response's head. What follows it in a saved response is not read.
+/// The most bytes of a response's head. The content after it in a saved response is not read.
 pub const RESPONSE_BYTES_MAX: usize = 128 << 10;
 
-/// The most characters of a faulty value that is repeated.
+/// The most characters of an invalid value that an error repeats.
 const QUOTE_CHARS_MAX: usize = 100;
 
-/// What is wrong with a question.
+/// An error in a question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{part}`: {what}")]
 pub struct QuestionError {
-    /// The part that it is wrong in: `url`, `method`, `headers`, `response`, `status`.
+    /// The invalid part: `url`, `method`, `headers`, `response`, `status`.
     pub part: &'static str,
-    /// What is wrong, and what would be right.
+    /// The error, and what would be right.
     pub what: String,
 }
 
-/// Where a response's age is counted from.
+/// The time from which a response's age counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AgeBase {
-    /// It is taken as received when its Date says that it was made: what is right for one that was saved.
+    /// The response counts as received at its Date: right for a saved response.
     #[default]
     AtDate,
-    /// It is taken as received now, so that an old Date counts as age.
+    /// The response counts as received now, so that an old Date counts as age.
     Now,
 }
 
 /// The head of a response that is to be judged.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
-    /// Its version.
+    /// The response's HTTP version.
     pub version: Version,
-    /// Its status.
+    /// The response's status.
     pub status: StatusCode,
-    /// Its fields.
+    /// The response's fields.
     pub headers: HeaderMap,
-    /// Where its age is counted from.
+    /// The time from which its age counts.
     pub received: AgeBase,
 }
 
-/// A request, and what came of it where that is to be judged.
+/// A request, and a response to judge, if there is one.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The URL that the client uses, in its canonical form.
     pub url: CanonicalUrl,
-    /// The method.
+    /// The request's method.
     pub method: Method,
     /// The request's fields.
     pub headers: HeaderMap,
-    /// The response to it.
+    /// The response to judge.
     pub response: Option<ResponseHead>,
 }
 
@@ -73,21 +75,23 @@ impl Question {
     /// Reads a request: a whole URL, a method, and fields as `Name: value`.
     ///
     /// # Errors
-    /// The first part that cannot be read.
+    /// The first part that is invalid.
     pub fn new<L: AsRef<[u8]>>(url: &str, method: &str, lines: &[L]) -> Result<Self, QuestionError> {
-        let url = CanonicalUrl::parse_absolute(url)
-            .map_err(|error| fault("url", format!("{} is no whole URL: {error}; write {EXAMPLE_URL}", quote(url))))?;
+        let url = CanonicalUrl::parse_absolute(url).map_err(|error| {
+            fault("url", format!("{} is not a full URL ({error}); example: {EXAMPLE_URL}", quote(url)))
+        })?;
         let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| fault("method", format!("{} is no method; write a word such as GET", quote(method))))?;
+            .map_err(|_| fault("method", format!("{} is not a method; example: GET", quote(method))))?;
         let headers = fields("headers", lines.iter().map(AsRef::as_ref), REQUEST_FIELDS_MAX)?;
         Ok(Self { url, method, headers, response: None })
     }
 
-    /// Adds a response's head, as `curl -i` and `curl -D` print it; of several (interim ones, redirects that were
-    /// followed) the last. `status` replaces its own, and is needed where there is no status line.
+    /// Adds a response's head, as `curl -i` and `curl -D` print it. Of several heads (interim
+    /// responses, redirects that were followed) the last one counts. `status` replaces its status,
+    /// and is required if there is no status line.
     ///
     /// # Errors
-    /// What cannot be read in it.
+    /// The first invalid part of the head.
     pub fn with_response(mut self, text: &[u8], status: Option<u16>, received: AgeBase) -> Result<Self, QuestionError> {
         let mut head = ResponseHead::read(text, status)?;
         head.received = received;
@@ -95,7 +99,7 @@ impl Question {
         Ok(self)
     }
 
-    /// Makes the head of the request as the way reads it.
+    /// Makes the head of the request as `serve` reads it.
     ///
     /// # Errors
     /// A URL that no request can carry.
@@ -105,7 +109,7 @@ impl Question {
         parts.method = self.method.clone();
         parts.uri = uri;
         parts.headers = self.headers.clone();
-        // As with curl, a Host that is given names another than the URL's.
+        // As with curl, a given Host replaces the URL's.
         if !parts.headers.contains_key(header::HOST)
             && let Ok(host) = HeaderValue::from_str(self.url.authority())
         {
@@ -126,7 +130,7 @@ const EXAMPLE_URL: &str = "http://example.org/page";
 
 impl ResponseHead {
     fn read(text: &[u8], status: Option<u16>) -> Result<Self, QuestionError> {
-        let own = status.map(|status| of_number("status", &status.to_string())).transpose()?;
+        let own = status.map(|status| status_code("status", &status.to_string())).transpose()?;
         let mut rest = text;
         let mut head = Self::first(&mut rest, own)?;
         while rest.starts_with(b"HTTP/") {
@@ -135,7 +139,21 @@ impl ResponseHead {
         Ok(head)
     }
 
-    /// Reads one head off the front of `rest`, with the empty line behind it.
+    /// Makes the head as the origin would have sent it at `received_at`.
+    pub(super) fn as_received_at(&self, received_at: Timestamp) -> ReceivedHead {
+        let length = self.headers.get(header::CONTENT_LENGTH);
+        ReceivedHead {
+            status: self.status,
+            version: self.version,
+            headers: self.headers.clone(),
+            length: length.and_then(|length| length.to_str().ok()?.parse().ok()),
+            // That depends on the request, too: `origin::check_head` tells.
+            is_unsized: false,
+            received_at,
+        }
+    }
+
+    /// Reads one head from the front of `rest`, including the empty line after it.
     fn first(rest: &mut &[u8], own: Option<StatusCode>) -> Result<Self, QuestionError> {
         let mut lines = Vec::new();
         let mut bytes = 0;
@@ -147,7 +165,7 @@ impl ResponseHead {
             bytes += line.len() + 1;
             if bytes > RESPONSE_BYTES_MAX || lines.len() > RESPONSE_FIELDS_MAX {
                 let most = format!("{RESPONSE_BYTES_MAX} bytes and {RESPONSE_FIELDS_MAX} fields");
-                return Err(fault("response", format!("its head is too long: at most {most} are read")));
+                return Err(fault("response", format!("the head is too long: at most {most} are read")));
             }
             *rest = after;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -165,7 +183,7 @@ impl ResponseHead {
             let example = "such as `HTTP/1.1 200 OK`";
             fault(
                 "response",
-                format!("there is no status line {example}; give the status apart where it was not saved"),
+                format!("there is no status line {example}; give the status separately if it was not saved"),
             )
         })?;
         let headers = fields("response", lines[fields_at..].iter().copied(), RESPONSE_FIELDS_MAX)?;
@@ -173,7 +191,7 @@ impl ResponseHead {
     }
 }
 
-/// Returns the heads that a saved response begins with, without the content behind them.
+/// Returns the heads at the beginning of a saved response, without the content after them.
 pub fn heads(text: &[u8]) -> &[u8] {
     let mut end = 0;
     loop {
@@ -198,18 +216,20 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), QuestionError> {
         Some("HTTP/1.1") => Version::HTTP_11,
         Some("HTTP/2" | "HTTP/2.0") => Version::HTTP_2,
         Some("HTTP/3" | "HTTP/3.0") => Version::HTTP_3,
-        _ => return Err(fault("response", format!("{} is no status line: its version is not known", quote(&line)))),
+        _ => return Err(fault("response", format!("{} is not a status line: unknown HTTP version", quote(&line)))),
     };
-    Ok((version, of_number("response", words.next().unwrap_or_default())?))
+    Ok((version, status_code("response", words.next().unwrap_or_default())?))
 }
 
-fn of_number(part: &'static str, digits: &str) -> Result<StatusCode, QuestionError> {
+fn status_code(part: &'static str, digits: &str) -> Result<StatusCode, QuestionError> {
     let is_code = digits.len() == 3;
     let status = is_code.then(|| StatusCode::from_bytes(digits.as_bytes()).ok()).flatten();
-    status.ok_or_else(|| fault(part, format!("{} is no status code: write three digits such as 200", quote(digits))))
+    status.ok_or_else(|| {
+        fault(part, format!("{} is not a status code: expected three digits such as 200", quote(digits)))
+    })
 }
 
-/// Reads fields, a line each.
+/// Reads fields, one from each line.
 fn fields<'a>(
     part: &'static str,
     lines: impl Iterator<Item = &'a [u8]>,
@@ -234,10 +254,10 @@ fn field(line: &[u8]) -> Result<(HeaderName, HeaderValue), &'static str> {
         return Err("is a folded line (RFC 9112 §5.2): write each field on one line");
     }
     let Some(colon) = line.iter().position(|&byte| byte == b':') else {
-        return Err("has no colon: write `Name: value`");
+        return Err("has no colon: expected `Name: value`");
     };
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-    let name = HeaderName::from_bytes(name).map_err(|_| "has a name that no field can have (RFC 9110 §5.1)")?;
+    let name = HeaderName::from_bytes(name).map_err(|_| "has an invalid field name (RFC 9110 §5.1)")?;
     let value = HeaderValue::from_bytes(value).map_err(|_| "has a control byte in its value (RFC 9110 §5.5)")?;
     Ok((name, value))
 }
@@ -246,7 +266,7 @@ fn fault(part: &'static str, what: impl Into<String>) -> QuestionError {
     QuestionError { part, what: what.into() }
 }
 
-/// Repeats a faulty value, its control characters written out and no more than a line of it.
+/// Quotes an invalid value, with control characters escaped, cut to one line.
 fn quote(text: &str) -> impl fmt::Display + use<> {
     let cut: String = text.chars().take(QUOTE_CHARS_MAX).collect();
     format!("{cut:?}")
@@ -266,19 +286,19 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_read_and_what_is_wrong_is_told_with_its_place() {
+    fn requests_are_read_and_errors_name_the_part() {
         let read = Question::new("http://EXAMPLE.org:80/x/../a?b", "PURGE", &["A: 1", "a:2", "Empty:"]).unwrap();
         assert_eq!((read.url.as_str(), read.method.as_str()), ("http://example.org/a?b", "PURGE"));
         assert_eq!(read.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
         let many = vec!["A: b"; REQUEST_FIELDS_MAX + 1];
         for (url, method, lines, part, expected) in [
-            ("/a", "GET", &["A: b"][..], "url", "no whole URL"),
+            ("/a", "GET", &["A: b"][..], "url", "not a full URL"),
             ("ftp://h/", "GET", &[], "url", "\"ftp://h/\""),
-            ("http://h/", "GE T", &[], "method", "no method"),
-            ("http://h/", "", &[], "method", "no method"),
+            ("http://h/", "GE T", &[], "method", "not a method"),
+            ("http://h/", "", &[], "method", "not a method"),
             ("http://h/", "GET", &["A: b", "novalue"], "headers", "field 2, \"novalue\", has no colon"),
-            ("http://h/", "GET", &["A b: c"], "headers", "name that no field"),
-            ("http://h/", "GET", &[": c"], "headers", "name that no field"),
+            ("http://h/", "GET", &["A b: c"], "headers", "invalid field name"),
+            ("http://h/", "GET", &[": c"], "headers", "invalid field name"),
             ("http://h/", "GET", &["A: b\r\nC: d"], "headers", "control byte"),
             ("http://h/", "GET", &[" A: b"], "headers", "folded"),
             ("http://h/", "GET", &many, "headers", "more than 100"),
@@ -324,7 +344,7 @@ mod tests {
         for (text, expected) in [
             ("", "no status line"),
             ("A: b\n", "no status line"),
-            ("HTTP/9 200 OK\n", "version is not known"),
+            ("HTTP/9 200 OK\n", "unknown HTTP version"),
             ("HTTP/1.1 20 OK\n", "three digits"),
             ("HTTP/1.1 2000 OK\n", "three digits"),
             ("HTTP/1.1 200 OK\nA b\n", "no colon"),

@@ -1,6 +1,7 @@
-//! What `explain` answers, as it goes over the wire: plain values with the units in their names.
+//! The report of `explain`, as JSON shows it: plain values with the units in their names.
 //!
-//! Tokens (`outcome`, `reason`, `lifetime_from`, …) are from closed lists; sentences are for people and may change.
+//! Tokens (`outcome`, `reason`, `lifetime_from`, …) are from closed lists; sentences are for people
+//! and may change.
 
 use std::collections::BTreeMap;
 
@@ -8,34 +9,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Reason;
 
-/// The whole answer.
+/// The report of `explain` about one request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExplainReport {
-    /// What the request is about.
+    /// The subject of the request.
     pub request: Subject,
-    /// The route that matches; `null` where the request cannot be read.
+    /// The route that matches; `null` if the request cannot be read.
     pub route: Option<RouteReport>,
-    /// What is stored under the key, the newest first.
+    /// The entries stored under the key, the newest first.
     pub stored: Vec<VariantReport>,
-    /// What would happen to the request now.
+    /// The forecast of the request.
     pub now: NowReport,
-    /// The rules that were gone through, in order; the last one that says no decided.
+    /// The steps of the decision, in order; the last one that says no decided.
     pub rules: Vec<RuleStep>,
-    /// What would become of the response that was given.
+    /// The judgement of the given response.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub response: Option<JudgementReport>,
-    /// What else is worth knowing.
+    /// Remarks about the question and the forecast, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// What a request is about.
+/// The subject of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
-    /// The method.
+    /// The request's method.
     pub method: String,
-    /// The canonical URL: what routes match. `null` where there is none.
+    /// The canonical URL, which routes match. `null` if there is none.
     pub url: Option<String>,
-    /// The key's text: the URL with what the route keeps of its query, and what the route adds, a line each.
+    /// The key's text: the URL with the part of its query that the route keeps, and the additions
+    /// of the route, one in each line.
     pub key: Option<String>,
     /// The key's hash, as `Cache-Status` shows it.
     pub key_hash: Option<String>,
@@ -44,78 +46,80 @@ pub struct Subject {
 /// The route that matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RouteReport {
-    /// Which `[[route]]` of the file it is, counted from 1; `null` where none matches and the defaults hold.
+    /// The number of the `[[route]]` in the file, counted from 1; `null` if none matches and the
+    /// defaults apply.
     pub number: Option<u32>,
-    /// Its `path`.
+    /// The route's `path`.
     pub path: Option<String>,
-    /// Its `host`.
+    /// The route's `host`.
     pub host: Option<String>,
-    /// Its `methods`.
+    /// The route's `methods`.
     pub methods: Vec<String>,
-    /// Its `mode`: `serve` or `shadow`.
+    /// The route's `mode`: `serve` or `shadow`.
     pub mode: String,
-    /// Its `cache`: `obey`, `force` or `bypass`.
+    /// The route's `cache`: `obey`, `force` or `bypass`.
     pub cache: String,
-    /// Its `ttl`.
+    /// The route's `ttl`.
     pub ttl_seconds: Option<u64>,
-    /// What it does to the key, a sentence each.
+    /// The route's effects on the key, one sentence each.
     pub key: Vec<String>,
 }
 
-/// A stored response.
+/// A stored response, as `explain` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VariantReport {
-    /// Whether this request selects it.
+    /// True if this request selects it.
     pub selected: bool,
-    /// The request fields that it was selected by, with their values; `null`: the request had none.
+    /// The request fields that select it, with their values; `null`: the request had no such field.
     pub vary: BTreeMap<String, Option<String>>,
-    /// Its status.
+    /// The response's status.
     pub status: u16,
-    /// Its age and lifetime.
+    /// The response's age and lifetime.
     #[serde(flatten)]
     pub freshness: FreshnessReport,
-    /// Its ETag.
+    /// The response's ETag.
     pub etag: Option<String>,
-    /// Its Last-Modified.
+    /// The response's Last-Modified date.
     pub last_modified: Option<String>,
     /// The tags that the origin named.
     pub tags: Vec<String>,
-    /// The length of its body as the origin sent it.
+    /// The length of the body as the origin sent it.
     pub body_bytes: u64,
-    /// The codings that it is held in, the stored form first.
+    /// The codings in memory, the stored form first.
     pub held: Vec<RenditionReport>,
-    /// All that it takes in memory.
+    /// All memory that the entry takes.
     pub memory_bytes: u64,
-    /// Where it is: `memory`.
+    /// The tier that has the entry: `memory`.
     pub tier: String,
-    /// What the personalisation guard knows; `null` where it is for all.
+    /// The personalisation guard's knowledge; `null` if the entry is for all.
     pub guard: Option<GuardReport>,
-    /// What the purge ledger says: `untouched`, `soft-purged`, `to-be-validated`, `purged`.
+    /// The state in the purge ledger: `untouched`, `soft-purged`, `to-be-validated`, `purged`.
     pub purge: String,
 }
 
-/// How fresh a response is.
+/// The freshness of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FreshnessReport {
-    /// Its age.
+    /// The response's age (RFC 9111 §4.2.3).
     pub age_seconds: u64,
-    /// Its lifetime.
+    /// The response's freshness lifetime (RFC 9111 §4.2.1).
     pub lifetime_seconds: u64,
-    /// Where the lifetime came from: `max-age`, `s-maxage`, `expires`, `heuristic`, `route-ttl`, `ttl-by-status`, ….
+    /// The source of the lifetime: `max-age`, `s-maxage`, `expires`, `heuristic`, `route-ttl`,
+    /// `ttl-by-status`, ….
     pub lifetime_from: String,
     /// The same as a sentence with its RFC section.
     pub lifetime_says: String,
-    /// Lifetime less age, rounded down; negative when stale by that much.
+    /// Lifetime less age, rounded down; negative if stale by that much.
     pub ttl_seconds: i64,
-    /// Whether it is fresh.
+    /// True if the response is fresh.
     pub fresh: bool,
-    /// Whether it has to be validated on every use.
+    /// True if the response has to be validated on every use.
     pub no_cache: bool,
-    /// How long past freshness it may be used; `null` where it must not be.
+    /// How long after its lifetime the response may be used; `null` if it must not be.
     pub stale_use: Option<StaleUseReport>,
 }
 
-/// How long past freshness a response may be used.
+/// How long after its lifetime a response may be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StaleUseReport {
     /// While one request refreshes it (RFC 5861 §3).
@@ -131,82 +135,85 @@ pub struct StaleUseReport {
 pub struct RenditionReport {
     /// `identity`, `zstd`, `br` or `gzip`.
     pub coding: String,
-    /// Its bytes.
+    /// The length of the body in this coding.
     pub bytes: u64,
 }
 
-/// What the personalisation guard knows of a stored response.
+/// The personalisation guard's knowledge of a stored response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GuardReport {
-    /// `shared` once another user was seen to get the same, else `probation`.
+    /// `shared` once another user was found to get the same, else `probation`.
     pub state: String,
-    /// The credentials of the request that brought it in: `Cookie`, `Authorization`; empty: an anonymous one.
+    /// The credentials of the request that brought it in: `Cookie`, `Authorization`; empty: an
+    /// anonymous request.
     pub brought_in_with: Vec<String>,
-    /// What it is to this request: `open`, `watched` (answers, and is checked at times), `probation`.
+    /// The decision for this request: `open`, `watched` (may answer, and a sample is checked),
+    /// `probation`.
     pub to_this_request: String,
 }
 
-/// What would happen to the request now.
+/// The forecast of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NowReport {
-    /// `answer` (from the store), `fetch` (for all who ask), `compare` (for the guard), `pass` (alone), `refuse`, `fail`.
+    /// `answer` (from the store), `fetch` (for all who ask), `compare` (for the guard), `pass`
+    /// (alone), `refuse`, `fail`.
     pub action: String,
     /// The same as a sentence.
     pub says: String,
-    /// The outcome, as far as the origin's answer does not decide it.
+    /// The outcome, as far as it does not depend on the origin's answer.
     pub outcome: String,
-    /// The reason.
+    /// The reason for that outcome.
     #[serde(flatten)]
     pub because: Explanation,
-    /// Whether the origin is asked before the client is answered.
+    /// True if the origin is asked before the client is answered.
     pub asks_origin: bool,
-    /// Whether the origin is asked conditionally: its 304 would make the outcome `revalidated`.
+    /// True if the origin is asked conditionally: its 304 would make the outcome `revalidated`.
     pub conditional: bool,
-    /// Whether the request waits for another's, which is under way.
+    /// True if the request waits for another request's fetch.
     pub waits: bool,
-    /// Whether what answers is refreshed in the background.
+    /// True if the entry that answers is refreshed in the background.
     pub refreshes: bool,
-    /// The status, where it does not depend on the origin.
+    /// The status, if it does not depend on the origin.
     pub status: Option<u16>,
-    /// The coding, where it does not depend on the origin.
+    /// The coding, if it does not depend on the origin.
     pub coding: Option<String>,
-    /// Lifetime less age of what answers.
+    /// Lifetime less age of the entry that answers.
     pub ttl_seconds: Option<i64>,
-    /// What answers where the origin fails; `null` where it is not asked.
+    /// The answer if the origin fails; `null` if it is not asked.
     pub if_origin_fails: Option<FailureReport>,
-    /// What would happen, were the route not in shadow mode; `null` where it is not.
+    /// The forecast for live mode; `null` if the route is not in shadow mode.
     pub would_be: Option<WouldBeReport>,
 }
 
-/// What would happen to a request in earnest.
+/// The forecast of a request for live mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WouldBeReport {
-    /// The outcome, as far as the origin's answer does not decide it.
+    /// The outcome, as far as it does not depend on the origin's answer.
     pub outcome: String,
-    /// The reason.
+    /// The reason for that outcome.
     #[serde(flatten)]
     pub because: Explanation,
 }
 
-/// What answers where the origin fails.
+/// The answer if the origin fails.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailureReport {
-    /// When it cannot be reached: `stale` (what is stored stands in) or `failed`.
+    /// If the origin cannot be reached: `stale` (a stored response is served instead) or `failed`.
     pub unreachable: String,
-    /// When it answers with a 5xx: `stale`, or `passed` on.
+    /// If the origin answers with a 5xx: `stale`, or `passed` on.
     pub server_error: String,
 }
 
-/// A reason with its page of the reference.
+/// A reason with its explanation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// Its token.
+    /// The reason's token.
     pub reason: String,
     /// The sentence that names the header, directive or key that decided.
     pub why: String,
-    /// The section that says so; `null` where the rule is Larder's own.
+    /// The section of the specification; `null` if the rule is Larder's own.
     pub section: Option<String>,
-    /// What to change where another outcome is wanted.
+    /// The change that leads to another outcome.
     pub to_change: String,
 }
 
@@ -221,33 +228,34 @@ impl From<Reason> for Explanation {
     }
 }
 
-/// A rule that was gone through.
+/// A step of the decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RuleStep {
-    /// What it is about: `url`, `route`, `request`, `store`, `freshness`, `purge`, `guard`, `flight`, `origin`, `answer`.
+    /// The subject: `url`, `route`, `request`, `store`, `freshness`, `purge`, `guard`, `flight`,
+    /// `origin`, `answer`.
     pub about: String,
-    /// What it says.
+    /// The step as a sentence.
     pub says: String,
-    /// The section that it stands in; `null` where it is Larder's own.
+    /// The section of the specification; `null` if the rule is Larder's own.
     pub section: Option<String>,
 }
 
-/// What would become of a response.
+/// The judgement of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgementReport {
-    /// Its status.
+    /// The response's status.
     pub status: u16,
-    /// Whether it would be stored, as far as its head tells.
+    /// True if the response would be stored, as far as its head shows.
     pub stored: bool,
-    /// Why not; `null` where it would be.
+    /// The reason why not; `null` if it would be stored.
     pub because: Option<Explanation>,
-    /// Its age and lifetime when it was received.
+    /// The age and lifetime when it was received.
     #[serde(flatten)]
     pub freshness: FreshnessReport,
     /// The request fields that select it.
     pub vary: Vec<String>,
-    /// The tags that it names.
+    /// The tags in the response.
     pub tags: Vec<String>,
-    /// Whether the personalisation guard would watch it.
+    /// True if the personalisation guard would watch the response.
     pub guarded: bool,
 }

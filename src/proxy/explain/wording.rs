@@ -1,15 +1,15 @@
-//! Decisions in words: the parts of a report, made of what was decided. Nothing is decided here.
+//! Puts decisions into words: the parts of a report. Nothing is decided here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, Method, header};
 
+use super::forecast::{Forecast, ForecastAction};
 use super::report::{
     Explanation, FailureReport, FreshnessReport, GuardReport, JudgementReport, NowReport, RenditionReport, RouteReport,
     RuleStep, StaleUseReport, Subject, VariantReport, WouldBeReport,
 };
-use super::{Forecast, ForecastAction, admission_token};
 use crate::clock::Timestamp;
 use crate::key::{CanonicalUrl, Key};
 use crate::outcome::{Decision, Outcome, Reason};
@@ -22,82 +22,82 @@ fn rule_step(about: &str, says: impl Into<String>, section: Option<&str>) -> Rul
     RuleStep { about: about.to_owned(), says: says.into(), section: section.map(str::to_owned) }
 }
 
-/// Tells a reason as a rule.
+/// Describes a reason as a step.
 pub(super) fn explanation(about: &str, reason: Reason) -> RuleStep {
     rule_step(about, reason.why(), reason.section())
 }
 
-/// Tells how the URL was read.
+/// Describes how the URL was read.
 pub(super) fn url_steps(url: Option<&CanonicalUrl>) -> Vec<RuleStep> {
     let read = |url: &CanonicalUrl| {
-        rule_step("url", format!("Its canonical form is {}.", url.as_str()), Some("RFC 3986 §6.2.2, RFC 9110 §7.1"))
+        rule_step("url", format!("Canonical URL: {}.", url.as_str()), Some("RFC 3986 §6.2.2, RFC 9110 §7.1"))
     };
     url.map(read).into_iter().collect()
 }
 
-/// Tells which route was chosen.
+/// Describes which route was chosen.
 pub(super) fn route_step(table: &Table, rule: &Rule) -> RuleStep {
     let says = match rule.index {
-        None => "No route matches: the defaults hold.".to_owned(),
+        None => "No route matches: the defaults apply.".to_owned(),
         Some(index) => {
             let matcher = table.matcher(index);
             let path = matcher.and_then(|matcher| matcher.path.as_ref()).map(|path| format!(" (`{}`)", path.as_str()));
             let number = route::number(index);
-            format!("Route {number}{} is the first that matches.", path.unwrap_or_default())
+            format!("Route {number}{} is the first match.", path.unwrap_or_default())
         }
     };
     rule_step("route", says, None)
 }
 
-/// Tells that a request is looked up.
+/// Describes that a request is looked up.
 pub(super) fn method_step(method: &Method) -> RuleStep {
-    rule_step("request", format!("A {method} without content is looked up."), Some("RFC 9111 §4"))
+    rule_step("request", format!("A {method} request without content is looked up in the cache."), Some("RFC 9111 §4"))
 }
 
-/// Tells which stored response a request selects.
+/// Describes which stored response a request selects.
 pub(super) fn selection_step(entry: &StoredEntry, among: usize) -> RuleStep {
     let names: Vec<&str> = entry.selecting.iter().map(|(name, _)| name.as_str()).collect();
     let says = match names.as_slice() {
-        [] => "A response is stored that varies on no request field.".to_owned(),
-        names => format!("Of {among} stored, one was selected by the request's {}.", names.join(", ")),
+        [] => "The stored response varies on no request header.".to_owned(),
+        names => format!("One of {among} stored variants matches the request's {}.", names.join(", ")),
     };
     rule_step("store", says, Some("RFC 9111 §4.1"))
 }
 
-/// Tells how fresh a stored response is.
+/// Describes how fresh a stored response is.
 pub(super) fn lifetime_step(facts: &Facts, now: Timestamp) -> RuleStep {
     let (age, lifetime) = (freshness::current_age(facts, now).as_secs(), facts.lifetime.as_secs());
-    let word = if freshness::is_fresh(facts, now) { "fresh" } else { "stale" };
-    let says = format!("It is {word}: {age} s old, of a lifetime of {lifetime} s. {}", facts.lifetime_source.says());
+    let word = if freshness::is_fresh(facts, now) { "Fresh" } else { "Stale" };
+    let says = format!("{word}: {age} s old, lifetime {lifetime} s. {}", facts.lifetime_source.says());
     rule_step("freshness", says, Some("RFC 9111 §4.2"))
 }
 
-/// Tells what the ledger says, where it says something.
+/// Describes the state in the purge ledger, unless the entry is untouched.
 pub(super) fn purge_step(purge_state: PurgeState) -> Option<RuleStep> {
     let says = match purge_state {
         PurgeState::Good => return None,
-        PurgeState::Invalid => "It was invalidated: it is validated before its next use.",
-        PurgeState::Soft => "It was purged softly: it is served stale while one request refreshes it.",
-        PurgeState::Purged => "It was purged: neither it nor its validator is used again.",
+        PurgeState::Invalid => "The entry was invalidated: it is validated with the origin before its next use.",
+        PurgeState::Soft => "The entry was soft-purged: it is served stale while one request refreshes it.",
+        PurgeState::Purged => "The entry was purged: it is discarded, including its validators.",
     };
     Some(rule_step("purge", says, (purge_state == PurgeState::Invalid).then_some("RFC 9111 §4.4")))
 }
 
-/// Tells what the guard says, where it says something.
+/// Describes what the guard decides, unless the entry is open to all.
 pub(super) fn guard_step(admission: Admission) -> Option<RuleStep> {
     let says = match admission {
         Admission::Open => return None,
         Admission::Watched => {
-            "It is shared with requests that carry other credentials or none, and its uses are checked at times."
+            "The entry is shared with requests that have other credentials or none; a sample of its uses is checked."
         }
         Admission::Probation => {
-            "A request that did not carry these credentials brought it in, and nobody said that it is for all."
+            "A request with other credentials brought the entry in, and the response does not say that it is for all."
         }
     };
     Some(rule_step("guard", says, None))
 }
 
-/// Tells what a request is about.
+/// Describes the subject of a request.
 pub(super) fn subject(method: &Method, url: Option<&CanonicalUrl>, key: Option<&Key>) -> Subject {
     Subject {
         method: method.to_string(),
@@ -107,7 +107,7 @@ pub(super) fn subject(method: &Method, url: Option<&CanonicalUrl>, key: Option<&
     }
 }
 
-/// Tells of the route that was chosen.
+/// Describes the route that was chosen.
 pub(super) fn route(table: &Table, rule: &Rule) -> RouteReport {
     let matcher = rule.index.and_then(|index| table.matcher(index));
     RouteReport {
@@ -131,23 +131,24 @@ pub(super) fn route(table: &Table, rule: &Rule) -> RouteReport {
     }
 }
 
-/// Tells what a route does to the key.
+/// Describes what a route does to the key.
 fn key_parts(rule: &Rule) -> Vec<String> {
     let list = |names: &[Box<str>]| names.join(", ");
     let query = match &rule.query {
         QueryRule::All => None,
         QueryRule::None => Some("The query is dropped.".to_owned()),
-        QueryRule::Keep(names) => Some(format!("Of the query only these parameters count: {}.", list(names))),
-        QueryRule::Drop(names) => Some(format!("These parameters of the query are dropped: {}.", list(names))),
+        QueryRule::Keep(names) => Some(format!("Only these query parameters count: {}.", list(names))),
+        QueryRule::Drop(names) => Some(format!("These query parameters are dropped: {}.", list(names))),
     };
     let fields: Vec<&str> = rule.key_headers.iter().map(HeaderName::as_str).collect();
-    let fields = (!fields.is_empty()).then(|| format!("The values of these fields count: {}.", fields.join(", ")));
+    let fields =
+        (!fields.is_empty()).then(|| format!("The values of these request headers count: {}.", fields.join(", ")));
     let cookies = &rule.key_cookies;
     let cookies = (!cookies.is_empty()).then(|| format!("The values of these cookies count: {}.", list(cookies)));
     [query, fields, cookies].into_iter().flatten().collect()
 }
 
-/// Tells of a stored response, but for what depends on the request.
+/// Describes a stored response, except for the parts that depend on the request.
 pub(super) fn variant(entry: &StoredEntry, now: Timestamp) -> VariantReport {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let field = |name: &HeaderName| entry.head.get(name).map(text);
@@ -177,7 +178,7 @@ pub(super) fn variant(entry: &StoredEntry, now: Timestamp) -> VariantReport {
     }
 }
 
-/// Names what the ledger says.
+/// Names the state in the purge ledger.
 pub(super) const fn purge_state(purge_state: PurgeState) -> &'static str {
     match purge_state {
         PurgeState::Good => "untouched",
@@ -187,7 +188,7 @@ pub(super) const fn purge_state(purge_state: PurgeState) -> &'static str {
     }
 }
 
-/// Tells what the guard knows.
+/// Describes what the guard knows.
 pub(super) fn guard(guard: &SharingGuard, admission: Admission) -> GuardReport {
     let leader = guard.leader();
     let fields = [("Cookie", leader.cookie.is_some()), ("Authorization", leader.authorization.is_some())];
@@ -219,7 +220,7 @@ fn freshness_of(facts: &Facts, now: Timestamp) -> FreshnessReport {
     }
 }
 
-/// Tells what happens to a request.
+/// Describes what happens to a request.
 pub(super) fn now(forecast: &Forecast, if_origin_fails: Option<FailureReport>) -> NowReport {
     let decision = &forecast.decision;
     NowReport {
@@ -251,12 +252,12 @@ pub(super) fn now(forecast: &Forecast, if_origin_fails: Option<FailureReport>) -
     }
 }
 
-/// Tells what a request would come to that shadow mode passes.
+/// Describes what live mode would do with a request that shadow mode passes.
 pub(super) fn unserved_sentence(forecast: &Forecast) -> String {
     let Decision { outcome, reason, .. } = forecast.decision;
     format!(
-        "The request is passed, since its route is in shadow mode. In earnest: {} {} ({reason}), going by what shadow mode has \
-         kept.",
+        "The request passes to the origin, since its route is in shadow mode. In live mode: {} Outcome: {} ({reason}), \
+         going by what shadow mode has kept.",
         summary(forecast),
         outcome.token()
     )
@@ -264,30 +265,32 @@ pub(super) fn unserved_sentence(forecast: &Forecast) -> String {
 
 fn summary(forecast: &Forecast) -> String {
     let says = match forecast.action {
-        ForecastAction::Answer if forecast.decision.outcome == Outcome::Hit => "It is answered from the store.",
+        ForecastAction::Answer if forecast.decision.outcome == Outcome::Hit => "Served from cache.",
         ForecastAction::Answer if forecast.refreshes => {
-            "It is answered from the store, and a request aside refreshes what is there."
+            "Served from cache, while a background request refreshes the entry."
         }
-        ForecastAction::Answer => "It is answered from the store with a stale response.",
+        ForecastAction::Answer => "Served stale from cache.",
         ForecastAction::Fetch if forecast.waits => {
-            "It waits for another client's request for the same, which is under way."
+            "Waits for another request's fetch of the same URL, which is under way."
         }
         ForecastAction::Fetch if forecast.is_conditional => {
-            "The origin is asked whether what is stored still holds: with its 304 that answers, else its new response."
+            "The origin is asked to validate the stored response: a 304 serves it, else the new response is served."
         }
-        ForecastAction::Fetch => "The origin is asked; whoever asks for the same meanwhile waits for its one answer.",
+        ForecastAction::Fetch => "Fetched from the origin; concurrent requests for the same URL wait for it.",
         ForecastAction::Compare => {
-            "The origin is asked, and its answer compared with what is stored; others wait for the verdict."
+            "Sent to the origin, and compared with the stored response; similar requests wait for the result."
         }
-        ForecastAction::Pass => "The origin is asked for this request alone.",
-        ForecastAction::Purge => "Larder purges what is stored under the URL.",
+        ForecastAction::Pass => "Sent to the origin (not shared).",
+        ForecastAction::Purge => "Larder purges the responses stored under the URL.",
         ForecastAction::Refuse => "Larder answers itself.",
-        ForecastAction::Fail => "The origin's side turns it away at once, and nothing stored may stand in.",
+        ForecastAction::Fail => {
+            "Rejected at once: the origin is unavailable or at capacity, and nothing stored may be served instead."
+        }
     };
     says.to_owned()
 }
 
-/// Tells what becomes of a response.
+/// Describes what becomes of a response.
 pub(super) fn judgement(
     facts: &Facts,
     at: Timestamp,
@@ -310,5 +313,14 @@ pub(super) fn judgement(
         vary,
         tags,
         guarded,
+    }
+}
+
+/// Names the guard's decision about a request.
+const fn admission_token(admission: Admission) -> &'static str {
+    match admission {
+        Admission::Open => "open",
+        Admission::Watched => "watched",
+        Admission::Probation => "probation",
     }
 }

@@ -1,8 +1,9 @@
-//! What was seen, turned into what to write: lines for the configuration, and what the app can say in their place.
+//! Turns shadow mode's observations into advice: lines for the configuration, and what the app can
+//! send instead.
 //!
-//! A parameter is advised against only where it never changed a body; a field or cookie is named only where it alone can
-//! have been the cause. What is written fits the routes that are in force: the lines name the `[[route]]` that they belong
-//! under, and hold what stands there already.
+//! A parameter is only to be dropped if it never changed a body; a field or cookie is only named if
+//! no other can have been the cause. The lines fit the routes in force: they name the `[[route]]`
+//! that they belong under, and repeat what is already there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,19 +18,20 @@ use crate::metrics;
 use crate::outcome::Reason;
 use crate::route::{QueryRule, Rule, Table, wildcard};
 
-/// How often a parameter has to have changed nothing before it is advised against.
+/// How many same bodies it takes to advise dropping a parameter.
 const EVIDENCE: u64 = 3;
 
-/// On how many paths of one route a parameter has to have changed nothing before it is taken for one that no page reads.
+/// The number of paths of one route on which a parameter must have changed nothing before no page
+/// is taken to read it.
 const PATHS: usize = 3;
 
-/// The most advice of a kind.
+/// The most advice of one kind.
 const ADVICE_MAX: usize = 20;
 
 /// The URLs that are named as examples.
 const EXAMPLES: usize = 3;
 
-/// Reasons that a few words in the configuration or the app's responses change.
+/// Reasons that a small change in the configuration or in the app's responses can fix.
 const FIXABLE: [Reason; 8] = [
     Reason::NoLifetime,
     Reason::NoStore,
@@ -41,23 +43,23 @@ const FIXABLE: [Reason; 8] = [
     Reason::Personalised,
 ];
 
-/// The share of requests from which on a reason is worth a word.
+/// The share of requests from which a reason is worth mentioning.
 const WORTH: f64 = 0.05;
 
-/// Something to change.
+/// One piece of advice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Advice {
-    /// `query`, `header`, `cookie`, `changes`, `storing`.
+    /// The kind: `query`, `header`, `cookie`, `changes`, `storing`.
     pub about: String,
-    /// What was seen, and what it means.
+    /// The observation, and what it means.
     pub because: String,
-    /// What to write into the configuration; empty where that is for the app to do.
+    /// Lines for the configuration; empty if only the app can fix it.
     pub toml: String,
-    /// What the app can do in its place; empty where it can do nothing.
+    /// The change in the app that helps instead; empty if there is none.
     pub app: String,
 }
 
-/// Returns what to change.
+/// Returns the advice for a snapshot.
 pub(super) fn advice(routes: &Table, snapshot: &metrics::ShadowSnapshot) -> Vec<Advice> {
     let mut advice = queries(routes, &snapshot.parameters);
     advice.extend(causes(routes, &snapshot.differs));
@@ -66,20 +68,20 @@ pub(super) fn advice(routes: &Table, snapshot: &metrics::ShadowSnapshot) -> Vec<
     advice
 }
 
-/// Where advice belongs: the route that matches, or a new one for a path.
+/// The place for advice: the matching route, or a new one for a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct AdvicePlace {
-    /// The route's index in the file; `None` where none matches.
+    /// The route's index in the file; `None` if no route matches.
     route: Option<u16>,
-    /// The path of the route to be written, where none matches; `None`: every path.
+    /// The path of the new route, if no route matches; `None`: every path.
     path: Option<String>,
 }
 
-/// Tells which parameters to drop.
+/// Advises which parameters to drop.
 fn queries(routes: &Table, parameters: &[Parameter]) -> Vec<Advice> {
     let is_idle = |row: &&Parameter| row.different == 0 && row.same >= EVIDENCE && is_plain(&row.name);
     let changing: BTreeSet<&str> = parameters.iter().filter(|row| row.different > 0).map(|row| &*row.name).collect();
-    // By route and name: on which paths, and how often.
+    // By route and name: the paths, with their counts.
     let mut idle: BTreeMap<(Option<u16>, &str), Vec<&Parameter>> = BTreeMap::new();
     for row in parameters.iter().filter(is_idle) {
         let Some(rule) = rule_of(routes, &row.host, &row.path) else { continue };
@@ -96,17 +98,23 @@ fn queries(routes: &Table, parameters: &[Parameter]) -> Vec<Advice> {
         }
     }
     let advice = places.into_iter().filter_map(|(place, (names, rows))| {
-        // Of a route in force, one path may contradict what another shows.
+        // For a route in force, one path may contradict another.
         let names: BTreeSet<&str> =
             names.into_iter().filter(|name| place.route.is_none() || !changing.contains(name)).collect();
         let first = rows.first()?;
         let rule = rule_of(routes, &first.host, &first.path)?;
-        (!names.is_empty()).then(|| drop_them(routes, &place, rule, &names, &rows))
+        (!names.is_empty()).then(|| drop_parameters(routes, &place, rule, &names, &rows))
     });
     advice.take(ADVICE_MAX).collect()
 }
 
-fn drop_them(routes: &Table, place: &AdvicePlace, rule: &Rule, names: &BTreeSet<&str>, rows: &[&Parameter]) -> Advice {
+fn drop_parameters(
+    routes: &Table,
+    place: &AdvicePlace,
+    rule: &Rule,
+    names: &BTreeSet<&str>,
+    rows: &[&Parameter],
+) -> Advice {
     let times: u64 = rows.iter().filter(|row| names.contains(&*row.name)).map(|row| row.same).sum();
     let paths: BTreeSet<String> = rows.iter().map(|row| format!("{}{}", row.host, row.path)).collect();
     let examples = paths.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
@@ -128,20 +136,20 @@ fn drop_them(routes: &Table, place: &AdvicePlace, rule: &Rule, names: &BTreeSet<
     Advice {
         about: "query".to_owned(),
         because: format!(
-            "{list}: other values, or none, got the same body {times} times and another one never, at {examples}. Dropped, \
-             they split the page no more."
+            "{list}: another value, or none, never changed the body ({times} comparisons, at {examples}). Dropped from \
+             the key, all values share one cached copy."
         ),
-        toml: under(routes, place, &line),
+        toml: under_route(routes, place, &line),
         app: String::new(),
     }
 }
 
-/// Tells which fields and cookies change bodies that are one page to the cache.
+/// Names the fields and cookies that change bodies which share one key.
 fn causes(routes: &Table, differs: &[Difference]) -> Vec<Advice> {
     let mut named: BTreeMap<(&str, &str), Vec<&Difference>> = BTreeMap::new();
     for row in differs {
         let causes: Vec<&Suspect> = row.causes().collect();
-        // Where several changed each time, nobody can say which.
+        // If several changed each time, the cause is not known.
         if let [cause] = causes[..] {
             let kind = if cause.source == ExtraSource::Cookie { "cookie" } else { "header" };
             named.entry((kind, &cause.name)).or_default().push(row);
@@ -154,7 +162,7 @@ fn causes(routes: &Table, differs: &[Difference]) -> Vec<Advice> {
 
 fn cause(routes: &Table, kind: &str, name: &str, rows: &[&Difference]) -> Advice {
     let times: u64 = rows.iter().map(|row| row.times).sum();
-    let (noun, field) = if kind == "cookie" { ("cookie", "Cookie".to_owned()) } else { ("field", spelled(name)) };
+    let (noun, field) = if kind == "cookie" { ("cookie", "Cookie".to_owned()) } else { ("header", spelled(name)) };
     let places: BTreeSet<AdvicePlace> = rows.iter().filter_map(|row| place_of(routes, &row.url)).collect();
     let key = if kind == "cookie" { "cookies" } else { "headers" };
     let lines = |place: &AdvicePlace| {
@@ -164,15 +172,15 @@ fn cause(routes: &Table, kind: &str, name: &str, rows: &[&Difference]) -> Advice
             Some(rule) => rule.key_headers.iter().map(|name| name.as_str()).collect(),
             None => Vec::new(),
         };
-        under(routes, place, &format!("key.{key} = {}", array(existing.into_iter().chain([name]))))
+        under_route(routes, place, &format!("key.{key} = {}", array(existing.into_iter().chain([name]))))
     };
-    let is_whose = field == "Cookie" || field == "Authorization";
-    let private = if is_whose { ", or `Cache-Control: private` where the page is one user's" } else { "" };
+    let is_personal = field == "Cookie" || field == "Authorization";
+    let private = if is_personal { ", or `Cache-Control: private` if the page is personal" } else { "" };
+    let mismatches = if times == 1 { "mismatch" } else { "mismatches" };
     Advice {
         about: kind.to_owned(),
         because: format!(
-            "The {noun} {name} changes the body, and nothing tells a cache so: {times} times a request with another value got \
-             another page, at {}.",
+            "The body depends on the {noun} `{name}`, but the response does not say so ({times} {mismatches}, at {}).",
             examples(rows)
         ),
         toml: places.iter().take(EXAMPLES).map(lines).collect::<Vec<_>>().join("\n"),
@@ -180,24 +188,25 @@ fn cause(routes: &Table, kind: &str, name: &str, rows: &[&Difference]) -> Advice
     }
 }
 
-/// Tells of pages that change from one request to the next.
+/// Names pages that change from one request to the next.
 fn changes(differs: &[Difference]) -> Option<Advice> {
     let rows: Vec<&Difference> = differs.iter().filter(|row| row.by_itself > 0 && row.same_tag < row.times).collect();
     let times: u64 = rows.iter().map(|row| row.by_itself).sum();
     (!rows.is_empty()).then(|| Advice {
         about: "changes".to_owned(),
         because: format!(
-            "{} changed while fresh, {times} times without any difference between the requests: {}. A cache goes on with one \
-             version for as long as the app says that it is fresh. Where that is right, there is nothing to do.",
+            "{} changed while fresh, {times} times without any difference between the requests: {}. A cache serves one \
+             version for as long as the app says that it is fresh. If that is acceptable, change nothing.",
             if rows.len() == 1 { "One page".to_owned() } else { format!("{} pages", rows.len()) },
             examples(&rows)
         ),
         toml: String::new(),
-        app: "Send a shorter max-age, or `no-cache` with an ETag, for pages of which nobody may see an older version.".to_owned(),
+        app: "Send a shorter max-age, or `no-cache` with an ETag, for pages that must never be served outdated."
+            .to_owned(),
     })
 }
 
-/// Tells why much would not be stored, and where.
+/// Names the reasons why much would not be stored, and where.
 fn storing(routes: &Table, total: &ShadowCounters, reasons: &[NonHitReason]) -> Vec<Advice> {
     let is_worth =
         |row: &&NonHitReason| FIXABLE.contains(&row.reason) && row.requests as f64 >= WORTH * total.requests as f64;
@@ -205,17 +214,17 @@ fn storing(routes: &Table, total: &ShadowCounters, reasons: &[NonHitReason]) -> 
         let share = row.requests as f64 * 100.0 / total.requests as f64;
         let line = match row.reason {
             Reason::NoLifetime => Some("ttl = \"1m\""),
-            Reason::SetCookie => Some("set_cookie = \"strip\""),
+            // No line for cookies: a page that sets one may be its visitor's own, and `strip` would give it to everybody.
             _ => None,
         };
         let places: BTreeSet<AdvicePlace> = row.urls.iter().filter_map(|url| place_of(routes, url)).collect();
         let toml =
-            line.map(|line| places.iter().map(|place| under(routes, place, line)).collect::<Vec<_>>().join("\n"));
+            line.map(|line| places.iter().map(|place| under_route(routes, place, line)).collect::<Vec<_>>().join("\n"));
         let urls: Vec<&str> = row.urls.iter().map(|url| &**url).collect();
         Advice {
             about: "storing".to_owned(),
             because: format!(
-                "{share:.0} % of the requests are not answered from the cache for this: {} Most of the app's time goes to {}.",
+                "{share:.0} % of requests are not served from cache: {} Most of their origin time goes to {}.",
                 row.reason.why(),
                 urls.join(", ")
             ),
@@ -237,8 +246,8 @@ fn rule_of<'a>(routes: &'a Table, host: &str, path: &str) -> Option<&'a Rule> {
     Some(routes.choose(&Method::GET, &url))
 }
 
-/// Puts a line under the route that it belongs to.
-fn under(routes: &Table, place: &AdvicePlace, line: &str) -> String {
+/// Puts a line under its route.
+fn under_route(routes: &Table, place: &AdvicePlace, line: &str) -> String {
     let mut text = String::new();
     match (place.route, &place.path) {
         (Some(route), _) => {
@@ -247,7 +256,8 @@ fn under(routes: &Table, place: &AdvicePlace, line: &str) -> String {
             let _ = write!(text, "# under [[route]] number {}{path}:\n{line}", u32::from(route) + 1);
         }
         (None, Some(path)) => {
-            // One URL was seen, so one path is named: a prefix would cover what lies below it, too.
+            // One URL was observed, so exactly one path is named: a prefix would also cover the
+            // paths below it.
             let _ = write!(text, "[[route]]\npath = {}\n{line}", quoted(&format!("={path}")));
         }
         (None, None) => {
@@ -261,12 +271,12 @@ fn examples(rows: &[&Difference]) -> String {
     rows.iter().take(EXAMPLES).map(|row| &*row.url).collect::<Vec<_>>().join(", ")
 }
 
-/// Writes names as an array of TOML.
+/// Writes names as a TOML array.
 fn array<'a>(names: impl Iterator<Item = &'a str>) -> String {
     format!("[{}]", names.map(quoted).collect::<Vec<_>>().join(", "))
 }
 
-/// Writes text as a string of TOML.
+/// Writes text as a TOML string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
@@ -282,12 +292,13 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Tells whether a parameter's name stands for itself in a configuration: `*` would be a pattern, `%` an encoding.
+/// Tells whether a parameter's name stands for itself in the configuration: `*` would be a pattern,
+/// `%` an encoding.
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'%' | b'+'))
 }
 
-/// Writes a field's name as it is usually spelled.
+/// Writes a field's name in its usual spelling.
 fn spelled(name: &str) -> String {
     let word = |word: &str| {
         let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
@@ -339,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_route_says_already_stays() {
+    fn the_rules_of_a_route_in_force_stay() {
         let list = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
         let rows = [parameter("/shop/a", "utm", 3, 0)];
         let under = "# under [[route]] number 1 (path = \"/shop/\"):\n";
@@ -347,7 +358,7 @@ mod tests {
         check_query(QueryRule::Drop(list(&["ref"])), &rows, &[&dropped]);
         let patterns = format!("{under}key.query = [\"q\"]");
         check_query(QueryRule::Keep(list(&["q", "utm"])), &rows, &[&patterns]);
-        // Another path of the same route shows the contrary.
+        // Another path of the same route shows the opposite.
         check_query(QueryRule::All, &[rows[0].clone(), parameter("/shop/b", "utm", 0, 1)], &[]);
     }
 
@@ -379,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_much_from_the_cache_is_told_with_its_places() {
+    fn frequent_reasons_are_listed_with_their_places() {
         let urls = ["http://h.org/plain", "http://h.org/shop/x"];
         let reasons =
             |reason, requests| NonHitReason { reason, requests, origin_micros: 1, urls: urls.map(Into::into).to_vec() };
@@ -390,7 +401,7 @@ mod tests {
         let [advice] = &advice[..] else { panic!("{advice:?}") };
         let route = "[[route]]\npath = \"=/plain\"\nttl = \"1m\"";
         assert_eq!(advice.toml, format!("{route}\n# under [[route]] number 1 (path = \"/shop/\"):\nttl = \"1m\""));
-        assert!(advice.because.starts_with("5 % of the requests"), "{}", advice.because);
+        assert!(advice.because.starts_with("5 % of requests"), "{}", advice.because);
     }
 
     #[test]

@@ -1,78 +1,75 @@
-//! What would have become of a request: decided as far as it can be before the origin is asked, then by its answer's head.
+//! Decides what would have become of a request: first what is known before the origin is asked,
+//! then by the head of the origin's response.
 
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName};
-use http::{Method, StatusCode, response};
+use http::{Method, StatusCode};
 
 use super::tap::{ComparedEntry, HeadComparison, KeptResponse, TapPlan};
 use crate::analytics::shadow::RESPONSE_FIELDS;
-use crate::clock::Timestamp;
-use crate::origin::coalesce::{FlightLeader, FlightRole};
-use crate::origin::{self, ResponseBody};
+use crate::origin;
 use crate::outcome::{Decision, Outcome, Reason, WouldBeOutcome};
 use crate::policy::credentials;
 use crate::policy::reuse::{self, OriginFailure};
 use crate::policy::storable::{self, Exchange, Storable, storable};
 use crate::policy::validate::{self, Candidates};
-use crate::proxy::context::RequestContext;
-use crate::proxy::cross_user_check::{self, CrossUserCheck};
 use crate::proxy::decide::{self, CacheMiss, FetchPlan, LookupResult, UsableEntry};
-use crate::proxy::fetch::{self, ReceivedHead};
-use crate::proxy::flight::{Fill, FlightResult};
-use crate::proxy::{Shared, Worker, confirm, encode, pass, uncacheable};
+use crate::proxy::fetch::coalesce::{FlightLeader, FlightRole};
+use crate::proxy::fetch::confirm;
+use crate::proxy::fetch::flight::{Fill, FlightResult};
+use crate::proxy::fetch::leader;
+use crate::proxy::fetch::received::{AskedAt, ReceivedHead};
+use crate::proxy::pass;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::respond::encode;
+use crate::proxy::sharing::cross_user_check::{self, CrossUserCheck};
+use crate::proxy::state::{Shared, Worker};
 use crate::route::SetCookie;
 use crate::stored::{BodyComparison, Coding, FlatHead, StoredEntry};
 
-/// When the origin is asked.
-#[derive(Clone, Copy)]
-pub(super) struct FetchStart {
-    pub(super) at: Timestamp,
-    /// The ledger's number then.
-    pub(super) sequence: u64,
-}
-
-/// What would be done before the origin's answer is known.
+/// The decision before the origin's answer is known.
 pub(super) enum Plan {
-    /// What is kept would answer.
+    /// The kept entry would answer.
     Answer(UsableEntry),
-    /// What is kept would be compared with the origin's answer, for the personalisation guard.
+    /// The kept entry would be compared with the origin's answer, for the personalisation guard.
     Compare(Arc<StoredEntry>),
-    /// It would be fetched, alone or together with who asks for the same.
+    /// The response would be fetched, alone or together with other requests for the same.
     Fetch(CacheMiss, Role),
-    /// The origin would be asked for this request alone; something may stand in where it fails.
+    /// The origin would be asked for this request alone; the entry may be served if it fails.
     PassThrough(Decision, Option<Arc<StoredEntry>>),
-    /// 504: the client wants nothing but a stored response.
+    /// 504: the client accepts nothing but a stored response.
     Refuse,
 }
 
-/// What a request would be to a flight.
+/// The request's part in a flight.
 pub(super) enum Role {
-    /// The one whose response is kept. The flight ends when that is settled.
+    /// The request whose response is kept. The flight ends when that is settled.
     Leads(FlightLeader<FlightResult>),
-    /// One that would have waited.
+    /// A request that would have waited.
     Follows,
 }
 
-/// What the origin's head makes of a course.
+/// The plan's result, by the origin's head.
 pub(super) struct PlanResult {
     pub(super) would: WouldBeOutcome,
     pub(super) tap: TapPlan,
 }
 
-/// What a response does to what is kept.
+/// The effect of a response on the kept entries.
 enum Effect {
-    /// It is kept once it is whole.
+    /// The response is kept once it is complete.
     Keeps(Box<Fill>),
-    /// It is a part of what a request in earnest would have fetched whole, or tells of it: something of that size is kept.
+    /// The response is a part, or the head, of a body that live mode would have fetched whole: an
+    /// entry of that size is kept.
     StandsFor(Box<Fill>, u64),
-    /// It confirms what is kept.
+    /// The response confirms the kept entry.
     Confirms,
-    /// What is kept would have stood in for it.
+    /// The kept entry would have been served instead of this response.
     Yields,
-    /// It may not be kept.
+    /// The response may not be kept.
     Refused(Reason),
-    /// It says nothing of what is kept.
+    /// The response says nothing of the kept entries.
     Nothing,
 }
 
@@ -97,7 +94,7 @@ impl Plan {
         }
     }
 
-    /// Says what would have become of it where the origin failed without an answer.
+    /// Decides what would have become of the request if the origin failed without an answer.
     pub(super) fn without_origin(
         &self,
         shared: &Shared,
@@ -118,16 +115,16 @@ impl Plan {
         }
     }
 
-    /// Says what would have become of it with this head of the origin's, and what is to be heard of the body.
+    /// Decides what would have become of the request with this head, and what the tap does with the
+    /// body.
     pub(super) fn judge(
         self,
         worker: &Arc<Worker>,
         ctx: &Arc<RequestContext>,
-        (parts, body): (&response::Parts, &ResponseBody),
-        fetch_start: FetchStart,
+        head: &ReceivedHead,
+        asked_at: AskedAt,
     ) -> PlanResult {
-        let head =
-            OriginHead { worker, ctx, parts, body, fetch_start: fetch_start, received_at: worker.shared.clock.now() };
+        let head = OriginHead { worker, ctx, head, asked_at };
         match self {
             Self::Answer(usable) => head.judge_answer(&usable),
             Self::Compare(entry) => head.judge_compare(&entry),
@@ -148,10 +145,8 @@ impl PlanResult {
 struct OriginHead<'a> {
     worker: &'a Arc<Worker>,
     ctx: &'a Arc<RequestContext>,
-    parts: &'a response::Parts,
-    body: &'a ResponseBody,
-    fetch_start: FetchStart,
-    received_at: Timestamp,
+    head: &'a ReceivedHead,
+    asked_at: AskedAt,
 }
 
 impl OriginHead<'_> {
@@ -202,7 +197,7 @@ impl OriginHead<'_> {
             Effect::Refused(reason) => result.would.reason = *reason,
             Effect::Keeps(_) | Effect::StandsFor(..) | Effect::Nothing => {}
         }
-        // Who follows keeps nothing: who leads does.
+        // A follower keeps nothing: its leader does.
         if let Role::Leads(lead) = role {
             result.tap.keep = self.kept_response(effect, Some(lead));
         }
@@ -211,13 +206,11 @@ impl OriginHead<'_> {
 
     fn judge_pass(&self, decision: Decision, stand_in: Option<&Arc<StoredEntry>>) -> PlanResult {
         let mut result = PlanResult::new(decision.outcome, decision.reason);
-        // In earnest the reason is told of the response that was not stored; here it is this one.
+        // Live mode shows the reason of the response that was not stored; here it is this one's.
         if decision.reason == Reason::HitForMiss {
-            match storable(&self.exchange(), self.parts.status, &self.parts.headers, self.body.is_unsized()) {
+            match storable(&self.exchange(), self.head.status, &self.head.headers, self.head.is_unsized) {
                 Storable::Yes(facts) => {
-                    let head = (self.parts.status, &self.parts.headers);
-                    let length = http_body::Body::size_hint(self.body).exact();
-                    pass::forget_if_stored_again(self.worker, self.ctx, &facts, head, length);
+                    pass::forget_if_stored_again(self.worker, self.ctx, &facts, self.head);
                 }
                 Storable::No(reason) => result.would.reason = reason,
             }
@@ -232,47 +225,47 @@ impl OriginHead<'_> {
     }
 
     fn exchange(&self) -> Exchange<'_> {
-        self.ctx.exchange(self.fetch_start.at, self.received_at)
+        self.ctx.exchange(self.asked_at.time, self.head.received_at)
     }
 
-    /// Tells whether something kept would have replaced this answer.
+    /// Tells whether a kept entry would have been served instead of this response.
     fn is_replaced(&self, stand_in: Option<&Arc<StoredEntry>>) -> bool {
-        self.parts.status.is_server_error()
+        self.head.status.is_server_error()
             && decide::usable_stand_in(
                 &self.worker.shared,
                 self.ctx,
                 stand_in,
                 OriginFailure::ServerError,
-                self.received_at,
+                self.head.received_at,
             )
             .is_some()
     }
 
-    /// A HEAD may update what is kept (RFC 9111 §4.3.5). In earnest it would have been asked for in the coding that is stored:
-    /// what tells of another says nothing.
+    /// Applies a HEAD's response to the kept entry (RFC 9111 §4.3.5). Live mode would have asked
+    /// for the coding that is stored: a response in another coding says nothing.
     fn tell_by_head(&self, selected: &Arc<StoredEntry>) {
-        if self.parts.headers.contains_key(header::CONTENT_ENCODING) {
+        if self.head.headers.contains_key(header::CONTENT_ENCODING) {
             return;
         }
-        let exchange = self.exchange();
-        let head = (self.parts.status, &self.parts.headers);
-        confirm::by_head(self.worker, self.ctx, selected, &exchange, head, self.fetch_start.sequence);
+        confirm::by_head(self.worker, self.ctx, selected, self.head, self.asked_at);
     }
 
-    /// Does to what is kept what the response's head does, and says what its body is to do. `selected` is what the response
-    /// replaces, `candidates` what the origin would have been asked about.
+    /// Applies the response's head to the kept entries, and returns what its body does. `selected`
+    /// is the entry that the response replaces, `candidates` those that the origin would have been
+    /// asked to validate.
     fn effect(&self, selected: Option<&Arc<StoredEntry>>, candidates: Candidates) -> Effect {
-        let (worker, ctx, parts) = (self.worker, self.ctx, self.parts);
+        let (worker, ctx, head) = (self.worker, self.ctx, self.head);
         if self.is_replaced(selected) {
             return Effect::Yields;
         }
-        // It was not asked about what is kept, yet tells whether it would have confirmed that: by a 304 to the client's own
-        // precondition that names it, or by the same validators on a whole response.
-        let is_told = matches!(parts.status, StatusCode::NOT_MODIFIED | StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        // The request did not carry the kept entries' validators. Its response still shows that one
+        // would have been confirmed: a 304 to the client's own precondition that names it, or the
+        // same validators on a whole response.
+        let is_told = matches!(head.status, StatusCode::NOT_MODIFIED | StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if is_told && !ctx.facts.is_head && self.is_confirmed(candidates) {
             return Effect::Confirms;
         }
-        if parts.status == StatusCode::NOT_MODIFIED {
+        if head.status == StatusCode::NOT_MODIFIED {
             return Effect::Nothing;
         }
         if ctx.facts.is_head {
@@ -280,30 +273,17 @@ impl OriginHead<'_> {
                 self.tell_by_head(selected);
                 return Effect::Nothing;
             }
-            return self.stands_for(content_length(&parts.headers));
+            return self.stands_for(content_length(&head.headers));
         }
-        if parts.status == StatusCode::PARTIAL_CONTENT {
-            let range = parts.headers.get(header::CONTENT_RANGE);
+        if head.status == StatusCode::PARTIAL_CONTENT {
+            let range = head.headers.get(header::CONTENT_RANGE);
             return self.stands_for(range.and_then(pass::complete_length));
         }
-        let result = match storable(&self.exchange(), parts.status, &parts.headers, self.body.is_unsized()) {
-            Storable::Yes(facts) => {
-                match decide::storage_refusal(&worker.shared, ctx, &facts, (parts.status, &parts.headers)) {
-                    None => {
-                        let mut headers = parts.headers.clone();
-                        let length = http_body::Body::size_hint(self.body).exact();
-                        let arrived = ReceivedHead { status: parts.status, headers: &mut headers, length };
-                        fetch::prepare_head(
-                            worker,
-                            ctx,
-                            arrived,
-                            facts,
-                            (self.fetch_start.at, self.fetch_start.sequence),
-                        )
-                    }
-                    Some(reason) => Err(reason),
-                }
-            }
+        let result = match storable(&self.exchange(), head.status, &head.headers, head.is_unsized) {
+            Storable::Yes(facts) => match decide::storage_refusal(&worker.shared, ctx, &facts, head) {
+                None => leader::prepare(worker, ctx, &mut head.clone(), facts, self.asked_at),
+                Some(reason) => Err(reason),
+            },
             Storable::No(reason) => Err(reason),
         };
         match result {
@@ -313,42 +293,40 @@ impl OriginHead<'_> {
                 Effect::Keeps(Box::new(fill))
             }
             Err(reason) => {
-                fetch::drop_superseded(worker, ctx, selected, parts.status, reason);
-                uncacheable::record_not_stored(worker, ctx, reason);
+                leader::drop_superseded(worker, ctx, selected, head.status, reason);
+                self.record_not_stored(reason);
                 Effect::Refused(reason)
             }
         }
     }
 
-    /// Updates what is kept as the 304 would have that the origin would have sent. False where it would have sent none.
+    /// Updates the kept entries as the origin's would-be 304 would have. Returns false if the
+    /// origin would not have sent one.
     fn is_confirmed(&self, mut candidates: Candidates) -> bool {
-        let mut headers = self.parts.headers.clone();
-        candidates.retain(|entry| validate::would_confirm(&entry.head, &headers));
+        let mut head = self.head.clone();
+        candidates.retain(|entry| validate::would_confirm(&entry.head, &head.headers));
         if candidates.is_empty() {
             return false;
         }
-        // What describes the content of this message is not on a 304.
+        // A 304 has no fields that describe the content of this message.
         for name in [header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::CONTENT_RANGE] {
-            headers.remove(name);
+            head.headers.remove(name);
         }
-        let exchange = self.exchange();
-        confirm::by_304(self.worker, self.ctx, &candidates, &exchange, &headers, self.fetch_start.sequence).is_some()
+        confirm::by_304(self.worker, self.ctx, &candidates, &head, self.asked_at).is_some()
     }
 
-    /// In earnest the whole would have been fetched, which has this length.
+    /// Live mode would have fetched the whole body, which has this length.
     fn stands_for(&self, length: Option<u64>) -> Effect {
         let Some(length) = length else { return Effect::Nothing };
-        let mut headers = self.parts.headers.clone();
-        headers.remove(header::CONTENT_RANGE);
-        let status = if self.ctx.facts.is_head { self.parts.status } else { StatusCode::OK };
+        let status = if self.ctx.facts.is_head { self.head.status } else { StatusCode::OK };
+        let mut head = ReceivedHead { status, length: Some(length), ..self.head.clone() };
+        head.headers.remove(header::CONTENT_RANGE);
         let exchange = Exchange { method: &Method::GET, ..self.exchange() };
-        let prepared = match storable(&exchange, status, &headers, false) {
+        let prepared = match storable(&exchange, status, &head.headers, false) {
             Storable::No(reason) => Err(reason),
             Storable::Yes(mut facts) => {
                 facts.no_transform = true;
-                let arrived = ReceivedHead { status, headers: &mut headers, length: Some(length) };
-                let fetch_start = (self.fetch_start.at, self.fetch_start.sequence);
-                fetch::prepare_head(self.worker, self.ctx, arrived, facts, fetch_start)
+                leader::prepare(self.worker, self.ctx, &mut head, facts, self.asked_at)
             }
         };
         match prepared {
@@ -357,10 +335,15 @@ impl OriginHead<'_> {
                 Effect::StandsFor(Box::new(fill), length)
             }
             Err(reason) => {
-                uncacheable::record_not_stored(self.worker, self.ctx, reason);
+                self.record_not_stored(reason);
                 Effect::Refused(reason)
             }
         }
+    }
+
+    fn record_not_stored(&self, reason: Reason) {
+        let (shared, ctx) = (&self.worker.shared, self.ctx);
+        shared.uncacheable.record_not_stored(ctx.key.hash(), ctx.at, shared.config.hit_for_miss, reason);
     }
 
     fn kept_response(&self, effect: Effect, lead: Option<FlightLeader<FlightResult>>) -> Option<KeptResponse> {
@@ -369,16 +352,16 @@ impl OriginHead<'_> {
             Effect::StandsFor(fill, length) => (fill, Some(length)),
             Effect::Confirms | Effect::Yields | Effect::Refused(_) | Effect::Nothing => return None,
         };
-        Some(KeptResponse { fill, stands_for, coding: coding_of(&self.parts.headers), lead })
+        Some(KeptResponse { fill, stands_for, coding: coding_of(&self.head.headers), lead })
     }
 
-    /// Makes ready to hold the body against an entry's.
+    /// Prepares the comparison of the body with the entry's.
     fn compared_entry(&self, entry: &Arc<StoredEntry>) -> ComparedEntry {
-        let (parts, ctx) = (self.parts, self.ctx);
-        let is_same_tag = validate::would_confirm(&entry.head, &parts.headers);
-        let is_whole = ctx.method == Method::GET && cross_user_check::tells_requesters_apart(ctx, parts.status);
-        let at_head = match parts.status {
-            // The app says that what the client holds is still right, and names it.
+        let (head, ctx) = (self.head, self.ctx);
+        let is_same_tag = validate::would_confirm(&entry.head, &head.headers);
+        let is_whole = ctx.method == Method::GET && cross_user_check::tells_requesters_apart(ctx, head.status);
+        let at_head = match head.status {
+            // The app says that the client's copy is still valid, and names it.
             StatusCode::NOT_MODIFIED if is_same_tag => Some(BodyComparison::Same),
             _ if !is_whole => Some(BodyComparison::Unknown),
             status if status != entry.facts.status => Some(BodyComparison::Different),
@@ -389,20 +372,20 @@ impl OriginHead<'_> {
             entry: Arc::clone(entry),
             at_head,
             is_same_tag,
-            coding: coding_of(&parts.headers),
-            response: differing(&entry.head, &parts.headers, is_stripped),
+            coding: coding_of(&head.headers),
+            response: differing(&entry.head, &head.headers, is_stripped),
         }
     }
 
-    /// Makes a comparison for the personalisation guard, where the response says what the requester gets.
+    /// Prepares a comparison for the personalisation guard, if the response shows what the
+    /// requester gets.
     fn cross_user_check(&self, entry: &Arc<StoredEntry>) -> Option<(CrossUserCheck, HeadComparison)> {
         let guard = Arc::clone(entry.guard.as_ref()?);
-        let parts = self.parts;
-        let (_, refusal) = storable::judge(&self.exchange(), parts.status, &parts.headers);
-        let is_told =
-            self.ctx.method == Method::GET && cross_user_check::tells_requesters_apart(self.ctx, parts.status);
-        let set = |name: &HeaderName| parts.headers.get_all(name).iter().map(|line| line.as_bytes());
-        let differs = parts.status != entry.facts.status
+        let head = self.head;
+        let (_, refusal) = storable::judge(&self.exchange(), head.status, &head.headers);
+        let is_told = self.ctx.method == Method::GET && cross_user_check::tells_requesters_apart(self.ctx, head.status);
+        let set = |name: &HeaderName| head.headers.get_all(name).iter().map(|line| line.as_bytes());
+        let differs = head.status != entry.facts.status
             || !entry.head.get_all(&header::SET_COOKIE).eq(set(&header::SET_COOKIE))
             || !entry.head.get_all(&header::LOCATION).eq(set(&header::LOCATION))
             || matches!(refusal, Some(Reason::Private | Reason::NoStore));
@@ -412,7 +395,7 @@ impl OriginHead<'_> {
     }
 }
 
-/// Returns which of [`RESPONSE_FIELDS`] differ, a bit each.
+/// Returns which of [`RESPONSE_FIELDS`] differ, one bit each.
 fn differing(stored: &FlatHead, headers: &HeaderMap, is_stripped: bool) -> u16 {
     let names = RESPONSE_FIELDS.iter().enumerate();
     let differs = |name: &str| {
@@ -424,7 +407,7 @@ fn differing(stored: &FlatHead, headers: &HeaderMap, is_stripped: bool) -> u16 {
     names.filter(|(_, name)| differs(name).is_some()).fold(0, |bits, (at, _)| bits | 1 << at)
 }
 
-/// Returns the coding that a body came in; `None` for one that is not compared.
+/// Returns the coding of a body; `None` for one that cannot be compared.
 fn coding_of(headers: &HeaderMap) -> Option<Coding> {
     let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
     let (line, None) = (lines.next(), lines.next()) else { return None };

@@ -1,4 +1,4 @@
-//! What shadow mode tells, as it goes over the wire: plain values with the units in their names, and what to write where.
+//! Shadow mode's report, as JSON shows it: plain values with the units in their names, and advice.
 
 use std::collections::BTreeMap;
 
@@ -10,39 +10,39 @@ use crate::analytics::shadow::{Difference, ShadowCounters};
 use crate::key::ExtraSource;
 use crate::metrics;
 use crate::outcome::{Outcome, Reason, WouldBeOutcome};
-use crate::proxy::Shared;
+use crate::proxy::state::Shared;
 use crate::route::ShadowRoutes;
 
-/// The most URLs that are told of those that differ.
+/// The most URLs that are listed as differing.
 const DIFFERS_MAX: usize = 50;
 
-/// The most parameters that are told.
+/// The most parameters that are listed.
 const PARAMETERS_MAX: usize = 100;
 
-/// The whole report.
+/// Shadow mode's report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShadowReport {
-    /// What is in shadow mode now: `all`, `some` routes, or `none`.
+    /// The extent of shadow mode now: `all`, `some` routes, or `none`.
     pub running: String,
     /// The same as a sentence.
     pub says: String,
-    /// All requests that were passed in shadow mode since the start.
+    /// All requests that passed in shadow mode since the start.
     pub total: ShadowTotals,
-    /// The same by route, those that had any.
+    /// The same by route, for routes with requests.
     pub routes: Vec<ShadowRoute>,
     /// Why requests would not have been hits, the most frequent first.
     pub not_hits: Vec<NonHitReport>,
-    /// Would-be hits held against what the origin sent.
+    /// Would-be hits, compared with the origin's responses.
     pub compared: CompareTotals,
     /// URLs whose bodies differed for one key, the most frequent first, at most 50.
     pub differs: Vec<DifferingUrl>,
-    /// Query parameters that were seen with more than one value, at most 100.
+    /// Query parameters that occurred with more than one value, at most 100.
     pub parameters: Vec<ParameterReport>,
-    /// What to change.
+    /// Advice on changes to the configuration or the app.
     pub advice: Vec<Advice>,
 }
 
-/// What requests would have come to.
+/// Would-be results of requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShadowTotals {
     /// Requests that have ended.
@@ -55,53 +55,54 @@ pub struct ShadowTotals {
     pub hit_ratio_bytes: Option<f64>,
     /// Requests that would have waited for another's origin request.
     pub collapsed: u64,
-    /// Requests that the origin would have been spared: would-be hits, stale answers without asking, and collapsed ones.
+    /// Requests that would have spared the origin: would-be hits, stale answers without asking, and
+    /// collapsed ones.
     pub origin_requests_saved: u64,
-    /// From the request's head to the response's, all requests together.
+    /// The time from the request's head to the response's, summed over all requests.
     pub origin_time_us: u64,
-    /// The same of the requests that the origin would have been spared.
+    /// The same, for the requests that would have spared the origin.
     pub origin_time_saved_us: u64,
     /// Body bytes that the origin sent.
     pub bytes: u64,
-    /// Those of would-be hits.
+    /// Body bytes of would-be hits.
     pub bytes_saved: u64,
 }
 
-/// The figures of a route.
+/// The totals of a route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowRoute {
-    /// Its name, as in `/stats`.
+    /// The name, as in `/stats`.
     pub name: String,
-    /// Its requests.
+    /// The totals of its requests.
     #[serde(flatten)]
     pub total: ShadowTotals,
 }
 
-/// Why requests would not have been hits.
+/// A reason why requests would not have been hits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NonHitReport {
-    /// What they would have been.
+    /// The would-be outcome.
     pub would_be: String,
-    /// The reason.
+    /// The reason for the would-be outcome.
     pub reason: String,
-    /// How many.
+    /// The number of requests.
     pub requests: u64,
     /// The reason as a sentence.
     pub why: String,
-    /// What to change.
+    /// The change that makes them hits.
     pub change: String,
     /// The URLs with the most of the origin's time for this reason, at most 3.
     pub urls: Vec<String>,
 }
 
-/// Would-be hits held against what the origin sent.
+/// Would-be hits, compared with the origin's responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompareTotals {
-    /// The same body, or a 304 that names what is kept.
+    /// The same body, or a 304 that names the kept entry.
     pub same: u64,
     /// Another body or status.
     pub differed: u64,
-    /// Of these, those whose entity-tag was the same: the app itself says that they are equivalent.
+    /// Of these, responses with the same entity-tag: the app itself says that they are equivalent.
     pub differed_within_tag: u64,
     /// Not comparable: a part, a HEAD, an error, a body that broke off, or the first in its coding.
     pub not_compared: u64,
@@ -112,53 +113,53 @@ pub struct CompareTotals {
 pub struct DifferingUrl {
     /// The canonical URL, or its first 512 bytes.
     pub url: String,
-    /// How often the body differed from what was kept.
+    /// How often the body differed from the kept one.
     pub times: u64,
     /// How often it was the same, since it first differed.
     pub same: u64,
-    /// Of `times`, those with the same entity-tag.
+    /// Of `times`, responses with the same entity-tag.
     pub same_tag: u64,
-    /// Of `times`, those in which nothing in the requests differed.
+    /// Of `times`, cases in which nothing in the requests differed.
     pub by_itself: u64,
-    /// What differed in the requests, the likeliest cause first.
+    /// The differences of the requests, the likeliest cause first.
     pub request: Vec<SuspectReport>,
-    /// What differed in the responses' heads.
+    /// The differences of the responses' heads.
     pub response: Vec<String>,
 }
 
-/// A request field or cookie in which requests differed that got different bodies.
+/// A request field or cookie that differed between requests with different bodies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SuspectReport {
     /// `header` or `cookie`.
     pub kind: String,
-    /// Its name.
+    /// The name of the field or cookie.
     pub name: String,
-    /// How often it differed where the bodies did.
+    /// How often the value differed when the bodies did.
     pub times: u64,
-    /// How often it differed where they were the same.
+    /// How often the value differed when the bodies were the same.
     pub harmless: u64,
-    /// Whether it differed each time that the bodies did, and never else.
+    /// True if the value differed each time that the bodies did, and never otherwise.
     pub is_cause: bool,
 }
 
-/// A query parameter that was seen with more than one value.
+/// A query parameter that occurred with more than one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParameterReport {
-    /// The host.
+    /// The host of the page.
     pub host: String,
-    /// The path.
+    /// The path of the page.
     pub path: String,
-    /// Its name, as it is written.
+    /// The name, as it is written in the URL.
     pub name: String,
-    /// How often another value of it, or leaving it out, got the same body.
+    /// How often another value, or no value, got the same body.
     pub same: u64,
-    /// How often it got another body.
+    /// How often another value, or no value, got another body.
     pub different: u64,
-    /// Whether the page was seen to change by itself: then other bodies tell nothing of the parameter.
+    /// True if the page changed by itself: then other bodies say nothing of the parameter.
     pub page_changes: bool,
 }
 
-/// Makes the report of what was seen; `None`: nothing yet.
+/// Makes the report from a snapshot; `None`: no request has been counted yet.
 pub fn report(shared: &Shared, snapshot: Option<metrics::ShadowSnapshot>) -> ShadowReport {
     let is_empty = snapshot.is_none();
     let snapshot = snapshot.unwrap_or_default();
@@ -202,14 +203,14 @@ pub fn report(shared: &Shared, snapshot: Option<metrics::ShadowSnapshot>) -> Sha
 
 fn headline(shadowed: ShadowRoutes, is_empty: bool) -> &'static str {
     match (shadowed, is_empty) {
-        (ShadowRoutes::All, false) => "Everything is in shadow mode: nothing is answered from the cache.",
-        (ShadowRoutes::Some, false) => "Some routes are in shadow mode: nothing of theirs is answered from the cache.",
-        (ShadowRoutes::All, true) => "Everything is in shadow mode, and no request has come yet.",
-        (ShadowRoutes::Some, true) => "Some routes are in shadow mode, and no request has come for them yet.",
+        (ShadowRoutes::All, false) => "Everything is in shadow mode: every request goes to the app.",
+        (ShadowRoutes::Some, false) => "Some routes are in shadow mode: their requests go to the app.",
+        (ShadowRoutes::All, true) => "Everything is in shadow mode; no request has arrived yet.",
+        (ShadowRoutes::Some, true) => "Some routes are in shadow mode; none of their requests has arrived yet.",
         (ShadowRoutes::None, true) => {
-            "Nothing is in shadow mode: write `mode = \"shadow\"` at the top of the configuration, or on a [[route]], and reload."
+            "Nothing is in shadow mode: set `mode = \"shadow\"` at the top of the configuration or in a [[route]], and reload."
         }
-        (ShadowRoutes::None, false) => "Nothing is in shadow mode any more: these are the figures of when it was.",
+        (ShadowRoutes::None, false) => "Nothing is in shadow mode any more: these statistics are from when it was.",
     }
 }
 
@@ -260,7 +261,7 @@ fn kind(source: ExtraSource) -> &'static str {
     }
 }
 
-/// Lists why requests would not have been hits, the most frequent first.
+/// Lists why requests would not have been hits, the most frequent reason first.
 fn non_hit_reasons(total: &ShadowCounters, urls: &[reasons::NonHitReason]) -> Vec<NonHitReport> {
     let is_lost = |outcome: Outcome, reason: Reason| {
         !WouldBeOutcome::new(outcome, reason).spares_origin() && outcome != Outcome::Refused

@@ -1,108 +1,80 @@
-//! The body as it passes: it is hashed, and kept where it would have been stored, within the budget and the largest size of
-//! an object. Nothing holds it up, and a client that goes away ends it, as it would without a cache.
+//! Watches a body as it passes: hashes it, and keeps it if live mode would have stored it, within
+//! the budget and the largest size of an object. The tap never delays the body, and a client that
+//! leaves ends it, as without a cache.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderName, Method, StatusCode, header};
-use http_body::Frame;
+use http::{HeaderName, Method, StatusCode};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::analytics::shadow::{self, Comparison, FIELDS_MAX, ObservedRequest, QueryResponse, ShadowName};
 use crate::key::ExtraSource;
-use crate::origin::ResponseBody;
-use crate::origin::coalesce::FlightLeader;
-use crate::proxy::context::RequestContext;
-use crate::proxy::cross_user_check::CrossUserCheck;
-use crate::proxy::flight::{Fill, FlightResult};
-use crate::proxy::shared_body::Aborted;
-use crate::proxy::{Worker, receive};
-use crate::route;
+use crate::policy::credentials;
+use crate::proxy::fetch::coalesce::FlightLeader;
+use crate::proxy::fetch::flight::{Fill, FlightResult};
+use crate::proxy::fetch::receive;
+use crate::proxy::request::context::RequestContext;
+use crate::proxy::respond::body::Tap;
+use crate::proxy::sharing::cross_user_check::CrossUserCheck;
+use crate::proxy::state::Worker;
 use crate::stored::{
     BodyComparison, Coding, FieldValue, Selecting, ShadowFingerprint, SharingGuard, StoredBody, StoredEntry,
 };
+use crate::syntax::cookie;
 
-/// What is done with a body.
+/// The uses that the tap has for a body.
 #[derive(Default)]
 pub(super) struct TapPlan {
-    /// It is kept.
+    /// The body is kept.
     pub(super) keep: Option<KeptResponse>,
-    /// It is held against that of a would-be hit.
+    /// The body is compared with that of a would-be hit.
     pub(super) against: Option<ComparedEntry>,
-    /// It is held against one that another user's request brought in, which would not have been served unseen.
+    /// The body is compared with one that another user's request brought in, and that would not
+    /// have been served without a check.
     pub(super) on_probation: Option<ComparedEntry>,
-    /// What the personalisation guard makes of it.
+    /// The body is judged for the personalisation guard.
     pub(super) check: Option<(CrossUserCheck, HeadComparison)>,
 }
 
-/// What a head makes of a comparison for the guard.
+/// The result of the head for the guard's comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadComparison {
     /// The requester gets something else.
     Differs,
-    /// The body will tell.
+    /// The head does not differ, so the body decides.
     ByBody,
 }
 
 /// A response that is to be kept.
 pub(super) struct KeptResponse {
     pub(super) fill: Box<Fill>,
-    /// The length of the whole, where the response is a part of it only, or its head.
+    /// The length of the whole body, if the response is only a part or the head of it.
     pub(super) stands_for: Option<u64>,
     pub(super) coding: Option<Coding>,
-    /// Held until it is kept: who asks for the same meanwhile would have waited.
+    /// Held until the response is kept: requests for the same meanwhile would have waited.
     pub(super) lead: Option<FlightLeader<FlightResult>>,
 }
 
-/// An entry that a body is held against.
+/// An entry that a body is compared with.
 pub(super) struct ComparedEntry {
     pub(super) entry: Arc<StoredEntry>,
-    /// What the head tells already.
+    /// The result of the comparison, if the head shows it already.
     pub(super) at_head: Option<BodyComparison>,
     pub(super) is_same_tag: bool,
     pub(super) coding: Option<Coding>,
-    /// Which of the telling response fields differ.
+    /// The response fields that differ, one bit each.
     pub(super) response: u16,
 }
 
-/// The origin's body, and who overhears it.
-pub(in crate::proxy) struct TappedBody {
-    pub(in crate::proxy) body: ResponseBody,
-    pub(in crate::proxy) tap: BodyTap,
-}
-
-impl TappedBody {
-    /// Passes the next frame on.
-    pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx));
-        match &frame {
-            // Trailers are the last.
-            Some(Ok(frame)) => match frame.data_ref() {
-                Some(data) => {
-                    self.tap.feed(data);
-                    if http_body::Body::is_end_stream(&self.body) {
-                        self.tap.end();
-                    }
-                }
-                None => self.tap.end(),
-            },
-            None => self.tap.end(),
-            Some(Err(_)) => {}
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| Aborted(error.reason))))
-    }
-}
-
-/// Who overhears a body. Dropped before the body's end, it counts the request and keeps nothing.
-pub(in crate::proxy) struct BodyTap {
+/// A tap in a body. Dropped before the body's end, it counts the request and keeps nothing.
+pub(super) struct BodyTap {
     worker: Arc<Worker>,
     ctx: Arc<RequestContext>,
     observed: ObservedRequest,
     plan: TapPlan,
-    /// Seven hundred bytes of state, where somebody asks for it.
+    /// Seven hundred bytes of state, only if the plan needs a fingerprint.
     hash: Option<Box<Xxh3>>,
     chunks: SmallVec<[Bytes; 1]>,
     bytes_max: u64,
@@ -116,48 +88,18 @@ impl BodyTap {
         observed: ObservedRequest,
         plan: TapPlan,
     ) -> Self {
-        let is_asked =
+        let needs_hash =
             plan.keep.is_some() || plan.against.is_some() || plan.on_probation.is_some() || plan.check.is_some();
         Self {
             worker: Arc::clone(worker),
             ctx: Arc::clone(ctx),
             observed,
             plan,
-            hash: is_asked.then(|| worker.shared.hasher.pieces()),
+            hash: needs_hash.then(|| worker.shared.hasher.pieces()),
             chunks: SmallVec::new(),
             bytes_max: ctx.rule.object_bytes_max.min(worker.shared.store.budget().object_max()),
             is_done: false,
         }
-    }
-
-    fn feed(&mut self, data: &Bytes) {
-        self.observed.body_bytes += data.len() as u64;
-        if let Some(hash) = &mut self.hash {
-            hash.update(data);
-        }
-        if self.plan.keep.as_ref().is_some_and(|kept_response| kept_response.stands_for.is_none()) {
-            match receive::counted_copy(&self.worker, data, self.observed.body_bytes, self.bytes_max) {
-                Ok(copy) => self.chunks.push(copy),
-                Err(_) => {
-                    self.plan.keep = None;
-                    self.chunks = SmallVec::new();
-                }
-            }
-        }
-    }
-
-    /// The body has come whole.
-    pub(in crate::proxy) fn end(&mut self) {
-        if std::mem::replace(&mut self.is_done, true) {
-            return;
-        }
-        let fingerprint = self.hash.take().map_or(0, |hash| hash.digest128());
-        let fields = if self.plan.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
-        let query = self.context().map(|context| (context, fingerprint as u64));
-        if let Some(kept_response) = self.plan.keep.take() {
-            self.keep(kept_response, fingerprint, fields.clone());
-        }
-        self.settle(fingerprint, fields, query);
     }
 
     fn is_compared(&self) -> bool {
@@ -165,8 +107,8 @@ impl BodyTap {
     }
 
     /// Stores a complete response.
-    fn keep(&mut self, kept_response: KeptResponse, fingerprint: u128, fields: Vec<FieldValue>) {
-        let KeptResponse { fill, stands_for, coding, lead } = kept_response;
+    fn keep(&mut self, response: KeptResponse, fingerprint: u128, fields: Vec<FieldValue>) {
+        let KeptResponse { fill, stands_for, coding, lead } = response;
         let store = &self.worker.shared.store;
         let shadow_fingerprint = ShadowFingerprint::new(fields);
         let bytes = match stands_for {
@@ -174,7 +116,7 @@ impl BodyTap {
                 coding.map(|coding| shadow_fingerprint.compare(coding, fingerprint as u64));
                 receive::join_chunks(&self.worker, std::mem::take(&mut self.chunks))
             }
-            // Room is taken as the whole would take it.
+            // The entry takes as much room as the whole body would.
             Some(length) => usize::try_from(length).ok().and_then(|bytes| {
                 let room = store.reserve(length)?;
                 Some(room.into_body(vec![0; bytes].into_boxed_slice()))
@@ -184,8 +126,8 @@ impl BodyTap {
         if fill.is_other_variant() {
             receive::drop_replaced(&self.worker, &self.ctx, &fill);
         }
-        let Fill { head, facts, selecting, tags, sequence, leader, .. } = *fill;
-        let mut entry = StoredEntry::new(head, facts, StoredBody::identity(bytes), selecting, tags, sequence);
+        let Fill { head, facts, selecting, tags, asked_at, leader, .. } = *fill;
+        let mut entry = StoredEntry::new(head, facts, StoredBody::identity(bytes), selecting, tags, asked_at.sequence);
         let values = || self.ctx.values(&self.worker.shared);
         entry.guard = leader.map(|leader| Arc::new(SharingGuard::new(leader, values(), fingerprint)));
         entry.shadow_fingerprint = Some(Arc::new(shadow_fingerprint));
@@ -195,25 +137,25 @@ impl BodyTap {
         drop(lead);
     }
 
-    /// Compares, and counts.
+    /// Compares the body and counts the result.
     fn settle(&mut self, fingerprint: u128, fields: Vec<FieldValue>, query: Option<(u64, u64)>) {
-        let compared_entry = self.plan.against.take();
-        let is_hit = compared_entry.is_some();
-        let compared_entry = compared_entry.or(self.plan.on_probation.take());
-        let comparison = compared_entry.as_ref().map(|compared_entry| compared_entry.compare(fingerprint as u64));
+        let against = self.plan.against.take();
+        let is_hit = against.is_some();
+        let compared_entry = against.or(self.plan.on_probation.take());
+        let comparison = compared_entry.as_ref().map(|compared| compared.compare(fingerprint as u64));
         self.judge(comparison);
         let differing = compared_entry
             .as_ref()
-            .and_then(|compared_entry| compared_entry.entry.shadow_fingerprint.as_ref())
-            .map(|kept_response| kept_response.differing(fields));
+            .and_then(|compared| compared.entry.shadow_fingerprint.as_ref())
+            .map(|kept| kept.differing(fields));
         let differing = differing.unwrap_or_default();
         let url = self.ctx.key.url();
         let target = self.ctx.key.path_and_query();
         let (path, text) = target.split_once('?').unwrap_or((target, ""));
         self.worker.metrics.shadow(|tables| {
             tables.record(url, &self.observed);
-            if let (Some(compared_entry), Some(comparison)) = (&compared_entry, comparison) {
-                let ComparedEntry { is_same_tag, response, .. } = *compared_entry;
+            if let (Some(compared), Some(comparison)) = (&compared_entry, comparison) {
+                let ComparedEntry { is_same_tag, response, .. } = *compared;
                 let against = Comparison { url, compared: comparison, is_same_tag, request: &differing, response };
                 if is_hit { tables.record_comparison(&against) } else { tables.record_on_probation(&against) }
             }
@@ -229,7 +171,7 @@ impl BodyTap {
         });
     }
 
-    /// Has the personalisation guard learn from a comparison what it would learn in earnest.
+    /// Updates the personalisation guard as live mode would after this comparison.
     fn judge(&mut self, comparison: Option<BodyComparison>) {
         let Some((check, at_head)) = self.plan.check.take() else { return };
         match (at_head, comparison) {
@@ -241,18 +183,15 @@ impl BodyTap {
         }
     }
 
-    /// Returns a hash of what selected the response beside its URL; `None` where the body is no whole page.
+    /// Returns a hash of everything besides the URL that selected the response; `None` if the body
+    /// is not a whole page.
     fn context(&self) -> Option<u64> {
         let (selecting, coding): (&Selecting, _) = match (&self.plan.keep, &self.plan.against) {
-            (Some(kept_response), _)
-                if kept_response.stands_for.is_none() && kept_response.fill.status == StatusCode::OK =>
-            {
-                (&kept_response.fill.selecting, kept_response.coding?)
+            (Some(kept), _) if kept.stands_for.is_none() && kept.fill.status == StatusCode::OK => {
+                (&kept.fill.selecting, kept.coding?)
             }
-            (None, Some(compared_entry))
-                if compared_entry.at_head.is_none() && compared_entry.entry.facts.status == StatusCode::OK =>
-            {
-                (&compared_entry.entry.selecting, compared_entry.coding?)
+            (None, Some(compared)) if compared.at_head.is_none() && compared.entry.facts.status == StatusCode::OK => {
+                (&compared.entry.selecting, compared.coding?)
             }
             _ => return None,
         };
@@ -271,19 +210,16 @@ impl BodyTap {
         Some(self.worker.shared.hasher.fingerprint(&text) as u64)
     }
 
-    /// Returns the fields and cookies that a page may be written from, as numbers.
+    /// Returns the request fields and cookies that a page may depend on, as numbers.
     fn fields(&self) -> Vec<FieldValue> {
         let (rule, hasher) = (&self.ctx.rule, &self.worker.shared.hasher);
         let is_keyed = |name: &HeaderName| rule.key_headers.contains(name);
         let headers = self.ctx.headers.iter().filter(|(name, _)| !shadow::is_noise(name.as_str()) && !is_keyed(name));
         let headers = headers.map(|(name, value)| (ExtraSource::Header, name.as_str(), value.as_bytes()));
-        let lines = self.ctx.headers.get_all(header::COOKIE).iter();
-        let cookies = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).filter_map(|pair| {
-            let pair = std::str::from_utf8(pair).ok()?.trim();
-            let (name, value) = pair.split_once('=')?;
-            let is_ignored = rule.key_cookies.iter().any(|keyed| **keyed == *name)
-                || rule.ignore_cookies.iter().any(|pattern| route::wildcard(pattern, name));
-            (!is_ignored).then_some((ExtraSource::Cookie, name, value.as_bytes()))
+        let cookies = cookie::cookies(&self.ctx.headers);
+        let cookies = cookies.filter(|cookie| !credentials::is_ignored(rule, cookie.name)).filter_map(|cookie| {
+            let name = std::str::from_utf8(cookie.name).ok()?;
+            Some((ExtraSource::Cookie, name, cookie.value?))
         });
         let fields = headers.chain(cookies).take(FIELDS_MAX);
         self.worker.metrics.shadow(|tables| {
@@ -296,14 +232,45 @@ impl BodyTap {
     }
 }
 
+impl Tap for BodyTap {
+    fn feed(&mut self, data: &Bytes) {
+        self.observed.body_bytes += data.len() as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(data);
+        }
+        if self.plan.keep.as_ref().is_some_and(|kept| kept.stands_for.is_none()) {
+            match receive::counted_copy(&self.worker, data, self.observed.body_bytes, self.bytes_max) {
+                Ok(copy) => self.chunks.push(copy),
+                Err(_) => {
+                    self.plan.keep = None;
+                    self.chunks = SmallVec::new();
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.is_done, true) {
+            return;
+        }
+        let fingerprint = self.hash.take().map_or(0, |hash| hash.digest128());
+        let fields = if self.plan.keep.is_some() || self.is_compared() { self.fields() } else { Vec::new() };
+        let query = self.context().map(|context| (context, fingerprint as u64));
+        if let Some(response) = self.plan.keep.take() {
+            self.keep(response, fingerprint, fields.clone());
+        }
+        self.settle(fingerprint, fields, query);
+    }
+}
+
 impl Drop for BodyTap {
     fn drop(&mut self) {
         if std::mem::replace(&mut self.is_done, true) {
             return;
         }
-        // What was cut off is compared with nothing.
-        for compared_entry in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
-            compared_entry.at_head.get_or_insert(BodyComparison::Unknown);
+        // A body that broke off is compared with nothing.
+        for compared in [&mut self.plan.against, &mut self.plan.on_probation].into_iter().flatten() {
+            compared.at_head.get_or_insert(BodyComparison::Unknown);
         }
         self.plan.keep = None;
         self.settle(0, Vec::new(), None);

@@ -1,76 +1,78 @@
-//! One request's head (RFC 9112 §2 to §6): line by line as it comes, until it is whole or refused.
+//! One request head (RFC 9112 §2 to §6): read line by line as it arrives, until it is whole or
+//! refused.
 
 use std::ops::Range;
 
 use http::StatusCode;
 
+use super::limits::{FIELDS_MAX, ScreenLimits, TARGET_BYTES_MAX};
 use super::line::{AUTHORITY, Lines, PATH, QUERY, TOKEN, field, has_control, is, is_token};
-use super::{FIELDS_MAX, ScreenLimits, ScreenRefusal, TARGET_BYTES_MAX};
+use super::refusal::ScreenRefusal;
 use crate::outcome::Reason;
 
-/// The largest Content-Length: what everybody can count to.
+/// The largest Content-Length: a size that every recipient can count to.
 const LENGTH_MAX: u64 = i64::MAX as u64;
 
-/// A head that is being read. Its offsets are into the bytes since its first.
+/// A head that is being read. Its offsets count from the head's first byte.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     lines: Lines,
     /// `None` until the request line is whole.
     request: Option<RequestLine>,
-    /// Whether an empty line came before it.
+    /// True if an empty line came before the request line.
     has_started: bool,
     fields: usize,
     host: Option<Range<usize>>,
     length: Option<u64>,
     is_chunked: bool,
-    /// What `Connection` and `Upgrade` say about another protocol.
+    /// True if `Connection` lists "upgrade", and if `Upgrade` is there to name a protocol.
     lists_upgrade: bool,
     names_protocol: bool,
 }
 
-/// What a request line says.
+/// The parts of a request line that matter here.
 #[derive(Debug)]
 struct RequestLine {
     is_http10: bool,
-    /// Whether the method is one that HTTP/1.0 sends no request of without a length.
+    /// True if the method needs a Content-Length in HTTP/1.0.
     owes_length: bool,
-    /// The authority of an absolute form.
+    /// The authority of a target in absolute form.
     authority: Option<Authority>,
 }
 
-/// The authority of an absolute form.
+/// The authority of a target in absolute form.
 #[derive(Debug)]
 struct Authority {
     at: Range<usize>,
-    /// The port that its scheme means where none is written.
+    /// The default port of the scheme.
     default_port: &'static [u8],
 }
 
 /// A whole head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WholeHead {
-    /// Its length, the empty line included.
+    /// The head's length in bytes, with the empty line.
     pub(super) bytes: usize,
-    /// What follows it.
+    /// The framing of the content after the head.
     pub(super) content: ContentFraming,
-    /// Whether it asks for another protocol.
+    /// True if the request asks for another protocol.
     pub(super) asks_to_switch: bool,
 }
 
 /// How a request's content is framed (RFC 9112 §6.3).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ContentFraming {
-    /// So many bytes.
+    /// This many bytes.
     Sized(u64),
     /// Chunks.
     Chunked,
 }
 
 impl HeadReader {
-    /// Reads on; `bytes` begin with the head's first. `None`: the head is not whole yet.
+    /// Reads on; `bytes` begin with the head's first byte. `None`: the head is not whole yet.
     ///
     /// # Errors
-    /// A head that can be read in two ways, or in none, and one that is too large.
+    /// A head that can be read in two ways or in none, or that is too large.
     pub(super) fn read(&mut self, bytes: &[u8], limits: &ScreenLimits) -> Result<Option<WholeHead>, ScreenRefusal> {
         loop {
             let at = self.lines.at();
@@ -82,7 +84,8 @@ impl HeadReader {
             }
             if self.request.is_none() {
                 if line.is_empty() && !self.has_started {
-                    // RFC 9112 §2.2: some clients send a CRLF too many behind their content. More than one is no slip.
+                    // RFC 9112 §2.2: some clients send an extra CRLF after their content. More than
+                    // one is not a slip.
                     self.has_started = true;
                 } else {
                     self.request = Some(request_line(line, at)?);
@@ -95,12 +98,13 @@ impl HeadReader {
         }
     }
 
-    /// Says whether a head without its end may go on.
+    /// Decides whether a head without its end may continue.
     fn unfinished(&self, line: &[u8], bytes: usize, limits: &ScreenLimits) -> Result<Option<WholeHead>, ScreenRefusal> {
         if bytes >= limits.head_bytes_max {
             return Err(self.too_large());
         }
-        // What is no HTTP, such as a TLS handshake, may never have a line's end: its sender need not wait for the answer.
+        // Another protocol, such as a TLS handshake, may never send a line end: its sender need not
+        // wait for the response.
         if self.request.is_none() && has_control(line.strip_suffix(b"\r").unwrap_or(line)) {
             return Err(ScreenRefusal::bad("The request line has a control character"));
         }
@@ -117,7 +121,7 @@ impl HeadReader {
         }
     }
 
-    /// Reads a field line, which begins at `at`.
+    /// Reads a field line that begins at `at`.
     #[inline]
     fn field(&mut self, line: &[u8], at: usize) -> Result<(), ScreenRefusal> {
         let (name, value) = field(line)?;
@@ -126,7 +130,7 @@ impl HeadReader {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return Err(ScreenRefusal::large(status, "The head has more than 100 fields"));
         }
-        // Few fields matter here, and their names are of different lengths.
+        // Few fields matter here, and their names differ in length.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 // RFC 9112 §3.2.
@@ -142,7 +146,8 @@ impl HeadReader {
                 self.lists_upgrade |= options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                // RFC 9112 §6.3, item 5: equal values might be folded into one; whoever repeats them is not asked twice.
+                // RFC 9112 §6.3, item 5, lets a recipient fold equal values into one; here a
+                // repeated Content-Length is refused.
                 if self.length.is_some() {
                     return Err(ScreenRefusal::bad("There is more than one Content-Length"));
                 }
@@ -160,30 +165,30 @@ impl HeadReader {
         Ok(())
     }
 
-    /// Checks what only the whole head shows.
+    /// Checks what only a whole head shows.
     fn whole(&mut self, bytes: &[u8]) -> Result<WholeHead, ScreenRefusal> {
         let Some(request) = &self.request else {
-            return Err(ScreenRefusal::bad("There is no request line"));
+            return Err(ScreenRefusal::bad("The request line is missing"));
         };
         match (&self.host, &request.authority) {
             // RFC 9112 §3.2.
-            (None, _) if !request.is_http10 => return Err(ScreenRefusal::bad("There is no Host")),
+            (None, _) if !request.is_http10 => return Err(ScreenRefusal::bad("Host is missing")),
             (Some(host), Some(authority)) if !names_same(&bytes[host.clone()], bytes, authority) => {
                 return Err(ScreenRefusal::bad("Host differs from the authority of the target"));
             }
             _ => {}
         }
         let content = match (self.is_chunked, self.length) {
-            // RFC 9112 §6.1 lets a server refuse the first, and says that the second is faulty.
+            // RFC 9112 §6.1 lets a server refuse the first, and calls the second faulty.
             (true, Some(_)) => return Err(ScreenRefusal::bad("There are both Content-Length and Transfer-Encoding")),
             (true, None) if request.is_http10 => {
                 return Err(ScreenRefusal::bad("There is a Transfer-Encoding in HTTP/1.0"));
             }
             (true, None) => ContentFraming::Chunked,
             (false, Some(length)) => ContentFraming::Sized(length),
-            // RFC 1945 §8.3: without a length nobody knows what the client takes for its content.
+            // RFC 1945 §8.3: without a length the end of the content is unknown.
             (false, None) if request.is_http10 && request.owes_length => {
-                return Err(ScreenRefusal::with(StatusCode::LENGTH_REQUIRED, "There is no Content-Length"));
+                return Err(ScreenRefusal::with(StatusCode::LENGTH_REQUIRED, "Content-Length is missing"));
             }
             (false, None) => ContentFraming::Sized(0),
         };
@@ -208,7 +213,7 @@ fn request_line(line: &[u8], at: usize) -> Result<RequestLine, ScreenRefusal> {
         version => return Err(no_version(version)),
     };
     if method == b"CONNECT" {
-        let why = "A tunnel has no place at a reverse proxy";
+        let why = "CONNECT is not supported";
         return Err(ScreenRefusal { status: StatusCode::NOT_IMPLEMENTED, reason: Reason::MethodRefused, why });
     }
     if target.len() > TARGET_BYTES_MAX {
@@ -220,7 +225,7 @@ fn request_line(line: &[u8], at: usize) -> Result<RequestLine, ScreenRefusal> {
         _ => Some(absolute_form(target, at + target_at)?),
     };
     if !target.is_ascii() && std::str::from_utf8(target).is_err() {
-        return Err(ScreenRefusal::bad("The target has bytes that are no text"));
+        return Err(ScreenRefusal::bad("The target is not valid UTF-8"));
     }
     let owes_length = matches!(method, b"POST" | b"PUT" | b"PATCH");
     Ok(RequestLine { is_http10, owes_length, authority })
@@ -239,7 +244,7 @@ fn target_length(rest: &[u8]) -> usize {
     }
 }
 
-/// Says what is wrong with what follows the target.
+/// Names the fault in what follows the target.
 fn no_version(rest: &[u8]) -> ScreenRefusal {
     match rest {
         [] | b" " => ScreenRefusal::bad("The request line has no version, as in HTTP/0.9"),
@@ -248,13 +253,14 @@ fn no_version(rest: &[u8]) -> ScreenRefusal {
         [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            ScreenRefusal::with(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are spoken here")
+            ScreenRefusal::with(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are supported")
         }
         _ => ScreenRefusal::bad("The request line is not a method, a target and a version with one space between them"),
     }
 }
 
-/// Finds the authority of an absolute form (RFC 9112 §3.2.2) that begins at `at`; every other form is none here.
+/// Finds the authority of a target in absolute form (RFC 9112 §3.2.2) that begins at `at`; every
+/// other form is refused here.
 fn absolute_form(target: &[u8], at: usize) -> Result<Authority, ScreenRefusal> {
     const SCHEMES: [(&[u8], &[u8]); 2] = [(b"http://", b"80"), (b"https://", b"443")];
     let scheme = SCHEMES
@@ -266,14 +272,14 @@ fn absolute_form(target: &[u8], at: usize) -> Result<Authority, ScreenRefusal> {
     let rest = &target[scheme.len()..];
     let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     if length == 0 || !rest[..length].iter().all(|&byte| is(AUTHORITY, byte)) {
-        return Err(ScreenRefusal::bad("The target's authority is no host, or has userinfo"));
+        return Err(ScreenRefusal::bad("The target's authority is not a host, or has userinfo"));
     }
     let at = at + scheme.len();
     Ok(Authority { at: at..at + length, default_port })
 }
 
-/// Tells whether Host names what the authority of the target names (RFC 9112 §3.2). Case does not count, nor does a port
-/// that goes without saying.
+/// Tells whether Host names the same authority as the target (RFC 9112 §3.2). Case does not count,
+/// nor does the scheme's default port.
 fn names_same(host: &[u8], bytes: &[u8], authority: &Authority) -> bool {
     let bare = |name: &'_ [u8]| -> usize {
         let without = name.strip_suffix(authority.default_port).unwrap_or(name);
@@ -285,7 +291,7 @@ fn names_same(host: &[u8], bytes: &[u8], authority: &Authority) -> bool {
 
 /// Reads Content-Length (RFC 9110 §8.6): digits and nothing else.
 fn content_length(value: &[u8]) -> Result<u64, ScreenRefusal> {
-    let refusal = ScreenRefusal::bad("Content-Length is no number, or too large a one");
+    let refusal = ScreenRefusal::bad("Content-Length is not a number, or is too large");
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(refusal);
     }
@@ -294,11 +300,11 @@ fn content_length(value: &[u8]) -> Result<u64, ScreenRefusal> {
     length.filter(|&length| length <= LENGTH_MAX).ok_or(refusal)
 }
 
-/// Reads Transfer-Encoding: `chunked` and nothing else.
+/// Reads Transfer-Encoding, which may only be `chunked`.
 ///
 /// # Errors
-/// 400 where the content would have no end (RFC 9112 §6.3, item 4), 501 where it has one, behind a coding that is not
-/// understood (§6.1).
+/// 400 if the content would have no end (RFC 9112 §6.3, item 4), 501 if it has one, after a coding
+/// that is not supported (§6.1).
 fn transfer_coding(value: &[u8]) -> Result<(), ScreenRefusal> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
@@ -309,8 +315,8 @@ fn transfer_coding(value: &[u8]) -> Result<(), ScreenRefusal> {
     if ends_well && codings.all(|coding| is_token(coding) && !is_chunked(coding)) {
         return Err(ScreenRefusal::with(
             StatusCode::NOT_IMPLEMENTED,
-            "Only the transfer coding `chunked` is understood",
+            "Only the transfer coding `chunked` is supported",
         ));
     }
-    Err(ScreenRefusal::bad("Transfer-Encoding is not one final `chunked`"))
+    Err(ScreenRefusal::bad("Transfer-Encoding does not end with a single `chunked`"))
 }

@@ -1,16 +1,18 @@
-//! Lines, and fields on them, as heads and trailers share them (RFC 9112 §2.2, §5).
+//! Lines and fields, which heads and trailer sections share (RFC 9112 §2.2, §5).
 
 use memchr::memchr;
 
-use super::ScreenRefusal;
+use super::refusal::ScreenRefusal;
 
-/// `tchar` (RFC 9110 §5.6.2): what methods and field names consist of.
+/// The class `tchar` (RFC 9110 §5.6.2): the characters of methods and field names.
 pub(super) const TOKEN: u8 = 1;
-/// What a path may have so that hyper reads it: no controls, no space, no `#`, and not `<`, `>` or the backtick.
+/// The characters of a path that hyper reads: no controls, no space, no `#`, and not `<`, `>` or
+/// the backtick.
 pub(super) const PATH: u8 = 2;
-/// What a query may have so that hyper reads it: the backtick too, and no double quote.
+/// The characters of a query that hyper reads: the backtick too, and no double quote.
 pub(super) const QUERY: u8 = 4;
-/// What an authority may have so that it names a host in one way (RFC 3986 §3.2.2, and `key::canonical`).
+/// The characters of an authority that names a host in one way (RFC 3986 §3.2.2, and
+/// `key::canonical`).
 pub(super) const AUTHORITY: u8 = 8;
 
 /// The classes of each byte.
@@ -52,37 +54,38 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is(TOKEN, byte))
 }
 
-/// How many bytes are looked at together: what every machine's registers hold.
+/// The number of bytes that are compared together: the width of a register on every supported
+/// machine.
 const LANES: usize = 16;
 
-/// Tells whether there is a control character other than a tab.
+/// Tells whether `bytes` contain a control character other than a tab.
 #[inline]
 pub(super) fn has_control(bytes: &[u8]) -> bool {
-    // Without a way out of the loop it becomes a few instructions on a register.
+    // Without an early exit the loop compiles to a few instructions on a register.
     let any = |bytes: &[u8]| {
         bytes.iter().fold(false, |is_found, &byte| is_found | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
     };
     let Some(last) = bytes.last_chunk::<LANES>() else { return any(bytes) };
-    // The last chunk may overlap the one before it, so that nothing is left to be looked at byte by byte.
+    // The last chunk may overlap the one before it, so that no byte is compared by itself.
     bytes.chunks_exact(LANES).fold(any(last), |is_found, chunk| is_found | any(chunk))
 }
 
-/// A cursor over lines that may still be incomplete. It keeps offsets into the bytes that it is offered, which always begin
-/// at the same place, so that no byte is searched twice.
+/// A cursor over lines that may still be incomplete. The cursor keeps offsets into the bytes that
+/// it is given, which always begin at the same place, so that no byte is searched twice.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// Where the line begins that is read next.
+    /// The offset of the next line.
     at: usize,
-    /// Up to where no end of it was found.
+    /// The offset up to which no line end was found.
     searched: usize,
 }
 
 impl Lines {
-    /// Returns the next line without its end, or `None` where the end has not come.
+    /// Returns the next line without its end, or `None` if the end has not arrived.
     ///
     /// # Errors
-    /// A line that ends with a bare LF. RFC 9112 §2.2 lets a recipient take one for a line's end; one that does and one that
-    /// does not would see different fields.
+    /// A line that ends with a bare LF. RFC 9112 §2.2 lets a recipient take one for a line end; a
+    /// recipient that does and one that does not would see different fields.
     #[inline]
     pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, ScreenRefusal> {
         let Some(offset) = memchr(b'\n', &bytes[self.searched..]) else {
@@ -97,24 +100,27 @@ impl Lines {
         Ok(Some(line))
     }
 
-    /// Returns where the next line begins.
+    /// Returns the offset of the next line.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 }
 
-/// Splits a field line into name and value; the value without the whitespace around it.
+/// Splits a field line into its name and its value, without the whitespace around the value.
 ///
 /// # Errors
-/// Whatever is no field line (RFC 9112 §5): folded lines, whitespace before the colon, no colon, control characters.
+/// Anything that is not a field line (RFC 9112 §5): folded lines, whitespace before the colon, no
+/// colon, control characters.
 #[inline]
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), ScreenRefusal> {
     let name_end = line.iter().position(|&byte| !is(TOKEN, byte)).unwrap_or(line.len());
     match line.get(name_end) {
         Some(b':') if name_end > 0 => {}
         Some(b' ' | b'\t') if name_end == 0 => return Err(ScreenRefusal::bad("A field is folded over several lines")),
-        Some(b' ' | b'\t') => return Err(ScreenRefusal::bad("Whitespace stands in a field name or before its colon")),
-        Some(_) => return Err(ScreenRefusal::bad("A field name has a character that no field name has")),
+        Some(b' ' | b'\t') => {
+            return Err(ScreenRefusal::bad("There is whitespace in a field name or before its colon"));
+        }
+        Some(_) => return Err(ScreenRefusal::bad("A field name has an invalid character")),
         None => return Err(ScreenRefusal::bad("A field line has no colon")),
     }
     let value = &line[name_end + 1..];

@@ -1,42 +1,44 @@
-//! The screen over bytes that are all there: for tests, fuzzing, and whoever has a capture in place of a connection.
+//! The screen over bytes that are all there: for tests, fuzzing, and captures.
 
 use http::StatusCode;
 
-use super::{RequestScreen, ScreenLimits, ScreenStep};
+use super::limits::ScreenLimits;
+use super::request_screen::{RequestScreen, ScreenStep};
 
-/// What became of a stream of bytes.
+/// The result of screening a stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScreenSummary {
-    /// So many bytes of it would have gone on.
+    /// The number of bytes that passed.
     pub passed: usize,
-    /// So many heads were among them.
+    /// The number of heads among them.
     pub heads: u32,
-    /// What was refused behind them.
+    /// The status of the refusal that followed them.
     pub refusal: Option<StatusCode>,
 }
 
-/// Screens an HTTP/1 connection's bytes as they would come in pieces that end at `cuts`, in order. What does not pass is
-/// offered again with the next piece; who asks for another protocol gets none.
+/// Screens an HTTP/1 connection's bytes as they would arrive in pieces that end at `cuts`, in
+/// order. Bytes that do not pass are fed again with the next piece; a request that asks for another
+/// protocol does not get it.
 pub fn screen(stream: &[u8], cuts: &[usize], head_bytes_max: usize) -> ScreenSummary {
     let mut screen = RequestScreen::new(ScreenLimits { head_bytes_max });
-    let (mut passed, mut refused) = (0, None);
+    let (mut passed, mut refusal_status) = (0, None);
     let ends = cuts.iter().copied().chain([stream.len()]);
     'pieces: for end in ends {
-        // A cut inside what has passed already is no news.
+        // A cut inside bytes that have passed already changes nothing.
         while let Some(piece) = stream.get(passed..end) {
-            let verdict = screen.feed(piece);
-            passed += verdict.pass_bytes;
-            match verdict.then {
+            let result = screen.feed(piece);
+            passed += result.pass_bytes;
+            match result.then {
                 ScreenStep::More => break,
                 ScreenStep::Wait => {
                     screen.resume();
                 }
                 ScreenStep::RefuseHead(refusal) | ScreenStep::RefuseContent(refusal) => {
-                    refused = Some(refusal.status);
+                    refusal_status = Some(refusal.status);
                     break 'pieces;
                 }
             }
         }
     }
-    ScreenSummary { passed, heads: screen.heads(), refusal: refused }
+    ScreenSummary { passed, heads: screen.heads(), refusal: refusal_status }
 }

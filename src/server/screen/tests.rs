@@ -1,7 +1,10 @@
-//! Tables per section of RFC 9112, and that splitting a stream changes nothing.
+//! Tables per section of RFC 9112, and a property test: splitting a stream changes nothing.
 
-use super::*;
+use http::StatusCode;
 use proptest::prelude::*;
+
+use super::limits::TARGET_BYTES_MAX;
+use super::*;
 
 const LIMITS: ScreenLimits = ScreenLimits { head_bytes_max: 4 << 10 };
 
@@ -10,7 +13,7 @@ fn feed(stream: &[u8], cuts: &[usize]) -> ScreenSummary {
     screen(stream, cuts, LIMITS.head_bytes_max)
 }
 
-/// Checks what becomes of a stream, whole and byte by byte.
+/// Checks the result of a stream, whole and byte by byte.
 #[track_caller]
 fn check(stream: impl AsRef<[u8]>, expected: Option<u16>) {
     let stream = stream.as_ref();
@@ -21,17 +24,17 @@ fn check(stream: impl AsRef<[u8]>, expected: Option<u16>) {
         assert_eq!(whole.passed, stream.len(), "{shown:?}");
     }
     let bytewise: Vec<usize> = (0..stream.len()).collect();
-    let drop_by_drop = feed(stream, &bytewise);
-    assert_eq!(drop_by_drop, whole, "{shown:?}");
+    let stepwise = feed(stream, &bytewise);
+    assert_eq!(stepwise, whole, "{shown:?}");
 }
 
-/// Checks a GET with these field lines behind its Host.
+/// Checks a GET with these field lines after its Host.
 #[track_caller]
 fn check_fields(lines: &str, expected: Option<u16>) {
     check(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), expected);
 }
 
-/// Checks a request line, with a Host behind it.
+/// Checks a request line, with a Host after it.
 #[track_caller]
 fn check_line(line: &str, expected: Option<u16>) {
     check(format!("{line}\r\nHost: a\r\n\r\n"), expected);
@@ -356,15 +359,15 @@ fn sizes_are_bounded() {
 }
 
 #[test]
-fn what_comes_before_a_refused_head_passes_and_nothing_behind_it() {
+fn bytes_before_a_refused_head_pass_and_nothing_after_it() {
     let sound = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
     let stream = format!("{sound}{sound}GET /x HTTP/1.1\n\n{sound}");
-    let became = feed(stream.as_bytes(), &[]);
-    assert_eq!(became, ScreenSummary { passed: 2 * sound.len(), heads: 2, refusal: Some(StatusCode::BAD_REQUEST) });
+    let summary = feed(stream.as_bytes(), &[]);
+    assert_eq!(summary, ScreenSummary { passed: 2 * sound.len(), heads: 2, refusal: Some(StatusCode::BAD_REQUEST) });
 }
 
 #[test]
-fn rfc9110_s7_8_behind_a_request_to_switch_its_answer_is_awaited() {
+fn rfc9110_s7_8_after_an_upgrade_request_its_response_is_awaited() {
     let mut screen = RequestScreen::new(LIMITS);
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let stream = format!("{upgrade}\x01\x02 anything");

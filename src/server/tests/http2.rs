@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Speaks HTTP/2 through hyper's own client, without content in requests or with content that is there.
+/// Speaks HTTP/2 through hyper's own client, with requests whose content is empty or complete.
 pub(super) fn with_http2<T>(
     addr: SocketAddr,
     run: impl AsyncFnOnce(hyper::client::conn::http2::SendRequest<http_body_util::Full<Bytes>>) -> T,
@@ -29,7 +29,7 @@ pub(super) fn h2_get(path: &str) -> Request<http_body_util::Full<Bytes>> {
 }
 
 #[test]
-fn http2_is_known_by_its_preface() {
+fn http2_is_detected_by_its_preface() {
     let server = TestServer::start(PATIENT, |peer, request| {
         assert!(peer.interim.is_none());
         echo_path(peer, request)
@@ -43,7 +43,7 @@ fn http2_is_known_by_its_preface() {
             assert_eq!(body, format!("/{n}"));
         }
     });
-    // In pieces, too.
+    // The preface may arrive in pieces.
     let mut client = server.client();
     for piece in ["PRI * HT", "TP/2.0\r\n\r\nSM", "\r\n\r\n"] {
         client.send(piece);
@@ -66,11 +66,12 @@ fn http2_bodies_pass_whole() {
 }
 
 #[test]
-fn http2_content_that_stops_coming_is_reset() {
+fn stalled_http2_content_is_reset() {
     let server = TestServer::start(StageLimits { body: SHORT, ..PATIENT }, |_, request| swallow(request));
     let mut client = server.client();
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").0.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
-    // HEADERS with END_HEADERS but not END_STREAM: `:method: POST`, `:scheme: http`, `:path: /`, `:authority: a`.
+    // HEADERS with END_HEADERS but not END_STREAM: `:method: POST`, `:scheme: http`, `:path: /`,
+    // `:authority: a`.
     let block = [0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
     let mut frame = vec![0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1];
     frame.extend_from_slice(&block);
@@ -116,7 +117,8 @@ fn s5_2_2_streams_that_nobody_reads_are_reset_although_their_connection_is_busy(
     let (log, log_receiver) = mpsc::channel();
     let server = TestServer::start(StageLimits { body: SHORT, ..PATIENT }, move |peer, request| {
         let length = match request.uri().path() {
-            // Frame after frame, and one run of bytes: the first few bytes find room, the others keep all in memory.
+            // Many frames, and one large frame: the first bytes find room, the others keep all in
+            // memory.
             "/frames" => 1 << 10,
             "/whole" => 4 << 20,
             _ => return echo_path(peer, request),
@@ -141,8 +143,8 @@ fn s5_2_2_streams_that_nobody_reads_are_reset_although_their_connection_is_busy(
 }
 
 #[test]
-fn what_an_http2_client_leaves_of_an_ended_body_keeps_nothing_else_alive() {
-    /// The window that hyper's client gives to a stream at first.
+fn the_unread_rest_of_an_ended_http2_body_keeps_nothing_else_alive() {
+    /// The initial window of a stream of hyper's client.
     const WINDOW: usize = 2 << 20;
     let (log, log_receiver) = mpsc::channel();
     let server = TestServer::start(PATIENT, move |peer, request| {
@@ -151,7 +153,7 @@ fn what_an_http2_client_leaves_of_an_ended_body_keeps_nothing_else_alive() {
             "/unsized" => channel_body(None),
             _ => return echo_path(peer, request),
         };
-        // The window takes all but the last byte, so that no piece is left for hyper to wait with.
+        // The window takes all but the last byte, so that hyper has no piece to wait with.
         sender.send(Ok("x".into())).unwrap();
         sender.send(Ok(owned(WINDOW, TestLog(log.clone())))).unwrap();
         Answer::Now(Response::new(body))
@@ -167,7 +169,7 @@ fn what_an_http2_client_leaves_of_an_ended_body_keeps_nothing_else_alive() {
 }
 
 #[test]
-fn http2_content_that_stops_coming_ends_its_stream_although_its_connection_is_busy() {
+fn stalled_http2_content_ends_its_stream_although_its_connection_is_busy() {
     let server =
         TestServer::start(StageLimits { body: SHORT, ..PATIENT }, |peer, request| match request.uri().path() {
             "/x" => echo_path(peer, request),
@@ -188,7 +190,7 @@ fn http2_content_that_stops_coming_ends_its_stream_although_its_connection_is_bu
 }
 
 #[test]
-fn http2_streams_that_move_or_wait_for_the_origin_are_left_alone() {
+fn http2_streams_that_progress_or_wait_for_the_origin_are_left_alone() {
     const PIECES: usize = 12;
     let (wanted, to_feed) = mpsc::channel();
     let server = TestServer::start(StageLimits { body: 4 * SHORT, ..PATIENT }, move |peer, request| {
@@ -208,7 +210,8 @@ fn http2_streams_that_move_or_wait_for_the_origin_are_left_alone() {
         let origin = to_feed.recv().unwrap();
         let (feed, content) = channel_body(None);
         let upload = tokio::spawn(sender.send_request(Request::post("http://a/up").body(content).unwrap()));
-        // Three times as long as either may be silent: the one because its origin is, the other piece by piece.
+        // Three times as long as either may be silent: the one because its origin is silent, the
+        // other sends piece by piece.
         for _ in 0..PIECES {
             let next = Instant::now() + SHORT;
             feed.send(Ok("x".into())).unwrap();
@@ -227,10 +230,10 @@ fn http2_streams_that_move_or_wait_for_the_origin_are_left_alone() {
 #[test]
 fn a_drain_finishes_http2_streams_too() {
     let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (waits, begins) = (Arc::clone(&go), Arc::clone(&began));
+    let (released, begins) = (Arc::clone(&go), Arc::clone(&began));
     let mut server = TestServer::start(PATIENT, move |_, _| {
         begins.notify_one();
-        when(&waits, "done")
+        when(&released, "done")
     });
     let addr = server.addr;
     with_http2(addr, async |mut sender| {

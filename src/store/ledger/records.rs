@@ -1,17 +1,18 @@
-//! What the ledger knows: the records in order, and for each selector the numbers that it takes to judge by them.
+//! The ledger's records in order, and for each selector the numbers needed to judge by them.
 //!
-//! Looking an entry up costs a hash lookup for its URL, its host, each tag, and each prefix of a length that was recorded.
+//! Judging an entry costs a hash lookup for its URL, its host, each tag, and each prefix of a
+//! recorded length.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{PurgeKind, Selector};
+use super::selector::{PurgeKind, Selector, group_text};
 use crate::clock::Timestamp;
 use crate::policy::{PurgeState, tags};
 
-/// Returns the worse of two standings: hard beats validate beats soft.
+/// Returns the worse of two purge states: hard beats validate beats soft.
 pub(super) fn worse(one: PurgeState, other: PurgeState) -> PurgeState {
     let severity = |purge_state| match purge_state {
         PurgeState::Good => 0,
@@ -22,32 +23,28 @@ pub(super) fn worse(one: PurgeState, other: PurgeState) -> PurgeState {
     if severity(one) >= severity(other) { one } else { other }
 }
 
-/// Writes a group's name as it is recorded: an origin has no line feed in it.
-pub(super) fn group_text(origin: &str, name: &str) -> String {
-    format!("{origin}\n{name}")
-}
-
-/// One purge.
+/// One recorded purge.
 pub(super) struct PurgeRecord {
     pub(super) selector: Selector,
     pub(super) kind: PurgeKind,
     pub(super) at: Timestamp,
-    /// Whether a whole sweep has marked what it covers.
+    /// True if a whole sweep has marked every entry that the record covers.
     pub(super) is_swept: bool,
 }
 
 impl PurgeRecord {
-    pub(super) fn has_lasted(&self, span: Duration, now: Timestamp) -> bool {
-        now.saturating_since(self.at) >= span
+    pub(super) fn has_lasted(&self, duration: Duration, now: Timestamp) -> bool {
+        now.saturating_since(self.at) >= duration
     }
 }
 
-/// The numbers recorded for one selector; zero is none.
+/// The numbers recorded for one selector; zero means none.
 #[derive(Default)]
 struct RecordMarks {
     hard: u64,
     validate: u64,
-    /// Ascending. Each ends on its own, so the oldest that counts for an entry decides.
+    /// In ascending order. Each soft purge expires on its own, so the oldest that covers an entry
+    /// decides.
     soft: SmallVec<[(u64, Timestamp); 1]>,
 }
 
@@ -89,26 +86,29 @@ impl RecordMarks {
     }
 }
 
-/// All records.
+/// All records, by number and by selector.
 #[derive(Default)]
 pub(super) struct Records {
     pub(super) order: BTreeMap<u64, PurgeRecord>,
     all: RecordMarks,
     hosts: HashMap<Box<str>, RecordMarks>,
     prefixes: HashMap<Box<str>, RecordMarks>,
-    /// How many prefixes there are of each length: only these are looked up, so a URL of ten thousand slashes costs no more.
+    /// The number of prefixes of each length. Only recorded lengths are looked up, so a URL with
+    /// ten thousand slashes costs no more.
     prefix_lengths: BTreeMap<usize, usize>,
     urls: HashMap<Box<str>, RecordMarks>,
     tags: HashMap<Box<str>, RecordMarks>,
     groups: HashMap<Box<str>, RecordMarks>,
-    /// What records became that there was no room for: they cover everything now. Two numbers, so they stay for good.
+    /// The records that were folded for lack of room and now cover everything. Two numbers, so they
+    /// stay for good.
     folded: RecordMarks,
-    /// The highest number that was retired.
+    /// The highest retired number.
     pub(super) floor: u64,
 }
 
 impl Records {
-    /// Judges what is stored, or on its way, under `url` with these tags, and was asked for at `sequence`.
+    /// Judges a response under `url` with these tags that was requested at `sequence`, stored or
+    /// still being fetched.
     pub(super) fn judge(
         &self,
         url: &str,
@@ -163,7 +163,7 @@ impl Records {
         self.order.insert(number, record);
     }
 
-    /// Takes a record out of the order and out of the marks.
+    /// Removes a record from the order and from the marks of its selector.
     pub(super) fn take(&mut self, number: u64) -> Option<PurgeRecord> {
         let record = self.order.remove(&number)?;
         let (map, name) = match &record.selector {
@@ -194,7 +194,7 @@ impl Records {
         Some(record)
     }
 
-    /// Tells whether nothing is left to judge by but what folded.
+    /// Returns whether nothing but folded records is left.
     #[cfg(test)]
     pub(super) fn is_bare(&self) -> bool {
         let maps = [&self.hosts, &self.prefixes, &self.urls, &self.tags, &self.groups];
@@ -204,8 +204,8 @@ impl Records {
             && maps.iter().all(|map| map.is_empty())
     }
 
-    /// Drops the records of the same selector that a new one makes idle: whatever they cover it covers too, no more gently.
-    /// So a URL that is written to all day takes one record.
+    /// Drops the records of the same selector that a new one supersedes: the new one covers the
+    /// same entries at least as hard. So a URL that is written to all day takes one record.
     pub(super) fn drop_superseded(&mut self, selector: &Selector, kind: PurgeKind) {
         let marks = match selector {
             Selector::All => Some(&self.all),
@@ -228,8 +228,9 @@ impl Records {
         }
     }
 
-    /// Makes room for a record. The oldest just goes where a sweep has passed it. Else it becomes "all, validate"; a hard one
-    /// becomes "all, hard", for the weaker kind would let the validator of what it covers be used again.
+    /// Makes room for a record. A swept oldest record is dropped. Any other becomes "all,
+    /// validate", and a hard one "all, hard": the weaker kind would let the validators of its
+    /// entries be used again.
     pub(super) fn fold_oldest(&mut self) {
         let Some(number) = self.order.keys().next().copied() else { return };
         match self.take(number) {
@@ -243,11 +244,11 @@ impl Records {
     }
 }
 
-/// Where the parts of a canonical URL are.
+/// The parts of a canonical URL.
 struct UrlParts<'a> {
     authority: &'a str,
     path_at: usize,
-    /// Where the query starts, or the URL ends.
+    /// The start of the query, or the end of the URL.
     path_end: usize,
 }
 
@@ -261,7 +262,8 @@ impl<'a> UrlParts<'a> {
         Self { authority, path_at, path_end }
     }
 
-    /// Tells whether the first `length` bytes of `url` end at a `/`, before one, or with the path.
+    /// Returns whether the first `length` bytes of `url` end at a `/`, before one, or with the
+    /// path.
     fn may_cut_at(&self, url: &str, length: usize) -> bool {
         let bytes = url.as_bytes();
         length == self.path_end || bytes[length] == b'/' || length > self.path_at && bytes[length - 1] == b'/'

@@ -1,27 +1,29 @@
-//! What has to hold for any bytes that come off the wire, as one function for each kind of them. A fuzz target hands its
-//! input to one of these; each asserts properties, and a panic anywhere below it is a finding too.
+//! Properties that hold for any bytes off the wire, one function for each kind of input. A fuzz
+//! target hands its input to one of these functions. Each asserts properties, and any panic below
+//! it is a finding too.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use larder::clock::Timestamp;
 use larder::key::{CanonicalUrl, Scheme};
 use larder::outcome::Reason;
 use larder::policy::cache_control::{RequestCacheControl, ResponseCacheControl, DirectiveSource};
+use larder::policy::tags;
 use larder::policy::vary::{self, Vary};
-use larder::policy::{date, tags};
 use larder::respond::encoding::{AcceptedCodings, Codings};
 use larder::respond::head;
 use larder::respond::range::{self, Ranges};
 use larder::server;
 use larder::stored::Coding;
+use larder::syntax::date;
 
-#[allow(dead_code, unreachable_pub)] // The behaviour tests' own, of which a part is needed here.
+#[allow(dead_code, unreachable_pub)] // Shared with the behaviour tests; these targets use a part.
 #[path = "../../it/hostile/reference.rs"]
 mod reference;
 
-/// The bound on heads that is tried: small, so that inputs reach it.
+/// The limit on the size of a head: small, so that inputs reach it.
 const HEAD_BYTES_MAX: usize = 512;
 
-/// Makes the fields `name` of the lines of `bytes` that are field values at all.
+/// Collects the lines of `bytes` that are valid field values under `name`.
 fn fields(name: &HeaderName, bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|&byte| byte == b'\n') {
@@ -38,8 +40,9 @@ fn changed(name: &HeaderName, bytes: &[u8], change: impl Fn(&mut Vec<u8>)) -> He
     fields(name, &bytes)
 }
 
-/// A connection's bytes: the same passes whatever pieces they come in, and what passes are requests that a strict reader
-/// finds too, one behind the other, with the same ends. The first byte says where the bytes are cut.
+/// Screens a connection's bytes. However the bytes are split, the same part passes, and that part
+/// consists of requests that a strict reader finds too, with the same ends. The first byte decides
+/// where the stream is split.
 pub fn request_head(bytes: &[u8]) {
     let Some((&seed, stream)) = bytes.split_first() else { return };
     let whole = server::screen(stream, &[], HEAD_BYTES_MAX);
@@ -49,7 +52,7 @@ pub fn request_head(bytes: &[u8]) {
     for cuts in [bytewise, coarse] {
         let parts = server::screen(stream, &cuts, HEAD_BYTES_MAX);
         assert_eq!((parts.passed, parts.heads), (whole.passed, whole.heads), "in pieces that end at {cuts:?}");
-        // Of a head that is both too large and malformed, the fault that is seen first is told.
+        // A head may be both too large and malformed; the fault that is seen first is reported.
         assert_eq!(parts.refusal.is_some(), whole.refusal.is_some(), "in pieces that end at {cuts:?}");
     }
     let (mut rest, mut read) = (&stream[..whole.passed], 0);
@@ -59,15 +62,17 @@ pub fn request_head(bytes: &[u8]) {
                 rest = after;
                 read += 1;
             }
-            // Content passes as it comes, so the last request may lack the end of it, and be refused there.
+            // Content passes as it arrives, so the end of the last request may be missing and
+            // refused later.
             Err(reference::Fault::Unfinished) => break,
-            // The reader takes no chunk extensions, and cannot follow who sends one. They are legal.
+            // The reader accepts no chunk extensions, which are legal, so it cannot follow the
+            // stream further.
             Err(reference::Fault::Content("a size")) if rest.contains(&b';') => return,
             Err(reference::Fault::Content(_)) => {
                 assert!(whole.refusal.is_some(), "content passed that is none");
                 break;
             }
-            // What names its host wrongly is refused on the parsed head, behind the screen.
+            // A malformed Host is refused later, on the parsed head.
             Err(reference::Fault::Head("not one Host" | "a target")) => return,
             Err(fault) => panic!("a head passed that is none: {fault:?}"),
         }
@@ -76,8 +81,8 @@ pub fn request_head(bytes: &[u8]) {
     assert!(whole.heads == read + unread || whole.heads == read, "{} heads passed, {read} were read", whole.heads);
 }
 
-/// Cache-Control of requests and responses: case means nothing, the order of lines neither, and one more restriction never
-/// loosens anything.
+/// Checks Cache-Control of requests and responses: case and the order of lines do not matter, and
+/// another restriction never loosens anything.
 pub fn cache_control(bytes: &[u8]) {
     let name = header::CACHE_CONTROL;
     let headers = fields(&name, bytes);
@@ -118,7 +123,8 @@ pub fn cache_control(bytes: &[u8]) {
     }
 }
 
-/// Vary: everything, or names that are sorted and stand once; and a request always matches its own values.
+/// Checks Vary: everything, or sorted names without duplicates; and a request always matches its
+/// own values.
 pub fn vary(bytes: &[u8]) {
     let (lines, rest) = bytes.split_at(bytes.len() / 2);
     let headers = fields(&header::VARY, lines);
@@ -134,7 +140,7 @@ pub fn vary(bytes: &[u8]) {
     }
     let selecting = vary::selecting(&names, &request);
     assert!(vary::matches(&selecting, &request), "{selecting:?} against {request:?}");
-    // Whoever matches has the same values, and the other way round.
+    // A request matches exactly where it has the same values.
     let mut other = request.clone();
     if let Some(name) = names.first() {
         other.append(name, HeaderValue::from_static("one more"));
@@ -143,7 +149,8 @@ pub fn vary(bytes: &[u8]) {
     assert_eq!(vary::matches(&selecting, &other), is_same, "{selecting:?} against {other:?}");
 }
 
-/// Range: whatever is cut lies within the representation, has bytes, and there is little of it.
+/// Checks Range: every selected part is not empty and lies within the representation, and the parts
+/// are few.
 pub fn range(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return };
     let length = u64::from(u32::from_le_bytes(*length)) >> (length[0] % 32);
@@ -156,8 +163,8 @@ pub fn range(bytes: &[u8]) {
     assert!(!all.is_empty() && all.len() <= range::RANGES_MAX, "{} ranges", all.len());
     for one in &all {
         assert!(one.start < one.end && one.end <= length, "{one:?} of {length}");
-        let told = format!("bytes {}-{}/{length}", one.start, one.end - 1);
-        assert_eq!(range::content_range(one, length), told);
+        let expected = format!("bytes {}-{}/{length}", one.start, one.end - 1);
+        assert_eq!(range::content_range(one, length), expected);
     }
     let sum: u64 = all.iter().map(|one| one.end - one.start).sum();
     assert!(all.len() == 1 || sum <= length + 80 * all.len() as u64, "{sum} bytes of {length} in {} parts", all.len());
@@ -165,14 +172,15 @@ pub fn range(bytes: &[u8]) {
     assert_eq!(multipart.length, multipart.pieces.iter().map(range::BodyPiece::len).sum::<u64>());
 }
 
-/// Accept-Encoding: what is picked is accepted, or identity; a refusal holds wherever it stands; case means nothing.
+/// Checks Accept-Encoding: the selected coding is accepted, or identity; a refusal holds wherever
+/// it stands; case does not matter.
 pub fn accept_encoding(bytes: &[u8]) {
     let name = header::ACCEPT_ENCODING;
     let request = fields(&name, bytes);
     let accepted = AcceptedCodings::parse(&request);
     for held in [Codings::NONE, Codings::NONE.with(Coding::Zstd), Codings::NONE.with(Coding::Brotli), Codings::ALL] {
         let best = accepted.best(held, Codings::ALL);
-        assert!(best == Coding::Identity || accepted.accepts(best), "{best:?} for {request:?}");
+        assert!(best == Coding::Identity || accepts(&accepted, best), "{best:?} for {request:?}");
         let only = accepted.best(held, Codings::NONE);
         assert!(only == Coding::Identity || held.contains(only), "{only:?} is not held");
     }
@@ -180,19 +188,29 @@ pub fn accept_encoding(bytes: &[u8]) {
     assert_eq!(AcceptedCodings::parse(&shouted), accepted);
     let mut refusing = request.clone();
     refusing.append(&name, HeaderValue::from_static("gzip;q=0"));
-    assert!(!AcceptedCodings::parse(&refusing).accepts(Coding::Gzip));
+    assert!(!AcceptedCodings::parse(&refusing).gzip);
     refusing.insert(&name, HeaderValue::from_static("gzip;q=0"));
     for line in request.get_all(&name) {
         refusing.append(&name, line.clone());
     }
-    assert!(!AcceptedCodings::parse(&refusing).accepts(Coding::Gzip));
+    assert!(!AcceptedCodings::parse(&refusing).gzip);
 }
 
-/// Dates: what is read is written and read as the same second, and is what another reader reads.
+fn accepts(accepted: &AcceptedCodings, coding: Coding) -> bool {
+    match coding {
+        Coding::Zstd => accepted.zstd,
+        Coding::Brotli => accepted.brotli,
+        Coding::Gzip => accepted.gzip,
+        Coding::Identity => accepted.identity,
+    }
+}
+
+/// Checks dates: a parsed date, printed and parsed again, is the same second, and another parser
+/// agrees.
 pub fn date(bytes: &[u8]) {
     let Some(read) = date::parse(bytes) else { return };
     let written = head::date(read);
-    // Before 1970 and after 9999 there is no date to write.
+    // Dates before 1970 and after 9999 cannot be printed.
     if (0..253_402_300_800).contains(&read.as_secs()) {
         assert_eq!(date::parse(written.as_bytes()), Some(Timestamp::from_secs(read.as_secs())), "{written:?}");
         let other = std::str::from_utf8(bytes).ok().and_then(|text| httpdate::parse_http_date(text).ok());
@@ -203,8 +221,8 @@ pub fn date(bytes: &[u8]) {
     }
 }
 
-/// Structured fields: a targeted Cache-Control counts only where it is a dictionary; groups are strings, each once; what
-/// Larder writes beside whatever others wrote can be read.
+/// Checks structured fields: a targeted Cache-Control counts only where it is a dictionary; groups
+/// are distinct strings; a field to which Larder appends can still be parsed.
 pub fn structured(bytes: &[u8]) {
     for (name, source) in
         [("cdn-cache-control", DirectiveSource::CdnCacheControl), ("larder-cache-control", DirectiveSource::LarderCacheControl)]
@@ -225,12 +243,12 @@ pub fn structured(bytes: &[u8]) {
     for (at, tag) in tags.iter().enumerate() {
         assert!(!tag.is_empty() && !tags[..at].contains(tag), "{tags:?}");
     }
-    let mut told = fields(&header::CACHE_STATUS, bytes);
+    let mut headers = fields(&header::CACHE_STATUS, bytes);
     let is_list =
         |line: &&HeaderValue| sfv::Parser::new(line.as_bytes()).parse::<sfv::List>().is_ok_and(|list| !list.is_empty());
-    let before: Vec<HeaderValue> = told.get_all(header::CACHE_STATUS).iter().filter(is_list).cloned().collect();
-    head::append_cache_status(&mut told, HeaderValue::from_static("Larder; hit"));
-    let after: Vec<HeaderValue> = told.get_all(header::CACHE_STATUS).iter().cloned().collect();
+    let before: Vec<HeaderValue> = headers.get_all(header::CACHE_STATUS).iter().filter(is_list).cloned().collect();
+    head::append_cache_status(&mut headers, HeaderValue::from_static("Larder; hit"));
+    let after: Vec<HeaderValue> = headers.get_all(header::CACHE_STATUS).iter().cloned().collect();
     assert_eq!(after[..after.len() - 1], before, "what others wrote in order stays as it is");
     let joined: Vec<&[u8]> = after.iter().map(HeaderValue::as_bytes).collect();
     assert!(sfv::Parser::new(&joined.join(&b", "[..])).parse::<sfv::List>().is_ok(), "{after:?}");
@@ -240,7 +258,8 @@ pub fn structured(bytes: &[u8]) {
     assert!(list.is_ok_and(|list| list.len() == 1), "{status:?}");
 }
 
-/// URLs: a canonical one is its own canonical form, has no dot segment, and nothing in it that a URL has not.
+/// Checks URLs: a canonical URL is its own canonical form, and has no dot segment and no character
+/// that URLs lack.
 pub fn canonical_url(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (authority, target) = text.split_once(' ').unwrap_or(("a.example", text));

@@ -1,17 +1,17 @@
-//! An address that swallows connections: a listener that accepts nobody and whose queue is full, so that the kernel drops
-//! who else knocks.
+//! An address that swallows connections: the listener never accepts and its queue is full, so the
+//! kernel drops every further attempt.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Swallows connections as long as it lives.
+/// Swallows connections until dropped.
 pub(crate) struct BlackHole {
     listener: TcpListener,
     _queued: Vec<TcpStream>,
 }
 
 impl BlackHole {
-    /// Opens one, and fills its queue.
+    /// Opens a listener and fills its queue.
     pub(crate) fn open() -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
@@ -26,7 +26,7 @@ impl BlackHole {
         Self { listener, _queued: queued }
     }
 
-    /// Returns its address.
+    /// Returns the listener's address.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }

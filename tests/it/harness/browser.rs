@@ -1,5 +1,5 @@
-//! A headless Chromium, driven over its debugging protocol: opens a page, clicks and types as a user does, and keeps what
-//! the page complained of and what it asked for.
+//! A headless Chromium, driven over its debugging protocol. The browser opens a page, clicks and
+//! types as a user does, and records the page's complaints and requests.
 
 use std::io;
 use std::net::TcpStream;
@@ -15,14 +15,14 @@ use super::{BOUND, eventually};
 /// The names under which Chromium is found.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// A response that a browser has had.
+/// A response that the browser received.
 #[derive(Clone, Debug)]
 pub(crate) struct PageResponse {
-    /// What was asked for.
+    /// The URL that was requested.
     pub(crate) url: String,
-    /// Its status.
+    /// The status code.
     pub(crate) status: u64,
-    /// What Larder says of it; empty where there is no Cache-Status.
+    /// Larder's Cache-Status; empty where the response has none.
     pub(crate) cache_status: String,
 }
 
@@ -67,12 +67,12 @@ impl Browser {
             .spawn()
             .unwrap();
         let port_file = profile.path().join("DevToolsActivePort");
-        let mut told = String::new();
-        eventually("the browser listens", || {
-            told = std::fs::read_to_string(&port_file).unwrap_or_default();
-            told.lines().count() == 2
+        let mut address = String::new();
+        eventually("the browser prints its address", || {
+            address = std::fs::read_to_string(&port_file).unwrap_or_default();
+            address.lines().count() == 2
         });
-        let (port, path) = told.split_once('\n').unwrap();
+        let (port, path) = address.split_once('\n').unwrap();
         let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
         stream.set_read_timeout(Some(BOUND)).unwrap();
         let (socket, _) = tungstenite::client(format!("ws://127.0.0.1:{port}{path}"), stream).unwrap();
@@ -88,8 +88,8 @@ impl Browser {
 
     /// Opens a page.
     pub(crate) fn open(&mut self, url: &str) {
-        let told = self.call("Page.navigate", json!({ "url": url }));
-        assert_eq!(told["errorText"], Value::Null, "{url}");
+        let reply = self.call("Page.navigate", json!({ "url": url }));
+        assert_eq!(reply["errorText"], Value::Null, "{url}");
     }
 
     /// Shows the page as on a screen of this size.
@@ -98,7 +98,7 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", size);
     }
 
-    /// Has the system prefer a colour scheme: `light` or `dark`.
+    /// Sets the preferred colour scheme of the system: `light` or `dark`.
     pub(crate) fn prefer(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
@@ -107,19 +107,19 @@ impl Browser {
     /// Evaluates an expression in the page.
     #[track_caller]
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
-        let told = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
-        assert_eq!(told["exceptionDetails"], Value::Null, "{expression}");
-        told["result"]["value"].clone()
+        let reply = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
+        assert_eq!(reply["exceptionDetails"], Value::Null, "{expression}");
+        reply["result"]["value"].clone()
     }
 
-    /// Waits until an expression is true, in whatever page is shown by then.
+    /// Waits until an expression is true in the current page, across navigations.
     #[track_caller]
     pub(crate) fn until(&mut self, expression: &str) {
         let guarded = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
         let params = json!({ "expression": guarded, "returnByValue": true });
-        // A page that is being left answers with an error.
-        let told = |browser: &mut Self| browser.try_call("Runtime.evaluate", params.clone()).ok();
-        eventually(expression, || told(self).is_some_and(|told| told["result"]["value"] == true));
+        // While the page is being left, the browser answers with an error.
+        let evaluate = |browser: &mut Self| browser.try_call("Runtime.evaluate", params.clone()).ok();
+        eventually(expression, || evaluate(self).is_some_and(|reply| reply["result"]["value"] == true));
     }
 
     /// Returns the text of the first element that `selector` finds.
@@ -128,7 +128,7 @@ impl Browser {
         self.eval(&format!("document.querySelector({selector:?}).innerText")).as_str().unwrap().to_owned()
     }
 
-    /// Clicks in the middle of the first element that `selector` finds, once there is one.
+    /// Waits for the first element that `selector` finds, and clicks its middle.
     #[track_caller]
     pub(crate) fn click(&mut self, selector: &str) {
         self.until(&format!("document.readyState === 'complete' && document.querySelector({selector:?})"));
@@ -143,12 +143,12 @@ impl Browser {
         }
     }
 
-    /// Types text where the cursor is.
+    /// Types text at the cursor.
     pub(crate) fn write(&mut self, text: &str) {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
-    /// Goes on with Tab until the element of this id has the focus.
+    /// Presses Tab until the element with this id has the focus.
     #[track_caller]
     pub(crate) fn tab_to(&mut self, id: &str) {
         const STOPS_MAX: usize = 200;
@@ -169,7 +169,7 @@ impl Browser {
             "Tab" => ("Tab", 9, ""),
             "ArrowUp" => ("ArrowUp", 38, ""),
             "ArrowDown" => ("ArrowDown", 40, ""),
-            other => panic!("no key is known as {other}"),
+            other => panic!("unknown key {other}"),
         };
         let event = |kind: &str| {
             let mut event = json!({ "type": kind, "key": key, "code": if key == " " { "Space" } else { key }, "windowsVirtualKeyCode": code });
@@ -182,18 +182,19 @@ impl Browser {
         self.call("Input.dispatchKeyEvent", event("keyUp"));
     }
 
-    /// Writes a picture of the whole page into the folder for pictures, which is outside the repository.
+    /// Writes a screenshot of the whole page into the folder for screenshots, which lies outside
+    /// the repository.
     pub(crate) fn picture(&mut self, name: &str) -> PathBuf {
-        let told = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
+        let reply = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
         let folder = std::env::var_os("LARDER_SCREENSHOTS")
             .map_or_else(|| std::env::temp_dir().join("larder-screenshots"), PathBuf::from);
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
-        std::fs::write(&path, decode_base64(told["data"].as_str().unwrap())).unwrap();
+        std::fs::write(&path, decode_base64(reply["data"].as_str().unwrap())).unwrap();
         path
     }
 
-    /// Returns what the page complained of: errors and warnings on the console, exceptions, refused resources.
+    /// Returns the page's complaints: console errors and warnings, exceptions, refused resources.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
         self.eval("1");
         let is_bad = |event: &&Value| match event["method"].as_str().unwrap_or_default() {
@@ -207,23 +208,26 @@ impl Browser {
         self.events.iter().filter(is_bad).map(Value::to_string).collect()
     }
 
-    /// Returns the URLs that the page asked for.
-    pub(crate) fn asked_for(&mut self) -> Vec<String> {
+    /// Returns the URLs that the page requested.
+    pub(crate) fn requested_urls(&mut self) -> Vec<String> {
         self.eval("1");
         let sent = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
         sent.map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Returns every response that came over the network or out of the browser's cache, documents and all they name.
+    /// Returns every response, documents and subresources alike, from the network or the browser's
+    /// cache.
     pub(crate) fn responses(&mut self) -> Vec<PageResponse> {
         self.eval("1");
-        let came = self.events.iter().filter_map(|event| match event["method"].as_str()? {
+        let responses = self.events.iter().filter_map(|event| match event["method"].as_str()? {
             "Network.responseReceived" => Some(&event["params"]["response"]),
-            // What redirects has no event of its own.
-            "Network.requestWillBeSent" => Some(&event["params"]["redirectResponse"]).filter(|told| !told.is_null()),
+            // A redirect has no event of its own: the next request reports it.
+            "Network.requestWillBeSent" => {
+                Some(&event["params"]["redirectResponse"]).filter(|response| !response.is_null())
+            }
             _ => None,
         });
-        came.map(PageResponse::of).collect()
+        responses.map(PageResponse::of).collect()
     }
 
     #[track_caller]
@@ -231,7 +235,7 @@ impl Browser {
         self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
-    /// Returns the browser's error where it has one.
+    /// Makes a call. Returns the browser's error where the call fails.
     #[track_caller]
     fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
@@ -244,19 +248,19 @@ impl Browser {
         loop {
             let message = self.socket.read().unwrap_or_else(|error| panic!("{method}: {error}"));
             let Message::Text(text) = message else { continue };
-            let mut told: Value = serde_json::from_str(&text).unwrap();
-            if told["id"] != id {
-                self.events.push(told);
+            let mut reply: Value = serde_json::from_str(&text).unwrap();
+            if reply["id"] != id {
+                self.events.push(reply);
                 continue;
             }
-            return if told["error"].is_null() { Ok(told["result"].take()) } else { Err(told["error"].take()) };
+            return if reply["error"].is_null() { Ok(reply["result"].take()) } else { Err(reply["error"].take()) };
         }
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to close, it ends the processes of its own; killed, only if it does not.
+        // A browser that is asked to close ends its own child processes. Killing is the fallback.
         let request = json!({ "id": 0, "method": "Browser.close" });
         let is_asked = self.socket.send(Message::text(request.to_string())).is_ok();
         let mut has_ended = || matches!(self.child.try_wait(), Ok(Some(_)));

@@ -1,4 +1,5 @@
-//! A Larder inside the test's process, on free ports and a clock that stands still until it is stepped.
+//! A Larder inside the test's process, on free ports, whose clock stands still until a test steps
+//! it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use super::{Client, Origin, Response, eventually};
 /// 2026-01-01 00:00:00 UTC, when every test begins.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_767_225_600);
 
-/// What a test may change before the cache starts.
+/// The settings that a test may change before the cache starts.
 pub(crate) struct Setup {
-    /// The configuration, but for its routes.
+    /// The configuration, without its routes.
     pub(crate) config: server::Config,
-    /// The rule of requests that no route matches.
+    /// The rule for requests that match no route.
     pub(crate) rule: Rule,
     /// The routes, in order.
     pub(crate) routes: Vec<(PathMatcher, Rule)>,
@@ -34,7 +35,7 @@ pub(crate) struct Cache {
     addr: SocketAddr,
     admin: SocketAddr,
     clock: Clock,
-    /// Whether the configuration is out of order when it is read again.
+    /// True where the next reload reads an invalid configuration.
     is_broken: Arc<AtomicBool>,
 }
 
@@ -44,7 +45,7 @@ impl Cache {
         Self::with(origin, |_| {})
     }
 
-    /// Starts a cache in front of `origin`, set up by `change`.
+    /// Starts a cache in front of `origin`, with the settings that `change` makes.
     pub(crate) fn with(origin: &Origin, change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup { config: config(origin.addr()), rule: Rule::default(), routes: Vec::new() };
         change(&mut setup);
@@ -58,13 +59,13 @@ impl Cache {
         Self::of(config)
     }
 
-    /// Starts a cache in front of `origin` with a configuration of these lines, as a file has them.
+    /// Starts a cache in front of `origin`, configured by these lines of a configuration file.
     #[track_caller]
     pub(crate) fn configured(origin: &Origin, lines: &str) -> Self {
         let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}");
         let flags = Flags { origin: format!("http://{}", origin.addr()).parse().ok(), ..Flags::default() };
         let checked = larder::config::parse("the test's", &text, &flags).unwrap_or_else(|error| panic!("{error:?}"));
-        Self::of(checked.assemble().expect("it names an origin"))
+        Self::of(checked.assemble().expect("the configuration names an origin"))
     }
 
     fn of(config: server::Config) -> Self {
@@ -83,17 +84,17 @@ impl Cache {
         Self { running: Some(running), addr, admin, clock, is_broken }
     }
 
-    /// Returns where it listens.
+    /// Returns the address of the proxy's port.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Connects to it.
+    /// Connects to the proxy's port.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr)
     }
 
-    /// Returns where the admin side listens.
+    /// Returns the address of the admin side.
     pub(crate) fn admin_addr(&self) -> SocketAddr {
         self.admin
     }
@@ -108,12 +109,13 @@ impl Cache {
         format!("http://{}{path}", self.admin)
     }
 
-    /// Moves the cache's clock on.
+    /// Advances the cache's clock.
     pub(crate) fn step(&self, seconds: u64) {
         self.clock.step(Duration::from_secs(seconds));
     }
 
-    /// Sends a request on a connection of its own, reads the response, and waits until what it began has landed.
+    /// Sends a request on a new connection, reads the response, and waits until the fetch that the
+    /// request began has ended.
     #[track_caller]
     pub(crate) fn request(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Response {
         let response = self.client().exchange(method, target, fields, body);
@@ -133,39 +135,42 @@ impl Cache {
         self.request("GET", target, fields, b"")
     }
 
-    /// Waits until no fill is under way. A client has the last byte of a body a moment before the body is stored.
+    /// Waits until no fill is under way. A client has the last byte of a body a moment before the
+    /// body is stored.
     #[track_caller]
     pub(crate) fn settle(&self) {
         let mut admin = self.admin();
         eventually("no fill is under way", || stats(&mut admin)["fills_in_flight"] == 0);
     }
 
-    /// Waits until it has read whatever was sent to it: the system holds no connection and no byte for it any more. Then asks
-    /// for `target`, so often that each core is likely to have answered: whoever is answered was read after the others.
+    /// Waits until the cache has read everything that was sent to it: the kernel holds no pending
+    /// connection and no unread byte. Then requests `target` often enough that each core is likely
+    /// to have answered once, since a core answers in the order in which it reads.
     #[track_caller]
     pub(crate) fn catch_up(&self, target: &str) {
         let ours = format!(":{:04X}", self.addr.port());
         eventually("everything sent has been read", || {
             let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-            // Local address, remote address, state, and how much waits to be sent and to be read (proc(5)).
+            // Columns: local address, remote address, state, bytes waiting to be sent and read
+            // (proc(5)).
             let mut rows = sockets.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
             rows.all(|row| !row[1].ends_with(&ours) || row[4].ends_with(":00000000"))
         });
         (0..8).for_each(|_| _ = self.client().get(target));
     }
 
-    /// Returns what `/stats` says.
+    /// Returns `/stats`.
     #[track_caller]
     pub(crate) fn stats(&self) -> Value {
         stats(&mut self.admin())
     }
 
-    /// Purges a URL; returns the answer's status.
+    /// Sends `POST /purge` with this body; returns the response.
     pub(crate) fn purge(&self, body: &str) -> Response {
         self.admin().exchange("POST", "/purge", &[("Content-Type", "application/json")], body.as_bytes())
     }
 
-    /// Has the configuration read again, in order or not, and put in force where it is.
+    /// Reloads the configuration, valid or broken. A valid one takes effect.
     #[track_caller]
     pub(crate) fn reload(&self, in_order: bool) {
         self.is_broken.store(!in_order, Ordering::SeqCst);
@@ -173,7 +178,7 @@ impl Cache {
         assert_eq!(answer.status() == 200, in_order, "{}", answer.text());
     }
 
-    /// Asks what would happen to a request.
+    /// Explains what would happen to a request.
     #[track_caller]
     pub(crate) fn explain(&self, question: &Value) -> Value {
         let answer = self.admin().exchange("POST", "/explain", &JSON, question.to_string().as_bytes());
@@ -181,9 +186,9 @@ impl Cache {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
-    /// Drains it, and returns once all its threads have gone.
+    /// Drains the cache, and returns once all its threads have ended.
     pub(crate) fn drain(mut self) {
-        self.running.take().expect("it runs until it is drained").drain();
+        self.running.take().expect("the cache runs until it is drained").drain();
     }
 }
 
@@ -257,7 +262,7 @@ fn config(origin: SocketAddr) -> server::Config {
     }
 }
 
-/// What is wrong with a configuration that is out of order.
+/// The fault of a broken configuration.
 fn fault() -> admin::ConfigFault {
     let [file, key, what, allowed] = ["the test's", "listen", "is wrong on purpose", "nothing"].map(str::to_owned);
     admin::ConfigFault { file, line: Some(1), key, what, allowed }

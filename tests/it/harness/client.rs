@@ -1,5 +1,5 @@
-//! A client over raw TCP: it sends what it is told, reads exactly one response at a time, and tells whether a body ended
-//! cleanly, was cut, or was reset.
+//! A client over raw TCP. The client sends bytes as given, reads exactly one response at a time,
+//! and tells whether a body ended cleanly, was cut, or was reset.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,20 +10,20 @@ use super::wire::{self, Wire};
 /// How a response's content ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// As its framing says.
+    /// As the framing announced.
     Clean,
-    /// By TCP's FIN, before its framing was fulfilled.
+    /// By TCP's FIN, before the framing was complete.
     Cut,
     /// By TCP's RST.
     Reset,
 }
 
-/// A response's head.
+/// The head of a response.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    /// Its status.
+    /// The status code.
     pub(crate) status: u16,
-    /// Its bytes, with the empty line.
+    /// The bytes of the head, with the empty line.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -42,18 +42,18 @@ impl Head {
 /// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
-    /// Its head.
+    /// The head.
     pub(crate) head: Head,
-    /// Its content, with chunked coding undone.
+    /// The content, with chunked coding undone.
     pub(crate) body: Vec<u8>,
-    /// Its trailer section.
+    /// The trailer section.
     pub(crate) trailers: Vec<String>,
-    /// How its content ended.
+    /// How the content ended.
     pub(crate) end: End,
 }
 
 impl Response {
-    /// Returns the status.
+    /// Returns the status code.
     pub(crate) fn status(&self) -> u16 {
         self.head.status
     }
@@ -74,7 +74,7 @@ impl Response {
         self.head.headers("cache-status").pop().expect("every response has Cache-Status")
     }
 
-    /// Tells whether it was a fresh hit.
+    /// Tells whether the response was a fresh hit.
     #[track_caller]
     pub(crate) fn is_hit(&self) -> bool {
         self.has("hit") && self.ttl().is_some_and(|ttl| ttl > 0)
@@ -86,13 +86,14 @@ impl Response {
         self.cache_status().split("; ").skip(1).any(|own| own == parameter)
     }
 
-    /// Returns `ttl` of Cache-Status.
+    /// Returns the `ttl` parameter of Cache-Status.
     #[track_caller]
     pub(crate) fn ttl(&self) -> Option<i64> {
         self.cache_status().split("; ").find_map(|own| own.strip_prefix("ttl=")?.parse().ok())
     }
 
-    /// Checks status, content and a parameter of Cache-Status, and that the content ended cleanly.
+    /// Checks the status, the content and a parameter of Cache-Status, and that the content ended
+    /// cleanly.
     #[track_caller]
     pub(crate) fn check(&self, status: u16, body: impl AsRef<[u8]>, parameter: &str) -> &Self {
         let expected = String::from_utf8_lossy(body.as_ref()).into_owned();
@@ -102,11 +103,11 @@ impl Response {
     }
 }
 
-/// How the content that is being read is framed.
+/// How the content being read is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     Length(usize),
-    /// Bytes left of the chunk that is being read; zero before a size line.
+    /// The bytes left of the current chunk; zero before a size line.
     Chunked(usize),
     UntilClose,
     Ended(End),
@@ -128,7 +129,7 @@ impl Client {
         Self::over(TcpStream::connect(addr).unwrap())
     }
 
-    /// Connects with a small receive buffer, so that what is not read stays with the sender.
+    /// Connects with a small receive buffer, so that unread bytes stay with the sender.
     pub(crate) fn slow(addr: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -145,7 +146,7 @@ impl Client {
         Self { stream, wire, host: "example.org".to_owned(), method: String::new(), framing, trailers: Vec::new() }
     }
 
-    /// Names this host in the requests that follow.
+    /// Sets the Host of the requests that follow.
     pub(crate) fn host(mut self, host: &str) -> Self {
         self.host = host.to_owned();
         self
@@ -156,12 +157,12 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Sends bytes as they are; the other side may have gone.
+    /// Sends bytes as they are; fails where the other side has closed the connection.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Sends a request's head, and its content with its length where there is any.
+    /// Sends a request: the head, and the content with its length where there is any.
     pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) {
         self.method = method.to_owned();
         let mut message = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.host);
@@ -177,18 +178,18 @@ impl Client {
         self.send(message);
     }
 
-    /// Reads the next head, interim ones too.
+    /// Reads the next head, final or interim.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Head {
-        self.try_head().unwrap_or_else(|error| panic!("no head came: {error}"))
+        self.try_head().unwrap_or_else(|error| panic!("no head arrived: {error}"))
     }
 
-    /// Reads the next head, where the other side sends one.
+    /// Reads the next head; fails where the other side sends none.
     pub(crate) fn try_head(&mut self) -> io::Result<Head> {
         let bytes = self.wire.head()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let text = String::from_utf8_lossy(&bytes);
         let status = text.split(' ').nth(1).and_then(|word| word.trim().parse().ok());
-        let status = status.unwrap_or_else(|| panic!("{text:?} is no head"));
+        let status = status.unwrap_or_else(|| panic!("{text:?} is not a head"));
         let head = Head { status, bytes };
         self.framing = match () {
             () if self.method == "HEAD" || matches!(status, 100..=199 | 204 | 304) => Framing::Ended(End::Clean),
@@ -210,7 +211,7 @@ impl Client {
         }
     }
 
-    /// Reads a piece of the content; `None` once it has ended.
+    /// Reads a piece of the content; `None` once the content has ended.
     fn piece(&mut self) -> Option<Vec<u8>> {
         match self.try_piece() {
             Ok(piece) => piece,
@@ -218,7 +219,7 @@ impl Client {
                 self.framing = Framing::Ended(match error.kind() {
                     io::ErrorKind::ConnectionReset => End::Reset,
                     io::ErrorKind::UnexpectedEof => End::Cut,
-                    _ => panic!("no more of the content came: {error}"),
+                    _ => panic!("the content did not continue: {error}"),
                 });
                 None
             }
@@ -282,7 +283,7 @@ impl Client {
         Response { head, body, trailers: std::mem::take(&mut self.trailers), end }
     }
 
-    /// Reads the rest of the content and drops it. Returns how many bytes it had, and how it ended.
+    /// Reads the rest of the content and drops it. Returns its length and how it ended.
     pub(crate) fn drain(&mut self) -> (u64, End) {
         let mut length = 0;
         while let Some(piece) = self.piece() {
@@ -317,12 +318,12 @@ impl Client {
         self.wire.exactly(length).unwrap()
     }
 
-    /// Waits until the other side closes, and tells how. Bytes before that are a failure.
+    /// Waits until the other side closes, and tells how. Panics on bytes that arrive before.
     #[track_caller]
     pub(crate) fn closed(&mut self) -> End {
         match self.wire.some(usize::MAX) {
             Ok(bytes) if bytes.is_empty() => End::Clean,
-            Ok(bytes) => panic!("{:?} came in place of the close", String::from_utf8_lossy(&bytes)),
+            Ok(bytes) => panic!("{:?} arrived instead of the close", String::from_utf8_lossy(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
             Err(error) => panic!("the connection was not closed: {error}"),
         }

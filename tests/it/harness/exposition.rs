@@ -1,17 +1,17 @@
-//! A strict reader of the two text formats of `/metrics`, with the rules of `promtool check metrics` on top: it panics at
-//! whatever breaks either.
+//! A strict reader of the two text formats of `/metrics`, which also applies the rules of `promtool
+//! check metrics`. The reader panics at any violation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The labels of a series.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// Which format a text is in.
+/// The format of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The format of version 0.0.4.
+    /// The classic text format, version 0.0.4.
     Classic,
 }
 
@@ -21,18 +21,18 @@ pub(crate) struct Family {
     help: Option<String>,
     kind: Option<String>,
     unit: Option<String>,
-    /// Its samples, by the sample's name and its labels.
+    /// The samples, by name and labels.
     samples: BTreeMap<(String, Labels), f64>,
 }
 
-/// What a text says.
+/// The content of an exposition.
 #[derive(Debug)]
 pub(crate) struct Exposition {
     families: BTreeMap<String, Family>,
 }
 
 impl Exposition {
-    /// Reads a text and checks it.
+    /// Reads and checks a text.
     #[track_caller]
     pub(crate) fn read(text: &str, format: Format) -> Self {
         let body = match format {
@@ -48,7 +48,7 @@ impl Exposition {
                     let name = current.as_ref().unwrap_or_else(|| panic!("a sample without a family: {line}"));
                     let family = read.families.get_mut(name).expect("its comments were read");
                     let (sample, labels, value) = sample(line);
-                    assert!(family.samples.insert((sample, labels), value).is_none(), "comes twice: {line}");
+                    assert!(family.samples.insert((sample, labels), value).is_none(), "a duplicate: {line}");
                 }
             }
         }
@@ -60,10 +60,10 @@ impl Exposition {
 
     fn comment(&mut self, comment: &str, current: &mut Option<String>) {
         let mut words = comment.splitn(3, ' ');
-        let mut word = || words.next().unwrap_or_else(|| panic!("a comment of nothing: {comment}")).to_owned();
+        let mut word = || words.next().unwrap_or_else(|| panic!("a comment without a name: {comment}")).to_owned();
         let (kind, name, rest) = (word(), word(), word());
         if current.as_ref() != Some(&name) {
-            assert!(!self.families.contains_key(&name), "{name}: its comments do not stand together");
+            assert!(!self.families.contains_key(&name), "{name}: the comments of a family must stand together");
             *current = Some(name.clone());
         }
         let family = self.families.entry(name).or_default();
@@ -74,7 +74,7 @@ impl Exposition {
             "UNIT" => &mut family.unit,
             other => panic!("a comment of kind {other}"),
         };
-        assert!(place.replace(rest).is_none(), "comes twice: {comment}");
+        assert!(place.replace(rest).is_none(), "a duplicate: {comment}");
     }
 
     /// Returns every series: a sample's name with its labels.
@@ -82,7 +82,7 @@ impl Exposition {
         self.families.values().flat_map(|family| family.samples.keys().cloned()).collect()
     }
 
-    /// Returns what each sample is called, with the labels that it has and the values of each.
+    /// Returns the labels of each sample, with all values of each label.
     pub(crate) fn labels(&self) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         let mut names: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
         for (name, labels) in self.series() {
@@ -100,7 +100,7 @@ impl Exposition {
         self.families.iter().map(|(name, family)| (name.clone(), types(family))).collect()
     }
 
-    /// Returns a value.
+    /// Returns the value of a series.
     #[track_caller]
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let labels: Labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -115,7 +115,7 @@ impl Family {
         let part = |part: &Option<String>, what: &str| part.clone().unwrap_or_else(|| panic!("{name} has no {what}"));
         let (help, kind) = (part(&self.help, "HELP"), part(&self.kind, "TYPE"));
         assert!(help.len() > 10 && !help.contains('\\'), "{name}: {help}");
-        let rest = name.strip_prefix("larder_").unwrap_or_else(|| panic!("{name} does not say whose it is"));
+        let rest = name.strip_prefix("larder_").unwrap_or_else(|| panic!("{name} does not begin with `larder_`"));
         assert!(is_snake(rest), "{name}");
         let suffixes: &[&str] = match (format, kind.as_str()) {
             (Format::OpenMetrics, "counter") => &["_total"],
@@ -144,7 +144,7 @@ impl Family {
         }
     }
 
-    /// A unit is a base unit, and stands at the end of the name.
+    /// Checks that a unit is a base unit and stands at the end of the name.
     fn check_unit(&self, name: &str, bare: &str, format: Format) {
         const OTHERS: [&str; 14] = [
             "ms",
@@ -165,23 +165,24 @@ impl Family {
         assert!(!bare.split('_').any(|word| OTHERS.contains(&word)), "{name}: not in a base unit");
         for unit in ["bytes", "seconds"] {
             let is_named = bare.split('_').any(|word| word == unit);
-            assert_eq!(is_named, bare.ends_with(&format!("_{unit}")), "{name}: a unit stands at the end");
+            assert_eq!(is_named, bare.ends_with(&format!("_{unit}")), "{name}: the unit must stand at the end");
             if format == Format::OpenMetrics {
                 assert_eq!(self.unit.as_deref() == Some(unit), is_named, "{name}: UNIT is {:?}", self.unit);
             }
         }
         let unit = self.unit.as_deref();
-        assert!(unit.is_none_or(|unit| ["bytes", "seconds"].contains(&unit)), "{name}: {unit:?} is no base unit");
+        assert!(unit.is_none_or(|unit| ["bytes", "seconds"].contains(&unit)), "{name}: {unit:?} is not a base unit");
         assert!(format == Format::OpenMetrics || unit.is_none(), "{name}: the format has no units");
     }
 
-    /// Each series of a histogram has buckets that grow up to `+Inf`, which is the count, and a sum.
+    /// Checks that each series of a histogram has a sum, and buckets that grow up to `+Inf`, which
+    /// is the count.
     fn check_histogram(&self, name: &str) {
         let mut buckets: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
         for ((sample, labels), value) in &self.samples {
             if sample.ends_with("_bucket") {
                 let mut labels = labels.clone();
-                let bound = number(&labels.remove("le").expect("it was looked for"));
+                let bound = number(&labels.remove("le").expect("`le` was checked"));
                 buckets.entry(labels).or_default().push((bound, *value));
             }
         }
@@ -193,7 +194,7 @@ impl Family {
                 buckets.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1),
                 "{name} {labels:?}"
             );
-            let last = buckets.last().expect("there is at least one");
+            let last = buckets.last().expect("a histogram has buckets");
             let of = |suffix: &str| self.samples[&(format!("{name}{suffix}"), labels.clone())];
             assert_eq!((last.0, last.1), (f64::INFINITY, of("_count")), "{name} {labels:?}");
             assert!(of("_sum").is_finite(), "{name} {labels:?}");
@@ -213,8 +214,11 @@ fn number(text: &str) -> f64 {
     match text {
         "+Inf" => f64::INFINITY,
         _ => {
-            assert!(text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'e')), "{text:?} is no number");
-            text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
+            assert!(
+                text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'e')),
+                "{text:?} is not a number"
+            );
+            text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"))
         }
     }
 }
@@ -230,7 +234,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
         loop {
             let (label, quoted) = rest.split_once("=\"").unwrap_or_else(|| panic!("no label at {rest} in {line}"));
             let (value, after) = unquoted(quoted, line);
-            assert!(labels.insert(label.to_owned(), value).is_none(), "{label} comes twice in {line}");
+            assert!(labels.insert(label.to_owned(), value).is_none(), "duplicate label {label} in {line}");
             rest = after;
             match rest.strip_prefix(',') {
                 Some(more) => rest = more,
@@ -243,7 +247,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, number(value))
 }
 
-/// Reads up to the closing quote; returns the value, and what follows the quote.
+/// Reads up to the closing quote. Returns the value and the text behind the quote.
 fn unquoted<'a>(quoted: &'a str, line: &str) -> (String, &'a str) {
     let mut value = String::new();
     let mut chars = quoted.char_indices();

@@ -28,11 +28,11 @@ type Content = UnsyncBoxBody<Bytes, Infallible>;
 /// A response over HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// Its status and fields.
+    /// The status and fields.
     pub(crate) head: http::response::Parts,
-    /// Its content, as far as it came.
+    /// The content, as far as it arrived.
     pub(crate) body: Vec<u8>,
-    /// How the stream failed, where it did.
+    /// The error of the stream, where it failed.
     pub(crate) failed: Option<String>,
 }
 
@@ -55,27 +55,29 @@ impl Http2 {
         self.all(&[target]).pop().expect("one answer for one target")
     }
 
-    /// Sends a GET and reads no more than the head of its response; the content is not asked for as long as it is held.
+    /// Sends a GET and reads only the head of its response. While the caller keeps the returned
+    /// response, its content stays unread.
     #[track_caller]
     pub(crate) fn unread(&mut self, target: &str) -> http::Response<Incoming> {
         let request =
             http::Request::get(format!("http://example.org{target}")).body(Empty::new().boxed_unsync()).unwrap();
         let response = self.sender.send_request(request);
         let response = self.runtime.block_on(async { tokio::time::timeout(BOUND, response).await });
-        response.expect("a response comes in time").unwrap()
+        response.expect("a response arrives in time").unwrap()
     }
 
-    /// Sends the head of a POST whose content never comes. It goes on while other requests are made.
+    /// Sends the head of a POST whose content never arrives. The request stays open while other
+    /// requests are made.
     pub(crate) fn unsent(&mut self, target: &str) -> JoinHandle<hyper::Result<http::Response<Incoming>>> {
         let request = http::Request::post(format!("http://example.org{target}")).header("Content-Length", "9");
         self.runtime.spawn(self.sender.send_request(request.body(Never.boxed_unsync()).unwrap()))
     }
 
-    /// Returns what came of a request that was made before.
+    /// Returns the result of a request that was started earlier.
     #[track_caller]
-    pub(crate) fn came_of<T>(&mut self, under_way: impl Future<Output = T>) -> T {
-        let came = self.runtime.block_on(async { tokio::time::timeout(BOUND, under_way).await });
-        came.expect("it ends in time")
+    pub(crate) fn result_of<T>(&mut self, under_way: impl Future<Output = T>) -> T {
+        let result = self.runtime.block_on(async { tokio::time::timeout(BOUND, under_way).await });
+        result.expect("the request ends in time")
     }
 
     /// Sends GETs, all at once on streams of their own, and reads their responses.
@@ -87,14 +89,14 @@ impl Http2 {
             let mut responses = Vec::new();
             for task in tasks {
                 let response = tokio::time::timeout(BOUND, task).await;
-                responses.push(response.expect("a response comes in time").unwrap());
+                responses.push(response.expect("a response arrives in time").unwrap());
             }
             responses
         })
     }
 }
 
-/// Content that never comes.
+/// Content that never arrives.
 struct Never;
 
 impl Body for Never {

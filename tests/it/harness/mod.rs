@@ -1,8 +1,8 @@
-//! What the behaviour tests are made of: an [`Origin`] that is scripted byte by byte, a [`Cache`] on a clock that stands
-//! still, and a [`Client`] that tells a clean end from a cut one.
+//! The parts of a behaviour test: an [`Origin`] scripted byte by byte, a [`Cache`] whose clock
+//! stands still, and a [`Client`] that tells a clean end from a cut one.
 //!
-//! Tests meet at a [`Gate`] and never sleep. Every wait has the same bound, so that a broken cache fails a test within
-//! [`BOUND`] and hangs none.
+//! Tests meet at a [`Gate`] and never sleep. Every wait is limited to [`BOUND`], so that a broken
+//! cache fails a test instead of hanging it.
 
 pub(crate) mod black_hole;
 pub(crate) mod browser;
@@ -25,10 +25,11 @@ pub(crate) use http2::Http2;
 pub(crate) use origin::{Cut, Origin, Reply};
 pub(crate) use process::Process;
 
-/// The longest wait for anything: far more than a loaded machine needs, short enough to see a hang.
+/// The longest wait for anything: far more than a loaded machine needs, short enough to notice a
+/// hang.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
-/// The fields of a WebSocket's handshake (RFC 6455 §1.3).
+/// The fields of a WebSocket handshake (RFC 6455 §1.3).
 pub(crate) const WEBSOCKET: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
@@ -36,11 +37,12 @@ pub(crate) const WEBSOCKET: [(&str, &str); 4] = [
     ("Sec-WebSocket-Version", "13"),
 ];
 
-/// A barrier that one side opens and others wait at, and that counts who has arrived.
+/// A barrier that one side opens while others wait at it. The gate also counts how many have
+/// arrived.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
 
-/// Guarded by the gate's lock.
+/// The state of a gate, guarded by its lock.
 #[derive(Default)]
 struct State {
     open: bool,
@@ -59,7 +61,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Arrives, and waits until the gate is open.
+    /// Counts as arrived, then waits until the gate is open.
     pub(crate) fn wait(&self) {
         let mut state = self.0.0.lock().unwrap();
         state.arrived += 1;
@@ -76,17 +78,18 @@ impl Gate {
     }
 }
 
-/// Waits until `condition` holds: for what happens in the background and tells nobody.
+/// Waits until `condition` holds. Meant for background work that notifies nobody.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < BOUND, "it never came about that {what}");
+        assert!(started.elapsed() < BOUND, "timed out waiting for this: {what}");
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
 
-/// Returns `length` bytes that differ from place to place, so that a shifted or repeated piece is seen.
+/// Returns `length` bytes that differ from place to place, so that a shifted or repeated piece
+/// shows.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| b'a' + ((at / 7 + at) % 26) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! The real binary as a process of its own: for what only a process has (signals, memory, exit codes).
+//! The real binary as a child process, for tests of signals, memory and exit codes.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -23,19 +23,19 @@ pub(crate) struct Process {
     admin: SocketAddr,
     stderr: Option<JoinHandle<String>>,
     stdout: Option<JoinHandle<String>>,
-    /// Holds the configuration; a successor reads the same.
+    /// The folder with the configuration, which a successor shares.
     folder: Arc<TempDir>,
 }
 
 impl Process {
-    /// Starts `larder serve` in front of `origin` with a configuration of these lines (tables but `[origin]` and
-    /// `[admin]`), and returns once it accepts.
+    /// Starts `larder serve` in front of `origin` with a configuration of these lines (tables other
+    /// than `[origin]` and `[admin]`), and returns once it accepts connections.
     #[track_caller]
     pub(crate) fn serve(origin: &Origin, lines: &str) -> Self {
         Self::serve_under("true", origin, lines)
     }
 
-    /// Starts it in a shell that has run `before`: for limits that a process inherits.
+    /// Starts Larder in a shell that has run `before`, such as a limit for the process to inherit.
     #[track_caller]
     pub(crate) fn serve_under(before: &str, origin: &Origin, lines: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -43,7 +43,8 @@ impl Process {
         Self::start(before, origin, folder, &[], Stdio::null())
     }
 
-    /// Starts it as systemd does that holds the socket: as descriptor 3, with the environment that tells so.
+    /// Starts Larder as systemd does when it holds the socket: as descriptor 3, with the
+    /// environment variables that say so.
     #[track_caller]
     pub(crate) fn activated(origin: &Origin, lines: &str, socket: TcpListener) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -52,7 +53,7 @@ impl Process {
         Self::start(before, origin, folder, &[], OwnedFd::from(socket).into())
     }
 
-    /// Starts another with the same configuration, to take this one's place.
+    /// Starts a second Larder with the same configuration, to take this one's place.
     #[track_caller]
     pub(crate) fn successor(&self, origin: &Origin) -> Self {
         Self::start("true", origin, Arc::clone(&self.folder), &["--takeover"], Stdio::null())
@@ -67,8 +68,8 @@ impl Process {
         command.arg("--origin").arg(format!("http://{}", origin.addr())).args(flags);
         let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
-        // Standard error names the addresses: `Listening on http://127.0.0.1:1234 …`, then the
-        // admin side's likewise.
+        // Larder prints its addresses on standard error: `… on http://127.0.0.1:1234 …`, then the
+        // admin side likewise.
         let (found, addresses) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let stderr = std::thread::spawn(move || {
@@ -88,43 +89,44 @@ impl Process {
             let _ = stdout.read_to_string(&mut text);
             text
         });
-        let next = || addresses.recv_timeout(BOUND).expect("larder serve tells where it listens");
+        let next = || addresses.recv_timeout(BOUND).expect("larder serve prints its addresses");
         let (addr, admin) = (next(), next());
         Self { child, addr, admin, stderr: Some(stderr), stdout: Some(stdout), folder }
     }
 
-    /// Puts a configuration of these lines in the place of the one before, as editors do: by renaming. It is not told.
+    /// Replaces the configuration by these lines, as editors do: by renaming. The process is not
+    /// notified.
     pub(crate) fn configure(&self, lines: &str) {
         configure(&self.folder, lines);
     }
 
-    /// Returns the folder that it runs in.
+    /// Returns the folder that the process runs in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Has it read its configuration again, and returns what it says of that.
+    /// Reloads the configuration. Returns the status and the report.
     pub(crate) fn reload(&self) -> (u16, Value) {
         let response = self.admin().exchange("POST", "/reload", &[], b"");
         (response.status(), serde_json::from_slice(&response.body).unwrap())
     }
 
-    /// Tells whether it has ended.
+    /// Tells whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Returns where it listens.
+    /// Returns the address of the proxy's port.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Returns where the admin side listens.
+    /// Returns the address of the admin side.
     pub(crate) fn admin_addr(&self) -> SocketAddr {
         self.admin
     }
 
-    /// Connects to it.
+    /// Connects to the proxy's port.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr)
     }
@@ -134,31 +136,32 @@ impl Process {
         Client::connect(self.admin).host(&self.admin.to_string())
     }
 
-    /// Returns what `/stats` says.
+    /// Returns `/stats`.
     pub(crate) fn stats(&self) -> Value {
         let response = self.admin().get("/stats");
         serde_json::from_slice(&response.body).unwrap()
     }
 
-    /// Returns a figure of `/proc/…/status` in bytes: `VmRSS` is what is resident, `VmHWM` the most there ever was.
+    /// Returns a figure of `/proc/…/status` in bytes: `VmRSS` is the resident memory, `VmHWM` its
+    /// peak.
     pub(crate) fn memory(&self, figure: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
-    /// Asks it to stop, as an operator or a supervisor does.
+    /// Sends SIGTERM, as an operator or a supervisor does.
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap();
         assert!(done.success());
     }
 
-    /// Waits until it has ended. Returns how, and what it had written to standard output.
+    /// Waits until the process has ended. Returns its exit status and its standard output.
     #[track_caller]
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let mut status = None;
@@ -167,7 +170,7 @@ impl Process {
             status.is_some()
         });
         let stdout = self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
-        (status.expect("it has ended"), stdout)
+        (status.expect("larder serve ended in time"), stdout)
     }
 }
 
@@ -177,12 +180,12 @@ impl Drop for Process {
         let _ = self.child.wait();
         let written = self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
         if std::thread::panicking() {
-            eprintln!("larder serve had said:\n{written}");
+            eprintln!("standard error of larder serve:\n{written}");
         }
     }
 }
 
-/// The name of the configuration.
+/// The file name of the configuration.
 const FILE: &str = "larder.toml";
 
 fn configure(folder: &TempDir, lines: &str) {
@@ -195,12 +198,12 @@ fn address(text: &str) -> Option<SocketAddr> {
     text.split(|c: char| c == '/' || c.is_whitespace()).next()?.parse().ok()
 }
 
-/// What a command that has ended left behind.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// Its exit code.
+    /// The exit code.
     pub(crate) code: Option<i32>,
-    /// Its standard output and standard error.
+    /// Standard output and standard error together.
     pub(crate) output: String,
 }
 
@@ -209,7 +212,8 @@ pub(crate) fn run(arguments: &[&str]) -> Ran {
     ran(Stdio::null(), arguments)
 }
 
-/// Runs `larder` with the file at `input` on its standard input until it ends.
+/// Runs `larder` with these arguments, and the file at `input` on its standard input, until it
+/// ends.
 pub(crate) fn run_with(input: &Path, arguments: &[&str]) -> Ran {
     ran(std::fs::File::open(input).unwrap().into(), arguments)
 }

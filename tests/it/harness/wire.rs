@@ -1,5 +1,5 @@
-//! Reading HTTP/1.1 off a socket, as far as both the scripted origin and the client need it. Knows no policy: whatever the
-//! other side sends is shown as it came.
+//! Reads HTTP/1.1 off a socket, as far as the scripted origin and the client need it. The reader
+//! judges nothing: it shows whatever the other side sends.
 
 use std::io::{self, Read};
 
@@ -15,12 +15,13 @@ impl<R: Read> Wire<R> {
         Self { source, held: Vec::new() }
     }
 
-    /// Reads once more. Returns how many bytes came; zero at the end.
+    /// Reads once more. Returns the number of new bytes; zero at the end.
     fn fill(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 64 << 10];
         let length = loop {
             match self.source.read(&mut buffer) {
-                // A read with a timeout is not taken up again by itself after a signal: a child process has ended, say.
+                // A signal, such as the end of a child process, interrupts a read that has a
+                // timeout.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => break read?,
             }
@@ -41,7 +42,8 @@ impl<R: Read> Wire<R> {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// Reads up to and with the empty line of a head. `None` where the other side closed before it sent a byte.
+    /// Reads a head, including its empty line. `None` where the other side closed before it sent a
+    /// byte.
     pub(crate) fn head(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut searched = 0;
         loop {
@@ -63,7 +65,7 @@ impl<R: Read> Wire<R> {
         Ok(self.take(length))
     }
 
-    /// Reads what is there, at least one byte and at most `most`. Empty at the end.
+    /// Reads the available bytes, at least one and at most `most`. Empty at the end.
     pub(crate) fn some(&mut self, most: usize) -> io::Result<Vec<u8>> {
         if self.held.is_empty() {
             self.fill()?;
@@ -87,10 +89,10 @@ impl<R: Read> Wire<R> {
     pub(crate) fn chunk_size(&mut self) -> io::Result<usize> {
         let line = self.line()?;
         let digits = line.split(';').next().unwrap_or_default().trim();
-        usize::from_str_radix(digits, 16).map_err(|_| io::Error::other(format!("{line:?} is no chunk size")))
+        usize::from_str_radix(digits, 16).map_err(|_| io::Error::other(format!("{line:?} is not a chunk size")))
     }
 
-    /// Reads the trailer section, up to and with its empty line.
+    /// Reads the trailer section, including its empty line.
     pub(crate) fn trailers(&mut self) -> io::Result<Vec<String>> {
         let mut trailers = Vec::new();
         loop {

@@ -1,5 +1,6 @@
-//! Whatever bytes come in, the origin sees exactly the requests that a strict reference reader sees in them: property tests
-//! over a real server and real sockets, with streams that are sound, mutated, and cut anywhere.
+//! Property tests over a real server and real sockets: for any bytes, the origin receives exactly
+//! the requests that a strict reference reader finds in them. The streams are valid, mutated, and
+//! split anywhere.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,10 +14,10 @@ use super::tap::Tap;
 use super::until_close;
 use crate::harness::{BOUND, Cache};
 
-/// Streams to try. Each takes some milliseconds.
+/// The number of streams. Each takes some milliseconds.
 const CASES: u32 = 3_000;
 
-/// Requests that streams are made of.
+/// Requests that streams are built from.
 const PIECES: &[&str] = &[
     "GET /a?b=c HTTP/1.1\r\nHost: a.example\r\n\r\n",
     "GET /%61/../b HTTP/1.1\r\nHost: a.example\r\nX-One: 1\r\n\r\n",
@@ -32,7 +33,7 @@ const PIECES: &[&str] = &[
     "GET /old HTTP/1.0\r\nHost: a.example\r\n\r\n",
     "GET /last HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
     "\r\nGET /led HTTP/1.1\r\nHost: a.example\r\n\r\n",
-    // Not sound, in one way each.
+    // Malformed, in one way each.
     "POST /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "GET /x HTTP/1.1\nHost: a.example\n\n",
     "GET /x HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
@@ -43,7 +44,7 @@ const PIECES: &[&str] = &[
     "GET /x HTTP/1.1\r\nHost: a.example\r\nX: a\r\n folded\r\n\r\n",
 ];
 
-/// What mutations put in.
+/// Bytes that mutations insert.
 const GERMS: &[&[u8]] = &[
     b"\r\n",
     b"\n",
@@ -72,7 +73,7 @@ const GERMS: &[&[u8]] = &[
     b"GET /g HTTP/1.1\r\nHost: g.example\r\n\r\n",
 ];
 
-/// A change of a stream.
+/// A mutation of a stream.
 #[derive(Clone, Debug)]
 enum Change {
     Insert(usize, usize),
@@ -128,12 +129,12 @@ fn streams() -> impl Strategy<Value = (Vec<u8>, Vec<usize>)> {
     })
 }
 
-/// What is to become of a stream.
+/// The expected effect of a stream.
 #[derive(Debug, Default)]
 struct Expected {
-    /// The requests that are to reach the origin: method, target and content.
+    /// The requests that the origin receives: method, target and content.
     asked: Vec<(String, String, Vec<u8>)>,
-    /// Whether each response has no content although it tells of one.
+    /// For each response, true where it has no content in spite of its Content-Length.
     answers: Vec<bool>,
 }
 
@@ -154,12 +155,13 @@ fn expected(mut stream: &[u8]) -> Expected {
     expected
 }
 
-/// Returns the method, and GET for HEAD: that is fetched as the GET that it tells of, unless the last one was not stored.
+/// Returns the method that the origin receives: a HEAD is fetched as a GET, unless the URL is known
+/// to be uncacheable.
 fn as_asked(method: String) -> String {
     if method == "HEAD" { "GET".to_owned() } else { method }
 }
 
-/// Reads so many responses, unless the other side closes before.
+/// Reads one response for each of `answers`, unless the other side closes before.
 fn await_answers(socket: &mut TcpStream, answers: &[bool]) {
     let (mut held, mut buffer, mut left) = (Vec::new(), [0; 4 << 10], answers);
     while let Some((is_empty, rest)) = left.split_first() {
@@ -178,9 +180,10 @@ fn await_answers(socket: &mut TcpStream, answers: &[bool]) {
     }
 }
 
-/// Returns the target as the origin is asked for it; `None` where the request is not served.
+/// Returns the target that the origin receives; `None` where the request is not served.
 fn canonical(message: &Message) -> Option<String> {
-    // RFC 9112 §3.2.2: the authority of an absolute form counts, and HTTP/1.0 needs no Host beside it.
+    // RFC 9112 §3.2.2: the authority of an absolute form counts, and HTTP/1.0 needs no Host beside
+    // it.
     let (host, target) = match message.target.strip_prefix("http://") {
         Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
         None => (std::str::from_utf8(message.values("host").first()?).ok()?, &message.target[..]),
@@ -199,7 +202,8 @@ fn is_last(message: &Message) -> bool {
     if message.is_http10 { !says("keep-alive") } else { says("close") }
 }
 
-/// Sends a stream in pieces, waits for the answers that are expected, and returns what the origin was asked.
+/// Sends a stream in pieces, waits for the expected responses, and returns the requests at the
+/// origin.
 fn sent(
     tap: &Tap,
     cache: &Cache,
@@ -212,14 +216,14 @@ fn sent(
     socket.set_read_timeout(Some(BOUND)).unwrap();
     let mut from = 0;
     for &to in cuts.iter().chain([&stream.len()]) {
-        // What was refused may be closed before all is sent.
+        // After a refusal, Larder may close the connection before everything is sent.
         if socket.write_all(&stream[from..to]).is_err() {
             break;
         }
         from = to;
         std::thread::yield_now();
     }
-    // A client that closes its side gives up what is under way, so that comes after the answers.
+    // A client that closes its side aborts its requests, so the close follows the responses.
     await_answers(&mut socket, answers);
     let _ = socket.shutdown(Shutdown::Write);
     until_close(&mut socket);
@@ -233,11 +237,11 @@ fn the_origin_sees_what_the_reference_reader_sees() {
     let cache = tap.cache();
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let outcome = TestRunner::new(config).run(&streams(), |(stream, cuts)| {
-        let told = String::from_utf8_lossy(&stream).into_owned();
+        let text = String::from_utf8_lossy(&stream).into_owned();
         let expected = expected(&stream);
         match sent(&tap, &cache, &stream, &cuts, &expected.answers) {
-            Ok(seen) => prop_assert_eq!(seen, expected.asked, "{:?}", told),
-            Err(odd) => prop_assert!(false, "the origin received {} for {:?}", odd, told),
+            Ok(seen) => prop_assert_eq!(seen, expected.asked, "{:?}", text),
+            Err(malformed) => prop_assert!(false, "the origin received {} for {:?}", malformed, text),
         }
         Ok(())
     });

@@ -1,5 +1,6 @@
-//! What an origin answers: what can be read in two ways, or not at all, becomes a 502 with Proxy-Status, is never stored,
-//! and its connection is not used again (RFC 9112 §6.3, RFC 9209 §2.3).
+//! Hostile responses of an origin. A response that can be read in two ways, or in none, becomes a
+//! 502 with Proxy-Status, is never stored, and its connection is not used again (RFC 9112 §6.3, RFC
+//! 9209 §2.3).
 
 use super::exchange;
 use super::tap::Tap;
@@ -76,7 +77,8 @@ const CUT: &[(&str, &str)] = &[
     ),
 ];
 
-/// What follows each of these on its connection, for whoever would take it for the next response.
+/// A response that follows each of these on its connection. A cache that reused the connection
+/// would take it for the next response.
 const POISON: &str = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\npoison";
 
 pub(crate) fn count() -> usize {
@@ -90,7 +92,8 @@ fn ask(cache: &crate::harness::Cache, target: &str) -> Vec<super::Got> {
     got
 }
 
-/// Starts an origin whose `/0`, `/1` … are these answers, the first time with the poison behind it; all else is fine.
+/// Starts an origin that answers `/0`, `/1` … with these responses, the poison behind each, and
+/// every other request with a valid response.
 fn origin(answers: &'static [(&str, &str)], poison: &'static str) -> Tap {
     Tap::with(move |message| match message.target.trim_start_matches('/').parse::<usize>() {
         Ok(at) => [answers[at].1.as_bytes(), poison.as_bytes()].concat(),
@@ -99,7 +102,7 @@ fn origin(answers: &'static [(&str, &str)], poison: &'static str) -> Tap {
 }
 
 #[test]
-fn what_breaks_http_is_a_502_that_says_why_and_is_never_stored() {
+fn responses_that_break_http_become_an_explained_502_and_are_never_stored() {
     let tap = origin(BROKEN, POISON);
     let cache = tap.cache();
     let mut wrong = Vec::new();
@@ -108,8 +111,8 @@ fn what_breaks_http_is_a_502_that_says_why_and_is_never_stored() {
             let got = ask(&cache, &format!("/{at}"));
             let is_right = matches!(&got[..], [one] if one.status == 502 && !one.values("proxy-status").is_empty());
             if !is_right {
-                let told = got.first().map(|one| (one.status, one.head.clone()));
-                wrong.push(format!("[{section}] {answer:?}, round {round}: {told:?}"));
+                let found = got.first().map(|one| (one.status, one.head.clone()));
+                wrong.push(format!("[{section}] {answer:?}, round {round}: {found:?}"));
             }
             let after = ask(&cache, &format!("/fine-{at}-{round}"));
             if after.first().is_none_or(|one| one.body != b"fine") {
@@ -125,14 +128,14 @@ fn what_breaks_http_is_a_502_that_says_why_and_is_never_stored() {
 }
 
 #[test]
-fn what_does_not_end_is_never_taken_for_whole() {
+fn responses_that_do_not_end_are_never_taken_for_whole() {
     let tap = origin(CUT, "");
     let cache = tap.cache();
     for (at, (section, answer)) in CUT.iter().enumerate() {
         for round in 0..2 {
             let mut client = cache.client();
             client.ask("GET", &format!("/{at}"), &[], b"");
-            // Where it breaks off at once, there may be no head either.
+            // Where the response breaks at once, there may be no head either.
             if let Ok(head) = client.try_head() {
                 let status = head.status;
                 let response = client.rest(head);

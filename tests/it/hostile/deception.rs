@@ -1,11 +1,11 @@
-//! Cache deception and its kin: what is stored is decided by the response's fields, never by what the path looks like
-//! (RFC 9111 §3), and odd requests do not poison a page.
+//! Cache deception and related attacks: the response's fields decide whether it is stored, never
+//! the look of the path (RFC 9111 §3), and malformed requests do not poison a page.
 
 use super::reference::Message;
 use super::tap::Tap;
 use super::{Got, exchange};
 
-/// Paths by which a victim's page is made to look like something that caches like.
+/// Paths that disguise a victim's page as a static file.
 const PATHS: &[&str] = &[
     "/account",
     "/account/x.css",
@@ -40,7 +40,8 @@ const PATHS: &[&str] = &[
     "/account~x.woff2",
 ];
 
-/// What an app says of a page for one user (RFC 9111 §3, §3.5, §5.2.2, §7.3), and the credentials of its request.
+/// Fields of a page for one user (RFC 9111 §3, §3.5, §5.2.2, §7.3), and the credentials of its
+/// request.
 const RESPONSES: &[(&str, &str)] = &[
     ("Cache-Control: private", "Cookie: id=1"),
     ("Cache-Control: no-store", "Cookie: id=1"),
@@ -52,8 +53,8 @@ const RESPONSES: &[(&str, &str)] = &[
     ("Content-Type: text/css", "Cookie: id=1"),
 ];
 
-/// Odd requests whose error must not be what others get (RFC 9111 §4, §7.1).
-const ODD: &[&str] = &[
+/// Unusual requests whose error must not reach other clients (RFC 9111 §4, §7.1).
+const UNUSUAL: &[&str] = &[
     "X-Bad: a\r\n",
     "X-HTTP-Method-Override: POST\r\n",
     "Content-Length: 3\r\n",
@@ -67,14 +68,14 @@ const ODD: &[&str] = &[
 ];
 
 pub(crate) fn count() -> usize {
-    PATHS.len() + RESPONSES.len() + ODD.len()
+    PATHS.len() + RESPONSES.len() + UNUSUAL.len()
 }
 
 fn ask(cache: &crate::harness::Cache, target: &str, lines: &str) -> Got {
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}Connection: close\r\n\r\n");
     let mut got = exchange(cache.addr(), request.as_bytes());
     cache.settle();
-    got.pop().expect("there is an answer")
+    got.pop().expect("there is a response")
 }
 
 fn whose(message: &Message) -> String {
@@ -102,18 +103,19 @@ fn rfc9111_s3_a_path_that_looks_static_makes_nothing_public() {
 }
 
 #[test]
-fn rfc9111_s4_the_error_that_an_odd_request_gets_is_its_own() {
+fn rfc9111_s4_an_error_for_an_unusual_request_reaches_nobody_else() {
     let tap = Tap::with(|message| {
         let plain =
             ["host", "via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "accept-encoding"];
-        let is_odd = message.fields.iter().any(|(name, _)| !plain.contains(&&name[..])) || !message.content.is_empty();
-        match is_odd {
+        let is_unusual =
+            message.fields.iter().any(|(name, _)| !plain.contains(&&name[..])) || !message.content.is_empty();
+        match is_unusual {
             true => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nodd".to_vec(),
             false => b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4\r\n\r\nfine".to_vec(),
         }
     });
     let cache = tap.cache();
-    for (at, lines) in ODD.iter().enumerate() {
+    for (at, lines) in UNUSUAL.iter().enumerate() {
         let target = format!("/odd/{at}");
         let content = match () {
             () if lines.starts_with("Content-Length") => "abc",

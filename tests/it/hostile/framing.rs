@@ -1,8 +1,8 @@
-//! Where a request ends: lengths, codings, lines.
+//! The end of a request: lengths, codings, lines.
 
 use super::{Case, Expect, bad, case, get, judge, passed, post, refused};
 
-/// A line end in content that a reader of lengths sees as content, and one of chunks as the end.
+/// Content for a parser that reads lengths, and an end for one that reads chunks.
 const CHUNKED: &str = "0\r\n\r\n";
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -20,7 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
             post("Content-Length: 5\r\nTransfer-Encoding:\r\n", "abcde"),
         ],
     ));
-    // Without a final chunked the content has no end.
+    // Unless `chunked` comes last, the content has no end.
     all.extend(bad(
         "RFC 9112 §6.3",
         [
@@ -134,7 +134,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "GET / HTTP/1.1\r\n X: y\r\nHost: example.org\r\n\r\n".to_owned(),
         ],
     ));
-    // And what is served.
+    // Requests that are served.
     all.push(passed("RFC 9112 §2.2", "\r\n".to_owned() + &get(""), "GET", "/", ""));
     all.push(passed("RFC 9110 §8.6", post("Content-Length: 5\r\n", "abcde"), "POST", "/", "abcde"));
     all.push(passed("RFC 9110 §8.6", post("Content-Length: 0005\r\n", "abcde"), "POST", "/", "abcde"));
@@ -148,7 +148,7 @@ pub(crate) fn cases() -> Vec<Case> {
         "/",
         "abcde",
     ));
-    // What looks like a request in content is content.
+    // Content that looks like a request is content.
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let length = format!("Content-Length: {}\r\n", smuggled.len());
     all.push(passed("RFC 9112 §6.3", post(&length, smuggled), "POST", "/", smuggled));

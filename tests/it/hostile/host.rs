@@ -1,4 +1,4 @@
-//! Whose site is asked: Host, and the authority of an absolute form.
+//! The requested site: Host, and the authority of an absolute form.
 
 use super::{Case, bad, judge, passed};
 

@@ -3,7 +3,7 @@
 use super::tap::Tap;
 use super::{Got, exchange, get};
 
-/// Lines that a client sends, and what of them must not be in what the origin receives.
+/// Field lines of a client, and the field that the origin must not receive.
 const GONE: &[(&str, &str)] = &[
     ("Connection: X-Secret\r\nX-Secret: told\r\n", "x-secret"),
     ("Connection: x-SECRET\r\nX-Secret: told\r\n", "x-secret"),
@@ -24,8 +24,8 @@ const GONE: &[(&str, &str)] = &[
     ("Connection: keep-alive\r\nConnection: X-Secret\r\nX-Secret: told\r\n", "x-secret"),
 ];
 
-/// Lines by which a client would have a field removed that the origin needs (RFC 9110 §7.6.1 calls listing it wrong), and
-/// what has to be there all the same.
+/// Field lines that list a field which the origin needs (RFC 9110 §7.6.1 forbids listing such
+/// fields), and the field that the origin must receive nevertheless.
 const KEPT: &[(&str, &str)] = &[
     ("Connection: Cookie\r\nCookie: a=b\r\n", "cookie"),
     ("Connection: Host\r\n", "host"),
@@ -40,7 +40,8 @@ const KEPT: &[(&str, &str)] = &[
     ("Connection: Accept-Language\r\nAccept-Language: en\r\n", "accept-language"),
 ];
 
-/// Fields of an origin's response, with what lists them, that neither this client nor a later one may get.
+/// Field lines of an origin's response, and the field that neither this client nor a later one may
+/// receive.
 const NOT_BACK: &[(&str, &str)] = &[
     ("Connection: X-Secret\r\nX-Secret: told\r\n", "x-secret"),
     ("Connection: keep-alive, x-secret\r\nX-Secret: told\r\n", "x-secret"),
@@ -58,7 +59,7 @@ pub(crate) fn count() -> usize {
 }
 
 #[test]
-fn what_is_meant_for_the_next_hop_ends_there_and_nothing_else_does() {
+fn hop_by_hop_fields_end_here_and_no_others_do() {
     let tap = Tap::start();
     let cache = tap.cache();
     let mut wrong = Vec::new();
@@ -67,8 +68,8 @@ fn what_is_meant_for_the_next_hop_ends_there_and_nothing_else_does() {
             let sentinel = "GET /s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
             exchange(cache.addr(), (get(lines) + sentinel).as_bytes());
             let seen = tap.take(false).unwrap();
-            // One that lists `close` is the last of its connection.
-            let first = seen.whole.first().expect("it passes");
+            // A request that lists `close` is the last on its connection.
+            let first = seen.whole.first().expect("the request is forwarded");
             if first.values(name).is_empty() == is_kept {
                 wrong.push(format!("{lines:?}: {name} {:?}", first.fields));
             }
@@ -78,7 +79,7 @@ fn what_is_meant_for_the_next_hop_ends_there_and_nothing_else_does() {
 }
 
 #[test]
-fn what_a_response_lists_is_neither_passed_on_nor_stored() {
+fn fields_listed_by_a_response_are_neither_forwarded_nor_stored() {
     let tap = Tap::with(|message| {
         let at: usize = message.target.trim_start_matches('/').parse().unwrap();
         let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n";

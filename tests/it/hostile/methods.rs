@@ -1,4 +1,4 @@
-//! Methods: tokens, told apart by case, and two that no reverse proxy serves.
+//! Methods: any token, case-sensitive, except for two that no reverse proxy serves.
 
 use super::{Case, Expect, bad, case, judge, passed, refused};
 
@@ -34,7 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         "TRACE /m HTTP/1.1\r\nHost: a\r\nCookie: secret\r\nMax-Forwards: 0\r\n\r\n",
         Expect::Answered(501),
     ));
-    // What caches take as meant for them goes to none behind us.
+    // A PURGE that was meant for a cache reaches none behind this one.
     all.push(case("RFC 9110 §15.5.6", of("PURGE"), Expect::Answered(405)));
     for method in [
         "GET",
@@ -53,7 +53,7 @@ pub(crate) fn cases() -> Vec<Case> {
         "trace",
         "!#$%&'*+-.^_`|~",
     ] {
-        // Where nothing is stored, a HEAD is fetched as the GET that it tells of.
+        // A HEAD of something that is not stored is fetched as a GET.
         let asked = if method == "HEAD" { "GET" } else { method };
         all.push(passed("RFC 9110 §9.1", of(method), asked, "/m", ""));
     }

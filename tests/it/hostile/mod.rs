@@ -1,11 +1,11 @@
-//! The hostile suite: what reaches a cache first when it stands before an app. Tables, a file per class, each case with the
-//! section that it is derived from, and judged from both sides: what the client got, and the very bytes that the origin's
-//! socket received.
+//! The hostile suite: requests and responses as attackers send them. Each class is a file with
+//! tables, each case names the section that it follows from, and is judged from both sides: by the
+//! client's responses, and by the exact bytes that the origin's socket received.
 //!
-//! The judge sends a case and, behind it on the same connection, a sentinel. Whoever reads the case in another way than
-//! Larder does would take the sentinel for content, or a part of the case for a request, and either shows at the origin. At
-//! the origin only what the strict reader in [`reference`] takes passes; anything else there fails the case whatever the
-//! client got.
+//! The judge sends a case and, after it on the same connection, a sentinel. A parser that reads the
+//! case in another way than Larder does would take the sentinel for content, or a part of the case
+//! for a request, and either shows at the origin. The origin accepts only what the strict reader in
+//! [`reference`] accepts; anything else fails the case, whatever the client received.
 
 mod agree;
 mod answers;
@@ -30,31 +30,32 @@ use crate::harness::{BOUND, Cache};
 use reference::Message;
 use tap::Tap;
 
-/// What is to become of a case.
+/// The expected effect of a case.
 #[derive(Clone, Debug)]
 pub(crate) enum Expect {
-    /// Refused with one of these; the connection ends, and nothing reaches the origin.
+    /// Refused with one of these statuses; the connection ends, and nothing reaches the origin.
     Refused(&'static [u16]),
-    /// Refused in its content: the connection ends, and nothing whole reaches the origin.
+    /// Refused in its content: the connection ends, and no whole request reaches the origin.
     Broken,
-    /// Answered here with this status; the connection goes on, and the origin sees only the sentinel.
+    /// Answered by Larder with this status; the connection continues, and the origin sees only the
+    /// sentinel.
     Answered(u16),
-    /// Answered here with this status before its content has come; the connection ends.
+    /// Answered by Larder with this status before the content has arrived; the connection ends.
     Unread(u16),
-    /// Passed as this method, target and content; the connection goes on.
+    /// Forwarded with this method, target and content; the connection continues.
     Passed(&'static str, &'static str, Vec<u8>),
-    /// The same, and the connection ends.
+    /// Forwarded likewise, and the connection ends.
     Last(&'static str, &'static str, Vec<u8>),
 }
 
 /// A case.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// Where it says what has to become of it.
+    /// The section that demands the effect.
     pub(crate) section: &'static str,
-    /// What the client sends.
+    /// The bytes that the client sends.
     pub(crate) bytes: Vec<u8>,
-    /// What is to become of it.
+    /// The expected effect.
     pub(crate) expect: Expect,
 }
 
@@ -77,7 +78,7 @@ pub(crate) fn case(section: &'static str, bytes: impl AsRef<[u8]>, expect: Expec
     Case { section, bytes: bytes.as_ref().to_vec(), expect }
 }
 
-/// Makes a case that passes, and the connection goes on.
+/// Makes a case that is forwarded and whose connection continues.
 pub(crate) fn passed(
     section: &'static str,
     bytes: impl AsRef<[u8]>,
@@ -98,10 +99,10 @@ pub(crate) fn post(lines: &str, content: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: example.org\r\n{lines}\r\n{content}")
 }
 
-/// What follows every case on its connection.
+/// The request that follows every case on its connection.
 const SENTINEL: &str = "GET /sentinel HTTP/1.1\r\nHost: sentinel.example\r\nConnection: close\r\n\r\n";
 
-/// Sends every case to one cache and says which did not become what they had to.
+/// Sends every case to one cache and lists those without the expected effect.
 #[track_caller]
 pub(crate) fn judge(cases: &[Case]) {
     let tap = Tap::start();
@@ -111,14 +112,16 @@ pub(crate) fn judge(cases: &[Case]) {
 }
 
 fn judged(tap: &Tap, cache: &Cache, case: &Case) -> Result<(), String> {
-    let told = || format!("[{}] {:?}", case.section, String::from_utf8_lossy(&case.bytes[..case.bytes.len().min(160)]));
+    let described =
+        || format!("[{}] {:?}", case.section, String::from_utf8_lossy(&case.bytes[..case.bytes.len().min(160)]));
     let mut sent = case.bytes.clone();
     sent.extend_from_slice(SENTINEL.as_bytes());
     let got = exchange(cache.addr(), &sent);
     let statuses: Vec<u16> = got.iter().map(|response| response.status).collect();
     // A request that broke off is cut at the origin a moment later.
     let seen = tap.take(matches!(case.expect, Expect::Broken));
-    let seen = seen.map_err(|odd| format!("{}: the origin received what is no request: {odd}", told()))?;
+    let seen =
+        seen.map_err(|malformed| format!("{}: the origin received a malformed request: {malformed}", described()))?;
     let requests: Vec<(&str, &str, &[u8])> = seen.whole.iter().map(Message::parts).collect();
     let sentinel = ("GET", "/sentinel", &b""[..]);
     let is_right = match &case.expect {
@@ -142,19 +145,19 @@ fn judged(tap: &Tap, cache: &Cache, case: &Case) -> Result<(), String> {
     let rest = String::from_utf8_lossy(&seen.rest);
     Err(format!(
         "{}: expected {:?}; the client got {statuses:?}, the origin {requests:?} and {rest:?}",
-        told(),
+        described(),
         case.expect
     ))
 }
 
-/// A response as a client got it.
+/// A response as a client received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Got {
-    /// Its status.
+    /// The status code.
     pub(crate) status: u16,
-    /// Its head.
+    /// The head.
     pub(crate) head: String,
-    /// Its content.
+    /// The content.
     pub(crate) body: Vec<u8>,
 }
 
@@ -176,13 +179,13 @@ impl Got {
     }
 }
 
-/// Sends bytes on a connection of their own and returns every response until the other side closes.
+/// Sends bytes on a new connection and returns every response until the other side closes.
 #[track_caller]
 pub(crate) fn exchange(addr: SocketAddr, bytes: &[u8]) -> Vec<Got> {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(BOUND)).unwrap();
-    // The other side may have answered and closed before all is sent.
+    // The other side may have answered and closed before everything is sent.
     let _ = stream.write_all(bytes);
     responses(&until_close(&mut stream), bytes)
 }
@@ -201,7 +204,7 @@ pub(crate) fn until_close(stream: &mut TcpStream) -> Vec<u8> {
     all
 }
 
-/// Takes the responses apart; `sent` tells whether they are a HEAD's.
+/// Splits bytes into responses; `sent` shows whether they answer a HEAD.
 fn responses(mut bytes: &[u8], sent: &[u8]) -> Vec<Got> {
     let mut all = Vec::new();
     while let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -226,7 +229,7 @@ fn responses(mut bytes: &[u8], sent: &[u8]) -> Vec<Got> {
 }
 
 #[test]
-fn there_are_at_least_three_hundred_cases_each_with_its_section() {
+fn at_least_three_hundred_cases_each_name_their_section() {
     let tables = [
         framing::cases(),
         host::cases(),

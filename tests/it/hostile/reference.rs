@@ -1,18 +1,19 @@
-//! A strict reader of HTTP/1 requests, simple and slow: no buffers, no state, every rule where it is needed. What it takes
-//! can be read in one way. It is written from RFC 9112 alone and shares nothing with the screen.
+//! A strict reader of HTTP/1 requests, simple and slow: no buffers, no state, every rule where it
+//! is needed. A request that the reader accepts can be read in one way only. The reader is written
+//! from RFC 9112 alone and shares nothing with the screen.
 
 /// A whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// Its method.
+    /// The method.
     pub(crate) method: String,
-    /// Its target, as it was written.
+    /// The target, as it was written.
     pub(crate) target: String,
-    /// Whether it is one of HTTP/1.0.
+    /// True for HTTP/1.0.
     pub(crate) is_http10: bool,
-    /// Its fields, names in lower case.
+    /// The fields, names in lower case.
     pub(crate) fields: Vec<(String, Vec<u8>)>,
-    /// Its content, chunked coding undone.
+    /// The content, with chunked coding undone.
     pub(crate) content: Vec<u8>,
 }
 
@@ -28,20 +29,20 @@ impl Message {
     }
 }
 
-/// Why there is no message.
+/// The reason why bytes are not a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// There may be one, once more has come.
+    /// More bytes may complete a request.
     Unfinished,
-    /// Its head is none.
+    /// The head is malformed.
     Head(&'static str),
-    /// Its content is none.
+    /// The content is malformed.
     Content(&'static str),
 }
 
 type Read<'a, T> = Result<(T, &'a [u8]), Fault>;
 
-/// Reads one request off the beginning of `bytes`; returns it and what follows it.
+/// Reads one request from the start of `bytes`. Returns the request and the bytes after it.
 pub(crate) fn read(bytes: &[u8]) -> Read<'_, Message> {
     let head = Fault::Head;
     let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
@@ -89,7 +90,7 @@ pub(crate) fn read(bytes: &[u8]) -> Read<'_, Message> {
     Ok((message, rest))
 }
 
-/// Reads a line. The error is `None` where there is one, but not as it has to be.
+/// Reads a line. An error of `None` stands for a malformed line.
 fn line(bytes: &[u8]) -> Result<(&[u8], &[u8]), Option<Fault>> {
     let end = bytes.iter().position(|&byte| byte == b'\n').ok_or(Some(Fault::Unfinished))?;
     let line = bytes[..end].strip_suffix(b"\r").ok_or(None)?;
@@ -109,13 +110,13 @@ fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(is_tchar)
 }
 
-/// Tells whether a target is one that is served: a path, or an absolute form for the same host.
+/// Tells whether a target is served: a path, or an absolute form for the same host.
 fn is_target(message: &Message) -> bool {
     let target = &message.target[..];
     let path = match target.strip_prefix("http://") {
         Some(rest) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            // RFC 3986 §6.2.3: a port of no digits is the same as none.
+            // RFC 3986 §6.2.3: a port without digits is the same as none.
             let without_port = |host: &[u8]| host.strip_suffix(b":").unwrap_or(host).to_ascii_lowercase();
             let (host, own) = (message.values("host"), without_port(&rest.as_bytes()[..end]));
             if host.first().is_some_and(|host| without_port(host) != own) || own.is_empty() {
@@ -128,7 +129,7 @@ fn is_target(message: &Message) -> bool {
         None => return false,
     };
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    // Of what no URI has, some is encoded for the origin and some is refused.
+    // Some characters that no URI has are encoded for the origin, others are refused.
     !path.contains(['#', '<', '>', '`']) && !query.contains(['#', '<', '>', '"'])
 }
 
@@ -151,7 +152,7 @@ fn chunks(mut rest: &[u8]) -> Read<'_, Vec<u8>> {
     loop {
         let (size, after) = line(rest).map_err(|fault| fault.unwrap_or(Fault::Content("a line")))?;
         let size = std::str::from_utf8(size).map_err(|_| Fault::Content("no text"))?;
-        // Extensions that anybody sends are not in any stream here; none are taken.
+        // Chunk extensions are legal, but no stream of these tests has one, so none are accepted.
         if size.is_empty() || size.len() > 16 || !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Fault::Content("a size"));
         }
@@ -178,7 +179,7 @@ fn chunks(mut rest: &[u8]) -> Read<'_, Vec<u8>> {
             return Ok((content, rest));
         }
         let (name, _) = field(trailer).ok_or(Fault::Content("a trailer"))?;
-        // Of the fields that frame, route or authenticate, those that a stream here may have (RFC 9110 §6.5.1).
+        // The fields of these streams that frame, route or authenticate (RFC 9110 §6.5.1).
         if ["connection", "content-length", "host", "transfer-encoding", "x-host"].contains(&&name[..]) {
             return Err(Fault::Content("a trailer that belongs in the head"));
         }

@@ -1,13 +1,14 @@
-//! Fields that apps reflect, and that no key holds: whoever may send them poisons the page of everybody (RFC 9111 §7.3,
-//! RFC 7239 §8.1). Only a trusted proxy's reach the origin.
+//! Fields that apps reflect although no key contains them: a client that could send them would
+//! poison everybody's page (RFC 9111 §7.3, RFC 7239 §8.1). Only those of a trusted proxy reach the
+//! origin.
 
 use super::tap::Tap;
 use super::{exchange, get};
 
-/// The words that must not get through.
+/// The value that must not reach the origin.
 const EVIL: &str = "evil.example";
 
-/// Fields by which apps and frameworks let themselves be told of another host, URL, method, scheme or client.
+/// Fields from which apps and frameworks take another host, URL, method, scheme or client.
 const FIELDS: &[&str] = &[
     "Base-Url",
     "CF-Connecting-IP",
@@ -91,7 +92,7 @@ const FIELDS: &[&str] = &[
     "X-Sendfile-Type",
 ];
 
-/// Fields that look like these, and that apps need.
+/// Similar fields that apps need.
 const NEEDED: &[&str] = &["X-Nextjs-Data", "X-Requested-With", "X-Api-Key", "X-Request-Id", "CDN-Loop", "Priority"];
 
 pub(crate) fn count() -> usize {
@@ -99,7 +100,7 @@ pub(crate) fn count() -> usize {
 }
 
 #[test]
-fn what_apps_reflect_does_not_reach_them() {
+fn fields_that_apps_reflect_do_not_reach_them() {
     let tap = Tap::start();
     let cache = tap.cache();
     let mut through = Vec::new();
@@ -117,7 +118,7 @@ fn what_apps_reflect_does_not_reach_them() {
 }
 
 #[test]
-fn what_apps_need_reaches_them() {
+fn fields_that_apps_need_reach_them() {
     let tap = Tap::start();
     let cache = tap.cache();
     for name in NEEDED {
@@ -126,11 +127,11 @@ fn what_apps_need_reaches_them() {
     }
 }
 
-/// Fields that reach them from a trusted proxy.
+/// Fields that apps receive from a trusted proxy.
 const TRUSTED: &[&str] = &["X-Forwarded-Host", "X-Forwarded-For", "Forwarded", "CF-Connecting-IP", "X_Custom"];
 
 #[test]
-fn what_a_trusted_proxy_says_reaches_them() {
+fn fields_of_a_trusted_proxy_reach_the_app() {
     let tap = Tap::start();
     let cache = tap.cache_with(|setup| setup.config.proxy.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
     for name in TRUSTED {

@@ -1,4 +1,4 @@
-//! How much there may be of it: targets, fields, counts, content.
+//! Limits on size: targets, fields, their number, content.
 
 use super::{Case, Expect, case, get, judge, passed, post, refused};
 
@@ -40,10 +40,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Box::leak(format!("/{}", "a".repeat(8_000)).into_boxed_str()),
         "",
     ));
-    // The largest content is told before any of it comes. What was announced is not read.
+    // The largest content is announced before any of it arrives. Announced content is not read.
     for length in ["1048577", "9223372036854775807"] {
-        let told = format!("Content-Length: {length}\r\n");
-        all.push(case("RFC 9110 §15.5.14", post(&told, ""), Expect::Unread(413)));
+        let announced = format!("Content-Length: {length}\r\n");
+        all.push(case("RFC 9110 §15.5.14", post(&announced, ""), Expect::Unread(413)));
     }
     all
 }

@@ -1,4 +1,5 @@
-//! An origin that keeps the very bytes which its sockets receive, and takes nothing but what the reference reader takes.
+//! An origin that records the exact bytes of its sockets, and accepts only what the reference
+//! reader accepts.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,13 +10,13 @@ use super::reference::{self, Fault, Message};
 use crate::harness::cache::Setup;
 use crate::harness::{Cache, Origin, Reply, eventually};
 
-/// What answers a request: the bytes of a response.
+/// The script: returns the bytes of a response.
 type Script = Box<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
 
 /// The origin.
 pub(crate) struct Tap {
     addr: SocketAddr,
-    /// What the harness starts a cache in front of; nobody asks it.
+    /// The origin that the harness needs for a cache. No request reaches it.
     unasked: Origin,
     state: Arc<TapState>,
 }
@@ -26,34 +27,34 @@ struct TapState {
     stopping: AtomicBool,
 }
 
-/// What a connection has received since it was last looked at.
+/// The bytes that a connection has received since the last look.
 #[derive(Default)]
 struct ReceivedBytes {
     whole: Vec<(usize, Message)>,
     raw: Vec<u8>,
     rest: Vec<u8>,
-    odd: Option<String>,
+    malformed: Option<String>,
     is_closed: bool,
 }
 
-/// What the origin has received.
+/// The bytes and requests that the origin has received.
 #[derive(Debug, Default)]
 pub(crate) struct TapRecord {
-    /// Whole requests, in the order in which they became whole.
+    /// Whole requests, in the order in which they were completed.
     pub(crate) whole: Vec<Message>,
-    /// The very bytes, of all connections.
+    /// The exact bytes, of all connections.
     pub(crate) raw: Vec<u8>,
-    /// The beginning of a request that did not become whole.
+    /// The beginning of a request that was not completed.
     pub(crate) rest: Vec<u8>,
 }
 
 impl Tap {
-    /// Starts an origin that answers every request with a short response that nobody may store.
+    /// Starts an origin that answers every request with a short response that no cache may store.
     pub(crate) fn start() -> Self {
         Self::with(|_| b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\nok".to_vec())
     }
 
-    /// Starts an origin that answers as `script` says; a HEAD's content is left out.
+    /// Starts an origin that answers by `script`; the content of a HEAD's response is left out.
     pub(crate) fn with(script: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -76,12 +77,12 @@ impl Tap {
         Self { addr, unasked: Origin::start(|_| Reply::ok()), state }
     }
 
-    /// Starts a cache in front of it.
+    /// Starts a cache in front of the origin.
     pub(crate) fn cache(&self) -> Cache {
         self.cache_with(|_| {})
     }
 
-    /// Starts a cache in front of it, set up by `change`.
+    /// Starts a cache in front of the origin, with the settings that `change` makes.
     pub(crate) fn cache_with(&self, change: impl FnOnce(&mut Setup)) -> Cache {
         Cache::with(&self.unasked, |setup| {
             setup.config.origin.authority = self.addr.to_string();
@@ -95,26 +96,26 @@ impl Tap {
         received.iter().any(|one| one.raw.windows(part.len()).any(|found| found == part))
     }
 
-    /// Returns what was received since the last call. `until_closed` waits until no beginning of a request is on an open
-    /// connection.
+    /// Returns everything that was received since the last call. With `until_closed`, first waits
+    /// until no open connection holds the beginning of a request.
     pub(crate) fn take(&self, until_closed: bool) -> Result<TapRecord, String> {
         if until_closed {
-            eventually("what broke off is closed", || {
+            eventually("connections with a partial request are closed", || {
                 self.state.received.lock().unwrap().iter().all(|one| one.is_closed || one.rest.is_empty())
             });
         }
         let mut seen = TapRecord::default();
         let mut whole = Vec::new();
-        let mut odd = None;
+        let mut malformed = None;
         for one in self.state.received.lock().unwrap().iter_mut() {
             whole.append(&mut one.whole);
             seen.raw.append(&mut one.raw);
             seen.rest.append(&mut one.rest);
-            odd = odd.or(one.odd.take());
+            malformed = malformed.or(one.malformed.take());
         }
         whole.sort_by_key(|(at, _)| *at);
         seen.whole = whole.into_iter().map(|(_, message)| message).collect();
-        odd.map_or(Ok(seen), Err)
+        malformed.map_or(Ok(seen), Err)
     }
 }
 
@@ -154,7 +155,7 @@ fn serve(state: &TapState, order: &AtomicUsize, mut stream: TcpStream) {
                     }
                     Err(Fault::Unfinished) => return,
                     Err(fault) => {
-                        own.odd = Some(format!("{fault:?} {:?}", String::from_utf8_lossy(&own.rest)));
+                        own.malformed = Some(format!("{fault:?} {:?}", String::from_utf8_lossy(&own.rest)));
                         return;
                     }
                 }

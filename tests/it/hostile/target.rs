@@ -1,4 +1,4 @@
-//! What is asked for: the request line, and targets of all four forms.
+//! The request line, and targets of all four forms.
 
 use super::{Case, Expect, bad, case, judge, passed, refused};
 
@@ -33,7 +33,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ]
         .map(line),
     ));
-    // HTTP/0.9 and what looks like it.
+    // HTTP/0.9, and lines that look like it.
     all.extend(bad(
         "RFC 9112 §2.3",
         ["GET /\r\n", "GET /\r\n\r\n", "GET / \r\n\r\n", "GET / HTTP\r\n\r\n", "GET\r\n\r\n"],
@@ -127,7 +127,7 @@ pub(crate) fn cases() -> Vec<Case> {
         "RFC 9112 §3.2.4",
         ["POST * HTTP/1.1", "HEAD * HTTP/1.1", "OPTIONS ** HTTP/1.1", "options * HTTP/1.1"].map(line),
     ));
-    // What is asked of the origin is the canonical form, whatever was written.
+    // The origin receives the canonical form, whatever the client wrote.
     for (target, canonical) in [
         ("/", "/"),
         ("/a/../b", "/b"),

@@ -1,26 +1,29 @@
-//! Random origins, clients, faults and clock steps against a simple model of RFC 9111 (`rules`). For every answer the model
-//! says whether what was used again might be; in the plain cases, that it had to be.
+//! Random origins, clients, faults and clock steps against a simple model of RFC 9111 (`rules`).
+//! For every response the model says whether reuse was allowed; in the plain cases, that reuse was
+//! required.
 //!
-//! The choices follow from a seed, which a failure prints together with what happened to its URL. By default a few seeds
-//! with a few hundred steps each; `LARDER_MODEL_SEEDS=1000` tries that many, `LARDER_MODEL_SEED=7` just that one, and
-//! `LARDER_MODEL_STEPS` sets how many steps each has.
+//! All choices follow from a seed, which a failure prints together with the history of its URL. The
+//! default is a few seeds with a few hundred steps each. `LARDER_MODEL_SEEDS=1000` tries that many
+//! seeds, `LARDER_MODEL_SEED=7` just that one, and `LARDER_MODEL_STEPS` sets the number of steps.
 
 mod rules;
 mod world;
 
 use std::fmt::Write;
 
+use larder::route::SetCookie;
 use rules::{Asks, Failure, Fields, Gave};
 use world::{Dice, Plan, World};
 
 use crate::harness::cache::START;
 use crate::harness::{Cache, End, Response};
 
-/// How many URLs there are. Those below [`PERSONAL_FROM`] are never made for one user.
+/// The number of URLs. Those below [`PERSONAL_FROM`] never have personal bodies.
 const URLS: usize = 5;
 const PERSONAL_FROM: usize = 3;
 
-/// How long the cache remembers that a URL could not be stored: meanwhile it need not store what could be.
+/// How long the cache remembers an uncacheable URL. In that time it need not store what could be
+/// stored.
 const HIT_FOR_MISS: i64 = 10;
 
 /// A client's request.
@@ -46,7 +49,7 @@ struct Run {
     story: Vec<String>,
     /// When each URL last had an answer that cannot be stored.
     unstorable_at: [i64; URLS],
-    /// What was last given in answer to a plain GET of each URL.
+    /// The last answer to a plain GET of each URL.
     plainly_given: [Option<usize>; URLS],
     reused: usize,
     demanded: usize,
@@ -57,13 +60,14 @@ impl Run {
         let mut dice = Dice::new(seed);
         let plans = (0..URLS).map(|url| Plan::roll(&mut dice, 1, url >= PERSONAL_FROM)).collect();
         let world = World::start(plans, START.as_secs());
-        let cache = Cache::start(&world.origin);
+        let set_cookie = if seed.is_multiple_of(2) { SetCookie::Obey } else { SetCookie::default() };
+        let cache = Cache::with(&world.origin, |setup| setup.rule.set_cookie = set_cookie);
         let (story, unstorable_at) = (Vec::new(), [i64::MIN / 2; URLS]);
         let (now, plainly_given) = (START.as_secs(), [None; URLS]);
         Self { dice, world, cache, now, story, unstorable_at, plainly_given, reused: 0, demanded: 0 }
     }
 
-    /// Does something at random; returns what must not have happened.
+    /// Does something at random. An error describes the broken rule.
     fn step(&mut self) -> Result<(), String> {
         match self.dice.below(20) {
             0..=2 => {
@@ -135,7 +139,7 @@ impl Run {
         let versions = self.world.state().plans[url].version;
         match dice.below(14) {
             0 => set("range", ["bytes=0-9", "bytes=10-", "bytes=-5", "bytes=9999-"][dice.below(4)].into()),
-            // A validator that some client may have: of this version or of one before.
+            // A validator that some client may have: of this version or of an earlier one.
             1 => {
                 let version = versions - dice.below(2).min(versions - 1);
                 let known = self.world.state().known_etag(url, version);
@@ -184,21 +188,22 @@ impl Run {
         if let Some(id) = demanded {
             self.demanded += 1;
             if answer.header("x-id").and_then(|id| id.parse().ok()).is_none_or(|id: usize| id >= first) {
-                return Err(format!("[RFC 9111 §4] {id} is plainly fresh, and was not used"));
+                return Err(format!("[RFC 9111 §4] {id} is plainly fresh but was not reused"));
             }
         }
         self.learn(&ask, &answer, first);
         Ok(())
     }
 
-    /// Notes what an exchange has changed.
+    /// Records what an exchange has changed.
     fn learn(&mut self, ask: &Ask, answer: &Response, first: usize) {
         let is_unsafe = !matches!(ask.method, "GET" | "HEAD");
         let mut state = self.world.state();
         if is_unsafe && (200..400).contains(&answer.status()) {
             state.each(ask.url, |gave| gave.is_invalid = true);
         }
-        // What came while somebody was on probation answers its own request, and is not kept.
+        // A body that arrived during a user's probation answers its own request only, and is not
+        // kept.
         if ask.is_plain() && state.gave.len() == first + 1 && answer.has("stored") {
             self.plainly_given[ask.url] = Some(first);
         }
@@ -208,7 +213,7 @@ impl Run {
         }
     }
 
-    /// Tells what is wrong with an answer.
+    /// Returns an error where an answer breaks a rule.
     fn judge(&mut self, ask: &Ask, answer: &Response, first: usize, failure: Option<Failure>) -> Result<(), String> {
         let state = self.world.state();
         let was_cut = state.has_cut;
@@ -219,10 +224,10 @@ impl Run {
         let status = answer.status();
         let Some(gave) = state.find(ask.url, answer) else {
             let is_ours = matches!(status, 502..=504) && (failure.is_some() || was_cut || only_if_cached);
-            return if is_ours { Ok(()) } else { Err(format!("{status}: nobody gave that")) };
+            return if is_ours { Ok(()) } else { Err(format!("{status}: the origin never gave this answer")) };
         };
         if state.url_of[gave.id] != ask.url {
-            return Err(format!("{} is of another URL", gave.id));
+            return Err(format!("{} belongs to another URL", gave.id));
         }
         check_body(ask, answer, gave)?;
         if !matches!(ask.method, "GET" | "HEAD") {
@@ -235,12 +240,13 @@ impl Run {
         let asks = Asks { now: self.now, fields: &ask.fields, failure };
         if gave.id >= first {
             if gave.confirms && status != 304 && !state.was_confirmable(ask.url, gave, &asks) {
-                return Err(format!("{} confirms what must not be stored", gave.id));
+                return Err(format!("{} confirms a response that must not be stored", gave.id));
             }
             return Ok(());
         }
         self.reused += 1;
-        // A 304 names a validator and no number, a 416 not even that: whichever answer with it is meant.
+        // A 304 has a validator but no number, a 416 not even that. Any answer with the validator
+        // may be meant.
         if matches!(status, 304 | 416) && answer.header("x-id").is_none() {
             let etag = answer.header("etag");
             let alike = state.gave[..first].iter().filter(|other| {
@@ -255,17 +261,17 @@ impl Run {
                 .map_or(Ok(()), |why| Err(format!("a 304 from the store: {why}")));
         }
         if let Some(why) = gave.forbidden(&asks) {
-            return Err(format!("{} must not be used: {why}", gave.id));
+            return Err(format!("{} must not be reused: {why}", gave.id));
         }
-        let (told, age) = (answer.header("age"), gave.age(self.now));
-        if told != Some(age.to_string()) {
-            return Err(format!("[RFC 9111 §5.1] Age of {} is {age}, told was {told:?}", gave.id));
+        let (age_field, age) = (answer.header("age"), gave.age(self.now));
+        if age_field != Some(age.to_string()) {
+            return Err(format!("[RFC 9111 §5.1] Age of {} is {age}, the response has {age_field:?}", gave.id));
         }
         Ok(())
     }
 }
 
-/// Checks that a body is the whole one that was given, or the part of it that Content-Range names.
+/// Checks that a body is the whole body of an answer, or the part that Content-Range names.
 fn check_body(ask: &Ask, answer: &Response, gave: &Gave) -> Result<(), String> {
     let expected = match answer.status() {
         _ if ask.method == "HEAD" => "",
@@ -281,16 +287,16 @@ fn check_body(ask: &Ask, answer: &Response, gave: &Gave) -> Result<(), String> {
             part.ok_or_else(|| format!("`{range}` of {} bytes", gave.body.len()))?
         }
         status if status == gave.status => &gave.body,
-        status => return Err(format!("{status} in place of {}", gave.status)),
+        status => return Err(format!("{status} instead of {}", gave.status)),
     };
     let is_shown = answer.status() != 416;
     if is_shown && answer.text() != expected {
-        return Err(format!("the body of {} is {expected:?}, told was {:?}", gave.id, answer.text()));
+        return Err(format!("the body of {} is {expected:?}, the response has {:?}", gave.id, answer.text()));
     }
     Ok(())
 }
 
-/// Runs a seed; returns how often something was used again, and how often that was demanded.
+/// Runs a seed. Returns how often a response was reused, and how often reuse was required.
 fn run(seed: u64, steps: usize) -> (usize, usize) {
     let mut run = Run::new(seed);
     for step in 0..steps {
@@ -306,7 +312,7 @@ fn run(seed: u64, steps: usize) -> (usize, usize) {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
 #[test]

@@ -1,64 +1,66 @@
-//! RFC 9111 as a simple model: given what the origin gave and what a client asks, may that be used again, and with which
-//! Age? Written from the RFC alone, over plain strings and whole seconds; it shares nothing with the cache.
+//! RFC 9111 as a simple model: may this answer of the origin be reused for this request, and with
+//! which Age? Written from the RFC alone, over plain strings and whole seconds. The model shares
+//! nothing with the cache.
 
 use std::collections::BTreeMap;
 
-/// Fields of a message, names in lower case, each once.
+/// The fields of a message, names in lower case, each once.
 pub(super) type Fields = BTreeMap<String, String>;
 
 /// An answer of the origin.
 #[derive(Clone, Debug)]
 pub(super) struct Gave {
-    /// Its number, also in its field `x-id`.
+    /// The answer's number, also in its field `x-id`.
     pub(super) id: usize,
-    /// When it was given, in seconds.
+    /// When the answer was given, in seconds.
     pub(super) at: i64,
-    /// Which method it answered.
+    /// The request's method.
     pub(super) method: String,
-    /// The request that it answered.
+    /// The request's fields.
     pub(super) request: Fields,
-    /// 200 where it was a 304 too: what the confirmed response has.
+    /// The status; 200 for a 304 too, as in the confirmed response.
     pub(super) status: u16,
-    /// Whether it confirmed what is stored (304).
+    /// True for a 304, which confirms the stored response.
     pub(super) confirms: bool,
-    /// Its fields.
+    /// The answer's fields.
     pub(super) fields: Fields,
-    /// The whole representation, also where only its head was sent.
+    /// The whole representation, even where only a part or the head was sent.
     pub(super) body: String,
-    /// Whether it was cut off on the way.
+    /// True where the body was cut off.
     pub(super) is_cut: bool,
-    /// Whether its body is made for whoever asked.
+    /// True where the body was made for one user.
     pub(super) is_personal: bool,
-    /// Whether something has made it invalid since (RFC 9111 §4.4).
+    /// True once something has invalidated the answer (RFC 9111 §4.4).
     pub(super) is_invalid: bool,
-    /// Whether it was purged.
+    /// True once the answer was purged.
     pub(super) is_gone: bool,
 }
 
-/// What a client asks, and what happens at the origin meanwhile.
+/// A client's request, and the origin's failure in the meantime.
 pub(super) struct Asks<'a> {
-    /// When, in seconds.
+    /// The time, in seconds.
     pub(super) now: i64,
-    /// Its fields.
+    /// The request's fields.
     pub(super) fields: &'a Fields,
-    /// How the origin fails, where it does.
+    /// The failure of the origin, where there is one.
     pub(super) failure: Option<Failure>,
 }
 
 /// How the origin failed in an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It hung up before its head was whole.
+    /// The origin hung up before its head was whole.
     Unreachable,
-    /// It answered with a 5xx.
+    /// The origin answered with a 5xx.
     Status,
 }
 
-/// The longest staleness with which an unreachable origin is covered up, and the longest guessed lifetime: the defaults.
+/// The default limits: staleness while the origin is unreachable, and a heuristic lifetime.
 const STALE_IF_ERROR: i64 = 3_600;
 const HEURISTIC_MAX: i64 = 86_400;
 
-/// Cache-Control, as a map of its directives. What the model's origins and clients send is well-formed.
+/// Parses Cache-Control into a map of directives. The model's origins and clients send well-formed
+/// fields.
 pub(super) fn directives(fields: &Fields) -> BTreeMap<String, Option<String>> {
     let list = fields.get("cache-control").map_or("", String::as_str);
     let members = list.split(',').map(str::trim).filter(|member| !member.is_empty());
@@ -70,7 +72,7 @@ pub(super) fn directives(fields: &Fields) -> BTreeMap<String, Option<String>> {
         .collect()
 }
 
-/// A directive's seconds.
+/// Returns the seconds of a directive.
 fn seconds(directives: &BTreeMap<String, Option<String>>, name: &str) -> Option<i64> {
     directives.get(name)?.as_ref()?.parse().ok()
 }
@@ -85,14 +87,14 @@ impl Gave {
         directives(&self.fields).contains_key(directive)
     }
 
-    /// Returns the age at `now` (§4.2.3). Exchanges take no time on a clock that stands still.
+    /// Returns the age at `now` (§4.2.3). Exchanges take no time, since the clock stands still.
     pub(super) fn age(&self, now: i64) -> i64 {
         let date = date(&self.fields, "date").unwrap_or(self.at);
-        let told = self.fields.get("age").and_then(|age| age.parse().ok()).unwrap_or(0);
-        (self.at - date).max(0).max(told) + (now - self.at)
+        let age_value = self.fields.get("age").and_then(|age| age.parse().ok()).unwrap_or(0);
+        (self.at - date).max(0).max(age_value) + (now - self.at)
     }
 
-    /// Returns the lifetime, and whether the response names it itself (§4.2.1, §4.2.2).
+    /// Returns the lifetime, and whether the response states it (§4.2.1, §4.2.2).
     pub(super) fn lifetime(&self) -> (i64, bool) {
         let directives = directives(&self.fields);
         if let Some(named) = seconds(&directives, "s-maxage").or(seconds(&directives, "max-age")) {
@@ -100,7 +102,7 @@ impl Gave {
         }
         let written = date(&self.fields, "date").unwrap_or(self.at);
         if self.fields.contains_key("expires") {
-            // What is no date has expired.
+            // A malformed date has expired.
             return (date(&self.fields, "expires").map_or(0, |expires| (expires - written).max(0)), true);
         }
         let is_heuristic =
@@ -109,7 +111,7 @@ impl Gave {
         (modified.map_or(0, |modified| ((written - modified).max(0) / 10).min(HEURISTIC_MAX)), false)
     }
 
-    /// Tells why it must not be stored by a shared cache (§3), or not without its owner.
+    /// Says why a shared cache must not store the answer (§3), or not for other users.
     pub(super) fn not_storable(&self) -> Option<&'static str> {
         let explicit = self.lifetime().1;
         let shares = ["public", "s-maxage", "must-revalidate"].iter().any(|directive| self.says(directive));
@@ -128,7 +130,7 @@ impl Gave {
         }
     }
 
-    /// Tells why a client may not have it, whatever it asks for and how fresh it is.
+    /// Says why a client may not get the answer, however fresh it is.
     pub(super) fn not_for(&self, asks: &Asks<'_>) -> Option<&'static str> {
         if self.is_gone {
             return Some("it was purged");
@@ -154,7 +156,7 @@ impl Gave {
         None
     }
 
-    /// Tells why it must not be used again in answer to `asks` without asking the origin (§4).
+    /// Says why the answer must not be reused for `asks` without asking the origin (§4).
     pub(super) fn forbidden(&self, asks: &Asks<'_>) -> Option<String> {
         if let Some(why) = self.not_for(asks) {
             return Some(why.into());
@@ -180,7 +182,8 @@ impl Gave {
         } else if staleness >= 0 && !self.may_be_stale(&asked, staleness) {
             why = Some(format!("§4.2.4 stale by {staleness} s (age {age}, lifetime {lifetime})"));
         }
-        // A failing origin is covered up for whoever had asked for something fresher.
+        // While the origin fails, a stale response is served even to a client that asked for a
+        // fresher one.
         if why.is_some() && asks.failure.is_some_and(|failure| self.stands_in(failure, staleness)) {
             why = None;
         }
@@ -213,7 +216,8 @@ impl Gave {
         is_fresh || (!self.is_strict() && staleness <= window.unwrap_or(default))
     }
 
-    /// Tells whether a plain GET has to be answered with this: it is plainly fresh, anybody's, and the last that was given.
+    /// Tells whether a plain GET must be answered with this: plainly fresh, shareable, and the last
+    /// answer.
     pub(super) fn is_plainly_fresh(&self, now: i64) -> bool {
         let plain = ["cache-control", "date", "etag", "x-id", "last-modified"];
         let directives = directives(&self.fields);

@@ -1,4 +1,4 @@
-//! The origin of the model: what it plans to answer, what it has given, and how it fails.
+//! The origin of the model: its plans, the answers it has given, and its failures.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,7 +6,7 @@ use super::rules::{Asks, Failure, Fields, Gave};
 use crate::harness::origin::Request;
 use crate::harness::{Cut, Origin, Reply, Response};
 
-/// A source of choices (xorshift64*).
+/// A source of random choices (xorshift64*).
 pub(super) struct Dice(u64);
 
 impl Dice {
@@ -47,19 +47,19 @@ impl Fault {
     }
 }
 
-/// What is at a URL.
+/// The plan of a URL.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) version: usize,
     status: u16,
     cache_control: Option<String>,
-    /// Seconds from Date to Expires; `Some(None)`: no date.
+    /// Seconds from Date to Expires; `Some(None)`: a malformed date.
     expires: Option<Option<i64>>,
     has_date: bool,
-    /// By how much the origin's clock is wrong.
+    /// The error of the origin's clock, in seconds.
     skew: i64,
     age: Option<i64>,
-    /// Whether it has an ETag, and a weak one.
+    /// The ETag, possibly a weak one.
     etag: Option<&'static str>,
     has_last_modified: bool,
     vary: Option<&'static str>,
@@ -73,13 +73,13 @@ impl Plan {
     pub(super) fn roll(dice: &mut Dice, version: usize, may_be_personal: bool) -> Self {
         let one_in = |dice: &mut Dice, n: usize| dice.below(n) == 0;
         let is_simple = dice.below(5) < 2;
-        let odd = |dice: &mut Dice, n: usize| !is_simple && dice.below(n) == 0;
+        let unusual = |dice: &mut Dice, n: usize| !is_simple && dice.below(n) == 0;
         let seconds = [0, 1, 5, 10, 60, 60, 300][dice.below(7)];
         let mut directives = Vec::new();
         if is_simple || dice.below(4) > 0 {
             directives.push(format!("max-age={}", if is_simple { 60 } else { seconds }));
         }
-        if odd(dice, 6) {
+        if unusual(dice, 6) {
             directives.push(format!("s-maxage={}", [0, 5, 60][dice.below(3)]));
         }
         for (directive, n) in [
@@ -92,23 +92,23 @@ impl Plan {
             ("stale-while-revalidate=5", 6),
             ("stale-if-error=20", 6),
         ] {
-            if odd(dice, n) {
+            if unusual(dice, n) {
                 directives.push(directive.into());
             }
         }
         let has_directives = !directives.is_empty();
         Self {
             version,
-            status: if odd(dice, 6) { [404, 410, 301, 203, 302, 500, 403][dice.below(7)] } else { 200 },
+            status: if unusual(dice, 6) { [404, 410, 301, 203, 302, 500, 403][dice.below(7)] } else { 200 },
             cache_control: has_directives.then(|| directives.join(", ")),
-            expires: odd(dice, 5).then(|| (!one_in(dice, 4)).then(|| [-10, 0, 30][dice.below(3)])),
-            has_date: !odd(dice, 8),
-            skew: if odd(dice, 6) { [-20, -3, 20][dice.below(3)] } else { 0 },
-            age: odd(dice, 6).then(|| [0, 4, 50][dice.below(3)]),
+            expires: unusual(dice, 5).then(|| (!one_in(dice, 4)).then(|| [-10, 0, 30][dice.below(3)])),
+            has_date: !unusual(dice, 8),
+            skew: if unusual(dice, 6) { [-20, -3, 20][dice.below(3)] } else { 0 },
+            age: unusual(dice, 6).then(|| [0, 4, 50][dice.below(3)]),
             etag: (dice.below(3) > 0).then(|| if one_in(dice, 4) { "W/" } else { "" }),
             has_last_modified: dice.below(3) == 0,
-            vary: odd(dice, 4).then(|| ["x-lang", "x-lang", "cookie", "x-lang, cookie", "*"][dice.below(5)]),
-            sets_cookie: odd(dice, 10),
+            vary: unusual(dice, 4).then(|| ["x-lang", "x-lang", "cookie", "x-lang, cookie", "*"][dice.below(5)]),
+            sets_cookie: unusual(dice, 10),
             is_personal: may_be_personal && dice.below(2) == 0,
             is_chunked: one_in(dice, 3),
             refuses_unsafe: one_in(dice, 3),
@@ -116,7 +116,7 @@ impl Plan {
     }
 }
 
-/// A time before all others, as many seconds after the first as are told.
+/// Returns a date `seconds` after an instant that lies before all tests.
 pub(super) fn some_date(seconds: usize) -> String {
     http_date(1_767_225_600 - 2_000 + seconds as i64)
 }
@@ -125,7 +125,7 @@ fn http_date(seconds: i64) -> String {
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds as u64))
 }
 
-/// What the script and the test share.
+/// The state that the script and the test share.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) now: i64,
@@ -134,10 +134,10 @@ pub(super) struct State {
     /// The URL of each answer.
     pub(super) url_of: Vec<usize>,
     fault: Option<Fault>,
-    /// How the origin failed in the exchange that is under way, and whether it cut off a body.
+    /// The origin's failure in the current exchange, and whether it cut off a body.
     pub(super) failure: Option<Failure>,
     pub(super) has_cut: bool,
-    /// What the client of this exchange asks of caches.
+    /// The Cache-Control of the current client's request.
     asked: Option<String>,
 }
 
@@ -167,7 +167,7 @@ impl State {
         self.asked = fields.get("cache-control").cloned();
     }
 
-    /// Does something to each answer for a URL.
+    /// Applies `change` to each answer for a URL.
     pub(super) fn each(&mut self, url: usize, mut change: impl FnMut(&mut Gave)) {
         for gave in &mut self.gave {
             if self.url_of[gave.id] == url {
@@ -183,7 +183,7 @@ impl State {
         known.and_then(|gave| gave.fields.get("etag").cloned())
     }
 
-    /// Finds what a client was given: by its number, else by the validator of a 304.
+    /// Finds the answer that a client received: by its number, else by the validator of a 304.
     pub(super) fn find(&self, url: usize, answer: &Response) -> Option<&Gave> {
         if let Some(id) = answer.header("x-id") {
             return self.gave.get(id.parse::<usize>().ok()?);
@@ -196,7 +196,8 @@ impl State {
         own.find(|gave| etag.is_none() || gave.fields.get("etag") == etag.as_ref())
     }
 
-    /// Tells whether something was stored lawfully that a 304 can have confirmed for a client.
+    /// Tells whether some answer that could be stored lawfully is one that the 304 can have
+    /// confirmed for a client.
     pub(super) fn was_confirmable(&self, url: usize, confirming: &Gave, asks: &Asks<'_>) -> bool {
         let earlier = &self.gave[..confirming.id];
         earlier
@@ -248,13 +249,13 @@ impl State {
         reply
     }
 
-    /// Lays out what a plan answers to a request.
+    /// Lays out a plan's answer to a request.
     fn plan(&self, plan: &Plan, request: &Request, url: usize) -> Gave {
         let mut asked = Fields::new();
         for name in ["cookie", "authorization", "x-lang"] {
             asked.extend(request.header(name).map(|value| (name.to_owned(), value)));
         }
-        // What the client asked of caches, whatever of it the origin is told.
+        // The client's own Cache-Control decides, even where the cache forwards only a part of it.
         if let Some(list) = &self.asked {
             asked.insert("cache-control".into(), list.clone());
         }
@@ -282,7 +283,7 @@ impl State {
         if let Some(age) = plan.age {
             set("age", age.to_string());
         }
-        // A validator tells each body from all others.
+        // The validator identifies the body.
         let sum = body.bytes().fold(17_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         if let Some(weak) = plan.etag {
             set("etag", format!("{weak}\"{}-{sum:x}\"", plan.version));
@@ -337,7 +338,7 @@ fn reply(gave: &Gave, is_chunked: bool) -> Reply {
 }
 
 impl Gave {
-    /// Says in short what it is.
+    /// Describes the answer in a line.
     pub(super) fn summary(&self) -> String {
         let status = if self.confirms { 304 } else { self.status };
         format!("{}: {status} to {} {:?} {:?}", self.id, self.method, self.request, self.fields)

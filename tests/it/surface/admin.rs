@@ -1,4 +1,4 @@
-//! The admin side: its paths, what they take, and the JSON that they answer with.
+//! The admin side: its paths, their methods and bodies, and the JSON in their responses.
 
 use serde_json::{Value, json};
 use yaml_rust2::{Yaml, YamlLoader};
@@ -21,7 +21,7 @@ fn exchange(mut client: Client, method: &str, target: &str, content: &str) -> (S
     (format!("{method} {target}{sent}: {answer}"), response)
 }
 
-/// Everything that a purge may say.
+/// Purges with every field and kind.
 const PURGES: [&str; 12] = [
     r#"{"url": "http://example.org/a"}"#,
     r#"{"urls": ["http://example.org/a"]}"#,
@@ -37,7 +37,7 @@ const PURGES: [&str; 12] = [
     r#"{"all": true, "kind": "validate"}"#,
 ];
 
-/// Everything that a question to `explain` may say.
+/// Questions to `explain` with every field.
 const QUESTIONS: [&str; 4] = [
     r#"{"url": "http://example.org/a"}"#,
     r#"{"url": "http://example.org/a", "method": "HEAD", "headers": ["Accept-Language: de"]}"#,
@@ -323,8 +323,8 @@ fn reload_everything(shape: &mut Shape) {
         ("reload_on_change = false\norigin.host = ''", 422),
     ] {
         larder.configure(lines);
-        let (told, answer) = larder.reload();
-        assert_eq!(told, status, "{answer}");
+        let (found, answer) = larder.reload();
+        assert_eq!(found, status, "{answer}");
         shape.add("POST /reload", &answer);
         shape.add("GET /stats", &larder.stats());
     }

@@ -12,13 +12,13 @@ use super::{Items, check};
 use crate::access_log::logged;
 use crate::harness::{Cache, Gate, Origin, Reply, Response, eventually};
 use crate::metrics::{exposition, one_of_each, origin};
-use crate::reasons::{Evidence, bring_about};
+use crate::reasons::{Evidence, produce};
 
 #[test]
 fn outcomes_and_reasons() {
     let mut items: Items = Outcome::ALL.iter().map(|outcome| format!("outcome {}", outcome.token())).collect();
     for &reason in Reason::ALL {
-        let shown = match bring_about(reason) {
+        let shown = match produce(reason) {
             Evidence::InResponse(response) => in_response(&response),
             Evidence::InStats(stats) => in_stats(reason, &stats),
             Evidence::Nowhere => "by nothing but a bug".to_owned(),

@@ -1,4 +1,4 @@
-//! The real binary, an app over TCP, and a collector that decodes what it is sent.
+//! Spans over OTLP: the real binary, an app over TCP, and a collector that decodes its requests.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use prost::Message;
 use super::TRACEPARENT;
 use crate::harness::{Gate, Origin, Process, Reply, eventually};
 
-/// A collector: whatever it is sent, it keeps.
+/// A collector that keeps everything it receives.
 struct Collector {
     server: Origin,
     spans: Arc<Mutex<Vec<Span>>>,
@@ -38,13 +38,13 @@ impl Collector {
         Self { server, spans }
     }
 
-    /// Returns the lines that have traces sent here.
+    /// Returns the configuration that sends traces to this collector.
     fn lines(&self, sample: &str) -> String {
         lines(self.server.addr(), sample)
     }
 
-    /// Waits for the trace of this traceparent to have spans of just these names, and returns them, the request's first and
-    /// then as they began.
+    /// Waits until the trace of this traceparent has spans of exactly these names. Returns the
+    /// request's span first, the others in the order in which they began.
     #[track_caller]
     fn trace(&self, traceparent: &str, names: &[&str]) -> Vec<Span> {
         let mut found = Vec::new();
@@ -74,7 +74,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns what is known about a span under a name, as text; empty where nothing is.
+/// Returns an attribute of a span as text; empty where there is none.
 fn fact(span: &Span, name: &str) -> String {
     fact_of(&span.attributes, name)
 }
@@ -90,7 +90,7 @@ fn fact_of(facts: &[KeyValue], name: &str) -> String {
     }
 }
 
-/// Makes a traceparent of the trace with this number.
+/// Makes a traceparent for the trace with this number.
 fn traceparent(number: u8, flags: &str) -> String {
     format!("00-{number:032x}-b7ad6b7169203331-{flags}")
 }
@@ -100,7 +100,7 @@ fn end(span: &Span) -> u64 {
 }
 
 #[test]
-fn a_miss_shows_where_its_time_went_and_the_app_goes_on_with_its_trace() {
+fn a_miss_shows_where_its_time_went_and_the_app_continues_its_trace() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("hello")));
     let larder = Process::serve(&origin, &format!("{}[[route]]\nname = \"shop\"", collector.lines("1.0")));
     let fields = [("traceparent", TRACEPARENT), ("tracestate", "a=b,c=d")];
@@ -140,16 +140,16 @@ fn a_miss_shows_where_its_time_went_and_the_app_goes_on_with_its_trace() {
     assert!(!format!("{spans:?}").contains("secret"), "the query stays out");
 
     let asked = origin.last();
-    let told = format!("00-{}-{}-01", &TRACEPARENT[3..35], hex(&asking.span_id));
-    assert_eq!(asked.header("traceparent"), Some(told));
+    let expected = format!("00-{}-{}-01", &TRACEPARENT[3..35], hex(&asking.span_id));
+    assert_eq!(asked.header("traceparent"), Some(expected));
     assert_eq!(asked.header("tracestate").as_deref(), Some("a=b,c=d"));
-    eventually("what was sent is counted", || larder.stats()["traces"]["exported_spans"] == 4);
+    eventually("sent spans are counted", || larder.stats()["traces"]["exported_spans"] == 4);
     let metrics = larder.admin().get("/metrics").text();
     assert!(metrics.contains("larder_trace_spans_total{result=\"exported\"} 4"), "{metrics}");
 }
 
 #[test]
-fn a_hit_has_nothing_of_the_app_and_other_fields_of_a_trace_find_the_same() {
+fn a_hit_has_no_origin_spans_and_matches_requests_with_other_trace_fields() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &collector.lines("1.0"));
     let (first, second) = (traceparent(1, "00"), traceparent(2, "00"));
@@ -164,7 +164,7 @@ fn a_hit_has_nothing_of_the_app_and_other_fields_of_a_trace_find_the_same() {
 }
 
 #[test]
-fn who_follows_waits_and_the_flight_belongs_to_who_leads_it() {
+fn a_follower_has_a_waiting_span_and_the_fetch_belongs_to_the_leader() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -191,7 +191,7 @@ fn who_follows_waits_and_the_flight_belongs_to_who_leads_it() {
 }
 
 #[test]
-fn a_refresh_belongs_to_the_request_that_set_it_off() {
+fn a_refresh_belongs_to_the_request_that_triggered_it() {
     let (collector, origin) = (Collector::start(), {
         let lifetime = "max-age=0, stale-while-revalidate=600";
         Origin::start(move |_| Reply::ok().header("Cache-Control", lifetime).header("ETag", "\"1\"").body("x"))
@@ -208,7 +208,7 @@ fn a_refresh_belongs_to_the_request_that_set_it_off() {
 }
 
 #[test]
-fn what_passes_fails_or_is_given_up_is_told_too() {
+fn passed_failed_and_aborted_requests_have_spans_too() {
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
@@ -237,7 +237,7 @@ fn what_passes_fails_or_is_given_up_is_told_too() {
 }
 
 #[test]
-fn only_a_trusted_proxy_says_what_is_sampled() {
+fn only_a_trusted_proxy_decides_what_is_sampled() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let trusted = "server.trusted_proxies = [\"127.0.0.1\"]\n";
     for (trust, sample, flags, is_sampled) in
@@ -248,10 +248,10 @@ fn only_a_trusted_proxy_says_what_is_sampled() {
         let sent = traceparent(7, flags);
         larder.client().exchange("GET", "/", &[("traceparent", &sent), ("tracestate", "a=b")], b"");
         let asked = origin.last();
-        let told = asked.header("traceparent").unwrap();
-        assert_eq!(told[..36], sent[..36], "the trace is the client's");
-        assert_ne!(told[36..52], sent[36..52], "the span is not");
-        assert_eq!(&told[53..], if is_sampled { "01" } else { "00" }, "{trust}{sample} {flags}");
+        let forwarded = asked.header("traceparent").unwrap();
+        assert_eq!(forwarded[..36], sent[..36], "the trace is the client's");
+        assert_ne!(forwarded[36..52], sent[36..52], "the parent span is not the client's");
+        assert_eq!(&forwarded[53..], if is_sampled { "01" } else { "00" }, "{trust}{sample} {flags}");
         assert_eq!(asked.header("tracestate").as_deref(), Some("a=b"));
         larder.terminate();
         larder.ended();
@@ -260,23 +260,23 @@ fn only_a_trusted_proxy_says_what_is_sampled() {
 }
 
 #[test]
-fn a_traceparent_that_cannot_be_read_begins_a_new_trace() {
+fn a_malformed_traceparent_begins_a_new_trace() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &collector.lines("1.0"));
-    let odd = TRACEPARENT.to_uppercase();
-    for (target, fields) in [("/odd", &[("traceparent", &*odd), ("tracestate", "a=b")][..]), ("/none", &[])] {
+    let malformed = TRACEPARENT.to_uppercase();
+    for (target, fields) in [("/odd", &[("traceparent", &*malformed), ("tracestate", "a=b")][..]), ("/none", &[])] {
         larder.client().exchange("GET", target, fields, b"");
         let asked = origin.last();
-        let told = asked.header("traceparent").unwrap();
-        assert_ne!(told[3..35].to_lowercase(), TRACEPARENT[3..35]);
-        assert_eq!(asked.header("tracestate"), None, "it belongs to what was not read");
-        let spans = collector.trace(&told, &["GET", "lookup", "origin", "store"]);
-        assert!(spans[0].parent_span_id.is_empty(), "nothing is above it");
+        let forwarded = asked.header("traceparent").unwrap();
+        assert_ne!(forwarded[3..35].to_lowercase(), TRACEPARENT[3..35]);
+        assert_eq!(asked.header("tracestate"), None, "tracestate belongs to the malformed traceparent");
+        let spans = collector.trace(&forwarded, &["GET", "lookup", "origin", "store"]);
+        assert!(spans[0].parent_span_id.is_empty(), "the span has no parent");
     }
 }
 
 #[test]
-fn what_is_left_is_sent_before_the_end() {
+fn remaining_spans_are_sent_before_the_end() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &collector.lines("1.0"));
     larder.client().get("/");
@@ -288,7 +288,7 @@ fn what_is_left_is_sent_before_the_end() {
 }
 
 #[test]
-fn a_collector_that_is_away_or_silent_holds_up_nobody() {
+fn a_collector_that_is_down_or_silent_delays_no_request() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let away = {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -296,7 +296,7 @@ fn a_collector_that_is_away_or_silent_holds_up_nobody() {
     };
     let larder = Process::serve(&origin, &lines(away, "1.0"));
     larder.client().get("/").check(200, "x", "stored");
-    eventually("what could not be sent is counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(4));
+    eventually("failed spans are counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(4));
     larder.client().get("/").check(200, "x", "hit");
     larder.terminate();
     assert_eq!(larder.ended().0.code(), Some(0));
@@ -309,12 +309,12 @@ fn a_collector_that_is_away_or_silent_holds_up_nobody() {
     let larder = Process::serve(&origin, &lines(silent.addr(), "1.0"));
     larder.client().get("/").check(200, "x", "stored");
     never.arrived(1);
-    // Two spans each, and room for 8192: what is over is dropped.
+    // Each request has two spans, and the queue has room for 8192: the excess is dropped.
     let mut client = larder.client();
     for _ in 0..5000 {
         client.get("/").check(200, "x", "hit");
     }
-    eventually("what found no room is counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(1800));
+    eventually("dropped spans are counted", || larder.stats()["traces"]["dropped_spans"].as_u64() >= Some(1800));
     larder.terminate();
     assert_eq!(larder.ended().0.code(), Some(0));
     never.open();
@@ -325,12 +325,12 @@ fn a_reload_changes_the_share_and_not_the_collector() {
     let (collector, origin) = (Collector::start(), Origin::start(|_| Reply::fresh("x")));
     let larder = Process::serve(&origin, &format!("reload_on_change = false\n{}", collector.lines("0.0")));
     larder.client().get("/a");
-    assert!(origin.last().header("traceparent").is_some_and(|told| told.ends_with("-00")));
+    assert!(origin.last().header("traceparent").is_some_and(|forwarded| forwarded.ends_with("-00")));
     larder.configure(&format!("reload_on_change = false\n{}", lines("127.0.0.1:1".parse().unwrap(), "1.0")));
-    let (status, told) = larder.reload();
-    assert_eq!((status, told["needs_restart"].as_array().map(Vec::len)), (200, Some(1)), "{told}");
-    assert!(told["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` needs a restart"), "{told}");
+    let (status, report) = larder.reload();
+    assert_eq!((status, report["needs_restart"].as_array().map(Vec::len)), (200, Some(1)), "{report}");
+    assert!(report["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` needs a restart"), "{report}");
     larder.client().get("/b");
-    let told = origin.last().header("traceparent").unwrap();
-    collector.trace(&told, &["GET", "lookup", "origin", "store"]);
+    let forwarded = origin.last().header("traceparent").unwrap();
+    collector.trace(&forwarded, &["GET", "lookup", "origin", "store"]);
 }
