@@ -35,7 +35,7 @@ impl Larder {
         let mut line = String::new();
         while addresses.len() < 2 && stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
             let address: Option<SocketAddr> =
-                line.split(" at http://").nth(1).and_then(|rest| rest.split(['/', ' ', '\n']).next()?.parse().ok());
+                line.split(" on http://").nth(1).and_then(|rest| rest.split(['/', ' ', '\n']).next()?.parse().ok());
             addresses.extend(address);
             line.clear();
         }

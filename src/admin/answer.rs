@@ -1,10 +1,11 @@
-//! What the admin side says when it says no: a status, what is wrong, and what would have been right. Always JSON.
+//! Refusals of the admin interface: a status, what is wrong, and what would have been right. Always
+//! JSON.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Map, Value};
 
-/// A refusal, as `{"error": …}` and what helps.
+/// A refusal, as `{"error": …}` with helpful details.
 #[derive(Debug)]
 pub(super) struct AdminProblem {
     pub(super) status: StatusCode,
@@ -17,7 +18,7 @@ impl AdminProblem {
         Self { status, body: Map::from_iter([("error".to_owned(), Value::String(error.into()))]) }
     }
 
-    /// Adds what helps to do better.
+    /// Adds a detail that helps to fix the request.
     pub(super) fn with(mut self, name: &str, value: Value) -> Self {
         self.body.insert(name.to_owned(), value);
         self

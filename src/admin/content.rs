@@ -1,4 +1,4 @@
-//! The JSON that a request of the admin side brings: by its type, bounded in bytes, and in time.
+//! The JSON content of an admin request: checked by type, bounded in bytes and in time.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use serde_json::Value;
 
 use super::answer::AdminProblem;
 
-/// The longest wait for a request's content.
+/// The maximum wait for a request's content.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an endpoint is sent.
+/// The content that an endpoint expects.
 pub(super) struct ExpectedContent {
-    /// What it is, as a refusal names it: "a purge".
+    /// The noun for it in a refusal: "a purge".
     pub(super) what: &'static str,
-    /// The most bytes of it.
+    /// The maximum number of bytes.
     pub(super) bytes_max: usize,
-    /// One that would be taken.
+    /// A valid example.
     pub(super) example: fn() -> Value,
 }
 
@@ -26,35 +26,36 @@ impl ExpectedContent {
     /// Reads the content of a request.
     ///
     /// # Errors
-    /// 415 where it is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it breaks off.
+    /// 415 if the type is not JSON, 413 if the content is too long, 408 if it does not arrive in
+    /// time, 400 if it is truncated.
     pub(super) async fn read(&self, request: Request) -> Result<Vec<u8>, AdminProblem> {
         let (head, body) = request.into_parts();
         self.check_type(&head.headers)?;
         self.bytes(&head.headers, body, TIMEOUT).await
     }
 
-    /// Reads the content of a request that needs none, whatever it is, and lets it go.
+    /// Reads and discards the content of a request that needs none.
     ///
     /// # Errors
-    /// As [`ExpectedContent::read`], but for its type.
+    /// As [`ExpectedContent::read`], except for the type.
     pub(super) async fn pass_over(&self, request: Request) -> Result<(), AdminProblem> {
         let (head, body) = request.into_parts();
         self.bytes(&head.headers, body, TIMEOUT).await.map(drop)
     }
 
-    /// Says what is wrong with it.
+    /// Makes the refusal for faulty content.
     pub(super) fn bad(&self, error: impl Into<String>) -> AdminProblem {
         AdminProblem::new(StatusCode::BAD_REQUEST, error).with("example", (self.example)())
     }
 
-    /// Asks for JSON by its type: a form that a page elsewhere sends without asking first cannot have it.
+    /// Requires JSON by type: a foreign page cannot send that type in a form without asking first.
     fn check_type(&self, headers: &HeaderMap) -> Result<(), AdminProblem> {
         let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/json") {
             return Ok(());
         }
-        let error = format!("{} is JSON, with `Content-Type: application/json`", self.what);
+        let error = format!("{} must be JSON, with `Content-Type: application/json`", self.what);
         Err(AdminProblem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error).with("example", (self.example)()))
     }
 
@@ -64,18 +65,21 @@ impl ExpectedContent {
             return Err(self.too_long());
         }
         match tokio::time::timeout(wait, to_bytes(body, self.bytes_max)).await {
-            Err(_) => Err(AdminProblem::new(StatusCode::REQUEST_TIMEOUT, "the content did not come in time")),
+            Err(_) => Err(AdminProblem::new(StatusCode::REQUEST_TIMEOUT, "the content did not arrive in time")),
             Ok(Ok(bytes)) => Ok(bytes.into()),
             Ok(Err(error)) => {
                 let source = std::error::Error::source(&error);
                 let is_limit = source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-                Err(if is_limit { self.too_long() } else { self.bad("the content broke off") })
+                Err(if is_limit { self.too_long() } else { self.bad("the content is truncated") })
             }
         }
     }
 
     fn too_long(&self) -> AdminProblem {
-        AdminProblem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{} has at most {} bytes", self.what, self.bytes_max))
+        AdminProblem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("{} may have at most {} bytes", self.what, self.bytes_max),
+        )
     }
 }
 
@@ -114,7 +118,7 @@ mod tests {
         assert_eq!(refused.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
-    /// A body that never comes.
+    /// A body that never arrives.
     struct SilentBody;
 
     impl http_body::Body for SilentBody {
@@ -130,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_that_does_not_come_is_given_up() {
+    async fn content_that_does_not_arrive_times_out() {
         let waited = CONTENT.bytes(&HeaderMap::new(), Body::new(SilentBody), Duration::from_millis(1)).await;
         assert_eq!(waited.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
     }

@@ -1,7 +1,8 @@
-//! `GET /events`: the figures of `/stats` as server-sent events, one a second, for the dashboard.
+//! `GET /events`: the stats of `/stats` as server-sent events, one per second, for the dashboard.
 //!
-//! At most [`SEATS`] listen at once; one more is told to come back, and reads `/stats` meanwhile. All who listen share one
-//! reading of the figures, so that a listener costs a copy. A listener that does not read is not written to.
+//! At most [`LISTENERS_MAX`] clients listen at once. One more is refused, and may poll `/stats`
+//! meanwhile. All listeners share one reading, so a listener costs one copy. A listener that does
+//! not read gets no more events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,38 +21,38 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::answer::AdminProblem;
 
-/// How often an event is sent.
+/// The interval between events.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How old figures may be that are sent again to another listener.
+/// The maximum age of an event that is reused for another listener.
 const SHARED_FOR: Duration = Duration::from_millis(500);
 
-/// The most listeners at once: a team's screens.
-const SEATS: usize = 16;
+/// The maximum number of listeners: enough for a team's screens.
+const LISTENERS_MAX: usize = 16;
 
-/// Makes an event's figures, as one line.
+/// A function that makes the data of an event, as one line.
 pub(super) type MakeEvent = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// What the listeners share.
+/// State that the listeners share.
 pub(super) struct EventFeed {
-    tell: MakeEvent,
+    make: MakeEvent,
     seats: Arc<Semaphore>,
-    /// Guards the last event and when it was made. Nothing awaits under it.
+    /// The last event and the time it was made. Nothing awaits while the lock is held.
     last: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl EventFeed {
-    /// Makes a feed of what `tell` says.
-    pub(super) fn new(tell: MakeEvent) -> Self {
-        Self { tell, seats: Arc::new(Semaphore::new(SEATS)), last: Mutex::new(None) }
+    /// Makes a feed of the events of `make`.
+    pub(super) fn new(make: MakeEvent) -> Self {
+        Self { make, seats: Arc::new(Semaphore::new(LISTENERS_MAX)), last: Mutex::new(None) }
     }
 
-    /// Answers a listener.
+    /// Responds to a listener.
     pub(super) fn listen(self: &Arc<Self>) -> Response {
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             let problem = AdminProblem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                format!("{SEATS} listen already: read /stats, or come back later"),
+                format!("too many listeners ({LISTENERS_MAX}); use /stats, or try again later"),
             );
             return ([(header::RETRY_AFTER, "10")], problem).into_response();
         };
@@ -68,13 +69,13 @@ impl EventFeed {
         {
             return event.clone();
         }
-        let event = Bytes::from(format!("event: stats\ndata: {}\n\n", (self.tell)()));
+        let event = Bytes::from(format!("event: stats\ndata: {}\n\n", (self.make)()));
         *last = Some((Instant::now(), event.clone()));
         event
     }
 }
 
-/// The body of an answer: it ends when the listener goes, or the admin side does.
+/// The body of a response; it ends when the listener disconnects or the admin interface stops.
 struct EventStream {
     feed: Arc<EventFeed>,
     ticks: Interval,
@@ -100,14 +101,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn seats_are_bounded_and_given_back() {
+    async fn seats_are_bounded_and_returned() {
         let polls = Arc::new(AtomicU64::new(0));
-        let tell = {
+        let make = {
             let polls = Arc::clone(&polls);
             Arc::new(move || polls.fetch_add(1, Ordering::SeqCst).to_string())
         };
-        let feed = Arc::new(EventFeed::new(tell));
-        let mut listeners: Vec<Response> = (0..SEATS).map(|_| feed.listen()).collect();
+        let feed = Arc::new(EventFeed::new(make));
+        let mut listeners: Vec<Response> = (0..LISTENERS_MAX).map(|_| feed.listen()).collect();
         assert!(listeners.iter().all(|response| response.status() == 200));
         let refused = feed.listen();
         assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"10".parse().unwrap()));

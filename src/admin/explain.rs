@@ -2,12 +2,13 @@
 //!
 //! ```json
 //! {"url": "http://example.org/page"}
-//! {"url": "http://example.org/page", "method": "HEAD", "headers": ["Cookie: a=b", "Accept-Language: de"]}
-//! {"url": "http://example.org/page", "response": "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n"}
+//! {"url": "http://example.org/page", "method": "HEAD", "headers": ["Cookie: a=b"]}
+//! {"url": "http://example.org/page", "response": "HTTP/1.1 200 OK\r\nETag: \"1\"\r\n"}
 //! ```
-//! `headers` are lines as `curl -H` takes them. `response` is a head as `curl -i` prints it, `status` its status where it has
-//! no status line, and `received` says where its age is counted from: `date` (the default: its Date) or `now`.
-//! The answer is a [`ExplainReport`]. The origin is not asked, and nothing changes.
+//! `headers` are lines as `curl -H` takes them. `response` is a head as `curl -i` prints it.
+//! `status` is its status code, if the head has no status line. `received` says where the age is
+//! counted from: `date` (the default, the Date header) or `now`. The answer is an
+//! [`ExplainReport`]. The origin is not contacted, and nothing changes.
 
 use std::sync::Arc;
 
@@ -19,13 +20,13 @@ use super::answer::AdminProblem;
 use super::content::ExpectedContent;
 use crate::proxy::explain::{AgeBase, ExplainReport, Question, QuestionError, RESPONSE_BYTES_MAX};
 
-/// What answers a question.
+/// The function that answers a question.
 pub type Explain = Arc<dyn Fn(&Question) -> Result<ExplainReport, QuestionError> + Send + Sync>;
 
-/// What is read: with room for a response's head and the JSON around it.
+/// The expected content, with room for a response's head and the JSON around it.
 const CONTENT: ExpectedContent = ExpectedContent { what: "a question", bytes_max: 2 * RESPONSE_BYTES_MAX, example };
 
-/// A question as it is written.
+/// A question as written in JSON.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExplainRequest {
@@ -44,7 +45,7 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-/// The names of where a response's age is counted from.
+/// The names of the starting points for a response's age.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ReceivedName {
@@ -56,13 +57,13 @@ enum ReceivedName {
 /// Reads a question.
 ///
 /// # Errors
-/// 415 where the content is not JSON by its type, 413 where it is too long, 408 where it does not come, 400 where it
-/// cannot be understood.
+/// 415 if the type is not JSON, 413 if the content is too long, 408 if it does not arrive in time,
+/// 400 if it cannot be understood.
 pub(super) async fn read(request: Request) -> Result<Question, AdminProblem> {
     parse(&CONTENT.read(request).await?)
 }
 
-/// Says what is wrong with a question.
+/// Makes the refusal for a faulty question.
 pub(super) fn problem(fault: QuestionError) -> AdminProblem {
     CONTENT.bad(fault.to_string())
 }
@@ -76,9 +77,7 @@ fn parse(content: &[u8]) -> Result<Question, AdminProblem> {
     };
     match request.response {
         Some(text) => question.with_response(text.as_bytes(), request.status, received).map_err(problem),
-        None if request.status.is_some() => {
-            Err(CONTENT.bad("`status`: it is the status of a `response`, which is missing"))
-        }
+        None if request.status.is_some() => Err(CONTENT.bad("`status` needs a `response`, which is missing")),
         None => Ok(question),
     }
 }
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_understood_is_told_with_an_example() {
+    async fn faulty_questions_are_refused_with_an_example() {
         for (content, message) in [
             ("", "EOF"),
             ("[]", "expected"),

@@ -1,8 +1,10 @@
-//! `GET /log`: requests as they end, one JSON object a line, as the access log writes them, for whoever watches.
+//! `GET /log`: completed requests as they happen, one JSON object per line, in the form of the
+//! access log.
 //!
-//! `?outcome=…`, `reason`, `path`, `status` and `route` narrow it down, each as often as wanted. A line `{"lost":N}` says
-//! that this reader was too slow for N lines. While nothing happens an empty line is sent now and then, so that who waits
-//! can tell a quiet server from a dead one.
+//! The parameters `outcome`, `reason`, `path`, `status` and `route` narrow the stream, and may be
+//! repeated. A line `{"lost":N}` says that this reader was too slow for N lines. While nothing
+//! happens, an empty line is sent every ten seconds, so that a reader can tell a quiet server from
+//! a dead one.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,13 +25,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::answer::AdminProblem;
 use crate::access::{FOLLOWERS_MAX, Filter, FollowerHandle, Followers};
 
-/// How often an empty line is sent: well within what proxies and readers wait for.
-pub const BEAT: Duration = Duration::from_secs(10);
+/// The interval between empty lines: well within the timeouts of proxies and readers.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the query holds: pairs, as often as they come.
+/// The query: pairs, in their order.
 pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
-/// Answers who wants to follow.
+/// Responds to a reader.
 pub(super) fn follow(followers: &Arc<Followers>, pairs: Pairs) -> Result<Response, AdminProblem> {
     let bad = |error: String| {
         AdminProblem::new(StatusCode::BAD_REQUEST, error)
@@ -38,24 +40,25 @@ pub(super) fn follow(followers: &Arc<Followers>, pairs: Pairs) -> Result<Respons
     let Query(pairs) = pairs.map_err(|error| bad(error.to_string()))?;
     let filter = Filter::read(pairs.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))).map_err(bad)?;
     let Some(following) = followers.follow(filter) else {
-        let error = format!("{FOLLOWERS_MAX} follow already: end one of them, or come back later");
+        let error = format!("too many readers ({FOLLOWERS_MAX}); end one of them, or try again later");
         let problem = AdminProblem::new(StatusCode::SERVICE_UNAVAILABLE, error);
         return Ok(([(header::RETRY_AFTER, "10")], problem).into_response());
     };
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(LineStream::new(following, BEAT))).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(LineStream::new(following, KEEPALIVE_INTERVAL)))
+        .into_response())
 }
 
-/// The body of an answer: it ends when the reader goes, or the admin side does.
+/// The body of a response; it ends when the reader disconnects or the admin interface stops.
 struct LineStream {
     following: FollowerHandle,
-    beats: Interval,
+    keepalives: Interval,
 }
 
 impl LineStream {
     fn new(following: FollowerHandle, every: Duration) -> Self {
-        let mut beats = interval_at(Instant::now() + every, every);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { following, beats }
+        let mut keepalives = interval_at(Instant::now() + every, every);
+        keepalives.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { following, keepalives }
     }
 }
 
@@ -67,7 +70,7 @@ impl http_body::Body for LineStream {
         if let Poll::Ready(lines) = self.following.poll_lines(cx) {
             return Poll::Ready(Some(Ok(Frame::data(lines))));
         }
-        self.beats.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"\n")))))
+        self.keepalives.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"\n")))))
     }
 }
 
@@ -78,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_waits_is_sent_an_empty_line_now_and_then() {
+    async fn an_idle_stream_sends_empty_lines() {
         let followers = Arc::<Followers>::default();
         let mut lines = LineStream::new(followers.follow(Filter::default()).unwrap(), Duration::from_millis(1));
         for _ in 0..2 {

@@ -1,8 +1,9 @@
-//! Everything that `/stats` and `/metrics` tell, asked once per request: two views of one value.
+//! The readings behind `/stats` and `/metrics`, taken once per request: two views of one value.
 
 use std::time::Duration;
 
-use super::{AdminConnections, ReloadResult, ServerSnapshot};
+use super::reload::ReloadResult;
+use super::snapshots::{AdminConnections, ServerSnapshot};
 use crate::clock::Timestamp;
 use crate::metrics::MetricsSnapshot;
 use crate::origin;
@@ -10,10 +11,10 @@ use crate::outcome::{Outcome, Reason};
 use crate::proxy::trace;
 use crate::store;
 
-/// The keys that a hash of 128 bits tells apart.
+/// The number of distinct hashes of 128 bits.
 const HASHES: f64 = (1_u128 << 127) as f64 * 2.0;
 
-/// What everybody had to say.
+/// One reading of every source.
 #[derive(Debug)]
 pub(super) struct Readings {
     pub(super) requests: MetricsSnapshot,
@@ -27,31 +28,32 @@ pub(super) struct Readings {
     pub(super) server: ServerSnapshot,
     pub(super) log_dropped: u64,
     pub(super) traces: trace::ExportStats,
-    /// What the configuration warns of.
+    /// Warnings of the configuration.
     pub(super) warnings: Vec<String>,
-    /// What came of the last reload.
+    /// The result of the last reload.
     pub(super) reload: Option<ReloadResult>,
-    /// When the configuration in force was read.
+    /// The time at which the configuration in force was read.
     pub(super) in_force_since: Timestamp,
     pub(super) uptime: Duration,
 }
 
 impl Readings {
-    /// Returns the answers that came from the origin: misses, passes and revalidations, those of collapsed requests too.
+    /// Returns the number of responses from the origin: misses, passes and revalidations, collapsed
+    /// requests included.
     pub(super) fn origin_answers(&self) -> u64 {
         let requests = self.requests.totals.requests_by_outcome();
         [Outcome::Miss, Outcome::Pass, Outcome::Revalidated].iter().map(|outcome| requests.get(*outcome)).sum()
     }
 
-    /// Returns what is worth a look: the configuration's warnings, and what the figures themselves show.
+    /// Returns the warnings of the configuration, and those that follow from the readings.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
         let shared_cookies = self.requests.totals.stored_cookies;
         if shared_cookies > 0 {
             warnings.push(format!(
-                "{shared_cookies} responses were stored with the cookie that they set (`set_cookie = \"obey\"`), so several \
-                 visitors may have been given the same cookie. If it names a session or a user, set \
-                 `set_cookie = \"never-store\"` there and purge what is stored; the log names the first URL."
+                "{shared_cookies} responses were stored with their Set-Cookie (`set_cookie = \"obey\"`), so several \
+                 visitors may have received the same cookie. If it identifies a session or a user, set \
+                 `set_cookie = \"never-store\"` there and purge the cached responses; the log names the first URL."
             ));
         }
         let cookies = self.requests.totals.not_stored(Reason::SetCookie);
@@ -62,42 +64,43 @@ impl Readings {
         let personalised = self.requests.personalised.urls.len();
         if personalised > 0 {
             warnings.push(format!(
-                "The app answers {personalised} URLs differently from user to user without saying so: see `personalised` in \
+                "{personalised} URLs return different content per user without `Vary` or `private`: see `personalised` in \
                  /stats. {}",
                 Reason::Personalised.remedy()
             ));
         }
         if let Some(reload) = self.reload.as_ref().filter(|reload| !reload.applied) {
             warnings.push(format!(
-                "The last reload ({}) was refused, and the configuration before it is in force: see `reload` in /stats, or \
+                "The last reload ({}) failed; the previous configuration stays in force. See `reload` in /stats, or \
                  run `larder check`.",
                 reload.by
             ));
         }
         if self.log_dropped > 0 {
             warnings.push(format!(
-                "{} access log lines were dropped: what the log is written to is too slow, or full.",
+                "{} access log lines were dropped: the log destination is too slow or full.",
                 self.log_dropped
             ));
         }
         warnings
     }
 
-    /// Returns the probability that the next new key has the hash of one of the keys held.
+    /// Returns the probability that the next new key has the same hash as a stored key.
     pub(super) fn collision_of_next_key(&self) -> f64 {
         // 1 − (1 − 2⁻¹²⁸)ⁿ, in the form that keeps its digits.
         -f64::exp_m1(self.store.keys as f64 * f64::ln_1p(-1.0 / HASHES))
     }
 
-    /// Returns how many pairs of the keys held are expected to share a hash.
+    /// Returns the expected number of pairs of stored keys that share a hash.
     pub(super) fn colliding_pairs(&self) -> f64 {
         let keys = self.store.keys as f64;
-        // n(n−1)/2 pairs, each with probability 2⁻¹²⁸. Clamped, as n − 1 is negative for an empty map.
+        // n(n−1)/2 pairs, each with probability 2⁻¹²⁸. Clamped, since n − 1 is negative for an
+        // empty map.
         keys * (keys - 1.0).max(0.0) / 2.0 / HASHES
     }
 }
 
-/// Returns `part / whole`; `None` where there is no whole.
+/// Returns `part / whole`; `None` if `whole` is zero.
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
@@ -113,7 +116,7 @@ pub(super) mod tests {
     use crate::outcome::{Decision, Ending, ResponseEnd, StoreOutcome, WouldBeOutcome};
     use crate::stored::DifferingCredentials;
 
-    /// Figures of a process that has seen one of most things, with a route whose name has to be escaped.
+    /// Readings of a process with one of most events, and with a route whose name needs escaping.
     pub(in super::super) fn busy() -> Readings {
         let metrics = Arc::new(Metrics::new(vec!["/img/".into(), "/a\"b\\c\n{}".into()]));
         let local = metrics.local();
@@ -230,7 +233,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Figures of a process that has seen nothing.
+    /// Readings of a process without any requests.
     pub(in super::super) fn idle() -> Readings {
         Readings {
             requests: Arc::new(Metrics::new(Vec::new())).snapshot(),
@@ -263,13 +266,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn warnings_are_the_configurations_and_those_that_figures_show() {
+    fn warnings_come_from_the_configuration_and_the_readings() {
         let warnings = busy().warnings();
         assert_eq!(warnings.len(), 5);
         assert_eq!(warnings[0], "of the configuration");
-        assert!(warnings[1].starts_with("3 responses were stored with the cookie that they set"));
+        assert!(warnings[1].starts_with("3 responses were stored with their Set-Cookie"));
         assert!(warnings[2].starts_with("1 responses were not stored because they set a cookie. Stop setting"));
-        assert!(warnings[3].starts_with("The app answers 2 URLs differently"));
+        assert!(warnings[3].starts_with("2 URLs return different content per user"));
         assert!(warnings[4].starts_with("10 access log lines"));
         assert!(idle().warnings().is_empty());
     }

@@ -1,20 +1,28 @@
-//! The router as a whole, over a real store and real figures.
+//! The router as a whole, over a real store and real metrics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use axum::Router;
+use std::sync::Arc;
+
+use super::router::ROUTES;
+use super::stats::Stats;
 use super::*;
 use crate::clock::{Clock, Timestamp};
+use crate::metrics::Metrics;
 use crate::outcome::{Decision, Ending, Outcome, Reason, ResponseEnd};
 use crate::proxy::explain;
+use crate::proxy::purge::{PurgeResult, PurgeTarget};
 use crate::store;
+use crate::store::Store;
 
-/// A router, and what its answers depend on.
+/// A router, and the state that its answers depend on.
 struct AdminBench {
     router: Router,
     store: Arc<Store>,
@@ -70,7 +78,8 @@ fn bench() -> AdminBench {
 }
 
 impl AdminBench {
-    /// Sends a request to `Host: localhost` unless `fields` name another, and returns status, fields and content.
+    /// Sends a request with `Host: localhost`, unless `fields` name another; returns status,
+    /// headers and content.
     async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> (u16, HeaderMap, String) {
         let mut request = Request::builder().method(method).uri(path);
         if !fields.iter().any(|(name, _)| *name == "host") {
@@ -100,7 +109,7 @@ impl AdminBench {
 }
 
 #[tokio::test]
-async fn live_always_and_ready_until_it_drains() {
+async fn live_is_constant_and_ready_ends_with_draining() {
     let bench = bench();
     assert_eq!(bench.get("/ready").await, (200, json!({ "ready": true })));
     bench.ready.store(false, Ordering::SeqCst);
@@ -144,12 +153,12 @@ async fn a_purge_reaches_the_ledger() {
 }
 
 #[tokio::test]
-async fn what_is_refused_changes_nothing() {
+async fn refused_purges_change_nothing() {
     const GOOD: &str = r#"{"url": "http://a.example/"}"#;
     const JSON: (&str, &str) = ("content-type", "application/json");
     let bench = bench();
     let before = bench.store.sequence();
-    let long = format!(r#"{{"url": "http://a.example/{}"}}"#, "a".repeat(256 << 10));
+    let long = json!({ "url": format!("http://a.example/{}", "a".repeat(256 << 10)) }).to_string();
     for (fields, body, status) in [
         (&[][..], GOOD, 415),
         (&[("content-type", "text/plain")][..], GOOD, 415),
@@ -164,8 +173,8 @@ async fn what_is_refused_changes_nothing() {
         (&[JSON, ("host", "evil.example")][..], GOOD, 421),
         (&[JSON, ("host", "evil.example"), ("origin", "http://evil.example")][..], GOOD, 421),
     ] {
-        let (told, headers, answer) = bench.send("POST", "/purge", fields, body).await;
-        assert_eq!(told, status, "{fields:?} {body:.60}: {answer}");
+        let (found, headers, answer) = bench.send("POST", "/purge", fields, body).await;
+        assert_eq!(found, status, "{fields:?} {body:.60}: {answer}");
         assert_eq!(headers["content-type"], "application/json");
         assert!(serde_json::from_str::<Value>(&answer).unwrap()["error"].is_string());
     }
@@ -173,7 +182,7 @@ async fn what_is_refused_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_told_with_what_does() {
+async fn unknown_paths_are_answered_with_the_known_ones() {
     let bench = bench();
     for path in
         ["/page/", "/page/none.js", "/page/..%2fapp.js", "/stat", "/stats/", "/../stats", "/%2e%2e/stats", "//stats"]
@@ -183,7 +192,7 @@ async fn what_does_not_exist_is_told_with_what_does() {
     }
     let (status, headers, answer) = bench.send("GET", "/purge", &[], "").await;
     assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "POST"));
-    assert!(answer.contains("GET is not for this path"));
+    assert!(answer.contains("GET is not allowed for this path"));
     assert_eq!(bench.send("DELETE", "/stats", &[], "").await.0, 405);
 }
 
@@ -206,7 +215,7 @@ async fn the_dashboard_comes_with_its_policy() {
 }
 
 #[tokio::test]
-async fn a_question_that_panics_is_a_500() {
+async fn a_source_that_panics_causes_a_500() {
     let parts = AdminSources {
         config: Config { listen: None, token: None, connections_max: 256 },
         purge: Arc::new(|_, _| panic!("on purpose")),
@@ -257,7 +266,7 @@ fn reload() -> ReloadHandle {
 }
 
 #[tokio::test]
-async fn a_reload_that_is_refused_says_what_is_wrong_where() {
+async fn a_refused_reload_says_what_is_wrong_and_where() {
     let bench = bench();
     let (status, _, answer) = bench.send("POST", "/reload", &[], "").await;
     let answer: Value = serde_json::from_str(&answer).unwrap();

@@ -1,6 +1,8 @@
-//! `larder explain`: asks a running Larder what would happen to a request and why, and prints it for people or as JSON.
+//! `larder explain`: asks a running Larder how it would handle a request and why, and prints the
+//! answer for people or as JSON.
 //!
-//! With `--response` it judges a saved response's head, by the configuration alone: no Larder need run, and none is asked.
+//! With `--response`, the command judges the head of a saved response by the configuration alone,
+//! without a running Larder.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Read as _};
@@ -11,7 +13,8 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::ask::AdminArgs;
+use super::admin_client::AdminArgs;
+use super::print::print_line;
 use crate::access;
 use crate::clock::Clock;
 use crate::config::{Flags, OriginUrl};
@@ -21,83 +24,85 @@ use crate::proxy::explain::{
 use crate::proxy::{self, explain};
 use crate::store::Store;
 
-/// Where it is asked.
+/// The path of the admin interface that explains.
 const PATH: &str = "/explain";
 
-/// Stands for the origin where the configuration names none: it is not asked.
-const UNASKED: &str = "http://127.0.0.1:1";
+/// A placeholder for the origin if the configuration names none; it is never contacted.
+const PLACEHOLDER_ORIGIN: &str = "http://127.0.0.1:1";
 
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
-    /// The whole URL that the client uses, with scheme and host
+    /// The absolute URL that the client uses, with scheme and host
     url: String,
-    /// A field of the request, as with curl; may be given several times
+    /// Request header, as with curl; repeatable
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The request's method
+    /// Request method
     #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
     method: String,
     #[command(flatten)]
     admin: AdminArgs,
-    /// Print the answer as JSON
+    /// Print the explanation as JSON
     #[arg(long)]
     json: bool,
-    /// Say whether a saved response would be stored and why: its head, as curl -i or -D prints it, on standard input. Needs
-    /// no running Larder; with --admin that one is asked
+    /// Judge whether a saved response would be cached: pass its head, as curl -i or -D prints it,
+    /// on standard input. Needs no running Larder, unless --admin is given
     #[arg(long)]
     response: bool,
-    /// The response's status, where no status line was saved
+    /// Status code, if the saved head has no status line
     #[arg(long, value_name = "STATUS", requires = "response")]
     status: Option<u16>,
-    /// When the response is taken as received
-    #[arg(long, value_enum, default_value_t = FailureCase::Date, requires = "response")]
-    received: FailureCase,
+    /// When to assume the response arrived
+    #[arg(long, value_enum, default_value_t = ReceivedAt::Date, requires = "response")]
+    received: ReceivedAt,
 }
 
-/// When a saved response is taken as received.
+/// The time at which a saved response is assumed to have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FailureCase {
-    /// When its Date says that it was made
+enum ReceivedAt {
+    /// At its Date header
     Date,
-    /// Now: an old Date counts as age
+    /// Now, so that an old Date adds to its age
     Now,
 }
 
-/// Asks, and prints the answer.
+/// Asks for an explanation and prints it.
 ///
 /// # Errors
-/// What cannot be read of the question, an admin side that cannot be reached or answers with something else, and a
-/// configuration that is wrong where one is needed.
+/// A question that cannot be read, an admin interface that cannot be reached or answers with
+/// something else, and a faulty configuration if one is needed.
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let saved = if args.response { Some(saved_head(std::io::stdin())?) } else { None };
-    // Both ways read it, so that what is wrong is told alike, and before anybody is asked.
+    // Both branches use this reading, so that a faulty question is reported alike, before anything
+    // is contacted.
     let question = Question::new(&args.url, &args.method, &args.headers)?;
     let is_asked = saved.is_none() || args.admin.names_an_address();
     let shown = if is_asked { ReportParts::Everything } else { ReportParts::Response };
     let report = match saved {
         Some(head) if !is_asked => {
-            let received = if args.received == FailureCase::Now { AgeBase::Now } else { AgeBase::AtDate };
+            let received = if args.received == ReceivedAt::Now { AgeBase::Now } else { AgeBase::AtDate };
             by_configuration(args, &question.with_response(&head, args.status, received)?)?
         }
         saved => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let text = runtime.block_on(args.admin.resolve()?.post(PATH, &question_json(args, saved.as_deref())))?;
-            let unlike =
-                || args.admin.resolve().map(|admin| admin.unlike(PATH, "an explanation", &text)).unwrap_or_default();
+            let unlike = || {
+                args.admin.resolve().map(|admin| admin.unexpected(PATH, "an explanation", &text)).unwrap_or_default()
+            };
             serde_json::from_str(&text).with_context(unlike)?
         }
     };
     match args.json {
-        true => super::say(format_args!("{}", serde_json::to_string_pretty(&report)?)),
-        false => super::say(format_args!("{}", render(&report, shown).trim_end())),
+        true => print_line(format_args!("{}", serde_json::to_string_pretty(&report)?)),
+        false => print_line(format_args!("{}", render(&report, shown).trim_end())),
     }
     Ok(())
 }
 
-/// Reads the head of a saved response: what follows it may be of any length, and is left.
+/// Reads the head of a saved response. The rest may be of any length, and is ignored.
 fn saved_head(input: std::io::Stdin) -> anyhow::Result<Vec<u8>> {
     if input.is_terminal() {
-        eprintln!("Paste the response's head (status line and fields), then an end of file (Ctrl-D):");
+        eprintln!("Paste the response's head (status line and headers), then press Ctrl-D:");
     }
     let mut head = Vec::new();
     let most = RESPONSE_BYTES_MAX as u64 + 1;
@@ -105,10 +110,10 @@ fn saved_head(input: std::io::Stdin) -> anyhow::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Answers by the configuration alone, over an empty store.
+/// Explains by the configuration alone, with an empty store.
 fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<ExplainReport> {
     let mut checked = args.admin.file.load(&Flags::default())?;
-    let unasked = || UNASKED.parse::<OriginUrl>().ok();
+    let unasked = || PLACEHOLDER_ORIGIN.parse::<OriginUrl>().ok();
     checked.origin.url = checked.origin.url.take().or_else(unasked);
     let config = checked.assemble().context("the configuration names no origin")?;
     let clock = Clock::System;
@@ -117,30 +122,31 @@ fn by_configuration(args: &ExplainArgs, question: &Question) -> anyhow::Result<E
     Ok(explain::explain(&shared, None, question)?)
 }
 
-/// Writes the question as the admin side reads it.
+/// Writes the question as the admin interface reads it.
 fn question_json(args: &ExplainArgs, saved: Option<&[u8]>) -> serde_json::Value {
     let mut question = json!({ "url": args.url, "method": args.method, "headers": args.headers });
     if let Some(head) = saved {
         question["response"] = json!(String::from_utf8_lossy(explain::heads(head)));
         question["status"] = json!(args.status);
-        question["received"] = json!(if args.received == FailureCase::Now { "now" } else { "date" });
+        question["received"] = json!(if args.received == ReceivedAt::Now { "now" } else { "date" });
     }
     question
 }
 
-/// What a page shows of a report.
+/// The parts of a report that a page shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReportParts {
     Everything,
-    /// Nothing of the store and what would happen now: no running Larder was asked.
+    /// Only the judgement of the response: no running Larder was contacted.
     Response,
 }
 
-/// Renders a report for people: what it is about, what happens and why, what is stored, and the rules in order.
+/// Renders a report for people: the subject, the handling and its reason, the stored variants, and
+/// the rules in order.
 fn render(report: &ExplainReport, shown: ReportParts) -> String {
     let mut page = String::new();
     let subject = &report.request;
-    let _ = writeln!(page, "{} {}", subject.method, subject.url.as_deref().unwrap_or("(no URL can be read)"));
+    let _ = writeln!(page, "{} {}", subject.method, subject.url.as_deref().unwrap_or("(unreadable URL)"));
     if let (Some(key), Some(hash)) = (&subject.key, &subject.key_hash) {
         row(&mut page, "key", &format!("{} ({hash})", key.replace('\n', " + ")));
     }
@@ -159,12 +165,12 @@ fn render(report: &ExplainReport, shown: ReportParts) -> String {
     for note in &report.notes {
         let _ = writeln!(page, "\nnote: {note}");
     }
-    // Names and values in it come from others.
+    // Names and values in the report may come from others.
     page.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char }).collect()
 }
 
 fn rules(page: &mut String, report: &ExplainReport) {
-    let _ = writeln!(page, "\nThe rules, in order");
+    let _ = writeln!(page, "\nRules, in order");
     for step in &report.rules {
         let section = step.section.as_deref().filter(|section| !step.says.contains(section));
         let section = section.map_or(String::new(), |section| format!(" ({section})"));
@@ -177,9 +183,9 @@ fn row(page: &mut String, name: &str, text: &str) {
 }
 
 fn route(report: &ExplainReport) -> String {
-    let Some(route) = &report.route else { return "none was looked for".to_owned() };
+    let Some(route) = &report.route else { return "not looked up".to_owned() };
     let shadow = if route.mode == "shadow" { ", in shadow mode" } else { "" };
-    let Some(number) = route.number else { return format!("none matches: the defaults hold{shadow}") };
+    let Some(number) = route.number else { return format!("none matches; the defaults apply{shadow}") };
     let mut text = format!("{number}");
     let host = route.host.as_ref().map(|host| format!(", host {host}"));
     let path = route.path.as_ref().map(|path| format!(", path {path}"));
@@ -193,7 +199,10 @@ fn route(report: &ExplainReport) -> String {
 
 fn because(page: &mut String, because: &Explanation) {
     row(page, "why", &format!("{} [{}]", because.why, because.reason));
-    row(page, "to change", &because.to_change);
+    // A reason that needs no change says so in its first word.
+    if !because.to_change.starts_with("Nothing:") {
+        row(page, "fix", &because.to_change);
+    }
 }
 
 fn now(page: &mut String, report: &ExplainReport) {
@@ -213,7 +222,7 @@ fn now(page: &mut String, report: &ExplainReport) {
     }
     if let Some(failing) = &now.if_origin_fails {
         let (unreachable, error) = (&failing.unreachable, &failing.server_error);
-        row(page, "if it fails", &format!("unreachable: {unreachable}; answers 5xx: {error}"));
+        row(page, "if it fails", &format!("unreachable: {unreachable}; 5xx response: {error}"));
     }
 }
 
@@ -232,7 +241,7 @@ fn response(page: &mut String, judged: &JudgementReport) {
         row(page, "tags", &judged.tags.join(", "));
     }
     if judged.guarded {
-        row(page, "guard", "it is compared before a request with other credentials gets it");
+        row(page, "guard", "compared before a request with other credentials gets it");
     }
 }
 
@@ -240,7 +249,7 @@ fn stored_section(page: &mut String, variant: &VariantReport) {
     let mark = if variant.selected { "this request's" } else { "not this request's" };
     let held: Vec<String> = variant.held.iter().map(|held| format!("{} {} bytes", held.coding, held.bytes)).collect();
     let _ = writeln!(page, "  - {}, {mark}, in {}: {}", variant.status, variant.tier, held.join(", "));
-    row(page, "  size", &format!("body {} bytes, {} in all", variant.body_bytes, variant.memory_bytes));
+    row(page, "  size", &format!("body {} bytes, {} in total", variant.body_bytes, variant.memory_bytes));
     row(page, "  lifetime", &lifetime(&variant.freshness));
     row(page, "  stale use", &stale_use(&variant.freshness));
     for (name, value) in &variant.vary {
@@ -260,7 +269,7 @@ fn stored_section(page: &mut String, variant: &VariantReport) {
         row(
             page,
             "  guard",
-            &format!("{}, brought in with {with}; to this request: {}", guard.state, guard.to_this_request),
+            &format!("{} (first fetched with {with}); this request: {}", guard.state, guard.to_this_request),
         );
     }
     row(page, "  purge", &variant.purge);
@@ -268,16 +277,16 @@ fn stored_section(page: &mut String, variant: &VariantReport) {
 
 fn lifetime(of: &FreshnessReport) -> String {
     let (age, lifetime) = (seconds(of.age_seconds), seconds(of.lifetime_seconds));
-    let validated = if of.no_cache { ", validated on every use" } else { "" };
+    let validated = if of.no_cache { ", revalidated on every use" } else { "" };
     let word = if of.fresh { "fresh" } else { "stale" };
-    format!("{word}: {age} old of {lifetime} ({}){validated}. {}", of.lifetime_from, of.lifetime_says)
+    format!("{word}: {age} old, lifetime {lifetime} ({}){validated}. {}", of.lifetime_from, of.lifetime_says)
 }
 
 fn stale_use(of: &FreshnessReport) -> String {
     match &of.stale_use {
         None => "forbidden".to_owned(),
         Some(windows) => format!(
-            "while it is refreshed {}, origin unreachable {}, origin answers 5xx {}",
+            "during refresh {}, origin unreachable {}, origin sends 5xx {}",
             seconds(windows.while_revalidate_seconds),
             seconds(windows.if_unreachable_seconds),
             seconds(windows.if_error_seconds)
@@ -298,7 +307,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::args::{Cli, Command};
 
     fn args(line: &[&str]) -> Result<ExplainArgs, clap::Error> {
         let line = ["larder", "explain"].iter().chain(line);
@@ -321,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_takes() {
+    fn flags_and_arguments() {
         let read = args(&["http://h/", "-H", "A: b", "-H", "C: d", "-X", "HEAD", "--admin", "127.0.0.1:1"]).unwrap();
         assert_eq!((read.headers.len(), read.method.as_str(), read.admin.names_an_address()), (2, "HEAD", true));
         for wrong in [&["--json"][..], &["http://h/", "--status", "200"], &["http://h/", "--received", "now"]] {
@@ -363,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_shows_cannot_steer_the_terminal() {
+    fn text_on_the_page_cannot_control_the_terminal() {
         let page = render(
             &judgement("", &["http://h/", "-H", "X: y"], "HTTP/1.1 200 OK\nCache-Tag: a\u{9b}b\n"),
             ReportParts::Everything,

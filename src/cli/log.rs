@@ -1,7 +1,7 @@
-//! `larder log`: follows the requests of a running Larder, one line each, until it is ended.
+//! `larder log`: streams the requests of a running Larder, one per line, until it is stopped.
 //!
-//! The admin side filters, so that what is not wanted is not sent. What is written comes from clients, so nothing of it
-//! reaches the terminal that could move its cursor.
+//! The admin interface filters, so unwanted lines are not sent. The text comes from clients, so
+//! control characters are replaced before it reaches the terminal.
 
 use std::io::{ErrorKind, Write};
 
@@ -9,19 +9,20 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Deserialize;
 
-use super::ask::{AdminArgs, plain};
-use super::stats::{bytes, micros};
+use super::admin_client::{AdminArgs, plain};
+use super::format::{bytes, micros};
 
-/// The longest line that is taken for one: far more than the admin side writes.
+/// The maximum length of a line: far more than the admin interface writes.
 const LINE_BYTES_MAX: usize = 256 << 10;
 
-/// Which requests, and how they are shown.
+/// The requests to show, and the format.
 #[derive(Args, Debug)]
 pub(super) struct LogArgs {
     /// Only these outcomes: hit, stale, revalidated, miss, pass, refused, failed, own
     #[arg(long, value_name = "OUTCOME", value_delimiter = ',')]
     outcome: Vec<String>,
-    /// Only these reasons, be it for the outcome, for not storing, or for a body that broke off: uri-miss, private, …
+    /// Only these reasons (for the outcome, for not storing, or for an aborted body): uri-miss,
+    /// private, …
     #[arg(long, value_name = "REASON", value_delimiter = ',')]
     reason: Vec<String>,
     /// Only these paths: a prefix (/shop is not /shopping) or a glob (/img/**/*.png)
@@ -30,13 +31,13 @@ pub(super) struct LogArgs {
     /// Only these statuses: 404, or a class such as 5xx
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     status: Vec<String>,
-    /// Only these routes: the number of a route in the configuration, counted from 1, or none
+    /// Only these routes: position in the configuration (starting at 1), or none
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
     route: Vec<String>,
-    /// One JSON object a line, with the keys of the access log
+    /// Print one JSON object per line, with the keys of the access log
     #[arg(long)]
     json: bool,
-    /// End after this many requests
+    /// Exit after this many requests
     #[arg(short = 'n', long, value_name = "NUMBER")]
     lines: Option<u64>,
     #[command(flatten)]
@@ -56,10 +57,10 @@ impl LogArgs {
     }
 }
 
-/// Follows until the reader has enough.
+/// Streams until the reader has enough.
 ///
 /// # Errors
-/// An admin side that cannot be reached, refuses, or goes away.
+/// An admin interface that cannot be reached, refuses, or disappears.
 pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
     let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -68,8 +69,8 @@ pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
         let mut lines = LineSplitter::default();
         let mut remaining = args.lines.unwrap_or(u64::MAX);
         while remaining > 0 {
-            let chunk = answer.chunk().await.context("the admin side broke off, or has been silent for too long")?;
-            let Some(chunk) = chunk else { bail!("the admin side has ended the log: Larder is stopping") };
+            let chunk = answer.chunk().await.context("the admin interface aborted, or was silent for too long")?;
+            let Some(chunk) = chunk else { bail!("the admin interface ended the log: Larder is shutting down") };
             lines.push(&chunk)?;
             while remaining > 0
                 && let Some(line) = lines.next()
@@ -85,26 +86,26 @@ pub(super) fn run(args: &LogArgs) -> anyhow::Result<()> {
     })
 }
 
-/// Bytes that came, less the lines that were taken off them.
+/// Received bytes, and how many of them were already taken as lines.
 #[derive(Default)]
 struct LineSplitter {
-    held: Vec<u8>,
+    buffer: Vec<u8>,
     taken: usize,
 }
 
 impl LineSplitter {
     fn push(&mut self, chunk: &[u8]) -> anyhow::Result<()> {
-        self.held.drain(..std::mem::take(&mut self.taken));
-        if self.held.len() > LINE_BYTES_MAX {
-            bail!("the admin side sends something other than lines");
+        self.buffer.drain(..std::mem::take(&mut self.taken));
+        if self.buffer.len() > LINE_BYTES_MAX {
+            bail!("the admin interface does not send lines");
         }
-        self.held.extend_from_slice(chunk);
+        self.buffer.extend_from_slice(chunk);
         Ok(())
     }
 
-    /// Takes the next line off, without its end.
+    /// Takes the next line, without its end.
     fn next(&mut self) -> Option<String> {
-        let rest = &self.held[self.taken..];
+        let rest = &self.buffer[self.taken..];
         let end = rest.iter().position(|byte| *byte == b'\n')?;
         let line = String::from_utf8_lossy(&rest[..end]).into_owned();
         self.taken += end + 1;
@@ -112,11 +113,11 @@ impl LineSplitter {
     }
 }
 
-/// What became of a line.
+/// The result of showing a line.
 enum LineResult {
-    /// It was a request's.
+    /// The line was a request.
     Request,
-    /// It was empty, or told of lost ones.
+    /// The line was empty, or reported dropped lines.
     Other,
     /// Standard output is closed: `larder log | head`.
     NobodyReads,
@@ -127,11 +128,11 @@ fn show(line: &str, args: &LogArgs) -> anyhow::Result<LineResult> {
         return Ok(LineResult::Other);
     }
     let message: LogMessage = serde_json::from_str(line)
-        .with_context(|| format!("the admin side sent something other than a request: {}", plain(line)))?;
+        .with_context(|| format!("the admin interface sent something other than a request: {}", plain(line)))?;
     let text = match (&message, args.json) {
         (_, true) => line.to_owned(),
         (LogMessage::Lost { lost }, false) => {
-            eprintln!("larder: {lost} lines were lost, since they were not read in time; a filter makes fewer");
+            eprintln!("larder: {lost} lines dropped (reader too slow); narrow the filter");
             return Ok(LineResult::Other);
         }
         (LogMessage::Request(request), false) => readable(request),
@@ -145,7 +146,7 @@ fn show(line: &str, args: &LogArgs) -> anyhow::Result<LineResult> {
     }
 }
 
-/// What a line tells.
+/// The content of a line.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum LogMessage {
@@ -153,7 +154,7 @@ enum LogMessage {
     Request(Box<LoggedRequest>),
 }
 
-/// What a readable line is made of; the keys of the access log's JSON.
+/// The fields of a readable line; the keys are those of the access log's JSON.
 #[derive(Debug, Deserialize)]
 struct LoggedRequest {
     time: String,
@@ -185,7 +186,7 @@ fn readable(request: &LoggedRequest) -> String {
     }
     match &request.aborted_reason {
         Some(reason) => line.push_str(&format!("  aborted: {reason}")),
-        None if request.ending == "client-gone" => line.push_str("  client gone"),
+        None if request.ending == "client-gone" => line.push_str("  client disconnected"),
         None => {}
     }
     plain(&line)
@@ -196,7 +197,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::args::{Cli, Command};
 
     fn args(line: &str) -> LogArgs {
         match Cli::try_parse_from(line.split(' ')).unwrap().command {
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_from_what_comes() {
+    fn lines_are_assembled_from_chunks() {
         let mut split = LineSplitter::default();
         split.push(b"{\"a\":1}\n\n{\"b").unwrap();
         assert_eq!(
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_what_matters_and_nothing_moves_the_cursor() {
+    fn a_line_shows_the_request_and_cannot_control_the_terminal() {
         let message = |line: &str| match serde_json::from_str(line).unwrap() {
             LogMessage::Request(request) => readable(&request),
             LogMessage::Lost { lost } => format!("lost {lost}"),

@@ -1,19 +1,18 @@
-//! `larder purge`: has a running Larder purge URLs, prefixes, hosts, tags or everything.
-
-use std::fmt::Write as _;
+//! `larder purge`: makes a running Larder purge URLs, prefixes, hosts, tags or everything.
 
 use anyhow::Context;
 use clap::{ArgGroup, Args};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ask::{AdminArgs, AdminClient};
+use super::admin_client::{AdminArgs, AdminClient};
+use super::print::print_line;
 
-/// What to purge, and how.
+/// The selectors to purge, and the kind of purge.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["urls", "prefixes", "hosts", "tags", "all"]))]
 pub(super) struct PurgeArgs {
-    /// URLs as clients ask for them, with scheme and host
+    /// URLs as clients request them, with scheme and host
     #[arg(value_name = "URL")]
     urls: Vec<String>,
     /// Everything below a path: example.org/shop/ (not /shop itself, not /shopping)
@@ -22,23 +21,23 @@ pub(super) struct PurgeArgs {
     /// Everything of a host
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
-    /// Everything that the app tagged so (Surrogate-Key, Cache-Tag, xkey, Cache-Groups)
+    /// Everything with this tag of the app (Surrogate-Key, Cache-Tag, xkey, Cache-Groups)
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// Everything
     #[arg(long, conflicts_with_all = ["urls", "prefixes", "hosts", "tags"])]
     all: bool,
-    /// Serve it stale while one request refreshes it, and for no longer than `soft_max`
+    /// Mark as stale: keep serving it (at most `soft_max`) while one request refreshes it
     #[arg(long)]
     soft: bool,
-    /// Ask the app whether it still holds before it is served again
+    /// Revalidate with the app before serving it again
     #[arg(long, conflicts_with = "soft")]
     validate: bool,
     #[command(flatten)]
     admin: AdminArgs,
 }
 
-/// What the admin side answers.
+/// The response of the admin interface.
 #[derive(Debug, Deserialize)]
 struct PurgeReply {
     purged: u64,
@@ -47,24 +46,24 @@ struct PurgeReply {
     swept: Option<String>,
 }
 
-/// Purges, and says what became of it.
+/// Purges, and reports the result.
 ///
 /// # Errors
-/// An admin side that cannot be reached, refuses, or answers with something else.
+/// An admin interface that cannot be reached, refuses, or answers with something else.
 pub(super) fn run(args: &PurgeArgs) -> anyhow::Result<()> {
     let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(purge(&admin, &content(args)))?;
-    super::say(format_args!("{}", reply_text(&answer)));
+    print_line(format_args!("{}", reply_text(&answer)));
     Ok(())
 }
 
 async fn purge(admin: &AdminClient, content: &Value) -> anyhow::Result<PurgeReply> {
     let text = admin.post("/purge", content).await?;
-    serde_json::from_str(&text).with_context(|| admin.unlike("/purge", "what a purge comes to", &text))
+    serde_json::from_str(&text).with_context(|| admin.unexpected("/purge", "the result of a purge", &text))
 }
 
-/// Makes the purge as the admin side reads it.
+/// Writes the purge as the admin interface reads it.
 fn content(args: &PurgeArgs) -> Value {
     let kind = match (args.soft, args.validate) {
         (true, _) => "soft",
@@ -84,20 +83,27 @@ fn content(args: &PurgeArgs) -> Value {
     content
 }
 
+/// Returns the report of a purge. Only URLs have a number of entries; a sweep finds the rest.
 fn reply_text(answer: &PurgeReply) -> String {
-    let noun = if answer.purged == 1 { "selector" } else { "selectors" };
-    let mut message = format!("Purged {} {noun}, up to number {}.", answer.purged, answer.sequence);
-    if let Some(entries) = answer.entries {
-        let _ = write!(message, " The URLs had {entries} stored.");
+    let selectors = count(answer.purged, "selector");
+    match (answer.entries, &answer.swept) {
+        (Some(0), None) => "Nothing was cached there.".to_owned(),
+        (Some(entries), None) => format!("Purged {}.", count(entries, "cached response")),
+        (None, None) => format!("Purged {selectors}."),
+        (entries, Some(_)) => {
+            let known = entries.map(|entries| format!(" ({} by URL)", count(entries, "cached response")));
+            format!(
+                "Purged {selectors}{}. Matching responses are no longer served as fresh. A background sweep frees their \
+                 memory; it is done when `larder stats` shows at least {} purges swept.",
+                known.unwrap_or_default(),
+                answer.sequence
+            )
+        }
     }
-    if answer.swept.is_some() {
-        let _ = write!(
-            message,
-            " From now on none of it is served as fresh; what it frees is freed when `purges … swept` of `larder stats` \
-             has reached that number."
-        );
-    }
-    message
+}
+
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -105,7 +111,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::args::{Cli, Command};
 
     fn args(line: &str) -> Result<PurgeArgs, String> {
         match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
@@ -134,11 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_became_of_it() {
+    fn the_result_is_reported() {
         let answer = |text: &str| reply_text(&serde_json::from_str(text).unwrap());
         let one = answer(r#"{"purged": 1, "sequence": 7, "entries": 2}"#);
-        assert_eq!(one, "Purged 1 selector, up to number 7. The URLs had 2 stored.");
+        assert_eq!(one, "Purged 2 cached responses.");
+        assert_eq!(answer(r#"{"purged": 1, "sequence": 7, "entries": 0}"#), "Nothing was cached there.");
+        let both = answer(r#"{"purged": 2, "sequence": 8, "entries": 1, "swept": "pending"}"#);
+        assert!(both.starts_with("Purged 2 selectors (1 cached response by URL). Matching"), "{both}");
         let wide = answer(r#"{"purged": 2, "sequence": 8, "entries": null, "swept": "pending", "watch": "…"}"#);
-        assert!(wide.starts_with("Purged 2 selectors, up to number 8. From now on"), "{wide}");
+        assert!(wide.starts_with("Purged 2 selectors. Matching responses are no longer served as fresh."), "{wide}");
     }
 }

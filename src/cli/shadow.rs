@@ -1,4 +1,4 @@
-//! `larder shadow-report`: what a running Larder has seen in shadow mode, as tables, and what to write where.
+//! `larder shadow-report`: what a running Larder observed in shadow mode, as tables with advice.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,30 +8,31 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::CellAlignment;
 
-use super::ask::{AdminArgs, AdminClient, plain};
-use super::stats::{bytes, percent, section, table};
+use super::admin_client::{AdminArgs, AdminClient, plain};
+use super::format::{bytes, percent, section, table};
 use crate::outcome::Outcome;
 use crate::proxy::shadow::{Advice, ShadowReport, ShadowTotals};
 
-/// Where it is asked.
+/// The path of the admin interface that reports.
 const PATH: &str = "/shadow";
 
-/// The most rows of a list that are shown; `--json` has all.
+/// The maximum number of rows of a list; `--json` prints all.
 const ROWS: usize = 20;
 
 #[derive(Args, Debug)]
 pub(super) struct ShadowArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// Print the answer as JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Asks the admin side what shadow mode has seen, and prints it.
+/// Asks the admin interface what shadow mode observed, and prints it.
 ///
 /// # Errors
-/// An admin side that cannot be reached or answers with something else, and an output that cannot be written.
+/// An admin interface that cannot be reached or answers with something else, and an output that
+/// cannot be written.
 pub(super) fn run(args: &ShadowArgs) -> anyhow::Result<()> {
     let admin = args.admin.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -45,10 +46,11 @@ pub(super) fn run(args: &ShadowArgs) -> anyhow::Result<()> {
 
 async fn fetch(admin: &AdminClient) -> anyhow::Result<ShadowReport> {
     let text = admin.get(PATH).await?;
-    serde_json::from_str(&text).with_context(|| admin.unlike(PATH, "a report of shadow mode", &text))
+    serde_json::from_str(&text).with_context(|| admin.unexpected(PATH, "a report of shadow mode", &text))
 }
 
-/// Renders the report for a terminal: what runs, what would be, what would be wrong, and what to change.
+/// Renders the report for a terminal: what runs, what a cache would do, what would be wrong, and
+/// what to change.
 fn render(report: &ShadowReport) -> String {
     let mut page = String::new();
     let _ = writeln!(page, "{}", plain(&report.says));
@@ -63,15 +65,15 @@ fn render(report: &ShadowReport) -> String {
     if report.routes.len() > 1 {
         section(&mut page, "Routes", routes(report));
     }
-    section(&mut page, "Would-be hits, held against what the app just sent", comparison_table(report));
+    section(&mut page, "Would-be hits compared with the app's actual response", comparison_table(report));
     if !report.differs.is_empty() {
-        section(&mut page, "Other bodies for one key", differs(report));
+        section(&mut page, "Different bodies for one key", differs(report));
     }
     if !report.parameters.is_empty() {
         section(&mut page, "Query parameters", parameters(report));
     }
     match &report.advice[..] {
-        [] => page.push_str("\nNo advice: nothing that was seen asks for a change.\n"),
+        [] => page.push_str("\nNo advice: no observation calls for a change.\n"),
         list => list.iter().zip(1..).for_each(|(advice, number)| advise(&mut page, number, advice)),
     }
     page
@@ -84,17 +86,17 @@ fn row(name: &str, value: String) -> [String; 2] {
 fn overview(total: &ShadowTotals) -> comfy_table::Table {
     let share = |part: u64, whole: u64| percent((whole > 0).then(|| part as f64 / whole as f64));
     table(
-        ["", "since the start"],
+        ["", "since start"],
         [
             row("requests in shadow mode", total.requests.to_string()),
             row("cache hit ratio", percent(total.hit_ratio)),
             row("cache hit ratio by bytes", percent(total.hit_ratio_bytes)),
-            row("requests that the app is spared", total.origin_requests_saved.to_string()),
-            row("  of all requests", share(total.origin_requests_saved, total.requests)),
-            row("time that the app is spared", time(total.origin_time_saved_us)),
-            row("  of all its time", share(total.origin_time_saved_us, total.origin_time_us)),
-            row("bytes that the app is spared", bytes(total.bytes_saved)),
-            row("requests that wait for another's", total.collapsed.to_string()),
+            row("app requests saved", total.origin_requests_saved.to_string()),
+            row("  share", share(total.origin_requests_saved, total.requests)),
+            row("app time saved", time(total.origin_time_saved_us)),
+            row("  share", share(total.origin_time_saved_us, total.origin_time_us)),
+            row("app bytes saved", bytes(total.bytes_saved)),
+            row("collapsed requests", total.collapsed.to_string()),
         ],
     )
 }
@@ -110,9 +112,9 @@ fn outcomes(total: &ShadowTotals) -> comfy_table::Table {
 
 fn non_hit_table(report: &ShadowReport) -> comfy_table::Table {
     let rows = report.not_hits.iter().take(ROWS);
-    lefts(
+    align_left(
         table(
-            ["reason", "requests", "would be", "for another outcome"],
+            ["reason", "requests", "would be", "fix"],
             rows.map(|row| [plain(&row.reason), row.requests.to_string(), plain(&row.would_be), plain(&row.change)]),
         ),
         &[2, 3],
@@ -121,7 +123,7 @@ fn non_hit_table(report: &ShadowReport) -> comfy_table::Table {
 
 fn routes(report: &ShadowReport) -> comfy_table::Table {
     table(
-        ["route", "requests", "hit ratio", "app spared", "its time"],
+        ["route", "requests", "hit ratio", "app saved", "app time saved"],
         report.routes.iter().map(|route| {
             let total = &route.total;
             [
@@ -142,7 +144,7 @@ fn comparison_table(report: &ShadowReport) -> comfy_table::Table {
         [
             row("the same", compared.same.to_string()),
             row("another body", compared.differed.to_string()),
-            row("  of them with the same ETag", compared.differed_within_tag.to_string()),
+            row("  with the same ETag", compared.differed_within_tag.to_string()),
             row("not comparable", compared.not_compared.to_string()),
         ],
     )
@@ -161,24 +163,24 @@ fn differs(report: &ShadowReport) -> comfy_table::Table {
         let response = plain(&row.response.join(", "));
         [plain(&row.url), row.times.to_string(), row.same_tag.to_string(), plain(&what.join(", ")), response]
     });
-    lefts(table(["url", "times", "same ETag", "differs by", "response fields"], rows), &[3, 4])
+    align_left(table(["url", "times", "same ETag", "differs by", "response fields"], rows), &[3, 4])
 }
 
 fn parameters(report: &ShadowReport) -> comfy_table::Table {
     let rows = report.parameters.iter().take(ROWS).map(|row| {
         let place = format!("{}{}", row.host, row.path);
         let different = if row.page_changes {
-            format!("{} (it changes by itself)", row.different)
+            format!("{} (the page changes by itself)", row.different)
         } else {
             row.different.to_string()
         };
         [plain(&row.name), row.same.to_string(), different, plain(&place)]
     });
-    lefts(table(["parameter", "same body", "another", "at"], rows), &[3])
+    align_left(table(["parameter", "same body", "another body", "at"], rows), &[3])
 }
 
-/// Aligns columns of text to the left.
-fn lefts(mut table: comfy_table::Table, columns: &[usize]) -> comfy_table::Table {
+/// Aligns text columns to the left.
+fn align_left(mut table: comfy_table::Table, columns: &[usize]) -> comfy_table::Table {
     for column in columns {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(CellAlignment::Left);
@@ -199,7 +201,7 @@ fn advise(page: &mut String, number: usize, advice: &Advice) {
     }
 }
 
-/// Writes microseconds as a span.
+/// Writes microseconds as a duration.
 fn time(micros: u64) -> String {
     let rounded = if micros >= 1_000_000 { micros / 1_000 * 1_000 } else { micros };
     humantime::format_duration(Duration::from_micros(rounded)).to_string()
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn without_requests_it_says_so_and_no_more() {
+    fn without_requests_the_report_says_only_that() {
         let mut report = report();
         report.total.requests = 0;
         assert_eq!(render(&report), "Everything is in shadow mode.\n");

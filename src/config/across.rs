@@ -1,4 +1,4 @@
-//! What several keys say together: contradictions are problems, what is allowed but likely unwanted is a warning.
+//! Judgement of several keys together: contradictions are problems, likely slips are warnings.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,15 +11,15 @@ use super::visit::KeyPlaces;
 use crate::route::{CacheMode, RouteMode};
 use crate::units::ByteCount;
 
-/// Judges the keys against each other.
+/// Collects contradictions between keys.
 struct ContradictionCheck<'a> {
     places: &'a KeyPlaces,
     problems: Vec<ConfigProblem>,
 }
 
 impl ContradictionCheck<'_> {
-    /// Reports a contradiction among `keys`, shown at the first of them that the file has. Where one of them could not be
-    /// read, nothing is reported: its value is not the one that was meant.
+    /// Reports a contradiction among `keys`, shown at the first of them that the file has. Nothing
+    /// is reported if one of them could not be read: its value is then not the one the user meant.
     fn contradiction(&mut self, keys: &[&str], what: String, allowed: String) {
         if keys.iter().any(|key| self.places.is_faulty(key)) {
             return;
@@ -36,11 +36,9 @@ pub(super) fn problems(checked: &Settings, places: &KeyPlaces) -> Vec<ConfigProb
     origin(checked, &mut judge);
     traces(checked, &mut judge, cfg!(feature = "otel"));
     let share = checked.memory.capacity / OBJECT_SHARE;
-    let too_large = |bytes: u64| format!("{} is more than an eighth of `memory.capacity`", ByteCount(bytes));
-    let allowed = format!(
-        "at most {} here: an object may take an eighth, so that it cannot push out all others",
-        ByteCount(share)
-    );
+    let too_large = |bytes: u64| format!("{}  is more than an eighth of `memory.capacity`", ByteCount(bytes));
+    let allowed =
+        format!("at most {} here: an object may take an eighth, so that it cannot evict all others", ByteCount(share));
     if checked.memory.object_bytes_max > share {
         let keys = ["memory.object_bytes_max", "memory.capacity"];
         judge.contradiction(&keys, too_large(checked.memory.object_bytes_max), allowed.clone());
@@ -62,14 +60,15 @@ pub(super) fn problems(checked: &Settings, places: &KeyPlaces) -> Vec<ConfigProb
         if let Some(name) = &route.name
             && let Some(first) = names.insert(name.clone(), index)
         {
-            let what = format!("the name {name:?} is taken by route {} of the file", first + 1);
-            judge.contradiction(&[&key("name")], what, "a name of its own: figures are listed by it".into());
+            let what = format!("the name {name:?} is already used by route {}", first + 1);
+            judge.contradiction(&[&key("name")], what, "a unique name: stats are listed by it".into());
         }
     }
     judge.problems
 }
 
-/// The two listeners must not meet, and the admin side must not be reachable from elsewhere.
+/// Checks that the two listeners do not meet, and that the admin interface is not open to
+/// strangers.
 fn listeners(checked: &Settings, judge: &mut ContradictionCheck<'_>) {
     let Some(admin) = checked.admin.listen else { return };
     if meet(checked.listen, admin) {
@@ -78,12 +77,12 @@ fn listeners(checked: &Settings, judge: &mut ContradictionCheck<'_>) {
     }
     let has_token = checked.admin.token.is_some() || checked.admin.token_file.is_some();
     if !admin.ip().is_loopback() && !has_token {
-        let what = format!("{} can be reached from elsewhere, and there is no token to ask for", admin.ip());
+        let what = "a non-loopback admin address needs `token` or `token_file`".to_owned();
         judge.contradiction(
             &["admin.listen"],
             what,
             format!(
-                "a loopback address, such as \"127.0.0.1:9180\", or \"off\", or beside it `token` or `token_file`: {}",
+                "a loopback address such as \"127.0.0.1:9180\", or \"off\", or a `token` or `token_file` next to it: {}",
                 secret::ALLOWED
             ),
         );
@@ -94,7 +93,7 @@ fn listeners(checked: &Settings, judge: &mut ContradictionCheck<'_>) {
     }
 }
 
-/// A Larder that asks itself would answer nobody.
+/// Checks that Larder is not its own origin: a Larder that proxies to itself answers nobody.
 fn origin(checked: &Settings, judge: &mut ContradictionCheck<'_>) {
     let Some(url) = &checked.origin.url else { return };
     let authority = url.authority().replace("localhost:", "127.0.0.1:");
@@ -104,21 +103,21 @@ fn origin(checked: &Settings, judge: &mut ContradictionCheck<'_>) {
         let what = format!("{url} is where Larder itself listens (`listen = \"{}\"`)", checked.listen);
         judge.contradiction(&["origin.url", "listen"], what, "the address that the app listens on".into());
     }
-    // Whoever reaches the proxy would reach the admin side through it.
+    // A client of the proxy could otherwise reach the admin interface through it.
     if let Some(admin) = checked.admin.listen.filter(|admin| is_at(*admin)) {
-        let what = format!("{url} is where Larder's admin side listens (`admin.listen = \"{admin}\"`)");
+        let what = format!("{url} is where Larder's admin interface listens (`admin.listen = \"{admin}\"`)");
         judge.contradiction(&["origin.url", "admin.listen"], what, "the address that the app listens on".into());
     }
 }
 
-/// How to get what sends traces: few need it, so that a build has it only where it is asked for.
+/// The command that builds Larder with traces. Few users need them, so they are off by default.
 const BUILD_TRACES: &str = "cargo build --release --features otel";
 
-/// Traces need what a build may not have: `are_built` tells.
+/// Checks that this build can export traces; `are_built` tells whether it can.
 fn traces(checked: &Settings, judge: &mut ContradictionCheck<'_>, are_built: bool) {
     if checked.traces.endpoint.is_some() && !are_built {
         let what = "this larder was built without traces".to_owned();
-        let allowed = format!("nothing, or a larder that was built in the project's folder with `{BUILD_TRACES}`");
+        let allowed = format!("remove it, or build Larder with `{BUILD_TRACES}`");
         judge.contradiction(&["traces.endpoint"], what, allowed);
     }
 }
@@ -128,49 +127,47 @@ fn meet(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || is_any(a.ip(), b.ip()) || is_any(b.ip(), a.ip()))
 }
 
-/// Tells whether `wide` stands for every address of the machine, `narrow` among them.
+/// Tells whether `wide` stands for every address of the machine, including `narrow`.
 fn is_any(wide: IpAddr, narrow: IpAddr) -> bool {
     wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
 }
 
-/// Returns what is allowed, but likely not wanted: a sentence each.
+/// Returns likely slips, which are allowed: a sentence each.
 pub(super) fn warnings(checked: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     if checked.origin.url.is_none() {
         found.push(
-            "`origin.url` is not set: `larder serve` needs it, in the file or as `--origin http://127.0.0.1:3000`."
+            "`origin.url` is not set. `larder serve` needs it: set it in the file, or use `--origin http://127.0.0.1:3000`."
                 .to_owned(),
         );
     }
     if !checked.listen.ip().is_loopback() && checked.sites.iter().all(|site| site.hosts.is_empty()) {
         found.push(format!(
-            "Larder listens on {} and no [[site]] lists its hosts: whatever Host a stranger sends fills the cache.",
+            "Larder listens on {} and no [[site]] lists its hosts: requests with made-up Host headers can fill the cache.",
             checked.listen
         ));
     }
     for net in checked.purge.method_from.iter().filter(|net| net.prefix_len() == 0) {
-        found.push(format!("`purge.method_from` has {net}: every client may then empty the cache, URL by URL."));
+        found.push(format!("`purge.method_from` has {net}: every client may purge the cache, URL by URL."));
     }
     if let (Some(admin), Some(_)) = (checked.admin.listen, checked.admin.secret())
         && !admin.ip().is_loopback()
     {
         found.push(format!(
-            "The admin side listens on {admin}, where others can reach it: it asks for the token, which goes over the network \
-             as it is. Let only networks that you trust reach that port."
+            "The admin interface on {admin} is reachable from other machines. It requires the token, but the token is \
+             sent unencrypted: restrict that port to trusted networks."
         ));
     }
     for net in checked.server.trusted_proxies.iter().filter(|net| net.prefix_len() == 0) {
-        found.push(format!(
-            "`server.trusted_proxies` has {net}: every client may then say who it is and which scheme it uses."
-        ));
+        found.push(format!("`server.trusted_proxies` has {net}: every client may forge its address and scheme."));
     }
     if checked.mode == RouteMode::Shadow || checked.routes.iter().any(|route| route.mode == Some(RouteMode::Shadow)) {
         let all = checked.mode == RouteMode::Shadow
             && checked.routes.iter().all(|route| route.mode != Some(RouteMode::Serve));
         let what = if all { "Larder is in shadow mode" } else { "Some routes are in shadow mode" };
         found.push(format!(
-            "{what}: nothing there is answered from the cache, and the app gets every request. `larder shadow-report` tells \
-             what would have been; `mode = \"serve\"` begins in earnest."
+            "{what}: every request there goes to the app. `larder shadow-report` shows what a cache would have done. Set \
+             `mode = \"serve\"` to go live."
         ));
     }
     if checked.log.access_file.is_some() && checked.log.access.is_none() {
@@ -184,13 +181,13 @@ fn routes(checked: &Settings, found: &mut Vec<String>) {
     if let Some(index) = checked.routes.iter().position(super::RouteSection::matches_all)
         && index + 1 < checked.routes.len()
     {
-        found.push(format!("Route {} matches every request: the routes after it are never reached.", index + 1));
+        found.push(format!("Route {} matches every request: the routes after it are unreachable.", index + 1));
     }
     for (index, route) in checked.routes.iter().enumerate() {
         let earlier = checked.routes[..index].iter().position(|other| !other.matches_all() && other.covers(route));
         if let Some(earlier) = earlier {
             found.push(format!(
-                "Route {} is never reached: route {} before it matches all that it does.",
+                "Route {} is unreachable: route {} already matches everything it would.",
                 index + 1,
                 earlier + 1
             ));
@@ -198,7 +195,7 @@ fn routes(checked: &Settings, found: &mut Vec<String>) {
     }
     for (index, route) in checked.routes.iter().enumerate() {
         if route.cache == CacheMode::Bypass && route.ttl.is_some() {
-            found.push(format!("Route {}: `ttl` has no effect beside `cache = \"bypass\"`.", index + 1));
+            found.push(format!("Route {}: `ttl` has no effect together with `cache = \"bypass\"`.", index + 1));
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Every key of `config.toml`: its name, its place, its default, what is allowed of it.
+//! Every key of `config.toml`: its name, its table, its default, and the values allowed.
 //!
-//! [`Settings`] is the value that the program uses. [`Settings::keys`] is the one description of the file; it is walked to
-//! read, to print, and to tell which keys exist. Why each default is what it is stands in `config.toml`.
+//! [`Settings`] is the value that the program uses. [`Settings::keys`] is the one description of
+//! the file. The reader, the printer and the JSON Schema walk it. `config.toml` says why each
+//! default is what it is.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,11 +24,11 @@ use crate::route::{IGNORED_COOKIES, RouteMode, SetCookie};
 /// A configuration in which every value is allowed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Where the proxy listens.
+    /// The address on which the proxy listens.
     pub listen: SocketAddr,
-    /// Whether a change of the file is put in force.
+    /// Reload when the file changes.
     pub reload_on_change: bool,
-    /// Whether requests are answered from the cache, where their route says nothing else.
+    /// Serve from the cache, or only watch (shadow mode); a route may override this.
     pub mode: RouteMode,
     /// `[server]`
     pub server: ServerSection,
@@ -75,7 +76,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Describes the file.
+    /// Describes the keys of the file.
     pub(super) fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("listen", &mut self.listen, kind::address());
         keys.key("reload_on_change", &mut self.reload_on_change, kind::flag());
@@ -94,7 +95,7 @@ impl Settings {
     }
 }
 
-/// `[server]`: the client's side.
+/// `[server]`: the client side.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
 pub struct ServerSection {
@@ -144,11 +145,11 @@ impl ServerSection {
         keys.key("workers", &mut self.workers, kind::count(1..=256).or_word("auto"));
         keys.key("connections_max", &mut self.connections_max, kind::count(1..=1_000_000));
         keys.key("trusted_proxies", &mut self.trusted_proxies, kind::network().list(1000));
-        keys.key("drain_timeout", &mut self.drain_timeout, kind::span(Duration::ZERO..=HOUR));
-        keys.key("head_timeout", &mut self.head_timeout, kind::span(SECOND / 10..=10 * MINUTE));
-        keys.key("idle_timeout", &mut self.idle_timeout, kind::span(SECOND / 10..=DAY));
-        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::span(SECOND / 10..=HOUR));
-        keys.key("tunnel_idle_timeout", &mut self.tunnel_idle_timeout, kind::span(SECOND..=DAY));
+        keys.key("drain_timeout", &mut self.drain_timeout, kind::duration(Duration::ZERO..=HOUR));
+        keys.key("head_timeout", &mut self.head_timeout, kind::duration(SECOND / 10..=10 * MINUTE));
+        keys.key("idle_timeout", &mut self.idle_timeout, kind::duration(SECOND / 10..=DAY));
+        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::duration(SECOND / 10..=HOUR));
+        keys.key("tunnel_idle_timeout", &mut self.tunnel_idle_timeout, kind::duration(SECOND..=DAY));
         keys.key("upgrades", &mut self.upgrades, kind::protocol().list(16));
         keys.key("request_body_max", &mut self.request_body_max, kind::bytes(0..=TIB));
         keys.key("debug_from", &mut self.debug_from, kind::network().list(1000));
@@ -210,19 +211,19 @@ impl OriginSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
         keys.key("url", &mut self.url, kind::origin_url().optional());
         keys.key("host", &mut self.host, kind::authority().optional());
-        keys.key("connect_timeout", &mut self.connect_timeout, kind::span(SECOND / 100..=MINUTE));
-        keys.key("response_timeout", &mut self.response_timeout, kind::span(SECOND / 100..=HOUR));
-        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::span(SECOND / 100..=HOUR));
-        keys.key("pool_idle_timeout", &mut self.pool_idle_timeout, kind::span(Duration::ZERO..=10 * MINUTE));
+        keys.key("connect_timeout", &mut self.connect_timeout, kind::duration(SECOND / 100..=MINUTE));
+        keys.key("response_timeout", &mut self.response_timeout, kind::duration(SECOND / 100..=HOUR));
+        keys.key("body_idle_timeout", &mut self.body_idle_timeout, kind::duration(SECOND / 100..=HOUR));
+        keys.key("pool_idle_timeout", &mut self.pool_idle_timeout, kind::duration(Duration::ZERO..=10 * MINUTE));
         keys.key("connections_max", &mut self.connections_max, kind::count(1..=100_000));
-        keys.key("permit_timeout", &mut self.permit_timeout, kind::span(Duration::ZERO..=10 * MINUTE));
+        keys.key("permit_timeout", &mut self.permit_timeout, kind::duration(Duration::ZERO..=10 * MINUTE));
         keys.key("permit_queue_max", &mut self.permit_queue_max, kind::count(0..=1_000_000));
         keys.key("breaker_failures", &mut self.breaker_failures, kind::count(0..=1000));
-        keys.key("breaker_interval", &mut self.breaker_interval, kind::span(SECOND / 100..=10 * MINUTE));
+        keys.key("breaker_interval", &mut self.breaker_interval, kind::duration(SECOND / 100..=10 * MINUTE));
     }
 }
 
-/// `[memory]`: what is held.
+/// `[memory]`: limits of the store.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
 pub struct MemorySection {
@@ -249,7 +250,7 @@ impl MemorySection {
     }
 }
 
-/// `[compression]`: in which form bodies are held and asked for.
+/// `[compression]`: the form in which bodies are stored and requested.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
 pub struct CompressionSection {
@@ -259,12 +260,12 @@ pub struct CompressionSection {
     pub ask_origin: AskOrigin,
 }
 
-/// Which Accept-Encoding the origin is sent on cacheable lookups.
+/// The Accept-Encoding that cacheable requests send to the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskOrigin {
-    /// None: the body comes as it is.
+    /// None: the origin sends the plain body.
     Identity,
-    /// The client's own.
+    /// The client's own header.
     Client,
 }
 
@@ -335,16 +336,16 @@ impl Default for CacheSection {
 
 impl CacheSection {
     fn keys<K: Keys>(&mut self, keys: &mut K) {
-        let any = || kind::span(Duration::ZERO..=YEAR);
+        let any = || kind::duration(Duration::ZERO..=YEAR);
         keys.key("heuristic_fraction", &mut self.heuristic_fraction, kind::fraction(0.0..=1.0));
         keys.key("heuristic_max", &mut self.heuristic_max, any());
         keys.key("stale_if_error", &mut self.stale_if_error, any());
         keys.key("stale_while_revalidate", &mut self.stale_while_revalidate, any());
         keys.key("keep", &mut self.keep, any());
         keys.key("soft_max", &mut self.soft_max, any());
-        keys.key("hit_for_miss", &mut self.hit_for_miss, kind::span(Duration::ZERO..=HOUR));
-        keys.key("flight_timeout", &mut self.flight_timeout, kind::span(SECOND / 10..=HOUR));
-        keys.key("reader_stall", &mut self.reader_stall, kind::span(SECOND / 10..=HOUR));
+        keys.key("hit_for_miss", &mut self.hit_for_miss, kind::duration(Duration::ZERO..=HOUR));
+        keys.key("flight_timeout", &mut self.flight_timeout, kind::duration(SECOND / 10..=HOUR));
+        keys.key("reader_stall", &mut self.reader_stall, kind::duration(SECOND / 10..=HOUR));
         keys.key("obey_client_no_cache", &mut self.obey_client_no_cache, kind::flag());
         keys.key("strict_s_maxage", &mut self.strict_s_maxage, kind::flag());
         keys.key("store_unsized", &mut self.store_unsized, kind::flag());
@@ -353,14 +354,14 @@ impl CacheSection {
         keys.key("personalisation_guard", &mut self.personalisation_guard, kind::flag());
         keys.key("ignore_cookies", &mut self.ignore_cookies, kind::cookie_name().list(super::route::COOKIES_MAX));
         keys.key("guard_sample", &mut self.guard_sample, kind::count(1..=1_000_000));
-        keys.key("personalised_for", &mut self.personalised_for, kind::span(Duration::ZERO..=DAY));
+        keys.key("personalised_for", &mut self.personalised_for, kind::duration(Duration::ZERO..=DAY));
     }
 }
 
-/// `[purge]`: PURGE on the proxy's port.
+/// `[purge]`: the PURGE method on the proxy's port.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PurgeSection {
-    /// Who may send it.
+    /// The networks from which PURGE is accepted.
     pub method_from: Vec<IpNet>,
 }
 
@@ -373,15 +374,15 @@ impl PurgeSection {
 /// `[admin]`: the operator's side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminSection {
-    /// Where it listens; `None`: nowhere.
+    /// The address of the admin interface; `None` turns it off.
     pub listen: Option<SocketAddr>,
-    /// The most connections at once.
+    /// The maximum number of connections at once.
     pub connections_max: usize,
-    /// What who asks has to show.
+    /// The token that clients of the admin interface must send.
     pub token: Option<Secret>,
-    /// The file that has it in place of `token`.
+    /// The file that contains the token, instead of `token`.
     pub token_file: Option<PathBuf>,
-    /// What was read from that file.
+    /// The token as read from that file.
     pub token_read: Option<Secret>,
 }
 
@@ -400,13 +401,13 @@ impl AdminSection {
         keys.key("token_file", &mut self.token_file, kind::file().optional());
     }
 
-    /// Returns the token, wherever it stands.
+    /// Returns the token, from either key.
     pub fn secret(&self) -> Option<&Secret> {
         self.token.as_ref().or(self.token_read.as_ref())
     }
 }
 
-/// `[log]`: what is written about Larder, and about each request.
+/// `[log]`: Larder's own log and the access log.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
 pub struct LogSection {
@@ -416,15 +417,15 @@ pub struct LogSection {
     pub access_file: Option<PathBuf>,
 }
 
-/// The least severity that is logged.
+/// The minimum severity that is logged.
 pub type LogLevel = tracing::level_filters::LevelFilter;
 
-/// The form of Larder's own log.
+/// The format of Larder's own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// A readable line.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -1,11 +1,13 @@
-//! The configuration: from a TOML file to the parts that [`crate::server`] is started with.
+//! The configuration: from a TOML file to the parts that [`crate::server`] starts with.
 //!
-//! A file is parsed to a document in which every value knows its place. The document is walked by the one description of
-//! all keys (`keys.rs`) into a [`Settings`] configuration, in which every value is allowed, or into [`ConfigProblems`]: *all* of
-//! them, each with its line, its key, what is wrong and what is allowed. `serde`'s derive would stop at the first. The
-//! same description prints a [`Settings`] as TOML that reads back as the same value.
+//! The parser turns a file into a document in which every value knows its position. The one
+//! description of all keys (`config/keys.rs`) reads the document into [`Settings`], in which every
+//! value is allowed, or into [`ConfigProblems`]: *all* problems, each with its line, its key, the
+//! fault and the values allowed. `serde`'s derive would stop at the first problem. The same
+//! description prints [`Settings`] as TOML that reads back as the same value.
 //!
-//! Only the command line, `main` and tests import this module. Deliberately absent: running anything.
+//! Only the command line, `main` and tests import this module. Deliberately absent: running
+//! anything.
 
 mod across;
 mod bounds;
@@ -37,23 +39,23 @@ pub use secret::Secret;
 
 use crate::{access, admin, origin, proxy, server, store};
 
-/// Why there is no configuration.
+/// The reason why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("{file} cannot be read")]
+    #[error("cannot read {file}")]
     Unreadable {
-        /// The file's name.
+        /// The name of the file.
         file: String,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The file can be read, and these things are wrong in it.
+    /// The file can be read, but is not valid.
     #[error(transparent)]
     Wrong(#[from] ConfigProblems),
 }
 
-/// What the command line says; it beats the file.
+/// Flags of the command line, which override the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flags {
     /// `--listen`
@@ -64,16 +66,16 @@ pub struct Flags {
     pub admin: Option<AdminListen>,
 }
 
-/// Where `--admin` puts the admin side.
+/// The address that `--admin` sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminListen {
-    /// Nowhere.
+    /// Turns the admin interface off.
     Off,
-    /// At this address.
+    /// Listens on this address.
     At(SocketAddr),
 }
 
-/// Reads and checks the file at `path`; `flags` beat what it says.
+/// Reads and checks the file at `path`; `flags` override it.
 ///
 /// # Errors
 /// A file that cannot be read, or everything that is wrong in it.
@@ -85,7 +87,7 @@ pub fn load(path: &Path, flags: &Flags) -> Result<Settings, Error> {
     }
 }
 
-/// Checks a configuration that has `text` in it; `file` is what it is called in reports, `flags` beat what it says.
+/// Checks the configuration in `text`; reports call it `file`, and `flags` override it.
 ///
 /// # Errors
 /// Everything that is wrong in it.
@@ -99,7 +101,8 @@ pub fn parse(file: &str, text: &str, flags: &Flags) -> Result<Settings, ConfigPr
         problems.extend(read_token(&mut checked, &places));
         problems.extend(across::problems(&checked, &places));
     } else {
-        // Where the syntax is broken, the parser guesses how it goes on; a line is believed only where nothing is broken.
+        // After a syntax error the parser guesses how the file goes on. A problem is believed only
+        // on a line without a syntax error.
         let line = |problem: &ConfigProblem| problem.span.as_ref().map(|span| problem::line_of(text, span.start));
         let syntax = syntax::problems(text, &errors, &places);
         problems.retain(|problem| !syntax.iter().any(|broken| line(broken) == line(problem)));
@@ -108,7 +111,7 @@ pub fn parse(file: &str, text: &str, flags: &Flags) -> Result<Settings, ConfigPr
     if problems.is_empty() { Ok(checked) } else { Err(ConfigProblems::new(file, text, problems)) }
 }
 
-/// Puts the flags over what the file said: a key that a flag replaces cannot be wrong in the file.
+/// Applies the flags over the file. A key that a flag replaces cannot be wrong in the file.
 fn overlay(checked: &mut Settings, flags: &Flags, places: &mut visit::KeyPlaces, problems: &mut Vec<ConfigProblem>) {
     let mut replaced = |key: &str| {
         places.forget(key);
@@ -131,16 +134,16 @@ fn overlay(checked: &mut Settings, flags: &Flags, places: &mut visit::KeyPlaces,
     }
 }
 
-/// Reads the token from its file, where one is named.
+/// Reads the token from its file, if one is named.
 fn read_token(checked: &mut Settings, places: &visit::KeyPlaces) -> Option<ConfigProblem> {
     const KEY: &str = "admin.token_file";
-    // Beside `token` it is a contradiction, and only that is told.
+    // With `token` set as well, only the contradiction is reported.
     let file = checked.admin.token_file.as_deref().filter(|_| checked.admin.token.is_none())?;
     let refused = |what| ConfigProblem {
         span: places.of(KEY),
         key: KEY.to_owned(),
         what,
-        allowed: format!("a file that can be read and has nothing in it but the token: {}", secret::ALLOWED),
+        allowed: format!("a readable file that contains only the token: {}", secret::ALLOWED),
     };
     match Secret::read(file) {
         Ok(secret) => {
@@ -151,7 +154,7 @@ fn read_token(checked: &mut Settings, places: &visit::KeyPlaces) -> Option<Confi
     }
 }
 
-/// Fits a default to what was said: a small capacity takes smaller objects without being told so.
+/// Adapts a default to the other keys: a small capacity lowers the default object limit.
 fn settle(checked: &mut Settings, places: &visit::KeyPlaces) {
     if places.of("memory.object_bytes_max").is_none() {
         let share = checked.memory.capacity / bounds::OBJECT_SHARE;
@@ -165,23 +168,24 @@ pub fn schema() -> serde_json::Value {
 }
 
 impl Settings {
-    /// Prints it as TOML that reads back as the same value.
+    /// Prints the settings as TOML that reads back as the same value.
     pub fn to_toml(&self) -> String {
         let mut copy = self.clone();
         visit::FilePrinter::print(|printer| copy.keys(printer))
     }
 
-    /// Returns what is allowed, but likely not wanted: a sentence each.
+    /// Returns likely slips, which are allowed: a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         across::warnings(self)
     }
 
-    /// Says which keys differ from what `running` was started with and have to wait for a restart: a sentence each.
+    /// Lists the keys that differ from `running`, the settings at startup, and need a restart: a
+    /// sentence each.
     pub fn needs_restart(&self, running: &Self) -> Vec<String> {
         restart::needed(running, self)
     }
 
-    /// Puts together what the server is started with; `None` where no `origin.url` is known.
+    /// Assembles the configuration of the server; `None` if no `origin.url` is known.
     pub fn assemble(&self) -> Option<server::Config> {
         let authority = self.origin.url.as_ref()?.authority();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);

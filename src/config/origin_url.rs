@@ -1,7 +1,7 @@
 //! The origin's address, as `[origin] url` and `--origin` write it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// The origin's address: `http://host[:port]`.
@@ -12,7 +12,7 @@ pub struct OriginUrl {
 }
 
 impl OriginUrl {
-    /// Says what [`OriginUrl::from_str`] takes.
+    /// A description of the text that [`OriginUrl::from_str`] accepts.
     pub const ALLOWED: &str = r#"http://host[:port] without a path, such as "http://127.0.0.1:3000""#;
 
     /// Returns `host:port`.
@@ -43,24 +43,24 @@ impl FromStr for OriginUrl {
             return Err(format!("{text:?} has no scheme; did you mean \"http://{text}\"?"));
         };
         if scheme.eq_ignore_ascii_case("https") {
-            return Err("https towards the origin is not available in this version".into());
+            return Err("https to the origin is not available in this version".into());
         }
         if !scheme.eq_ignore_ascii_case("http") {
-            return Err(format!("{scheme:?} is not a scheme that Larder speaks"));
+            return Err(format!("unsupported scheme {scheme:?} (only http)"));
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains('@') {
-            return Err("it has a user name or a password".into());
+            return Err("must not have a user name or password".into());
         }
         if authority.contains(['/', '?', '#']) {
-            return Err(format!("{text:?} has a path or a query: requests bring their own"));
+            return Err(format!("{text:?} must not have a path or query"));
         }
-        // An IPv6 address has colons of its own, and stands in brackets (RFC 3986 §3.2.2).
+        // An IPv6 address contains colons, and is written in brackets (RFC 3986 §3.2.2).
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, port),
             _ => (authority, "80"),
         };
-        if !super::kind::is_host(host) {
+        if !is_host(host) {
             return Err(format!("{host:?} is not a host"));
         }
         match port.parse::<u16>() {
@@ -68,6 +68,21 @@ impl FromStr for OriginUrl {
                 Ok(Self { host: host.to_ascii_lowercase(), port: number })
             }
             _ => Err(format!("{port:?} is not a port")),
+        }
+    }
+}
+
+/// Tells whether `text` is a name, an IPv4 address, or an IPv6 address in brackets (RFC 9110
+/// §4.2.1, without percent-encoding).
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            text.len() <= 253
+                && text.split('.').all(|label| {
+                    (1..=63).contains(&label.len())
+                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                })
         }
     }
 }
@@ -92,7 +107,7 @@ mod tests {
         check("http://[::1]", Ok("[::1]:80"));
         check("127.0.0.1:3000", Err("did you mean \"http://127.0.0.1:3000\""));
         check("https://app", Err("not available"));
-        check("ftp://app", Err("not a scheme"));
+        check("ftp://app", Err("unsupported scheme"));
         check("http://app/base", Err("path"));
         check("http://app?x", Err("query"));
         check("http://me:secret@app", Err("user name"));

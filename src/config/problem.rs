@@ -1,50 +1,52 @@
-//! What is wrong with a configuration, and how it is shown: one look for syntax, types, ranges and contradictions.
+//! Problems of a configuration and their display: the same for syntax, types, ranges and
+//! contradictions.
 
 use std::fmt;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// The bytes of the file that are wrong; `None` where they are not in the file (a flag, or something left out).
+    /// The bytes of the file that are wrong; `None` if they are not in the file (a flag or a
+    /// missing key).
     pub span: Option<Range<usize>>,
-    /// The key with its table, such as `memory.capacity`; empty where the syntax hides it.
+    /// The key with its table, such as `memory.capacity`; empty if the syntax error hides it.
     pub key: String,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
-    /// What is allowed.
+    /// The values that are allowed.
     pub allowed: String,
 }
 
 /// Everything that is wrong with a configuration, in the order of the file.
 #[derive(Clone, Debug)]
 pub struct ConfigProblems {
-    /// The file's name, as it is shown.
+    /// The name of the file, as shown.
     file: String,
     text: String,
     list: Vec<ConfigProblem>,
 }
 
 impl ConfigProblems {
-    /// Makes a report of `list` on the file called `file`, which has `text` in it.
+    /// Makes a report of `list` for the file called `file`, whose content is `text`.
     pub(super) fn new(file: &str, text: &str, mut list: Vec<ConfigProblem>) -> Self {
         list.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
         Self { file: file.to_owned(), text: text.to_owned(), list }
     }
 
-    /// Returns them, in the order of the file.
+    /// Returns the problems in the order of the file.
     pub fn list(&self) -> &[ConfigProblem] {
         &self.list
     }
 
-    /// Returns the line (from 1) that a problem stands in.
+    /// Returns the line (from 1) of a problem.
     pub fn line(&self, problem: &ConfigProblem) -> Option<usize> {
         problem.span.as_ref().map(|span| line_of(&self.text, span.start))
     }
 
-    /// Renders all of them, with colours for a terminal where `styled`.
+    /// Renders all problems; `styled` adds colours for a terminal.
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let reports: Vec<_> = self.list.iter().map(|problem| renderer.render(&[self.group(problem)])).collect();
@@ -82,8 +84,8 @@ pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
 }
 
-/// Cuts a span off at the end of its first line: a table that is wrong as a whole is shown by its head. Spans are moved to
-/// whole characters, since a span may come from a parser that stopped inside of one.
+/// Ends a span at the end of its first line, so that a faulty table is shown by its header. Spans
+/// are moved to character boundaries, since the parser may have stopped inside a character.
 fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     let floor = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     let (start, end) = (floor(span.start), floor(span.end));
@@ -91,9 +93,9 @@ fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     start..end.max(start)
 }
 
-/// Returns what was most likely meant by `word`, if anything is near enough.
+/// Returns the known word that was most likely meant by `word`, if one is near enough.
 pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    // Half of the letters right is where suggestions start to be of use: `capcity`, `stale_error`.
+    // Suggestions start to be useful when half of the letters are right: `capcity`, `stale_error`.
     const NEAR: f64 = 0.5;
     known
         .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))

@@ -1,4 +1,4 @@
-//! Which keys wait for a restart, and what is said where a reload finds them changed.
+//! The keys that need a restart, and the sentences about them after a reload.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,10 @@ use super::keys::Settings;
 use super::kind::Kind;
 use super::visit::Keys;
 
-/// The keys that a reload leaves as they are: sockets, threads and the map are made once, at the start.
-pub(super) const FIXED: [&str; 13] = [
+/// The keys that a reload leaves unchanged: sockets, threads and the map are made once, at startup.
+///
+/// A test keeps the lists in `config.toml` and in the user's guide equal to this one.
+pub(super) const FIXED: [&str; 14] = [
     "listen",
     "reload_on_change",
     "server.workers",
@@ -18,12 +20,13 @@ pub(super) const FIXED: [&str; 13] = [
     "cache.soft_max",
     "admin.listen",
     "admin.connections_max",
+    "admin.token",
     "admin.token_file",
     "log.format",
     "traces.endpoint",
 ];
 
-/// Every key with its value as it is printed; empty where it is not set.
+/// Every key with its printed value; empty if it is not set.
 #[derive(Default)]
 struct KeyValues {
     path: String,
@@ -51,22 +54,23 @@ impl Keys for KeyValues {
         self.path = outer;
     }
 
-    /// No key of a list is fixed.
+    /// Does nothing: no key of a list needs a restart.
     fn tables<T: Default>(&mut self, _: &'static str, _: &mut Vec<T>, _: usize, _: impl Fn(&mut T, &mut Self)) {}
 }
 
-/// Says which keys of `fresh` differ from what `running` was started with and wait for a restart: a sentence each.
+/// Lists the keys of `fresh` that differ from `running`, the settings at startup, and need a
+/// restart.
 pub(super) fn needed(running: &Settings, fresh: &Settings) -> Vec<String> {
-    // What a secret was and is must not be told, so it is not among the values.
+    // A secret must not be shown, so it is compared by itself and reported without its values.
     let secret = (running.admin.secret() != fresh.admin.secret())
-        .then(|| "The token of [admin] stays what it was until Larder is started again.".to_owned());
+        .then(|| "`admin.token` needs a restart: the token has changed.".to_owned());
     let (running, fresh) = (KeyValues::of(running), KeyValues::of(fresh));
     let shown = |value: Option<&String>| value.filter(|value| !value.is_empty()).cloned().unwrap_or("not set".into());
-    let differs = FIXED.iter().filter(|&&key| running.get(key) != fresh.get(key));
+    let differs = FIXED.iter().filter(|&&key| key != "admin.token" && running.get(key) != fresh.get(key));
     differs
         .map(|&key| {
             let (was, is) = (shown(running.get(key)), shown(fresh.get(key)));
-            format!("`{key}` stays {was} until Larder is started again; the file says {is}.")
+            format!("`{key}` needs a restart: still {was}, the file has {is}.")
         })
         .chain(secret)
         .collect()
@@ -83,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_fixed_keys_that_differ_are_told() {
+    fn only_fixed_keys_that_differ_are_reported() {
         let running = Settings::default();
         let mut fresh = Settings::default();
         fresh.cache.keep *= 2;
@@ -93,9 +97,37 @@ mod tests {
         assert_eq!(
             needed(&running, &fresh),
             [
-                "`server.workers` stays \"auto\" until Larder is started again; the file says 3.",
-                "`memory.capacity` stays \"256MiB\" until Larder is started again; the file says \"1GiB\".",
+                "`server.workers` needs a restart: still \"auto\", the file has 3.",
+                "`memory.capacity` needs a restart: still \"256MiB\", the file has \"1GiB\".",
             ]
         );
+    }
+
+    /// Returns the words in backticks of `text`, in order.
+    fn quoted(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn the_reference_lists_the_keys_that_need_a_restart() {
+        let text = include_str!("../../config.toml");
+        let (_, list) = text.split_once("These keys need a restart:").expect("config.toml lists the keys");
+        // The list ends with its comment.
+        let list: Vec<_> = list.lines().enumerate().take_while(|(n, line)| *n == 0 || line.starts_with('#')).collect();
+        let list: String = list.into_iter().map(|(_, line)| line).collect();
+        assert_eq!(quoted(&list), FIXED, "the comment on `reload_on_change` in config.toml");
+    }
+
+    /// The guide has one line, a row of a table, that names all of these keys and no others.
+    #[test]
+    fn the_guide_lists_the_keys_that_need_a_restart() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = ["src/docs/operating.md", "README.md"].map(|page| root.join(page));
+        let page = pages.iter().find(|page| page.exists()).expect("there is a guide");
+        let text = std::fs::read_to_string(page).unwrap();
+        let mut rows = text.lines().filter(|line| line.starts_with('|') && line.contains("`reload_on_change`"));
+        let row = rows.next().unwrap_or_else(|| panic!("{} has no list of keys that need a restart", page.display()));
+        assert_eq!(quoted(row), FIXED, "{}", page.display());
+        assert_eq!(rows.next(), None, "{} has a second list", page.display());
     }
 }

@@ -1,4 +1,4 @@
-//! `[[route]]`: what a route matches and what it overrides.
+//! `[[route]]`: the requests that a route matches, and the settings that it overrides.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::kind;
 use super::visit::Keys;
 use crate::route::{CacheMode, PathPattern, QueryRule, RouteMode, SetCookie};
 
-/// A route as configured; what it leaves out is taken from `[cache]` and `[memory]`.
+/// A route as configured; keys that it leaves out come from `[cache]` and `[memory]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
 pub struct RouteSection {
@@ -31,7 +31,7 @@ pub struct RouteSection {
     pub key: KeySection,
 }
 
-/// `key.…`: what a route makes part of the key.
+/// `key.…`: the request headers and parameters that are part of the key.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // Each field is the key of the same name; `config.toml` is its documentation.
 pub struct KeySection {
@@ -40,14 +40,15 @@ pub struct KeySection {
     pub cookies: Vec<String>,
 }
 
-/// The most patterns of cookies that do not count: each is compared with each cookie of some requests.
+/// The maximum number of patterns for ignored cookies: each is compared with each cookie of some
+/// requests.
 pub(super) const COOKIES_MAX: usize = 100;
 
-/// How cookies are written down, here and under `[cache]`.
+/// The words for `set_cookie`, here and under `[cache]`.
 pub(super) const SET_COOKIE: [(&str, SetCookie); 3] =
     [("obey", SetCookie::Obey), ("strip", SetCookie::Strip), ("never-store", SetCookie::NeverStore)];
 
-/// How modes are written down, here and at the top of the file.
+/// The words for `mode`, here and at the top of the file.
 pub(super) const MODES: [(&str, RouteMode); 2] = [("serve", RouteMode::Serve), ("shadow", RouteMode::Shadow)];
 
 const CACHE_MODES: [(&str, CacheMode); 3] =
@@ -56,14 +57,14 @@ const CACHE_MODES: [(&str, CacheMode); 3] =
 impl RouteSection {
     /// Describes the keys of a route.
     pub(super) fn keys<K: Keys>(&mut self, keys: &mut K) {
-        let any = || kind::span(Duration::ZERO..=YEAR).optional();
+        let any = || kind::duration(Duration::ZERO..=YEAR).optional();
         keys.key("name", &mut self.name, kind::text(64).optional());
         keys.key("path", &mut self.path, kind::path_pattern().optional());
         keys.key("host", &mut self.host, kind::host_pattern().optional());
         keys.key("methods", &mut self.methods, kind::method().list(20));
         keys.key("mode", &mut self.mode, kind::choice(&MODES).optional());
         keys.key("cache", &mut self.cache, kind::choice(&CACHE_MODES));
-        keys.key("ttl", &mut self.ttl, kind::span(SECOND..=YEAR).optional());
+        keys.key("ttl", &mut self.ttl, kind::duration(SECOND..=YEAR).optional());
         keys.key("stale_if_error", &mut self.stale_if_error, any());
         keys.key("stale_while_revalidate", &mut self.stale_while_revalidate, any());
         keys.key("heuristic_fraction", &mut self.heuristic_fraction, kind::fraction(0.0..=1.0).optional());
@@ -79,7 +80,7 @@ impl RouteSection {
         });
     }
 
-    /// Returns the name by which the figures list it: its own, or what it matches.
+    /// Returns the name in stats and metrics: the route's own, or its host and path.
     pub fn shown_name(&self) -> String {
         let own = self.name.clone();
         own.or_else(|| match (&self.host, &self.path) {
@@ -89,7 +90,8 @@ impl RouteSection {
         .unwrap_or_else(|| "*".to_owned())
     }
 
-    /// Tells whether it surely matches every request that `other` does: of globs only the same are compared.
+    /// Tells whether the route surely matches every request that `other` matches. Globs cover only
+    /// equal globs.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let pattern = |route: &Self| route.path.as_deref().and_then(|path| PathPattern::parse(path).ok());
         let covers_path = match (pattern(self), pattern(other)) {
@@ -107,7 +109,7 @@ impl RouteSection {
                 || !other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method)))
     }
 
-    /// Tells whether it matches every request.
+    /// Tells whether the route matches every request.
     pub(super) fn matches_all(&self) -> bool {
         self.host.is_none() && self.methods.is_empty() && self.path.as_deref().is_none_or(|path| path == "/")
     }

@@ -1,4 +1,4 @@
-//! What the routes of a configuration come to: the table of [`Rule`]s, each with what it takes from `[cache]` and
+//! The table of [`Rule`]s that the routes of a configuration make; defaults come from `[cache]` and
 //! `[memory]`.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::route::{CacheMode, PathMatcher, PathPattern, QueryRule, RouteMode, Ru
 /// Makes the table of routes.
 pub(super) fn table(checked: &Settings) -> Table {
     let base = base_rule(checked.mode, &checked.cache, checked.memory.object_bytes_max);
-    // There are at most 255, so that the index fits.
+    // There are at most 255 routes, so the index fits.
     let routes =
         (0u16..).zip(&checked.routes).map(|(index, route)| (route.matcher(), Arc::new(route.rule(index, &base))));
     Table::new(routes.collect(), Arc::new(base.clone()))
@@ -26,7 +26,7 @@ impl RouteSection {
         }
     }
 
-    /// Makes the complete rule: `base` with what the route overrides.
+    /// Makes the complete rule: `base` with the settings that the route overrides.
     fn rule(&self, index: u16, base: &Rule) -> Rule {
         Rule {
             index: Some(index),
@@ -53,7 +53,7 @@ impl RouteSection {
     }
 }
 
-/// Makes the rule for what no route matches.
+/// Makes the rule for requests that no route matches.
 fn base_rule(mode: RouteMode, cache: &CacheSection, object_bytes_max: u64) -> Rule {
     Rule {
         index: None,
@@ -79,7 +79,7 @@ fn base_rule(mode: RouteMode, cache: &CacheSection, object_bytes_max: u64) -> Ru
     }
 }
 
-/// Boxes the patterns of cookies that do not count.
+/// Boxes the patterns for ignored cookies.
 fn patterns(names: &[String]) -> Arc<[Box<str>]> {
     names.iter().map(|name| name.as_str().into()).collect()
 }

@@ -1,7 +1,8 @@
-//! The JSON Schema of the configuration, for editors that complete and check TOML by one.
+//! The JSON Schema of the configuration, for editors that complete and check TOML.
 //!
-//! Made by a walk over the one description of all keys ([`super::keys`]), as reading and printing are, so that it cannot
-//! fall behind. It says less than `larder check`, which alone judges spans, byte counts and what keys say together.
+//! Like the reader and the printer, the schema walks the one description of all keys
+//! ([`super::keys`]), so it cannot fall behind. The schema says less than `larder check`, which
+//! alone judges durations, sizes and combinations of keys.
 
 use serde_json::{Map, Value, json};
 

@@ -1,12 +1,12 @@
-//! What is told where a file is not TOML: the same four things as of any other problem, line, key, what is wrong, what is
-//! allowed, as far as the parser's guess at the rest lets them be known.
+//! Syntax errors, reported like any other problem: line, key, fault and allowed values, as far as
+//! the parser's guess at the rest of the file reveals them.
 
 use toml::de::Error;
 
 use super::problem::{ConfigProblem, line_of};
 use super::visit::KeyPlaces;
 
-/// Makes a problem of each of the parser's errors; `places` are the keys that it could make out.
+/// Makes a problem of each parser error; `places` are the keys that the parser could identify.
 pub(super) fn problems(text: &str, errors: &[Error], places: &KeyPlaces) -> Vec<ConfigProblem> {
     errors.iter().map(|error| problem(text, error, places)).collect()
 }
@@ -20,14 +20,14 @@ fn problem(text: &str, error: &Error, places: &KeyPlaces) -> ConfigProblem {
         _ => (key_of(text, line), String::new()),
     };
     let allowed = match allowed.as_str() {
-        _ if is_duplicate => "each key once in its table".to_owned(),
-        "" => r#"lines such as `name = "text"`, `name = 1`, [table], [[list]], or # and a comment"#.to_owned(),
+        _ if is_duplicate => "each key once per table".to_owned(),
+        "" => r#"lines such as `name = "text"`, `name = 1`, [table], [[list]], or `# comment`"#.to_owned(),
         _ => allowed,
     };
-    ConfigProblem { span, key, what: format!("this is not TOML: {}", error.message()), allowed }
+    ConfigProblem { span, key, what: format!("not valid TOML: {}", error.message()), allowed }
 }
 
-/// Returns the key of a line with its table, by the look of the text alone; empty where there is none.
+/// Returns the key of a line with its table, judged by the text alone; empty if there is none.
 fn key_of(text: &str, line: usize) -> String {
     let is_name =
         |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_of_a_line_is_read_off_the_text() {
+    fn the_key_of_a_line_is_found_in_the_text() {
         let check = |text: &str, line, expected| assert_eq!(key_of(text, line), expected, "{text}");
         check("a = 1", 1, "a");
         check("[t]\na = 1\nb =", 3, "t.b");

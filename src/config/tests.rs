@@ -1,4 +1,5 @@
-//! What is refused, and how it is said; that the reference is the default; that what is printed reads back.
+//! Configurations that are refused, with their messages; the reference file; printing and reading
+//! back.
 
 use super::*;
 use crate::route::QueryRule;
@@ -10,13 +11,13 @@ fn read(text: &str) -> Result<Settings, ConfigProblems> {
     parse("config.toml", text, &Flags::default())
 }
 
-/// Reads a configuration that must be in order.
-fn good(text: &str) -> Settings {
+/// Reads a configuration that must be valid.
+fn valid(text: &str) -> Settings {
     read(text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// Asserts that the broken file has just one problem: at this line, with this key, and these words in what is wrong and in
-/// what is allowed.
+/// Asserts that the broken file has exactly one problem: on this line, with this key, and with
+/// these words in the fault and in the allowed values.
 fn check(text: &str, line: usize, key: &str, what: &str, allowed: &str) {
     let problems = read(text).expect_err("the file is broken");
     let [problem] = problems.list() else { panic!("more than one problem:\n{problems}") };
@@ -35,11 +36,11 @@ macro_rules! broken {
 }
 
 #[test]
-fn slips_of_the_pen_are_told_with_line_and_key() {
+fn typos_are_reported_with_line_and_key() {
     check(broken!("unknown_key"), 3, "memory.object_byte_max", "did you mean `object_bytes_max`?", "variants_max");
     check(broken!("unknown_table"), 3, "origins", "did you mean `origin`?", "memory");
     check(broken!("syntax"), 5, "memory.capacity", "must be quoted", "from 1MiB to 16TiB");
-    check(broken!("duplicate_key"), 3, "server.workers", "duplicate key", "each key once");
+    check(broken!("duplicate_key"), 3, "server.workers", "duplicate key", "each key once per table");
     check(broken!("wrong_type"), 2, "compression.enabled", "found a string", "true or false");
     check(broken!("word_unknown"), 3, "route[0].cache", "did you mean \"force\"?", r#""obey" or "force" or "bypass""#);
     check(broken!("route_not_a_list"), 1, "route", "found table", "[[route]]");
@@ -47,15 +48,27 @@ fn slips_of_the_pen_are_told_with_line_and_key() {
 }
 
 #[test]
-fn values_out_of_range_are_told_with_the_range() {
-    check(broken!("span_without_unit"), 3, "origin.response_timeout", "is not a span", "from 10ms to 1h");
-    check(broken!("span_out_of_range"), 3, "origin.connect_timeout", "2m is above the most, 1m", "from 10ms to 1m");
-    check(broken!("byte_count_misread"), 2, "memory.capacity", "is not a byte count", "from 1MiB to 16TiB");
-    check(broken!("byte_count_out_of_range"), 2, "server.head_bytes_max", "1KiB is below the least, 4KiB", "1MiB");
-    check(broken!("number_out_of_range"), 2, "compression.level", "22 is above the most, 19", "from 1 to 19");
-    check(broken!("fraction_out_of_range"), 2, "cache.heuristic_fraction", "1.5 is above the most, 1.0", "0.0 to 1.0");
-    check("[cache]\nguard_sample = 0", 2, "cache.guard_sample", "0 is below the least, 1", "from 1 to 1000000");
-    check("[cache]\npersonalised_for = \"2d\"", 2, "cache.personalised_for", "above the most, 1day", "from 0s to 1day");
+fn values_out_of_range_are_reported_with_the_range() {
+    check(broken!("span_without_unit"), 3, "origin.response_timeout", "is not a duration", "from 10ms to 1h");
+    check(broken!("span_out_of_range"), 3, "origin.connect_timeout", "2m is above the maximum, 1m", "from 10ms to 1m");
+    check(broken!("byte_count_misread"), 2, "memory.capacity", "is not a size", "from 1MiB to 16TiB");
+    check(broken!("byte_count_out_of_range"), 2, "server.head_bytes_max", "1KiB is below the minimum, 4KiB", "1MiB");
+    check(broken!("number_out_of_range"), 2, "compression.level", "22 is above the maximum, 19", "from 1 to 19");
+    check(
+        broken!("fraction_out_of_range"),
+        2,
+        "cache.heuristic_fraction",
+        "1.5 is above the maximum, 1.0",
+        "0.0 to 1.0",
+    );
+    check("[cache]\nguard_sample = 0", 2, "cache.guard_sample", "0 is below the minimum, 1", "from 1 to 1000000");
+    check(
+        "[cache]\npersonalised_for = \"2d\"",
+        2,
+        "cache.personalised_for",
+        "above the maximum, 1day",
+        "from 0s to 1day",
+    );
     check(
         "[cache]\nignore_cookies = [\"a b\"]",
         2,
@@ -63,39 +76,39 @@ fn values_out_of_range_are_told_with_the_range() {
         "is not the name of a cookie",
         "at most 100",
     );
-    check(broken!("routes_too_many"), 511, "route", "256 are too many", "at most 255");
+    check(broken!("routes_too_many"), 511, "route", "too many (256)", "at most 255");
 }
 
 #[test]
-fn names_that_http_would_not_take_are_told() {
+fn names_that_http_does_not_allow_are_reported() {
     check(broken!("address_without_port"), 1, "listen", "is not an IP address with a port", "127.0.0.1:8080");
     check(broken!("network_misread"), 2, "server.trusted_proxies", "\"10.0.0.0/33\"", "10.0.0.0/8");
     check(broken!("host_misread"), 2, "site[0].hosts", "\"https://example.net/\" is not a host", "*.example.org");
-    check(broken!("method_in_small_letters"), 3, "route[0].methods", "did you mean \"HEAD\"?", "in capitals");
-    check(broken!("field_name_misread"), 3, "route[0].key.headers", "\"accept language\"", "name of a header field");
+    check(broken!("method_in_small_letters"), 3, "route[0].methods", "did you mean \"HEAD\"?", "in upper case");
+    check(broken!("field_name_misread"), 3, "route[0].key.headers", "\"accept language\"", "name of a header");
     check(broken!("path_without_slash"), 2, "route[0].path", "does not start with `/`", "\"/shop/\"");
     check(broken!("status_misread"), 2, "cache.ttl_by_status", "\"999\"", "200 to 599");
-    check(broken!("origin_with_path"), 2, "origin.url", "has a path", "http://host[:port]");
+    check(broken!("origin_with_path"), 2, "origin.url", "must not have a path", "http://host[:port]");
     check(broken!("origin_https"), 2, "origin.url", "https", "http://host[:port]");
 }
 
 #[test]
-fn keys_that_contradict_each_other_are_told() {
+fn keys_that_contradict_each_other_are_reported() {
     check(broken!("object_above_share"), 3, "memory.object_bytes_max", "more than an eighth", "at most 8MiB");
     check(broken!("force_without_ttl"), 6, "route[0].cache", "no `ttl`", "ttl = \"5m\"");
     check(broken!("origin_is_larder"), 4, "origin.url", "where Larder itself listens", "the app");
     check(broken!("admin_same_as_listen"), 4, "admin.listen", "where the proxy listens", "another port");
-    check(broken!("admin_not_loopback"), 2, "admin.listen", "no token", "`token` or `token_file`");
-    check(broken!("admin_token_short"), 2, "admin.token", "7 characters are too few", "openssl rand");
-    check(broken!("admin_token_file_missing"), 2, "admin.token_file", "cannot be read", "openssl rand");
+    check(broken!("admin_not_loopback"), 2, "admin.listen", "needs `token` or `token_file`", "`token` or `token_file`");
+    check(broken!("admin_token_short"), 2, "admin.token", "too short (7 characters; at least 16)", "openssl rand");
+    check(broken!("admin_token_file_missing"), 2, "admin.token_file", "cannot read", "openssl rand");
     check(broken!("purge_network_misread"), 2, "purge.method_from", "\"10.0.0.0/33\"", "10.0.0.0/8");
-    check(broken!("origin_is_admin"), 2, "origin.url", "where Larder's admin side listens", "the app");
+    check(broken!("origin_is_admin"), 2, "origin.url", "where Larder's admin interface listens", "the app");
     check(broken!("admin_two_tokens"), 3, "admin.token_file", "two tokens", "one of the two");
-    check(broken!("route_names_twice"), 6, "route[1].name", "taken by route 1", "a name of its own");
+    check(broken!("route_names_twice"), 6, "route[1].name", "already used by route 1", "a unique name");
 }
 
 #[test]
-fn every_problem_is_told_at_once_in_the_order_of_the_file() {
+fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
     let problems = read(broken!("many_at_once")).unwrap_err();
     let found: Vec<_> = problems.list().iter().map(|problem| (problems.line(problem), &*problem.key)).collect();
     let expected = [
@@ -118,7 +131,7 @@ fn a_broken_line_does_not_hide_the_others() {
 
 #[test]
 fn a_value_that_cannot_be_read_contradicts_nothing() {
-    check("[[route]]\ncache = \"force\"\nttl = \"soon\"\n", 3, "route[0].ttl", "is not a span", "1s");
+    check("[[route]]\ncache = \"force\"\nttl = \"soon\"\n", 3, "route[0].ttl", "is not a duration", "1s");
     check("[memory]\ncapacity = \"1B\"\nobject_bytes_max = \"512MiB\"\n", 2, "memory.capacity", "below", "1MiB");
 }
 
@@ -130,17 +143,17 @@ fn every_broken_file_is_in_a_table_above() {
     assert!(names.len() >= 15);
     for path in names {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        assert!(source.contains(&format!("broken!(\"{name}\")")), "{name} is tried nowhere");
+        assert!(source.contains(&format!("broken!(\"{name}\")")), "{name} is not tested");
     }
 }
 
 #[test]
 fn the_reference_is_the_default() {
-    assert_eq!(good(REFERENCE), Settings::default());
-    assert_eq!(good(""), Settings::default());
+    assert_eq!(valid(REFERENCE), Settings::default());
+    assert_eq!(valid(""), Settings::default());
 }
 
-/// Takes the comment signs off what stands commented out in the reference: examples of keys and tables.
+/// Removes the comment signs from the examples of keys and tables in the reference file.
 fn uncommented() -> String {
     let is_example = |line: &str| {
         let word = line.split([' ', '=']).next().unwrap_or_default();
@@ -157,12 +170,12 @@ fn uncommented() -> String {
 }
 
 #[test]
-fn what_stands_commented_out_in_the_reference_is_right_too() {
+fn examples_in_comments_of_the_reference_are_valid() {
     let mut text = uncommented();
     if cfg!(not(feature = "otel")) {
         text = text.replace("\nendpoint = ", "\n# endpoint = ");
     }
-    let checked = good(&text);
+    let checked = valid(&text);
     assert_eq!(checked.origin.url.unwrap().authority(), "127.0.0.1:3000");
     assert_eq!(checked.sites[0].hosts.len(), 2);
     assert_eq!(checked.routes[0].key.query, QueryRule::Drop(["utm_*".into()].into()));
@@ -199,7 +212,7 @@ fn every_key_is_in_the_reference() {
     }
 }
 
-/// Says what a value breaks of a schema, in the words that `schema.rs` uses.
+/// Returns the first violation of a schema by a value, as text.
 fn breach(schema: &serde_json::Value, value: &serde_json::Value, path: &str) -> Option<String> {
     let no = |what: &str| Some(format!("{path}: {value} is not {what}"));
     if let Some(any) = schema["anyOf"].as_array() {
@@ -238,7 +251,7 @@ fn breach(schema: &serde_json::Value, value: &serde_json::Value, path: &str) -> 
 }
 
 #[test]
-fn the_schema_takes_the_reference_and_what_is_commented_out_in_it() {
+fn the_schema_accepts_the_reference_and_its_examples() {
     let schema = schema();
     for text in [REFERENCE, &uncommented(), FULL] {
         let value = serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap();
@@ -299,36 +312,36 @@ const FULL: &str = r#"
 "#;
 
 #[test]
-fn what_is_printed_reads_back() {
+fn printed_settings_read_back() {
     for text in ["", FULL] {
-        let checked = good(text);
+        let checked = valid(text);
         let printed = checked.to_toml();
-        assert_eq!(good(&printed), checked, "{printed}");
+        assert_eq!(valid(&printed), checked, "{printed}");
         assert!(toml::from_str::<toml::Table>(&printed).is_ok(), "{printed}");
     }
 }
 
 #[test]
-fn a_token_opens_other_addresses_and_is_not_printed() {
+fn a_token_allows_other_addresses_and_is_not_printed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "0123456789abcdef\n").unwrap();
     let origin = "origin.url = \"http://app\"\n[admin]\nlisten = \"0.0.0.0:9180\"\n";
     for token in ["token = \"0123456789abcdef\"".to_owned(), format!("token_file = \"{}\"", file.display())] {
-        let checked = good(&format!("{origin}{token}\n"));
+        let checked = valid(&format!("{origin}{token}\n"));
         assert_eq!(checked.assemble().unwrap().admin.token, Some(admin::Token::new("0123456789abcdef")));
-        assert!(checked.warnings().iter().any(|warning| warning.contains("asks for the token")));
+        assert!(checked.warnings().iter().any(|warning| warning.contains("requires the token")));
         assert!(
             !checked.to_toml().contains("0123456789abcdef") && !format!("{checked:?}").contains("0123456789abcdef")
         );
     }
-    let printed = good(&format!("{origin}token = \"0123456789abcdef\"")).to_toml();
-    assert!(read(&printed).is_err(), "what stands in its place is no token");
+    let printed = valid(&format!("{origin}token = \"0123456789abcdef\"")).to_toml();
+    assert!(read(&printed).is_err(), "the placeholder is not a token");
 }
 
 #[test]
-fn what_is_written_is_what_is_assembled() {
-    let server = good(FULL).assemble().unwrap();
+fn the_assembled_configuration_is_the_written_one() {
+    let server = valid(FULL).assemble().unwrap();
     assert_eq!((server.workers, server.listen.port()), (3, 80));
     assert_eq!((server.origin.authority.as_str(), server.origin.host.as_deref()), ("app:3000", Some("localhost:3000")));
     assert_eq!(server.origin.pool_idle_timeout.as_millis(), 1500);
@@ -342,7 +355,7 @@ fn what_is_written_is_what_is_assembled() {
 }
 
 #[test]
-fn a_collector_has_an_address_and_perhaps_a_path() {
+fn a_collector_has_an_address_with_or_without_a_path() {
     let problem = |endpoint: &str| {
         let problems = read(&format!("[traces]\nendpoint = \"{endpoint}\"")).unwrap_err();
         problems.list()[0].what.clone()
@@ -350,46 +363,46 @@ fn a_collector_has_an_address_and_perhaps_a_path() {
     for (endpoint, part) in [
         ("https://collector", "not available"),
         ("127.0.0.1:4318", "did you mean \"http://127.0.0.1:4318\""),
-        ("http://c:4318/v1?x", "not a path alone"),
-        ("http://c?x", "path or a query"),
+        ("http://c:4318/v1?x", "more than a path"),
+        ("http://c?x", "path or query"),
         ("http:///v1", "not a host"),
         ("http://me:secret@c", "user name"),
         ("", "no scheme"),
     ] {
         assert!(problem(endpoint).contains(part), "{endpoint}: {}", problem(endpoint));
     }
-    check("[traces]\nsample = 1.5", 2, "traces.sample", "above the most, 1.0", "0.0 to 1.0");
+    check("[traces]\nsample = 1.5", 2, "traces.sample", "above the maximum, 1.0", "0.0 to 1.0");
 }
 
 #[cfg(feature = "otel")]
 #[test]
-fn a_collectors_address_is_kept_without_the_slash_at_its_end() {
+fn a_collectors_address_loses_its_trailing_slash() {
     for (written, kept) in [
         ("http://C", "http://c:80"),
         ("http://127.0.0.1:4318/", "http://127.0.0.1:4318"),
         ("http://[::1]:4318/otlp/", "http://[::1]:4318/otlp"),
     ] {
-        let checked = good(&format!("[traces]\nendpoint = \"{written}\""));
+        let checked = valid(&format!("[traces]\nendpoint = \"{written}\""));
         assert_eq!(checked.traces.endpoint.as_deref(), Some(kept));
-        assert_eq!(good(&checked.to_toml()), checked);
+        assert_eq!(valid(&checked.to_toml()), checked);
     }
 }
 
 #[cfg(not(feature = "otel"))]
 #[test]
-fn without_the_feature_traces_are_refused_with_the_line_that_builds_them() {
+fn without_the_feature_traces_are_refused_with_the_build_command() {
     let text = "[traces]\nsample = 0.5\nendpoint = \"http://127.0.0.1:4318\"";
     check(text, 3, "traces.endpoint", "built without traces", "`cargo build --release --features otel`");
 }
 
 #[test]
-fn a_small_capacity_takes_smaller_objects_unless_told_otherwise() {
-    assert_eq!(good("[memory]\ncapacity = \"64MiB\"").memory.object_bytes_max, 8 << 20);
-    assert_eq!(good("[memory]\ncapacity = \"4GiB\"").memory.object_bytes_max, 10 << 20);
+fn a_small_capacity_lowers_the_object_limit_unless_it_is_set() {
+    assert_eq!(valid("[memory]\ncapacity = \"64MiB\"").memory.object_bytes_max, 8 << 20);
+    assert_eq!(valid("[memory]\ncapacity = \"4GiB\"").memory.object_bytes_max, 10 << 20);
 }
 
 #[test]
-fn flags_beat_the_file_and_mend_it() {
+fn flags_override_the_file_and_its_faults() {
     let listen = Some("127.0.0.1:81".parse().unwrap());
     let flags = Flags { listen, origin: Some("http://b".parse().unwrap()), admin: Some(AdminListen::Off) };
     let text = "listen = \"127.0.0.1\"\n[origin]\nurl = \"http://a/x\"\n[admin]\nlisten = \"0.0.0.0:1\"\n";
@@ -405,9 +418,9 @@ fn flags_beat_the_file_and_mend_it() {
 }
 
 #[test]
-fn likely_slips_are_warned_of() {
+fn likely_slips_cause_warnings() {
     let check = |text: &str, part: &str| {
-        let warnings = good(text).warnings();
+        let warnings = valid(text).warnings();
         assert!(warnings.iter().any(|warning| warning.contains(part)), "{part:?} is not in {warnings:?}");
     };
     check("", "`origin.url` is not set");
@@ -415,26 +428,26 @@ fn likely_slips_are_warned_of() {
     check("server.trusted_proxies = [\"0.0.0.0/0\"]", "0.0.0.0/0");
     check("log.access_file = \"a\"", "no effect");
     check("[[route]]\n[[route]]\npath = \"/a/\"", "Route 1 matches every request");
-    check("[[route]]\ncache = \"bypass\"\nttl = \"1s\"", "no effect beside");
+    check("[[route]]\ncache = \"bypass\"\nttl = \"1s\"", "no effect together");
     for (first, second) in [
         ("path = \"/shop/\"", "path = \"/shop/cart/\""),
         ("path = \"/shop\"", "path = \"=/shop\""),
         ("path = \"/*.css\"", "path = \"/*.css\"\nhost = \"a\""),
         ("path = \"/a/\"\nmethods = [\"GET\", \"POST\"]", "path = \"/a/\"\nmethods = [\"POST\"]"),
     ] {
-        check(&format!("[[route]]\n{first}\n[[route]]\n{second}"), "Route 2 is never reached: route 1");
+        check(&format!("[[route]]\n{first}\n[[route]]\n{second}"), "Route 2 is unreachable: route 1");
     }
     let calm = "origin.url = \"http://a\"\n[[route]]\npath = \"/a/\"";
     for second in ["path = \"/\"", "path = \"/ab\"", "path = \"=/a\"", "path = \"/*/b\"", "host = \"a\""] {
-        assert_eq!(good(&format!("{calm}\n[[route]]\n{second}")).warnings(), [""; 0], "{second}");
+        assert_eq!(valid(&format!("{calm}\n[[route]]\n{second}")).warnings(), [""; 0], "{second}");
     }
     let narrower = "\nmethods = [\"GET\"]\n[[route]]\npath = \"/a/\"\n[[route]]\npath = \"/a/b\"\nhost = \"b\"";
-    assert!(good(&format!("{calm}{narrower}")).warnings()[0].starts_with("Route 3 is never reached: route 2"));
+    assert!(valid(&format!("{calm}{narrower}")).warnings()[0].starts_with("Route 3 is unreachable: route 2"));
 }
 
 #[test]
-fn hosts_are_put_in_canonical_form() {
-    let hosts = |text: &str| good(&format!("[[site]]\nhosts = [{text:?}]")).sites[0].hosts.clone();
+fn hosts_become_canonical() {
+    let hosts = |text: &str| valid(&format!("[[site]]\nhosts = [{text:?}]")).sites[0].hosts.clone();
     for (text, canonical) in [
         ("Shop.example:443", "shop.example:443"),
         ("shop.example:80", "shop.example:80"),
@@ -447,7 +460,7 @@ fn hosts_are_put_in_canonical_form() {
 }
 
 #[test]
-fn odd_bytes_make_no_panic() {
+fn malformed_bytes_cause_no_panic() {
     for text in
         ["\u{feff}listen = 1", "[[route]]\npath = 'ü", "a", "]", "[server", "\"", "é = é", "a.b.c = 1\r\n[a.b]", "\0"]
     {

@@ -1,7 +1,9 @@
-//! The two ways through the table of keys: [`FileReader`] takes values from a file, [`FilePrinter`] writes them out.
+//! Two walks over the table of keys: [`FileReader`] reads values from a file, [`FilePrinter`]
+//! prints them.
 //!
-//! Both walk the one description in [`super::keys`], so that what is read, what is printed and what is known cannot drift
-//! apart. `serde` is not used for reading: it stops at the first problem, and we report all of them.
+//! Both walk the one description in [`super::keys`], so that the keys that are read, printed and
+//! known cannot drift apart. `serde` is not used for reading: it stops at the first problem, and we
+//! report all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -12,15 +14,15 @@ use toml::de::{DeTable, DeValue};
 use super::kind::{Kind, Written};
 use super::problem::{ConfigProblem, line_of, nearest};
 
-/// What is done with each key, in the order of the description.
+/// The action on each key, in the order of the description.
 pub(super) trait Keys: Sized {
-    /// A key with a value.
+    /// Visits a key with a value.
     fn key<T: 'static>(&mut self, name: &'static str, value: &mut T, kind: Kind<T>);
 
-    /// A table of keys.
+    /// Visits a table of keys.
     fn table(&mut self, name: &'static str, body: impl FnOnce(&mut Self));
 
-    /// A list of at most `items_max` tables (`[[name]]`).
+    /// Visits a list of at most `items_max` tables (`[[name]]`).
     fn tables<T: Default>(
         &mut self,
         name: &'static str,
@@ -30,24 +32,24 @@ pub(super) trait Keys: Sized {
     );
 }
 
-/// Reads a file's tables over the values that are there: what the file leaves out stays as it was.
+/// Reads the tables of a file over existing values: keys that the file leaves out keep their value.
 pub(super) struct FileReader<'d> {
     table: &'d DeTable<'d>,
-    /// The path of the table, with a dot at its end; empty at the top.
+    /// The path of the table with a trailing dot; empty at the top.
     path: String,
     known: Vec<&'static str>,
     problems: Vec<ConfigProblem>,
     places: KeyPlaces,
 }
 
-/// Where each key of the file has its value, and which of them could not be read.
+/// The position of each key's value in the file, and the keys that could not be read.
 #[derive(Debug, Default)]
 pub(super) struct KeyPlaces {
     known: BTreeMap<String, KeyPlace>,
     faulty: BTreeSet<String>,
 }
 
-/// Where a key has its value, and what is allowed there.
+/// The position of a key's value, and what is allowed there.
 #[derive(Debug)]
 struct KeyPlace {
     span: Range<usize>,
@@ -55,24 +57,26 @@ struct KeyPlace {
 }
 
 impl KeyPlaces {
-    /// Returns the place of a key such as `memory.capacity` or `route[0].ttl`; `None` where the file does not have it.
+    /// Returns the position of a key such as `memory.capacity` or `route[0].ttl`; `None` if the
+    /// file does not have it.
     pub(super) fn of(&self, key: &str) -> Option<Range<usize>> {
         self.known.get(key).map(|place| place.span.clone())
     }
 
-    /// Returns the key whose value starts on a line (from 1) of the file's text, and what is allowed of it.
+    /// Returns the key whose value starts on a line (from 1) of the text, and what is allowed of
+    /// it.
     pub(super) fn on_line(&self, text: &str, line: usize) -> Option<(&str, &str)> {
         let mut keys = self.known.iter().filter(|(_, place)| !place.allowed.is_empty());
         let found = keys.find(|(_, place)| line_of(text, place.span.start) == line);
         found.map(|(key, place)| (key.as_str(), place.allowed.as_str()))
     }
 
-    /// Tells whether a key could not be read, so that nothing may be concluded from its value.
+    /// Tells whether a key could not be read, so that its value means nothing.
     pub(super) fn is_faulty(&self, key: &str) -> bool {
         self.faulty.contains(key)
     }
 
-    /// Forgets a key of the file, since a flag took its place.
+    /// Forgets a key of the file, since a flag replaces it.
     pub(super) fn forget(&mut self, key: &str) {
         self.known.remove(key);
         self.faulty.remove(key);
@@ -80,7 +84,8 @@ impl KeyPlaces {
 }
 
 impl<'d> FileReader<'d> {
-    /// Reads `document` through `body`; returns where the keys are, and everything that is wrong with any of them.
+    /// Reads `document` through `body`; returns the positions of the keys and everything that is
+    /// wrong with them.
     pub(super) fn read(document: &'d DeTable<'d>, body: impl FnOnce(&mut Self)) -> (KeyPlaces, Vec<ConfigProblem>) {
         let mut reader = Self {
             table: document,
@@ -103,12 +108,12 @@ impl<'d> FileReader<'d> {
         (self.table, self.path, self.known) = outer;
     }
 
-    /// Reports every key of the table that nothing asked for.
+    /// Reports every key of the table that the description does not have.
     fn refuse_unknown(&mut self) {
         for key in self.table.keys().filter(|key| !self.known.contains(&&**key.get_ref())) {
             let what = match nearest(key.get_ref(), self.known.iter().copied()) {
-                Some(word) => format!("there is no such key; did you mean `{word}`?"),
-                None => "there is no such key".to_owned(),
+                Some(word) => format!("unknown key; did you mean `{word}`?"),
+                None => "unknown key".to_owned(),
             };
             self.problems.push(ConfigProblem {
                 span: Some(key.span()),
@@ -119,7 +124,7 @@ impl<'d> FileReader<'d> {
         }
     }
 
-    /// Returns the value of `name` with its whole path, and notes that the key is known.
+    /// Returns the value of `name` with its full path, and marks the key as known.
     fn take(&mut self, name: &'static str, allowed: &str) -> Option<(String, &'d Written<'d>)> {
         self.known.push(name);
         let value = self.table.get(name)?;
@@ -154,7 +159,12 @@ impl Keys for FileReader<'_> {
             DeValue::Table(table) => self.inside(table, format!("{path}."), body),
             found => {
                 let what = format!("expected a table, found {}", found.type_str());
-                self.refuse(&path, written.span(), what, &format!("[{path}] on a line of its own, then its keys"));
+                self.refuse(
+                    &path,
+                    written.span(),
+                    what,
+                    &format!("[{path}] on a line of its own, followed by its keys"),
+                );
             }
         }
     }
@@ -167,14 +177,14 @@ impl Keys for FileReader<'_> {
         body: impl Fn(&mut T, &mut Self),
     ) {
         let Some((path, written)) = self.take(name, "") else { return };
-        let allowed = format!("at most {items_max} times [[{path}]] on a line of its own, each followed by its keys");
+        let allowed = format!("at most {items_max} [[{path}]] lines, each followed by its keys");
         let DeValue::Array(array) = written.get_ref() else {
             let what = format!("expected a list of tables, found {}", written.get_ref().type_str());
             return self.refuse(&path, written.span(), what, &allowed);
         };
         if array.len() > items_max {
             let over = array.get(items_max).map_or_else(|| written.span(), |item| item.span());
-            self.refuse(&path, over, format!("{} are too many", array.len()), &allowed);
+            self.refuse(&path, over, format!("too many ({})", array.len()), &allowed);
         }
         for (index, item) in array.iter().enumerate() {
             let path = format!("{path}[{index}]");
@@ -191,12 +201,13 @@ impl Keys for FileReader<'_> {
     }
 }
 
-/// Prints every key as TOML that reads back as the same values; what is not set becomes a comment.
+/// Prints every key as TOML that reads back as the same values; keys that are not set become
+/// comments.
 #[derive(Default)]
 pub(super) struct FilePrinter {
     text: String,
     depth: usize,
-    /// What stands before a key's name: tables within tables are printed as dotted keys.
+    /// The text before a key's name: tables within tables are printed as dotted keys.
     prefix: String,
 }
 

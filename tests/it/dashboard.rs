@@ -132,7 +132,7 @@ fn the_figures_equal_those_of_stats_and_update_by_themselves() {
     check_figures_equal_stats(&cache, &mut browser);
 
     let why = browser.text("#reasons");
-    for part in ["private", "set-cookie", "method", "To change it: Send public or s-maxage"] {
+    for part in ["private", "set-cookie", "method", "Fix: Send public or s-maxage"] {
         assert!(why.contains(part), "{part} is not in {why}");
     }
     assert!(browser.text("#errors").contains("The origin answered 503."), "{}", browser.text("#errors"));
@@ -191,7 +191,7 @@ fn explaining_works_by_mouse_and_by_keyboard() {
     let shown = if is_there {
         "document.querySelector('#explain-result .verdict:not(.bad)').parentNode.innerText.includes('http://example.org/')"
     } else {
-        "document.querySelector('#explain-result .verdict').innerText === 'This Larder has no POST /explain yet.'"
+        "document.querySelector('#explain-result .verdict').innerText === 'This Larder has no POST /explain.'"
     };
     let mut browser = opened(&cache);
 

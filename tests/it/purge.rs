@@ -360,5 +360,5 @@ fn larder_purge_purges() {
     assert!(purged.output.contains("Purged 1 selector"), "{}", purged.output);
     assert!(!is_hit());
     let malformed = purge(&[&["/not/a/url"][..], &token].concat());
-    assert!(malformed.code == Some(1) && malformed.output.contains("no url to purge"), "{}", malformed.output);
+    assert!(malformed.code == Some(1) && malformed.output.contains("not a valid url"), "{}", malformed.output);
 }

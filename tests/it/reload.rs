@@ -114,7 +114,7 @@ fn a_broken_file_is_reported_by_line_and_key_and_restart_keys_by_name() {
     assert!(problem["file"].as_str().unwrap().ends_with("larder.toml"), "{report}");
     let stats = larder.stats();
     assert_eq!(stats["reload"], report);
-    assert!(stats["warnings"].to_string().contains("The last reload (POST /reload) was refused"), "{stats}");
+    assert!(stats["warnings"].to_string().contains("The last reload (POST /reload) failed"), "{stats}");
 
     larder.configure(&format!(
         "server.workers = 7\nlog.access = \"json\"\nlog.access_file = \"/nonexistent/a\"\n{}",
@@ -129,7 +129,7 @@ fn a_broken_file_is_reported_by_line_and_key_and_restart_keys_by_name() {
     assert_eq!((status, &report["applied"]), (200, &true.into()), "{report}");
     let waits = report["needs_restart"].as_array().unwrap();
     assert_eq!(waits.len(), 1, "{report}");
-    assert!(waits[0].as_str().unwrap().starts_with("`server.workers` stays"), "{report}");
+    assert!(waits[0].as_str().unwrap().starts_with("`server.workers` needs a restart"), "{report}");
     assert_eq!(ttl(&larder, "/n/2"), 20, "the other keys are in force");
 }
 

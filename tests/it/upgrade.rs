@@ -132,7 +132,7 @@ fn a_new_process_that_cannot_serve_changes_nothing() {
     assert_eq!(ran.code, Some(1), "{}", ran.output);
     assert!(ran.output.contains(&taken.local_addr().unwrap().to_string()), "{}", ran.output);
     let ran = process::run(&arguments);
-    assert!(ran.output.contains("a Larder runs already"), "{}", ran.output);
+    assert!(ran.output.contains("a Larder is already running"), "{}", ran.output);
     assert!(!larder.has_ended());
     larder.client().get("/").check(200, "hello", "stored");
     larder.terminate();

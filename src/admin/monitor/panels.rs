@@ -1,4 +1,5 @@
-//! What the Grafana dashboard shows, as a table. `$chosen` stands for what narrows a query down to the chosen instances.
+//! The panels of the Grafana dashboard, as a table. `$chosen` stands for the selector of the chosen
+//! instances.
 
 /// A row of panels of one height.
 pub(super) struct PanelRow {
@@ -10,11 +11,11 @@ pub(super) struct PanelRow {
 /// A panel.
 pub(super) struct Panel {
     pub(super) title: &'static str,
-    /// What it tells.
+    /// A description of the panel.
     pub(super) about: &'static str,
     pub(super) shape: Shape,
     pub(super) width: usize,
-    /// Grafana's name of the unit.
+    /// Grafana's name for the unit.
     pub(super) unit: &'static str,
     /// Expressions with their legends.
     pub(super) queries: Queries,
@@ -22,14 +23,14 @@ pub(super) struct Panel {
 
 type Queries = &'static [(&'static str, &'static str)];
 
-/// How a panel shows its figures.
+/// The way a panel shows its values.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// The last value.
     Number,
-    /// A line each.
+    /// One line per series.
     Lines,
-    /// Areas on top of one another.
+    /// Stacked areas.
     Stack,
 }
 
@@ -50,7 +51,7 @@ pub(super) const ROWS: &[PanelRow] = &[
     PanelRow { title: "Overview", height: 4, panels: OVERVIEW },
     PanelRow { title: "Requests", height: 8, panels: REQUESTS },
     PanelRow { title: "Latency", height: 8, panels: LATENCY },
-    PanelRow { title: "The app behind Larder", height: 8, panels: ORIGIN },
+    PanelRow { title: "Origin", height: 8, panels: ORIGIN },
     PanelRow { title: "Memory", height: 8, panels: MEMORY },
     PanelRow { title: "Routes", height: 8, panels: ROUTES },
     PanelRow { title: "Process", height: 8, panels: PROCESS },
@@ -60,7 +61,7 @@ const OVERVIEW: &[Panel] = &[
     number(
         "Hit ratio",
         "percentunit",
-        "Hits / requests. Stale and revalidated answers are no hits.",
+        "Hits / requests. Stale and revalidated responses do not count as hits.",
         &[(
             "sum(rate(larder_requests_total{$chosen,outcome=\"hit\"}[$__rate_interval])) \
              / sum(rate(larder_requests_total{$chosen}[$__rate_interval]))",
@@ -70,13 +71,13 @@ const OVERVIEW: &[Panel] = &[
     number(
         "Requests/s",
         "reqps",
-        "Requests that have ended.",
+        "Completed requests.",
         &[("sum(rate(larder_requests_total{$chosen}[$__rate_interval]))", "")],
     ),
     number(
-        "Origin load saved",
+        "Origin requests saved",
         "percentunit",
-        "Requests answered without an origin request of their own.",
+        "Requests served without an origin request of their own.",
         &[(
             "sum(rate(larder_origin_requests_saved_total{$chosen}[$__rate_interval])) \
              / sum(rate(larder_requests_total{$chosen}[$__rate_interval]))",
@@ -84,9 +85,9 @@ const OVERVIEW: &[Panel] = &[
         )],
     ),
     number(
-        "Hits take (p99)",
+        "Hit latency (p99)",
         "s",
-        "From a request's head to its response's end.",
+        "From a request's head to the end of its response.",
         &[(
             "histogram_quantile(0.99, \
              sum by (le) (rate(larder_request_duration_seconds_bucket{$chosen,class=\"hit\"}[$__rate_interval])))",
@@ -96,23 +97,23 @@ const OVERVIEW: &[Panel] = &[
     number(
         "Memory in use",
         "percentunit",
-        "Of the capacity: stored, being filled, or pinned by readers.",
+        "Share of the capacity: stored, in flight, or pinned by readers.",
         &[("sum(larder_memory_alive_bytes{$chosen}) / sum(larder_memory_capacity_bytes{$chosen})", "")],
     ),
-    number("Instances ready", "short", "Those that serve requests.", &[("sum(larder_ready{$chosen})", "")]),
+    number("Instances ready", "short", "Instances that serve requests.", &[("sum(larder_ready{$chosen})", "")]),
 ];
 
 const REQUESTS: &[Panel] = &[
     stack(
         "Requests/s by outcome",
         "reqps",
-        "What became of requests.",
+        "Completed requests by outcome.",
         &[("sum by (outcome) (rate(larder_requests_total{$chosen}[$__rate_interval]))", "{{outcome}}")],
     ),
     lines(
         "Ratios",
         "percentunit",
-        "Hits, and requests that the app was spared, of all requests.",
+        "Hits, and origin requests saved, as a share of all requests.",
         &[
             (
                 "sum(rate(larder_requests_total{$chosen,outcome=\"hit\"}[$__rate_interval])) \
@@ -127,12 +128,12 @@ const REQUESTS: &[Panel] = &[
             (
                 "sum(rate(larder_origin_requests_saved_total{$chosen}[$__rate_interval])) \
                  / sum(rate(larder_requests_total{$chosen}[$__rate_interval]))",
-                "origin load saved",
+                "origin requests saved",
             ),
         ],
     ),
     stack(
-        "Why not from the cache",
+        "Not served from cache",
         "reqps",
         "Requests that were neither hits nor stale, by reason.",
         &[(
@@ -141,7 +142,7 @@ const REQUESTS: &[Panel] = &[
         )],
     ),
     stack(
-        "Why not stored",
+        "Not stored",
         "reqps",
         "Responses that were not stored, by reason.",
         &[("sum by (reason) (rate(larder_responses_not_stored_total{$chosen}[$__rate_interval]))", "{{reason}}")],
@@ -149,13 +150,13 @@ const REQUESTS: &[Panel] = &[
     stack(
         "Bytes/s by outcome",
         "Bps",
-        "Body bytes handed to connections.",
+        "Body bytes sent to clients.",
         &[("sum by (outcome) (rate(larder_response_body_bytes_total{$chosen}[$__rate_interval]))", "{{outcome}}")],
     ),
     lines(
         "Response sizes",
         "bytes",
-        "Body bytes that half, and 95 %, of the responses stay at or under.",
+        "Median and 95th percentile of body bytes per response.",
         &[
             (
                 "histogram_quantile(0.5, \
@@ -175,7 +176,7 @@ const LATENCY: &[Panel] = &[
     lines(
         "Hits",
         "s",
-        "From a request's head to its response's end, of hits and stale answers that did not wait.",
+        "From a request's head to the end of its response, for hits and stale responses that did not wait.",
         &[
             (
                 "histogram_quantile(0.5, \
@@ -197,7 +198,7 @@ const LATENCY: &[Panel] = &[
     lines(
         "Misses",
         "s",
-        "The same of misses and revalidations.",
+        "From a request's head to the end of its response, for misses and revalidations.",
         &[
             (
                 "histogram_quantile(0.5, \
@@ -212,9 +213,9 @@ const LATENCY: &[Panel] = &[
         ],
     ),
     lines(
-        "Wait for the app",
+        "Origin latency (TTFB)",
         "s",
-        "From a request's head to its response's, where the app was asked.",
+        "From a request's head to its response's head, for requests that went to the origin.",
         &[
             (
                 "histogram_quantile(0.5, \
@@ -232,38 +233,38 @@ const LATENCY: &[Panel] = &[
 
 const ORIGIN: &[Panel] = &[
     stack(
-        "Requests/s to the app",
+        "Origin requests/s",
         "reqps",
-        "For clients, and in the background.",
+        "Requests for clients, and refreshes in the background.",
         &[
             ("sum(rate(larder_origin_requests_total{$chosen}[$__rate_interval]))", "for clients"),
             ("sum(rate(larder_origin_refreshes_total{$chosen}[$__rate_interval]))", "refreshes"),
         ],
     ),
     lines(
-        "At the app now",
+        "Origin connections",
         "short",
-        "Requests at the app and in the queue for it, and how many it may have at once.",
+        "Requests active at the origin and queued for it, with the limit.",
         &[
-            ("sum(larder_origin_permits_in_use{$chosen})", "at the app"),
-            ("sum(larder_origin_permits_waiting{$chosen})", "waiting"),
-            ("sum(larder_origin_permits_max{$chosen})", "at the most"),
-            ("sum(larder_fills_in_flight{$chosen})", "fills"),
+            ("sum(larder_origin_permits_in_use{$chosen})", "active"),
+            ("sum(larder_origin_permits_waiting{$chosen})", "queued"),
+            ("sum(larder_origin_permits_max{$chosen})", "limit"),
+            ("sum(larder_fills_in_flight{$chosen})", "fetches"),
         ],
     ),
     lines(
         "Failures/s",
         "reqps",
-        "Requests that failed, that a stale response stood in for, and that were turned away.",
+        "Failed requests, those served stale instead, and those rejected or aborted.",
         &[
             ("sum(rate(larder_requests_total{$chosen,outcome=\"failed\"}[$__rate_interval]))", "failed"),
             (
                 "sum(rate(larder_requests_total{$chosen,outcome=\"stale\",reason=\"stale-if-error\"}[$__rate_interval]))",
                 "stale-if-error",
             ),
-            ("sum(rate(larder_origin_permits_refused_total{$chosen}[$__rate_interval]))", "no room at the app"),
+            ("sum(rate(larder_origin_permits_refused_total{$chosen}[$__rate_interval]))", "origin at capacity"),
             ("sum(rate(larder_origin_breaker_refused_total{$chosen}[$__rate_interval]))", "breaker open"),
-            ("sum(rate(larder_responses_aborted_total{$chosen}[$__rate_interval]))", "broken off"),
+            ("sum(rate(larder_responses_aborted_total{$chosen}[$__rate_interval]))", "aborted"),
         ],
     ),
 ];
@@ -272,7 +273,7 @@ const MEMORY: &[Panel] = &[
     lines(
         "Memory",
         "bytes",
-        "What is held, of it stored, and the capacity.",
+        "Memory in use, the part that is stored, and the capacity.",
         &[
             ("sum(larder_memory_alive_bytes{$chosen})", "alive"),
             ("sum by (tier) (larder_stored_bytes{$chosen})", "stored: {{tier}}"),
@@ -282,16 +283,16 @@ const MEMORY: &[Panel] = &[
     lines(
         "Entries",
         "short",
-        "Keys with something stored.",
+        "Keys with a stored response.",
         &[("sum by (tier) (larder_stored_entries{$chosen})", "{{tier}}")],
     ),
     stack(
-        "Entries that left/s",
+        "Evictions/s",
         "short",
-        "By cause, and bodies that found no room.",
+        "Evictions by cause, and bodies rejected because memory was full.",
         &[
             ("sum by (cause) (rate(larder_evicted_entries_total{$chosen}[$__rate_interval]))", "{{cause}}"),
-            ("sum(rate(larder_refused_bodies_total{$chosen}[$__rate_interval]))", "not stored: no room"),
+            ("sum(rate(larder_refused_bodies_total{$chosen}[$__rate_interval]))", "rejected: memory full"),
         ],
     ),
 ];
@@ -300,13 +301,13 @@ const ROUTES: &[Panel] = &[
     stack(
         "Requests/s by route",
         "reqps",
-        "Of the [[route]] that matched.",
+        "Requests by the [[route]] that matched.",
         &[("sum by (route) (rate(larder_route_requests_total{$chosen}[$__rate_interval]))", "{{route}}")],
     ),
     lines(
         "Hit ratio by route",
         "percentunit",
-        "Hits / requests of each route.",
+        "Hits / requests per route.",
         &[(
             "sum by (route) (rate(larder_route_requests_total{$chosen,outcome=\"hit\"}[$__rate_interval])) \
              / sum by (route) (rate(larder_route_requests_total{$chosen}[$__rate_interval]))",
@@ -316,7 +317,7 @@ const ROUTES: &[Panel] = &[
     stack(
         "Bytes/s by route",
         "Bps",
-        "Body bytes handed to connections.",
+        "Body bytes sent to clients.",
         &[("sum by (route) (rate(larder_route_response_body_bytes_total{$chosen}[$__rate_interval]))", "{{route}}")],
     ),
 ];
@@ -325,22 +326,22 @@ const PROCESS: &[Panel] = &[
     lines(
         "Connections",
         "short",
-        "Client connections open now, and the most at once.",
-        &[("sum(larder_connections{$chosen})", "open"), ("sum(larder_connections_max{$chosen})", "at the most")],
+        "Open client connections, and the limit.",
+        &[("sum(larder_connections{$chosen})", "open"), ("sum(larder_connections_max{$chosen})", "limit")],
     ),
     lines(
         "Purges and reloads",
         "short",
-        "How many in the last five minutes.",
+        "Purges and reloads in the last five minutes.",
         &[
             ("sum(increase(larder_purges_total{$chosen}[5m]))", "purges"),
             ("sum by (result) (increase(larder_config_reloads_total{$chosen}[5m]))", "reloads {{result}}"),
         ],
     ),
     lines(
-        "Trouble/s",
+        "Errors/s",
         "short",
-        "What should stay at nothing.",
+        "Errors; should be 0.",
         &[
             ("sum by (stage) (rate(larder_closed_connections_total{$chosen}[$__rate_interval]))", "closed: {{stage}}"),
             ("sum(rate(larder_accept_errors_total{$chosen}[$__rate_interval]))", "accept errors"),

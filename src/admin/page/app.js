@@ -1,4 +1,4 @@
-// The dashboard: listens to /events and hands each one to the charts and panels.
+// The dashboard: listens to /events and passes each event to the charts and panels.
 
 import * as charts from "./charts.js";
 import { byId, write } from "./show.js";
@@ -6,7 +6,7 @@ import { credentials, wire } from "./operate.js";
 import { listen } from "./live.js";
 import { show, urls } from "./panels.js";
 
-function told(stats) {
+function update(stats) {
   const since = charts.take(stats);
   show(stats, since);
   reveal();
@@ -14,14 +14,14 @@ function told(stats) {
   if (byId("state").dataset.state !== "lost") state(stats.ready ? "live" : "draining", "");
 }
 
-/** Shows the page once it is filled, or will not be: what appears does not push aside what somebody reaches for. */
+/** Shows the page once it has data, or never will: then nothing moves while somebody reaches for it. */
 const reveal = () => byId("figures").classList.remove("waiting");
 
 function state(name, why) {
   if (name === "lost") reveal();
   const node = byId("state");
   node.dataset.state = name;
-  write(node, { live: "live", draining: "draining", lost: `lost: ${why}` }[name]);
+  write(node, { live: "Live", draining: "Draining", lost: why }[name]);
 }
 
 const THEMES = ["auto", "light", "dark"];
@@ -38,7 +38,7 @@ function theme() {
     try {
       localStorage.setItem("theme", next);
     } catch {
-      // Storage may be forbidden: then the choice lasts as long as the page.
+      // Storage may be forbidden. The choice then lasts as long as the page.
     }
     write(button, `Theme: ${next}`);
     charts.make();
@@ -51,4 +51,4 @@ theme();
 charts.make();
 new ResizeObserver(() => charts.fit()).observe(document.body);
 byId("most-by").addEventListener("change", urls);
-listen(credentials, told, state);
+listen(credentials, update, state);

@@ -1,4 +1,4 @@
-// The charts: five minutes of what /events told, drawn by uPlot.
+// The charts: the last five minutes of /events, drawn by uPlot.
 /* global uPlot */
 
 import { byId, percent, rate, span } from "./show.js";
@@ -12,7 +12,7 @@ const history = [];
 let charts = [];
 let last = null;
 
-/** Takes an event in, and returns what happened since the one before: requests a second by outcome, hits, saved. */
+/** Records an event; returns the change since the previous one: requests per second by outcome, hits, saved. */
 export function take(stats) {
   const now = Date.now() / 1000;
   const isSame = last !== null && stats.uptime_seconds >= last.stats.uptime_seconds;
@@ -38,7 +38,7 @@ function between(before, after, seconds) {
   };
 }
 
-/** Returns the last `seconds` of requests a second. */
+/** Returns the samples of the last `seconds`. */
 export function recent(seconds) {
   const from = Date.now() / 1000 - seconds;
   return history.filter((sample) => sample.at >= from);
@@ -53,21 +53,21 @@ function axes(format) {
   return [{ ...look, space: 90, values: (_, splits) => splits.map(time) }, { ...look, size: 62, values: (_, splits) => splits.map((split) => (split === null ? "" : format(split))) }];
 }
 
-/** The legend tells what is under the pointer, and the last value where it is elsewhere. */
+/** The legend shows the value under the pointer, or the latest value if the pointer is elsewhere. */
 function line(label, name, format, more = {}) {
-  const told = (value) => (value === null || value === undefined ? "–" : format(value));
-  const value = (drawn, pointed, at, sample) => told(sample === null || sample === undefined ? drawn.data?.[at]?.at(-1) : pointed);
+  const shown = (value) => (value === null || value === undefined ? "–" : format(value));
+  const value = (drawn, pointed, at, sample) => shown(sample === null || sample === undefined ? drawn.data?.[at]?.at(-1) : pointed);
   return { label, stroke: colour(name), width: 2, points: { show: false }, spanGaps: true, value, ...more };
 }
 
 function options(node, series, format, scale) {
   return {
-    width: Math.max(node.clientWidth, 240), height: HEIGHT, series: [{ label: "at", value: (_, at) => (at === null || at === undefined ? "now" : time(at)) }, ...series],
+    width: Math.max(node.clientWidth, 240), height: HEIGHT, series: [{ label: "", value: (_, at) => (at === null || at === undefined ? "now" : time(at)) }, ...series],
     scales: { x: { time: true, range: window }, y: scale }, axes: axes(format), cursor: { drag: { x: false, y: false } }, legend: { live: true },
   };
 }
 
-/** What is known, at least a minute and at most five. */
+/** Returns the time range to show: the recorded samples, at least one minute and at most five. */
 function window() {
   const end = history.at(-1)?.at ?? Date.now() / 1000;
   const known = end - (history[0]?.at ?? end);
@@ -77,7 +77,7 @@ function window() {
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const time = (seconds) => clock.format(new Date(seconds * 1000));
 
-/** Outcomes are stacked: each line is the sum of those up to it, and the legend tells the outcome's own. */
+/** Outcomes are stacked: each line is the sum of the outcomes up to it; the legend shows each outcome's own rate. */
 function rates() {
   const node = byId("chart-rate");
   const series = OUTCOMES.map((outcome, at) =>
@@ -85,7 +85,7 @@ function rates() {
       fill: colour(outcome), width: 1,
       value: (_, __, ___, sample) => (sample === null || sample === undefined ? rate(history.at(-1)?.rates[at] ?? 0) : rate(history[sample]?.rates[at] ?? 0)),
     }));
-  // The highest sum is drawn first, so that the lower ones stand before it.
+  // The highest sum is drawn first, so that the lower ones appear in front of it.
   const drawn = series.toReversed();
   const data = () => {
     const sums = history.map((sample) => sample.rates.reduce((all, one) => [...all, (all.at(-1) ?? 0) + one], []));
@@ -117,7 +117,7 @@ function chart(node, opts, data) {
   return { node, drawn, draw: () => drawn.setData(data()) };
 }
 
-/** Makes the charts, again where the theme or the width has changed. */
+/** Makes the charts; also called when the theme has changed. */
 export function make() {
   charts.forEach((one) => one.drawn.destroy());
   charts = [rates(), ratios(), latencies()];

@@ -1,8 +1,8 @@
-// Explaining and purging: forms that ask the admin side, and its answers in readable form.
+// Forms for explaining and purging, and the admin interface's answers in readable form.
 
 import { byId, el } from "./show.js";
 
-/** What a request needs to be let through, where a token is set. It is nowhere but in the field. */
+/** Returns the headers with the token, if one is entered. The token exists only in the input field. */
 export function credentials() {
   const token = byId("token").value.trim();
   return token ? { Authorization: `Bearer ${token}` } : {};
@@ -18,20 +18,20 @@ async function ask(path, content) {
   try {
     answer = JSON.parse(text);
   } catch {
-    // Some answers are plain text; they are shown as they are.
+    // Some answers are plain text, and are shown unchanged.
   }
   return { status: response.status, answer };
 }
 
-/** Says what an answer means that is none of success, else nothing. */
+/** Returns the message for an unsuccessful answer, or null. */
 function trouble(path, { status, answer }) {
   if (status < 400) return null;
-  if (status === 404 || status === 405) return `This Larder has no POST ${path} yet.`;
-  if (status === 401) return "The admin token is missing or wrong: type it in the field “Admin token”.";
+  if (status === 404 || status === 405) return `This Larder has no POST ${path}.`;
+  if (status === 401) return "The admin token is missing or wrong: enter it in the field “Admin token”.";
   return typeof answer === "string" ? `${status}: ${answer}` : `${answer.error ?? "refused"} (${status})`;
 }
 
-/** Shows any JSON: objects as lists of names, texts of several lines as they are. */
+/** Renders any JSON: objects as lists of names, texts of several lines unchanged. */
 function readable(value) {
   if (Array.isArray(value)) {
     if (value.length === 0) return "none";
@@ -52,32 +52,32 @@ async function run(form, result, path, content, verdict) {
   button.disabled = true;
   let shown;
   try {
-    const told = await ask(path, content);
-    const why = trouble(path, told);
+    const reply = await ask(path, content);
+    const why = trouble(path, reply);
     shown = why
-      ? [el("p", { class: "verdict bad" }, why), ...(told.answer?.example ? [readable({ example: told.answer.example })] : [])]
-      : [el("p", { class: "verdict" }, verdict(told.answer)), readable(told.answer)];
+      ? [el("p", { class: "verdict bad" }, why), ...(reply.answer?.example ? [readable({ example: reply.answer.example })] : [])]
+      : [el("p", { class: "verdict" }, verdict(reply.answer)), readable(reply.answer)];
   } catch {
-    shown = [el("p", { class: "verdict bad" }, "Larder does not answer.")];
+    shown = [el("p", { class: "verdict bad" }, "Larder is not responding.")];
   }
   result.replaceChildren(...shown);
   button.disabled = false;
-  // A button that is off loses the focus; whoever has moved on keeps theirs.
+  // A disabled button loses the focus; a user who has moved on keeps theirs.
   if (document.activeElement === document.body) button.focus({ preventScroll: true });
 }
 
-/** Lines as `curl -H` takes them. */
+/** Header lines, as for `curl -H`. */
 const linesOf = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 const SELECTORS = {
   url: { label: "URL", example: "http://example.org/page", make: (value) => ({ url: value }) },
-  prefix: { label: "Prefix that ends with /", example: "example.org/shop/", make: (value) => ({ prefix: value }) },
+  prefix: { label: "Prefix ending with /", example: "example.org/shop/", make: (value) => ({ prefix: value }) },
   host: { label: "Host", example: "example.org", make: (value) => ({ host: value }) },
   tag: { label: "Tag", example: "product-17", make: (value) => ({ tag: value }) },
   everything: { label: "", example: "", make: () => ({ all: true }) },
 };
 
-/** Shows the fields that the chosen selector needs. */
+/** Shows the fields for the chosen selector. */
 function choose() {
   const what = byId("purge-what").value;
   const isAll = what === "everything";
@@ -90,7 +90,7 @@ function choose() {
   byId("purge-value").placeholder = SELECTORS[what].example;
 }
 
-/** Puts a URL into a form, and the cursor on its button; explaining changes nothing and starts at once. */
+/** Fills a URL into a form and focuses its button; explaining changes nothing, so it starts at once. */
 export function fill(which, url) {
   const form = byId(which);
   if (which === "purge") {

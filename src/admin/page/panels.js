@@ -1,10 +1,11 @@
-// What the panels show of an event. Every figure also carries the value that /stats has, as `data-value`.
+// The panels of the dashboard. Every number also carries the exact value of /stats, as
+// `data-value`.
 
 import { byId, bytes, count, el, follow, lasting, percent, rate, span, write } from "./show.js";
 import { recent } from "./charts.js";
 import { fill } from "./operate.js";
 
-/** As many bytes as Larder keeps of a URL: one that has them may go on. */
+/** The number of bytes that Larder keeps of a URL: a URL of this length may be truncated. */
 const URL_BYTES_MAX = 512;
 
 let shown = null;
@@ -35,9 +36,9 @@ function tiles(stats, since) {
   write(byId("hit-ratio"), percent(stats.ratios.cache_hit), stats.ratios.cache_hit);
   write(byId("hit-ratio-note"), `last minute ${percent(average((sample) => sample.hit))}`);
   write(byId("rate"), since ? rate(since.total) : "–");
-  write(byId("rate-note"), `${count(stats.requests.total)} since the start`, stats.requests.total);
+  write(byId("rate-note"), `${count(stats.requests.total)} since start`, stats.requests.total);
   write(byId("saved"), percent(stats.origin.saved_ratio), stats.origin.saved_ratio);
-  write(byId("saved-note"), `${count(stats.origin.saved)} of ${count(stats.requests.total)} without asking the origin`, stats.origin.saved);
+  write(byId("saved-note"), `${count(stats.origin.saved)} of ${count(stats.requests.total)}`, stats.origin.saved);
   latency("hits-take", stats.latency.hits);
   latency("misses-take", stats.latency.misses);
   write(byId("memory"), bytes(stats.memory.alive_bytes), stats.memory.alive_bytes);
@@ -46,13 +47,13 @@ function tiles(stats, since) {
 
 function latency(id, quantiles) {
   write(byId(id), span(quantiles.p50_us), quantiles.p50_us);
-  write(byId(`${id}-note`), `median; p99 ${span(quantiles.p99_us)}`, quantiles.p99_us);
+  write(byId(`${id}-note`), `median · p99 ${span(quantiles.p99_us)}`, quantiles.p99_us);
 }
 
 function memory({ memory: { capacity_bytes: capacity, alive_bytes: alive, stored_bytes: stored }, store }) {
   const kinds = [
     ["stored", "kind-stored", Math.min(stored, alive)],
-    ["being fetched or sent", "kind-moving", Math.max(0, alive - stored)],
+    ["in flight", "kind-moving", Math.max(0, alive - stored)],
     ["free", "kind-free", Math.max(0, capacity - alive)],
   ];
   const bar = byId("memory-bar");
@@ -64,18 +65,18 @@ function memory({ memory: { capacity_bytes: capacity, alive_bytes: alive, stored
   pairs("memory-kinds", [
     ...kinds.map(([name, look, size]) => [name, bytes(size), look]),
     ["saved by compression", percent(Math.max(0, saved))],
-    ["left for want of room", count(store.evicted.size)],
-    ["left by purge", count(store.evicted.purge)],
+    ["evicted (full)", count(store.evicted.size)],
+    ["evicted (purged)", count(store.evicted.purge)],
   ]);
 }
 
-function origin({ origin: figures, fills_in_flight: fills }) {
+function origin({ origin: stats, fills_in_flight: fills }) {
   pairs("origin-kinds", [
-    ["requests", count(figures.requests)],
-    ["at the origin now", count(figures.permits_in_use)],
-    ["waiting for a turn", count(figures.permits_waiting)],
-    ["keys being fetched", count(fills)],
-    ["breaker", figures.breaker],
+    ["requests", count(stats.requests)],
+    ["active", count(stats.permits_in_use)],
+    ["queued", count(stats.permits_waiting)],
+    ["fetching", count(fills)],
+    ["breaker", stats.breaker],
   ]);
 }
 
@@ -96,7 +97,11 @@ function reasons(lost) {
     write(cost, `${span(row.origin_time_us)} of origin time · ${count(row.requests)} request${row.requests === 1 ? "" : "s"}`, row.requests);
     node.querySelector(".share i").style.width = `${(row.origin_time_us / most) * 100}%`;
     write(node.querySelector(".because"), row.why);
-    write(node.querySelector(".change"), `To change it: ${row.change}`);
+    // A reason that needs no change says so in its first word.
+    const isExpected = row.change.startsWith("Nothing:");
+    const change = node.querySelector(".change");
+    write(change, isExpected ? "Expected." : `Fix: ${row.change}`);
+    change.classList.toggle("expected", isExpected);
     const examples = node.querySelector("details ul");
     follow(examples, row.urls, (url) => url, () => el("li", { class: "url" }), (item, url) => write(item, url));
   });
@@ -113,7 +118,7 @@ function reason() {
 
 const AMOUNTS = { by_requests: count, by_bytes: bytes, by_misses: count, by_origin_time_us: span };
 
-/** Shows the list of URLs that is chosen. */
+/** Shows the chosen list of URLs. */
 export function urls() {
   if (!shown) return;
   const by = document.querySelector("#most-by input:checked").value;
@@ -128,7 +133,7 @@ export function urls() {
 
 function urlRow({ url }) {
   const doing = el("span", { class: "doing" });
-  // What was cut is no URL that could be asked about.
+  // A truncated URL cannot be explained or purged.
   if (url.length < URL_BYTES_MAX) {
     const explain = el("button", { type: "button", "aria-label": `Explain ${url}` }, "Explain");
     explain.addEventListener("click", () => fill("explain", url));

@@ -1,8 +1,9 @@
-// Small helpers: making elements, and writing numbers for people. Text always goes in as text.
+// Small helpers: making elements, and formatting numbers for people. Text is always inserted as
+// text.
 
 export const byId = (id) => document.getElementById(id);
 
-/** Makes an element. Attributes are set by name; children are nodes, or text. */
+/** Makes an element with attributes and children; children are nodes or text. */
 export function el(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -10,28 +11,28 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
-/** Writes text where it differs, so that nothing is announced or drawn anew for nothing. `value` is the figure as /stats has it. */
+/** Writes text if it differs, to avoid needless announcements and redraws. `value` is the exact value of /stats. */
 export function write(node, text, value) {
   if (node.textContent !== text) node.textContent = text;
   if (value !== undefined) node.dataset.value = String(value);
 }
 
 /**
- * Makes the children of `list` follow `items`, keeping the nodes of those that stay, so that focus and opened details stay.
- * The order is left as it is while somebody is inside.
+ * Updates the children of `list` to match `items`. Nodes of items that stay are kept, and with them the
+ * focus and opened details. The order does not change while the focus is inside the list.
  */
 export function follow(list, items, keyOf, make, update) {
-  const held = new Map([...list.children].map((node) => [node.dataset.key, node]));
+  const nodes = new Map([...list.children].map((node) => [node.dataset.key, node]));
   const wanted = items.map((item) => {
     const key = keyOf(item);
-    const node = held.get(key) ?? make(item);
+    const node = nodes.get(key) ?? make(item);
     node.dataset.key = key;
-    held.delete(key);
+    nodes.delete(key);
     update(node, item);
     return node;
   });
   const isUsed = list.contains(document.activeElement);
-  for (const node of held.values()) if (!(isUsed && node.contains(document.activeElement))) node.remove();
+  for (const node of nodes.values()) if (!(isUsed && node.contains(document.activeElement))) node.remove();
   wanted.forEach((node, at) => {
     if (list.children[at] === node) return;
     if (isUsed && node.parentNode === list) return;
@@ -42,7 +43,7 @@ export function follow(list, items, keyOf, make, update) {
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" });
 
-/** A number as it is up to a million, shortened beyond. */
+/** Formats a number: in full up to a million, shortened beyond. */
 export const count = (number) => (number < 1e6 ? whole : short).format(number);
 
 export const percent = (share) => (share === null || share === undefined ? "–" : `${(share * 100).toFixed(1)} %`);
@@ -58,7 +59,7 @@ export function bytes(number) {
   return `${at === 0 ? left : left.toPrecision(left >= 1000 ? 4 : 3)} ${units[at]}`;
 }
 
-/** A span given in microseconds. */
+/** Formats a duration given in microseconds. */
 export function span(micros) {
   if (micros === null || micros === undefined) return "–";
   if (micros < 1000) return `${micros} µs`;
@@ -67,7 +68,7 @@ export function span(micros) {
   return lasting(micros / 1e6);
 }
 
-/** A span given in seconds, in its two largest units. */
+/** Formats a duration given in seconds, in its two largest units. */
 export function lasting(seconds) {
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => seconds >= size);

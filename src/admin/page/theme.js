@@ -1,8 +1,8 @@
-// Puts the chosen theme in force before anything is drawn. Nothing is remembered but the choice.
+// Applies the chosen theme before anything is drawn. Only the choice is remembered.
 "use strict";
 try {
   const chosen = localStorage.getItem("theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 } catch {
-  // Storage may be forbidden: then the system's theme it is.
+  // Storage may be forbidden. The system's theme then applies.
 }

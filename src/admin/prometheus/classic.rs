@@ -1,10 +1,10 @@
-//! The older text format (version 0.0.4), for whoever does not ask for OpenMetrics: `promtool check metrics`, and collectors
-//! other than Prometheus.
+//! The classic text format (version 0.0.4), for clients that do not request OpenMetrics: `promtool
+//! check metrics`, and collectors other than Prometheus.
 //!
-//! It has the same samples. Its comments name a counter with its `_total`, know neither units nor infos, and there is no end
-//! mark.
+//! The classic format has the same samples. Its comments name a counter with the suffix `_total`,
+//! know no units and no info type, and there is no end mark.
 
-/// The type of the text.
+/// The content type.
 pub(in super::super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Rewrites the comments of an OpenMetrics text.

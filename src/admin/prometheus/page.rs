@@ -1,4 +1,4 @@
-//! Writes families of metrics, each with its description, type and unit.
+//! Writer of metric families, each with its description, type and unit.
 
 use std::fmt;
 
@@ -14,29 +14,31 @@ pub(super) fn unlabelled<N>(number: N) -> [(MetricLabels<'static>, N); 1] {
     [(Vec::new(), number)]
 }
 
-/// The page that is being written.
+/// The page being written.
 pub(super) struct MetricsPage<'a> {
     pub(super) encoder: DescriptorEncoder<'a>,
 }
 
-/// What a histogram holds.
+/// The content of a histogram.
 pub(super) struct Spread {
     /// The sum of all values.
     pub(super) sum: f64,
-    /// How many lie in each span that ends at a bound; the last bound is infinite.
+    /// The number of values in each bucket, with the bucket's upper bound; the last bound is
+    /// infinite.
     pub(super) spans: Vec<(f64, u64)>,
 }
 
 impl Spread {
-    /// Makes one of ascending `bounds`, and of the `numbers` at or below each and above the one before; one number more
-    /// than bounds is for what is beyond them all.
+    /// Makes a histogram from ascending `bounds` and the `numbers` of values at or below each bound
+    /// and above the previous one. The last number, one more than there are bounds, counts the
+    /// values beyond them all.
     pub(super) fn new(sum: f64, bounds: impl Iterator<Item = f64>, numbers: impl IntoIterator<Item = u64>) -> Self {
         Self { sum, spans: bounds.chain([f64::INFINITY]).zip(numbers).collect() }
     }
 }
 
 impl MetricsPage<'_> {
-    /// Writes a counter; its samples get `_total`.
+    /// Writes a counter; its samples get the suffix `_total`.
     pub(super) fn counter<'l>(
         &mut self,
         name: &str,
@@ -100,7 +102,7 @@ impl MetricsPage<'_> {
         Ok(())
     }
 
-    /// Writes what never changes while the process runs.
+    /// Writes labels that never change while the process runs.
     pub(super) fn info(&mut self, name: &str, help: &str, labels: &[(&'static str, &'static str)]) -> fmt::Result {
         self.encoder.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&labels)
     }

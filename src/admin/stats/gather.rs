@@ -1,4 +1,4 @@
-//! How the fields of [`Stats`] follow from the figures.
+//! The computation of [`Stats`] from [`Readings`].
 
 use std::collections::BTreeMap;
 

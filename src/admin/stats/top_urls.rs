@@ -1,5 +1,5 @@
-//! The fields of [`Stats`](super::Stats) that name URLs: what is asked for most, what is not answered from the cache, and
-//! what went wrong last.
+//! The fields of [`Stats`](super::Stats) that name URLs: the top URLs, reasons for not being served
+//! from cache, and recent errors.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,14 +8,14 @@ use crate::analytics::top::WeightedUrl;
 use crate::analytics::trouble::{FaultyRequest, RequestFault};
 use crate::analytics::{UrlRanking, UrlSummary};
 
-/// The URLs that weigh most, in four lists of at most 20, the heaviest first.
+/// The top URLs, in four lists of at most 20, the heaviest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopUrls {
     /// By requests.
     pub by_requests: Vec<TopUrl>,
     /// By body bytes.
     pub by_bytes: Vec<TopUrl>,
-    /// By requests that were not answered from the cache.
+    /// By requests that were not served from cache.
     pub by_misses: Vec<TopUrl>,
     /// By microseconds of waiting for the origin.
     pub by_origin_time_us: Vec<TopUrl>,
@@ -26,41 +26,41 @@ pub struct TopUrls {
 pub struct TopUrl {
     /// The canonical URL, or its beginning.
     pub url: String,
-    /// What it weighs at the least.
+    /// The lower bound of its weight.
     pub at_least: u64,
-    /// What it weighs at the most.
+    /// The upper bound of its weight.
     pub at_most: u64,
 }
 
-/// A reason that kept requests from being answered out of the cache.
+/// A reason for requests not served from cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NonHitStats {
-    /// The reason's token.
+    /// The token of the reason.
     pub reason: String,
     /// The requests.
     pub requests: u64,
     /// Microseconds of waiting for the origin.
     pub origin_time_us: u64,
-    /// The sentence of the reason.
+    /// The reason as a sentence.
     pub why: String,
-    /// What to change.
+    /// The fix.
     pub change: String,
-    /// The URLs with the most of it, at most three.
+    /// The URLs with the most requests for this reason, at most three.
     pub urls: Vec<String>,
 }
 
-/// A request that the origin or Larder failed on.
+/// A request that the origin or Larder failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecentError {
-    /// When it came, in seconds of Unix time.
+    /// The time of the request, in seconds of Unix time.
     pub at: i64,
     /// The canonical URL, or its beginning.
     pub url: String,
-    /// The status that the client was sent.
+    /// The status that the client received.
     pub status: u16,
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: String,
-    /// What went wrong, as a sentence.
+    /// The error, as a sentence.
     pub what: String,
 }
 
@@ -99,7 +99,7 @@ impl From<&FaultyRequest> for RecentError {
     fn from(trouble: &FaultyRequest) -> Self {
         let what = match trouble.fault {
             RequestFault::Failed(reason) => reason.why().to_owned(),
-            RequestFault::Aborted(reason) => format!("The body broke off on the way: {}", reason.why()),
+            RequestFault::Aborted(reason) => format!("The body was aborted: {}", reason.why()),
             RequestFault::ServerError(status) => format!("The origin answered {status}."),
         };
         Self {

@@ -1,6 +1,7 @@
-//! The sample app: an ordinary small web app with the cache headers that real ones send.
+//! The sample app: an ordinary small web app with the cache headers that real apps send.
 //!
-//! It knows nothing of Larder, and Larder nothing of it but its address. Run on its own thread by [`start`].
+//! The app knows nothing of Larder, and Larder knows only the app's address. [`start`] runs the app
+//! on a thread of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,10 +22,10 @@ use tokio::sync::oneshot;
 
 use super::page;
 
-/// How long the slow page takes: long enough to be felt.
+/// The delay of the slow page: long enough to notice.
 const SLOW: Duration = Duration::from_millis(1500);
 
-/// A sample app that runs; dropping it ends it.
+/// A running sample app; dropping it ends it.
 pub(super) struct App {
     addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -32,7 +33,7 @@ pub(super) struct App {
 }
 
 impl App {
-    /// Returns where it listens.
+    /// Returns the address on which the app listens.
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -51,12 +52,12 @@ impl Drop for App {
 /// Starts the app on a free port, with a thread and a runtime of its own.
 ///
 /// # Errors
-/// Where no port or no thread is to be had.
+/// If there is no free port or no thread.
 pub(super) fn start() -> std::io::Result<App> {
     start_with(SLOW)
 }
 
-/// Starts the app as [`start`] does, with a slow page that takes so long.
+/// Starts the app as [`start`] does, with this delay for the slow page.
 ///
 /// # Errors
 /// As [`start`].
@@ -81,10 +82,10 @@ pub(super) fn start_with(slow: Duration) -> std::io::Result<App> {
     Ok(App { addr, stop: Some(stop), thread: Some(thread) })
 }
 
-/// What the app remembers.
+/// State of the app.
 struct DemoMemory {
     started: SystemTime,
-    /// How long the slow page takes.
+    /// The delay of the slow page.
     slow: Duration,
     responses: AtomicU64,
     flaky: AtomicU64,
@@ -124,15 +125,16 @@ fn router(started: SystemTime, slow_page: Duration) -> Router {
 }
 
 impl DemoMemory {
-    /// Makes a page with the fields that go with it.
+    /// Makes a page with these headers.
     fn page(&self, title: &str, main: &str, fields: &[(HeaderName, &str)]) -> Response {
         let number = self.responses.fetch_add(1, Ordering::Relaxed) + 1;
         let html = page::page(title, main, &page::made(SystemTime::now(), number));
         with(fields, (HTML, html).into_response())
     }
 
-    /// As [`DemoMemory::page`], with validators. The ETag is weak: what a page says is what `version` names, when it was made
-    /// is not part of that (RFC 9110 §8.8.1). A request that has it already is answered with 304.
+    /// Makes a page as [`DemoMemory::page`] does, with validators. The ETag is weak: `version`
+    /// identifies the content of the page, but not the time at which it was made (RFC 9110 §8.8.1).
+    /// A request that has this version gets a 304.
     fn validated(
         &self,
         headers: &HeaderMap,
@@ -155,7 +157,8 @@ impl DemoMemory {
 
 const HTML: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/html; charset=utf-8")];
 
-/// Tells whether the request has the representation with this ETag (weak comparison, RFC 9110 §13.1.2).
+/// Tells whether the request has the representation with this ETag (weak comparison, RFC 9110
+/// §13.1.2).
 fn has(headers: &HeaderMap, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -203,7 +206,7 @@ async fn article(State(memory): DemoState, Path(number): Path<String>, headers: 
     memory.validated(&headers, &format!("article-{number}"), (title, &main), &fields)
 }
 
-/// Assets have their version in their name, so that they never change (RFC 8246).
+/// Serves an asset. Assets have their version in their name, so they never change (RFC 8246).
 async fn asset(State(memory): DemoState, Path(name): Path<String>, headers: HeaderMap) -> Response {
     const YEAR: &str = "public, max-age=31536000, immutable";
     let (kind, life, content) = match name.as_str() {
@@ -222,7 +225,7 @@ async fn asset(State(memory): DemoState, Path(name): Path<String>, headers: Head
     }
 }
 
-/// What browsers ask for where no page names an icon: beside the API.
+/// Serves the icon that browsers request if no page names one, as with the API.
 async fn icon(memory: DemoState, headers: HeaderMap) -> Response {
     asset(memory, Path("logo.1.svg".to_owned()), headers).await
 }
@@ -240,7 +243,8 @@ async fn prices(State(memory): DemoState) -> Response {
     with(&[(CACHE_CONTROL, "s-maxage=5, stale-while-revalidate=30")], body.into_response())
 }
 
-/// An unsafe method on the same URL: caches drop what they have (RFC 9111 §4.4).
+/// Changes the prices. An unsafe method on the same URL makes caches invalidate their copy (RFC
+/// 9111 §4.4).
 async fn change_prices(State(memory): DemoState) -> Response {
     memory.responses.fetch_add(1, Ordering::Relaxed);
     memory.prices.fetch_add(1, Ordering::Relaxed);
@@ -249,8 +253,8 @@ async fn change_prices(State(memory): DemoState) -> Response {
 
 async fn slow(State(memory): DemoState, headers: HeaderMap) -> Response {
     tokio::time::sleep(memory.slow).await;
-    let main = "<p class=\"lead\">The app took one and a half seconds for this page. For the next 20 seconds it takes nobody \
-                else any time; and if a hundred visitors come while it is being made, they share the one request.</p>";
+    let main = "<p class=\"lead\">The app took one and a half seconds for this page. For the next 20 seconds it is \
+                instant for everybody else; and if a hundred visitors arrive while it is being made, they share one request.</p>";
     memory.validated(&headers, "slow-1", ("A slow page", main), &[(CACHE_CONTROL, "public, max-age=20")])
 }
 
@@ -260,7 +264,7 @@ async fn search(State(memory): DemoState, RawQuery(query): RawQuery, headers: He
     let greeting = match language.get(..2).unwrap_or_default() {
         "de" => "Gefunden zu",
         "fr" => "Trouvé pour",
-        _ => "Found for",
+        _ => "Results for",
     };
     let needle = wanted.to_lowercase();
     let hits: String = (1..)
@@ -299,7 +303,7 @@ fn parameter(query: &str, name: &str) -> String {
 
 async fn big(State(memory): DemoState, headers: HeaderMap) -> Response {
     const LINES: usize = 1500;
-    let mut main = "<p class=\"lead\">About 200 KB of text: look at the size that travels.</p><ol>".to_owned();
+    let mut main = "<p class=\"lead\">About 200 KB of text: compare the size on the wire.</p><ol>".to_owned();
     for line in 0..LINES {
         let (title, text) = page::ARTICLES[line % page::ARTICLES.len()];
         let words: Vec<_> = text.split(' ').skip(line % 7).take(15).collect();
@@ -309,21 +313,21 @@ async fn big(State(memory): DemoState, headers: HeaderMap) -> Response {
     memory.validated(&headers, "big-1", ("A big page", &main), &[(CACHE_CONTROL, "public, max-age=300")])
 }
 
-/// Every other answer is an error.
+/// Serves a page that fails every other time.
 async fn flaky(State(memory): DemoState) -> Response {
     if memory.flaky.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
-        let main = "<p class=\"lead\">The app has a bad moment. Its last good page said <code>stale-if-error=60</code>, so \
-                    behind a cache you should hardly ever see this one.</p>";
-        let mut response = memory.page("503: a bad moment", main, &[(RETRY_AFTER, "1")]);
+        let main = "<p class=\"lead\">The app failed this time. Its last good page said <code>stale-if-error=60</code>, so \
+                    behind a cache you should hardly ever see this page.</p>";
+        let mut response = memory.page("503: temporary failure", main, &[(RETRY_AFTER, "1")]);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         return response;
     }
-    let main = "<p class=\"lead\">Fresh for 3 seconds. After that the app is asked again, and every other time it fails: \
-                then this page stands in for up to a minute.</p>";
+    let main = "<p class=\"lead\">Fresh for 3 seconds. After that the app is asked again, and fails every other time: \
+                this page is then served instead, for up to a minute.</p>";
     memory.page("A flaky page", main, &[(CACHE_CONTROL, "public, max-age=3, stale-if-error=60")])
 }
 
-/// A page for each visitor, known by a cookie.
+/// Serves a page of each visitor's own, identified by a cookie.
 async fn account(State(memory): DemoState, headers: HeaderMap) -> Response {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let known = cookies
@@ -333,7 +337,7 @@ async fn account(State(memory): DemoState, headers: HeaderMap) -> Response {
     let visitor = known.unwrap_or_else(|| memory.visitors.fetch_add(1, Ordering::Relaxed) + 1);
     let main = format!(
         "<p class=\"lead\">You are visitor <strong>{visitor}</strong>. Nobody else gets this page: it is <code>private</code>, \
-         so that a shared cache passes it on and keeps nothing.</p>"
+         so a shared cache forwards it and stores nothing.</p>"
     );
     let mut response = memory.page("Your account", &main, &[(CACHE_CONTROL, "private, max-age=60")]);
     if known.is_none() {
@@ -343,13 +347,13 @@ async fn account(State(memory): DemoState, headers: HeaderMap) -> Response {
 }
 
 async fn checkout(State(memory): DemoState) -> Response {
-    let main = "<p class=\"lead\">Pages with payment details say <code>no-store</code>, and are stored nowhere.</p>";
+    let main = "<p class=\"lead\">Pages with payment details say <code>no-store</code>, and are never stored.</p>";
     memory.page("Checkout", main, &[(CACHE_CONTROL, "no-store")])
 }
 
 async fn unmarked(State(memory): DemoState) -> Response {
-    let main = "<p class=\"lead\">This page says nothing about caching, as many do. Larder does not guess without \
-                <code>Last-Modified</code>; a route in <code>config.toml</code> can give it a lifetime:</p>\
+    let main = "<p class=\"lead\">Like many pages, this one says nothing about caching. Larder does not guess without \
+                <code>Last-Modified</code>; a route in <code>config.toml</code> can set a lifetime:</p>\
                 <pre><code>[[route]]\npath = \"/unmarked\"\nttl = \"30s\"</code></pre>";
     memory.page("An unmarked page", main, &[])
 }
@@ -362,7 +366,7 @@ async fn moved(State(memory): DemoState) -> Response {
 
 async fn broken(State(memory): DemoState) -> Response {
     let mut response =
-        memory.page("500: broken", "<p class=\"lead\">An error of the app, passed on as it is.</p>", &[]);
+        memory.page("500: broken", "<p class=\"lead\">An error of the app, forwarded unchanged.</p>", &[]);
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response
 }
@@ -398,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_link_of_the_first_page_leads_somewhere() {
+    async fn every_link_of_the_first_page_works() {
         let app = app();
         for path in page::linked_paths() {
             let (status, headers, _) = ask(&app, path, &[]).await;
@@ -415,7 +419,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_page_names_is_there() {
+    async fn everything_that_a_page_links_to_exists() {
         let app = app();
         let (_, _, html) = ask(&app, "/articles/1", &[]).await;
         let names = html.split(['"']).filter(|part| part.starts_with('/'));
@@ -445,7 +449,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn visitors_are_told_apart_by_their_cookie() {
+    async fn visitors_are_recognised_by_their_cookie() {
         let app = app();
         let (_, headers, body) = ask(&app, "/account", &[]).await;
         assert!(body.contains("<strong>1</strong>") && headers[SET_COOKIE].to_str().unwrap().starts_with("visitor=1;"));
@@ -454,7 +458,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_of_a_request_becomes_markup() {
+    async fn request_text_never_becomes_markup() {
         let app = app();
         let (_, _, body) = ask(&app, "/search?q=%3Cscript%3Ealert(1)%3C/script%3E+%22x", &[]).await;
         assert!(body.contains("&lt;script&gt;alert(1)&lt;/script&gt; &quot;x") && !body.contains("<script>"));

@@ -1,6 +1,7 @@
-//! `larder demo`: a sample app with Larder in front of it, to see what a cache does.
+//! `larder demo`: a sample app behind Larder, to show what a cache does.
 //!
-//! Both listen on free ports over real TCP, and `config.toml` is not read. Larder runs with its defaults.
+//! Both listen on free ports over real TCP. `config.toml` is not read: Larder runs with its
+//! defaults.
 
 mod app;
 mod page;
@@ -13,8 +14,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, bail};
 
-use super::signals::Signals;
-use super::{logging, say};
+use super::print::print_line;
+use super::serve::logging;
+use super::serve::signals::Signals;
 use crate::clock::Clock;
 use crate::config::{AdminListen, Flags, parse};
 use crate::server::{self, Instance};
@@ -22,7 +24,7 @@ use crate::server::{self, Instance};
 /// Runs the demo until a signal.
 ///
 /// # Errors
-/// Where no port or thread is to be had.
+/// If there is no free port or no thread.
 pub(super) fn run() -> anyhow::Result<()> {
     logging::start_quiet();
     let app = app::start().context("the sample app cannot start")?;
@@ -30,14 +32,14 @@ pub(super) fn run() -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let running = server::start(config(app.addr())?, Clock::System).context("Larder cannot start")?;
-        let Some(admin) = running.admin_addr() else { bail!("the admin side did not start") };
-        say(format_args!("{}", welcome(app.addr(), running.addr(), admin)));
+        let Some(admin) = running.admin_addr() else { bail!("the admin interface did not start") };
+        print_line(format_args!("{}", welcome(app.addr(), running.addr(), admin)));
         tokio::select! {
             _ = signals.next() => {}
             () = watch::follow(admin) => {}
         }
         let end = if std::io::stdout().is_terminal() { "\n" } else { "" };
-        say(format_args!("{end}Stopping."));
+        print_line(format_args!("{end}Shutting down."));
         signals.end(running, Instance::drain).await;
         Ok(())
     })?;
@@ -45,7 +47,8 @@ pub(super) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the defaults, on free ports, with `origin` behind, and with keys shown as text to this machine.
+/// Returns the defaults on free ports, with `origin` as the app, and with cache keys shown as text
+/// to this machine.
 fn config(origin: SocketAddr) -> anyhow::Result<server::Config> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let flags = Flags { listen: Some(free), origin: Some(origin.into()), admin: Some(AdminListen::At(free)) };
@@ -53,20 +56,20 @@ fn config(origin: SocketAddr) -> anyhow::Result<server::Config> {
     checked.assemble().context("the demo has an origin")
 }
 
-/// Returns what is printed first.
+/// Returns the text that is printed first.
 fn welcome(app: SocketAddr, larder: SocketAddr, admin: SocketAddr) -> String {
     format!(
-        "\n  Larder demo: a sample app, and Larder in front of it.\n\
+        "\n  Larder demo: a sample app behind Larder.\n\
          \n  Larder      http://{larder}/         open this in a browser and click around\
          \n  The app     http://{app}/         the same without a cache, to compare\
-         \n  Dashboard   http://{admin}/         live; as a table: larder stats --admin {admin}\n\
-         \n  Ask twice, and read Cache-Status:\n\
+         \n  Dashboard   http://{admin}/         live; as tables: larder stats --admin {admin}\n\
+         \n  Request each twice and compare Cache-Status:\n\
          \n    curl -sI http://{larder}/articles/1                        a miss, then hits\
-         \n    curl -s -o /dev/null -w '%{{time_total}} s\\n' http://{larder}/slow    1.5 s, then none\
-         \n    curl -sI http://{larder}/account                           private: never stored\
+         \n    curl -s -o /dev/null -w '%{{time_total}} s\\n' http://{larder}/slow    1.5 s the first time, then instant\
+         \n    curl -sI http://{larder}/account                           personal: never cached\
          \n    curl -si http://{larder}/api/prices                        5 s fresh, then refreshed in the background\
-         \n    curl -s -X POST http://{larder}/api/prices                 what is stored becomes invalid\n\
-         \n  Ctrl-C ends it.\n"
+         \n    curl -s -X POST http://{larder}/api/prices                 invalidates the cached copy\n\
+         \n  Press Ctrl-C to stop.\n"
     )
 }
 
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_runs_on_free_ports_before_the_sample_app() {
+    fn the_demo_runs_on_free_ports_in_front_of_the_sample_app() {
         let config = config(SocketAddr::from((Ipv4Addr::LOCALHOST, 4321))).unwrap();
         assert_eq!((config.listen.port(), config.origin.authority.as_str()), (0, "127.0.0.1:4321"));
         assert_eq!(config.admin.listen.map(|addr| addr.port()), Some(0));

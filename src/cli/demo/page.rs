@@ -1,14 +1,14 @@
-//! How the sample app's pages look: the frame around each, and the table of links on the first.
+//! Layout of the sample app's pages: the frame of every page, and the table of links on the first.
 
 use std::fmt::Write;
 
-/// What the first page lists.
+/// A link on the first page.
 struct Link {
     path: &'static str,
     title: &'static str,
-    /// What the app says in its response.
+    /// The cache headers of the app's response.
     says: &'static str,
-    /// What to expect of Larder.
+    /// The behaviour to expect from Larder.
     expect: &'static str,
 }
 
@@ -18,90 +18,91 @@ const LINKS: [Link; 14] = [
         path: "/articles/1",
         title: "An article",
         says: "max-age=60, stale-while-revalidate=30 · ETag",
-        expect: "First <code>fwd=uri-miss; stored</code>, then <code>hit</code> with its ttl for a minute. In the half minute after that it comes at once, stale, while one request refreshes it.",
+        expect: "First <code>fwd=uri-miss; stored</code>, then <code>hit</code> with its ttl for a minute. For half a minute after that it is served stale at once, while one request refreshes it.",
     },
     Link {
         path: "/assets/style.1.css",
         title: "Style sheet",
         says: "max-age=31536000, immutable",
-        expect: "A hit for a year; a reload in the browser does not ask for it again.",
+        expect: "A hit for a year; a reload in the browser does not request it again.",
     },
     Link {
         path: "/assets/shelf.1.svg",
         title: "Picture",
         says: "max-age=86400 · strong ETag",
-        expect: "A hit. Ranges of it are cut from what is stored: add <code>-r 0-99</code>.",
+        expect: "A hit. Ranges are served from the cached copy: add <code>-r 0-99</code>.",
     },
     Link {
         path: "/api/prices",
         title: "JSON API",
         says: "s-maxage=5, stale-while-revalidate=30",
-        expect: "Fresh for 5 s at the cache; then <code>detail=stale-while-revalidate</code>: nobody waits. A <code>POST</code> to it makes it invalid.",
+        expect: "Fresh for 5 s at the cache; then <code>detail=stale-while-revalidate</code>: nobody waits. A <code>POST</code> invalidates it.",
     },
     Link {
         path: "/slow",
         title: "Slow page",
         says: "max-age=20 · takes 1.5 s",
-        expect: "1.5 s once in 20 s, for one visitor; all who ask meanwhile share that one request.",
+        expect: "1.5 s the first time, then instant for 20 s; concurrent visitors share one request.",
     },
     Link {
         path: "/search?q=jam",
         title: "Search",
         says: "max-age=30 · Vary: Accept-Language",
-        expect: "One entry for each query, with a variant for each language.",
+        expect: "One entry per query, with one variant per language.",
     },
     Link {
         path: "/big",
         title: "Big page",
         says: "max-age=300 · 200 KB of text",
-        expect: "Held as zstd, sent as zstd, br or gzip to those who accept it: add <code>--compressed</code>.",
+        expect: "Stored as zstd; sent as zstd, br or gzip to clients that accept it: add <code>--compressed</code>.",
     },
     Link {
         path: "/flaky",
         title: "Flaky page",
-        says: "max-age=3, stale-if-error=60 · every other answer is a 503",
-        expect: "After 3 s the app is asked again; when it fails, the last good page stands in.",
+        says: "max-age=3, stale-if-error=60 · every other response is a 503",
+        expect: "After 3 s the app is asked again; if it fails, the last good page is served instead.",
     },
     Link {
         path: "/account",
         title: "Account",
         says: "private · Set-Cookie",
-        expect: "Each visitor's own: never stored, <code>detail=private</code>.",
+        expect: "Personal: never cached, <code>detail=private</code>.",
     },
     Link {
         path: "/checkout",
         title: "Checkout",
         says: "no-store",
-        expect: "Never stored, <code>detail=no-store</code>.",
+        expect: "Never cached, <code>detail=no-store</code>.",
     },
     Link {
         path: "/unmarked",
         title: "Unmarked page",
         says: "no Cache-Control, no Last-Modified",
-        expect: "Not stored, since nothing says for how long: <code>detail=no-lifetime</code>. A route's <code>ttl</code> fills that in.",
+        expect: "Not cached: no lifetime given (<code>detail=no-lifetime</code>). Set <code>ttl</code> on a route.",
     },
-    Link { path: "/moved", title: "Redirect", says: "301 · max-age=3600", expect: "Redirects are stored like pages." },
+    Link { path: "/moved", title: "Redirect", says: "301 · max-age=3600", expect: "Redirects are cached like pages." },
     Link {
         path: "/missing",
         title: "Missing page",
         says: "404 · max-age=10",
-        expect: "A 404 is stored too, for its 10 s.",
+        expect: "A 404 is cached too, for its 10 s.",
     },
-    Link { path: "/broken", title: "Broken page", says: "500", expect: "Passed on as it is, never stored." },
+    Link { path: "/broken", title: "Broken page", says: "500", expect: "Forwarded unchanged, never cached." },
 ];
 
 /// The articles: title and text.
 #[rustfmt::skip]
 pub(super) const ARTICLES: [(&str, &str); 6] = [
-    ("What belongs in a larder", "Bread, cheese and jam keep well, and are asked for every day. A good larder has at hand what was asked for before, and knows how long each thing stays good."),
-    ("How long jam keeps", "Whoever made the jam writes a date on the jar. Before that date nobody needs to ask; after it one asks the maker, who often says that it is still good."),
-    ("One errand for the whole house", "When ten people want bread at the same moment, one goes to the baker, and all ten share what is brought. The baker sees one customer."),
-    ("What is never put on the shelf", "Letters are for one reader. What is marked private is handed over and never kept, however often it is asked for."),
-    ("When the baker is closed", "Yesterday's bread is better than none, as long as the baker has not forbidden it. It is handed out with its true age, and the baker is tried again."),
-    ("Shelves have an end", "A larder that takes in everything bursts. What was not asked for in a long time makes room, and nothing is larger than its share of the shelf."),
+    ("What belongs in a larder", "Bread, cheese and jam keep well, and are needed every day. A good larder keeps at hand what was asked for before, and knows how long each item stays good."),
+    ("How long jam keeps", "The maker of the jam writes a date on the jar. Before that date nobody needs to ask; after it you ask the maker, who often says that the jam is still good."),
+    ("One errand for the whole house", "When ten people want bread at the same moment, one goes to the baker, and all ten share the bread. The baker sees one customer."),
+    ("What is never put on the shelf", "Letters are for one reader. A letter marked private is delivered and never kept, however often it is asked for."),
+    ("When the baker is closed", "Yesterday's bread is better than none, as long as the baker has not forbidden it. The bread is labelled with its true age, and the baker is tried again."),
+    ("Shelves have an end", "A larder that takes in everything bursts. Items that nobody wanted for a long time make room, and nothing is larger than its share of the shelf."),
 ];
 
-/// Returns a whole page. `title` and `main` are HTML; `made` is the line that says when the app made it.
+/// Returns a whole page. `title` and `main` are HTML; `made` is the line that says when the app
+/// made the page.
 pub(super) fn page(title: &str, main: &str, made: &str) -> String {
     format!(
         r#"<!doctype html>
@@ -124,14 +125,15 @@ pub(super) fn page(title: &str, main: &str, made: &str) -> String {
 {main}
 <div class="made">{made}</div>
 </main>
-<footer><div class="wide">A sample app with Larder in front of it. Every response says in <code>Cache-Status</code> what became of the request.</div></footer>
+<footer><div class="wide">A sample app behind Larder. Every response says in <code>Cache-Status</code> how the request was handled.</div></footer>
 </body>
 </html>
 "#
     )
 }
 
-/// Returns the first page's main part. `host` is what the client asked for: the commands go the way that it came.
+/// Returns the first page's main part. `host` is the host that the client requested, so that the
+/// commands go to the same server.
 pub(super) fn index(host: &str) -> String {
     let host = escape(host);
     let mut rows = String::new();
@@ -144,14 +146,14 @@ pub(super) fn index(host: &str) -> String {
         );
     }
     format!(
-        r#"<p class="lead">Click around, reload, and watch the terminal in which the demo runs: the hit ratio grows, and the app works less.</p>
-<h2>What there is to try</h2>
+        r#"<p class="lead">Click around and reload while you watch the dashboard: the hit ratio climbs and the app gets fewer requests.</p>
+<h2>Things to try</h2>
 <div class="card"><table>
-<thead><tr><th scope="col">Page</th><th scope="col">What the app says</th><th scope="col">What to expect; ask twice and read Cache-Status</th></tr></thead>
+<thead><tr><th scope="col">Page</th><th scope="col">What the app says</th><th scope="col">What to expect (request it twice and compare Cache-Status)</th></tr></thead>
 <tbody>
 {rows}</tbody>
 </table></div>
-<h2>Watch one page through its life</h2>
+<h2>Follow one page</h2>
 <pre><code>curl -s -o /dev/null -D - '{host}/articles/2' | grep -i -e cache-status -e age
 curl -s -o /dev/null -w '%{{time_total}} s\n' '{host}/slow'
 curl -s -X POST '{host}/api/prices'
@@ -159,13 +161,13 @@ curl -s -H 'Cache-Control: only-if-cached' -o /dev/null -w '%{{http_code}}\n' '{
     )
 }
 
-/// Returns the sentence about when a page was made; `number` counts what the app has answered.
+/// Returns the sentence that says when a page was made; `number` counts the app's responses.
 pub(super) fn made(now: std::time::SystemTime, number: u64) -> String {
     let iso = humantime::format_rfc3339_seconds(now).to_string();
     let clock = iso.get(11..19).unwrap_or_default();
     format!(
-        "Made by the app at <strong><time datetime=\"{iso}\">{clock} UTC</time></strong>, its response number <strong>{number}</strong>.\
-         <small>Reload: while this stays the same, the app was not asked, or confirmed that nothing had changed.</small>"
+        "Generated at <strong><time datetime=\"{iso}\">{clock} UTC</time></strong> (app response #<strong>{number}</strong>).\
+         <small>If this does not change when you reload, the page came from the cache, or the app confirmed the cached copy.</small>"
     )
 }
 

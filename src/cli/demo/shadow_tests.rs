@@ -1,5 +1,5 @@
-//! Shadow mode predicts what the cache then reaches: the same requests to the sample app over real TCP, first in shadow mode,
-//! then in earnest on a fresh cache, on a clock that is stepped alike.
+//! Shadow mode predicts what a live cache reaches. The same requests go to the sample app over real
+//! TCP, first in shadow mode, then in live mode on a fresh cache, with the same steps of the clock.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,16 +12,16 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Flags, parse};
 use crate::server;
 
-/// 2026-01-01, before the app's own Date: what comes from it is new.
+/// 2026-01-01, before the app's own Date, so that its responses are new.
 const START: Timestamp = Timestamp::from_secs(1_767_225_600);
 
 const REQUESTS: usize = 3_000;
 
-/// How far the prediction may be from what is reached.
+/// The tolerance between prediction and result.
 const WITHIN: f64 = 0.02;
 
 /// A request: method, target, fields.
-type PageSet = (&'static str, String, Vec<(&'static str, String)>);
+type DemoRequest = (&'static str, String, Vec<(&'static str, String)>);
 
 /// Draws numbers (xorshift; Marsaglia 2003).
 struct Random(u64);
@@ -38,7 +38,7 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
-    /// Draws a rank below `count`, low ones much more often: the weight of a rank is one part in its number.
+    /// Draws a rank below `count`; the weight of a rank is the reciprocal of its number.
     fn zipf(&mut self, count: usize) -> usize {
         let total: f64 = (1..=count).map(|rank| 1.0 / rank as f64).sum();
         let mut at = (self.next() % (1 << 50)) as f64 / (1_u64 << 50) as f64 * total;
@@ -52,15 +52,15 @@ impl Random {
     }
 }
 
-/// How many different searches there are, and their share in hundredths.
+/// The number of different searches, and their share in percent.
 #[derive(Clone, Copy)]
 struct Searches {
     count: usize,
     share: usize,
 }
 
-/// Makes what visitors ask for.
-fn sequence(searches: Searches) -> Vec<PageSet> {
+/// Makes the requests of the visitors.
+fn sequence(searches: Searches) -> Vec<DemoRequest> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let pages = ["/", "/articles/1", "/articles/2", "/api/prices", "/big", "/slow", "/moved", "/unmarked", "/flaky"];
     let assets = ["/assets/style.1.css", "/assets/age.1.js", "/assets/logo.1.svg", "/assets/shelf.1.svg"];
@@ -93,8 +93,9 @@ fn sequence(searches: Searches) -> Vec<PageSet> {
     (0..REQUESTS).map(ask).collect()
 }
 
-/// Sends a sequence to a Larder with these lines in its configuration; returns what `path` of its admin side says then.
-fn run(lines: &str, requests: &[PageSet], path: &str) -> Value {
+/// Sends the requests to a Larder with these lines in its configuration; returns the JSON at `path`
+/// of its admin interface afterwards.
+fn run(lines: &str, requests: &[DemoRequest], path: &str) -> Value {
     let app = app::start_with(Duration::from_millis(2)).unwrap();
     let text = format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n{lines}");
     let flags = Flags { origin: format!("http://{}", app.addr()).parse().ok(), ..Flags::default() };
@@ -112,7 +113,7 @@ fn run(lines: &str, requests: &[PageSet], path: &str) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// A connection that is kept.
+/// A persistent connection.
 struct DemoClient(BufReader<TcpStream>);
 
 impl DemoClient {
@@ -159,7 +160,7 @@ fn check(lines: &str, searches: Searches) -> u64 {
     println!("predicted {would:.4} {}", predicted["would_be"]);
     println!("reached   {is:.4} {} {}", reached["requests"]["by_outcome"], reached["store"]["evicted"]);
     assert_eq!(predicted["requests"], REQUESTS);
-    assert!((would - is).abs() < WITHIN, "{would} was predicted, {is} was reached");
+    assert!((would - is).abs() < WITHIN, "predicted {would}, reached {is}");
     reached["store"]["evicted"]["size"].as_u64().unwrap()
 }
 
@@ -168,7 +169,7 @@ fn the_hit_ratio_of_the_sample_app_is_predicted() {
     check("", Searches { count: 200, share: 22 });
 }
 
-/// More searches than there is room for.
+/// More searches than the memory can hold.
 #[test]
 fn the_hit_ratio_of_a_small_cache_is_predicted() {
     let evicted = check("[memory]\ncapacity = \"1MiB\"\n", Searches { count: 2_000, share: 70 });

@@ -1,4 +1,4 @@
-//! The live line of the demo: what Larder did so far, read from the admin side once a second.
+//! The live line of the demo: requests so far, read from the admin interface once a second.
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// How often the figures are looked at.
+/// The polling interval.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The longest wait for them: the admin side is on this machine.
+/// The maximum wait for a response: the admin interface is on this machine.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is read of `/stats`.
+/// The part of `/stats` that the line shows.
 #[derive(Debug, Default, Deserialize, PartialEq)]
-struct DemoFigures {
+struct DemoStats {
     requests: DemoRequests,
     ratios: DemoRatios,
     origin: DemoOrigin,
@@ -41,25 +41,25 @@ struct DemoRatios {
 #[derive(Debug, Default, Deserialize, PartialEq)]
 struct DemoOrigin {
     requests: u64,
-    /// In the background, on top of these.
+    /// Requests in the background, not included in `requests`.
     refreshes: u64,
 }
 
-/// Shows the figures of the Larder whose admin side is at `admin`, for as long as it is polled. On a terminal one line is
-/// kept up to date; elsewhere each change is a line of its own.
+/// Shows stats of the Larder whose admin interface is at `admin`, for as long as the future is
+/// polled. On a terminal, one line is kept up to date; elsewhere, each change is a line of its own.
 pub(super) async fn follow(admin: SocketAddr) {
     let mut shown = String::new();
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let Ok(client) = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build() else {
-        tracing::warn!("the figures cannot be shown: no HTTP client");
+        tracing::warn!("cannot show stats: no HTTP client");
         return std::future::pending().await;
     };
     loop {
         ticks.tick().await;
         let line = match ask(&client, admin).await {
             Ok(stats) => line(&stats),
-            Err(error) => format!("The figures cannot be read: {error}"),
+            Err(error) => format!("Cannot read the stats: {error}"),
         };
         if line != shown {
             show(&line);
@@ -68,29 +68,29 @@ pub(super) async fn follow(admin: SocketAddr) {
     }
 }
 
-async fn ask(client: &reqwest::Client, admin: SocketAddr) -> reqwest::Result<DemoFigures> {
+async fn ask(client: &reqwest::Client, admin: SocketAddr) -> reqwest::Result<DemoStats> {
     client.get(format!("http://{admin}/stats")).send().await?.error_for_status()?.json().await
 }
 
 /// Writes a line over the last one on a terminal, and below it elsewhere.
 fn show(line: &str) {
     let mut stdout = std::io::stdout().lock();
-    // Where standard output is closed, nobody watches; the demo goes on for its browser.
+    // With standard output closed nobody watches; the demo goes on for its browser.
     let _ = match stdout.is_terminal() {
         true => write!(stdout, "\r\u{1b}[2K  {line}").and_then(|()| stdout.flush()),
         false => writeln!(stdout, "{line}"),
     };
 }
 
-/// Returns the figures as one line of less than 80 characters.
-fn line(stats: &DemoFigures) -> String {
+/// Returns the stats as one line of less than 80 characters.
+fn line(stats: &DemoStats) -> String {
     let DemoOutcomes { hit, stale, revalidated } = stats.requests.by_outcome;
     let Some(ratio) = stats.ratios.cache_hit else {
         return "No requests yet.".to_owned();
     };
     let origin_requests = stats.origin.requests + stats.origin.refreshes;
     format!(
-        "Hit ratio {:.1} %: {} requests, {hit} hits, {stale} stale, {revalidated} revalidated; app asked {origin_requests}",
+        "Hit ratio {:.1} %: {} requests, {hit} hits, {stale} stale, {revalidated} revalidated; {origin_requests} to app",
         ratio * 100.0,
         stats.requests.total
     )
@@ -101,12 +101,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_hits_apart_from_stale_and_revalidated() {
+    fn the_line_counts_hits_stale_and_revalidated_apart() {
         let text = r#"{"requests": {"total": 8, "by_outcome": {"hit": 5, "stale": 1, "revalidated": 1, "miss": 1}, "more": 1},
             "ratios": {"cache_hit": 0.625, "served": 1.0}, "origin": {"requests": 2, "refreshes": 1}, "more": {}}"#;
-        let stats: DemoFigures = serde_json::from_str(text).unwrap();
-        assert_eq!(line(&stats), "Hit ratio 62.5 %: 8 requests, 5 hits, 1 stale, 1 revalidated; app asked 3");
-        let stats: DemoFigures = serde_json::from_str(&text.replace("0.625", "null")).unwrap();
+        let stats: DemoStats = serde_json::from_str(text).unwrap();
+        assert_eq!(line(&stats), "Hit ratio 62.5 %: 8 requests, 5 hits, 1 stale, 1 revalidated; 3 to app");
+        let stats: DemoStats = serde_json::from_str(&text.replace("0.625", "null")).unwrap();
         assert_eq!(line(&stats), "No requests yet.");
     }
 }

@@ -1,4 +1,4 @@
-//! Draws what is known: figures and rates above, one table below, keys or trouble at the foot.
+//! Drawing of `larder top`: numbers and rates above, one table below, keys or an error at the foot.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -9,18 +9,18 @@ use ratatui::widgets::{Block, Paragraph, Sparkline, Wrap};
 use super::state::TopState;
 use super::tables;
 use crate::admin::stats::Quantiles;
-use crate::cli::ask::plain;
-use crate::cli::stats::{bytes, micros, percent};
+use crate::cli::admin_client::plain;
+use crate::cli::format::{bytes, micros, percent};
 use crate::outcome::Outcome;
 
-/// The smallest terminal on which everything has its place.
+/// The smallest terminal on which everything fits.
 pub(super) const WIDTH_MIN: u16 = 72;
 pub(super) const HEIGHT_MIN: u16 = 20;
 
-/// How wide the figures are.
-const FIGURES_WIDTH: u16 = 44;
+/// The width of the numbers.
+const NUMBERS_WIDTH: u16 = 44;
 
-/// What a rate is multiplied with for a sparkline, which takes whole numbers.
+/// The factor of a rate in a sparkline, which takes whole numbers.
 const SPARK_SCALE: f64 = 100.0;
 
 /// Draws everything.
@@ -38,9 +38,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
         Constraint::Length(1),
     ])
     .areas(area);
-    let [stats, rates] = Layout::horizontal([Constraint::Length(FIGURES_WIDTH), Constraint::Min(1)]).areas(upper);
+    let [stats, rates] = Layout::horizontal([Constraint::Length(NUMBERS_WIDTH), Constraint::Min(1)]).areas(upper);
     frame.render_widget(header(state), head);
-    frame.render_widget(Paragraph::new(numbers(state)).block(Block::bordered().title(" Figures ")), stats);
+    frame.render_widget(Paragraph::new(numbers(state)).block(Block::bordered().title(" Stats ")), stats);
     draw_rates(frame, state, rates);
     draw_memory(frame, state, memory);
     tables::draw(frame, state, table);
@@ -49,7 +49,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
 
 fn too_small(frame: &mut Frame<'_>, area: Rect) {
     let text = format!(
-        "This terminal is {} x {}; larder top needs {WIDTH_MIN} x {HEIGHT_MIN}. Make it larger, or q to quit.",
+        "This terminal is {} x {}; larder top needs {WIDTH_MIN} x {HEIGHT_MIN}. Enlarge it, or press q to quit.",
         area.width, area.height
     );
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
@@ -66,7 +66,7 @@ fn header(state: &TopState) -> Line<'static> {
 
 fn footer(state: &TopState) -> Line<'static> {
     if let Some(trouble) = &state.trouble {
-        let message = format!("Asking again; these figures are old: {}", plain(trouble));
+        let message = format!("Retrying; these numbers are old: {}", plain(trouble));
         return Line::from(message.white().on_red());
     }
     match state.stats.warnings.first() {
@@ -75,23 +75,23 @@ fn footer(state: &TopState) -> Line<'static> {
     }
 }
 
-/// The figures of the whole process.
+/// Returns the lines with the numbers of the whole process.
 fn numbers(state: &TopState) -> Vec<Line<'static>> {
     let stats = &state.stats;
     let row = |name: &str, value: String| Line::from(vec![format!("{name:<12}").dim(), value.into()]);
     let took = |latency: &Quantiles| format!("p50 {:<9} p99 {}", micros(latency.p50_us), micros(latency.p99_us));
     let origin = &stats.origin;
-    // Where the line is too long, what is lost is not the breaker.
+    // The breaker comes first, so that a line that is too long does not lose it.
     let breaker =
         if origin.breaker == "closed" { String::new() } else { format!("breaker {}, ", plain(&origin.breaker)) };
     let now = state.hit_ratio_now();
     vec![
         row("hit ratio", format!("{:<9} last min {}", percent(stats.ratios.cache_hit), percent(now))),
-        row("load saved", format!("{:<9} of the app's", percent(stats.origin.saved_ratio))),
+        row("saved", format!("{:<9} of origin requests", percent(stats.origin.saved_ratio))),
         row("requests/s", state.rate().map_or("-".to_owned(), rate)),
         row("hits", took(&stats.latency.hits)),
         row("misses", took(&stats.latency.misses)),
-        row("at the app", format!("{breaker}{} now, {} wait", origin.permits_in_use, origin.permits_waiting)),
+        row("origin", format!("{breaker}{} active, {} queued", origin.permits_in_use, origin.permits_waiting)),
         row("clients", format!("{} connections", stats.connections)),
         row("stored", format!("{} entries", stats.store.entries)),
     ]
@@ -115,7 +115,7 @@ pub(super) fn colour(outcome: Outcome) -> Color {
     }
 }
 
-/// A line for each outcome: its rate, and how that went.
+/// Draws one line per outcome: its rate, and the history of the rate.
 fn draw_rates(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
     let block = Block::bordered().title(" Requests/s by outcome ");
     let inner = block.inner(area);
@@ -129,19 +129,19 @@ fn draw_rates(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
         let name_text = format!("{:<12}{last:>8}", outcome.token());
         frame.render_widget(Line::from(Span::styled(name_text, style)), name);
         let data: Vec<u64> = rates.iter().map(|rate| (rate * SPARK_SCALE).ceil() as u64).collect();
-        // The newest stands at the right edge.
+        // The newest sample is at the right edge.
         let width = (data.len() as u16).min(graph.width);
         let right = Rect { x: graph.right() - width, width, ..graph };
         frame.render_widget(Sparkline::default().data(data).style(style), right);
     }
 }
 
-/// A bar of what memory is used for.
+/// Draws a bar of the memory in use.
 fn draw_memory(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
     let memory = &state.stats.memory;
     let pinned = memory.alive_bytes.saturating_sub(memory.stored_bytes);
     let title = format!(
-        " Memory: {} stored, {} being filled or sent, of {} ",
+        " Memory: {} stored, {} in flight, of {} ",
         bytes(memory.stored_bytes),
         bytes(pinned),
         bytes(memory.capacity_bytes)
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_shows_the_figures() {
+    fn the_page_shows_the_numbers() {
         let page = drawn(&snapshot(), 110, 32);
         check(
             &page,
@@ -195,10 +195,10 @@ mod tests {
                 "hit ratio   42.9 %    last min 83.3 %",
                 "requests/s  6.0",
                 "hits        p50 12 µs",
-                "at the app  breaker open, 11 now, 12 wait",
+                "origin      breaker open, 11 active, 12 q",
                 "hit              5.0",
                 "miss             1.0",
-                "Memory: 2.0 MiB stored, 1.0 MiB being filled or sent, of 64.0 MiB",
+                "Memory: 2.0 MiB stored, 1.0 MiB in flight, of 64.0 MiB",
                 "███▓▓░░",
                 "1 requests 2 bytes",
                 "q quit",
@@ -230,10 +230,10 @@ mod tests {
     }
 
     #[test]
-    fn trouble_and_a_small_terminal_are_told() {
+    fn errors_and_a_small_terminal_are_reported() {
         let mut state = snapshot();
         state.trouble = Some("cannot reach it\u{1b}[2J".into());
-        check(&drawn(&state, 100, 24), &["Asking again; these figures are old: cannot reach it\u{fffd}[2J"]);
+        check(&drawn(&state, 100, 24), &["Retrying; these numbers are old: cannot reach it\u{fffd}[2J"]);
         check(&drawn(&state, 40, 10), &["This terminal is 40 x 10", "72 x 20"]);
         for (width, height) in [(1, 1), (200, 3), (5, 100)] {
             drawn(&state, width, height);

@@ -1,7 +1,8 @@
-//! The terminal: taken over, drawn on, and given back however it ends.
+//! The terminal: taken over, drawn on, and restored however the command ends.
 //!
-//! A thread of its own asks for the figures, so that a slow admin side never holds up a key. A Larder that goes away is
-//! told at the foot of the page and asked again; who watches an upgrade wants to see it come back.
+//! A thread of its own polls the stats, so that a slow admin interface never delays a key. If
+//! Larder disappears, the foot of the page says so and polling goes on: an operator who watches an
+//! upgrade wants to see it come back.
 
 use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -16,21 +17,21 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::draw::draw;
 use super::state::{TopAction, TopState};
 use crate::admin::stats::Stats;
-use crate::cli::ask::AdminClient;
+use crate::cli::admin_client::AdminClient;
 use crate::cli::stats::fetch;
 
-/// How soon newer figures are drawn, where no key is pressed.
-const GLANCE: Duration = Duration::from_millis(100);
+/// The maximum delay before newer stats are drawn, if no key is pressed.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the thread tells.
+/// A message of the polling thread.
 enum ScreenEvent {
     Stats(Box<Stats>),
     Trouble(String),
-    /// This process is to end: SIGTERM, SIGHUP, SIGINT. (Ctrl-C comes as a key.)
+    /// The process must end: SIGTERM, SIGHUP, SIGINT. (Ctrl-C arrives as a key.)
     End,
 }
 
-/// Gives the terminal back. A panic does so too, by the hook that ratatui sets.
+/// Restores the terminal on drop. After a panic, ratatui's hook does so.
 struct RestoreTerminal;
 
 impl Drop for RestoreTerminal {
@@ -39,20 +40,20 @@ impl Drop for RestoreTerminal {
     }
 }
 
-/// Shows the figures until a key ends it.
+/// Shows the dashboard until a key ends it.
 ///
 /// # Errors
-/// An admin side that cannot be reached at the start, a terminal that is none or goes away.
+/// An admin interface that cannot be reached at the start; a missing or vanished terminal.
 pub(super) fn run(admin: AdminClient, every: Duration) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let first = runtime.block_on(fetch(&admin))?;
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        bail!("`larder top` needs a terminal; `larder stats` prints the figures once");
+        bail!("`larder top` needs a terminal; `larder stats` prints the stats once");
     }
     let mut state = TopState::new(admin.base().to_owned(), first);
     let (tell, message) = sync_channel(1);
     std::thread::Builder::new().name("larder-top".to_owned()).spawn(move || {
-        // Its end is seen at the other end of the channel.
+        // The receiver notices the end of the thread by the closed channel.
         let _ = runtime.block_on(ask(&admin, every, &tell));
     })?;
     let mut terminal = ratatui::try_init().context("cannot take the terminal over")?;
@@ -60,7 +61,7 @@ pub(super) fn run(admin: AdminClient, every: Duration) -> anyhow::Result<()> {
     show(&mut terminal, &mut state, &message)
 }
 
-/// Asks again and again, until nobody listens.
+/// Polls until nobody receives.
 async fn ask(admin: &AdminClient, every: Duration, tell: &SyncSender<ScreenEvent>) -> std::io::Result<()> {
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -82,13 +83,13 @@ async fn ask(admin: &AdminClient, every: Duration, tell: &SyncSender<ScreenEvent
     }
 }
 
-/// Draws, and does what keys say.
+/// Draws, and handles keys.
 fn show(terminal: &mut DefaultTerminal, state: &mut TopState, message: &Receiver<ScreenEvent>) -> anyhow::Result<()> {
     loop {
         terminal.draw(|frame| draw(frame, state)).context("cannot draw on the terminal")?;
         let mut is_drawn = true;
         while is_drawn {
-            if event::poll(GLANCE).context("cannot read the terminal")? {
+            if event::poll(POLL_INTERVAL).context("cannot read the terminal")? {
                 match event::read().context("cannot read the terminal")? {
                     Event::Key(key) => match state.key(key) {
                         TopAction::Quit => return Ok(()),
@@ -104,7 +105,7 @@ fn show(terminal: &mut DefaultTerminal, state: &mut TopState, message: &Receiver
                 Ok(ScreenEvent::Trouble(trouble)) => state.trouble = Some(trouble),
                 Ok(ScreenEvent::End) => return Ok(()),
                 Err(TryRecvError::Empty) => continue,
-                Err(TryRecvError::Disconnected) => bail!("the thread that asks for the figures has ended"),
+                Err(TryRecvError::Disconnected) => bail!("the polling thread has ended"),
             }
             is_drawn = false;
         }

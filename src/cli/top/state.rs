@@ -1,4 +1,4 @@
-//! What `larder top` knows: the last figures, what they were like before, and what is looked at.
+//! The state of `larder top`: the latest stats, earlier samples, and the selected table.
 
 use std::collections::VecDeque;
 
@@ -7,20 +7,20 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use crate::admin::stats::Stats;
 use crate::outcome::Outcome;
 
-/// The most samples that are kept: five minutes of seconds, more than a terminal is wide.
+/// The maximum number of samples: five minutes at one per second, more than a terminal is wide.
 const SAMPLES_MAX: usize = 300;
 
-/// Over how long the hit ratio of the moment is taken, in seconds.
+/// The period of the recent hit ratio, in seconds.
 const MOMENT_SECONDS: f64 = 60.0;
 
-/// What happened between two readings.
+/// The change between two readings.
 #[derive(Clone, Debug)]
 struct StatsSample {
     seconds: f64,
     by_outcome: [u64; Outcome::ALL.len()],
 }
 
-/// A table below the figures.
+/// A table below the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     Requests,
@@ -37,13 +37,13 @@ impl View {
     pub(super) const ALL: [View; 7] =
         [Self::Requests, Self::Bytes, Self::Misses, Self::OriginTime, Self::Reasons, Self::Errors, Self::Routes];
 
-    /// Returns what it is called; all seven fit beside each other on the smallest terminal.
+    /// Returns the title; all seven fit next to each other on the smallest terminal.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Bytes => "bytes",
             Self::Misses => "misses",
-            Self::OriginTime => "app time",
+            Self::OriginTime => "origin time",
             Self::Reasons => "reasons",
             Self::Errors => "errors",
             Self::Routes => "routes",
@@ -51,7 +51,7 @@ impl View {
     }
 }
 
-/// What a key does.
+/// The effect of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TopAction {
     Quit,
@@ -59,28 +59,28 @@ pub(super) enum TopAction {
     Nothing,
 }
 
-/// All of it.
+/// The state of the dashboard.
 pub(super) struct TopState {
-    /// Where the admin side is.
+    /// The address of the admin interface.
     pub(super) address: String,
-    /// The last figures.
+    /// The latest stats.
     pub(super) stats: Stats,
-    /// Why there are no newer ones.
+    /// The error of the last poll, if it failed.
     pub(super) trouble: Option<String>,
-    /// Which table is shown.
+    /// The table that is shown.
     pub(super) view: View,
-    /// How many of its rows are scrolled past.
+    /// The number of rows that are scrolled past.
     pub(super) scroll: usize,
     samples: VecDeque<StatsSample>,
 }
 
 impl TopState {
-    /// Begins with the first figures.
+    /// Starts with the first stats.
     pub(super) fn new(address: String, stats: Stats) -> Self {
         Self { address, stats, trouble: None, view: View::Requests, scroll: 0, samples: VecDeque::new() }
     }
 
-    /// Takes newer figures. Those of a process that has started anew have no past.
+    /// Takes newer stats. The samples of a process that has restarted are dropped.
     pub(super) fn update(&mut self, stats: Stats) {
         let seconds = stats.uptime_seconds - self.stats.uptime_seconds;
         if seconds < 0.0 {
@@ -100,13 +100,14 @@ impl TopState {
         self.trouble = None;
     }
 
-    /// Returns the requests a second with this outcome, of the last `count` readings at the most, the oldest first.
+    /// Returns the requests per second with this outcome in up to `count` latest samples, the
+    /// oldest first.
     pub(super) fn rates(&self, outcome: Outcome, count: usize) -> Vec<f64> {
         let rate = |sample: &StatsSample| sample.by_outcome[outcome as usize] as f64 / sample.seconds;
         self.samples.iter().skip(self.samples.len().saturating_sub(count)).map(rate).collect()
     }
 
-    /// Returns the requests a second between the last two readings.
+    /// Returns the requests per second between the last two readings.
     pub(super) fn rate(&self) -> Option<f64> {
         let last = self.samples.back()?;
         Some(last.by_outcome.iter().sum::<u64>() as f64 / last.seconds)
@@ -126,7 +127,7 @@ impl TopState {
         (all > 0).then(|| hits as f64 / all as f64)
     }
 
-    /// Does what a key says.
+    /// Handles a key.
     pub(super) fn key(&mut self, key: KeyEvent) -> TopAction {
         if key.kind == KeyEventKind::Release {
             return TopAction::Nothing;
@@ -135,8 +136,8 @@ impl TopState {
         match key.code {
             KeyCode::Char('c' | 'd') if is_control => return TopAction::Quit,
             KeyCode::Char('q') | KeyCode::Esc => return TopAction::Quit,
-            KeyCode::Tab | KeyCode::Right => self.turn(1),
-            KeyCode::BackTab | KeyCode::Left => self.turn(View::ALL.len() - 1),
+            KeyCode::Tab | KeyCode::Right => self.switch_view(1),
+            KeyCode::BackTab | KeyCode::Left => self.switch_view(View::ALL.len() - 1),
             KeyCode::Char(digit @ '1'..='7') => self.show(View::ALL[digit as usize - '1' as usize]),
             KeyCode::Down | KeyCode::Char('j') => self.scroll = (self.scroll + 1).min(self.rows().saturating_sub(1)),
             KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
@@ -146,7 +147,7 @@ impl TopState {
         TopAction::Redraw
     }
 
-    /// Returns how many rows the table has that is shown.
+    /// Returns the number of rows in the selected table.
     fn rows(&self) -> usize {
         let (stats, most) = (&self.stats, &self.stats.asked_most);
         match self.view {
@@ -160,7 +161,7 @@ impl TopState {
         }
     }
 
-    fn turn(&mut self, by: usize) {
+    fn switch_view(&mut self, by: usize) {
         let at = View::ALL.iter().position(|view| *view == self.view).unwrap_or(0);
         self.show(View::ALL[(at + by) % View::ALL.len()]);
     }
@@ -175,7 +176,8 @@ pub(super) mod tests {
     use super::*;
     use crate::admin::stats::sample;
 
-    /// A state that has seen the sample figures, and ten more hits and two misses within two seconds after them.
+    /// A state with the sample stats, and ten more hits and two misses within the two seconds after
+    /// them.
     pub(in super::super) fn snapshot() -> TopState {
         let mut state = TopState::new("http://127.0.0.1:9180".into(), sample());
         let mut later = sample();
@@ -188,7 +190,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn rates_are_of_what_happened_between_readings() {
+    fn rates_cover_the_time_between_readings() {
         let mut state = snapshot();
         assert_eq!((state.rate(), state.hit_ratio_now()), (Some(6.0), Some(10.0 / 12.0)));
         assert_eq!(state.rates(Outcome::Hit, 9), [5.0]);
@@ -223,7 +225,7 @@ pub(super) mod tests {
         check(&mut state, KeyCode::Tab, none, TopAction::Redraw, View::Bytes, 0);
         check(&mut state, KeyCode::Left, none, TopAction::Redraw, View::Requests, 0);
         check(&mut state, KeyCode::BackTab, KeyModifiers::SHIFT, TopAction::Redraw, View::Routes, 0);
-        // Three routes, one of them for what no route matched.
+        // Three routes, one of them for requests that no route matched.
         for scroll in [1, 2, 2] {
             check(&mut state, KeyCode::Down, none, TopAction::Redraw, View::Routes, scroll);
         }

@@ -1,4 +1,5 @@
-//! The tables of `larder top`: what is asked for most, why not from the cache, what went wrong, and the routes.
+//! The tables of `larder top`: most requested URLs, reasons for not being served from cache,
+//! errors, routes.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
@@ -8,24 +9,24 @@ use ratatui::widgets::{Block, Row, Table, TableState};
 
 use super::state::{TopState, View};
 use crate::admin::stats::{Stats, TopUrl};
-use crate::cli::ask::plain;
-use crate::cli::stats::{bytes, micros, percent};
+use crate::cli::admin_client::plain;
+use crate::cli::format::{bytes, micros, percent};
 
 /// A table's header, the widths of its columns, and its rows.
-struct ListedUrl {
+struct TableContent {
     header: Vec<&'static str>,
     widths: Vec<Constraint>,
     rows: Vec<Vec<String>>,
-    /// What is said where there are no rows.
-    nothing: &'static str,
+    /// The text for a table without rows.
+    empty_text: &'static str,
 }
 
-/// Draws the table that is looked at, with the names of the others above it.
+/// Draws the selected table, with the titles of all tables above it.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
-    let ListedUrl { header, widths, rows, nothing } = list(&state.stats, state.view);
+    let TableContent { header, widths, rows, empty_text } = list(&state.stats, state.view);
     let mut block = Block::bordered().title(tabs(state.view));
     if rows.is_empty() {
-        block = block.title_bottom(format!(" {nothing} "));
+        block = block.title_bottom(format!(" {empty_text} "));
     }
     let visible = usize::from(area.height.saturating_sub(3));
     let offset = state.scroll.min(rows.len().saturating_sub(visible));
@@ -46,7 +47,7 @@ fn tabs(shown: View) -> Line<'static> {
     Line::from(spans)
 }
 
-fn list(stats: &Stats, view: View) -> ListedUrl {
+fn list(stats: &Stats, view: View) -> TableContent {
     let most = &stats.asked_most;
     match view {
         View::Requests => urls("requests", &most.by_requests, |number| number.to_string()),
@@ -59,48 +60,48 @@ fn list(stats: &Stats, view: View) -> ListedUrl {
     }
 }
 
-/// Lists URLs with what they weigh; `≥` marks what is a lower bound.
-fn urls(weight: &'static str, list: &[TopUrl], written: impl Fn(u64) -> String) -> ListedUrl {
+/// Lists URLs with their weight; `≥` marks a lower bound.
+fn urls(weight: &'static str, list: &[TopUrl], written: impl Fn(u64) -> String) -> TableContent {
     let row = |row: &TopUrl| {
         let bound = if row.at_most > row.at_least { "≥ " } else { "" };
         vec![format!("{:>14}", format!("{bound}{}", written(row.at_least))), plain(&row.url)]
     };
-    ListedUrl {
+    TableContent {
         header: vec![weight, "URL"],
         widths: vec![Constraint::Length(14), Constraint::Fill(1)],
         rows: list.iter().map(row).collect(),
-        nothing: "nothing has been asked for yet",
+        empty_text: "no requests yet",
     }
 }
 
-fn reasons(stats: &Stats) -> ListedUrl {
+fn reasons(stats: &Stats) -> TableContent {
     let rows = stats.not_from_cache.iter().map(|row| {
         let time = format!("{:>9}", micros(Some(row.origin_time_us)));
         vec![plain(&row.reason), format!("{:>9}", row.requests), time, plain(&row.change)]
     });
-    ListedUrl {
-        header: vec!["not from the cache", " requests", "at app", "to change it"],
+    TableContent {
+        header: vec!["not from cache", " requests", "origin", "fix"],
         widths: vec![Constraint::Length(23), Constraint::Length(9), Constraint::Length(9), Constraint::Fill(1)],
         rows: rows.collect(),
-        nothing: "everything was answered from the cache",
+        empty_text: "every request was served from cache",
     }
 }
 
-fn errors(stats: &Stats) -> ListedUrl {
+fn errors(stats: &Stats) -> TableContent {
     let rows = stats.recent_errors.iter().map(|error| {
         let second = error.at.rem_euclid(24 * 3600);
         let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
         vec![time, error.status.to_string(), plain(&error.what), plain(&error.url)]
     });
-    ListedUrl {
+    TableContent {
         header: vec!["UTC", "sent", "what went wrong", "URL"],
         widths: vec![Constraint::Length(8), Constraint::Length(4), Constraint::Fill(1), Constraint::Fill(1)],
         rows: rows.collect(),
-        nothing: "nothing went wrong",
+        empty_text: "no errors",
     }
 }
 
-fn routes(stats: &Stats) -> ListedUrl {
+fn routes(stats: &Stats) -> TableContent {
     let rows = stats.routes.iter().map(|route| {
         vec![
             plain(&route.name),
@@ -112,10 +113,10 @@ fn routes(stats: &Stats) -> ListedUrl {
         ]
     });
     let number = Constraint::Length(10);
-    ListedUrl {
+    TableContent {
         header: vec!["route", "requests", "hit ratio", "bytes", "hits p99", "misses p99"],
         widths: vec![Constraint::Fill(1), number, number, number, number, number],
         rows: rows.collect(),
-        nothing: "there are no routes",
+        empty_text: "no routes",
     }
 }

@@ -1,7 +1,8 @@
-//! Kinds of values whose names HTTP gives: addresses, hosts, methods, fields, paths, statuses, query parameters.
+//! Kinds of values that HTTP names: addresses, hosts, methods, header names, paths, statuses, query
+//! parameters.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,14 +12,15 @@ use ipnet::IpNet;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
-use super::{Fault, Kind, Written, fault, span, span_text, text, unlike};
+use super::definition::{Fault, Kind, Written, fault, wrong_type};
+use super::values::{duration, duration_text, text};
 use crate::config::origin_url::OriginUrl;
 use crate::config::secret::{self, Secret};
 use crate::key::canonical_host;
 use crate::route::{PathPattern, QueryRule};
 use crate::syntax::token;
 
-/// Something that has a parser and a printed form of its own.
+/// Makes the kind of a type with a parser and a printed form of its own.
 fn from_str_kind<T: FromStr + Display + 'static>(noun: &'static str, allowed: &'static str) -> Kind<T> {
     Kind::string(allowed, move |text| text.parse().map_err(|_| format!("{text:?} is not {noun}")), T::to_string)
 }
@@ -28,7 +30,7 @@ pub(in crate::config) fn address() -> Kind<SocketAddr> {
     from_str_kind("an IP address with a port", r#"an IP address with a port, such as "127.0.0.1:8080" or "[::1]:8080""#)
 }
 
-/// A network, or one address.
+/// A network or a single address.
 pub(in crate::config) fn network() -> Kind<IpNet> {
     Kind::string(
         r#"a network or an address, such as "10.0.0.0/8" or "::1""#,
@@ -42,15 +44,15 @@ pub(in crate::config) fn network() -> Kind<IpNet> {
     )
 }
 
-/// A secret. It is printed as a text that does not read back: what `larder check` shows may end up anywhere.
+/// A secret. The printed form does not read back: the output of `larder check` may end up anywhere.
 pub(in crate::config) fn secret() -> Kind<Secret> {
     Kind::string(secret::ALLOWED, Secret::parse, |_| "(not shown)".to_owned())
 }
 
-/// A host, perhaps with a port, in lower case; perhaps `*.` and a domain.
+/// A host with or without a port, in lower case; or `*.` and a domain.
 pub(in crate::config) fn host_pattern() -> Kind<String> {
     Kind::string(
-        r#"a host such as "example.org" or "[::1]", "*.example.org" for every host below it; a port counts only if written"#,
+        r#"a host such as "example.org" or "[::1]", or "*.example.org" for every host below it; a port matters only if written"#,
         |text| {
             let host = text.strip_prefix("*.").unwrap_or(text);
             let canonical =
@@ -61,7 +63,7 @@ pub(in crate::config) fn host_pattern() -> Kind<String> {
     )
 }
 
-/// Returns `text` where it is a host, perhaps with a port, and nothing more.
+/// Returns `text` if it is a host with or without a port, and nothing else.
 fn host_and_port(text: &str) -> Result<&str, String> {
     match format!("http://{text}").parse::<OriginUrl>() {
         Ok(_) if !text.ends_with('/') => Ok(text),
@@ -72,7 +74,7 @@ fn host_and_port(text: &str) -> Result<&str, String> {
 /// A host with or without a port.
 pub(in crate::config) fn authority() -> Kind<String> {
     Kind::string(
-        r#"a host, perhaps with a port, such as "example.org" or "localhost:3000""#,
+        r#"a host with or without a port, such as "example.org" or "localhost:3000""#,
         |text| host_and_port(text).map(str::to_ascii_lowercase),
         String::clone,
     )
@@ -83,15 +85,15 @@ pub(in crate::config) fn origin_url() -> Kind<OriginUrl> {
     Kind::string(OriginUrl::ALLOWED, str::parse, OriginUrl::to_string)
 }
 
-/// Where a collector of traces listens, perhaps below a path; without the `/` at its end.
+/// The address of a trace collector, with or without a path; a trailing `/` is dropped.
 pub(in crate::config) fn collector() -> Kind<String> {
     Kind::string(
-        r#"http://host[:port], perhaps with a path, such as "http://127.0.0.1:4318""#,
+        r#"http://host[:port] with or without a path, such as "http://127.0.0.1:4318""#,
         |text| {
             if text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
                 return Err(
-                    "https towards the collector is not available in this version: let one on this machine, or \
-                            in this network, send it on"
+                    "https to the collector is not available in this version: run a collector on this machine \
+                            or network that forwards the spans"
                         .into(),
                 );
             }
@@ -99,7 +101,7 @@ pub(in crate::config) fn collector() -> Kind<String> {
             let (place, path) = text.split_at(text[start..].find('/').map_or(text.len(), |at| start + at));
             let is_path = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
             if !path.bytes().all(is_path) {
-                return Err(format!("{path:?} is not a path alone"));
+                return Err(format!("{path:?} is more than a path"));
             }
             Ok(format!("{}{}", place.parse::<OriginUrl>()?, path.trim_end_matches('/')))
         },
@@ -107,27 +109,13 @@ pub(in crate::config) fn collector() -> Kind<String> {
     )
 }
 
-/// Tells whether `text` is a name, an IPv4 address or an IPv6 address in brackets (RFC 9110 §4.2.1, no percent-encoding).
-pub(in crate::config) fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            text.len() <= 253
-                && text.split('.').all(|label| {
-                    (1..=63).contains(&label.len())
-                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-                })
-        }
-    }
-}
-
-/// A method. They are case-sensitive (RFC 9110 §9.1), so that `get` is almost surely a slip.
+/// A method. Methods are case-sensitive (RFC 9110 §9.1), so `get` is almost certainly a slip.
 pub(in crate::config) fn method() -> Kind<Method> {
     Kind::string(
-        r#"a method in capitals, such as "GET" or "POST""#,
+        r#"a method in upper case, such as "GET" or "POST""#,
         |text| match Method::from_bytes(text.as_bytes()) {
             Ok(_) if text.bytes().any(|byte| byte.is_ascii_lowercase()) => {
-                Err(format!("{text:?} has small letters; did you mean {:?}?", text.to_ascii_uppercase()))
+                Err(format!("{text:?} is in lower case; did you mean {:?}?", text.to_ascii_uppercase()))
             }
             Ok(method) => Ok(method),
             Err(_) => Err(format!("{text:?} is not a method")),
@@ -136,9 +124,9 @@ pub(in crate::config) fn method() -> Kind<Method> {
     )
 }
 
-/// The name of a field.
+/// The name of a header.
 pub(in crate::config) fn field_name() -> Kind<HeaderName> {
-    from_str_kind("a field name", r#"the name of a header field, such as "accept-language""#)
+    from_str_kind("a header name", r#"the name of a header, such as "accept-language""#)
 }
 
 /// The name of a cookie: a token (RFC 6265 §4.1.1).
@@ -156,12 +144,13 @@ pub(in crate::config) fn cookie_name() -> Kind<String> {
     )
 }
 
-/// A protocol that a connection may be switched to (RFC 9110 §7.8), in lower case.
+/// A protocol that a connection may switch to (RFC 9110 §7.8), in lower case.
 ///
-/// Versions of HTTP and TLS are refused: RFC 9113 §3.1 has given h2c up, and passing one on would open a way past the cache.
+/// Versions of HTTP and TLS are refused: RFC 9113 §3.1 has dropped h2c, and forwarding one would
+/// open a path around the cache.
 pub(in crate::config) fn protocol() -> Kind<String> {
     Kind::string(
-        r#"a protocol of an Upgrade field, such as "websocket" or "tcp"; not HTTP or TLS"#,
+        r#"a protocol of the Upgrade header, such as "websocket" or "tcp"; not HTTP or TLS"#,
         |text| {
             let (name, version) = text.split_once('/').map_or((text, None), |(name, version)| (name, Some(version)));
             let is_token = |part: &str| !part.is_empty() && part.bytes().all(token::is_token_byte);
@@ -173,7 +162,7 @@ pub(in crate::config) fn protocol() -> Kind<String> {
                 ("*", _) => Err("\"*\" is not a wildcard; name each protocol".to_owned()),
                 ("websocket", Some(_)) => Err(format!("{text:?} has a version; write \"websocket\"")),
                 _ if ["h2", "h3", "http", "spdy", "tls"].iter().any(|own| name.starts_with(own)) => {
-                    Err(format!("{text:?} would open a way past the cache, so no request may ask for it"))
+                    Err(format!("{text:?} would bypass the cache, so it cannot be allowed"))
                 }
                 _ => Ok(text.to_ascii_lowercase()),
             }
@@ -182,22 +171,22 @@ pub(in crate::config) fn protocol() -> Kind<String> {
     )
 }
 
-/// The path of a route: a prefix or a glob.
+/// The path of a route: a prefix, an exact path or a glob.
 pub(in crate::config) fn path_pattern() -> Kind<String> {
     Kind::string(
-        r#"a prefix such as "/shop/", one path such as "=/shop", or a glob such as "/img/**/*.png""#,
+        r#"a prefix such as "/shop/", an exact path such as "=/shop", or a glob such as "/img/**/*.png""#,
         |text| PathPattern::parse(text).map(|_| text.to_owned()),
         String::clone,
     )
 }
 
-/// Lifetimes by status: a table of status codes and spans.
+/// Lifetimes by status: a table of status codes and durations.
 pub(in crate::config) fn ttl_by_status(range: RangeInclusive<Duration>) -> Kind<Vec<(StatusCode, Duration)>> {
-    let each = span(range);
-    let allowed = format!("a table of final status codes (200 to 599), each with {}", each.allowed());
+    let each = duration(range);
+    let allowed = format!("a table of status codes (200 to 599), each with {}", each.allowed());
     let read = move |written: &Written<'_>| {
         let DeValue::Table(table) = written.get_ref() else {
-            return Err(fault(written, unlike("a table", written.get_ref())));
+            return Err(fault(written, wrong_type("a table", written.get_ref())));
         };
         let (mut ttls, mut faults) = (Vec::new(), Vec::new());
         for (key, value) in table.iter() {
@@ -207,20 +196,22 @@ pub(in crate::config) fn ttl_by_status(range: RangeInclusive<Duration>) -> Kind<
                     Ok(ttl) => ttls.push((status, ttl)),
                     Err(found) => faults.extend(found),
                 },
-                None => faults
-                    .push(Fault { span: key.span(), what: format!("{:?} is not a final status code", key.get_ref()) }),
+                None => faults.push(Fault {
+                    span: key.span(),
+                    what: format!("{:?} is not a status code between 200 and 599", key.get_ref()),
+                }),
             }
         }
         if faults.is_empty() { Ok(ttls) } else { Err(faults) }
     };
     Kind::new(allowed, read, |ttls: &Vec<(StatusCode, Duration)>| {
-        let pairs = ttls.iter().map(|(status, ttl)| (status.as_str().to_owned(), span_text(ttl).into()));
+        let pairs = ttls.iter().map(|(status, ttl)| (status.as_str().to_owned(), duration_text(ttl).into()));
         Some(toml::Value::Table(pairs.collect()))
     })
     .with_schema(json!({ "type": "object", "additionalProperties": { "type": "string" } }))
 }
 
-/// Which query parameters count.
+/// The rule that says which query parameters are part of the key.
 pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
     const PATTERNS_MAX: usize = 100;
     let names = text(200).list(PATTERNS_MAX);
@@ -231,7 +222,7 @@ pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
         DeValue::Array(_) => names.read(written).map(|keep| QueryRule::Keep(boxed(keep))),
         DeValue::Table(table) => match only(table, "drop") {
             Some(dropped) => names.read(dropped).map(|dropped| QueryRule::Drop(boxed(dropped))),
-            None => Err(fault(written, "the table has not just the one key `drop`".into())),
+            None => Err(fault(written, "expected exactly one key, `drop`".into())),
         },
         found => Err(fault(written, format!("{} is not a rule", describe(found)))),
     };
@@ -240,7 +231,7 @@ pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
     let schema = json!({ "anyOf": [{ "enum": ["all", "none"] }, list, dropped] });
     let strings = |names: &[Box<str>]| toml::Value::Array(names.iter().map(|name| (&**name).into()).collect());
     Kind::new(
-        r#""all", "none", a list of the names to keep, or { drop = ["utm_*", …] }; `*` stands for any characters"#,
+        r#""all", "none", a list of names to keep, or { drop = ["utm_*", …] }; `*` matches any characters"#,
         read,
         move |rule: &QueryRule| {
             Some(match rule {
@@ -256,7 +247,7 @@ pub(in crate::config) fn query_rule() -> Kind<QueryRule> {
     .with_schema(schema)
 }
 
-/// Returns the value of `name` where it is the table's only key.
+/// Returns the value of `name` if it is the table's only key.
 fn only<'t, 'd>(table: &'t DeTable<'d>, name: &str) -> Option<&'t Written<'d>> {
     table.get(name).filter(|_| table.len() == 1)
 }

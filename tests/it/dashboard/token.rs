@@ -73,7 +73,7 @@ fn off_loopback_the_figures_need_the_token_too() {
     browser.screen(1280, 900);
     let page = format!("http://127.0.0.1:{}/", cache.admin_addr().port());
     browser.open(&page);
-    browser.until("document.querySelector('#state').innerText === 'lost: this needs the token'");
+    browser.until("document.querySelector('#state').innerText === 'Sign in'");
     assert_eq!(browser.eval("document.querySelectorAll('#urls li').length"), 0);
     browser.click("#token");
     browser.write(TOKEN);

@@ -155,7 +155,7 @@ fn the_command_asks_a_running_larder_and_judges_saved_responses_without_one() {
     file.write_all(b"HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 2\r\n\r\n\xff\xfe").unwrap();
     let ran = process::run_with(&saved, &["explain", "--response", "http://example.org/a"]);
     assert_eq!(ran.code, Some(0), "{}", ran.output);
-    for part in ["would not be stored", "[private]", "RFC 9111 §5.2.2.7", "to change"] {
+    for part in ["would not be stored", "[private]", "RFC 9111 §5.2.2.7", "fix"] {
         assert!(ran.output.contains(part), "{part}: {}", ran.output);
     }
     assert_eq!(origin.count(), 1);

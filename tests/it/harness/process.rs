@@ -68,14 +68,14 @@ impl Process {
         command.arg("--origin").arg(format!("http://{}", origin.addr())).args(flags);
         let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
-        // Larder prints its addresses on standard error: `… at http://127.0.0.1:1234 …`, then the
+        // Larder prints its addresses on standard error: `… on http://127.0.0.1:1234 …`, then the
         // admin side likewise.
         let (found, addresses) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let stderr = std::thread::spawn(move || {
             let mut text = String::new();
             for line in stderr.lines().map_while(Result::ok) {
-                if let Some(addr) = line.split(" at http://").nth(1).and_then(address) {
+                if let Some(addr) = line.split(" on http://").nth(1).and_then(address) {
                     let _ = found.send(addr);
                 }
                 text.push_str(&line);

@@ -329,7 +329,7 @@ fn a_reload_changes_the_share_and_not_the_collector() {
     larder.configure(&format!("reload_on_change = false\n{}", lines("127.0.0.1:1".parse().unwrap(), "1.0")));
     let (status, report) = larder.reload();
     assert_eq!((status, report["needs_restart"].as_array().map(Vec::len)), (200, Some(1)), "{report}");
-    assert!(report["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` stays"), "{report}");
+    assert!(report["needs_restart"][0].as_str().unwrap().starts_with("`traces.endpoint` needs a restart"), "{report}");
     larder.client().get("/b");
     let forwarded = origin.last().header("traceparent").unwrap();
     collector.trace(&forwarded, &["GET", "lookup", "origin", "store"]);

@@ -1,4 +1,4 @@
-// Says beside "made at" how long ago that was: a page out of the cache is older than the click that brought it.
+// Shows the page's age next to its time: a cached page is older than the click that loaded it.
 for (const time of document.querySelectorAll("time[datetime]")) {
   const made = Date.parse(time.dateTime);
   const seconds = Math.max(0, Math.round((Date.now() - made) / 1000));
