@@ -39,7 +39,7 @@
 //! | layer | modules | deliberately absent |
 //! |---|---|---|
 //! | ground | [`units`], [`clock`], [`outcome`], [`key`] | all else of Larder |
-//! | pure | [`syntax`], [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | I/O, clock |
+//! | pure | [`syntax`], [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | I/O, time |
 //! | edges | [`store`], [`origin`], [`metrics`], [`access`] | each other; see below |
 //! | the path | [`proxy`] | admin routes, files, TOML |
 //! | around | [`admin`] | inside the store, configuration files |

@@ -90,6 +90,19 @@ fn names_that_http_does_not_allow_are_reported() {
     check(broken!("status_misread"), 2, "cache.ttl_by_status", "\"999\"", "200 to 599");
     check(broken!("origin_with_path"), 2, "origin.url", "must not have a path", "http://host[:port]");
     check(broken!("origin_https"), 2, "origin.url", "https", "http://host[:port]");
+    for (protocol, what) in [
+        ("h2c", "would open a way past the cache"),
+        ("HTTP/2.0", "would open a way past the cache"),
+        ("SPDY/3.1", "would open a way past the cache"),
+        ("TLS/1.2", "would open a way past the cache"),
+        ("websocket/13", "write \"websocket\""),
+        ("*", "not a wildcard"),
+        ("a b", "is not the name of a protocol"),
+        ("", "is not the name of a protocol"),
+    ] {
+        let text = format!("[server]\nupgrades = [{protocol:?}]");
+        check(&text, 2, "server.upgrades", what, "not HTTP or TLS");
+    }
 }
 
 #[test]

@@ -29,14 +29,29 @@ fn no_import_points_upward() {
     assert_none(&layers::violations(&repository()));
 }
 
-/// Folders that are yet to be split.
-const TOO_LARGE: &[&str] = &["src/admin", "src/cli", "src/origin", "src/policy", "src/proxy", "src/server"];
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    assert_none(&circles::violations(&repository()));
+}
 
 #[test]
 fn no_folder_holds_too_many_files() {
-    let mut violations = folders::violations(&repository());
-    violations.retain(|violation| !TOO_LARGE.contains(&violation.path.as_str()));
-    assert_none(&violations);
+    assert_none(&folders::violations(&repository()));
+}
+
+#[test]
+fn no_two_types_bear_one_name() {
+    assert_none(&types::violations(&repository(), types::EXCEPTIONS));
+}
+
+#[test]
+fn every_doc_comment_begins_with_its_subject() {
+    assert_none(&comments::first_words(&repository()));
+}
+
+#[test]
+fn no_comment_line_is_too_wide() {
+    assert_none(&comments::widths(&repository()));
 }
 
 #[test]
