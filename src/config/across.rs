@@ -36,7 +36,7 @@ pub(super) fn problems(checked: &Settings, places: &KeyPlaces) -> Vec<ConfigProb
     origin(checked, &mut judge);
     traces(checked, &mut judge, cfg!(feature = "otel"));
     let share = checked.memory.capacity / OBJECT_SHARE;
-    let too_large = |bytes: u64| format!("{}  is more than an eighth of `memory.capacity`", ByteCount(bytes));
+    let too_large = |bytes: u64| format!("{} is more than an eighth of `memory.capacity`", ByteCount(bytes));
     let allowed =
         format!("at most {} here: an object may take an eighth, so that it cannot evict all others", ByteCount(share));
     if checked.memory.object_bytes_max > share {

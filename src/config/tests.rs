@@ -91,10 +91,10 @@ fn names_that_http_does_not_allow_are_reported() {
     check(broken!("origin_with_path"), 2, "origin.url", "must not have a path", "http://host[:port]");
     check(broken!("origin_https"), 2, "origin.url", "https", "http://host[:port]");
     for (protocol, what) in [
-        ("h2c", "would open a way past the cache"),
-        ("HTTP/2.0", "would open a way past the cache"),
-        ("SPDY/3.1", "would open a way past the cache"),
-        ("TLS/1.2", "would open a way past the cache"),
+        ("h2c", "would bypass the cache"),
+        ("HTTP/2.0", "would bypass the cache"),
+        ("SPDY/3.1", "would bypass the cache"),
+        ("TLS/1.2", "would bypass the cache"),
         ("websocket/13", "write \"websocket\""),
         ("*", "not a wildcard"),
         ("a b", "is not the name of a protocol"),
