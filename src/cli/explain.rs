@@ -200,7 +200,7 @@ fn route(report: &ExplainReport) -> String {
 fn because(page: &mut String, because: &Explanation) {
     row(page, "why", &format!("{} [{}]", because.why, because.reason));
     // A reason that needs no change says so in its first word.
-    if !because.to_change.starts_with("Nothing:") {
+    if !because.to_change.starts_with("Nothing to fix:") {
         row(page, "fix", &because.to_change);
     }
 }

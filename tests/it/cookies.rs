@@ -149,7 +149,7 @@ fn obey_replays_the_cookie_reports_it_and_stops_where_cookies_differ() {
             let stats = cache.stats();
             assert_eq!(stats["storing"]["with_cookie"], 1);
             let warnings = stats["warnings"].to_string();
-            assert!(warnings.contains("stored with the cookie that they set"), "{warnings}");
+            assert!(warnings.contains("were stored with their Set-Cookie"), "{warnings}");
             // Pages that say `public` or vary by Cookie are shared as they say.
             if lifetime != "max-age=60" || framework.vary.is_some() {
                 return;

@@ -98,7 +98,7 @@ function reasons(lost) {
     node.querySelector(".share i").style.width = `${(row.origin_time_us / most) * 100}%`;
     write(node.querySelector(".because"), row.why);
     // A reason that needs no change says so in its first word.
-    const isExpected = row.change.startsWith("Nothing:");
+    const isExpected = row.change.startsWith("Nothing to fix:");
     const change = node.querySelector(".change");
     write(change, isExpected ? "Expected." : `Fix: ${row.change}`);
     change.classList.toggle("expected", isExpected);
