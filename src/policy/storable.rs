@@ -110,7 +110,8 @@ impl<'a> ReceivedResponse<'a> {
     fn new(exchange: &'a Exchange<'a>, status: StatusCode, headers: &'a HeaderMap) -> Self {
         let cc = ResponseCacheControl::parse(headers);
         let Exchange { request, rule, .. } = exchange;
-        let has_cookie = headers.contains_key(header::SET_COOKIE) || headers.contains_key(fields::SET_COOKIE2);
+        // One look at each name costs less than a search for two.
+        let has_cookie = headers.keys().any(|name| name == header::SET_COOKIE || name == fields::SET_COOKIE2);
         let sets_cookie = match rule.set_cookie {
             // A field that no-cache="…" or private="…" names is not stored, so it is not judged
             // either.
