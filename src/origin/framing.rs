@@ -61,12 +61,12 @@ pub(super) fn framing(
     })
 }
 
-/// Returns whether a body may follow a response that has none. The head may describe the body of
-/// the GET that a HEAD stands for, or be a mistake, and some origins send that body anyway. The
-/// next response on the connection would begin with it.
+/// Returns whether an origin may send a body though this response has none: after a HEAD, or in a
+/// 304 with Transfer-Encoding. The connection is then not reused, since such bytes would be taken
+/// for the next response.
 ///
-/// A 304 may state the length of its representation (RFC 9110 §15.4.5), and most origins that do so
-/// send nothing after it. A 204 with a length is refused above.
+/// A 304 may state the length of its representation without sending it (RFC 9110 §15.4.5), and most
+/// origins that do so send nothing. [`framing`] refuses a 204 with a length.
 pub(super) fn may_send_body_anyway(method: &Method, status: StatusCode, fields: &HeaderMap) -> bool {
     method == Method::HEAD || (status == StatusCode::NOT_MODIFIED && fields.contains_key(TRANSFER_ENCODING))
 }

@@ -70,7 +70,8 @@ pub struct Permit {
 }
 
 impl Drop for Permit {
-    /// Returns the permit, unless there are too many.
+    /// Returns the permit to the pool, or discards it while more permits exist than the current
+    /// limit allows.
     fn drop(&mut self) {
         let one_less = |surplus: usize| surplus.checked_sub(1);
         if self.surplus.load(Ordering::Relaxed) > 0

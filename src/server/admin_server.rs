@@ -36,8 +36,8 @@ pub(super) struct AdminServer(Cores);
 impl AdminServer {
     /// Starts the admin interface on `listener`.
     ///
-    /// `shared` belongs to this core alone, except for what a reload changes; `sources` are what
-    /// the admin interface reports on.
+    /// `shared` is the state of the admin interface's own core, which shares only the live
+    /// configuration with the proxy's cores; `sources` are what the admin interface reports on.
     ///
     /// # Errors
     /// A runtime or a thread that cannot be created.

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// The limits of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The most bytes of memory in use, of all kinds together.
+    /// The maximum number of bytes in use: stored responses, responses being fetched, and evicted
+    /// bodies that a client still reads.
     pub capacity: u64,
     /// The most variants of one key.
     pub variants_max: usize,

@@ -169,8 +169,8 @@ impl Store {
         self.ledger.purge_state(key.url(), entry, now)
     }
 
-    /// Returns what the ledger says of a response that is still being fetched: its tags, and the
-    /// ledger's number before the origin request.
+    /// Returns what the ledger says of a response that is still being fetched, given its tags and
+    /// the ledger's number that was read before the origin request.
     pub fn purge_state_of(&self, key: &Key, tags: &[Box<str>], sequence: u64, now: Timestamp) -> PurgeState {
         self.ledger.purge_state_of(key.url(), tags, sequence, now)
     }

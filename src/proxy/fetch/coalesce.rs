@@ -34,7 +34,8 @@ pub(crate) struct Flights<H> {
     under_way: AtomicU64,
 }
 
-/// A shard, searched by the hashes of names; each hash is computed once.
+/// One shard of the flight table. Flights are found by the hash of their name; each flight stores
+/// its hash, so that growing the shard hashes nothing again.
 type FlightShard<H> = HashTable<Arc<Flight<H>>>;
 
 /// One fetch under way, with its name and its result.

@@ -79,7 +79,8 @@ pub(crate) struct LeaderBody {
 
 /// The response to the leader's own client.
 pub(crate) enum LeaderResponse {
-    /// The result for all; for an arriving body, also its start.
+    /// The flight's shared result; for a body that is still arriving, also the leader's own reader,
+    /// which starts at the first byte.
     FromFlight(FlightResult, Option<Box<LeaderBody>>),
     /// The response itself, for this client alone, and the reason. Boxed, since a `LeaderResponse`
     /// is moved often and is rarely this.

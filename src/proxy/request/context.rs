@@ -24,7 +24,7 @@ use crate::stored::{CredentialValues, Credentials};
 
 /// A request as read.
 pub(crate) struct RequestContext {
-    /// The key of the response.
+    /// The cache key: the canonical URL, and what the route adds to it.
     pub(crate) key: Key,
     /// The rule of the request's route.
     pub(crate) rule: Arc<Rule>,

@@ -52,7 +52,8 @@ pub(crate) fn head(config: &Config, ctx: &RequestContext, coding: AskFor) -> Hea
     headers
 }
 
-/// Makes the origin's request.
+/// Builds the request to send to the origin: the client's method, the path and query of the
+/// canonical URL, and these headers and this body.
 pub(crate) fn request(ctx: &RequestContext, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let target = uri::PathAndQuery::try_from(ctx.key.path_and_query()).unwrap_or(uri::PathAndQuery::from_static("/"));
     let mut request = Request::new(body);

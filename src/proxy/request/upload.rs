@@ -90,11 +90,11 @@ impl<B> Upload<B> {
     }
 }
 
-/// Passes data on, and removes trailers that are forbidden after content. On HTTP/1 the screen has
-/// refused them already.
+/// Passes data frames on unchanged, and removes trailer fields that may not be sent as trailers
+/// (RFC 9110 §6.5.1). HTTP/1 requests with such fields were refused by `server::screen` before.
 ///
 /// # Errors
-/// Trailers that HTTP/1 cannot carry, or too many of them.
+/// Trailer fields that HTTP/1 cannot carry, or too many of them.
 fn check_frame<D>(mut frame: Frame<D>) -> Result<Frame<D>, UploadError> {
     if let Some(trailers) = frame.trailers_mut() {
         if !trailers::are_sound(trailers) {

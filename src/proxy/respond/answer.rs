@@ -253,7 +253,8 @@ fn single(range: Range<u64>, length: u64) -> SelectedParts {
     }
 }
 
-/// Returns 32 random hexadecimal digits, which nobody can make a body contain.
+/// Returns a multipart boundary: 32 random hexadecimal digits, so that nobody can craft a body that
+/// contains it.
 fn boundary() -> String {
     format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
 }

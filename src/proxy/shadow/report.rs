@@ -81,7 +81,7 @@ pub struct ShadowRoute {
 /// A reason why requests would not have been hits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NonHitReport {
-    /// The would-be outcome.
+    /// The token of the outcome that the requests would have had in live mode.
     pub would_be: String,
     /// The reason for the would-be outcome.
     pub reason: String,

@@ -113,7 +113,8 @@ impl ConnectionIo {
         result
     }
 
-    /// Reads without the screen; on HTTP/2 no more than is fair to the core's other connections.
+    /// Reads without screening. On HTTP/2 one poll reads about `HTTP2_POLL_BYTES` at most and then
+    /// yields, so that the core's other connections are polled too.
     fn poll_fairly(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let activity = &self.connection.activity;
         if activity.protocol() != Protocol::Http2 {

@@ -135,7 +135,8 @@ impl Streams {
         }
     }
 
-    /// Records that hyper has asked for the next piece, and that it is not available yet.
+    /// Records that hyper asked for the next piece of the response's body on stream `number`, and
+    /// has to wait for it: the stream does not wait for the client.
     pub(crate) fn record_piece_requested(&self, number: usize) {
         if let Some(stream) = &mut self.list.lock().streams[number] {
             stream.awaits_window = false;

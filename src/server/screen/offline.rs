@@ -12,7 +12,7 @@ pub struct ScreenSummary {
     pub passed: usize,
     /// The number of heads among them.
     pub heads: u32,
-    /// The status of the refusal that followed them.
+    /// The status with which the bytes behind `passed` were refused; `None` if none were.
     pub refusal: Option<StatusCode>,
 }
 
