@@ -24,6 +24,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::policy::PurgeState;
 use crate::respond::head;
 use crate::store::{PurgeKind, Selector};
+use crate::syntax::list::FieldLines;
 
 /// The request header that names the kind of purge.
 const KIND: HeaderName = HeaderName::from_static("purge-kind");
@@ -118,12 +119,15 @@ pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
 
 /// Returns the kind that the request names; `None` if it is not a known one.
 fn kind(headers: &HeaderMap) -> Option<PurgeKind> {
-    let mut values = headers.get_all(KIND).iter();
-    match (values.next().map(|value| value.as_bytes().trim_ascii()), values.next()) {
-        (None, _) => Some(PurgeKind::Hard),
-        (Some(b"hard"), None) => Some(PurgeKind::Hard),
-        (Some(b"validate"), None) => Some(PurgeKind::Validate),
-        (Some(b"soft"), None) => Some(PurgeKind::Soft),
+    let value = match FieldLines::of(headers, KIND) {
+        FieldLines::None => return Some(PurgeKind::Hard),
+        FieldLines::One(value) => value.as_bytes().trim_ascii(),
+        FieldLines::Several => return None,
+    };
+    match value {
+        b"hard" => Some(PurgeKind::Hard),
+        b"validate" => Some(PurgeKind::Validate),
+        b"soft" => Some(PurgeKind::Soft),
         _ => None,
     }
 }

@@ -6,6 +6,8 @@
 
 use http::header::{self, HeaderMap};
 
+use super::list;
+
 /// A well-formed entity-tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntityTag<'a> {
@@ -41,7 +43,7 @@ impl<'a> EntityTag<'a> {
 
     /// Returns the entity-tag of a response; `None` if there is not exactly one.
     pub fn of(headers: &'a HeaderMap) -> Option<Self> {
-        Self::only(headers.get_all(header::ETAG).iter().map(|line| line.as_bytes()))
+        list::only_line(headers, header::ETAG).and_then(Self::parse)
     }
 
     /// Returns the entity-tag in the `lines` of an ETag field; `None` if there is not exactly one.
