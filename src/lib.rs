@@ -38,7 +38,7 @@
 //!
 //! | layer | modules | deliberately absent |
 //! |---|---|---|
-//! | ground | [`units`], [`clock`], [`outcome`], [`key`] | all else of Larder |
+//! | ground | [`units`], [`clock`], [`random`], [`outcome`], [`key`] | all else of Larder |
 //! | pure | [`syntax`], [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | I/O, time |
 //! | edges | [`store`], [`origin`], [`metrics`], [`access`] | each other; see below |
 //! | the path | [`proxy`] | admin routes, files, TOML |
@@ -97,6 +97,7 @@ pub mod origin;
 pub mod outcome;
 pub mod policy;
 pub mod proxy;
+pub mod random;
 pub mod respond;
 pub mod route;
 pub mod server;

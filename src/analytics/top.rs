@@ -11,8 +11,9 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+
+use crate::key::PassThroughHash;
 
 /// A URL to be counted in several lists: hashed once, and copied at most once.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub struct Top {
     /// The upper bound of each row's weight, apart from the rows, since only the weights are
     /// scanned.
     weights: Vec<u64>,
-    places: HashMap<u64, usize, BuildHasherDefault<PassThroughHasher>>,
+    places: HashMap<u64, usize, PassThroughHash>,
     rows_max: usize,
     /// The joint weight of the URLs without a row that share the lowest bits of their hashes; none
     /// is above the lightest row.
@@ -63,26 +64,6 @@ struct KnownUrl {
     url: Arc<str>,
     hash: u64,
     inherited: u64,
-}
-
-/// Passes a hash on unchanged.
-#[derive(Debug, Default)]
-struct PassThroughHasher(u64);
-
-impl Hasher for PassThroughHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 /// A copied row.
@@ -121,7 +102,7 @@ impl Top {
         Self {
             rows: Vec::with_capacity(rows_max),
             weights: Vec::with_capacity(rows_max),
-            places: HashMap::with_capacity_and_hasher(rows_max, BuildHasherDefault::default()),
+            places: HashMap::with_capacity_and_hasher(rows_max, PassThroughHash::default()),
             rows_max,
             cells: vec![0; (rows_max * CELLS).next_power_of_two()].into(),
             lightest: 0,

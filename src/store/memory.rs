@@ -19,7 +19,6 @@
 //!   budget spent by values that had long been evicted. So moka holds a slot of ours, which its
 //!   eviction listener empties; only a few words linger.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +28,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
+use crate::key::PassThroughHash;
 use crate::stored::Variants;
 
 /// Bytes of a map entry besides its value: moka's own, measured between 321 and 369, and the slot.
@@ -83,7 +83,7 @@ pub struct WalkItem {
 
 /// The map from a key's hash to its variants.
 pub struct MemoryMap {
-    map: Cache<u128, Arc<MapSlot>, IdentityHash>,
+    map: Cache<u128, Arc<MapSlot>, PassThroughHash>,
     /// Each lock guards changes to one share of the keys. Nothing awaits under it.
     key_locks: Box<[Mutex<()>]>,
     counters: Arc<MapCounters>,
@@ -130,7 +130,7 @@ impl MemoryMap {
                     removed.remove(&variants, cause);
                 }
             })
-            .build_with_hasher(IdentityHash);
+            .build_with_hasher(PassThroughHash::default());
         let key_locks = (0..KEY_LOCKS).map(|_| Mutex::new(())).collect();
         Self {
             key_locks,
@@ -298,43 +298,6 @@ fn in_units(bytes: u64, unit: u64) -> u32 {
     u32::try_from(bytes.div_ceil(unit)).unwrap_or(u32::MAX)
 }
 
-/// Passes hashes through: the map's keys are keyed 128-bit hashes already.
-#[derive(Clone, Copy, Default)]
-struct IdentityHash;
-
-impl BuildHasher for IdentityHash {
-    type Hasher = IdentityHasher;
-
-    fn build_hasher(&self) -> IdentityHasher {
-        IdentityHasher(0)
-    }
-}
-
-/// The bits so far. moka also hashes keys together with a type's id, which is uniform too.
-struct IdentityHasher(u64);
-
-impl Hasher for IdentityHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 ^= hash as u64;
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = self.0.rotate_left(32) ^ id;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,13 +345,5 @@ mod tests {
             [&counters.keys, &counters.stored_bytes, &counters.held_bytes].map(|sum| sum.load(Ordering::Relaxed)),
             [0; 3]
         );
-    }
-
-    #[test]
-    fn the_hash_of_a_key_is_its_low_half() {
-        assert_eq!(IdentityHash.hash_one(7_u128 << 64 | 5), 5);
-        // moka hashes a key together with a type's id when it changes an entry.
-        assert_ne!(IdentityHash.hash_one((5_u128, 1_u64)), IdentityHash.hash_one((5_u128, 2_u64)));
-        assert_ne!(IdentityHash.hash_one("a"), IdentityHash.hash_one("b"));
     }
 }

@@ -99,6 +99,10 @@ static NEEDED_IN_STORE: [&str; 9] = [
     "vary",
 ];
 
+/// The maximum number of fields in a request's head, and in a trailer section: hyper's own limit,
+/// and more than browsers and the proxies in front of Larder ever send together.
+pub const FIELDS_MAX: usize = 100;
+
 /// A short list of field names.
 pub type FieldNames = SmallVec<[HeaderName; 4]>;
 

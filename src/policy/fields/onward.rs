@@ -10,11 +10,8 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::outcome::Reason;
-use crate::policy::fields;
+use crate::policy::fields::{self, FIELDS_MAX};
 use crate::syntax::token;
-
-/// The most fields of a request. The screen holds HTTP/1 to the same number.
-pub(super) const FIELDS_MAX: usize = 100;
 
 /// Fields by which a client could name another URL, host, method, scheme or client than the ones
 /// that are keyed, sorted.

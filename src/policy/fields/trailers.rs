@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::onward;
+use super::{FIELDS_MAX, onward};
 
 /// The largest trailer section, in bytes: room for checksums and signatures.
 pub const BYTES_MAX: usize = 8 << 10;
@@ -69,7 +69,7 @@ pub fn is_forbidden(name: &[u8]) -> bool {
 /// screen sets for HTTP/1.
 pub fn are_sound(trailers: &HeaderMap) -> bool {
     let written = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + ":\r\n".len());
-    trailers.len() <= onward::FIELDS_MAX && written.sum::<usize>() <= BYTES_MAX && onward::are_well_formed(trailers)
+    trailers.len() <= FIELDS_MAX && written.sum::<usize>() <= BYTES_MAX && onward::are_well_formed(trailers)
 }
 
 /// Removes the fields that must not follow the content.
@@ -126,7 +126,7 @@ mod tests {
         let quoted = HeaderName::from_lowercase(b"x\"").unwrap();
         assert!(!are_sound(&HeaderMap::from_iter([(quoted, HeaderValue::from_static("a"))])));
         let many = |count: usize| are_sound(&fields(&vec![("x", "a"); count]));
-        assert!(many(onward::FIELDS_MAX) && !many(onward::FIELDS_MAX + 1));
+        assert!(many(FIELDS_MAX) && !many(FIELDS_MAX + 1));
         let large = |bytes: usize| are_sound(&fields(&[("x", &"a".repeat(bytes - "x:\r\n".len()))]));
         assert!(large(BYTES_MAX) && !large(BYTES_MAX + 1));
     }

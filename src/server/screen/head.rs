@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use http::StatusCode;
 
-use super::limits::{FIELDS_MAX, ScreenLimits, TARGET_BYTES_MAX};
+use super::limits::{ScreenLimits, TARGET_BYTES_MAX};
 use super::line::{AUTHORITY, Lines, PATH, QUERY, TOKEN, field, has_control, is};
 use super::refusal::ScreenRefusal;
 use crate::outcome::Reason;
+use crate::policy::fields::FIELDS_MAX;
 use crate::syntax::list;
 use crate::syntax::token::is_token;
 
