@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use serde::Serialize;
 
 use super::config::Config;
 use super::request::context::RequestContext;
@@ -99,6 +100,15 @@ pub(crate) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind,
     kind(&ctx.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
 }
 
+/// The content of the response to a PURGE.
+#[derive(Serialize)]
+struct PurgeReceipt {
+    /// The number of targets.
+    purged: u64,
+    sequence: u64,
+    entries: Option<u64>,
+}
+
 /// Answers a PURGE, by purging if the client is in a listed network.
 pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     let kind = match decide(&worker.shared.config, ctx) {
@@ -107,8 +117,9 @@ pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
         Err((status, reason)) => return rescue::refusal(worker, ctx, status, reason),
     };
     let PurgeResult { sequence, entries } = purge(&worker.shared, PurgeTarget::Url(ctx.key.to_url()), kind);
-    let entries = entries.map_or_else(|| "null".to_owned(), |entries| entries.to_string());
-    let text = format!("{{\"purged\":1,\"sequence\":{sequence},\"entries\":{entries}}}\n");
+    let receipt = PurgeReceipt { purged: 1, sequence, entries };
+    let mut text = serde_json::to_vec(&receipt).expect("numbers can be written as JSON");
+    text.push(b'\n');
     let mut response = Response::new(Body::whole(Bytes::from(text)));
     let headers = response.headers_mut();
     headers.insert(header::DATE, head::date(worker.shared.clock.now()));
@@ -135,6 +146,13 @@ fn kind(headers: &HeaderMap) -> Option<PurgeKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_receipt_is_one_line_of_json() {
+        let text = |entries| serde_json::to_string(&PurgeReceipt { purged: 1, sequence: 7, entries }).unwrap();
+        assert_eq!(text(Some(2)), r#"{"purged":1,"sequence":7,"entries":2}"#);
+        assert_eq!(text(None), r#"{"purged":1,"sequence":7,"entries":null}"#);
+    }
 
     #[test]
     fn the_kind_is_one_of_three_words() {
