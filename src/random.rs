@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 ///
 /// The standard library's random state holds 128 bits that the operating system chose for this
 /// thread; its keyed hash (SipHash) stretches them.
-pub fn bits() -> u64 {
+pub(crate) fn bits() -> u64 {
     thread_local! {
         static KEYED: RandomState = RandomState::new();
         static NEXT: Cell<u64> = const { Cell::new(0) };

@@ -17,7 +17,7 @@ use crate::key::PassThroughHash;
 
 /// A URL to be counted in several lists: hashed once, and copied at most once.
 #[derive(Debug)]
-pub struct TopItem<'a> {
+pub(crate) struct TopItem<'a> {
     url: &'a str,
     /// A keyed hash of the URL. Two URLs with the same hash would be counted as one; among 2⁶⁴
     /// hashes nobody will see that.
@@ -27,7 +27,7 @@ pub struct TopItem<'a> {
 
 impl<'a> TopItem<'a> {
     /// Makes an item of a URL and its keyed hash.
-    pub fn new(url: &'a str, hash: u64) -> Self {
+    pub(crate) fn new(url: &'a str, hash: u64) -> Self {
         Self { url, hash, shared: OnceCell::new() }
     }
 
@@ -38,7 +38,7 @@ impl<'a> TopItem<'a> {
 
 /// A bounded list.
 #[derive(Debug)]
-pub struct Top {
+pub(crate) struct Top {
     rows: Vec<KnownUrl>,
     /// The upper bound of each row's weight, apart from the rows, since only the weights are
     /// scanned.
@@ -68,7 +68,7 @@ struct KnownUrl {
 
 /// A copied row.
 #[derive(Clone, Debug)]
-pub struct TopRow {
+pub(crate) struct TopRow {
     /// The URL.
     pub url: Arc<str>,
     /// The upper bound of the URL's weight.
@@ -79,7 +79,7 @@ pub struct TopRow {
 
 /// The rows of one core, and the most that any other URL weighs there.
 #[derive(Clone, Debug, Default)]
-pub struct TopPart {
+pub(crate) struct TopPart {
     /// The rows, in no order.
     pub rows: Vec<TopRow>,
     floor: u64,
@@ -98,7 +98,7 @@ pub struct WeightedUrl {
 
 impl Top {
     /// Makes an empty list with room for `rows_max` rows.
-    pub fn new(rows_max: usize) -> Self {
+    pub(crate) fn new(rows_max: usize) -> Self {
         Self {
             rows: Vec::with_capacity(rows_max),
             weights: Vec::with_capacity(rows_max),
@@ -111,7 +111,7 @@ impl Top {
     }
 
     /// Adds to a URL's weight. Allocates only if the URL has no row.
-    pub fn add(&mut self, item: &TopItem<'_>, weight: u64) {
+    pub(crate) fn add(&mut self, item: &TopItem<'_>, weight: u64) {
         if weight == 0 {
             return;
         }
@@ -161,7 +161,7 @@ impl Top {
     }
 
     /// Copies the rows, at the cost of one reference count each.
-    pub fn part(&self) -> TopPart {
+    pub(crate) fn part(&self) -> TopPart {
         let floor = if self.rows.len() == self.rows_max { least(&self.weights) } else { 0 };
         let row = |(known, weight): (&KnownUrl, &u64)| TopRow {
             url: Arc::clone(&known.url),
@@ -185,7 +185,7 @@ fn least(weights: &[u64]) -> u64 {
 }
 
 /// Adds the parts up, and returns the first `rows_shown` rows by their lower bounds.
-pub fn merge(parts: &[TopPart], rows_shown: usize) -> Vec<WeightedUrl> {
+pub(crate) fn merge(parts: &[TopPart], rows_shown: usize) -> Vec<WeightedUrl> {
     let floors: u64 = parts.iter().fold(0, |sum, part| sum.saturating_add(part.floor));
     let mut merged: HashMap<&str, WeightedUrl> = HashMap::new();
     for part in parts {

@@ -50,7 +50,7 @@ pub struct PurgeResult {
 }
 
 /// Purges. When this returns, nothing that `target` covers is served as fresh.
-pub fn purge(shared: &Shared, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
+pub(crate) fn purge(shared: &Shared, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
     match target {
         PurgeTarget::Wide(selector) => PurgeResult { sequence: shared.store.purge(selector, kind), entries: None },
         PurgeTarget::Url(url) => purge_url(shared, &url, kind),

@@ -2,12 +2,12 @@
 
 /// Tells whether `byte` may stand in a token (RFC 9110 §5.6.2).
 #[inline]
-pub const fn is_token_byte(byte: u8) -> bool {
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
     TOKEN_BYTES[byte as usize]
 }
 
 /// Tells whether `text` is a token: one token byte or more, and nothing else.
-pub fn is_token(text: &[u8]) -> bool {
+pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 

@@ -4,8 +4,8 @@
 //! [`onward`] adds the request fields that only a trusted proxy may send, [`trailers`] the fields
 //! that may follow the content.
 
-pub mod onward;
-pub mod trailers;
+pub(crate) mod onward;
+pub(crate) mod trailers;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;

@@ -18,7 +18,7 @@ use crate::proxy::request::context::ContentHint;
 const RESPONSE_FIELDS_MAX: usize = 256;
 
 /// The most bytes of a response's head. The content after it in a saved response is not read.
-pub const RESPONSE_BYTES_MAX: usize = 128 << 10;
+pub(crate) const RESPONSE_BYTES_MAX: usize = 128 << 10;
 
 /// The most characters of an invalid value that an error repeats.
 const QUOTE_CHARS_MAX: usize = 100;
@@ -190,7 +190,7 @@ impl ResponseHead {
 }
 
 /// Returns the heads at the beginning of a saved response, without the content after them.
-pub fn heads(text: &[u8]) -> &[u8] {
+pub(crate) fn heads(text: &[u8]) -> &[u8] {
     let mut end = 0;
     loop {
         for line in text[end..].split_inclusive(|&byte| byte == b'\n') {
