@@ -38,7 +38,7 @@
 //!
 //! | layer | modules | deliberately absent |
 //! |---|---|---|
-//! | ground | [`units`], [`clock`], [`outcome`], [`key`] | all else of Larder |
+//! | ground | [`units`], [`clock`], [`random`], [`outcome`], [`key`] | all else of Larder |
 //! | pure | [`syntax`], [`stored`], [`route`], [`policy`], [`respond`], [`analytics`] | I/O, time |
 //! | edges | [`store`], [`origin`], [`metrics`], [`access`] | each other; see below |
 //! | the path | [`proxy`] | admin routes, files, TOML |
@@ -85,22 +85,23 @@
 
 pub mod access;
 pub mod admin;
-pub mod analytics;
+pub(crate) mod analytics;
 pub mod cli;
 pub mod clock;
 pub mod config;
 #[cfg(doc)]
 pub mod docs;
 pub mod key;
-pub mod metrics;
+pub(crate) mod metrics;
 pub mod origin;
 pub mod outcome;
 pub mod policy;
 pub mod proxy;
+pub(crate) mod random;
 pub mod respond;
 pub mod route;
 pub mod server;
 pub mod store;
 pub mod stored;
 pub mod syntax;
-pub mod units;
+pub(crate) mod units;

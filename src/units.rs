@@ -8,19 +8,7 @@ use std::str::FromStr;
 /// A number of bytes, as the configuration and the stats write it: `64KiB`, `1GiB`, or a bare
 /// integer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ByteCount(pub u64);
-
-impl ByteCount {
-    /// Makes a count of `n` binary kilobytes.
-    pub const fn kib(n: u64) -> Self {
-        Self(n << 10)
-    }
-
-    /// Makes a count of `n` binary megabytes.
-    pub const fn mib(n: u64) -> Self {
-        Self(n << 20)
-    }
-}
+pub(crate) struct ByteCount(pub u64);
 
 impl fmt::Display for ByteCount {
     /// Prints the largest binary unit that divides the count, so that the text parses back to the

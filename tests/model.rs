@@ -86,7 +86,7 @@ fn ask(flights: &Arc<Flights<usize>>, fetched: &AtomicUsize) -> Option<usize> {
 #[test]
 fn followers_learn_the_flights_result() {
     check(|| {
-        let (flights, fetched) = (Flights::new(), Arc::new(AtomicUsize::new(0)));
+        let (flights, fetched) = (Flights::new(1), Arc::new(AtomicUsize::new(0)));
         let clients: Vec<_> = (0..3)
             .map(|_| {
                 let (flights, fetched) = (Arc::clone(&flights), Arc::clone(&fetched));
@@ -104,7 +104,7 @@ fn followers_learn_the_flights_result() {
 #[test]
 fn a_leader_that_vanishes_strands_nobody() {
     check(|| {
-        let flights = Flights::<usize>::new();
+        let flights = Flights::<usize>::new(1);
         let FlightRole::Leader(lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let followers: Vec<_> = (0..2)
             .map(|_| {
@@ -128,7 +128,7 @@ fn a_leader_that_vanishes_strands_nobody() {
 #[test]
 fn landing_and_vanishing_at_once_has_one_of_the_two_results() {
     check(|| {
-        let flights = Flights::new();
+        let flights = Flights::new(1);
         let FlightRole::Leader(mut lead) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let early = lead.follow();
         let waiting = thread::spawn(move || block_on(early.result()));
@@ -153,7 +153,7 @@ fn landing_and_vanishing_at_once_has_one_of_the_two_results() {
 #[test]
 fn two_flights_of_one_name_do_not_take_each_other_out() {
     check(|| {
-        let flights = Flights::<usize>::new();
+        let flights = Flights::<usize>::new(1);
         let FlightRole::Leader(mut first) = flights.join(*b"/") else { panic!("nobody leads yet") };
         let old = first.follow();
         first.close();
@@ -195,7 +195,7 @@ fn look_up(flights: &Arc<Flights<usize>>, stored: &AtomicBool) -> bool {
 #[test]
 fn a_response_stored_by_a_flight_is_not_fetched_again() {
     check(|| {
-        let (flights, stored) = (Flights::new(), Arc::new(AtomicBool::new(false)));
+        let (flights, stored) = (Flights::new(1), Arc::new(AtomicBool::new(false)));
         let clients: Vec<_> = (0..3)
             .map(|_| {
                 let (flights, stored) = (Arc::clone(&flights), Arc::clone(&stored));

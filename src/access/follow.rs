@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::json;
 
 use super::filter::Filter;
 use super::form;
@@ -110,7 +111,8 @@ impl FollowerHandle {
         let mut text = std::mem::take(&mut pending.text);
         let lost = std::mem::take(&mut pending.lost);
         if lost > 0 {
-            text.extend_from_slice(format!("{{\"lost\":{lost}}}\n").as_bytes());
+            text.extend_from_slice(json!({ "lost": lost }).to_string().as_bytes());
+            text.push(b'\n');
         }
         if text.is_empty() {
             pending.reader = Some(cx.waker().clone());

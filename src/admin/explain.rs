@@ -21,7 +21,7 @@ use super::content::ExpectedContent;
 use crate::proxy::explain::{AgeBase, ExplainReport, Question, QuestionError, RESPONSE_BYTES_MAX};
 
 /// The function that answers a question.
-pub type Explain = Arc<dyn Fn(&Question) -> Result<ExplainReport, QuestionError> + Send + Sync>;
+pub(crate) type Explain = Arc<dyn Fn(&Question) -> Result<ExplainReport, QuestionError> + Send + Sync>;
 
 /// The expected content, with room for a response's head and the JSON around it.
 const CONTENT: ExpectedContent = ExpectedContent { what: "a question", bytes_max: 2 * RESPONSE_BYTES_MAX, example };

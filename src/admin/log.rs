@@ -26,7 +26,7 @@ use super::answer::AdminProblem;
 use crate::access::{FOLLOWERS_MAX, Filter, FollowerHandle, Followers};
 
 /// The interval between empty lines: well within the timeouts of proxies and readers.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The query: pairs, in their order.
 pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;

@@ -13,8 +13,8 @@ mod auth;
 mod config;
 mod content;
 mod events;
-pub mod explain;
-pub mod log;
+pub(crate) mod explain;
+pub(crate) mod log;
 mod monitor;
 mod page;
 mod prometheus;
@@ -25,7 +25,7 @@ mod reload;
 mod router;
 mod snapshots;
 mod sources;
-pub mod stats;
+pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 

@@ -12,11 +12,11 @@
 //! Deliberately absent: locks (the owner has one), clocks, and the names under which a figure is
 //! published.
 
-pub mod reasons;
+pub(crate) mod reasons;
 mod request;
-pub mod shadow;
-pub mod top;
-pub mod trouble;
+pub(crate) mod shadow;
+pub(crate) mod top;
+pub(crate) mod trouble;
 
 use self::reasons::{NonHitCounters, NonHitReason};
 use self::top::{Top, TopItem, WeightedUrl};
@@ -24,26 +24,26 @@ use self::trouble::{FaultyRequest, RecentFaults};
 use crate::key::KeyHasher;
 use crate::outcome::{Decision, ResponseEnd};
 
-pub use self::request::NonHitRequest;
+pub(crate) use self::request::NonHitRequest;
 
 /// The URLs that a core tracks in each list.
 ///
 /// Enough that the first [`ROWS_SHOWN`] are right for the usual skewed traffic, and few enough to
 /// scan when a new URL needs a row.
-pub const ROWS_MAX: usize = 256;
+pub(crate) const ROWS_MAX: usize = 256;
 
 /// The rows of each list that are reported.
-pub const ROWS_SHOWN: usize = 20;
+pub(crate) const ROWS_SHOWN: usize = 20;
 
 /// The most bytes of a URL that are kept.
-pub const URL_BYTES_MAX: usize = 512;
+pub(crate) const URL_BYTES_MAX: usize = 512;
 
 /// The hits of a core that are counted one by one, so that the counts of a quiet server are exact.
 /// The same number applies to other requests.
-pub const EXACT: u64 = 4_096;
+pub(crate) const EXACT: u64 = 4_096;
 
 /// The sampling rate beyond [`EXACT`]: one light request in this many is counted, with this weight.
-pub const ONE_IN: u64 = 16;
+pub(crate) const ONE_IN: u64 = 16;
 
 /// The origin time from which a request that is no hit is heavy, in microseconds.
 const HEAVY_MICROS: u64 = 10_000;
@@ -72,7 +72,7 @@ impl UrlRanking {
 
 /// The tables of one core.
 #[derive(Debug)]
-pub struct UrlCounters {
+pub(crate) struct UrlCounters {
     top: [Top; UrlRanking::ALL.len()],
     not_from_cache: NonHitCounters,
     troubles: RecentFaults,
@@ -92,7 +92,7 @@ struct Sampler {
 
 impl UrlCounters {
     /// Makes empty tables; `seed` starts the samplers.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             top: std::array::from_fn(|_| Top::new(ROWS_MAX)),
             not_from_cache: NonHitCounters::default(),
@@ -105,7 +105,7 @@ impl UrlCounters {
 
     /// Counts a request that the store answered without the origin. Allocates only for a URL that
     /// is new to the list.
-    pub fn hit(&mut self, url: &str, body_bytes: u64) {
+    pub(crate) fn hit(&mut self, url: &str, body_bytes: u64) {
         let Some(weight) = self.hits.weight() else { return };
         let item = self.item(truncate(url));
         self.top[UrlRanking::Requests as usize].add(&item, weight);
@@ -114,7 +114,7 @@ impl UrlCounters {
 
     /// Counts any other request, once its response has ended. Failures are recorded for every such
     /// request.
-    pub fn other(&mut self, request: &NonHitRequest, decision: &Decision, end: &ResponseEnd) {
+    pub(crate) fn other(&mut self, request: &NonHitRequest, decision: &Decision, end: &ResponseEnd) {
         let url = truncate(&request.url);
         let micros = request.origin_time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         let is_heavy = micros >= HEAVY_MICROS || end.body_bytes >= HEAVY_BYTES;
@@ -136,17 +136,17 @@ impl UrlCounters {
     }
 
     /// Returns the list of a ranking.
-    pub fn top(&self, by: UrlRanking) -> &Top {
+    pub(crate) fn top(&self, by: UrlRanking) -> &Top {
         &self.top[by as usize]
     }
 
     /// Returns the requests that were not answered from the cache.
-    pub fn not_from_cache(&self) -> &NonHitCounters {
+    pub(crate) fn not_from_cache(&self) -> &NonHitCounters {
         &self.not_from_cache
     }
 
     /// Returns the latest failures.
-    pub fn troubles(&self) -> &RecentFaults {
+    pub(crate) fn troubles(&self) -> &RecentFaults {
         &self.troubles
     }
 

@@ -16,7 +16,7 @@ const EXAMPLES_SHOWN: usize = 3;
 
 /// One core's counts: a row for each reason, made when the reason first occurs.
 #[derive(Debug)]
-pub struct NonHitCounters(Vec<Option<Box<NonHitRow>>>);
+pub(crate) struct NonHitCounters(Vec<Option<Box<NonHitRow>>>);
 
 #[derive(Debug)]
 struct NonHitRow {
@@ -64,7 +64,7 @@ impl NonHitCounters {
     }
 
     /// Copies the counts of `reason`: requests, origin time, URLs.
-    pub fn part(&self, reason: Reason) -> Option<(u64, u64, TopPart)> {
+    pub(crate) fn part(&self, reason: Reason) -> Option<(u64, u64, TopPart)> {
         self.0[reason as usize].as_ref().map(|row| (row.requests, row.origin_micros, row.urls.part()))
     }
 }
@@ -82,7 +82,7 @@ pub(super) fn not_from_cache(decision: &Decision) -> Option<Reason> {
 }
 
 /// Adds up the cores' counts, sorted by origin time.
-pub fn merge(mut part: impl FnMut(Reason) -> Vec<(u64, u64, TopPart)>) -> Vec<NonHitReason> {
+pub(crate) fn merge(mut part: impl FnMut(Reason) -> Vec<(u64, u64, TopPart)>) -> Vec<NonHitReason> {
     let mut rows = Vec::new();
     for reason in Reason::ALL {
         let parts = part(*reason);

@@ -11,12 +11,13 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+
+use crate::key::PassThroughHash;
 
 /// A URL to be counted in several lists: hashed once, and copied at most once.
 #[derive(Debug)]
-pub struct TopItem<'a> {
+pub(crate) struct TopItem<'a> {
     url: &'a str,
     /// A keyed hash of the URL. Two URLs with the same hash would be counted as one; among 2⁶⁴
     /// hashes nobody will see that.
@@ -26,7 +27,7 @@ pub struct TopItem<'a> {
 
 impl<'a> TopItem<'a> {
     /// Makes an item of a URL and its keyed hash.
-    pub fn new(url: &'a str, hash: u64) -> Self {
+    pub(crate) fn new(url: &'a str, hash: u64) -> Self {
         Self { url, hash, shared: OnceCell::new() }
     }
 
@@ -37,12 +38,12 @@ impl<'a> TopItem<'a> {
 
 /// A bounded list.
 #[derive(Debug)]
-pub struct Top {
+pub(crate) struct Top {
     rows: Vec<KnownUrl>,
     /// The upper bound of each row's weight, apart from the rows, since only the weights are
     /// scanned.
     weights: Vec<u64>,
-    places: HashMap<u64, usize, BuildHasherDefault<PassThroughHasher>>,
+    places: HashMap<u64, usize, PassThroughHash>,
     rows_max: usize,
     /// The joint weight of the URLs without a row that share the lowest bits of their hashes; none
     /// is above the lightest row.
@@ -65,29 +66,9 @@ struct KnownUrl {
     inherited: u64,
 }
 
-/// Passes a hash on unchanged.
-#[derive(Debug, Default)]
-struct PassThroughHasher(u64);
-
-impl Hasher for PassThroughHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// A copied row.
 #[derive(Clone, Debug)]
-pub struct TopRow {
+pub(crate) struct TopRow {
     /// The URL.
     pub url: Arc<str>,
     /// The upper bound of the URL's weight.
@@ -98,7 +79,7 @@ pub struct TopRow {
 
 /// The rows of one core, and the most that any other URL weighs there.
 #[derive(Clone, Debug, Default)]
-pub struct TopPart {
+pub(crate) struct TopPart {
     /// The rows, in no order.
     pub rows: Vec<TopRow>,
     floor: u64,
@@ -117,11 +98,11 @@ pub struct WeightedUrl {
 
 impl Top {
     /// Makes an empty list with room for `rows_max` rows.
-    pub fn new(rows_max: usize) -> Self {
+    pub(crate) fn new(rows_max: usize) -> Self {
         Self {
             rows: Vec::with_capacity(rows_max),
             weights: Vec::with_capacity(rows_max),
-            places: HashMap::with_capacity_and_hasher(rows_max, BuildHasherDefault::default()),
+            places: HashMap::with_capacity_and_hasher(rows_max, PassThroughHash::default()),
             rows_max,
             cells: vec![0; (rows_max * CELLS).next_power_of_two()].into(),
             lightest: 0,
@@ -130,7 +111,7 @@ impl Top {
     }
 
     /// Adds to a URL's weight. Allocates only if the URL has no row.
-    pub fn add(&mut self, item: &TopItem<'_>, weight: u64) {
+    pub(crate) fn add(&mut self, item: &TopItem<'_>, weight: u64) {
         if weight == 0 {
             return;
         }
@@ -180,7 +161,7 @@ impl Top {
     }
 
     /// Copies the rows, at the cost of one reference count each.
-    pub fn part(&self) -> TopPart {
+    pub(crate) fn part(&self) -> TopPart {
         let floor = if self.rows.len() == self.rows_max { least(&self.weights) } else { 0 };
         let row = |(known, weight): (&KnownUrl, &u64)| TopRow {
             url: Arc::clone(&known.url),
@@ -204,7 +185,7 @@ fn least(weights: &[u64]) -> u64 {
 }
 
 /// Adds the parts up, and returns the first `rows_shown` rows by their lower bounds.
-pub fn merge(parts: &[TopPart], rows_shown: usize) -> Vec<WeightedUrl> {
+pub(crate) fn merge(parts: &[TopPart], rows_shown: usize) -> Vec<WeightedUrl> {
     let floors: u64 = parts.iter().fold(0, |sum, part| sum.saturating_add(part.floor));
     let mut merged: HashMap<&str, WeightedUrl> = HashMap::new();
     for part in parts {

@@ -41,7 +41,7 @@ pub enum RequestFault {
 
 /// The failures of one core.
 #[derive(Debug, Default)]
-pub struct RecentFaults(VecDeque<FaultyRequest>);
+pub(crate) struct RecentFaults(VecDeque<FaultyRequest>);
 
 impl RecentFaults {
     /// Records a request if it failed.
@@ -55,7 +55,7 @@ impl RecentFaults {
     }
 
     /// Copies the list.
-    pub fn list(&self) -> Vec<FaultyRequest> {
+    pub(crate) fn list(&self) -> Vec<FaultyRequest> {
         self.0.iter().cloned().collect()
     }
 }
@@ -74,7 +74,7 @@ fn fault(decision: &Decision, end: &ResponseEnd) -> Option<RequestFault> {
 }
 
 /// Merges the lists of the cores, the newest first.
-pub fn merge(lists: impl IntoIterator<Item = Vec<FaultyRequest>>) -> Vec<FaultyRequest> {
+pub(crate) fn merge(lists: impl IntoIterator<Item = Vec<FaultyRequest>>) -> Vec<FaultyRequest> {
     let mut all: Vec<FaultyRequest> = lists.into_iter().flat_map(|list| list.into_iter().rev()).collect();
     all.sort_by_key(|row| std::cmp::Reverse(row.at));
     all.truncate(ROWS_SHOWN);

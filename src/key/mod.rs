@@ -6,18 +6,20 @@
 //! absent: which parameters, headers and cookies are part of a key. A route says that.
 
 mod canonical;
+mod prehashed;
 mod reference;
 mod scheme;
 mod url;
 
 use std::borrow::Cow;
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
+use crate::random;
 pub use canonical::TargetError;
+pub use prehashed::PassThroughHash;
 pub use scheme::Scheme;
 use url::Layout;
 pub use url::{CanonicalUrl, canonical_host};
@@ -116,14 +118,12 @@ pub struct KeyHasher {
 impl KeyHasher {
     /// Makes a hasher with its own secret.
     ///
-    /// The standard library's random state holds 128 bits that the operating system chose for this
-    /// thread; its keyed hash (SipHash) stretches them. That is enough here: a lookup compares the
-    /// whole key, so an attacker who guessed the secret could cause misses and nothing worse.
+    /// The secret stretches 128 random bits, which is enough here: a lookup compares the whole key,
+    /// so an attacker who guessed the secret could cause misses and nothing worse.
     pub fn new() -> Self {
-        let random = RandomState::new();
         let mut secret = Box::new([0; 192]);
-        for (index, chunk) in secret.chunks_exact_mut(8).enumerate() {
-            chunk.copy_from_slice(&random.hash_one(index).to_le_bytes());
+        for chunk in secret.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&random::bits().to_le_bytes());
         }
         Self { secret }
     }

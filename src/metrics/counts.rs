@@ -109,7 +109,7 @@ impl Default for RequestCounters {
 ///
 /// That is so if the origin answered, or failed to, and the request did not wait for another one's
 /// fetch.
-pub fn used_origin(decision: &Decision) -> bool {
+pub(crate) fn used_origin(decision: &Decision) -> bool {
     let failed = decision.outcome == Outcome::Failed
         || (decision.outcome == Outcome::Stale && decision.reason == Reason::IfError);
     !decision.collapsed && (decision.fwd_status.is_some() || failed)

@@ -27,20 +27,20 @@ use self::shadow::ShadowRegister;
 use self::urls::UrlTables;
 use crate::analytics::UrlSummary;
 
-pub use counts::{OutcomeCounts, RequestCounters, used_origin};
-pub use latency::{Latencies, Latency, LatencyClass};
-pub use local::{LocalMetrics, RouteRows};
-pub use personalised::{DifferingUrlRow, PersonalisedSnapshot};
-pub use shadow::ShadowSnapshot;
-pub use sizes::{Sizes, size_bounds};
-pub use urls::ResponseStart;
+pub(crate) use counts::{OutcomeCounts, RequestCounters};
+pub(crate) use latency::{Latencies, Latency, LatencyClass};
+pub(crate) use local::{LocalMetrics, RouteRows};
+pub(crate) use personalised::{DifferingUrlRow, PersonalisedSnapshot};
+pub(crate) use shadow::ShadowSnapshot;
+pub(crate) use sizes::size_bounds;
+pub(crate) use urls::ResponseStart;
 
 /// The most routes with counters of their own. Routes beyond it are counted as [`NO_ROUTE`], so
 /// that a long configuration cannot grow the label sets without end.
-pub const ROUTES_MAX: usize = 256;
+pub(crate) const ROUTES_MAX: usize = 256;
 
 /// The name under which requests that no route matched are counted.
-pub const NO_ROUTE: &str = "(none)";
+pub(crate) const NO_ROUTE: &str = "(none)";
 
 /// The metrics of the process.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ pub(super) const SIZE_BOUNDS: usize = 12;
 const FIRST_BITS: u32 = 8;
 
 /// Returns the bounds in bytes, ascending; each cell includes its bound.
-pub fn size_bounds() -> [u64; SIZE_BOUNDS] {
+pub(crate) fn size_bounds() -> [u64; SIZE_BOUNDS] {
     std::array::from_fn(|cell| 1 << (FIRST_BITS as usize + 2 * cell))
 }
 

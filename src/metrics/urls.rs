@@ -3,7 +3,6 @@
 //! A hit is counted when its head goes out, under one uncontended lock and without allocating. Any
 //! other request leaves a [`NonHitRequest`], which is counted when its response has ended.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -11,6 +10,7 @@ use parking_lot::Mutex;
 use crate::analytics::{NonHitRequest, ROWS_SHOWN, UrlCounters, UrlRanking, UrlSummary, reasons, top, trouble};
 use crate::clock::Timestamp;
 use crate::outcome::{Decision, ResponseEnd};
+use crate::random;
 
 /// A request whose response's head goes out.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct UrlTables {
 
 impl Default for UrlTables {
     fn default() -> Self {
-        Self { tables: Mutex::new(UrlCounters::new(RandomState::new().hash_one(0))) }
+        Self { tables: Mutex::new(UrlCounters::new(random::bits())) }
     }
 }
 

@@ -7,6 +7,9 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
+use crate::syntax::list::{self, FieldLines};
+use crate::syntax::token;
+
 /// The mark that ends a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseFraming {
@@ -75,8 +78,8 @@ pub(super) fn may_send_body_anyway(method: &Method, status: StatusCode, fields: 
 fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
     let mut known = None;
     for value in fields.get_all(CONTENT_LENGTH) {
-        for digits in value.as_bytes().split(|byte| *byte == b',') {
-            let length = decimal(digits.trim_ascii()).ok_or("a Content-Length that is no number")?;
+        for digits in list::members_or_gaps(value.as_bytes()) {
+            let length = decimal(digits).ok_or("a Content-Length that is no number")?;
             if *known.get_or_insert(length) != length {
                 return Err("differing Content-Lengths");
             }
@@ -88,11 +91,10 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, &'static str> {
 /// Reduces Content-Length to one plain value, as a message that is passed on requires (RFC 9110
 /// §8.6).
 pub(super) fn normalise_length(fields: &mut HeaderMap) {
-    let mut values = fields.get_all(CONTENT_LENGTH).iter();
-    let is_plain_already = match (values.next(), values.next()) {
-        (None, _) => true,
-        (Some(value), None) => is_plain(value.as_bytes()),
-        _ => false,
+    let is_plain_already = match FieldLines::of(fields, CONTENT_LENGTH) {
+        FieldLines::None => true,
+        FieldLines::One(value) => is_plain(value.as_bytes()),
+        FieldLines::Several => false,
     };
     if !is_plain_already && let Ok(Some(length)) = content_length(fields) {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -128,26 +130,21 @@ enum TransferCoding {
 /// Reads Transfer-Encoding. Larder never sends TE, so anything but `chunked` is unsolicited (RFC
 /// 9112 §7.4). One unknown coding is accepted, and read until the connection closes (§6.3, item 4).
 fn transfer_coding(fields: &HeaderMap) -> Result<TransferCoding, &'static str> {
-    let mut values = fields.get_all(TRANSFER_ENCODING).iter();
-    let Some(value) = values.next() else { return Ok(TransferCoding::None) };
-    if values.next().is_some() {
-        return Err("more than one Transfer-Encoding field");
-    }
+    let value = match FieldLines::of(fields, TRANSFER_ENCODING) {
+        FieldLines::None => return Ok(TransferCoding::None),
+        FieldLines::One(value) => value,
+        FieldLines::Several => return Err("more than one Transfer-Encoding field"),
+    };
     match value.as_bytes().trim_ascii() {
-        token if token.eq_ignore_ascii_case(b"chunked") => Ok(TransferCoding::Chunked),
+        coding if coding.eq_ignore_ascii_case(b"chunked") => Ok(TransferCoding::Chunked),
         b"" => Err("an empty Transfer-Encoding"),
-        token if token.to_ascii_lowercase().windows(7).any(|part| part == b"chunked") => {
+        coding if coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked") => {
             Err("a Transfer-Encoding that names chunked and something else")
         }
-        token if COMPRESSED.iter().any(|known| token.eq_ignore_ascii_case(known)) => Ok(TransferCoding::Compressed),
-        token if token.iter().all(|byte| is_token(*byte)) => Ok(TransferCoding::Unknown),
+        coding if COMPRESSED.iter().any(|known| coding.eq_ignore_ascii_case(known)) => Ok(TransferCoding::Compressed),
+        coding if token::is_token(coding) => Ok(TransferCoding::Unknown),
         _ => Err("a Transfer-Encoding that is not one coding"),
     }
-}
-
-/// Returns whether `byte` is a tchar (RFC 9110 §5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

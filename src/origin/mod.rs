@@ -14,7 +14,7 @@ mod body;
 mod breaker;
 mod config;
 mod connection;
-pub mod error;
+pub(crate) mod error;
 mod framing;
 mod permits;
 mod pool;

@@ -32,6 +32,7 @@ use super::connection::Connector;
 use super::error::SendError;
 use super::timer::Timer;
 use super::upload::{ResponseTimer, TimedUpload};
+use crate::syntax::list;
 
 /// Bytes that a connection buffers in each direction: about the largest response head (four times
 /// the common limit of servers), and the most that is read of a body at a time.
@@ -280,9 +281,8 @@ impl Checkout {
 /// Reads `timeout` of a Keep-Alive header: whole seconds (RFC 2068 §19.7.1.1, as servers send it
 /// today).
 fn announced_timeout(value: &HeaderValue) -> Option<Duration> {
-    let value = value.to_str().ok()?;
-    let seconds = value.split(',').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
+    let seconds = list::members(value.to_str().ok()?.as_bytes()).find_map(|parameter| {
+        let (name, value) = std::str::from_utf8(parameter).ok()?.split_once('=')?;
         name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().trim_matches('"'))
     })?;
     seconds.parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))

@@ -4,6 +4,7 @@ use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
 use super::framing;
+use crate::syntax::list;
 
 /// Checks a response's head as the client does on arrival, for a request with or without Range and
 /// preconditions. Returns whether only the closing connection would end its body, like
@@ -66,16 +67,12 @@ impl SentRequest {
     /// one that was offered (RFC 9110 §7.8).
     fn allows_switch(&self, fields: &HeaderMap) -> Result<(), &'static str> {
         let Some(offered) = &self.upgrade else { return Err("a 101 to a request without Upgrade") };
-        let mut chosen = fields.get_all(UPGRADE).iter().flat_map(protocols).peekable();
+        let mut chosen = list::field_members(fields, UPGRADE).peekable();
         if chosen.peek().is_none() {
             return Err("a 101 that does not say what it switches to");
         }
-        let is_offered = |chosen: &[u8]| protocols(offered).any(|offered| offered.eq_ignore_ascii_case(chosen));
+        let is_offered =
+            |chosen: &[u8]| list::members(offered.as_bytes()).any(|offered| offered.eq_ignore_ascii_case(chosen));
         if chosen.all(is_offered) { Ok(()) } else { Err("a 101 to a protocol that was not offered") }
     }
-}
-
-/// Returns the protocols in an Upgrade header.
-fn protocols(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|protocol| !protocol.is_empty())
 }

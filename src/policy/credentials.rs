@@ -39,7 +39,7 @@ pub enum Admission {
 /// `is_suspect` tells whether the key was recently found to be personalised; `credentials` returns
 /// the request's credentials, and `values` the single values behind them. Each is called only if
 /// the decision depends on it.
-pub fn admission(
+pub(crate) fn admission(
     guard: &SharingGuard,
     request: &RequestFacts,
     is_suspect: impl FnOnce() -> bool,
@@ -66,7 +66,7 @@ pub fn admission(
 ///
 /// One use in `sample_every` is. Of a body that was not compared yet, so is the first use by a
 /// request with other credentials.
-pub fn is_due(guard: &SharingGuard, sample_every: u32, credentials: impl FnOnce() -> Credentials) -> bool {
+pub(crate) fn is_due(guard: &SharingGuard, sample_every: u32, credentials: impl FnOnce() -> Credentials) -> bool {
     let differs = || credentials() != guard.leader();
     if !guard.is_shared() {
         return differs() && guard.is_due(sample_every);
@@ -77,7 +77,7 @@ pub fn is_due(guard: &SharingGuard, sample_every: u32, credentials: impl FnOnce(
 
 /// Reads a request's credentials, without the cookies that the rule ignores and the fields that are
 /// part of the key.
-pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Credentials {
+pub(crate) fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Credentials {
     Credentials {
         cookie: fingerprint(hasher, COOKIE, cookies(headers, rule)),
         authorization: fingerprint(hasher, AUTHORIZATION, authorizations(headers, rule)),
@@ -85,7 +85,7 @@ pub fn credentials(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> Cred
 }
 
 /// Reads the single values that make up a request's [`credentials`].
-pub fn values(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> CredentialValues {
+pub(crate) fn values(hasher: &KeyHasher, headers: &HeaderMap, rule: &Rule) -> CredentialValues {
     let one = |kind, value| fingerprint(hasher, kind, std::iter::once(value)).map(|found| found.get() as u64);
     let cookies = cookies(headers, rule).filter_map(|pair| one(COOKIE, pair));
     cookies.chain(authorizations(headers, rule).filter_map(|value| one(AUTHORIZATION, value))).collect()
@@ -104,7 +104,7 @@ fn cookies<'a>(headers: &'a HeaderMap, rule: &'a Rule) -> impl Iterator<Item = &
 ///
 /// That is so if the rule ignores the cookie, or if the cookie is part of the key. A name that is
 /// not text is never ignored, since patterns are text.
-pub fn is_ignored(rule: &Rule, name: &[u8]) -> bool {
+pub(crate) fn is_ignored(rule: &Rule, name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| {
         rule.key_cookies.iter().any(|keyed| **keyed == *name)
             || rule.ignore_cookies.iter().any(|pattern| ignores(pattern, name))

@@ -18,7 +18,7 @@ const GROUPS_MAX: usize = 128;
 
 /// The groups that a response invalidates.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Groups {
+pub(crate) enum Groups {
     /// The named groups of the request's origin.
     Named(Vec<Box<str>>),
     /// Everything of the request's origin.
@@ -28,7 +28,7 @@ pub enum Groups {
 /// Returns the groups to invalidate, all of the request's own origin (RFC 9875 §3).
 ///
 /// Like [`targets`], it returns nothing for safe methods and for error statuses.
-pub fn groups(method: &Method, status: StatusCode, headers: &HeaderMap) -> Groups {
+pub(crate) fn groups(method: &Method, status: StatusCode, headers: &HeaderMap) -> Groups {
     if !invalidates(method, status) {
         return Groups::Named(Vec::new());
     }
@@ -40,7 +40,12 @@ pub fn groups(method: &Method, status: StatusCode, headers: &HeaderMap) -> Group
 /// the same origin.
 ///
 /// Empty for safe methods and for error statuses.
-pub fn targets(method: &Method, url: &CanonicalUrl, status: StatusCode, headers: &HeaderMap) -> Vec<CanonicalUrl> {
+pub(crate) fn targets(
+    method: &Method,
+    url: &CanonicalUrl,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Vec<CanonicalUrl> {
     if !invalidates(method, status) {
         return Vec::new();
     }

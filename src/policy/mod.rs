@@ -16,17 +16,17 @@
 //! answer.
 
 pub mod cache_control;
-pub mod credentials;
+pub(crate) mod credentials;
 pub mod fields;
 pub mod freshness;
-pub mod invalidate;
+pub(crate) mod invalidate;
 pub mod request;
 pub mod reuse;
 pub mod storable;
 pub mod tags;
 #[cfg(test)]
 mod testing;
-pub mod validate;
+pub(crate) mod validate;
 pub mod vary;
 
 pub use credentials::Admission;

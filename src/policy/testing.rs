@@ -1,6 +1,6 @@
 //! Helpers for this module's tests: heads written as tables, and a stored response to start from.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -10,6 +10,7 @@ use crate::policy::request::RequestFacts;
 use crate::policy::storable::Exchange;
 use crate::route::Rule;
 use crate::stored::{Facts, LifetimeSource, StaleUse};
+use crate::syntax::date;
 
 /// The time at which responses are received: Sun, 06 Nov 1994 08:49:37 GMT, plus some milliseconds,
 /// which Date lacks.
@@ -31,8 +32,8 @@ pub(crate) fn fields(given: &[(&str, &str)]) -> HeaderMap {
 
 /// Prints the date `secs` after [`RECEIVED`].
 pub(crate) fn date(secs: i64) -> String {
-    let since = u64::try_from(RECEIVED.as_secs() + secs).unwrap();
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(since))
+    let date = date::header_value(Timestamp::from_secs(RECEIVED.as_secs() + secs));
+    date.to_str().unwrap().to_owned()
 }
 
 /// The exchange of a GET that was answered without delay at [`RECEIVED`].

@@ -18,7 +18,7 @@ const TAGS_BYTES_MAX: usize = 4 << 10;
 
 /// The stored responses that a conditional request is about.
 #[derive(Debug, Default)]
-pub struct Candidates {
+pub(crate) struct Candidates {
     /// The response that the request selects, if it may be confirmed. Only its date is sent, and
     /// only it can be meant by a 304 that names nothing.
     selected: Option<Arc<StoredEntry>>,
@@ -31,7 +31,7 @@ pub struct Candidates {
 
 impl Candidates {
     /// Makes the set of those responses that have a usable validator (RFC 9111 §4.3.1).
-    pub fn new(selected: Option<Arc<StoredEntry>>, others: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
+    pub(crate) fn new(selected: Option<Arc<StoredEntry>>, others: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
         let has_tag =
             |entry: &Arc<StoredEntry>| entity_tag(&entry.head).is_some_and(|tag| tag.text().len() <= TAGS_BYTES_MAX);
         Self {
@@ -47,7 +47,7 @@ impl Candidates {
     /// A weak tag may belong to several representations (RFC 9110 §8.8.1). Since an app may give
     /// all its variants the same strong tag, none is confirmed by it: after a 304 the whole
     /// response is requested.
-    pub fn offering(entries: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
+    pub(crate) fn offering(entries: impl IntoIterator<Item = Arc<StoredEntry>>) -> Self {
         let has_strong_tag = |entry: &Arc<StoredEntry>| {
             entity_tag(&entry.head).is_some_and(|tag| !tag.is_weak() && tag.text().len() <= TAGS_BYTES_MAX)
         };
@@ -55,17 +55,17 @@ impl Candidates {
     }
 
     /// Tells whether there is nothing to validate: then the request stays as the client sent it.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.selected.is_none() && self.others.is_empty() && self.offered.is_empty()
     }
 
     /// Iterates over the responses that may be confirmed, the selected one first.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<StoredEntry>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<StoredEntry>> {
         self.selected.iter().chain(&self.others)
     }
 
     /// Keeps only responses that may be confirmed, and for which `keep` holds.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Arc<StoredEntry>) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Arc<StoredEntry>) -> bool) {
         self.selected = self.selected.take().filter(&mut keep);
         self.others.retain(keep);
         self.offered.clear();
@@ -77,7 +77,7 @@ impl Candidates {
 ///
 /// All entity-tags go into one If-None-Match, the selected entry's Last-Modified into
 /// If-Modified-Since. Without candidates the request stays as the client sent it.
-pub fn make_conditional(headers: &mut HeaderMap, candidates: &Candidates) {
+pub(crate) fn make_conditional(headers: &mut HeaderMap, candidates: &Candidates) {
     if candidates.is_empty() {
         return;
     }
@@ -91,7 +91,7 @@ pub fn make_conditional(headers: &mut HeaderMap, candidates: &Candidates) {
 }
 
 /// Removes all preconditions, including If-Range (RFC 9110 §13.1).
-pub fn drop_preconditions(headers: &mut HeaderMap) {
+pub(crate) fn drop_preconditions(headers: &mut HeaderMap) {
     for name in [
         header::IF_MATCH,
         header::IF_MODIFIED_SINCE,
@@ -133,7 +133,7 @@ fn last_modified(entry: &StoredEntry) -> Option<HeaderValue> {
 ///
 /// Entity-tags are compared weakly, dates only if there are no entity-tags (RFC 9110 §13.1.2,
 /// §13.1.3).
-pub fn would_confirm(stored: &FlatHead, headers: &HeaderMap) -> bool {
+pub(crate) fn would_confirm(stored: &FlatHead, headers: &HeaderMap) -> bool {
     match (entity_tag(stored), EntityTag::of(headers)) {
         (Some(own), Some(received)) => received.matches(own, TagComparison::Weak),
         (None, None) => {
@@ -170,7 +170,7 @@ pub enum Update {
 ///
 /// The updates are returned in the same order. A 304 that confirms none of the entries contradicts
 /// the selected one.
-pub fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &HeaderMap) -> Vec<Update> {
+pub(crate) fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &HeaderMap) -> Vec<Update> {
     let entries: Vec<_> = candidates.iter().collect();
     let agreements: Vec<_> = entries.iter().map(|entry| agreement(&entry.head, headers)).collect();
     let is_strong = agreements.contains(&Agreement::Strong);
@@ -201,7 +201,12 @@ pub fn updates(candidates: &Candidates, exchange: &Exchange<'_>, headers: &Heade
 ///
 /// A 200 that agrees updates the entry, a 200 that does not contradicts it, another status leaves
 /// it unchanged.
-pub fn update_by_head(entry: &StoredEntry, exchange: &Exchange<'_>, status: StatusCode, headers: &HeaderMap) -> Update {
+pub(crate) fn update_by_head(
+    entry: &StoredEntry,
+    exchange: &Exchange<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Update {
     if status != StatusCode::OK {
         return Update::Other;
     }
@@ -235,7 +240,7 @@ pub fn update_by_head(entry: &StoredEntry, exchange: &Exchange<'_>, status: Stat
 /// everybody (RFC 9111 §4.3.3). A 304 is about the stored response. A 5xx says nothing about the
 /// URL, and neither do statuses about the form or the rate of requests: these leave the stored
 /// response in place.
-pub fn supersedes(status: StatusCode) -> bool {
+pub(crate) fn supersedes(status: StatusCode) -> bool {
     match status.as_u16() {
         304 => false,
         200..=399 => true,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use serde::Serialize;
 
 use super::config::Config;
 use super::request::context::RequestContext;
@@ -24,6 +25,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::policy::PurgeState;
 use crate::respond::head;
 use crate::store::{PurgeKind, Selector};
+use crate::syntax::list::FieldLines;
 
 /// The request header that names the kind of purge.
 const KIND: HeaderName = HeaderName::from_static("purge-kind");
@@ -48,7 +50,7 @@ pub struct PurgeResult {
 }
 
 /// Purges. When this returns, nothing that `target` covers is served as fresh.
-pub fn purge(shared: &Shared, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
+pub(crate) fn purge(shared: &Shared, target: PurgeTarget, kind: PurgeKind) -> PurgeResult {
     match target {
         PurgeTarget::Wide(selector) => PurgeResult { sequence: shared.store.purge(selector, kind), entries: None },
         PurgeTarget::Url(url) => purge_url(shared, &url, kind),
@@ -98,6 +100,15 @@ pub(crate) fn decide(config: &Config, ctx: &RequestContext) -> Result<PurgeKind,
     kind(&ctx.headers).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
 }
 
+/// The content of the response to a PURGE.
+#[derive(Serialize)]
+struct PurgeReceipt {
+    /// The number of targets.
+    purged: u64,
+    sequence: u64,
+    entries: Option<u64>,
+}
+
 /// Answers a PURGE, by purging if the client is in a listed network.
 pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
     let kind = match decide(&worker.shared.config, ctx) {
@@ -106,8 +117,9 @@ pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
         Err((status, reason)) => return rescue::refusal(worker, ctx, status, reason),
     };
     let PurgeResult { sequence, entries } = purge(&worker.shared, PurgeTarget::Url(ctx.key.to_url()), kind);
-    let entries = entries.map_or_else(|| "null".to_owned(), |entries| entries.to_string());
-    let text = format!("{{\"purged\":1,\"sequence\":{sequence},\"entries\":{entries}}}\n");
+    let receipt = PurgeReceipt { purged: 1, sequence, entries };
+    let mut text = serde_json::to_vec(&receipt).expect("numbers can be written as JSON");
+    text.push(b'\n');
     let mut response = Response::new(Body::whole(Bytes::from(text)));
     let headers = response.headers_mut();
     headers.insert(header::DATE, head::date(worker.shared.clock.now()));
@@ -118,12 +130,15 @@ pub(crate) fn answer(worker: &Worker, ctx: &RequestContext) -> Response<Body> {
 
 /// Returns the kind that the request names; `None` if it is not a known one.
 fn kind(headers: &HeaderMap) -> Option<PurgeKind> {
-    let mut values = headers.get_all(KIND).iter();
-    match (values.next().map(|value| value.as_bytes().trim_ascii()), values.next()) {
-        (None, _) => Some(PurgeKind::Hard),
-        (Some(b"hard"), None) => Some(PurgeKind::Hard),
-        (Some(b"validate"), None) => Some(PurgeKind::Validate),
-        (Some(b"soft"), None) => Some(PurgeKind::Soft),
+    let value = match FieldLines::of(headers, KIND) {
+        FieldLines::None => return Some(PurgeKind::Hard),
+        FieldLines::One(value) => value.as_bytes().trim_ascii(),
+        FieldLines::Several => return None,
+    };
+    match value {
+        b"hard" => Some(PurgeKind::Hard),
+        b"validate" => Some(PurgeKind::Validate),
+        b"soft" => Some(PurgeKind::Soft),
         _ => None,
     }
 }
@@ -131,6 +146,13 @@ fn kind(headers: &HeaderMap) -> Option<PurgeKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_receipt_is_one_line_of_json() {
+        let text = |entries| serde_json::to_string(&PurgeReceipt { purged: 1, sequence: 7, entries }).unwrap();
+        assert_eq!(text(Some(2)), r#"{"purged":1,"sequence":7,"entries":2}"#);
+        assert_eq!(text(None), r#"{"purged":1,"sequence":7,"entries":null}"#);
+    }
 
     #[test]
     fn the_kind_is_one_of_three_words() {

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::key::KeyHasher;
 use crate::route::Table;
 use crate::store::Store;
-use crate::{access, metrics, origin};
+use crate::{access, metrics, origin, random};
 
 /// The client's end of a connection.
 #[derive(Clone, Debug)]
@@ -85,8 +85,8 @@ impl Shared {
             readers,
             exporter,
             hasher: Arc::new(KeyHasher::new()),
-            flights: Flights::new(),
-            renditions: Flights::new(),
+            flights: Flights::new(random::bits()),
+            renditions: Flights::new(random::bits()),
             uncacheable: Arc::new(UncacheableKeys::new()),
             sharing: Arc::new(SharingMemory::new()),
             encoding_permits: Arc::new(Semaphore::new(ENCODINGS_MAX)),

@@ -15,7 +15,7 @@ use crate::syntax::{date, list};
 
 /// The validators of the selected representation.
 #[derive(Clone, Copy, Debug)]
-pub struct Validators<'a> {
+pub(crate) struct Validators<'a> {
     /// The ETag as received.
     pub etag: Option<&'a [u8]>,
     /// The Last-Modified as received.
@@ -26,7 +26,7 @@ pub struct Validators<'a> {
 
 impl<'a> Validators<'a> {
     /// Reads the validators of a stored head.
-    pub fn of(head: &'a FlatHead) -> Self {
+    pub(crate) fn of(head: &'a FlatHead) -> Self {
         Self {
             etag: head.get(&header::ETAG),
             last_modified: head.get(&header::LAST_MODIFIED),
@@ -37,7 +37,7 @@ impl<'a> Validators<'a> {
 
 /// The result of evaluating the preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precondition {
+pub(crate) enum Precondition {
     /// Perform the method.
     Proceed,
     /// Answer 304.
@@ -50,7 +50,7 @@ pub enum Precondition {
 ///
 /// A cache does not fail a request by these: the origin may have another representation by now (RFC
 /// 9111 §4.3.2).
-pub fn is_for_origin(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> bool {
+pub(crate) fn is_for_origin(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> bool {
     status.is_success() && !meets_state(request, validators)
 }
 
@@ -68,7 +68,7 @@ fn meets_state(request: &HeaderMap, validators: Validators<'_>) -> bool {
 ///
 /// The preconditions are If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since. A
 /// status other than 2xx proceeds.
-pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> Precondition {
+pub(crate) fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<'_>) -> Precondition {
     // §13.2.1: preconditions are ignored if the answer without them would be neither 2xx nor 412.
     if !status.is_success() {
         return Precondition::Proceed;
@@ -95,7 +95,7 @@ pub fn evaluate(request: &HeaderMap, status: StatusCode, validators: Validators<
 }
 
 /// Tells whether If-Range, if there is one, permits applying the Range (RFC 9110 §13.1.5).
-pub fn if_range_holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
+pub(crate) fn if_range_holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
     if !request.contains_key(header::IF_RANGE) {
         return true;
     }
@@ -118,7 +118,7 @@ pub fn if_range_holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
 const STRONG_AFTER_MILLIS: i64 = 1000;
 
 /// Makes a strong ETag weak; leaves a weak or malformed one as it is.
-pub fn weaken(etag: &HeaderValue) -> HeaderValue {
+pub(crate) fn weaken(etag: &HeaderValue) -> HeaderValue {
     match EntityTag::parse(etag.as_bytes()) {
         Some(tag) if !tag.is_weak() => {
             let weak = [b"W/", tag.text()].concat();

@@ -5,7 +5,7 @@
 //! Deliberately absent: reading bodies, making renditions, deciding about caching.
 
 mod codec;
-pub mod conditional;
+pub(crate) mod conditional;
 pub mod encoding;
 pub mod head;
 pub mod range;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use smallvec::SmallVec;
 
-use crate::syntax::list;
+use crate::syntax::list::{self, FieldLines};
 
 /// The bytes that a Range selects from a representation of known length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,7 @@ const PART_OVERHEAD: u64 = 80;
 
 /// Reads the request's Range for a representation of `length` bytes.
 pub fn select(request: &HeaderMap, length: u64) -> Ranges {
-    let mut lines = request.get_all(header::RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
+    let FieldLines::One(line) = FieldLines::of(request, header::RANGE) else { return Ranges::Whole };
     // §14.2: a Range that is not understood is ignored.
     let Some(specs) = parse(line.as_bytes()) else { return Ranges::Whole };
     // §14.1.2: a suffix of an empty representation selects all of it, for which there is no

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::query::QueryRule;
 use crate::key::{CanonicalUrl, Extra, ExtraSource, Key, KeyHasher};
+use crate::syntax::cookie;
 
 /// How a route uses the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -179,21 +180,17 @@ fn join<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> Opt
     }))
 }
 
-/// Iterates over the values of the request's cookies with that name, as written (RFC 6265 §4.2.1).
+/// Iterates over the values of the request's cookies with that name, as written.
 /// A cookie without `=` has an empty value, as many apps read it.
 fn cookie_values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).filter_map(move |pair| {
-        let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
-        let value = pair.get(equals + 1..).unwrap_or_default();
-        (pair[..equals].trim_ascii() == name.as_bytes()).then(|| value.trim_ascii())
-    })
+    let named = cookie::cookies(headers).filter(move |cookie| cookie.name == name.as_bytes());
+    named.map(|cookie| cookie.value.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderValue, header};
 
     fn url(text: &str) -> CanonicalUrl {
         CanonicalUrl::parse_absolute(text).unwrap()

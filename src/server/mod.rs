@@ -40,7 +40,8 @@ mod tests;
 
 pub use self::config::Config;
 pub use self::counters::ServerCounters;
-pub use self::listener::{Sockets, handover};
+pub use self::listener::Sockets;
+pub(crate) use self::listener::handover;
 pub use self::reload::{ConfigSource, NewConfig, Reloader};
 pub use self::run::{Instance, StartOptions, start, start_with};
 pub use self::screen::{ScreenSummary, screen};

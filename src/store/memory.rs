@@ -19,7 +19,6 @@
 //!   budget spent by values that had long been evicted. So moka holds a slot of ours, which its
 //!   eviction listener empties; only a few words linger.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,10 +28,11 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
+use crate::key::PassThroughHash;
 use crate::stored::Variants;
 
 /// Bytes of a map entry besides its value: moka's own, measured between 321 and 369, and the slot.
-pub const MAP_ENTRY_BYTES: usize = 369 + size_of::<MapSlot>() + 16;
+pub(crate) const MAP_ENTRY_BYTES: usize = 369 + size_of::<MapSlot>() + 16;
 
 /// The most lookups that meet an emptied slot before giving up. By then, the slot that replaced it
 /// is in the map.
@@ -63,7 +63,7 @@ const KEY_LOCKS: usize = 256;
 struct MapSlot(ArcSwapOption<Variants>);
 
 /// The change that a caller decides for the variants of one key.
-pub enum Change {
+pub(crate) enum Change {
     /// The variants stay as they are.
     Keep,
     /// The given variants replace the stored ones.
@@ -73,7 +73,7 @@ pub enum Change {
 }
 
 /// A key found by a walk.
-pub struct WalkItem {
+pub(crate) struct WalkItem {
     /// The key's hash.
     pub hash: u128,
     /// The variants at the time of the walk.
@@ -82,8 +82,8 @@ pub struct WalkItem {
 }
 
 /// The map from a key's hash to its variants.
-pub struct MemoryMap {
-    map: Cache<u128, Arc<MapSlot>, IdentityHash>,
+pub(crate) struct MemoryMap {
+    map: Cache<u128, Arc<MapSlot>, PassThroughHash>,
     /// Each lock guards changes to one share of the keys. Nothing awaits under it.
     key_locks: Box<[Mutex<()>]>,
     counters: Arc<MapCounters>,
@@ -98,7 +98,7 @@ pub struct MemoryMap {
 /// A value is added before moka has it, and subtracted when moka reports its removal, once per
 /// value whatever the cause. So the sums agree however inserts and evictions interleave.
 #[derive(Debug, Default)]
-pub struct MapCounters {
+pub(crate) struct MapCounters {
     /// Keys in the map.
     pub keys: AtomicU64,
     /// Bytes in the map, as weighed.
@@ -113,7 +113,7 @@ pub struct MapCounters {
 
 impl MemoryMap {
     /// Makes an empty map within a budget of `capacity` bytes.
-    pub fn new(capacity: u64) -> Self {
+    pub(crate) fn new(capacity: u64) -> Self {
         let counters = Arc::new(MapCounters::default());
         let removed = Arc::clone(&counters);
         let unit = unit_bytes(capacity);
@@ -130,7 +130,7 @@ impl MemoryMap {
                     removed.remove(&variants, cause);
                 }
             })
-            .build_with_hasher(IdentityHash);
+            .build_with_hasher(PassThroughHash::default());
         let key_locks = (0..KEY_LOCKS).map(|_| Mutex::new(())).collect();
         Self {
             key_locks,
@@ -143,7 +143,7 @@ impl MemoryMap {
     }
 
     /// Returns the variants stored under `hash`, and counts as a use.
-    pub fn get(&self, hash: u128) -> Option<Arc<Variants>> {
+    pub(crate) fn get(&self, hash: u128) -> Option<Arc<Variants>> {
         for _ in 0..LOOKUPS {
             if let Some(variants) = self.map.get(&hash)?.0.load_full() {
                 return Some(variants);
@@ -164,7 +164,7 @@ impl MemoryMap {
     /// Variants beyond a share of the capacity are dropped, oldest first; a single one that is
     /// still too large changes nothing. moka's own operation of this kind costs a third of what
     /// storing a small object costs.
-    pub fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Change) {
+    pub(crate) fn compute(&self, hash: u128, decide: impl FnOnce(Option<&Arc<Variants>>) -> Change) {
         let inserted = {
             let _lock = self.key_locks[hash as usize % KEY_LOCKS].lock();
             let variants = if self.holds(hash) { self.get(hash) } else { None };
@@ -186,7 +186,7 @@ impl MemoryMap {
     ///
     /// The empty slot stays in the map, and lookups find nothing in it, until
     /// [`MemoryMap::take_out`]: that costs more than freeing the variants.
-    pub fn empty(&self, item: &WalkItem) -> bool {
+    pub(crate) fn empty(&self, item: &WalkItem) -> bool {
         let _lock = self.key_locks[item.hash as usize % KEY_LOCKS].lock();
         // A full slot is in the map, or is being evicted right now. No other holder of the lock can
         // have replaced it.
@@ -197,7 +197,7 @@ impl MemoryMap {
     }
 
     /// Removes the slot of `hash` from the map if it is empty.
-    pub fn take_out(&self, hash: u128) {
+    pub(crate) fn take_out(&self, hash: u128) {
         let _lock = self.key_locks[hash as usize % KEY_LOCKS].lock();
         if self.map.get(&hash).is_some_and(|slot| slot.0.load().is_none()) {
             self.map.invalidate(&hash);
@@ -205,7 +205,7 @@ impl MemoryMap {
     }
 
     /// Iterates over the hashes of empty slots.
-    pub fn empty_slots(&self) -> impl Iterator<Item = u128> {
+    pub(crate) fn empty_slots(&self) -> impl Iterator<Item = u128> {
         self.map.iter().filter_map(|(hash, slot)| slot.0.load().is_none().then_some(*hash))
     }
 
@@ -225,19 +225,19 @@ impl MemoryMap {
 
     /// Makes moka apply its deferred work: evict down to the capacity, and free removed values that
     /// no reader pins.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.undrained.store(0, Ordering::Relaxed);
         self.map.run_pending_tasks();
     }
 
     /// Iterates over the stored variants without counting as a use. Insertions meanwhile may be
     /// missed.
-    pub fn iter(&self) -> impl Iterator<Item = WalkItem> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = WalkItem> {
         self.map.iter().filter_map(|(hash, slot)| Some(WalkItem { hash: *hash, variants: slot.0.load_full()?, slot }))
     }
 
     /// Returns the counters.
-    pub fn counters(&self) -> &MapCounters {
+    pub(crate) fn counters(&self) -> &MapCounters {
         &self.counters
     }
 }
@@ -298,43 +298,6 @@ fn in_units(bytes: u64, unit: u64) -> u32 {
     u32::try_from(bytes.div_ceil(unit)).unwrap_or(u32::MAX)
 }
 
-/// Passes hashes through: the map's keys are keyed 128-bit hashes already.
-#[derive(Clone, Copy, Default)]
-struct IdentityHash;
-
-impl BuildHasher for IdentityHash {
-    type Hasher = IdentityHasher;
-
-    fn build_hasher(&self) -> IdentityHasher {
-        IdentityHasher(0)
-    }
-}
-
-/// The bits so far. moka also hashes keys together with a type's id, which is uniform too.
-struct IdentityHasher(u64);
-
-impl Hasher for IdentityHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 ^= hash as u64;
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = self.0.rotate_left(32) ^ id;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,13 +345,5 @@ mod tests {
             [&counters.keys, &counters.stored_bytes, &counters.held_bytes].map(|sum| sum.load(Ordering::Relaxed)),
             [0; 3]
         );
-    }
-
-    #[test]
-    fn the_hash_of_a_key_is_its_low_half() {
-        assert_eq!(IdentityHash.hash_one(7_u128 << 64 | 5), 5);
-        // moka hashes a key together with a type's id when it changes an entry.
-        assert_ne!(IdentityHash.hash_one((5_u128, 1_u64)), IdentityHash.hash_one((5_u128, 2_u64)));
-        assert_ne!(IdentityHash.hash_one("a"), IdentityHash.hash_one("b"));
     }
 }

@@ -10,8 +10,8 @@
 
 mod config;
 mod counters;
-pub mod ledger;
-pub mod memory;
+pub(crate) mod ledger;
+pub(crate) mod memory;
 mod state;
 mod stats;
 mod sweep;

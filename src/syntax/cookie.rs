@@ -4,7 +4,7 @@ use http::header::{self, HeaderMap};
 
 /// One cookie of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cookie<'a> {
+pub(crate) struct Cookie<'a> {
     /// The whole pair, trimmed.
     pub pair: &'a [u8],
     /// The name: the text before the first `=`, trimmed.
@@ -16,7 +16,7 @@ pub struct Cookie<'a> {
 }
 
 /// Iterates over the cookies of one Cookie line. Empty pairs are left out.
-pub fn cookies_of(line: &[u8]) -> impl Iterator<Item = Cookie<'_>> {
+pub(crate) fn cookies_of(line: &[u8]) -> impl Iterator<Item = Cookie<'_>> {
     line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()).map(|pair| {
         let equals = pair.iter().position(|byte| *byte == b'=');
         let (name, value) = match equals {
@@ -28,7 +28,7 @@ pub fn cookies_of(line: &[u8]) -> impl Iterator<Item = Cookie<'_>> {
 }
 
 /// Iterates over the cookies of all Cookie lines: HTTP/2 splits them into lines (RFC 9113 §8.2.3).
-pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
     headers.get_all(header::COOKIE).into_iter().flat_map(|line| cookies_of(line.as_bytes()))
 }
 

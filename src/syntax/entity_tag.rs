@@ -6,16 +6,18 @@
 
 use http::header::{self, HeaderMap};
 
+use super::list;
+
 /// A well-formed entity-tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntityTag<'a> {
+pub(crate) struct EntityTag<'a> {
     /// The tag as it was written, with `W/` and quotes.
     text: &'a [u8],
 }
 
 /// The two comparisons of RFC 9110 §8.8.3.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TagComparison {
+pub(crate) enum TagComparison {
     /// Both tags are strong, and their opaque-tags are equal.
     Strong,
     /// Their opaque-tags are equal.
@@ -24,13 +26,13 @@ pub enum TagComparison {
 
 impl<'a> EntityTag<'a> {
     /// Parses `value`, but for white space around it, as one entity-tag.
-    pub fn parse(value: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(value: &'a [u8]) -> Option<Self> {
         Self::split_first(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
     }
 
     /// Parses the entity-tag at the start of `text`, and returns it with the text that follows.
     /// `W/` is case-sensitive.
-    pub fn split_first(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    pub(crate) fn split_first(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let is_etagc = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..);
         let opaque = text.strip_prefix(b"W/").unwrap_or(text);
         let inside = opaque.strip_prefix(b"\"")?;
@@ -40,12 +42,12 @@ impl<'a> EntityTag<'a> {
     }
 
     /// Returns the entity-tag of a response; `None` if there is not exactly one.
-    pub fn of(headers: &'a HeaderMap) -> Option<Self> {
-        Self::only(headers.get_all(header::ETAG).iter().map(|line| line.as_bytes()))
+    pub(crate) fn of(headers: &'a HeaderMap) -> Option<Self> {
+        list::only_line(headers, header::ETAG).and_then(Self::parse)
     }
 
     /// Returns the entity-tag in the `lines` of an ETag field; `None` if there is not exactly one.
-    pub fn only(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+    pub(crate) fn only(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         match (lines.next(), lines.next()) {
             (Some(line), None) => Self::parse(line),
             _ => None,
@@ -53,17 +55,17 @@ impl<'a> EntityTag<'a> {
     }
 
     /// Returns the tag as it was written, with `W/` and quotes.
-    pub fn text(self) -> &'a [u8] {
+    pub(crate) fn text(self) -> &'a [u8] {
         self.text
     }
 
     /// Tells whether the tag is weak.
-    pub fn is_weak(self) -> bool {
+    pub(crate) fn is_weak(self) -> bool {
         self.text[0] == b'W'
     }
 
     /// Compares two tags (RFC 9110 §8.8.3.2).
-    pub fn matches(self, other: EntityTag<'_>, comparison: TagComparison) -> bool {
+    pub(crate) fn matches(self, other: EntityTag<'_>, comparison: TagComparison) -> bool {
         let both_strong = !self.is_weak() && !other.is_weak();
         self.opaque() == other.opaque() && (both_strong || comparison == TagComparison::Weak)
     }

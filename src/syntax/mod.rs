@@ -4,8 +4,8 @@
 //! so that no two modules read the same bytes in two ways. Malformed input has a defined answer.
 //! Deliberately absent: what a field means, I/O, locks, reading a clock, errors.
 
-pub mod cookie;
+pub(crate) mod cookie;
 pub mod date;
-pub mod entity_tag;
-pub mod list;
-pub mod token;
+pub(crate) mod entity_tag;
+pub(crate) mod list;
+pub(crate) mod token;

@@ -1,12 +1,13 @@
 //! Tokens (RFC 9110 §5.6.2): the alphabet of methods, field names, codings and directives.
 
 /// Tells whether `byte` may stand in a token (RFC 9110 §5.6.2).
-pub fn is_token_byte(byte: u8) -> bool {
-    TOKEN_BYTES[usize::from(byte)]
+#[inline]
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    TOKEN_BYTES[byte as usize]
 }
 
 /// Tells whether `text` is a token: one token byte or more, and nothing else.
-pub fn is_token(text: &[u8]) -> bool {
+pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 

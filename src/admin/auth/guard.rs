@@ -33,6 +33,7 @@ use serde_json::json;
 
 use super::token::{self, Token};
 use crate::admin::answer::AdminProblem;
+use crate::syntax::list::FieldLines;
 
 /// Tells whether a path is open: health checks have no token, and a browser that opens the
 /// dashboard has none yet. The dashboard's files are the same everywhere; its data needs the token.
@@ -122,14 +123,12 @@ fn checked_authority(
     headers: &HeaderMap,
     may_be: impl Fn(&Authority) -> bool,
 ) -> Result<Option<Authority>, AdminProblem> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(AdminProblem::new(StatusCode::BAD_REQUEST, "more than one Host header"));
-    }
-    let host = match host {
-        None => None,
-        Some(value) => Some(Authority::try_from(value.as_bytes()).map_err(|_| misdirected())?),
+    let host = match FieldLines::of(headers, header::HOST) {
+        FieldLines::None => None,
+        FieldLines::One(value) => Some(Authority::try_from(value.as_bytes()).map_err(|_| misdirected())?),
+        FieldLines::Several => {
+            return Err(AdminProblem::new(StatusCode::BAD_REQUEST, "more than one Host header"));
+        }
     };
     for authority in uri.authority().into_iter().chain(&host) {
         if !may_be(authority) {

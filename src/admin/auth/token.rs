@@ -4,6 +4,8 @@ use std::fmt;
 
 use axum::http::header::{self, HeaderMap};
 
+use crate::syntax::list::FieldLines;
+
 /// A token, stored as its digest: comparing takes the same time however much of a guess is right,
 /// and the token never appears in a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,8 +31,7 @@ impl fmt::Debug for Token {
 
 /// Returns the token in a request; `None` if there is none, or more than one.
 pub(in crate::admin) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let FieldLines::One(line) = FieldLines::of(headers, header::AUTHORIZATION) else { return None };
     let (scheme, rest) = line.as_bytes().split_at_checked(6)?;
     let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && rest.first() == Some(&b' ');
     is_bearer.then(|| rest.trim_ascii())

@@ -20,6 +20,7 @@ use super::readings::Readings;
 use crate::metrics::{Latency, LatencyClass, size_bounds};
 use crate::origin::BreakerState;
 use crate::outcome::Outcome;
+use crate::syntax::list;
 use page::{MetricsPage, Spread, unlabelled};
 
 /// The content type of OpenMetrics.
@@ -49,8 +50,8 @@ pub(super) fn answer(readings: Readings, headers: &HeaderMap) -> Result<Response
 /// Tells whether Accept names OpenMetrics; clients that accept anything get the classic format,
 /// which every reader knows.
 fn asks_for_open_metrics(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|range| {
+    let mut ranges = list::field_members(headers, header::ACCEPT).filter_map(|range| std::str::from_utf8(range).ok());
+    ranges.any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let is_named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
         is_named && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))

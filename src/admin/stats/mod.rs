@@ -186,11 +186,11 @@ use serde::{Deserialize, Serialize};
 
 use super::reload::ReloadResult;
 use super::snapshots::{AdminConnections, ServerSnapshot};
-pub use top_urls::{NonHitStats, RecentError, TopUrl, TopUrls};
+pub(crate) use top_urls::{NonHitStats, RecentError, TopUrl, TopUrls};
 
 /// The whole content of `/stats`. The module's list describes each field, with unit and formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// The version of Larder.
     pub version: String,
     /// Seconds since start.
@@ -250,7 +250,7 @@ pub struct Stats {
 
 /// Completed requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RequestStats {
+pub(crate) struct RequestStats {
     /// All requests.
     pub total: u64,
     /// By outcome, every outcome listed.
@@ -263,7 +263,7 @@ pub struct RequestStats {
 
 /// Ratios of the counts: from 0 to 1, `None` if nothing was counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RatioStats {
+pub(crate) struct RatioStats {
     /// Hits / requests.
     pub cache_hit: Option<f64>,
     /// Bytes of hits / bytes.
@@ -278,7 +278,7 @@ pub struct RatioStats {
 
 /// Requests to the origin, and requests saved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct UpstreamStats {
+pub(crate) struct UpstreamStats {
     /// Requests that went to the origin.
     pub requests: u64,
     /// Origin requests in the background, not included in `requests`.
@@ -303,7 +303,7 @@ pub struct UpstreamStats {
 
 /// Results of storing responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoringStats {
+pub(crate) struct StoringStats {
     /// Responses whose storing began.
     pub begun: u64,
     /// Responses that were stored together with their Set-Cookie.
@@ -315,7 +315,7 @@ pub struct StoringStats {
 
 /// Ways in which responses ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EndingStats {
+pub(crate) struct EndingStats {
     /// Sent completely.
     pub complete: u64,
     /// The client disconnected first.
@@ -326,7 +326,7 @@ pub struct EndingStats {
 
 /// Body bytes sent to clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ByteStats {
+pub(crate) struct ByteStats {
     /// All bytes.
     pub total: u64,
     /// By outcome, every outcome listed.
@@ -335,7 +335,7 @@ pub struct ByteStats {
 
 /// The content of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredStats {
+pub(crate) struct StoredStats {
     /// Keys with a stored response.
     pub entries: u64,
     /// Bytes of bodies as the origin sent them.
@@ -358,7 +358,7 @@ pub struct StoredStats {
 
 /// The progress of the sweep that frees purged entries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SweepStats {
+pub(crate) struct SweepStats {
     /// The ledger's sequence number up to which every purge was swept.
     pub through: u64,
     /// Keys that the last or current sweep has visited.
@@ -369,7 +369,7 @@ pub struct SweepStats {
 
 /// Evicted entries, by cause.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EvictionStats {
+pub(crate) struct EvictionStats {
     /// For lack of room.
     pub size: u64,
     /// Past their keep time.
@@ -380,7 +380,7 @@ pub struct EvictionStats {
 
 /// Memory in use, in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MemoryStats {
+pub(crate) struct MemoryStats {
     /// The limit.
     pub capacity_bytes: u64,
     /// In use: stored, in flight, or pinned by readers.
@@ -391,7 +391,7 @@ pub struct MemoryStats {
 
 /// Keys that share a hash of 128 bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HashCollisions {
+pub(crate) struct HashCollisions {
     /// Lookups whose hash matched a different key.
     pub seen: u64,
     /// The probability that the next new key collides: −expm1(n·ln1p(−2⁻¹²⁸)).
@@ -402,7 +402,7 @@ pub struct HashCollisions {
 
 /// Latencies by class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LatencyByClass {
+pub(crate) struct LatencyByClass {
     /// Hits, and stale responses that did not wait.
     pub hits: Quantiles,
     /// Misses, revalidations, and stale responses after the origin failed.
@@ -415,7 +415,7 @@ pub struct LatencyByClass {
 
 /// Quantiles of a latency in microseconds; `None` if nothing was timed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Quantiles {
+pub(crate) struct Quantiles {
     /// The number of timed requests.
     pub count: u64,
     /// The median.
@@ -432,7 +432,7 @@ pub struct Quantiles {
 
 /// Stats of one route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RouteStats {
+pub(crate) struct RouteStats {
     /// The name, distinct from all others.
     pub name: String,
     /// Requests of the route.
@@ -451,7 +451,7 @@ pub struct RouteStats {
 
 /// Content that differs per user, although the response does not say so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PersonalisedStats {
+pub(crate) struct PersonalisedStats {
     /// The number of stored bodies that turned out to be personalised.
     pub found: u64,
     /// Their URLs, the latest first.
@@ -460,7 +460,7 @@ pub struct PersonalisedStats {
 
 /// A URL whose responses were found to differ per user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PersonalisedUrlStats {
+pub(crate) struct PersonalisedUrlStats {
     /// The canonical URL, or its beginning.
     pub url: String,
     /// The number of times this was found.
@@ -473,7 +473,7 @@ pub struct PersonalisedUrlStats {
 
 /// Observations of shadow mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShadowStats {
+pub(crate) struct ShadowStats {
     /// Requests that were passed in shadow mode.
     pub requests: u64,
     /// Would-be hits / requests.
@@ -488,14 +488,14 @@ pub struct ShadowStats {
 
 /// The access log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AccessLogStats {
+pub(crate) struct AccessLogStats {
     /// Lines that were dropped because the queue was full, or could not be written.
     pub dropped_lines: u64,
 }
 
 /// Traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TraceStats {
+pub(crate) struct TraceStats {
     /// Spans that the collector accepted.
     pub exported_spans: u64,
     /// Spans that were dropped because the queue was full or the collector refused them.

@@ -10,7 +10,7 @@ use crate::analytics::{UrlRanking, UrlSummary};
 
 /// The top URLs, in four lists of at most 20, the heaviest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TopUrls {
+pub(crate) struct TopUrls {
     /// By requests.
     pub by_requests: Vec<TopUrl>,
     /// By body bytes.
@@ -23,7 +23,7 @@ pub struct TopUrls {
 
 /// A URL of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TopUrl {
+pub(crate) struct TopUrl {
     /// The canonical URL, or its beginning.
     pub url: String,
     /// The lower bound of its weight.
@@ -34,7 +34,7 @@ pub struct TopUrl {
 
 /// A reason for requests not served from cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NonHitStats {
+pub(crate) struct NonHitStats {
     /// The token of the reason.
     pub reason: String,
     /// The requests.
@@ -51,7 +51,7 @@ pub struct NonHitStats {
 
 /// A request that the origin or Larder failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RecentError {
+pub(crate) struct RecentError {
     /// The time of the request, in seconds of Unix time.
     pub at: i64,
     /// The canonical URL, or its beginning.

@@ -8,7 +8,7 @@ use crate::stored::BodyComparison;
 
 /// The most routes with counters of their own. The last row is for the routes beyond it and for
 /// requests without one.
-pub const ROWS_MAX: usize = 256;
+pub(crate) const ROWS_MAX: usize = 256;
 
 /// A request that passed in shadow mode, and whose response has ended.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ const ROWS_MAX: usize = 256;
 const SUSPECTS_MAX: usize = 16;
 
 /// The response fields that are compared, by name.
-pub const RESPONSE_FIELDS: [&str; 9] = [
+pub(crate) const RESPONSE_FIELDS: [&str; 9] = [
     "content-type",
     "content-language",
     "content-disposition",

@@ -14,10 +14,10 @@ mod parameters;
 
 use std::hash::{BuildHasher, RandomState};
 
-pub use counts::{ObservedRequest, ROWS_MAX, ShadowCounters, ShadowRouteCounters};
-pub use differs::{Comparison, Difference, RESPONSE_FIELDS, Suspect};
-pub use names::{FIELDS_MAX, ShadowName, is_noise};
-pub use parameters::{Parameter, QueryResponse};
+pub(crate) use counts::{ObservedRequest, ShadowCounters, ShadowRouteCounters};
+pub(crate) use differs::{Comparison, Difference, RESPONSE_FIELDS, Suspect};
+pub(crate) use names::{FIELDS_MAX, ShadowName, is_noise};
+pub(crate) use parameters::{Parameter, QueryResponse};
 
 use counts::ShadowRouteTable;
 use differs::DifferingUrls;

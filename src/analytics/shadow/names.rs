@@ -13,7 +13,7 @@ const NAMES_MAX: usize = 2048;
 const NAME_BYTES_MAX: usize = 64;
 
 /// The most fields and cookies of a request that are kept: browsers send some twenty.
-pub const FIELDS_MAX: usize = 48;
+pub(crate) const FIELDS_MAX: usize = 48;
 
 /// A field's or cookie's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,7 +110,7 @@ static NOISE_FAMILIES: [&str; 4] = ["if-", "x-forwarded-", "x-b3-", "sec-fetch-"
 
 /// Tells whether a field (in lower case) is no suspect for a difference. Cookies are examined one
 /// by one instead.
-pub fn is_noise(field: &str) -> bool {
+pub(crate) fn is_noise(field: &str) -> bool {
     NOISE.binary_search(&field).is_ok() || NOISE_FAMILIES.iter().any(|family| field.starts_with(family))
 }
 

@@ -13,14 +13,16 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, COOKIE, ETAG, HOST, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE,
-    VARY,
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::page;
+use crate::clock::{Clock, Timestamp};
+use crate::syntax::entity_tag::{EntityTag, TagComparison};
+use crate::syntax::{cookie, date, list};
 
 /// The delay of the slow page: long enough to notice.
 const SLOW: Duration = Duration::from_millis(1500);
@@ -70,7 +72,7 @@ pub(super) fn start_with(slow: Duration) -> std::io::Result<App> {
     let serve = async move {
         let listener = TcpListener::from_std(listener)?;
         tokio::select! {
-            done = axum::serve(listener, router(SystemTime::now(), slow)) => done,
+            done = axum::serve(listener, router(Clock::System.now(), slow)) => done,
             _ = stopped => Ok(()),
         }
     };
@@ -84,7 +86,7 @@ pub(super) fn start_with(slow: Duration) -> std::io::Result<App> {
 
 /// State of the app.
 struct DemoMemory {
-    started: SystemTime,
+    started: Timestamp,
     /// The delay of the slow page.
     slow: Duration,
     responses: AtomicU64,
@@ -96,7 +98,7 @@ struct DemoMemory {
 type DemoState = State<Arc<DemoMemory>>;
 
 /// Returns the app's routes.
-fn router(started: SystemTime, slow_page: Duration) -> Router {
+fn router(started: Timestamp, slow_page: Duration) -> Router {
     let memory = DemoMemory {
         started,
         slow: slow_page,
@@ -150,7 +152,7 @@ impl DemoMemory {
             self.page(page.0, page.1, fields)
         };
         put(&mut response, ETAG, &etag);
-        put(&mut response, LAST_MODIFIED, &httpdate::fmt_http_date(self.started));
+        response.headers_mut().insert(LAST_MODIFIED, date::header_value(self.started));
         response
     }
 }
@@ -160,9 +162,10 @@ const HTML: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/html; charset=utf-8"
 /// Tells whether the request has the representation with this ETag (weak comparison, RFC 9110
 /// §13.1.2).
 fn has(headers: &HeaderMap, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|tag| opaque(tag) == opaque(etag))
+    let Some(own) = EntityTag::parse(etag.as_bytes()) else { return false };
+    // No tag of this app contains a comma.
+    let mut known = list::field_members(headers, IF_NONE_MATCH).filter_map(EntityTag::parse);
+    known.any(|tag| tag.matches(own, TagComparison::Weak))
 }
 
 fn put(response: &mut Response, name: HeaderName, value: &str) {
@@ -329,11 +332,9 @@ async fn flaky(State(memory): DemoState) -> Response {
 
 /// Serves a page of each visitor's own, identified by a cookie.
 async fn account(State(memory): DemoState, headers: HeaderMap) -> Response {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let known = cookies
-        .flat_map(|list| list.split(';'))
-        .filter_map(|pair| pair.trim().strip_prefix("visitor="))
-        .find_map(|number| number.parse::<u64>().ok());
+    let known = cookie::cookies(&headers)
+        .filter(|cookie| cookie.name == b"visitor")
+        .find_map(|cookie| std::str::from_utf8(cookie.value?).ok()?.parse::<u64>().ok());
     let visitor = known.unwrap_or_else(|| memory.visitors.fetch_add(1, Ordering::Relaxed) + 1);
     let main = format!(
         "<p class=\"lead\">You are visitor <strong>{visitor}</strong>. Nobody else gets this page: it is <code>private</code>, \
@@ -386,7 +387,7 @@ mod tests {
     use tower::ServiceExt;
 
     fn app() -> Router {
-        router(SystemTime::UNIX_EPOCH, Duration::ZERO)
+        router(Timestamp::from_secs(0), Duration::ZERO)
     }
 
     async fn ask(app: &Router, path: &str, fields: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {

@@ -4,8 +4,8 @@
 //! [`onward`] adds the request fields that only a trusted proxy may send, [`trailers`] the fields
 //! that may follow the content.
 
-pub mod onward;
-pub mod trailers;
+pub(crate) mod onward;
+pub(crate) mod trailers;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
@@ -98,6 +98,10 @@ static NEEDED_IN_STORE: [&str; 9] = [
     "larder-cache-control",
     "vary",
 ];
+
+/// The maximum number of fields in a request's head, and in a trailer section: hyper's own limit,
+/// and more than browsers and the proxies in front of Larder ever send together.
+pub const FIELDS_MAX: usize = 100;
 
 /// A short list of field names.
 pub type FieldNames = SmallVec<[HeaderName; 4]>;

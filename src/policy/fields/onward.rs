@@ -10,11 +10,8 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::outcome::Reason;
-use crate::policy::fields;
+use crate::policy::fields::{self, FIELDS_MAX};
 use crate::syntax::token;
-
-/// The most fields of a request. The screen holds HTTP/1 to the same number.
-pub(super) const FIELDS_MAX: usize = 100;
 
 /// Fields by which a client could name another URL, host, method, scheme or client than the ones
 /// that are keyed, sorted.
@@ -92,7 +89,7 @@ static SPOOFABLE_X_FAMILIES: [&str; 13] = [
 /// its fields from CGI variables, as behind WSGI, Rack, PHP and FastCGI, cannot tell `_` or `.`
 /// from `-`, so `Accept_Language` would choose a response that is then stored as chosen by
 /// `Accept-Language`.
-pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
+pub(crate) fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_proxys = |name: &str| !name.bytes().all(is_plain) || is_spoofable(name);
     let ends_too = |name: &HeaderName| *name == header::EXPECT || (!trusted && is_proxys(name.as_str()));
@@ -105,7 +102,7 @@ pub fn leave_onward(headers: &mut HeaderMap, trusted: bool) {
 ///
 /// # Errors
 /// The status and the reason to refuse fields that are malformed or too many.
-pub fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
+pub(crate) fn from_http2(headers: &mut HeaderMap) -> Result<(), (StatusCode, Reason)> {
     if !are_well_formed(headers) {
         return Err((StatusCode::BAD_REQUEST, Reason::BadRequest));
     }

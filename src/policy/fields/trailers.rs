@@ -2,10 +2,10 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::onward;
+use super::{FIELDS_MAX, onward};
 
 /// The largest trailer section, in bytes: room for checksums and signatures.
-pub const BYTES_MAX: usize = 8 << 10;
+pub(crate) const BYTES_MAX: usize = 8 << 10;
 
 /// Fields that must not follow the content, in lower case (RFC 9110 §6.5.1).
 ///
@@ -57,7 +57,7 @@ static FORBIDDEN_FAMILIES: [&str; 6] = ["accept", "access-control-", "if-", "pro
 ///
 /// Bytes other than letters and digits count as `-`, since apps that read their fields from CGI
 /// variables cannot tell them apart.
-pub fn is_forbidden(name: &[u8]) -> bool {
+pub(crate) fn is_forbidden(name: &[u8]) -> bool {
     let known = |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(byte.to_ascii_lowercase()) } else { '-' };
     let name: String = name.iter().map(known).collect();
     FORBIDDEN.contains(&name.as_str())
@@ -67,13 +67,13 @@ pub fn is_forbidden(name: &[u8]) -> bool {
 
 /// Tells whether HTTP/1 can carry the trailers of an HTTP/2 request, within the bounds that the
 /// screen sets for HTTP/1.
-pub fn are_sound(trailers: &HeaderMap) -> bool {
+pub(crate) fn are_sound(trailers: &HeaderMap) -> bool {
     let written = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + ":\r\n".len());
-    trailers.len() <= onward::FIELDS_MAX && written.sum::<usize>() <= BYTES_MAX && onward::are_well_formed(trailers)
+    trailers.len() <= FIELDS_MAX && written.sum::<usize>() <= BYTES_MAX && onward::are_well_formed(trailers)
 }
 
 /// Removes the fields that must not follow the content.
-pub fn strip_forbidden(trailers: &mut HeaderMap) {
+pub(crate) fn strip_forbidden(trailers: &mut HeaderMap) {
     let forbidden: Vec<HeaderName> =
         trailers.keys().filter(|name| is_forbidden(name.as_str().as_bytes())).cloned().collect();
     for name in forbidden {
@@ -126,7 +126,7 @@ mod tests {
         let quoted = HeaderName::from_lowercase(b"x\"").unwrap();
         assert!(!are_sound(&HeaderMap::from_iter([(quoted, HeaderValue::from_static("a"))])));
         let many = |count: usize| are_sound(&fields(&vec![("x", "a"); count]));
-        assert!(many(onward::FIELDS_MAX) && !many(onward::FIELDS_MAX + 1));
+        assert!(many(FIELDS_MAX) && !many(FIELDS_MAX + 1));
         let large = |bytes: usize| are_sound(&fields(&[("x", &"a".repeat(bytes - "x:\r\n".len()))]));
         assert!(large(BYTES_MAX) && !large(BYTES_MAX + 1));
     }

@@ -36,10 +36,9 @@ mod question;
 mod report;
 mod wording;
 
-pub use question::{AgeBase, Question, QuestionError, RESPONSE_BYTES_MAX, ResponseHead, heads};
-pub use report::{
-    ExplainReport, Explanation, FailureReport, FreshnessReport, GuardReport, JudgementReport, NowReport,
-    RenditionReport, RouteReport, RuleStep, StaleUseReport, Subject, VariantReport, WouldBeReport,
+pub(crate) use question::{AgeBase, Question, QuestionError, RESPONSE_BYTES_MAX, ResponseHead, heads};
+pub(crate) use report::{
+    ExplainReport, Explanation, FailureReport, FreshnessReport, JudgementReport, RuleStep, VariantReport,
 };
 
 /// A request, read as `serve` reads it.
@@ -55,7 +54,11 @@ struct Explainer<'a> {
 ///
 /// # Errors
 /// A URL that no request can carry.
-pub fn explain(shared: &Shared, barred: Option<Reason>, question: &Question) -> Result<ExplainReport, QuestionError> {
+pub(crate) fn explain(
+    shared: &Shared,
+    barred: Option<Reason>,
+    question: &Question,
+) -> Result<ExplainReport, QuestionError> {
     let mut parts = question.parts()?;
     let scheme = question.url.scheme();
     let client = Client::untrusted(IpAddr::V4(Ipv4Addr::LOCALHOST), &parts);

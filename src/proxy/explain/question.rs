@@ -10,17 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use crate::clock::Timestamp;
 use crate::key::CanonicalUrl;
+use crate::policy::fields::FIELDS_MAX;
 use crate::proxy::fetch::received::ReceivedHead;
 use crate::proxy::request::context::ContentHint;
-
-/// The most fields of a request, as many as the proxy accepts.
-const REQUEST_FIELDS_MAX: usize = 100;
 
 /// The most fields of a response.
 const RESPONSE_FIELDS_MAX: usize = 256;
 
 /// The most bytes of a response's head. The content after it in a saved response is not read.
-pub const RESPONSE_BYTES_MAX: usize = 128 << 10;
+pub(crate) const RESPONSE_BYTES_MAX: usize = 128 << 10;
 
 /// The most characters of an invalid value that an error repeats.
 const QUOTE_CHARS_MAX: usize = 100;
@@ -82,7 +80,7 @@ impl Question {
         })?;
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| fault("method", format!("{} is not a method; example: GET", quote(method))))?;
-        let headers = fields("headers", lines.iter().map(AsRef::as_ref), REQUEST_FIELDS_MAX)?;
+        let headers = fields("headers", lines.iter().map(AsRef::as_ref), FIELDS_MAX)?;
         Ok(Self { url, method, headers, response: None })
     }
 
@@ -192,7 +190,7 @@ impl ResponseHead {
 }
 
 /// Returns the heads at the beginning of a saved response, without the content after them.
-pub fn heads(text: &[u8]) -> &[u8] {
+pub(crate) fn heads(text: &[u8]) -> &[u8] {
     let mut end = 0;
     loop {
         for line in text[end..].split_inclusive(|&byte| byte == b'\n') {
@@ -290,7 +288,7 @@ mod tests {
         let read = Question::new("http://EXAMPLE.org:80/x/../a?b", "PURGE", &["A: 1", "a:2", "Empty:"]).unwrap();
         assert_eq!((read.url.as_str(), read.method.as_str()), ("http://example.org/a?b", "PURGE"));
         assert_eq!(read.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
-        let many = vec!["A: b"; REQUEST_FIELDS_MAX + 1];
+        let many = vec!["A: b"; FIELDS_MAX + 1];
         for (url, method, lines, part, expected) in [
             ("/a", "GET", &["A: b"][..], "url", "not a full URL"),
             ("ftp://h/", "GET", &[], "url", "\"ftp://h/\""),

@@ -8,7 +8,6 @@
 //! `tests/model.rs` compiles this very file against a `super::sync` of its own and tries the orders
 //! in which its steps can happen; so the file uses nothing else of the crate.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -74,15 +73,10 @@ pub(crate) struct FlightLeader<H> {
 pub(crate) struct FlightFollower<H>(Arc<Flight<H>>);
 
 impl<H> Flights<H> {
-    /// Makes an empty table.
-    pub(crate) fn new() -> Arc<Self> {
+    /// Makes an empty table; `seed` is random, for hashing names.
+    pub(crate) fn new(seed: u64) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self {
-            seed: RandomState::new().hash_one(()),
-            shards,
-            departures: AtomicU64::new(0),
-            under_way: AtomicU64::new(0),
-        })
+        Arc::new(Self { seed, shards, departures: AtomicU64::new(0), under_way: AtomicU64::new(0) })
     }
 
     /// Joins the flight called `name`, or starts it.

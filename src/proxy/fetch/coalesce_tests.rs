@@ -25,7 +25,7 @@ fn follow<H>(flights: &Arc<Flights<H>>, name: &[u8]) -> FlightFollower<H> {
 #[test]
 fn followers_learn_what_the_leader_landed_with() {
     run(async {
-        let flights = Flights::new();
+        let flights = Flights::new(1);
         let leader = lead(&flights, b"a");
         let early = follow(&flights, b"a");
         let waiting = tokio::spawn(async move { early.result().await });
@@ -43,7 +43,7 @@ fn followers_learn_what_the_leader_landed_with() {
 #[test]
 fn a_leader_that_vanishes_strands_nobody() {
     run(async {
-        let flights: Arc<Flights<u8>> = Flights::new();
+        let flights: Arc<Flights<u8>> = Flights::new(1);
         let leader = lead(&flights, b"a");
         let waiting = follow(&flights, b"a");
         let waiting = tokio::spawn(async move { waiting.result().await });
@@ -55,7 +55,7 @@ fn a_leader_that_vanishes_strands_nobody() {
 
 #[test]
 fn each_flight_that_leaves_the_table_counts_once() {
-    let flights: Arc<Flights<u8>> = Flights::new();
+    let flights: Arc<Flights<u8>> = Flights::new(1);
     let mut closed = lead(&flights, b"a");
     assert_eq!(flights.departures(), 0);
     closed.close();
@@ -73,7 +73,7 @@ fn each_flight_that_leaves_the_table_counts_once() {
 #[test]
 fn a_closed_flight_still_lands_but_is_not_joined() {
     run(async {
-        let flights = Flights::new();
+        let flights = Flights::new(1);
         let mut first = lead(&flights, b"a");
         let follower = first.follow();
         first.close();

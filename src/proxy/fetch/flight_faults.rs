@@ -236,7 +236,7 @@ async fn scenario(world: &Arc<FaultWorld>, seed: u64) {
 
 #[test]
 fn ten_thousand_faults_leave_nothing_partial_and_nobody_waiting() {
-    let world = Arc::new(FaultWorld { flights: Flights::new(), stored: Mutex::default(), counts: Mutex::default() });
+    let world = Arc::new(FaultWorld { flights: Flights::new(1), stored: Mutex::default(), counts: Mutex::default() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut seed = 0;
     while world.counts.lock().faults < FAULTS {

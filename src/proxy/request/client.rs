@@ -3,12 +3,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request};
+use http::{HeaderMap, HeaderName, header, request};
 
 use crate::key::Scheme;
 use crate::proxy::config::Config;
 use crate::proxy::respond::interim::Interim;
 use crate::proxy::state::Peer;
+use crate::syntax::list;
 
 /// Request fields that show that a proxy forwarded the request.
 const FORWARDING: [HeaderName; 4] =
@@ -48,14 +49,14 @@ impl Client {
 
 /// Returns the client behind a trusted proxy.
 fn client_behind(config: &Config, proxy: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-    let lines: Vec<&[u8]> = headers.get_all(&FORWARDING[0]).iter().map(HeaderValue::as_bytes).collect();
-    if lines.is_empty() {
+    if !headers.contains_key(&FORWARDING[0]) {
         return (!is_forwarded(headers)).then_some(proxy);
     }
-    let chain = lines.join(&b',');
+    let lines = headers.get_all(&FORWARDING[0]).iter();
     let mut last = None;
-    for member in chain.rsplit(|byte| *byte == b',') {
-        let addr = address(member.trim_ascii())?;
+    // An empty member is no address: the client is then unknown.
+    for member in lines.rev().flat_map(|line| list::members_or_gaps(line.as_bytes()).rev()) {
+        let addr = address(member)?;
         last = Some(addr);
         if !config.trusted_proxies.iter().any(|net| net.contains(&addr)) {
             break;
@@ -81,8 +82,8 @@ pub(crate) fn scheme(config: &Config, trusted: bool, headers: &HeaderMap) -> Sch
         return config.scheme;
     }
     // In a chain of proxies, the client's own scheme comes first.
-    let proto = headers.get("x-forwarded-proto").and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
-    match proto.map(<[u8]>::trim_ascii) {
+    let proto = headers.get("x-forwarded-proto").and_then(|value| list::members_or_gaps(value.as_bytes()).next());
+    match proto {
         Some(proto) if proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss") => Scheme::Https,
         Some(proto) if proto.eq_ignore_ascii_case(b"http") || proto.eq_ignore_ascii_case(b"ws") => Scheme::Http,
         _ => config.scheme,

@@ -21,6 +21,7 @@ use crate::proxy::state::{Peer, Shared};
 use crate::proxy::trace::Trace;
 use crate::route::{self, Rule};
 use crate::stored::{CredentialValues, Credentials};
+use crate::syntax::list::FieldLines;
 
 /// A request as read.
 pub(crate) struct RequestContext {
@@ -225,11 +226,10 @@ impl RequestContext {
 /// (RFC 9113 §8.3.1); if its target is a bare authority, which only CONNECT may have (`GET path` is
 /// none of the forms of RFC 9112 §3.2); or if its scheme is neither http nor https.
 pub(crate) fn canonical(scheme: Scheme, parts: &http::request::Parts) -> Option<CanonicalUrl> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => return None,
-        (Some(host), None) => Some(host.to_str().ok()?),
-        (None, None) => None,
+    let host = match FieldLines::of(&parts.headers, header::HOST) {
+        FieldLines::None => None,
+        FieldLines::One(host) => Some(host.to_str().ok()?),
+        FieldLines::Several => return None,
     };
     if parts.uri.scheme().is_none() && parts.uri.authority().is_some() && parts.method != Method::CONNECT {
         return None;

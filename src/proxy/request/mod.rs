@@ -3,4 +3,4 @@
 pub(super) mod client;
 pub(super) mod context;
 pub(super) mod forward;
-pub mod upload;
+pub(crate) mod upload;

@@ -20,7 +20,7 @@ use crate::policy::fields::trailers;
 /// Which side a request's content waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum UploadState {
+pub(crate) enum UploadState {
     /// Neither: the content is not read yet, or no longer.
     Unread,
     /// The client has to send more.
@@ -32,7 +32,7 @@ pub enum UploadState {
 /// The progress of a request's content. An extension of HTTP/2 requests with content, shared with
 /// the connection.
 #[derive(Clone, Debug, Default)]
-pub struct UploadProgress(Arc<ProgressCells>);
+pub(crate) struct UploadProgress(Arc<ProgressCells>);
 
 #[derive(Debug, Default)]
 struct ProgressCells {
@@ -42,7 +42,7 @@ struct ProgressCells {
 
 impl UploadProgress {
     /// Returns which side the content waits for.
-    pub fn state(&self) -> UploadState {
+    pub(crate) fn state(&self) -> UploadState {
         match self.0.state.load(Ordering::Relaxed) {
             0 => UploadState::Unread,
             1 => UploadState::Awaited,
@@ -51,23 +51,23 @@ impl UploadProgress {
     }
 
     /// Returns how many frames have arrived.
-    pub fn frames(&self) -> u32 {
+    pub(crate) fn frames(&self) -> u32 {
         self.0.frames.load(Ordering::Relaxed)
     }
 
     /// Records that the client has to send more.
-    pub fn record_wait(&self) {
+    pub(crate) fn record_wait(&self) {
         self.0.state.store(UploadState::Awaited as u8, Ordering::Relaxed);
     }
 
     /// Records a frame that arrived.
-    pub fn record_frame(&self) {
+    pub(crate) fn record_frame(&self) {
         self.0.frames.fetch_add(1, Ordering::Relaxed);
         self.0.state.store(UploadState::HeldUp as u8, Ordering::Relaxed);
     }
 
     /// Records that the content is no longer read.
-    pub fn record_end(&self) {
+    pub(crate) fn record_end(&self) {
         self.0.state.store(UploadState::Unread as u8, Ordering::Relaxed);
     }
 }
@@ -78,14 +78,14 @@ type UploadError = Box<dyn std::error::Error + Send + Sync>;
 /// A request's content that records its progress for its connection, and removes trailers that are
 /// forbidden after content.
 #[derive(Debug)]
-pub struct Upload<B> {
+pub(crate) struct Upload<B> {
     body: B,
     content: Option<UploadProgress>,
 }
 
 impl<B> Upload<B> {
     /// Wraps a request's content; takes the progress record out of its `extensions`.
-    pub fn new(body: B, extensions: &mut Extensions) -> Self {
+    pub(crate) fn new(body: B, extensions: &mut Extensions) -> Self {
         Self { body, content: extensions.remove::<UploadProgress>() }
     }
 }

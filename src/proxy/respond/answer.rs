@@ -3,7 +3,6 @@
 //! The crate's `respond` module chooses (preconditions, ranges, coding); this module puts the
 //! choice together with the bytes.
 
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::proxy::fetch::flight::{Fill, LeaderBody};
 use crate::proxy::fetch::received::{OriginResponse, ReceivedHead};
 use crate::proxy::request::context::RequestContext;
 use crate::proxy::state::Worker;
+use crate::random;
 use crate::respond::conditional::{self, Precondition, Validators};
 use crate::respond::encoding::{AcceptedCodings, Codings};
 use crate::respond::head::{self, Negotiation, OwnFields, ResponseForm};
@@ -256,7 +256,7 @@ fn single(range: Range<u64>, length: u64) -> SelectedParts {
 /// Returns a multipart boundary: 32 random hexadecimal digits, so that nobody can craft a body that
 /// contains it.
 fn boundary() -> String {
-    format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
+    format!("{:016x}{:016x}", random::bits(), random::bits())
 }
 
 /// Picks the coding for a client. An entry that is not compressed yet is sent as it is; so is every

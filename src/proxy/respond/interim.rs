@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 /// The most bytes that wait to be written; further interim responses are dropped. They are hints,
 /// so nothing is lost. The bound is half of a connection's write buffer, so that a full queue
 /// always fits an empty buffer.
-pub const QUEUED_BYTES_MAX: usize = 32 << 10;
+pub(crate) const QUEUED_BYTES_MAX: usize = 32 << 10;
 
 /// A queue of interim responses for one request.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@
 pub(super) mod answer;
 pub(super) mod body;
 pub(super) mod encode;
-pub mod interim;
+pub(crate) mod interim;
 mod log;
 mod observer;
 pub(super) mod record;

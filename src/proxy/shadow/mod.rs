@@ -24,12 +24,11 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-pub use self::advice::Advice;
+pub(crate) use self::advice::Advice;
 use self::plan::Plan;
-pub use self::report::{
-    CompareTotals, DifferingUrl, NonHitReport, ParameterReport, ShadowReport, ShadowRoute, ShadowTotals, SuspectReport,
-    report,
-};
+#[cfg(test)]
+pub(crate) use self::report::{CompareTotals, DifferingUrl, NonHitReport, ParameterReport, SuspectReport};
+pub(crate) use self::report::{ShadowReport, ShadowTotals, report};
 use self::tap::BodyTap;
 use super::fetch::received::{AskedAt, OriginResponse};
 use super::pass as passing;

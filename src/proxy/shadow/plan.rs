@@ -27,6 +27,7 @@ use crate::proxy::sharing::cross_user_check::{self, CrossUserCheck};
 use crate::proxy::state::{Shared, Worker};
 use crate::route::SetCookie;
 use crate::stored::{BodyComparison, Coding, FlatHead, StoredEntry};
+use crate::syntax::list::FieldLines;
 
 /// The decision before the origin's answer is known.
 pub(super) enum Plan {
@@ -409,9 +410,11 @@ fn differing(stored: &FlatHead, headers: &HeaderMap, is_stripped: bool) -> u16 {
 
 /// Returns the coding of a body; `None` for one that cannot be compared.
 fn coding_of(headers: &HeaderMap) -> Option<Coding> {
-    let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
-    let (line, None) = (lines.next(), lines.next()) else { return None };
-    let token = line.map_or(&b"identity"[..], |line| line.as_bytes().trim_ascii()).to_ascii_lowercase();
+    let token = match FieldLines::of(headers, header::CONTENT_ENCODING) {
+        FieldLines::None => return Some(Coding::Identity),
+        FieldLines::One(line) => line.as_bytes().trim_ascii().to_ascii_lowercase(),
+        FieldLines::Several => return None,
+    };
     match &token[..] {
         b"identity" | b"" => Some(Coding::Identity),
         b"gzip" | b"x-gzip" => Some(Coding::Gzip),

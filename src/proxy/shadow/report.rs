@@ -160,7 +160,7 @@ pub struct ParameterReport {
 }
 
 /// Makes the report from a snapshot; `None`: no request has been counted yet.
-pub fn report(shared: &Shared, snapshot: Option<metrics::ShadowSnapshot>) -> ShadowReport {
+pub(crate) fn report(shared: &Shared, snapshot: Option<metrics::ShadowSnapshot>) -> ShadowReport {
     let is_empty = snapshot.is_none();
     let snapshot = snapshot.unwrap_or_default();
     let shadowed = shared.routes.shadow_routes();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::proxy::fetch::coalesce::{FlightRole, Flights};
 use crate::proxy::fetch::key_memory::KeyMemory;
+use crate::random;
 use crate::stored::SharingGuard;
 
 /// How long a key is suspect whose responses were found to differ by user. The time is longer than
@@ -35,7 +36,7 @@ pub(crate) struct SharingMemory {
 impl SharingMemory {
     /// Makes an empty memory.
     pub(crate) fn new() -> Self {
-        Self { flights: Flights::new(), personalised: KeyMemory::new() }
+        Self { flights: Flights::new(random::bits()), personalised: KeyMemory::new() }
     }
 
     /// Remembers that the responses for the key with this hash differ by user; requests with

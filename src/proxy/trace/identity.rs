@@ -1,12 +1,10 @@
 //! The trace that a request belongs to, and the ids of traces and spans.
 
-use std::cell::Cell;
-use std::hash::{BuildHasher, RandomState};
-
 use http::HeaderMap;
 
 use super::w3c::{ParentSpan, SpanId, TraceId};
 use crate::proxy::state::Shared;
+use crate::random;
 
 /// The trace that a request belongs to.
 #[derive(Clone, Copy)]
@@ -28,7 +26,7 @@ impl Trace {
     pub(crate) fn of(shared: &Shared, is_trusted: bool, headers: &HeaderMap) -> Option<Self> {
         shared.exporter.as_ref()?;
         // A double holds 53 bits exactly, so that a share of 1.0 samples every request.
-        let is_drawn = || ((random() >> 11) as f64) < shared.config.traces.sample * (1_u64 << 53) as f64;
+        let is_drawn = || ((random::bits() >> 11) as f64) < shared.config.traces.sample * (1_u64 << 53) as f64;
         Some(match ParentSpan::of(headers) {
             Some(ParentSpan { trace, span, is_sampled }) => {
                 let is_sampled = if is_trusted { is_sampled } else { is_drawn() };
@@ -39,22 +37,12 @@ impl Trace {
     }
 }
 
-/// Returns 64 random bits: the keyed hash of a number that no thread uses twice.
-fn random() -> u64 {
-    thread_local! {
-        static KEYED: RandomState = RandomState::new();
-        static NEXT: Cell<u64> = const { Cell::new(0) };
-    }
-    let next = NEXT.replace(NEXT.get().wrapping_add(1));
-    KEYED.with(|keyed| keyed.hash_one(next))
-}
-
 /// Makes the id of a span; all zeros would mean none.
 pub(super) fn span_id() -> SpanId {
-    random().max(1).to_be_bytes()
+    random::bits().max(1).to_be_bytes()
 }
 
 /// Makes the id of a trace.
 fn trace_id() -> TraceId {
-    (u128::from(random().max(1)) << 64 | u128::from(random())).to_be_bytes()
+    (u128::from(random::bits().max(1)) << 64 | u128::from(random::bits())).to_be_bytes()
 }

@@ -5,6 +5,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::syntax::list::FieldLines;
+
 /// The field that names the trace, the parent span, and whether it is sampled.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The field for data of tracing systems; it means nothing without a traceparent.
@@ -34,10 +36,9 @@ impl ParentSpan {
     /// Reads the traceparent of a request; `None` if there is none, more than one, or an invalid
     /// one.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(TRACEPARENT).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => Self::parse(value.as_bytes()),
-            _ => None,
+        match FieldLines::of(headers, TRACEPARENT) {
+            FieldLines::One(value) => Self::parse(value.as_bytes()),
+            FieldLines::None | FieldLines::Several => None,
         }
     }
 

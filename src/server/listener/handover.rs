@@ -113,7 +113,7 @@ fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
 
 /// A takeover in progress: the running Larder waits to hear that this process serves.
 #[derive(Debug)]
-pub struct Takeover {
+pub(crate) struct Takeover {
     stream: UnixStream,
 }
 
@@ -121,7 +121,7 @@ pub struct Takeover {
 ///
 /// # Errors
 /// A path that cannot be connected to, or whose other side is not a Larder of a compatible version.
-pub fn take(path: &Path) -> io::Result<Option<(Takeover, Sockets)>> {
+pub(crate) fn take(path: &Path) -> io::Result<Option<(Takeover, Sockets)>> {
     let mut stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -169,7 +169,7 @@ impl Takeover {
     ///
     /// # Errors
     /// If the running process has ended already.
-    pub fn ready(mut self) -> io::Result<()> {
+    pub(crate) fn ready(mut self) -> io::Result<()> {
         self.stream.write_all(&[READY])
     }
 }

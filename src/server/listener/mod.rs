@@ -1,7 +1,7 @@
 //! The listening sockets: bound by this process, or passed on from one process to the next.
 
 mod bind;
-pub mod handover;
+pub(crate) mod handover;
 
 pub(crate) use self::bind::{bind, distribute, raise_open_files};
 pub(crate) use self::handover::Offer;

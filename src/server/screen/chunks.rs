@@ -6,10 +6,10 @@
 
 use memchr::memchr;
 
-use super::limits::FIELDS_MAX;
-use super::line::{Lines, field, has_control, is_token};
+use super::line::{Lines, field, has_control};
 use super::refusal::ScreenRefusal;
-use crate::policy::fields::trailers;
+use crate::policy::fields::{FIELDS_MAX, trailers};
+use crate::syntax::token::is_token;
 
 /// The longest chunk-size line, in bytes, with its extensions: RFC 9112 §7.1.1 asks for a bound,
 /// and clients send no extensions.

@@ -5,10 +5,13 @@ use std::ops::Range;
 
 use http::StatusCode;
 
-use super::limits::{FIELDS_MAX, ScreenLimits, TARGET_BYTES_MAX};
-use super::line::{AUTHORITY, Lines, PATH, QUERY, TOKEN, field, has_control, is, is_token};
+use super::limits::{ScreenLimits, TARGET_BYTES_MAX};
+use super::line::{AUTHORITY, Lines, PATH, QUERY, TOKEN, field, has_control, is};
 use super::refusal::ScreenRefusal;
 use crate::outcome::Reason;
+use crate::policy::fields::FIELDS_MAX;
+use crate::syntax::list;
+use crate::syntax::token::is_token;
 
 /// The largest Content-Length: a size that every recipient can count to.
 const LENGTH_MAX: u64 = i64::MAX as u64;
@@ -142,8 +145,7 @@ impl HeadReader {
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.names_protocol = true,
             10 if name.eq_ignore_ascii_case(b"connection") => {
-                let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-                self.lists_upgrade |= options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+                self.lists_upgrade |= list::members(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 // RFC 9112 §6.3, item 5, lets a recipient fold equal values into one; here a
@@ -309,7 +311,7 @@ fn transfer_coding(value: &[u8]) -> Result<(), ScreenRefusal> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
-    let mut codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let mut codings = list::members_or_gaps(value);
     let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let ends_well = codings.next_back().is_some_and(is_chunked);
     if ends_well && codings.all(|coding| is_token(coding) && !is_chunked(coding)) {

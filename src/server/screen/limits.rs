@@ -1,9 +1,5 @@
 //! The bounds on heads and trailer sections.
 
-/// The maximum number of fields in a head, and in a trailer section: hyper's own limit, and more
-/// than browsers and the proxies in front of Larder ever send together.
-pub(super) const FIELDS_MAX: usize = 100;
-
 /// The longest request-target, in bytes: four times the 8,000 that RFC 9112 §3 asks every recipient
 /// to support, and a bound on what is keyed and logged where `head_bytes_max` is set high.
 pub(super) const TARGET_BYTES_MAX: usize = 32 << 10;

@@ -3,6 +3,7 @@
 use memchr::memchr;
 
 use super::refusal::ScreenRefusal;
+use crate::syntax::token;
 
 /// The class `tchar` (RFC 9110 §5.6.2): the characters of methods and field names.
 pub(super) const TOKEN: u8 = 1;
@@ -21,10 +22,7 @@ static CLASS: [u8; 256] = {
     let mut at = 0;
     while at < class.len() {
         let byte = at as u8;
-        let is_token = byte.is_ascii_alphanumeric()
-            || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_')
-            || matches!(byte, b'`' | b'|' | b'~');
-        if is_token {
+        if token::is_token_byte(byte) {
             class[at] |= TOKEN;
         }
         if byte > b' ' && !matches!(byte, 0x7f | b'#' | b'<' | b'>') {
@@ -47,11 +45,6 @@ static CLASS: [u8; 256] = {
 #[inline]
 pub(super) fn is(class: u8, byte: u8) -> bool {
     CLASS[usize::from(byte)] & class != 0
-}
-
-/// Tells whether `bytes` is a token (RFC 9110 §5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is(TOKEN, byte))
 }
 
 /// The number of bytes that are compared together: the width of a register on every supported
