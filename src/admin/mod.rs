@@ -14,6 +14,7 @@ mod config;
 mod content;
 mod events;
 pub(crate) mod explain;
+mod figures;
 pub(crate) mod log;
 mod monitor;
 mod page;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use auth::Token;
 pub use config::Config;
+pub use figures::figure_reference;
 pub use refusal::{full, refusal};
 pub use reload::{ConfigFault, ReloadHandle, ReloadResult};
 pub use router::router;

@@ -45,6 +45,24 @@ impl Readings {
         [Outcome::Miss, Outcome::Pass, Outcome::Revalidated].iter().map(|outcome| requests.get(*outcome)).sum()
     }
 
+    /// Returns the requests with this outcome as a share of all requests.
+    pub(super) fn requests_with(&self, outcome: Outcome) -> Option<f64> {
+        let requests = self.requests.totals.requests_by_outcome();
+        ratio(requests.get(outcome), requests.total())
+    }
+
+    /// Returns the body bytes of hits as a share of all body bytes.
+    pub(super) fn hit_bytes(&self) -> Option<f64> {
+        let bytes = self.requests.totals.body_bytes();
+        ratio(bytes.get(Outcome::Hit), bytes.total())
+    }
+
+    /// Returns the hits and the responses from the origin as a share of all requests.
+    pub(super) fn served(&self) -> Option<f64> {
+        let requests = self.requests.totals.requests_by_outcome();
+        ratio(requests.get(Outcome::Hit) + self.origin_answers(), requests.total())
+    }
+
     /// Returns the warnings of the configuration, and those that follow from the readings.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();

@@ -2,8 +2,9 @@
 //! classic one.
 //!
 //! A [`Collector`] over the same [`Readings`] that `/stats` shows, made for one response: nothing
-//! is counted twice. Label values are outcomes, reasons, causes and names of routes only, all
-//! bounded; pairs of outcome and reason appear once they have occurred.
+//! is counted twice. `admin/figures/table.rs` describes the figures; histograms, and metrics whose
+//! labels vary, are written here. Label values are outcomes, reasons, causes and names of routes
+//! only, all bounded; pairs of outcome and reason appear once they have occurred.
 
 mod classic;
 mod page;
@@ -16,18 +17,15 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text::encode};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::figures::{FAMILIES, FIGURES, Figure, FigureKind, FigureUnit};
 use super::readings::Readings;
 use crate::metrics::{Latency, LatencyClass, size_bounds};
-use crate::origin::BreakerState;
 use crate::outcome::Outcome;
 use crate::syntax::list;
 use page::{MetricsPage, Spread, unlabelled};
 
 /// The content type of OpenMetrics.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The name of the only tier.
-const TIER: &str = "memory";
 
 /// The bounds of the latency buckets in microseconds: from a hit on an idle machine to an origin's
 /// timeout.
@@ -73,163 +71,70 @@ pub(super) fn text(readings: Readings) -> Result<String, fmt::Error> {
 impl Collector for Readings {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = MetricsPage { encoder };
-        self.process(&mut page)?;
-        self.reloads(&mut page)?;
-        self.server(&mut page)?;
-        self.admin_connections(&mut page)?;
+        self.build(&mut page)?;
+        self.figures(&mut page)?;
+        self.families(&mut page)?;
         self.requests(&mut page)?;
-        self.origin(&mut page)?;
-        self.responses(&mut page)?;
         self.shadow(&mut page)?;
         self.routes(&mut page)?;
-        self.memory(&mut page)?;
-        self.tiers(&mut page)?;
-        self.store(&mut page)?;
-        self.purges(&mut page)?;
         self.latency(&mut page)
     }
 }
 
 impl Readings {
-    fn process(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+    fn build(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let build =
             [("version", env!("CARGO_PKG_VERSION")), ("os", std::env::consts::OS), ("arch", std::env::consts::ARCH)];
-        page.info("build", "The version of Larder, and its target platform", &build)?;
-        page.gauge("uptime", "Seconds since start", Some(Unit::Seconds), self.uptime.as_secs_f64())?;
-        page.gauge("ready", "1 while requests are served, 0 while draining", None, f64::from(u8::from(self.is_ready)))?;
-        page.gauge("connections", "Open client connections", None, self.connections as f64)?;
-        let help = "Limit of client connections; more wait to be accepted";
-        page.gauge("connections_max", help, None, self.connections_max as f64)?;
-        page.gauge("fills_in_flight", "Origin fetches in flight", None, self.flights as f64)?;
-        page.counter("access_log_dropped_lines", "Access log lines dropped", None, unlabelled(self.log_dropped))?;
-        let help = "Trace spans, by result: accepted by the collector, or dropped";
-        let spans = [("exported", self.traces.exported), ("dropped", self.traces.dropped)];
-        let spans = spans.into_iter().map(|(result, number)| (vec![("result", result)], number));
-        page.counter("trace_spans", help, None, spans)
+        page.info("build", "The version of Larder, and its target platform", &build)
     }
 
-    fn reloads(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let results = [("applied", self.server.reloads_applied), ("refused", self.server.reloads_refused)];
-        let reloads = results.into_iter().map(|(result, number)| (vec![("result", result)], number));
-        page.counter("config_reloads", "Reloads of the configuration, by result", None, reloads)?;
-        let is_applied = self.reload.as_ref().is_none_or(|reload| reload.applied);
-        let help = "1 if the last reload was applied, 0 while the previous configuration stays in force";
-        page.gauge("config_last_reload_successful", help, None, f64::from(u8::from(is_applied)))?;
-        let help =
-            "Unix time at which the configuration in force was read: at startup, or at the last successful reload";
-        let at = self.in_force_since.as_secs() as f64;
-        page.gauge("config_last_reload_success_timestamp", help, Some(Unit::Seconds), at)
+    /// Writes the figures without labels.
+    fn figures(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        for figure in FIGURES {
+            let Some(metric) = figure.metric.filter(|metric| metric.labels.is_empty()) else { continue };
+            let (unit, value) = (unit_of(figure), (figure.read)(self));
+            match metric.kind {
+                FigureKind::Counter => page.counter(metric.name, figure.help, unit, unlabelled(value.count()))?,
+                FigureKind::Gauge => page.gauge(metric.name, figure.help, unit, value.number())?,
+            }
+        }
+        Ok(())
     }
 
+    /// Writes the figures with labels, family by family.
+    fn families(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        for (name, help) in FAMILIES {
+            let members = FIGURES.iter().filter_map(|figure| Some((figure, figure.metric?)));
+            let members: Vec<_> = members.filter(|(_, metric)| metric.name == *name).collect();
+            let Some((first, metric)) = members.first() else { continue };
+            let series = members.iter().map(|(figure, metric)| (metric.labels.to_vec(), (figure.read)(self)));
+            match metric.kind {
+                FigureKind::Counter => {
+                    let series = series.map(|(labels, value)| (labels, value.count()));
+                    page.counter(name, help, unit_of(first), series)?;
+                }
+                FigureKind::Gauge => {
+                    let series = series.map(|(labels, value)| (labels, value.number()));
+                    page.gauges(name, help, unit_of(first), series)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the counters by outcome and by reason.
     fn requests(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let totals = &self.requests.totals;
         let by_reason = totals
             .request_counts()
             .map(|(outcome, reason, number)| (vec![("outcome", outcome.token()), ("reason", reason.token())], number));
         page.counter("requests", "Completed requests, by outcome and reason", None, by_reason)?;
-        page.counter(
-            "collapsed_requests",
-            "Requests that waited for another request's origin fetch",
-            None,
-            unlabelled(totals.collapsed),
-        )?;
-        page.counter(
-            "origin_requests",
-            "Requests that went to the origin, whether it responded or failed",
-            None,
-            unlabelled(totals.origin_requests),
-        )?;
-        page.counter(
-            "origin_refreshes",
-            "Origin requests in the background, not included in larder_origin_requests_total",
-            None,
-            unlabelled(totals.refreshes),
-        )?;
-        page.counter(
-            "origin_requests_saved",
-            "Requests served without an origin request of their own: hits, stale and collapsed",
-            None,
-            unlabelled(totals.saved),
-        )
-    }
-
-    fn server(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let server = &self.server;
-        page.counter("accepted_connections", "Connections accepted", None, unlabelled(server.accepted))?;
-        let help = "Failures to accept a connection, for lack of file descriptors or memory";
-        page.counter("accept_errors", help, None, unlabelled(server.accept_errors))?;
-        page.counter("panics", "Request handlers that panicked", None, unlabelled(server.panics))?;
-        let stages = [("head", server.closed_in_head), ("idle", server.closed_idle), ("body", server.closed_in_body)];
-        let closed = stages.into_iter().map(|(stage, number)| (vec![("stage", stage)], number));
-        let help = "Connections closed, and HTTP/2 streams reset, because they were too slow, by stage";
-        page.counter("closed_connections", help, None, closed)
-    }
-
-    fn admin_connections(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let admin_connections = &self.admin_connections;
-        page.gauge(
-            "admin_connections",
-            "Open connections to the admin interface",
-            None,
-            admin_connections.connections as f64,
-        )?;
-        let help = "Limit of connections to the admin interface; more are rejected";
-        page.gauge("admin_connections_max", help, None, admin_connections.connections_max as f64)?;
-        let help = "Connections to the admin interface rejected at the limit";
-        page.counter("admin_connections_turned_away", help, None, unlabelled(admin_connections.turned_away))?;
-        let help = "Connections to the admin interface closed because they were too slow";
-        page.counter("admin_closed_connections", help, None, unlabelled(admin_connections.closed))
-    }
-
-    fn origin(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let origin = &self.origin;
-        page.gauge("origin_permits_in_use", "Requests active at the origin", None, origin.permits_in_use as f64)?;
-        let help = "Limit of concurrent requests to the origin";
-        page.gauge("origin_permits_max", help, None, origin.permits_max as f64)?;
-        let help = "Requests queued for the origin";
-        page.gauge("origin_permits_waiting", help, None, origin.permits_waiting as f64)?;
-        let help = "Requests rejected because the queue for the origin was full or the wait too long";
-        page.counter("origin_permits_refused", help, None, unlabelled(origin.permits_refused))?;
-        let is_open = origin.breaker != BreakerState::Closed;
-        let help = "1 while the circuit breaker is open or half-open, 0 while it is closed";
-        page.gauge("origin_breaker_open", help, None, f64::from(u8::from(is_open)))?;
-        page.counter(
-            "origin_breaker_opened",
-            "Times that the circuit breaker opened",
-            None,
-            unlabelled(origin.breaker_opened),
-        )?;
-        let help = "Requests that met an open circuit breaker";
-        page.counter("origin_breaker_refused", help, None, unlabelled(origin.breaker_refused))
-    }
-
-    fn responses(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let totals = &self.requests.totals;
         let bytes = totals.body_bytes();
         let by_outcome = Outcome::ALL.iter().map(|outcome| (vec![("outcome", outcome.token())], bytes.get(*outcome)));
         page.counter("response_body", "Body bytes sent to clients, by outcome", Some(Unit::Bytes), by_outcome)?;
-        page.counter("responses_stored", "Responses whose storing began", None, unlabelled(totals.stored))?;
-        page.counter(
-            "responses_stored_with_cookie",
-            "Responses stored together with their Set-Cookie",
-            None,
-            unlabelled(totals.stored_cookies),
-        )?;
         let not_stored = totals.not_stored_counts().map(|(reason, number)| (vec![("reason", reason.token())], number));
         page.counter("responses_not_stored", "Responses not stored, by reason", None, not_stored)?;
-        page.counter(
-            "responses_client_gone",
-            "Responses whose client disconnected before the end",
-            None,
-            unlabelled(totals.client_gone),
-        )?;
         let aborted = totals.aborted_counts().map(|(reason, number)| (vec![("reason", reason.token())], number));
-        page.counter(
-            "personalised",
-            "Stored bodies that turned out to be personalised",
-            None,
-            unlabelled(self.requests.personalised.found),
-        )?;
         page.counter("responses_aborted", "Responses aborted before the end of their body, by reason", None, aborted)
     }
 
@@ -271,51 +176,6 @@ impl Readings {
         )
     }
 
-    fn memory(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let store = &self.store;
-        for (name, help, bytes) in [
-            ("memory_capacity", "Limit of memory for stored and transferred responses", store.capacity_bytes),
-            ("memory_alive", "Memory in use: stored, in flight, or pinned by readers", store.alive_bytes),
-            ("stored_raw", "Size of stored bodies as the origin sent them", store.raw_bytes),
-            ("stored_compressed", "Size of stored bodies in their stored form", store.held_bytes),
-        ] {
-            page.gauge(name, help, Some(Unit::Bytes), bytes as f64)?;
-        }
-        Ok(())
-    }
-
-    /// A future tier is another value of `tier`.
-    fn tiers(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let store = &self.store;
-        let tier = |number| [(vec![("tier", TIER)], number)];
-        page.gauges("stored_entries", "Keys with a stored response, by tier", None, tier(store.keys as f64))?;
-        let help = "Size of stored entries with their overhead, by tier";
-        page.gauges("stored", help, Some(Unit::Bytes), tier(store.stored_bytes as f64))?;
-        let evicted = [
-            ("size", store.evicted_by_size),
-            ("age", store.evicted_by_age),
-            ("purge", store.evicted_by_purge),
-            ("replaced", store.replaced),
-        ];
-        let evicted = evicted.into_iter().map(|(cause, number)| (vec![("tier", TIER), ("cause", cause)], number));
-        page.counter("evicted_entries", "Entries evicted or replaced, by tier and cause", None, evicted)
-    }
-
-    fn store(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let help = "Bodies not stored because memory was full";
-        page.counter("refused_bodies", help, None, unlabelled(self.store.refused))?;
-        let help = "Lookups whose hash matched a different key; treated as misses";
-        page.counter("hash_collisions", help, None, unlabelled(self.store.collisions))
-    }
-
-    fn purges(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let store = &self.store;
-        page.counter("purges", "Purges and invalidations recorded", None, unlabelled(store.ledger_sequence))?;
-        let help = "Sequence number up to which all purges were swept; compare with larder_purges_total";
-        page.gauge("purges_swept", help, None, store.swept_through as f64)?;
-        page.gauge("purge_records", "Purge records kept", None, store.ledger_records as f64)
-    }
-
     fn latency(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let help = "Seconds from the request's head to the response's end, by class of outcome; \
                     values within 1 percent of a bound may be counted on its other side";
@@ -335,6 +195,15 @@ impl Readings {
             (vec![("outcome", outcome.token())], spread)
         });
         page.histogram("response_size", "Body bytes of a response, by outcome", Unit::Bytes, sizes)
+    }
+}
+
+/// Returns the unit that is part of the metric's name.
+fn unit_of(figure: &Figure) -> Option<Unit> {
+    match figure.unit {
+        FigureUnit::Bytes => Some(Unit::Bytes),
+        FigureUnit::Seconds => Some(Unit::Seconds),
+        FigureUnit::Ratio | FigureUnit::Flag | FigureUnit::Text | FigureUnit::Of(_) => None,
     }
 }
 

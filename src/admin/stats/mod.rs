@@ -4,77 +4,16 @@
 //! quantile without values. Maps by reason contain the reasons that have occurred; the tokens are
 //! those of [`crate::outcome`].
 //!
-//! Each field with its unit and meaning:
+//! The figures that stand by themselves are described in `admin/figures/table.rs`; the page
+//! [`crate::docs::watching`] lists them. Each other field with its unit and meaning:
 //!
-//! - `version`, text: the version of Larder.
-//! - `uptime_seconds`, seconds: time since start.
-//! - `ready`, bool: true while requests are served, false while draining.
-//! - `connections`, connections: open client connections.
-//! - `fills_in_flight`, fetches: origin fetches for a key in flight, each with all requests that
-//!   wait for it.
-//! - `requests.total`, requests: completed requests.
 //! - `requests.by_outcome.*`, requests: by outcome: `hit`, `stale`, `revalidated`, `miss`, `pass`,
 //!   `refused`, `failed`, `own` (Larder's own response, to a PURGE); the sum is `requests.total`.
 //! - `requests.by_reason.*`, requests: by reason, whatever the outcome; the sum is
 //!   `requests.total`.
-//! - `requests.collapsed`, requests: requests that waited for another request's origin fetch,
-//!   whatever its result.
-//! - `ratios.cache_hit`, 0 to 1: cache hit ratio: `requests.by_outcome.hit / requests.total`; stale
-//!   and revalidated responses do not count as hits.
-//! - `ratios.cache_hit_bytes`, 0 to 1: hit ratio in bytes: `bytes.by_outcome.hit / bytes.total`.
-//! - `ratios.stale`, 0 to 1: `requests.by_outcome.stale / requests.total`.
-//! - `ratios.revalidated`, 0 to 1: `requests.by_outcome.revalidated / requests.total`.
-//! - `ratios.served`, 0 to 1: served ratio: (hits + responses fetched from the origin) /
-//!   `requests.total`. Fetched are `miss`, `pass` and `revalidated`; the rest was stale, refused or
-//!   failed.
-//! - `origin.requests`, requests: requests that went to the origin, whether it responded or failed.
-//! - `origin.refreshes`, requests: origin requests in the background, not included in
-//!   `origin.requests`.
-//! - `origin.saved`, requests: requests served without an origin request of their own: hits + stale
-//!   responses that did not wait + collapsed requests, each once.
-//! - `origin.saved_ratio`, 0 to 1: `origin.saved / requests.total`.
-//! - `origin.permits_in_use`, requests: active at the origin; at most `origin.connections_max` of
-//!   the configuration.
-//! - `origin.permits_waiting`, requests: queued for the origin.
-//! - `origin.permits_refused`, requests: rejected because the queue for the origin was full or the
-//!   wait too long.
-//! - `origin.breaker`, text: `closed`; `open`: requests to the origin fail at once; `half-open`:
-//!   one request probes the origin.
-//! - `origin.breaker_opened`, times: how often the breaker has opened, failed probes included.
-//! - `origin.breaker_refused`, requests: requests that met an open breaker.
-//! - `storing.begun`, responses: responses whose storing began.
-//! - `storing.with_cookie`, responses: responses stored together with their Set-Cookie (`set_cookie
-//!   = "obey"`).
 //! - `storing.not_stored.*`, responses: responses not stored, by reason.
-//! - `endings.complete`, responses: sent completely.
-//! - `endings.client_gone`, responses: whose client disconnected first.
 //! - `endings.aborted.*`, responses: aborted before the end of their body, by reason.
-//! - `bytes.total`, bytes: body bytes sent to clients.
 //! - `bytes.by_outcome.*`, bytes: by outcome; the sum is `bytes.total`.
-//! - `store.entries`, keys: keys with a stored response; a key has at most `variants_max` variants.
-//! - `store.raw_bytes`, bytes: stored bodies, as the origin sent them.
-//! - `store.compressed_bytes`, bytes: the same bodies in their stored form, compressed if that is
-//!   smaller, with their renditions.
-//! - `store.evicted.size`, entries: evicted for lack of room.
-//! - `store.evicted.age`, entries: evicted after their keep time.
-//! - `store.evicted.purge`, entries: evicted because they were purged.
-//! - `store.replaced`, entries: replaced by a newer response.
-//! - `store.refused`, bodies: not stored because memory was full.
-//! - `store.purges`, records: the ledger's sequence number: purges and invalidations since start.
-//! - `store.purge_records`, records: purge records that are kept.
-//! - `store.sweep.through`, records: the sequence number up to which every purge was swept, which
-//!   frees the entries that it made useless. A soft purge frees nothing.
-//! - `store.sweep.keys`, keys: keys that the last or current sweep has visited.
-//! - `store.sweep.freed`, entries: entries that this sweep has freed: purged, or past their keep
-//!   time.
-//! - `memory.capacity_bytes`, bytes: the limit.
-//! - `memory.alive_bytes`, bytes: in use: stored, in flight, or pinned by readers.
-//! - `memory.stored_bytes`, bytes: the part of it that is stored, as weighed by the map.
-//! - `hash_collisions.seen`, lookups: lookups whose hash matched a different key: misses, never a
-//!   wrong page.
-//! - `hash_collisions.expected_next_key`, probability: that the next new key collides: `-expm1(n *
-//!   ln1p(-2^-128))`, n = `store.entries`.
-//! - `hash_collisions.expected_pairs`, pairs: expected among all keys: `n * (n - 1) / 2^129`.
 //! - `latency.hits.*`, quantiles: from the request's head to the response's end, for hits and for
 //!   stale responses that did not wait.
 //! - `latency.misses.*`, quantiles: for misses, revalidations, and stale responses after the origin
@@ -97,8 +36,6 @@
 //! - `routes[].cache_hit_ratio`, 0 to 1: hits / requests of this route.
 //! - `routes[].hits.*`, quantiles: latency as in `latency.hits`, exact to 10 %.
 //! - `routes[].misses.*`, quantiles: latency as in `latency.misses`, exact to 10 %.
-//! - `personalised.found`, bodies: stored bodies that turned out to be personalised, although the
-//!   response does not say so.
 //! - `personalised.urls[].url`, text: their URLs, the latest first, at most 100; the first 1,024
 //!   bytes of each.
 //! - `personalised.urls[].times`, bodies: how often this was found.
@@ -148,29 +85,6 @@
 //! - `recent_errors[].status`, number: the status that the client received.
 //! - `recent_errors[].outcome`, text: the outcome of the request.
 //! - `recent_errors[].what`, text: the error.
-//! - `server.accepted`, connections: accepted connections.
-//! - `server.accept_errors`, times: failures to accept, for lack of file descriptors or memory.
-//! - `server.panics`, handlers: request handlers that panicked; the process went on.
-//! - `server.closed_in_head`, connections: closed because a head was not complete within
-//!   `head_timeout`.
-//! - `server.closed_idle`, connections: closed because they were idle between requests for
-//!   `idle_timeout`.
-//! - `server.closed_in_body`, connections: closed, and HTTP/2 streams reset, because content made
-//!   no progress for `body_idle_timeout`.
-//! - `server.reloads_applied`, reloads: reloads of the configuration that were applied.
-//! - `server.reloads_refused`, reloads: refused reloads; the previous configuration stayed in
-//!   force.
-//! - `admin.connections`, connections: open connections to the admin interface; at most
-//!   `admin.connections_max`.
-//! - `admin.connections_max`, connections: the limit in the configuration.
-//! - `admin.turned_away`, connections: closed at once at the limit, most of them with a 503.
-//! - `admin.closed`, connections: closed because they were silent or slow for one of the timeouts
-//!   of `[server]`.
-//! - `access_log.dropped_lines`, lines: lines dropped because the queue was full, or that could not
-//!   be written.
-//! - `traces.exported_spans`, spans: spans that the collector accepted.
-//! - `traces.dropped_spans`, spans: spans dropped because the queue was full or the collector
-//!   refused them.
 //! - `warnings[]`, text: warnings, each with its fix.
 //! - `reload`, object: the last reload of the configuration, null before the first:
 //!   `at_unix_seconds`; `by`, the trigger (`SIGHUP`, `POST /reload`, `file`); `applied`, false if
@@ -514,6 +428,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use super::super::figures::FIGURES;
     use super::super::readings::tests::{busy, idle};
     use super::*;
 
@@ -554,11 +469,12 @@ mod tests {
     }
 
     #[test]
-    fn the_list_has_an_item_for_every_field_and_no_other() {
+    fn the_list_and_the_figures_have_an_item_for_every_field_and_no_other() {
         let mut fields = BTreeSet::new();
         leaves(&serde_json::to_value(Stats::from(&busy())).unwrap(), "", &mut fields);
         let rows: Vec<&str> =
             include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! - `")?.split('`').next()).collect();
+        let rows: Vec<&str> = rows.into_iter().chain(FIGURES.iter().filter_map(|figure| figure.path)).collect();
         assert_eq!(rows.iter().map(|row| (*row).to_owned()).collect::<BTreeSet<_>>(), fields);
         assert_eq!(rows.len(), fields.len());
     }
