@@ -43,7 +43,7 @@ reasons! {
         "Nothing to fix: this is a cache hit.";
     // --- looked up, and the origin had to be contacted ---
     UriMiss = "uri-miss", "Nothing is stored under this key (RFC 9111 §4).",
-        "Nothing to fix on a first request; if it recurs, find out why the response was not stored.";
+        "Expected on a first request; if it recurs, find out why the response was not stored.";
     VaryMiss = "vary-miss", "Responses are stored for this URL, but none for the values of the headers that Vary names (RFC 9111 §4.1).",
         "Vary on fewer headers at the origin, or normalise them in the proxy in front of Larder.";
     Expired = "stale", "The stored response is stale (RFC 9111 §4.2).",
@@ -95,7 +95,7 @@ reasons! {
     AlreadyStale = "already-stale", "The response is already stale on arrival, so it answers no other request; without a validator it is not stored (RFC 9111 §4.2, §4.3.1).",
         "Send a longer max-age, or stale-while-revalidate; with an ETag it is stored to be validated.";
     StatusNotUnderstood = "status", "A cache may not store a response with this status code here (RFC 9111 §3, §5.2.2.3).",
-        "Nothing to fix, unless the origin meant to send another status.";
+        "If the origin meant another status, send that one.";
     TooLarge = "too-large", "The body is larger than `object_bytes_max`.",
         "Raise `object_bytes_max` on the route or under [memory].";
     Budget = "budget", "Cache memory was full; the response was not stored.",

@@ -191,7 +191,7 @@ mod tests {
         check(
             &page,
             &[
-                "Larder 0.1.0  http://127.0.0.1:9180  up 14s  ready",
+                concat!("Larder ", env!("CARGO_PKG_VERSION"), "  http://127.0.0.1:9180  up 14s  ready"),
                 "hit ratio   42.9 %    last min 83.3 %",
                 "requests/s  6.0",
                 "hits        p50 12 µs",
