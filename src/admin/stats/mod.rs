@@ -100,7 +100,9 @@ use serde::{Deserialize, Serialize};
 
 use super::reload::ReloadResult;
 use super::snapshots::{AdminConnections, ServerSnapshot};
-pub(crate) use top_urls::{NonHitStats, RecentError, TopUrl, TopUrls};
+#[cfg(feature = "tui")]
+pub(crate) use top_urls::TopUrl;
+pub(crate) use top_urls::{NonHitStats, RecentError, TopUrls};
 
 /// The whole content of `/stats`. The module's list describes each field, with unit and formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
