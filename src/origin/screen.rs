@@ -46,7 +46,7 @@ impl ResponseScreen {
     /// Checks the next bytes.
     ///
     /// # Errors
-    /// What is wrong with the bytes.
+    /// Names the fault of the bytes.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
         if self.is_in_head && self.at == 0 && begins_plainly(bytes) {
             self.is_in_head = false;

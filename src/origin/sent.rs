@@ -11,7 +11,7 @@ use crate::syntax::list;
 /// [`ResponseBody::is_unsized`](super::ResponseBody::is_unsized).
 ///
 /// # Errors
-/// What is wrong with the head.
+/// Names the fault of the head.
 pub fn check_head(
     request: &Request<()>,
     version: Version,

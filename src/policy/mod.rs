@@ -10,10 +10,9 @@
 //! - [`invalidate`] names the URLs and groups that an unsafe request makes invalid.
 //! - [`credentials`] decides whether one user may get a body that was fetched for another.
 //!
-//! These are made of [`cache_control`], [`freshness`], [`vary`] and [`tags`], and of the grammar in
-//! [`crate::syntax`].
-//! Deliberately absent: I/O, locks, logging, reading a clock, errors. Malformed input has a defined
-//! answer.
+//! The decisions are made of [`cache_control`], [`freshness`], [`vary`] and [`tags`], and of the
+//! grammar in [`crate::syntax`]. Deliberately absent: I/O, locks, logging, reading a clock, errors.
+//! Malformed input has a defined answer.
 
 pub mod cache_control;
 pub(crate) mod credentials;

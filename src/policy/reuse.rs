@@ -142,9 +142,9 @@ pub enum Collapse {
 /// Decides whether a request that waited may use a response that another request fetched or
 /// validated.
 ///
-/// It may if a cache could reuse the response for it without contacting the origin (RFC 9111 §4). A
-/// request that arrived before the response's head counts the response as new, however fresh a
-/// stored one it asks for.
+/// The request may if a cache could reuse the response for it without contacting the origin (RFC
+/// 9111 §4). A request that arrived before the response's head counts the response as new, however
+/// fresh a stored one it asks for.
 pub fn collapse(request: &RequestFacts, asked_at: Timestamp, facts: &Facts, now: Timestamp, rule: &Rule) -> Collapse {
     if let Some(reason) = why_unshareable(facts) {
         return Collapse::Unshared(reason);

@@ -285,7 +285,7 @@ pub fn answers_the_request(status: StatusCode) -> bool {
 /// Tells whether Larder knows the caching requirements of a status, for must-understand (RFC 9111
 /// §5.2.2.3).
 ///
-/// These are the statuses of RFC 9110 §15 that require nothing beyond what is done for every
+/// Known are the statuses of RFC 9110 §15 that require nothing beyond what is done for every
 /// response.
 fn is_understood(status: StatusCode) -> bool {
     matches!(

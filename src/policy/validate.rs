@@ -236,10 +236,10 @@ pub(crate) fn update_by_head(
 /// Tells whether a complete response to the request of a stored one replaces it, even if it is not
 /// stored itself.
 ///
-/// It does if it says what is now at the URL, that nothing is, or that the content is no longer for
-/// everybody (RFC 9111 §4.3.3). A 304 is about the stored response. A 5xx says nothing about the
-/// URL, and neither do statuses about the form or the rate of requests: these leave the stored
-/// response in place.
+/// The response does if it says what is now at the URL, that nothing is, or that the content is no
+/// longer for everybody (RFC 9111 §4.3.3). A 304 is about the stored response. A 5xx says nothing
+/// about the URL, and neither do statuses about the form or the rate of requests: these leave the
+/// stored response in place.
 pub(crate) fn supersedes(status: StatusCode) -> bool {
     match status.as_u16() {
         304 => false,

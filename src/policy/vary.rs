@@ -1,7 +1,8 @@
 //! Vary: the secondary key (RFC 9111 §4.1).
 //!
 //! A stored response keeps the values that its selecting fields had in the request to the origin.
-//! It may answer a request with the same values, up to the normalisation that §4.1 allows.
+//! The response may answer a request with the same values, up to the normalisation that §4.1
+//! allows.
 
 use std::sync::Arc;
 

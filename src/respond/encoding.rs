@@ -169,7 +169,7 @@ fn thousandths(text: &[u8]) -> Option<u16> {
 
 /// Tells whether Larder may change the coding of a message.
 ///
-/// It may not if the message says no-transform (RFC 9111 §5.2.2.6), is encoded already, or is a
+/// Larder may not if the message says no-transform (RFC 9111 §5.2.2.6), is encoded already, or is a
 /// part of something.
 pub fn may_transform(headers: &HeaderMap) -> bool {
     let is_other_form = |name: HeaderName| headers.contains_key(name);
@@ -180,8 +180,8 @@ pub fn may_transform(headers: &HeaderMap) -> bool {
 
 /// Tells whether a representation is worth compressing.
 ///
-/// It must be text by its Content-Type, be at least `min_bytes` long, and permit a transformation.
-/// The caller makes sure that its status is 200.
+/// The body must be text by its Content-Type, be at least `min_bytes` long, and permit a
+/// transformation. The caller makes sure that its status is 200.
 pub fn is_compressible(response: &HeaderMap, body_bytes: u64, min_bytes: u64) -> bool {
     body_bytes >= min_bytes
         && response.get(header::CONTENT_TYPE).is_some_and(|value| is_text(value.as_bytes()))

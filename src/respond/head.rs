@@ -1,6 +1,6 @@
 //! The fields that Larder writes into a response's head.
 //!
-//! These are Age, Date, Via, Cache-Status (RFC 9211), and Vary and ETag of transformed bodies.
+//! Larder writes Age, Date, Via, Cache-Status (RFC 9211), and Vary and ETag of transformed bodies.
 //! [`stored_head`] makes the whole head of a response from the store, in one map. The smaller
 //! functions serve responses that come straight from the origin. The caller writes the status line
 //! and the body.
@@ -171,7 +171,7 @@ fn add_own(head: &mut HeaderMap, own: OwnFields, is_ours: bool) {
 
 /// Tells whether a field is sent with a 304.
 ///
-/// These are the fields that a 304 repeats from its 200 (RFC 9110 §15.4.5), and others that guide
+/// Sent are the fields that a 304 repeats from its 200 (RFC 9110 §15.4.5), and others that guide
 /// the caches on the path back. Last-Modified is one of those only if there is no ETag. Set-Cookie
 /// and representation metadata are not sent: the client has them already.
 fn goes_with_not_modified(name: &HeaderName, has_etag: bool) -> bool {

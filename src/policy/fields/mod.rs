@@ -142,9 +142,9 @@ fn is_end_to_end(name: &str) -> bool {
 
 /// Returns the fields of a response that must not be stored, in addition to its hop-by-hop ones.
 ///
-/// These are the fields named by `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4, §5.2.2.7),
-/// `Set-Cookie` if the rule strips it, `Age`, which is written anew on each use, and `Trailer`,
-/// since trailers are not stored.
+/// Not stored are the fields named by `no-cache="…"` and `private="…"` (RFC 9111 §5.2.2.4,
+/// §5.2.2.7), `Set-Cookie` if the rule strips it, `Age`, which is written anew on each use, and
+/// `Trailer`, since trailers are not stored.
 pub fn unstored(headers: &HeaderMap, set_cookie: SetCookie) -> FieldNames {
     let mut qualified = FieldNames::new();
     for (name, line) in headers {

@@ -81,9 +81,9 @@ static SPOOFABLE_X_FAMILIES: [&str; 13] = [
 
 /// Removes the fields that do not go on to the origin.
 ///
-/// These are the fields that end here (RFC 9110 §7.6.1), and, unless the sender is `trusted`, those
-/// that only a trusted proxy may send. `Expect` is removed too: Larder answers it when it first
-/// reads the content.
+/// Removed are the fields that end here (RFC 9110 §7.6.1), and, unless the sender is `trusted`,
+/// those that only a trusted proxy may send. `Expect` is removed too: Larder answers it when it
+/// first reads the content.
 ///
 /// Names with anything but letters, digits and `-` count as a trusted proxy's: an app that reads
 /// its fields from CGI variables, as behind WSGI, Rack, PHP and FastCGI, cannot tell `_` or `.`
